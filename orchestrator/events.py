@@ -1,0 +1,413 @@
+"""The facts of a run, past tense: the closed, versioned set on which resume, reports and migrations rest.
+
+An event is a frozen value. In the journal it is its kind (`intended`), the target it is about, and a JSON object
+of its fields. Fields may be added, with a default; none is ever renamed. A kind that is not known here was written
+by a newer version: that is an error, never ignored.
+"""
+
+from __future__ import annotations
+
+import json
+import types
+import typing
+from collections.abc import Mapping
+from dataclasses import MISSING, Field, dataclass, field, fields, is_dataclass
+from enum import StrEnum
+from functools import cache
+from typing import Any, ClassVar, TypeAlias, Union
+
+from orchestrator.errors import JournalError
+from orchestrator.model import Build, Json, Outcome
+
+VERSION = 1  # of this set; a change that an older reader would misread raises it
+
+
+@dataclass(frozen=True, slots=True)
+class RunMade:
+    """A run exists; the plan's targets are rows beside this event."""
+
+    kind: ClassVar[str] = "run_made"
+    name: str
+    manifest: str | None
+    digest: str
+    params: Mapping[str, Json] = field(default_factory=dict)
+    accounts: Mapping[str, Json] = field(default_factory=dict)
+    limits: Mapping[str, Json] = field(default_factory=dict)
+    parent: str | None = None
+    version: int = VERSION
+    options: Mapping[str, Json] = field(default_factory=dict)  # fail_on, max_fail, in_flight, timeout, reports
+
+
+@dataclass(frozen=True, slots=True)
+class WaveOpened:
+    """The targets of a wave may be triggered, those with needs once released."""
+
+    kind: ClassVar[str] = "wave_opened"
+    wave: int
+
+
+@dataclass(frozen=True, slots=True)
+class Released:
+    """Every need of the target has passed."""
+
+    kind: ClassVar[str] = "released"
+    target: str
+
+
+@dataclass(frozen=True, slots=True)
+class Stopped:
+    """A rule ended the triggering of the run. `rule` is empty when a person overrode an earlier stop."""
+
+    kind: ClassVar[str] = "stopped"
+    rule: str
+    arithmetic: str
+
+
+@dataclass(frozen=True, slots=True)
+class Tally:
+    """What one process did for one account: calls by kind, and what it waited for, in seconds, by limit."""
+
+    account: str
+    calls: Mapping[str, int] = field(default_factory=dict)
+    used: Mapping[str, int] = field(default_factory=dict)
+    waited: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Interrupted:
+    """A process stopped driving before the run's end: a signal's name, or `stopped`, `timeout`, `account`, `detached`."""
+
+    kind: ClassVar[str] = "interrupted"
+    signal: str
+    exit_code: int = 0
+    tallies: tuple[Tally, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class RunEnded:
+    """No target is open any more."""
+
+    kind: ClassVar[str] = "run_ended"
+    exit_code: int
+    tallies: tuple[Tally, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Claimed:
+    """A process took the lease on this stream."""
+
+    kind: ClassVar[str] = "claimed"
+    epoch: int
+    host: str
+    pid: int
+
+
+@dataclass(frozen=True, slots=True)
+class Frozen:
+    """A scope is to be left alone until then (wall clock)."""
+
+    kind: ClassVar[str] = "frozen"
+    scope: str
+    until: float
+    cause: str
+
+
+@dataclass(frozen=True, slots=True)
+class LimitLearnt:
+    """An answer revealed a limit."""
+
+    kind: ClassVar[str] = "limit_learnt"
+    scope: str
+    rule: str  # `triggers_per_repo 10/1h`
+
+
+@dataclass(frozen=True, slots=True)
+class MarkerProven:
+    """A request known to be ours was seen to carry its marker: `find` may now be believed on this account."""
+
+    kind: ClassVar[str] = "marker_proven"
+
+
+@dataclass(frozen=True, slots=True)
+class AccountStopped:
+    """No further call is made on the account: a dead token, a ban, out of reach."""
+
+    kind: ClassVar[str] = "account_stopped"
+    cause: str
+    until: float | None = None
+    code: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Intended:
+    """A trigger call is about to leave; durable before it does."""
+
+    kind: ClassVar[str] = "intended"
+    target: str
+    attempt: int
+    marker: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Withdrawn:
+    """The intended call certainly started nothing and may be made again (`unreachable`, `rate_limited`, `refused_scope`)."""
+
+    kind: ClassVar[str] = "withdrawn"
+    target: str
+    attempt: int
+    cause: str
+
+
+@dataclass(frozen=True, slots=True)
+class Doubted:
+    """The answer was lost; the call can have reached the provider between `from_` and `to` (wall clock)."""
+
+    kind: ClassVar[str] = "doubted"
+    target: str
+    attempt: int
+    cause: str
+    from_: float
+    to: float
+
+
+@dataclass(frozen=True, slots=True)
+class Absent:
+    """A look showed that the attempt certainly started nothing."""
+
+    kind: ClassVar[str] = "absent"
+    target: str
+    attempt: int
+    evidence: str
+
+
+@dataclass(frozen=True, slots=True)
+class Requested:
+    """The provider has the request; `how` is `answered`, `found` or `adopted`."""
+
+    kind: ClassVar[str] = "requested"
+    target: str
+    id: str
+    how: str
+    handle: Mapping[str, Json] = field(default_factory=dict)
+    url: str | None = None
+    marker: str | None = None  # for a request of an earlier run, whose marker differs
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """The provider refused the trigger or the request, for good."""
+
+    kind: ClassVar[str] = "refused"
+    target: str
+    code: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Sighted:
+    """A build was seen in a state that differs from the last one seen."""
+
+    kind: ClassVar[str] = "sighted"
+    target: str
+    build: Build
+
+
+@dataclass(frozen=True, slots=True)
+class Restarted:
+    """The build was started again under its old id; the outcome is open again."""
+
+    kind: ClassVar[str] = "restarted"
+    target: str
+    build: str
+
+
+@dataclass(frozen=True, slots=True)
+class Canceling:
+    """We asked the provider to cancel the build; `note` tells why it could not be, when so."""
+
+    kind: ClassVar[str] = "canceling"
+    target: str
+    note: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Skipped:
+    """The target is never triggered in this run."""
+
+    kind: ClassVar[str] = "skipped"
+    target: str
+    reason: str
+    code: str = "skipped"
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """Our verdict on the target."""
+
+    kind: ClassVar[str] = "ended"
+    target: str
+    outcome: Outcome
+    code: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class CancelAsked:
+    """A person wants the run canceled; with `keep_builds` only no more triggers."""
+
+    kind: ClassVar[str] = "cancel_asked"
+    by: str
+    at: float
+    keep_builds: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Approved:
+    """A person lets the next wave go on."""
+
+    kind: ClassVar[str] = "approved"
+    by: str
+    at: float
+
+
+@dataclass(frozen=True, slots=True)
+class PauseAsked:
+    """A person wants no new triggers for a while."""
+
+    kind: ClassVar[str] = "pause_asked"
+    by: str
+    at: float
+
+
+RunEvent: TypeAlias = RunMade | WaveOpened | Released | Stopped | Interrupted | RunEnded
+AccountEvent: TypeAlias = Claimed | Frozen | LimitLearnt | MarkerProven | AccountStopped
+TargetEvent: TypeAlias = (
+    Intended
+    | Withdrawn
+    | Doubted
+    | Absent
+    | Requested
+    | Refused
+    | Sighted
+    | Restarted
+    | Canceling
+    | Skipped
+    | Ended
+    | Released
+)
+Wish: TypeAlias = CancelAsked | Approved | PauseAsked
+Event: TypeAlias = RunEvent | AccountEvent | TargetEvent | Wish
+
+KINDS: Mapping[str, type[Any]] = {cls.kind: cls for cls in typing.get_args(Event)}
+
+
+def target_of(event: Event) -> str | None:
+    """The id of the target that the event is about, if it is about one."""
+    return getattr(event, "target", None)
+
+
+def encode(event: Event) -> str:
+    """The event's fields as compact JSON, without its kind and its target; fields at their default are left out."""
+    return json.dumps(_plain(event, skip="target"), ensure_ascii=False, separators=(",", ":"))
+
+
+def decode(kind: str, target: str | None, text: str) -> Event:
+    """The event that was written so.
+
+    Raises:
+        JournalError: the kind is unknown (a newer version wrote it), or the text is not what this kind has.
+    """
+    cls = KINDS.get(kind)
+    if cls is None:
+        raise JournalError(f"the journal has an event {kind[:40]!r} that this version does not know; upgrade")
+    try:
+        raw = json.loads(text)
+        if target is not None:
+            raw["target"] = target
+        return typing.cast(Event, _value(cls, raw))
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+        raise JournalError(f"the journal has a damaged event {kind!r}: {error}") from error
+
+
+def _wire(name: str) -> str:
+    return name.rstrip("_")
+
+
+def _plain(value: Any, skip: str = "") -> dict[str, Any]:
+    out: dict[str, Any] = {}
+    for name, default in _defaults(type(value)):
+        if name != skip and (item := getattr(value, name)) != default:
+            out[_wire(name)] = _json(item)
+    return out
+
+
+def _json(value: Any) -> Any:
+    if value is None or isinstance(value, (bool, int, float)):
+        return value
+    if isinstance(value, StrEnum):
+        return value.value
+    if isinstance(value, str):
+        return value
+    if is_dataclass(value):
+        return _plain(value)
+    if isinstance(value, Mapping):
+        return {key: _json(item) for key, item in value.items()}
+    return [_json(item) for item in value]
+
+
+_NOTHING = object()
+
+
+@cache
+def _defaults(cls: type[Any]) -> tuple[tuple[str, Any], ...]:
+    return tuple((f.name, _default(f)) for f in fields(cls))
+
+
+def _default(one: Field[Any]) -> Any:
+    if one.default is not MISSING:
+        return one.default
+    return _NOTHING if one.default_factory is MISSING else one.default_factory()
+
+
+@cache
+def _types(cls: type[Any]) -> Mapping[str, Any]:
+    hints = typing.get_type_hints(cls)
+    return {f.name: hints[f.name] for f in fields(cls)}
+
+
+def _value(kind: Any, raw: Any) -> Any:
+    """`raw` as a value of the annotated type `kind`; strict, since a journal is input from outside."""
+    if is_dataclass(kind) and isinstance(kind, type):
+        if not isinstance(raw, dict):
+            raise TypeError(f"{kind.__name__}: expected an object")
+        wanted = _types(kind)
+        return kind(**{name: _value(hint, raw[_wire(name)]) for name, hint in wanted.items() if _wire(name) in raw})
+    origin = typing.get_origin(kind)
+    if origin in (Union, types.UnionType):
+        return _one_of(typing.get_args(kind), raw)
+    if origin is tuple:
+        if not isinstance(raw, list):
+            raise TypeError("expected a list")
+        return tuple(_value(typing.get_args(kind)[0], item) for item in raw)
+    if origin is not None:
+        return _checked(raw, dict)
+    if isinstance(kind, type) and issubclass(kind, StrEnum):
+        return kind(raw)
+    if kind is float:
+        return float(_checked(raw, (int, float)))
+    return _checked(raw, kind)
+
+
+def _one_of(kinds: tuple[Any, ...], raw: Any) -> Any:
+    if raw is None and type(None) in kinds:
+        return None
+    rest = [kind for kind in kinds if kind is not type(None)]
+    if len(rest) != 1:
+        return raw
+    return _value(rest[0], raw)
+
+
+def _checked(raw: Any, kind: Any) -> Any:
+    if not isinstance(raw, kind) or (isinstance(raw, bool) and kind is not bool):
+        raise TypeError(f"expected {getattr(kind, '__name__', kind)}, found {type(raw).__name__}")
+    return raw

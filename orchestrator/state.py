@@ -1,0 +1,194 @@
+"""The state of a target: a fold over its events, and nothing else.
+
+A target has at most one attempt whose fate is open (`asked`, or `doubt` once its answer is lost). `requested` closes
+it for good; `withdrawn` and `absent` close it so that another attempt may be made. Everything the engine does next,
+and everything a report says, is a function of the `Progress` that comes out of here, so a first run and a resumed
+run cannot differ.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from typing import assert_never
+
+from orchestrator.events import (
+    Absent,
+    Canceling,
+    Doubted,
+    Ended,
+    Intended,
+    Refused,
+    Released,
+    Requested,
+    Restarted,
+    Sighted,
+    Skipped,
+    TargetEvent,
+    Withdrawn,
+)
+from orchestrator.model import Build, BuildState, Outcome, Phase, Request
+
+
+@dataclass(frozen=True, slots=True)
+class Doubt:
+    """A lost answer: why, and when the call can have reached the provider (wall clock)."""
+
+    cause: str
+    start: float
+    end: float
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """How a target ended."""
+
+    outcome: Outcome
+    code: str
+    reason: str
+    at: float
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """What is known of one target.
+
+    Args:
+        attempts: trigger calls intended so far.
+        marker: the one that travels with them.
+        asked_at: when the open attempt was intended; None when none is open.
+        first_asked_at: when the first attempt that may have left was intended; `accept` counts from here.
+        doubt: set when the open attempt's answer is lost.
+        requested_at: when we knew of the request.
+        triggered_at: when the attempt that made the request was intended.
+        builds: as last seen, the deciding one first.
+        appeared_at: when the first build was first seen; `queue` counts from here.
+    """
+
+    attempts: int = 0
+    marker: str | None = None
+    released: bool = False
+    asked_at: float | None = None
+    first_asked_at: float | None = None
+    doubt: Doubt | None = None
+    request: Request | None = None
+    how: str = ""
+    requested_at: float | None = None
+    triggered_at: float | None = None
+    builds: tuple[Build, ...] = ()
+    appeared_at: float | None = None
+    canceling_at: float | None = None
+    cancel_note: str = ""
+    verdict: Verdict | None = None
+
+    @property
+    def is_done(self) -> bool:
+        """Whether there is a verdict, provisional or not."""
+        return self.verdict is not None
+
+    @property
+    def may_exist(self) -> bool:
+        """Whether the provider has, or may have, a request for this target."""
+        return self.request is not None or self.asked_at is not None
+
+    @property
+    def build(self) -> Build | None:
+        """The deciding build."""
+        return self.builds[0] if self.builds else None
+
+    @property
+    def phase(self) -> Phase:
+        """How far the target has come."""
+        if self.verdict is not None:
+            return Phase.DONE
+        if self.build is not None:
+            return Phase.QUEUED if self.build.state is BuildState.QUEUED else Phase.RUNNING
+        return Phase.REQUESTED if self.may_exist else Phase.WAITING
+
+
+NEW = Progress()
+
+
+def apply(progress: Progress, event: TargetEvent, at: float) -> Progress:
+    """The progress after one more fact about the target.
+
+    Args:
+        at: when the fact was written (wall clock).
+    """
+    match event:
+        case Released():
+            return replace(progress, released=True)
+        case Intended(attempt=attempt, marker=marker):
+            first = progress.first_asked_at
+            return replace(
+                progress,
+                attempts=attempt,
+                marker=marker,
+                asked_at=at,
+                first_asked_at=at if first is None else first,
+                doubt=None,
+            )
+        case Withdrawn(cause=cause):
+            never_left = progress.attempts <= 1 and cause == "unreachable"
+            return replace(
+                progress, asked_at=None, doubt=None, first_asked_at=None if never_left else progress.first_asked_at
+            )
+        case Doubted(cause=cause, from_=start, to=end):
+            return replace(progress, doubt=Doubt(cause, start, end))
+        case Absent():
+            return replace(progress, asked_at=None, doubt=None)
+        case Requested(id=id_, handle=handle, url=url, how=how, marker=marker):
+            return replace(
+                progress,
+                request=Request(id_, handle, url),
+                marker=marker or progress.marker,
+                how=how,
+                requested_at=at if progress.requested_at is None else progress.requested_at,
+                triggered_at=progress.triggered_at or progress.asked_at or at,
+                asked_at=None,
+                doubt=None,
+                verdict=_unless_provisional(progress.verdict),
+            )
+        case Refused(code=code, reason=reason):
+            return replace(
+                progress, asked_at=None, doubt=None, verdict=Verdict(Outcome.REJECTED, code, reason, at)
+            )
+        case Sighted(build=build):
+            others = tuple(known for known in progress.builds if known.id != build.id)
+            first_seen = progress.appeared_at
+            return replace(
+                progress,
+                builds=_deciding_first(progress.builds, build, others),
+                appeared_at=at if first_seen is None else first_seen,
+                verdict=_unless_provisional(progress.verdict),
+            )
+        case Restarted():
+            return replace(
+                progress, builds=(), appeared_at=None, verdict=None, canceling_at=None, requested_at=at, triggered_at=at
+            )
+        case Canceling(note=note):
+            return replace(progress, canceling_at=at, cancel_note=note)
+        case Skipped(code=code, reason=reason):
+            return replace(progress, verdict=Verdict(Outcome.SKIPPED, code, reason, at))
+        case Ended(outcome=outcome, code=code, reason=reason):
+            return replace(progress, verdict=Verdict(outcome, code, reason, at))
+        case _:
+            assert_never(event)
+
+
+def fold(events: Iterable[tuple[float, TargetEvent]]) -> Progress:
+    """The progress after all these facts, each with the time at which it was written."""
+    progress = NEW
+    for at, event in events:
+        progress = apply(progress, event, at)
+    return progress
+
+
+def _unless_provisional(verdict: Verdict | None) -> Verdict | None:
+    return None if verdict is not None and verdict.outcome.is_provisional else verdict
+
+
+def _deciding_first(before: tuple[Build, ...], build: Build, others: tuple[Build, ...]) -> tuple[Build, ...]:
+    if before and before[0].id != build.id:
+        return (*others, build)
+    return (build, *others)
