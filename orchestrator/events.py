@@ -75,7 +75,11 @@ class Tally:
 
 @dataclass(frozen=True, slots=True)
 class Interrupted:
-    """A process stopped driving before the run's end: a signal's name, or `stopped`, `timeout`, `account`, `detached`."""
+    """A process stopped driving before the run's end.
+
+    Args:
+        signal: a signal's name, or `stopped`, `timeout`, `account`, `detached`.
+    """
 
     kind: ClassVar[str] = "interrupted"
     signal: str
@@ -150,7 +154,7 @@ class Intended:
 
 @dataclass(frozen=True, slots=True)
 class Withdrawn:
-    """The intended call certainly started nothing and may be made again (`unreachable`, `rate_limited`, `refused_scope`)."""
+    """The intended call certainly started nothing: `unreachable`, `rate_limited` or `access_refused`."""
 
     kind: ClassVar[str] = "withdrawn"
     target: str
@@ -335,7 +339,7 @@ def _wire(name: str) -> str:
 
 def _plain(value: Any, skip: str = "") -> dict[str, Any]:
     out: dict[str, Any] = {}
-    for name, default in _defaults(type(value)):
+    for name, default in _defaults(type(value)):  # type: ignore[arg-type]  # a class is hashable
         if name != skip and (item := getattr(value, name)) != default:
             out[_wire(name)] = _json(item)
     return out

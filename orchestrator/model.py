@@ -13,7 +13,7 @@ from enum import StrEnum
 from typing import Any, TypeAlias
 
 # Not recursive: the hints of events are evaluated at run time, where a forward reference would not resolve.
-Json: TypeAlias = None | bool | int | float | str | Sequence[Any] | Mapping[str, Any]
+Json: TypeAlias = bool | int | float | str | Sequence[Any] | Mapping[str, Any] | None
 
 ACCOUNT = "account"  # the scope of a whole account; the others are `owner:NAME` and `repo:NAME`
 COORDINATOR = ""  # the stream of facts that concern the whole run, in place of an account's name

@@ -150,9 +150,7 @@ def apply(progress: Progress, event: TargetEvent, at: float) -> Progress:
                 verdict=_unless_provisional(progress.verdict),
             )
         case Refused(code=code, reason=reason):
-            return replace(
-                progress, asked_at=None, doubt=None, verdict=Verdict(Outcome.REJECTED, code, reason, at)
-            )
+            return replace(progress, asked_at=None, doubt=None, verdict=Verdict(Outcome.REJECTED, code, reason, at))
         case Sighted(build=build):
             others = tuple(known for known in progress.builds if known.id != build.id)
             first_seen = progress.appeared_at
