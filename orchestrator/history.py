@@ -1,0 +1,135 @@
+"""All that the journal tells of one run, folded: the progress of each target and the facts about run and accounts.
+
+The engine goes on from it and reports are views of it; both see the same thing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from orchestrator.events import (
+    AccountStopped,
+    Claimed,
+    Event,
+    Frozen,
+    Interrupted,
+    LimitLearnt,
+    MarkerProven,
+    RunEnded,
+    RunMade,
+    Stopped,
+    Tally,
+    WaveOpened,
+    target_of,
+)
+from orchestrator.journal import Journal
+from orchestrator.model import COORDINATOR, Target
+from orchestrator.state import NEW, Progress, apply
+
+
+class History:
+    """The fold of a run's entries; grows with `add`, never forgets.
+
+    Args:
+        targets: the run's targets in plan order.
+
+    Attributes:
+        cursor: how far each stream was read.
+        stopped: the rule that stopped the triggering, None while none did.
+        interrupted: how the last process left, None while one drives or after the run's end.
+        left_at: when the run ended, or the last process left (wall clock).
+        frozen: by account and scope, the last freeze.
+        proven: accounts on which `find` may be believed.
+        tallies: what each process that left in order did, by account.
+    """
+
+    __slots__ = (
+        "accounts_stopped",
+        "cursor",
+        "exit_code",
+        "frozen",
+        "has_ended",
+        "interrupted",
+        "learnt",
+        "left_at",
+        "made",
+        "made_at",
+        "progress",
+        "proven",
+        "stopped",
+        "tallies",
+        "targets",
+        "waves",
+    )
+
+    def __init__(self, targets: Sequence[Target]) -> None:
+        self.targets: Sequence[Target] = targets
+        self.progress: dict[str, Progress] = {}
+        self.cursor: dict[str, int] = {}
+        self.made: RunMade | None = None
+        self.made_at = 0.0
+        self.waves: set[int] = set()
+        self.stopped: Stopped | None = None
+        self.interrupted: Interrupted | None = None
+        self.has_ended = False
+        self.left_at: float | None = None
+        self.exit_code: int | None = None
+        self.frozen: dict[tuple[str, str], Frozen] = {}
+        self.accounts_stopped: dict[str, AccountStopped] = {}
+        self.learnt: dict[tuple[str, str], LimitLearnt] = {}
+        self.proven: set[str] = set()
+        self.tallies: list[Tally] = []
+
+    def of(self, target: str) -> Progress:
+        """The progress of a target, by id."""
+        return self.progress.get(target, NEW)
+
+    def add(self, account: str, seq: int, at: float, event: Event) -> None:
+        """Takes one more entry of the journal in."""
+        self.cursor[account] = seq
+        target = target_of(event)
+        if target is not None:
+            # exactly the events with a target are TargetEvent
+            self.progress[target] = apply(self.progress.get(target, NEW), event, at)  # type: ignore[arg-type]
+            return
+        match event:
+            case RunMade():
+                self.made, self.made_at = event, at
+            case WaveOpened(wave=wave):
+                self.waves.add(wave)
+            case Stopped(rule=rule):
+                self.stopped = event if rule else None
+            case Interrupted(tallies=tallies, exit_code=code):
+                self.interrupted, self.exit_code, self.left_at = event, code, at
+                self.tallies.extend(tallies)
+            case RunEnded(exit_code=code, tallies=tallies):
+                self.has_ended, self.interrupted, self.exit_code, self.left_at = True, None, code, at
+                self.tallies.extend(tallies)
+            case Claimed():
+                self._taken_up(account)
+            case Frozen(scope=scope):
+                self.frozen[account, scope] = event
+            case AccountStopped():
+                self.accounts_stopped[account] = event
+            case LimitLearnt(scope=scope):
+                self.learnt[account, scope] = event
+            case MarkerProven():
+                self.proven.add(account)
+            case _:  # a wish is no fact about what happened
+                return
+
+    def _taken_up(self, account: str) -> None:
+        """A process drives the stream again: what stopped the one before is asked anew."""
+        if account == COORDINATOR:
+            self.interrupted, self.exit_code, self.left_at, self.has_ended = None, None, None, False
+        else:
+            self.accounts_stopped.pop(account, None)
+
+
+async def load(journal: Journal, run: str) -> History:
+    """The history of a run up to now; `cursor` tells how far, for reading on."""
+    history = History(await journal.targets(run))
+    while entries := await journal.read(run, history.cursor):
+        for entry in entries:
+            history.add(entry.account, entry.seq, entry.at, entry.event)
+    return history
