@@ -1,0 +1,1 @@
+"""Reports: views of the journal, one file for each format."""
