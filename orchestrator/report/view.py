@@ -1,0 +1,315 @@
+"""The report as frozen values: a view of a run's history, in the shape of `report.json` (`schema.json` describes it).
+
+Every selected target is a row, in plan order, whatever happened. Times are RFC 3339 text in UTC, durations whole
+seconds. Nothing here depends on the clock once the run was left, so a report rebuilt later is the same.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from orchestrator.events import Tally
+from orchestrator.history import History
+from orchestrator.model import Build, Json, Limit, Outcome, Phase, Target
+from orchestrator.report.waiting import waits_for
+from orchestrator.report.words import clock
+from orchestrator.state import Progress
+
+SCHEMA = "orchestrator.report/1"
+OUTCOMES = tuple(outcome.value for outcome in Outcome)
+
+
+@dataclass(frozen=True, slots=True)
+class RunView:
+    """The run as a whole.
+
+    Args:
+        status: `running` (or its process died), `ended`, `detached`, `interrupted` (signal or time-out), `stopped`
+            (a rule or an account).
+        finished_at: when the run ended or its last process left; None while it goes on, here or detached.
+        stopped_by: the rule, the signal, `timeout` or `account NAME`; None where nothing stopped it.
+        stopped_why: the rule's arithmetic or the account's cause.
+    """
+
+    id: str
+    name: str
+    manifest: str | None
+    params: Mapping[str, Json]
+    parent: str | None
+    status: str
+    started_at: str | None
+    finished_at: str | None
+    exit_code: int | None
+    stopped_by: str | None
+    stopped_why: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class BuildView:
+    """One build of a target, as last seen."""
+
+    id: str
+    state: str
+    url: str | None
+    number: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One target; the fields up to `run_seconds` are those of `report.json`.
+
+    Args:
+        branch: the one that was asked for, else the one that was built.
+        outcome: None while open; then `code` and `reason` tell what it waits for.
+        triggered_at: when the call left that made the request, or may have made one.
+        finished_at: the build's end; without a build, when the verdict was given.
+        queued_seconds: from the build's creation (or the trigger, where the provider does not say) to its start.
+        target: the planned target itself, for formats that write manifests.
+    """
+
+    id: str
+    account: str
+    provider: str
+    repo: str
+    branch: str | None
+    sha: str | None
+    matrix: Mapping[str, str]
+    name: str | None
+    labels: tuple[str, ...]
+    wave: int
+    phase: str
+    outcome: str | None
+    code: str | None
+    reason: str | None
+    marker: str | None
+    attempts: int
+    request_id: str | None
+    build_id: str | None
+    build_number: str | None
+    url: str | None
+    builds: tuple[BuildView, ...]
+    triggered_at: str | None
+    started_at: str | None
+    finished_at: str | None
+    queued_seconds: int | None
+    run_seconds: int | None
+    target: Target = field(compare=False)
+
+    @property
+    def is_in_doubt(self) -> bool:
+        """Whether nobody knows yet if a build exists; by verdict, or while it is still being looked for."""
+        return self.outcome == Outcome.IN_DOUBT or (self.outcome is None and self.code == "in_doubt")
+
+
+@dataclass(frozen=True, slots=True)
+class LimitView:
+    """What was used of one limit, and how long calls waited for it."""
+
+    account: str
+    limit: str
+    used: int
+    waited_seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What happened; every format is a function of this.
+
+    Args:
+        totals: `targets`, each outcome, `open`.
+        calls: by purpose: `trigger`, `find`, `poll`, `other`.
+        accounts: as the run's first event has them; references to secrets, never secrets.
+        as_of: for which instant it is told (wall clock).
+    """
+
+    run: RunView
+    totals: Mapping[str, int]
+    targets: Sequence[Row]
+    limits: Sequence[LimitView]
+    calls: Mapping[str, int]
+    accounts: Mapping[str, Json] = field(default_factory=dict)
+    as_of: float = 0.0
+
+
+def view(run_id: str, history: History, now: float) -> Report:
+    """The report of a run.
+
+    Args:
+        now: the present (wall clock); it counts only while nobody has left the run.
+    """
+    as_of = now if history.left_at is None else history.left_at
+    accounts = history.made.accounts if history.made is not None else {}
+    rows = tuple(_row(history, target, _type_of(accounts, target.account), as_of) for target in history.targets)
+    return Report(
+        run=_run(run_id, history),
+        totals=_totals(rows),
+        targets=rows,
+        limits=_limits(history),
+        calls=_calls(history),
+        accounts=accounts,
+        as_of=as_of,
+    )
+
+
+def _run(run_id: str, history: History) -> RunView:
+    made = history.made
+    status = _status(history)
+    by, why = _stopped_by(history)
+    return RunView(
+        id=run_id,
+        name=made.name if made is not None else "",
+        manifest=made.manifest if made is not None else None,
+        params=made.params if made is not None else {},
+        parent=made.parent if made is not None else None,
+        status=status,
+        started_at=clock(history.made_at) or None,
+        finished_at=None if status in ("running", "detached") else clock(history.left_at) or None,
+        exit_code=history.exit_code,
+        stopped_by=by,
+        stopped_why=why,
+    )
+
+
+def _status(history: History) -> str:
+    if history.has_ended:
+        return "ended"
+    if history.interrupted is None:
+        return "running"
+    return {"detached": "detached", "stopped": "stopped", "account": "stopped"}.get(
+        history.interrupted.signal, "interrupted"
+    )
+
+
+def _stopped_by(history: History) -> tuple[str | None, str | None]:
+    """What stopped the run and why; the rule goes before the way in which the process then left."""
+    if history.stopped is not None:
+        return history.stopped.rule, history.stopped.arithmetic or None
+    for account, stop in history.accounts_stopped.items():
+        return f"account {account}", stop.cause
+    if history.interrupted is None or history.interrupted.signal == "detached":
+        return None, None
+    return history.interrupted.signal, None
+
+
+def _type_of(accounts: Mapping[str, Json], name: str) -> str:
+    account = accounts.get(name)
+    kind = account.get("type") if isinstance(account, Mapping) else None
+    return kind if isinstance(kind, str) else name
+
+
+def _row(history: History, target: Target, provider: str, as_of: float) -> Row:
+    progress = history.of(target.id)
+    build, verdict = progress.build, progress.verdict
+    code, reason = (verdict.code, verdict.reason) if verdict else waits_for(history, target, as_of)
+    triggered = progress.asked_at if progress.triggered_at is None else progress.triggered_at
+    return Row(
+        id=target.id,
+        account=target.account,
+        provider=provider,
+        repo=target.repo,
+        branch=target.branch or (build.branch if build else None),
+        sha=build.sha if build else None,
+        matrix=dict(target.matrix),
+        name=target.name,
+        labels=target.labels,
+        wave=target.wave,
+        phase=progress.phase.value,
+        outcome=verdict.outcome.value if verdict else None,
+        code=code or None,
+        reason=reason or None,
+        marker=progress.marker,
+        attempts=progress.attempts,
+        request_id=progress.request.id if progress.request else None,
+        build_id=build.id if build else None,
+        build_number=build.number if build else None,
+        url=_url(progress),
+        builds=tuple(BuildView(one.id, one.state.value, one.url, one.number) for one in progress.builds),
+        triggered_at=clock(triggered) or None,
+        started_at=clock(build.started_at) or None if build else None,
+        finished_at=clock(_finished(progress)) or None,
+        queued_seconds=_between(build.created_at or triggered, build.started_at) if build else None,
+        run_seconds=_between(build.started_at, build.finished_at) if build else None,
+        target=target,
+    )
+
+
+def _url(progress: Progress) -> str | None:
+    if progress.build is not None and progress.build.url is not None:
+        return progress.build.url
+    return progress.request.url if progress.request is not None else None
+
+
+def _finished(progress: Progress) -> float | None:
+    """Only of what is done: a build that has ended, yet has no verdict, is still being looked at."""
+    if progress.phase is not Phase.DONE or progress.verdict is None:
+        return None
+    build: Build | None = progress.build
+    return build.finished_at if build is not None and build.finished_at is not None else progress.verdict.at
+
+
+def _between(start: float | None, end: float | None) -> int | None:
+    """Whole seconds, never negative: the two may come from different clocks."""
+    if start is None or end is None or not 0 <= end - start < 1e10:
+        return None if start is None or end is None or end != end or start != start else 0
+    return round(end - start)
+
+
+def _totals(rows: Iterable[Row]) -> dict[str, int]:
+    counts = Counter(row.outcome for row in rows)
+    return {"targets": counts.total(), **{name: counts[name] for name in OUTCOMES}, "open": counts[None]}
+
+
+def _limits(history: History) -> tuple[LimitView, ...]:
+    """Every limit of every account, used or not, then those that only a process knew (learnt on its way)."""
+    used: Counter[tuple[str, str]] = Counter()
+    waited: Counter[tuple[str, str]] = Counter()
+    for tally in history.tallies:
+        for limit, number in tally.used.items():
+            used[tally.account, limit] += number
+        for limit, seconds in tally.waited.items():
+            waited[tally.account, limit] += seconds  # type: ignore[assignment]  # a Counter adds floats as well
+    known = _known_limits(history)
+    keys = dict.fromkeys([*known, *used, *waited])
+    return tuple(LimitView(*key, used=used[key], waited_seconds=round(float(waited[key]), 3)) for key in keys)
+
+
+def _known_limits(history: History) -> list[tuple[str, str]]:
+    made = history.made.limits if history.made is not None else {}
+    return [(account, text) for account, limits in made.items() for text in _limit_texts(limits)]
+
+
+def _limit_texts(limits: Any) -> list[str]:
+    """Limits as the run's first event has them: a list of texts or of fields, or name to rate."""
+    if isinstance(limits, Mapping):
+        return [f"{name} {rate}" for name, rate in limits.items()]
+    if not isinstance(limits, Sequence) or isinstance(limits, str):
+        return []
+    return [text for one in limits if (text := _limit_text(one))]
+
+
+def _limit_text(one: Any) -> str:
+    if isinstance(one, str):
+        return one
+    try:
+        return str(Limit(str(one["name"]), int(one["calls"]), float(one["per"])))
+    except (KeyError, TypeError, ValueError):
+        return ""
+
+
+def _calls(history: History) -> dict[str, int]:
+    made: Counter[str] = Counter()
+    for tally in history.tallies:
+        made.update(_by_purpose(tally))
+    # intents are durable before their call leaves, so they count calls of processes that never left in order, too
+    triggers = sum(progress.attempts for progress in history.progress.values())
+    return {"trigger": triggers, "find": made["find"], "poll": made["poll"], "other": made["other"]}
+
+
+def _by_purpose(tally: Tally) -> Counter[str]:
+    counts: Counter[str] = Counter()
+    for purpose, number in tally.calls.items():
+        counts[purpose if purpose in ("trigger", "find", "poll") else "other"] += number
+    return counts

@@ -1,0 +1,57 @@
+"""How values are written for people: times, durations, counts, and text from outside made harmless."""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, datetime
+
+# Control characters, and the marks that turn or hide text on a terminal or a page (a branch name may hold any).
+_ODD = re.compile("[\x00-\x1f\x7f-\x9f\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb]+")
+
+
+def clock(at: float | None) -> str:
+    """An instant as RFC 3339 in UTC, whole seconds; empty for None and for what no calendar has."""
+    if at is None:
+        return ""
+    try:
+        return datetime.fromtimestamp(int(at), UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    except (ValueError, OverflowError, OSError):  # a damaged time in the journal must not cost the whole report
+        return ""
+
+
+def duration(seconds: float) -> str:
+    """`42s`, `12m 31s`, `3h 05m`, `2d 04h`: two units are enough for a person."""
+    whole = max(0, round(seconds))
+    if whole < 60:
+        return f"{whole}s"
+    if whole < 3600:
+        return f"{whole // 60}m {whole % 60:02}s"
+    if whole < 86400:
+        return f"{whole // 3600}h {whole % 3600 // 60:02}m"
+    return f"{whole // 86400}d {whole % 86400 // 3600:02}h"
+
+
+def counted(number: int, noun: str) -> str:
+    """`1 target`, `2 targets`."""
+    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
+
+
+def plain(text: str) -> str:
+    """Text from outside on one line, without anything that steers a terminal."""
+    return _ODD.sub(" ", text).strip()
+
+
+def link(url: str | None) -> str | None:
+    """The URL, when it is one that a click may safely open."""
+    if url is None or not url.startswith(("https://", "http://")):
+        return None
+    return re.sub(r"[\s\x00-\x1f<>\"']", "", url)
+
+
+def sound(text: str) -> str:
+    """The text without halves of surrogate pairs, which JSON from outside may hold and UTF-8 cannot."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return text.encode("utf-8", "replace").decode()
+    return text
