@@ -308,11 +308,14 @@ class Declaration:
         keys: keys of a target that this provider has beyond those of every target.
         settings: keys of an account that this provider has beyond those of every account.
         token_env: environment variable that holds the token when the manifest names none.
+        token_fallback: `module:attribute` of `(url, environ, home) -> token or None`, asked when that is not set
+            either: what the provider's own client has stored.
         states: the provider's native build states and what they mean.
         fold_case: whether `ACME/x` and `acme/x` are one repository.
         repo_ids: whether a repository may be given by number.
         message_problem: what is wrong with a message (a skip command), or None.
         warn: warnings for a target, sentences for a person.
+        warn_account: warnings for an account.
     """
 
     type: str
@@ -332,10 +335,12 @@ class Declaration:
     keys: Mapping[str, Key] = field(default_factory=dict)
     settings: Mapping[str, Key] = field(default_factory=dict)
     token_env: str | None = None
+    token_fallback: str | None = None
     fold_case: bool = True
     repo_ids: bool = False
     message_problem: Callable[[str], str | None] = lambda message: None
     warn: Callable[[Target], Sequence[str]] = lambda target: ()
+    warn_account: Callable[[Account], Sequence[str]] = lambda account: ()
     learn: Callable[[Call, Answer], Sequence[Learnt]] = lambda call, answer: ()
 
 

@@ -1,0 +1,1 @@
+"""Travis CI, API v3: hosted (.com) and Enterprise."""

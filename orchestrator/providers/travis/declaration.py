@@ -1,0 +1,179 @@
+"""What Travis says about itself: limits, keys, states, warnings. Importing this imports no HTTP.
+
+The facts are those of Travis' public sources (API v3): 50 POSTs of any kind in 30 seconds ban the token for an hour;
+2,000 calls a minute; 10 API requests in a sliding hour for each repository, whoever makes them.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
+
+from typing_extensions import Required, TypedDict  # pydantic refuses the one of `typing` before Python 3.12
+
+from orchestrator.model import ACCOUNT, Account, BuildState, Findability, Json, Learnt, Limit, Target, repo_scope
+from orchestrator.provider import Answer, Call, Declaration, Key
+
+API_COM = "https://api.travis-ci.com"
+ORG_HOST = "api.travis-ci.org"
+
+TRIGGERS = "triggers"  # every POST of the principal: trigger, cancel, restart, refused or not
+CALLS = "calls"  # every call
+PER_REPO = "triggers_per_repo"  # what was accepted for a repository, by anybody
+
+MergeMode = Literal[
+    "replace",
+    "merge",
+    "deep_merge",
+    "deep_merge_append",
+    "deep_merge_prepend",
+    "deep-merge",
+    "deep-merge-append",
+    "deep-merge-prepend",
+]
+
+STATES: Mapping[str, BuildState] = {
+    "created": BuildState.QUEUED,
+    "queued": BuildState.QUEUED,
+    "received": BuildState.QUEUED,
+    "started": BuildState.RUNNING,
+    "passed": BuildState.PASSED,
+    "failed": BuildState.FAILED,
+    "errored": BuildState.ERRORED,
+    "canceled": BuildState.CANCELED,
+}
+
+
+class ConfigEntry(TypedDict, total=False):
+    """One entry of `configs`: the first has precedence; the mode says how what is below is merged under it."""
+
+    __pydantic_config__ = {"extra": "forbid"}  # type: ignore[misc]  # noqa: RUF012  # pydantic's own way to configure a TypedDict
+    config: Required[dict[str, Any] | str]
+    mode: MergeMode
+    merge_mode: MergeMode
+
+
+KEYS: Mapping[str, Key] = {
+    "sha": Key(str, "build this commit instead of the head of the branch"),
+    "tag_name": Key(str, "build this tag"),
+    "config": Key(dict[str, Any] | str, "build config (a map, or YAML text) that `.travis.yml` is merged into"),
+    "configs": Key(list[ConfigEntry], "several configs with a mode each, the first has precedence; wins over `config`"),
+    "merge_mode": Key(MergeMode, "how `.travis.yml` is merged into `config`; sent only when written"),
+    "request_token": Key(str, "reference to a secret that is sent as `request.token`", reference=True),
+    "vcs": Key(Literal["github", "gitlab", "bitbucket", "assembla"], "where the repository lives (default github)"),
+}
+
+_WHO = r"(?:ci|travis(?:[ -]?ci)?)"
+_SKIP = re.compile(rf"\[\s*(?:skip[\s:-]+{_WHO}|{_WHO}[\s:-]+skip)\s*\]", re.IGNORECASE)
+
+NO_MODE = (
+    "`config` or `env` without `merge_mode`: Travis then chooses deep_merge_append where the repository's build config "
+    "validation is on, deep_merge where it is off, and old servers replace whole sections (merge); write `merge_mode`"
+)
+MULTIPLIES = "`config.env.{key}` multiplies jobs: one job for each entry; use `env` to hand one variable to all jobs"
+BOTH_CONFIGS = "`configs` wins over `config`: Travis ignores `config` here"
+LIKE_PUSHES = (
+    "API builds run `deploy` and send mails as pushes do; guard deploys with `if: type != api`, "
+    "switch mails off with `config: {notifications: {email: false}}`"
+)
+ORG_IS_OVER = "travis-ci.org is shut down and read-only: triggers there are refused; use https://api.travis-ci.com"
+
+
+def message_problem(message: str) -> str | None:
+    """A skip command anywhere in the message stops API builds too: the message replaces the commit's."""
+    found = _SKIP.search(message)
+    if found is None:
+        return None
+    return f"the message holds the skip command {found.group(0)!r}: Travis would build nothing; reword it"
+
+
+def warn(target: Target) -> list[str]:
+    """What a person should know before this target is triggered; the same sentence for every target it applies to."""
+    said = target.request
+    config = said.get("config")
+    warnings = [MULTIPLIES.format(key=key) for key in ("matrix", "jobs") if _multiplies(config, key)]
+    if _lacks_mode(said):
+        warnings.append(NO_MODE)
+    if "config" in said and "configs" in said:
+        warnings.append(BOTH_CONFIGS)
+    if not (isinstance(config, Mapping) and {"notifications", "deploy"} <= config.keys()):  # both were thought of
+        warnings.append(LIKE_PUSHES)
+    return warnings
+
+
+def warn_account(account: Account) -> list[str]:
+    """What a person should know of the account."""
+    return [ORG_IS_OVER] if f"//{ORG_HOST}" in account.url else []
+
+
+def learn(call: Call, answer: Answer) -> Sequence[Learnt]:
+    """What an answer to a trigger reveals of the repository's hourly limit.
+
+    `remaining_requests` counts before the new row exists: the first of ten says 10, after it 9 are left.
+    """
+    if call.purpose != "trigger" or call.repo is None or not isinstance(answer.body, Mapping):
+        return ()
+    scope = repo_scope(call.repo)
+    if answer.status == 202:
+        before = _count(answer.body.get("remaining_requests"))
+        return () if before is None else (Learnt(PER_REPO, scope, left=max(0, before - 1)),)
+    if answer.status == 429:
+        return learnt_of_refusal(answer.body, scope)
+    return ()
+
+
+def learnt_of_refusal(body: Mapping[str, Json], scope: str) -> tuple[Learnt, ...]:
+    """What the 429 of the hourly limit says: the limit and its period; nothing is left."""
+    calls, per = _count(body.get("max_requests")), _count(body.get("per_seconds"))
+    if not calls or not per:
+        return (Learnt(PER_REPO, scope, left=0),)
+    return (Learnt(PER_REPO, scope, calls=calls, per=float(per), left=0),)
+
+
+def _count(value: Json) -> int | None:
+    """A number of calls or seconds as a server may send it; None for anything odd."""
+    return value if isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= 10**9 else None
+
+
+def _multiplies(config: Json, key: str) -> bool:
+    env = config.get("env") if isinstance(config, Mapping) else None
+    return isinstance(env, Mapping) and key in env
+
+
+def _lacks_mode(said: Mapping[str, Json]) -> bool:
+    if said.get("merge_mode") is not None or "configs" in said:
+        return False
+    config = said.get("config")
+    inside = isinstance(config, Mapping) and "merge_mode" in config
+    return (config is not None or bool(said.get("env"))) and not inside
+
+
+DECLARATION = Declaration(
+    type="travis",
+    title="Travis CI",
+    url=API_COM,
+    hosts=frozenset({"api.travis-ci.com"}),
+    factory="orchestrator.providers.travis.provider:Travis",
+    headers="orchestrator.providers.travis.wire:headers",
+    sandbox="orchestrator.sandbox.world:World",
+    states=STATES,
+    limits=(
+        Limit(TRIGGERS, 40, 30.0, ACCOUNT),
+        Limit(CALLS, 1800, 60.0, ACCOUNT),
+        Limit(PER_REPO, 10, 3600.0, "repo"),
+    ),
+    trigger_limits=(TRIGGERS, CALLS, PER_REPO),
+    accepted_limits=frozenset({PER_REPO}),
+    settle=60.0,
+    finds=Findability.BY_MARKER,
+    keys=KEYS,
+    token_env="TRAVIS_TOKEN",  # noqa: S106  # the name of a variable, not a token
+    token_fallback="orchestrator.providers.travis.client_file:token",  # noqa: S106  # where the code stands
+    fold_case=True,
+    repo_ids=True,
+    message_problem=message_problem,
+    warn=warn,
+    warn_account=warn_account,
+    learn=learn,
+)
