@@ -1,1 +1,59 @@
-"""Reports: views of the journal, one file for each format."""
+"""Reports: views of the journal. `view` makes the values, each format is a file of its own, `FORMATS` lists them.
+
+A new format is a file with `render(report) -> str` and a line in `FORMATS`; help, checks and `-o` derive from it.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from orchestrator.errors import UsageError
+from orchestrator.report.view import Report
+from orchestrator.report.words import sound
+
+
+@dataclass(frozen=True, slots=True)
+class Format:
+    """One way to write a report.
+
+    Args:
+        module: the file beside this one; imported when the format is used.
+        extension: of a file that holds it.
+        help: one line.
+    """
+
+    module: str
+    extension: str
+    help: str
+
+
+FORMATS: Mapping[str, Format] = {
+    "text": Format("text", "txt", "what did not pass, by reason, for people"),
+    "json": Format("json", "json", "everything, for programs (schema orchestrator.report/1)"),
+    "jsonl": Format("jsonl", "jsonl", "a JSON object a line for each target"),
+    "junit": Format("junit", "xml", "JUnit XML for CI servers: a suite a wave, a case a target"),
+    "markdown": Format("markdown", "md", "tables for a pull request or a job summary"),
+    "html": Format("html", "html", "one self-contained page with a chart and a filter"),
+    "csv": Format("csv", "csv", "a row a target for spreadsheets"),
+    "ctrf": Format("ctrf", "json", "Common Test Report Format"),
+    "list": Format("list", "txt", "repo@branch lines of what did not pass"),
+    "manifest": Format("manifest", "yaml", "a manifest of what did not pass"),
+}
+
+
+def render(report: Report, format: str, **options: Any) -> str:  # noqa: A002  # the word of the command line
+    """The report in a format, as text that UTF-8 can hold.
+
+    Args:
+        options: what the format's own `render` takes beyond the report (`width`, `colour`, ... for text).
+
+    Raises:
+        UsageError: there is no such format.
+    """
+    if format not in FORMATS:
+        raise UsageError(f"unknown report format {format!r}; there are: {', '.join(FORMATS)}")
+    module = importlib.import_module(f"{__name__}.{FORMATS[format].module}")
+    return sound(module.render(report, **options))

@@ -20,7 +20,7 @@ def waits_for(history: History, target: Target, now: float) -> tuple[str, str]:
         A stable code and a sentence for a person.
     """
     progress = history.of(target.id)
-    reasons = (_account(history, target, progress), _provider(target, progress), _before(history, target, now))
+    reasons = (_account(history, target, progress), _provider(progress), _before(history, target, now))
     return next((reason for reason in reasons if reason is not None), _turn(history))
 
 
@@ -33,7 +33,7 @@ def _account(history: History, target: Target, progress: Progress) -> tuple[str,
     return "account_stopped", f"account {target.account} stopped: {stop.cause}{seen}{later}"
 
 
-def _provider(target: Target, progress: Progress) -> tuple[str, str] | None:
+def _provider(progress: Progress) -> tuple[str, str] | None:
     """What the provider still owes us, once a trigger call was made."""
     if progress.build is not None:
         word = "queued" if progress.build.state is BuildState.QUEUED else "running"
@@ -42,8 +42,7 @@ def _provider(target: Target, progress: Progress) -> tuple[str, str] | None:
     if progress.request is not None:
         return "no_build_yet", "the provider has the request and shows no build yet"
     if progress.doubt is not None:
-        settled = clock(progress.doubt.end + target.timeouts.settle)
-        return "in_doubt", f"answer lost: {progress.doubt.cause}; a look can tell after {settled}"
+        return "in_doubt", f"answer lost: {progress.doubt.cause}"  # without a time, so that like goes with like
     if progress.asked_at is not None:
         return "in_doubt", "the trigger call was about to leave and its answer is not known; a look will tell"
     return None

@@ -19,6 +19,13 @@ def clock(at: float | None) -> str:
         return ""
 
 
+def seconds_between(start: str | None, end: str | None) -> float | None:
+    """The seconds from one RFC 3339 time to another; None when one is missing."""
+    if not start or not end:
+        return None
+    return (datetime.fromisoformat(end) - datetime.fromisoformat(start)).total_seconds()
+
+
 def duration(seconds: float) -> str:
     """`42s`, `12m 31s`, `3h 05m`, `2d 04h`: two units are enough for a person."""
     whole = max(0, round(seconds))
@@ -39,6 +46,12 @@ def counted(number: int, noun: str) -> str:
 def plain(text: str) -> str:
     """Text from outside on one line, without anything that steers a terminal."""
     return _ODD.sub(" ", text).strip()
+
+
+def short(text: str, at_most: int = 300) -> str:
+    """The same, and not longer than a person reads."""
+    clean = plain(text)
+    return clean if len(clean) <= at_most else f"{clean[: at_most - 3]}..."
 
 
 def link(url: str | None) -> str | None:

@@ -1,0 +1,59 @@
+"""Files that are whole or not there: written beside their place, synced, then renamed."""
+
+from __future__ import annotations
+
+import os
+import secrets
+from pathlib import Path
+
+
+def write(text: str, path: str | os.PathLike[str]) -> None:
+    """Writes the file atomically; parents are created, an earlier file is replaced and its mode kept.
+
+    Raises:
+        OSError: it could not be written; an earlier file is untouched.
+    """
+    place = Path(path)
+    place.parent.mkdir(parents=True, exist_ok=True)
+    if place.exists() and not place.is_file():  # a device or a pipe (`/dev/stdout`) cannot be replaced by a rename
+        place.write_text(text, encoding="utf-8", newline="")
+        return
+    place = place.resolve()  # a link stays a link: what it points at is replaced
+    beside = place.with_name(f".{place.name[:100]}.{secrets.token_hex(6)}")
+    try:
+        _synced(text, beside, place)
+        os.replace(beside, place)
+    except BaseException:
+        beside.unlink(missing_ok=True)
+        raise
+    _sync_folder(place.parent)
+
+
+def append(text: str, path: str | os.PathLike[str]) -> None:
+    """Adds to the end of a file that others write as well (`GITHUB_STEP_SUMMARY`).
+
+    Raises:
+        OSError: it could not be written.
+    """
+    with open(path, "a", encoding="utf-8", newline="") as file:
+        file.write(text)
+
+
+def _synced(text: str, beside: Path, place: Path) -> None:
+    with open(beside, "x", encoding="utf-8", newline="") as file:
+        if place.exists():
+            os.chmod(beside, place.stat().st_mode & 0o777)
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _sync_folder(folder: Path) -> None:
+    """Makes the rename itself durable, where a folder can be opened (not on Windows)."""
+    if os.name != "posix":
+        return
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
