@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from dataclasses import MISSING, Field, dataclass, field, fields, is_dataclass
 from enum import StrEnum
 from functools import cache
-from typing import Any, ClassVar, TypeAlias, Union
+from typing import Any, ClassVar, TypeAlias, TypeVar, Union
 
 from orchestrator.errors import JournalError
 from orchestrator.model import Build, Json, Outcome
@@ -302,6 +302,8 @@ TargetEvent: TypeAlias = (
 Wish: TypeAlias = CancelAsked | Approved | PauseAsked
 Event: TypeAlias = RunEvent | AccountEvent | TargetEvent | Wish
 
+V = TypeVar("V")
+
 KINDS: Mapping[str, type[Any]] = {cls.kind: cls for cls in typing.get_args(Event)}
 
 
@@ -331,6 +333,23 @@ def decode(kind: str, target: str | None, text: str) -> Event:
         return typing.cast(Event, _value(cls, raw))
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         raise JournalError(f"the journal has a damaged event {kind!r}: {error}") from error
+
+
+def to_json(value: Any) -> Any:
+    """A frozen value of the model as a JSON value; fields at their default are left out."""
+    return _json(value)
+
+
+def from_json(kind: type[V], raw: Json) -> V:
+    """The frozen value that was written so.
+
+    Raises:
+        JournalError: it is not what this class has.
+    """
+    try:
+        return typing.cast(V, _value(kind, raw))
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+        raise JournalError(f"the journal has a damaged {kind.__name__}: {error}") from error
 
 
 def _wire(name: str) -> str:

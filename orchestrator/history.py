@@ -38,7 +38,7 @@ class History:
         stopped: the rule that stopped the triggering, None while none did.
         interrupted: how the last process left, None while one drives or after the run's end.
         left_at: when the run ended, or the last process left (wall clock).
-        frozen: by account and scope, the last freeze.
+        frozen: by account and scope, the last freeze; an owner's (no credit, abuse) lasts until a process takes up.
         proven: accounts on which `find` may be believed.
         tallies: what each process that left in order did, by account.
     """
@@ -124,6 +124,9 @@ class History:
             self.interrupted, self.exit_code, self.left_at, self.has_ended = None, None, None, False
         else:
             self.accounts_stopped.pop(account, None)
+            owners = [key for key in self.frozen if key[0] == account and key[1].startswith("owner:")]
+            for key in owners:
+                del self.frozen[key]
 
 
 async def load(journal: Journal, run: str) -> History:

@@ -59,6 +59,7 @@ class Progress:
         asked_at: when the open attempt was intended; None when none is open.
         first_asked_at: when the first attempt that may have left was intended; `accept` counts from here.
         doubt: set when the open attempt's answer is lost.
+        absences: lost attempts of which a look showed that they started nothing.
         requested_at: when we knew of the request.
         triggered_at: when the attempt that made the request was intended.
         builds: as last seen, the deciding one first.
@@ -71,6 +72,7 @@ class Progress:
     asked_at: float | None = None
     first_asked_at: float | None = None
     doubt: Doubt | None = None
+    absences: int = 0
     request: Request | None = None
     how: str = ""
     requested_at: float | None = None
@@ -128,15 +130,19 @@ def apply(progress: Progress, event: TargetEvent, at: float) -> Progress:
                 first_asked_at=at if first is None else first,
                 doubt=None,
             )
-        case Withdrawn(cause=cause):
-            never_left = progress.attempts <= 1 and cause == "unreachable"
-            return replace(
-                progress, asked_at=None, doubt=None, first_asked_at=None if never_left else progress.first_asked_at
-            )
+        case Withdrawn():
+            first = progress.first_asked_at if progress.absences else None
+            return replace(progress, asked_at=None, doubt=None, first_asked_at=first)
         case Doubted(cause=cause, from_=start, to=end):
             return replace(progress, doubt=Doubt(cause, start, end))
         case Absent():
-            return replace(progress, asked_at=None, doubt=None)
+            return replace(
+                progress,
+                asked_at=None,
+                doubt=None,
+                absences=progress.absences + 1,
+                verdict=_unless_provisional(progress.verdict),
+            )
         case Requested(id=id_, handle=handle, url=url, how=how, marker=marker):
             return replace(
                 progress,

@@ -1,0 +1,192 @@
+"""Decides what concerns several accounts, and journals it as facts: waves, needs, rules that stop a run, wishes.
+
+Drivers act only on those facts, so that several processes could later share a run.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import anyio
+
+from orchestrator.engine.run import Run
+from orchestrator.events import CancelAsked, Event, Released, Skipped, Stopped, WaveOpened, Wish, target_of
+from orchestrator.journal import Lease
+from orchestrator.model import COORDINATOR, Outcome
+from orchestrator.state import Progress
+
+WISHES_EVERY = 1.0  # seconds between two looks at what people wish
+CANCELED = "canceled by a person"
+
+
+class Coordinator:
+    """Decides for one run.
+
+    Args:
+        released: called with the number of a row that may now be triggered.
+        cancel: called when the builds of the run are to be canceled.
+        poke: tells drivers and engine that something changed.
+    """
+
+    def __init__(
+        self,
+        run: Run,
+        lease: Lease,
+        *,
+        released: Callable[[int], None],
+        cancel: Callable[[], None],
+        poke: Callable[[], None],
+    ) -> None:
+        self._run = run
+        self._lease = lease
+        self._released = released
+        self._cancel = cancel
+        self._poke = poke
+        self._todo: list[Event] = []
+        self._wake = anyio.Event()
+        self._wish = 0
+        self._unmet: dict[int, set[str]] = {}
+        self._dependents: dict[str, list[int]] = {}
+        self._busy = False
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether every decision taken so far is journaled."""
+        return not self._todo and not self._busy
+
+    @property
+    def nothing_to_come(self) -> bool:
+        """Whether no target waits for a need any more."""
+        return not self._unmet
+
+    async def begin(self) -> None:
+        """Opens the first wave, skips what the manifest skips, and takes up what an earlier process decided."""
+        run = self._run
+        if run.history.stopped is not None:
+            if run.options.override_stop and run.history.stopped.rule != CANCELED:
+                self._todo.append(Stopped("", f"overridden by a person: {run.history.stopped.rule}"))
+            else:
+                run.is_closed = True
+        waves = {target.wave for target in run.history.targets}
+        self._todo.extend(WaveOpened(wave) for wave in sorted(waves) if wave not in run.history.waves)
+        self._read_needs()
+        await self._read_wishes()
+        await self._flush()
+
+    def _read_needs(self) -> None:
+        run = self._run
+        for row, target in enumerate(run.history.targets):
+            progress = run.history.of(target.id)
+            if progress.is_done:
+                continue
+            if target.skip is not None:
+                self._todo.append(Skipped(target.id, target.skip))
+            elif target.needs and not progress.released:
+                self._unmet[row] = set(target.needs)
+                for need in target.needs:
+                    self._dependents.setdefault(need, []).append(row)
+        for target in run.history.targets:
+            progress = run.history.of(target.id)
+            if progress.is_done:
+                self._decide_needs(target.id, progress)
+
+    def verdict_given(self, row: int, progress: Progress) -> None:
+        """A target has ended: what follows for its dependents and for the run."""
+        self._decide_needs(self._run.history.targets[row].id, progress)
+        self._decide_stop()
+        if self._todo:
+            self._wake.set()
+
+    def _decide_needs(self, need: str, progress: Progress) -> None:
+        passed = progress.verdict is not None and progress.verdict.outcome is Outcome.PASSED
+        for row in self._dependents.pop(need, ()):
+            unmet = self._unmet.get(row)
+            if unmet is None:
+                continue
+            target = self._run.history.targets[row]
+            if passed:
+                unmet.discard(need)
+                if not unmet:
+                    del self._unmet[row]
+                    self._todo.append(Released(target.id))
+            else:
+                del self._unmet[row]
+                outcome = progress.verdict.outcome if progress.verdict is not None else "open"
+                self._todo.append(Skipped(target.id, f"{need}, which it needs, {_words(outcome)}", "need_not_passed"))
+
+    def _decide_stop(self) -> None:
+        run = self._run
+        if run.options.max_fail is None or run.is_closed:
+            return
+        failures = sum(run.outcomes[outcome] for outcome in run.options.fail_on)
+        total = len(run.history.targets)
+        allowed = allowed_failures(run.options.max_fail, total)
+        if failures >= allowed:
+            run.is_closed = True
+            rule = f"max_fail {run.options.max_fail}"
+            self._todo.append(Stopped(rule, f"{failures} of {total} targets did not pass; {allowed} stop the run"))
+            run.observe("run.stopped", rule=rule, failures=failures)
+
+    async def work(self) -> None:
+        """Journals decisions as they come, and looks for wishes; runs until it is canceled."""
+        while True:
+            with anyio.move_on_after(WISHES_EVERY):
+                await self._wake.wait()
+            self._wake = anyio.Event()
+            await self._read_wishes()
+            await self._flush()
+
+    async def _read_wishes(self) -> None:
+        for number, wish in await self._run.journal.wishes(self._run.id, self._wish):
+            self._wish = number
+            self._grant(wish)
+
+    def _grant(self, wish: Wish) -> None:
+        run = self._run
+        if not isinstance(wish, CancelAsked) or run.is_canceling or run.leaves_builds:
+            return
+        run.is_closed = True
+        run.is_canceling = not wish.keep_builds
+        run.leaves_builds = wish.keep_builds
+        if run.history.stopped is None or run.history.stopped.rule != CANCELED:
+            kept = "; its builds go on" if wish.keep_builds else ""
+            self._todo.append(Stopped(CANCELED, f"asked by {wish.by}{kept}"))
+        run.observe("run.canceled", by=wish.by, keep_builds=wish.keep_builds)
+        self._cancel()
+
+    async def _flush(self) -> None:
+        """Journals what was decided. A skipped target may decide about others, hence the loop."""
+        self._busy = True
+        try:
+            while self._todo:
+                batch, self._todo = self._todo, []
+                await self._record(batch)
+        finally:
+            self._busy = False
+        self._poke()
+
+    async def _record(self, batch: Sequence[Event]) -> None:
+        run, at = self._run, self._run.now()
+        await run.journal.append(self._lease, batch, at)
+        for event in batch:
+            if target_of(event) is not None:
+                run.apply(COORDINATOR, at, event)  # type: ignore[arg-type]  # events with a target
+            else:
+                run.history.add(COORDINATOR, run.history.cursor.get(COORDINATOR, 0) + 1, at, event)
+        for event in batch:
+            if isinstance(event, Released):
+                self._released(run.index[event.target])
+
+
+def allowed_failures(rule: str, total: int) -> int:
+    """The number of failures at which `--max-fail` stops a run of so many targets; at least one."""
+    if rule.endswith("%"):
+        return max(1, -int(-total * float(rule[:-1]) // 100))
+    return max(1, int(rule))
+
+
+def _words(outcome: str) -> str:
+    verb = "was" if outcome in ("canceled", "rejected", "skipped", "superseded") else ""
+    return {"in_doubt": "is in doubt", "timed_out": "timed out", "open": "is open"}.get(
+        outcome, f"{verb} {outcome}".strip()
+    )

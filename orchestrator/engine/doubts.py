@@ -1,0 +1,79 @@
+"""Settles the rows whose answer was lost: looks for their request, and believes in its absence only when it may."""
+
+from __future__ import annotations
+
+from heapq import heappush
+
+from orchestrator.engine.ledger import Ledger
+from orchestrator.errors import InDoubt, LookFailed, RateLimited, Unreachable
+from orchestrator.events import Absent, Requested
+from orchestrator.model import Interval, Request, Trigger
+from orchestrator.policy import Find, look_interval
+from orchestrator.provider import Provider
+from orchestrator.state import Doubt
+
+SKEW_MARGIN = 2.0  # seconds; the provider's Date header has whole seconds
+
+
+class Doubts:
+    """Finds out what became of lost calls."""
+
+    def __init__(self, ledger: Ledger, looker: Provider) -> None:
+        self.ledger = ledger
+        self._looker = looker
+
+    async def find(self, row: int) -> None:
+        """One look for the request of a lost call."""
+        ledger = self.ledger
+        progress, step = ledger.progress(row), ledger.step(row)
+        doubt = progress.doubt
+        if doubt is None or not isinstance(step, Find):
+            return
+        if not ledger.can_find(row):
+            await ledger.end_in_doubt(row, "it carries no marker by which it could be recognised")
+            return
+        target = ledger.target(row)
+        trigger = Trigger(target, progress.attempts, progress.marker, ledger.run.name)
+        began = ledger.now()
+        try:
+            request = await self._looker.find(trigger, self._asked(doubt), ledger.known(row))
+        except (InDoubt, LookFailed, RateLimited, Unreachable) as error:
+            await self._undecided(row, step, doubt, str(error))
+            return
+        if request is not None:
+            await self._found(row, request)
+        elif began < doubt.end + target.timeouts.settle:
+            self._again(row, doubt.end + target.timeouts.settle)
+        elif not ledger.marker_proven:
+            why = "no request of this account was ever seen to carry its marker, so that its absence proves nothing"
+            await self._undecided(row, step, doubt, why)
+        else:
+            evidence = f"a complete listing begun {began - doubt.end:.0f} s after the call ended has no such marker"
+            ledger.run.observe("trigger.absent", target=target.id)
+            await ledger.record(row, Absent(target.id, progress.attempts, evidence))
+
+    def _asked(self, doubt: Doubt) -> Interval:
+        skew = self.ledger.gate.skew
+        return Interval(doubt.start + skew - SKEW_MARGIN, doubt.end + skew + SKEW_MARGIN)
+
+    async def _found(self, row: int, request: Request) -> None:
+        ledger, target = self.ledger, self.ledger.target(row)
+        ledger.run.observe("request.found", target=target.id, id=request.id)
+        await ledger.prove_marker()
+        await ledger.record(row, Requested(target.id, request.id, "found", request.handle, request.url))
+
+    async def _undecided(self, row: int, step: Find, doubt: Doubt, why: str) -> None:
+        ledger = self.ledger
+        now = ledger.now()
+        ledger.run.observe("find.undecided", target=ledger.target(row).id, cause=why)
+        if now >= step.until:
+            await ledger.end_in_doubt(row, why)
+            return
+        wait = look_interval(now - doubt.end) + ledger.run.random.uniform(0.0, 1.0)
+        settled = doubt.end + ledger.target(row).timeouts.settle
+        # A look just after the settle time is the first that can tell absence: do not sleep past it.
+        soonest = settled if now < settled < now + wait else now + wait
+        self._again(row, min(step.until, soonest))
+
+    def _again(self, row: int, at: float) -> None:
+        heappush(self.ledger.rows.finds, (at, row))

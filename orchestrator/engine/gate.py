@@ -1,0 +1,166 @@
+"""The gate of an account: every call of a run leaves through here, within the limits, or not at all."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Callable
+from email.utils import parsedate_to_datetime
+from random import Random
+
+import anyio
+
+from orchestrator.errors import AccessRefused, Unreachable
+from orchestrator.limits import Budget, Permit
+from orchestrator.model import Learnt, period
+from orchestrator.policy import backoff
+from orchestrator.provider import Answer, Call, Line
+
+SKEW_EVERY = 30.0  # seconds between two readings of the provider's clock
+
+
+class Gate:
+    """Sends calls of one account.
+
+    Args:
+        line: how the account is reached.
+        budget: its limits.
+        now: seconds; wall clock that never steps.
+        reach: how long the account may be out of reach, in seconds, before it stops.
+        alive: raises when this process may no longer act on the account (its lease is in danger).
+    """
+
+    def __init__(
+        self,
+        line: Line,
+        budget: Budget,
+        *,
+        now: Callable[[], float],
+        reach: float,
+        random: Random,
+        alive: Callable[[], None],
+        learnt: Callable[[Learnt, str], None],
+    ) -> None:
+        self.line = line
+        self.budget = budget
+        self.stopped: AccessRefused | None = None
+        self.calls: Counter[str] = Counter()
+        self.skew = 0.0
+        self.pause_until = 0.0
+        self.posts_waiting = 0
+        self._now = now
+        self._reach = reach
+        self._random = random
+        self._alive = alive
+        self._learnt = learnt
+        self._failures = 0
+        self._lost_since: float | None = None
+        self._skew_at = -math.inf
+        self._turns: dict[tuple[str, ...], anyio.Lock] = {}
+        self._room = anyio.Event()
+        self._wants_room = False
+        self._is_hushed = False
+        self._fold = line.declaration.fold_case
+
+    @property
+    def is_reachable(self) -> bool:
+        """Whether the last call that was tried left this machine."""
+        return self._lost_since is None
+
+    async def send(self, call: Call) -> Answer:
+        """Sends a look, a cancel or the like once its permits are free; the errors of `provider.Send`."""
+        permit = await self._permit(call)
+        return await self.send_with(call, permit, settle=True)
+
+    async def send_with(self, call: Call, permit: Permit, settle: bool = False) -> Answer:
+        """Sends a call whose permit is held.
+
+        Args:
+            settle: settle the permit here; the caller of a trigger does so itself, since only it can tell whether
+                the call was refused.
+        """
+        if self.stopped is not None:
+            permit.give_back()
+            raise self.stopped
+        self._alive()
+        self.calls[call.purpose] += 1
+        try:
+            answer = await self.line.send(call)
+        except Unreachable as error:
+            permit.give_back()
+            self._lost(error)
+            raise
+        except BaseException:
+            permit.answered(self._now())
+            raise
+        finally:
+            if self._wants_room:
+                self._wants_room = False
+                self._room.set()
+        self._failures, self._lost_since = 0, None
+        now = self._now()
+        if settle:
+            permit.answered(now)
+        self._learn(call, answer, now)
+        return answer
+
+    async def _permit(self, call: Call) -> Permit:
+        posts = call.method != "GET"
+        self.posts_waiting += posts
+        try:
+            async with self._turns.setdefault(call.limits, anyio.Lock()):
+                while delay := self._delay(call, posts):
+                    await self._until(delay)
+                return self.budget.take(call.limits, self.scope_name(call.repo))
+        finally:
+            self.posts_waiting -= posts
+
+    def _delay(self, call: Call, posts: bool) -> float:
+        if self.stopped is not None:
+            raise self.stopped
+        if self._is_hushed:
+            raise Unreachable("not sent: the run is being interrupted")
+        now = self._now()
+        limited, _ = self.budget.wait(call.limits, self.scope_name(call.repo), now, look=not posts)
+        return max(limited, self.pause_until - now, 0.0)
+
+    async def _until(self, delay: float) -> None:
+        """Waits so long, or, where only an answer under way can make room, until there is one."""
+        if self._room.is_set():
+            self._room = anyio.Event()
+        self._wants_room = self._wants_room or delay == math.inf
+        with anyio.move_on_after(delay):
+            await self._room.wait()
+
+    def hush(self) -> None:
+        """Whoever waits for a permit gives up: nothing that has not left yet leaves any more."""
+        self._is_hushed = True
+        self._room.set()
+
+    def scope_name(self, repo: str | None) -> str | None:
+        """The repository's name under which its limits are counted."""
+        return repo.lower() if repo is not None and self._fold else repo
+
+    def _lost(self, error: Unreachable) -> None:
+        now = self._now()
+        if self._lost_since is None:
+            self._lost_since = now
+        elif now - self._lost_since >= self._reach:
+            waited = period(round(now - self._lost_since))
+            raise AccessRefused(
+                "unreachable", f"{self.line.account.url} was out of reach for {waited}: {error.cause}"
+            ) from None
+        self._failures += 1
+        pause = min(backoff(self._failures, self._random), self._reach - (now - self._lost_since))
+        self.pause_until = max(self.pause_until, now + max(pause, 0.0))
+
+    def _learn(self, call: Call, answer: Answer, now: float) -> None:
+        for learnt in self.line.declaration.learn(call, answer):
+            if self.budget.learn(learnt, now):
+                self._learnt(learnt, call.repo or "")
+        if now - self._skew_at >= SKEW_EVERY and (date := answer.headers.get("date")):
+            self._skew_at = now
+            try:
+                self.skew = parsedate_to_datetime(date).timestamp() - now
+            except (ValueError, TypeError, OverflowError):
+                self.skew = 0.0  # a date that is no date says nothing; our own clock is the best guess

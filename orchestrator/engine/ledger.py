@@ -1,0 +1,336 @@
+"""Records the facts of one account, and puts each row where its next step is waited for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Sequence
+from heapq import heappush
+
+from orchestrator.engine.gate import Gate
+from orchestrator.engine.rows import Rows
+from orchestrator.engine.run import STALE, Run
+from orchestrator.errors import AccessRefused, LeaseLost, RateLimited
+from orchestrator.events import (
+    Absent,
+    AccountStopped,
+    Doubted,
+    Ended,
+    Event,
+    Frozen,
+    Intended,
+    LimitLearnt,
+    MarkerProven,
+    Requested,
+    TargetEvent,
+    target_of,
+)
+from orchestrator.journal import Lease, Stamp
+from orchestrator.limits import Budget
+from orchestrator.model import ACCOUNT, Learnt, Limit, Outcome, Refusal, Target, marker_of, repo_scope
+from orchestrator.policy import FIRST_LOOK, Ask, End, Find, Look, Nothing, Step, next_step, tick
+from orchestrator.provider import Line, Principal
+from orchestrator.state import Progress, apply
+
+CALL_TIMEOUT = 30.0  # seconds; how long after it was intended a call of an earlier process can have been counted
+STAMPED_FROM = 5.0  # seconds; limits of a shorter period are not kept for later processes, they are over by then
+OWNER_REFUSED_FOR = 86_400.0  # seconds; an owner without credit stays closed for this process
+
+
+class Ledger:
+    """One account of a run.
+
+    Args:
+        rows_of: the numbers of the account's targets in the plan.
+        poke: tells the driver that something changed.
+    """
+
+    def __init__(
+        self, run: Run, line: Line, lease: Lease, rows_of: Sequence[int], reach: float, poke: Callable[[], None]
+    ) -> None:
+        self.run = run
+        self.line = line
+        self.account = line.account.name
+        self.now = run.now
+        self.all_rows = rows_of
+        self.principal = f"{line.declaration.type}:{line.account.url}:{line.token_hash}"
+        self.marker_proven = self.account in run.history.proven
+        self.budget = Budget(line.account.limits, line.declaration.accepted_limits)
+        self.gate = Gate(
+            line,
+            self.budget,
+            now=run.now,
+            reach=reach,
+            random=run.random,
+            alive=self._check_alive,
+            learnt=self._rule_learnt,
+        )
+        self.rows = Rows(self.repo_of)
+        self.changed: dict[int, float] = {}  # rows being followed: when they last told something new
+        self.looks: dict[int, int] = {}  # rows being followed: looks since then that told nothing new
+        self.trigger_limits = line.declaration.trigger_limits
+        self.poke = poke
+        self._lease = lease
+        self._closed_owners: set[str] = set()
+        self._known: dict[str, set[str]] = {}
+        self._repos: dict[int, str] = {}
+        self._learnt: list[LimitLearnt] = []
+        for row in rows_of:
+            if (request := self.progress(row).request) is not None:
+                self._known.setdefault(self.repo_of(row), set()).add(request.id)
+
+    # -- what is known ------------------------------------------------------------------------------------------
+
+    def target(self, row: int) -> Target:
+        """The target of a row."""
+        return self.run.history.targets[row]
+
+    def progress(self, row: int) -> Progress:
+        """How far the target of a row has come."""
+        return self.run.history.of(self.run.history.targets[row].id)
+
+    def repo_of(self, row: int) -> str:
+        """The repository of a row, under the name by which its limits are counted."""
+        repo = self._repos.get(row)
+        if repo is None:
+            repo = self._repos[row] = self.gate.scope_name(self.target(row).repo) or ""
+        return repo
+
+    def step(self, row: int) -> Step:
+        """What to do next with a row."""
+        return next_step(self.target(row), self.progress(row), self.now(), self.run.since)
+
+    def known(self, row: int) -> Collection[str]:
+        """Ids of the requests of the row's repository that are known to be somebody else's."""
+        return self._known.get(self.repo_of(row), frozenset())
+
+    def marker(self, target: Target) -> str | None:
+        """What travels with the target's triggers, so that its request can be recognised."""
+        return marker_of(self.run.name, self.run.id, target.id) if target.marked else None
+
+    def can_find(self, row: int) -> bool:
+        """Whether a look can ever tell what became of a lost call."""
+        return self.progress(row).marker is not None and self.line.declaration.finds.can_tell
+
+    def may_be_triggered(self, row: int) -> bool:
+        """Whether the journal says that nothing was started, and nothing decided, for the row."""
+        progress = self.progress(row)
+        return not progress.may_exist and not progress.is_done
+
+    def is_shelved(self, row: int) -> bool:
+        """Whether the row stays open because its owner was refused."""
+        return self.target(row).owner in self._closed_owners
+
+    @property
+    def is_halted(self) -> bool:
+        """Whether nothing more may be called."""
+        return self.run.is_halted or self.gate.stopped is not None
+
+    # -- recording ----------------------------------------------------------------------------------------------
+
+    async def record(self, row: int, *events: TargetEvent) -> None:
+        """Makes facts about a row durable, with the verdict that follows from them, and moves the row on."""
+        await self.record_all([(row, events)])
+
+    async def record_all(self, news: Sequence[tuple[int, Sequence[TargetEvent]]]) -> None:
+        """As `record`, for many rows in one append."""
+        at = self.now()
+        batch: list[TargetEvent] = []
+        moves: list[tuple[int, Step]] = []
+        for row, events in news:
+            target, progress = self.target(row), self.progress(row)
+            for event in events:
+                progress = apply(progress, event, at)
+            step = next_step(target, progress, at, self.run.since)
+            batch.extend(events)
+            if isinstance(step, End):
+                batch.append(Ended(target.id, step.outcome, step.code, step.reason))
+                step = Nothing()
+            moves.append((row, step))
+        await self.append(*batch, at=at)
+        for row, step in moves:
+            self.place(row, step)
+        self.poke()
+
+    async def intend(self, row: int, event: Intended) -> None:
+        """Makes the intent durable, and with it the stamps that other processes and later runs count."""
+        at = self.now()
+        await self._stamp(self.trigger_limits, self.repo_of(row), at)
+        await self.append(event, at=at)
+
+    async def append(self, *events: Event, at: float | None = None) -> None:
+        """Appends to the account's stream; what is in memory follows what is durable, never the other way round."""
+        if not events and not self._learnt:
+            return
+        at = self.now() if at is None else at
+        learnt, self._learnt = self._learnt, []
+        await self.run.journal.append(self._lease, [*events, *learnt], at)
+        for event in (*events, *learnt):
+            if target_of(event) is not None:
+                self.run.apply(self.account, at, event)  # type: ignore[arg-type]  # events with a target
+                if isinstance(event, Requested):
+                    row = self.run.index[event.target]
+                    self._known.setdefault(self.repo_of(row), set()).add(event.id)
+            else:
+                self.run.history.add(self.account, self.run.history.cursor.get(self.account, 0) + 1, at, event)
+
+    def place(self, row: int, step: Step | None = None) -> None:
+        """Puts the row where its next step is waited for."""
+        rows = self.rows
+        match step or self.step(row):
+            case Ask():
+                rows.in_flight.discard(row)
+                rows.free(row)
+                if self.run.is_released(row):
+                    rows.make_ready(row)
+            case Find(at=at):
+                rows.occupy(row)
+                heappush(rows.finds, (max(at, self.now()), row))
+            case Look():
+                rows.in_flight.add(row)
+                rows.free(row)
+                self._follow(row)
+            case _:
+                rows.in_flight.discard(row)
+                rows.free(row)
+                self.changed.pop(row, None)
+                self.looks.pop(row, None)
+
+    def look_at(self, row: int, at: float) -> None:
+        """The row's request is to be looked at then, together with others that are due about then."""
+        heappush(self.rows.looks, (tick(at), row))
+
+    def _follow(self, row: int) -> None:
+        now = self.now()
+        if self.run.is_canceling:
+            self.cancel_soon(row)
+        is_new = row not in self.changed
+        self.changed[row], self.looks[row] = now, 0
+        self.look_at(row, now + FIRST_LOOK if is_new else now + 1.0)
+
+    def cancel_soon(self, row: int) -> None:
+        """The row's builds are to be canceled, unless we asked already or there is nothing to cancel yet."""
+        progress = self.progress(row)
+        if progress.build is not None and not progress.build.state.is_final and progress.canceling_at is None:
+            self.rows.cancels.append(row)
+
+    # -- the account --------------------------------------------------------------------------------------------
+
+    async def know_principal(self, principal: Principal | None) -> None:
+        """Takes over what earlier runs know of whom the provider counts."""
+        if principal is not None:
+            self.principal = f"{self.line.declaration.type}:{self.line.account.url}:{principal.id}"
+            self.run.observe("account.known", account=self.account, login=principal.login)
+        memory = await self.run.journal.memory(self.principal)
+        if memory.marker_proven and not self.marker_proven:
+            self.marker_proven = True
+        now = self.now()
+        for scope, until in memory.frozen.items():
+            self.budget.freeze(scope, until, "as an earlier run was told")
+        for frozen in (f for (account, _), f in self.run.history.frozen.items() if account == self.account):
+            self.budget.freeze(frozen.scope, frozen.until, frozen.cause)
+        longest = max((limit.per for limit in self.budget.limits.values()), default=0.0)
+        for stamp in await self.run.journal.stamps(self.principal, now - longest - CALL_TIMEOUT):
+            self.budget.remember(stamp.name, stamp.scope, min(now, stamp.at + CALL_TIMEOUT))
+
+    async def recover(self) -> None:
+        """Puts every row into its place; a call that an earlier process left without an answer is in doubt."""
+        lost: list[tuple[int, Sequence[TargetEvent]]] = []
+        for row in self.all_rows:
+            events = self._said_by_a_person(row) or self._lost_by_a_crash(row)
+            if events:
+                lost.append((row, events))
+            elif isinstance(step := self.step(row), End):
+                lost.append((row, ()))
+            elif not isinstance(step, Nothing):
+                self.place(row, step)
+        await self.record_all(lost)
+
+    def _lost_by_a_crash(self, row: int) -> Sequence[TargetEvent]:
+        target, progress = self.target(row), self.progress(row)
+        if progress.asked_at is None or progress.doubt is not None:
+            return ()
+        end = max(progress.asked_at, self.now() if self._lease.last_alive is None else self._lease.last_alive)
+        cause = "the process ended before the answer was journaled"
+        return (Doubted(target.id, progress.attempts, cause, progress.asked_at, min(end, self.now())),)
+
+    def _said_by_a_person(self, row: int) -> Sequence[TargetEvent]:
+        target, progress, options = self.target(row), self.progress(row), self.run.options
+        if progress.asked_at is None:
+            return ()
+        if request := options.adopt_request.get(target.id):
+            return (Requested(target.id, request, "adopted"),)
+        if target.id in options.assume_absent:
+            return (Absent(target.id, progress.attempts, "a person said so: --assume-absent"),)
+        return ()
+
+    async def refuse(self, error: AccessRefused) -> None:
+        """Stops a whole scope: the account at once, or one owner while others go on."""
+        now = self.now()
+        until = None if error.retry_after is None else now + error.retry_after
+        if error.scope != ACCOUNT:
+            self.close_owner(error.scope.partition(":")[2])
+            await self.append(Frozen(error.scope, until or now + OWNER_REFUSED_FOR, f"{error.code}: {error.reason}"))
+            self.run.observe("owner.refused", account=self.account, scope=error.scope, cause=error.reason)
+        elif self.gate.stopped is None:
+            self.gate.stopped = error
+            await self.append(AccountStopped(error.reason, until, error.code))
+            if until is not None:
+                await self.run.journal.remember(self.principal, frozen={ACCOUNT: until})
+            self.run.observe("account.stopped", account=self.account, cause=error.reason, code=error.code)
+        self.poke()
+
+    def close_owner(self, owner: str) -> None:
+        """No target of the owner is triggered by this process any more."""
+        self._closed_owners.add(owner)
+
+    async def heed(self, refusal: Refusal) -> None:
+        """A request was refused for a reason that holds for more than its target."""
+        if refusal.scope is not None:
+            await self.refuse(AccessRefused(refusal.code, refusal.reason, refusal.scope))
+
+    async def freeze(self, error: RateLimited, patience: float) -> None:
+        """Leaves exactly the refused scope alone for as long as the provider says, or for `patience` seconds."""
+        now = self.now()
+        until = now + (patience if error.retry_after is None else error.retry_after)
+        scope = repo_scope(self.gate.scope_name(error.scope[5:]) or "") if error.scope[:5] == "repo:" else error.scope
+        self.budget.freeze(scope, until, error.reason)
+        for learnt in error.learnt:
+            if self.budget.learn(learnt, now):
+                self._rule_learnt(learnt, "")
+        self.run.observe("limit.frozen", scope=scope, seconds=round(until - now), cause=error.reason)
+        await self.append(Frozen(scope, until, error.reason))
+
+    async def prove_marker(self) -> None:
+        """A request known to be ours carries its marker: from now on `find` may say that one is absent."""
+        if not self.marker_proven:
+            self.marker_proven = True
+            await self.append(MarkerProven())
+            await self.run.journal.remember(self.principal, marker_proven=True)
+
+    async def end_in_doubt(self, row: int, why: str) -> None:
+        """Gives up looking; a person, or a later resume, can still settle it."""
+        target, progress = self.target(row), self.progress(row)
+        cause = progress.doubt.cause if progress.doubt is not None else "the answer was lost"
+        remedy = "look at the provider, then `resume --adopt-request TARGET=ID` or `resume --assume-absent TARGET`"
+        reason = f"answer lost ({cause}) and not found again: {why}; {remedy}"
+        await self.record(row, Ended(target.id, Outcome.IN_DOUBT, "in_doubt", reason))
+
+    async def _stamp(self, names: Sequence[str], repo: str, at: float) -> None:
+        stamps = [
+            Stamp(self.principal, limit.name, self._scope_of(limit, repo), at)
+            for limit in map(self.budget.limits.get, names)
+            if limit is not None and limit.per >= STAMPED_FROM
+        ]
+        if stamps:
+            await self.run.journal.stamp(stamps)
+
+    def _scope_of(self, limit: Limit, repo: str) -> str:
+        if limit.scope == ACCOUNT:
+            return ACCOUNT
+        return repo_scope(repo) if limit.scope == "repo" else f"owner:{repo.partition('/')[0]}"
+
+    def _rule_learnt(self, learnt: Learnt, repo: str) -> None:
+        self._learnt.append(LimitLearnt(learnt.scope, f"{learnt.name} {learnt.calls or ''}".strip()))
+
+    def _check_alive(self) -> None:
+        if self.now() - self.run.beat_at > STALE:
+            raise LeaseLost("this process was stalled for too long to act on its lease; nothing was sent")

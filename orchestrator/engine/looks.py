@@ -1,0 +1,134 @@
+"""Follows the requests of one account to their end, and cancels their builds when asked to."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from orchestrator.engine.ledger import Ledger
+from orchestrator.errors import LookFailed, RateLimited, Rejected, Unreachable
+from orchestrator.events import Canceling, Ended, Refused, Sighted, TargetEvent
+from orchestrator.model import Request, Target
+from orchestrator.policy import NARROWEST, Look, look_interval, timed_out
+from orchestrator.provider import Cancels, Followed, Provider, Sight
+
+GROUPS = 4  # looks under way for one account; each takes the builds of some owners
+CANCEL_TRIES = 5
+
+
+class Looks:
+    """Looks at many requests with one call where the provider can, each row again when it is due."""
+
+    def __init__(self, ledger: Ledger, looker: Provider) -> None:
+        self.ledger = ledger
+        self.under_way = 0
+        self._looker = looker
+
+    def groups(self, rows: Sequence[int]) -> list[list[int]]:
+        """The rows in as many groups as may be looked at at once, an owner's rows together."""
+        owners: dict[str, list[int]] = {}
+        for row in rows:
+            owners.setdefault(self.ledger.target(row).owner, []).append(row)
+        groups: list[list[int]] = [[] for _ in range(min(len(owners), GROUPS - self.under_way))]
+        for number, owned in enumerate(owners.values()):
+            groups[number % len(groups)].extend(owned)
+        return groups
+
+    async def look(self, rows: Sequence[int]) -> None:
+        """One look at these rows."""
+        try:
+            now = self.ledger.now()
+            followed = {row: self._followed(row, now) for row in rows if isinstance(self.ledger.step(row), Look)}
+            await self._take_in(followed, await self._poll(list(followed.values())))
+        finally:
+            self.under_way -= 1
+
+    async def _poll(self, followed: Sequence[Followed]) -> Mapping[str, Sight]:
+        if not followed:
+            return {}
+        try:
+            return await self._looker.poll(followed)
+        except RateLimited as error:
+            await self.ledger.freeze(error, NARROWEST)
+        except (LookFailed, Unreachable) as error:
+            self.ledger.run.observe("look.failed", cause=str(error), builds=len(followed))
+        return {}
+
+    def _followed(self, row: int, now: float) -> Followed:
+        progress, step = self.ledger.progress(row), self.ledger.step(row)
+        return Followed(
+            self.ledger.target(row),
+            progress.request or Request(""),
+            progress.marker,
+            progress.build,
+            since=progress.requested_at or now,
+            looks=self.ledger.looks.get(row, 0),
+            fresh=isinstance(step, Look) and now >= step.deadline,
+        )
+
+    async def _take_in(self, followed: Mapping[int, Followed], sights: Mapping[str, Sight]) -> None:
+        if any(sight.marked for sight in sights.values()):
+            await self.ledger.prove_marker()
+        news: list[tuple[int, Sequence[TargetEvent]]] = []
+        for row, one in followed.items():
+            sight = sights.get(one.target.id)
+            if events := await self._news(row, one, sight) if sight is not None else ():
+                news.append((row, events))
+            else:
+                self._again(row)
+        await self.ledger.record_all(news)
+
+    async def _news(self, row: int, one: Followed, sight: Sight) -> Sequence[TargetEvent]:
+        target = one.target
+        if sight.warning:
+            self.ledger.run.observe("provider.warning", target=target.id, warning=sight.warning)
+        if sight.refusal is not None:
+            await self.ledger.heed(sight.refusal)
+            return (Refused(target.id, sight.refusal.code, sight.refusal.reason),)
+        known = {build.id: build for build in self.ledger.progress(row).builds}
+        seen = [Sighted(target.id, build) for build in sight.builds if known.get(build.id) != build]
+        return seen or self._out_of_time(row, target, one)
+
+    def _out_of_time(self, row: int, target: Target, one: Followed) -> Sequence[TargetEvent]:
+        step = self.ledger.step(row)
+        if not one.fresh or not isinstance(step, Look):
+            return ()
+        end = timed_out(step.why)
+        return (Ended(target.id, end.outcome, end.code, end.reason),)
+
+    def _again(self, row: int) -> None:
+        ledger = self.ledger
+        now, step = ledger.now(), ledger.step(row)
+        if not isinstance(step, Look):
+            return
+        ledger.looks[row] = ledger.looks.get(row, 0) + 1
+        due = now + look_interval(now - ledger.changed.get(row, now))
+        ledger.look_at(row, min(due, step.deadline) if step.deadline > now else due)
+
+    # -- cancel -------------------------------------------------------------------------------------------------
+
+    async def cancel(self, row: int) -> None:
+        """Asks the provider to cancel the row's build; that it was canceled is then seen by a look."""
+        ledger = self.ledger
+        target, build = ledger.target(row), ledger.progress(row).build
+        if build is None or build.state.is_final:
+            return
+        if not isinstance(self._looker, Cancels):
+            await ledger.record(row, Canceling(target.id, "the provider offers no way to cancel"))
+            return
+        await ledger.record(row, Canceling(target.id))
+        cause = ""
+        for _ in range(CANCEL_TRIES):
+            try:
+                await self._looker.cancel(target, build)
+            except RateLimited as error:
+                await ledger.freeze(error, NARROWEST)
+                cause = str(error)
+            except Rejected as error:
+                cause = error.reason
+                break
+            except (LookFailed, Unreachable) as error:
+                cause = str(error)
+            else:
+                return
+        ledger.run.observe("cancel.failed", target=target.id, cause=cause)
+        await ledger.record(row, Canceling(target.id, f"could not be canceled: {cause}"))

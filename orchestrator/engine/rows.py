@@ -1,0 +1,85 @@
+"""The rows of an account: where each target that is not done waits for its next step. A row is a number, not a task."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from heapq import heappop, heappush
+
+
+class Rows:
+    """Heaps of row numbers by what they wait for.
+
+    Args:
+        repo_of: the repository of a row, as its limits and its serial order count it.
+    """
+
+    def __init__(self, repo_of: Callable[[int], str]) -> None:
+        self._repo_of = repo_of
+        self.ready: list[int] = []
+        self.blocked: dict[str, list[int]] = {}
+        self.busy: dict[str, int] = {}
+        self.wakes: list[tuple[float, str]] = []
+        self.finds: list[tuple[float, int]] = []
+        self.looks: list[tuple[float, int]] = []
+        self.cancels: list[int] = []
+        self.in_flight: set[int] = set()
+
+    def make_ready(self, row: int) -> None:
+        """The row may be triggered, in its turn: rows of lower number first."""
+        heappush(self.ready, row)
+
+    def block(self, row: int, until: float | None = None) -> None:
+        """The row waits for its repository: until the call before is settled, or until that instant."""
+        repo = self._repo_of(row)
+        heappush(self.blocked.setdefault(repo, []), row)
+        if until is not None:
+            heappush(self.wakes, (until, repo))
+
+    def occupy(self, row: int) -> None:
+        """A trigger for the row is about to leave: its repository has no other under way until `free`."""
+        self.busy[self._repo_of(row)] = row
+        self.in_flight.add(row)
+
+    def free(self, row: int) -> None:
+        """The row's trigger is answered or settled: the next row of its repository has its turn."""
+        repo = self._repo_of(row)
+        if self.busy.get(repo) == row:
+            del self.busy[repo]
+            self._unblock(repo)
+
+    def wake(self, now: float) -> None:
+        """Gives the repositories whose time has come their turn."""
+        while self.wakes and self.wakes[0][0] <= now:
+            self._unblock(heappop(self.wakes)[1])
+
+    def due_find(self, now: float) -> int | None:
+        """Takes out a row in doubt that is to be looked for now."""
+        return heappop(self.finds)[1] if self.finds and self.finds[0][0] <= now else None
+
+    def due_looks(self, now: float, at_most: int) -> list[int]:
+        """Takes out the rows whose build is to be looked at now."""
+        rows: list[int] = []
+        while self.looks and self.looks[0][0] <= now and len(rows) < at_most:
+            rows.append(heappop(self.looks)[1])
+        return rows
+
+    @property
+    def has_triggers(self) -> bool:
+        """Whether a row waits to be triggered."""
+        return bool(self.ready or self.blocked)
+
+    def waiting(self) -> int:
+        """How many rows wait to be triggered."""
+        return len(self.ready) + sum(map(len, self.blocked.values()))
+
+    def next_at(self) -> float | None:
+        """The earliest instant at which a row becomes due."""
+        heads = [heap[0][0] for heap in (self.wakes, self.finds, self.looks) if heap]
+        return min(heads, default=None)
+
+    def _unblock(self, repo: str) -> None:
+        if repo in self.busy or not (rows := self.blocked.get(repo)):
+            return
+        heappush(self.ready, heappop(rows))
+        if not rows:
+            del self.blocked[repo]

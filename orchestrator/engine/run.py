@@ -1,0 +1,119 @@
+"""What the drivers of one run share: the journal, the history, the options, the counts, and whether to go on."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from random import Random
+from typing import Any, Protocol
+
+from orchestrator.events import TargetEvent
+from orchestrator.history import History
+from orchestrator.journal import Journal
+from orchestrator.model import DEFAULT_FAIL_ON, Outcome, Phase
+from orchestrator.state import Progress
+
+LEASE = 30.0  # seconds for which a lease holds without a heartbeat
+BEAT = LEASE / 6  # seconds between heartbeats
+STALE = LEASE / 3  # seconds after the last heartbeat, from which on this process sends nothing
+
+
+class Observe(Protocol):
+    """Is told what happens, for the log and the live view; must not block."""
+
+    def __call__(self, name: str, **fields: Any) -> None:
+        """`name` is a dotted fact, past tense where it is one."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Options:
+    """How a process drives a run.
+
+    Args:
+        trigger: False follows only (`watch`).
+        detach: return when nothing is left to trigger.
+        in_flight: builds of this run that may be queued or running at once, for each account.
+        max_fail: `5` or `20%` of the targets: so many failures stop the triggering.
+        timeout: seconds after which this process leaves.
+        override_stop: go on although a rule stopped the run before.
+        assume_absent: ids of targets in doubt of which a person says that no build exists.
+        adopt_request: target id to the provider's request id, as a person says.
+    """
+
+    trigger: bool = True
+    detach: bool = False
+    in_flight: int | None = None
+    max_fail: str | None = None
+    timeout: float | None = None
+    fail_on: frozenset[Outcome] = DEFAULT_FAIL_ON
+    override_stop: bool = False
+    assume_absent: frozenset[str] = frozenset()
+    adopt_request: Mapping[str, str] = field(default_factory=dict)
+
+
+class Run:
+    """One run as this process drives it.
+
+    Attributes:
+        is_halted: somebody interrupts: nothing more starts, calls under way finish.
+        is_closed: a rule or a person stopped it: no more triggers; builds are followed to their end.
+        is_canceling: the builds of this run are to be canceled.
+        leaves_builds: builds are not followed any further.
+    """
+
+    def __init__(
+        self,
+        id: str,  # noqa: A002  # the field's name everywhere else
+        journal: Journal,
+        history: History,
+        options: Options,
+        *,
+        now: Callable[[], float],
+        random: Random,
+        observe: Observe,
+    ) -> None:
+        self.id = id
+        self.journal = journal
+        self.history = history
+        self.options = options
+        self.now = now
+        self.since = now()
+        self.random = random
+        self.observe = observe
+        self.name = history.made.name if history.made is not None else ""
+        self.is_halted = False
+        self.is_closed = not options.trigger
+        self.is_canceling = False
+        self.leaves_builds = False
+        self.beat_at = self.since
+        self.phases: Counter[Phase] = Counter(history.of(target.id).phase for target in history.targets)
+        self.outcomes: Counter[Outcome] = Counter()
+        self.triggered = 0
+        self.index = {target.id: row for row, target in enumerate(history.targets)}
+        self.verdict_given: Callable[[int, Progress], None] = lambda row, progress: None
+        for target in history.targets:
+            if (verdict := history.of(target.id).verdict) is not None:
+                self.outcomes[verdict.outcome] += 1
+
+    def apply(self, account: str, at: float, event: TargetEvent) -> None:
+        """Takes one more fact about a target in, and tells whoever decides on verdicts."""
+        before = self.history.of(event.target)
+        self.history.add(account, self.history.cursor.get(account, 0) + 1, at, event)
+        after = self.history.of(event.target)
+        self.phases[before.phase] -= 1
+        self.phases[after.phase] += 1
+        if before.request is None and after.request is not None:
+            self.triggered += 1
+        if before.verdict is not after.verdict:
+            if before.verdict is not None:
+                self.outcomes[before.verdict.outcome] -= 1
+            if after.verdict is not None:
+                self.outcomes[after.verdict.outcome] += 1
+                self.verdict_given(self.index[event.target], after)
+
+    def is_released(self, row: int) -> bool:
+        """Whether the target's wave is open and its needs have passed."""
+        target = self.history.targets[row]
+        return target.wave in self.history.waves and (not target.needs or self.history.of(target.id).released)

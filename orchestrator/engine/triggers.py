@@ -1,0 +1,150 @@
+"""Triggers the rows of one account: which one now, within which limits, and what came of each call."""
+
+from __future__ import annotations
+
+from heapq import heappop
+
+from orchestrator.engine.ledger import Ledger
+from orchestrator.errors import AccessRefused, InDoubt, NotTriggered, RateLimited, Rejected, Unreachable
+from orchestrator.events import Doubted, Intended, Refused, Requested, Withdrawn
+from orchestrator.limits import Permit
+from orchestrator.model import Target, Trigger
+from orchestrator.policy import DOUBTS_IN_A_ROW
+from orchestrator.provider import Answer, Call, Provider
+
+# Seconds to leave a scope alone where a refusal does not say how long. A repo's hourly limit names no time of reset:
+# ten minutes, then ask once.
+REPO_PATIENCE, ACCOUNT_PATIENCE = 600.0, 60.0
+
+
+class Worker:
+    """One trigger at a time: a provider of its own, whose one call goes out on the permit that is held."""
+
+    def __init__(self, ledger: Ledger) -> None:
+        self._gate = ledger.gate
+        self.provider: Provider = ledger.line.provider_over(self._send)
+        self.permit = Permit(())
+
+    async def _send(self, call: Call) -> Answer:
+        return await self._gate.send_with(call, self.permit)
+
+
+class Triggers:
+    """Takes rows in their order and triggers them.
+
+    Attributes:
+        wait: until when no row can be triggered because of a limit (the engine's clock), and which; None otherwise.
+        waiting_for: what the next row waits for, for people.
+    """
+
+    def __init__(self, ledger: Ledger) -> None:
+        self.ledger = ledger
+        self.wait: tuple[float, str] | None = None
+        self.waiting_for = ""
+        self.under_way = 0
+        self.doubts_in_a_row = 0
+
+    def take(self) -> tuple[int, Permit] | None:
+        """The next row that may be triggered now, with its permit."""
+        self.wait, self.waiting_for = None, ""
+        ledger, gate = self.ledger, self.ledger.gate
+        if not ledger.rows.ready or ledger.run.is_closed or ledger.is_halted or gate.posts_waiting:
+            return None
+        if self.under_way and (self.doubts_in_a_row >= DOUBTS_IN_A_ROW or not gate.is_reachable):
+            self.waiting_for = "an answer: one trigger at a time until there is one"
+            return None
+        in_flight = self._in_flight
+        if in_flight is not None and len(ledger.rows.in_flight) >= in_flight:
+            self.waiting_for = f"in_flight {in_flight}"
+            return None
+        now = ledger.now()
+        delay, why = ledger.budget.wait_account(ledger.trigger_limits, now)
+        if gate.pause_until - now > delay:
+            delay, why = gate.pause_until - now, f"{ledger.line.account.url} to be in reach"
+        if delay > 0.0:
+            self.wait, self.waiting_for = (now + delay, why), why
+            return None
+        return self._take_row(now)
+
+    @property
+    def _in_flight(self) -> int | None:
+        said = [n for n in (self.ledger.line.account.in_flight, self.ledger.run.options.in_flight) if n is not None]
+        return min(said, default=None)
+
+    def _take_row(self, now: float) -> tuple[int, Permit] | None:
+        ledger, rows = self.ledger, self.ledger.rows
+        while rows.ready:
+            row = heappop(rows.ready)
+            repo = ledger.repo_of(row)
+            if ledger.is_shelved(row) or row in rows.in_flight or not ledger.may_be_triggered(row):
+                continue
+            if repo in rows.busy:
+                rows.block(row)
+                continue
+            delay, why = ledger.budget.wait(ledger.trigger_limits, repo, now)
+            if delay > 0.0:
+                rows.block(row, now + delay)
+                self.waiting_for = why
+                continue
+            rows.occupy(row)
+            return row, ledger.budget.take(ledger.trigger_limits, repo)
+        return None
+
+    async def work(self, taken: tuple[int, Permit]) -> None:
+        """Triggers this row and then, while there are any, the next ones."""
+        worker = Worker(self.ledger)
+        following: tuple[int, Permit] | None = taken
+        try:
+            while following is not None:
+                worker.permit = following[1]
+                await self._trigger(following[0], worker)
+                following = self.take()
+        finally:
+            self.under_way -= 1
+
+    async def _trigger(self, row: int, worker: Worker) -> None:
+        ledger, permit = self.ledger, worker.permit
+        target, attempt = ledger.target(row), ledger.progress(row).attempts + 1
+        marker = ledger.marker(target)
+        try:
+            await ledger.intend(row, Intended(target.id, attempt, marker))
+        except BaseException:
+            permit.give_back()
+            raise
+        left = ledger.now()
+        try:
+            request = await worker.provider.trigger(Trigger(target, attempt, marker, ledger.run.name))
+        except InDoubt as error:
+            permit.answered(ledger.now())
+            self.doubts_in_a_row += 1
+            ledger.run.observe("trigger.in_doubt", target=target.id, cause=error.cause)
+            await ledger.record(row, Doubted(target.id, attempt, error.cause, left, ledger.now()))
+        except Unreachable as error:
+            permit.give_back()
+            ledger.run.observe("trigger.unreachable", target=target.id, cause=error.cause)
+            await ledger.record(row, Withdrawn(target.id, attempt, "unreachable"))
+        except NotTriggered as error:
+            permit.answered(ledger.now(), refused=True)
+            self.doubts_in_a_row = 0
+            await self._not_triggered(row, target, attempt, error)
+        except BaseException:
+            permit.answered(ledger.now())
+            raise
+        else:
+            permit.answered(ledger.now())
+            self.doubts_in_a_row = 0
+            await ledger.record(row, Requested(target.id, request.id, "answered", request.handle, request.url))
+
+    async def _not_triggered(self, row: int, target: Target, attempt: int, error: NotTriggered) -> None:
+        ledger = self.ledger
+        match error:
+            case Rejected():
+                await ledger.record(row, Refused(target.id, error.code, error.reason))
+            case RateLimited():
+                await ledger.freeze(error, REPO_PATIENCE if error.scope.startswith("repo:") else ACCOUNT_PATIENCE)
+                await ledger.record(row, Withdrawn(target.id, attempt, "rate_limited"))
+            case AccessRefused():
+                await ledger.refuse(error)
+                await ledger.record(row, Withdrawn(target.id, attempt, "access_refused"))
+            case _:
+                await ledger.record(row, Withdrawn(target.id, attempt, "not_triggered"))

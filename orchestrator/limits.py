@@ -1,0 +1,210 @@
+"""The arithmetic of limits: sliding windows, permits, freezes. Time is passed in; nothing here waits.
+
+A call counts from the moment it may leave until the period after it was *answered*: the provider stamped it at some
+instant in between, so however long the network took, no window of the provider's can see more calls than the limit.
+That bounds the use of an allowance by P/(P+L), P the period and L the latency of a call.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from collections.abc import Iterable, Sequence
+
+from orchestrator.model import ACCOUNT, Learnt, Limit, owner_scope, repo_scope
+
+KEEP_WINDOWS = 4096  # windows of single scopes above which the ones that have run empty are dropped
+
+
+class Window:
+    """One limit at one scope: in no period, wherever it starts, more calls than allowed."""
+
+    __slots__ = ("answered", "calls", "limit", "per", "under_way")
+
+    def __init__(self, limit: Limit) -> None:
+        self.limit = limit
+        self.calls = limit.calls
+        self.per = limit.per
+        self.under_way = 0
+        self.answered: deque[float] = deque()
+
+    def taken(self, now: float) -> int:
+        """Calls that count now."""
+        answered, horizon = self.answered, now - self.per
+        while answered and answered[0] <= horizon:
+            answered.popleft()
+        return self.under_way + len(answered)
+
+    def wait(self, now: float, reserve: int = 0) -> float:
+        """Seconds until one more call fits; infinity while only an answer under way can make room.
+
+        Args:
+            reserve: calls of the allowance that are not for this one.
+        """
+        over = self.taken(now) - max(1, self.calls - reserve)
+        if over < 0:
+            return 0.0
+        if over >= len(self.answered):
+            return math.inf
+        return max(0.0, self.answered[over] + self.per - now)
+
+    def learn(self, calls: int | None, per: float | None, left: int | None, now: float) -> None:
+        """Takes over what an answer reveals: a default in both directions, a written limit only downwards."""
+        if calls is not None and per is not None and calls > 0 and per > 0:
+            if not self.limit.written or calls / per < self.calls / self.per:
+                self.calls, self.per = calls, per
+        if left is None or left < 0:
+            return
+        taken = self.taken(now)
+        if calls is None and not self.limit.written and taken + left > self.calls:
+            self.calls = taken + left
+        # What others used counts from now on: when it was made is not told.
+        self.answered.extend(now for _ in range(min(self.calls, self.calls - taken - left)))
+
+
+class Permit:
+    """The right to make one call now, taken from several windows at once."""
+
+    __slots__ = ("_accepted", "_windows")
+
+    def __init__(self, windows: Sequence[Window], accepted: Sequence[Window] = ()) -> None:
+        self._windows = windows
+        self._accepted = accepted
+        for window in windows:
+            window.under_way += 1
+        for window in accepted:
+            window.under_way += 1
+
+    def answered(self, now: float, refused: bool = False) -> None:
+        """The call is over: it counts for one more period, except, when refused, where only accepted ones count."""
+        for window in self._windows:
+            window.under_way -= 1
+            window.answered.append(now)
+        for window in self._accepted:
+            window.under_way -= 1
+            if not refused:
+                window.answered.append(now)
+        self._windows = self._accepted = ()
+
+    def give_back(self) -> None:
+        """The call never left: it counts nowhere. After `answered` this does nothing."""
+        for window in (*self._windows, *self._accepted):
+            window.under_way -= 1
+        self._windows = self._accepted = ()
+
+
+class Budget:
+    """All limits of one principal, by scope, and what is frozen.
+
+    Args:
+        limits: the account's limits.
+        accepted: names of those that count only what was, or may have been, accepted.
+    """
+
+    def __init__(self, limits: Iterable[Limit], accepted: frozenset[str] = frozenset()) -> None:
+        self.limits = {limit.name: limit for limit in limits}
+        self._accepted = accepted
+        self._windows: dict[tuple[str, str], Window] = {}
+        self._frozen: dict[str, tuple[float, str]] = {}
+        self.used: dict[str, int] = dict.fromkeys((str(limit) for limit in self.limits.values()), 0)
+        self.waited: dict[str, float] = dict.fromkeys(self.used, 0.0)
+        self._label = {name: str(limit) for name, limit in self.limits.items()}
+
+    def take(self, names: Sequence[str], repo: str | None) -> Permit:
+        """A permit for one call; ask `wait` first."""
+        plain: list[Window] = []
+        accepted: list[Window] = []
+        for name in names:
+            window = self._window(name, repo)
+            if window is not None:
+                (accepted if name in self._accepted else plain).append(window)
+                self.used[self._label[name]] += 1
+        return Permit(plain, accepted)
+
+    def wait(self, names: Sequence[str], repo: str | None, now: float, look: bool = False) -> tuple[float, str]:
+        """Seconds until such a call may leave, and what it waits for (empty when nothing).
+
+        Args:
+            look: a look leaves room in each allowance for the triggers that may come.
+        """
+        longest, why = self.frozen(repo, now)
+        for name in names:
+            window = self._window(name, repo)
+            if window is None:
+                continue
+            delay = window.wait(now, self._reserve(window) if look else 0)
+            if delay > longest:
+                longest = delay
+                why = self._label[name] if window.limit.scope == ACCOUNT else f"{repo}: {self._label[name]}"
+        return longest, why
+
+    def wait_account(self, names: Sequence[str], now: float) -> tuple[float, str]:
+        """As `wait`, of the rules that hold for the whole account only."""
+        names = [name for name in names if name in self.limits and self.limits[name].scope == ACCOUNT]
+        return self.wait(names, None, now)
+
+    def freeze(self, scope: str, until: float, cause: str) -> None:
+        """Leaves a scope alone; an earlier end never shortens a longer freeze."""
+        if until > self._frozen.get(scope, (0.0, ""))[0]:
+            self._frozen[scope] = (until, cause)
+
+    def frozen(self, repo: str | None, now: float) -> tuple[float, str]:
+        """Seconds for which the repo, its owner or the account is still to be left alone, and why."""
+        longest, why = 0.0, ""
+        if self._frozen:
+            for scope in _scopes(repo):
+                until, cause = self._frozen.get(scope, (0.0, ""))
+                if until - now > longest:
+                    longest, why = until - now, f"{scope}: {cause}"
+        return longest, why
+
+    def learn(self, learnt: Learnt, now: float) -> bool:
+        """Takes over what an answer reveals; whether that changed the rule itself."""
+        limit = self.limits.get(learnt.name)
+        if limit is None:
+            return False
+        if learnt.left == 0 and learnt.reset is not None:
+            self.freeze(learnt.scope, now + learnt.reset, f"{learnt.name} used up")
+        window = self._at(limit, learnt.scope)
+        before = window.calls, window.per
+        window.learn(learnt.calls, learnt.per, learnt.left, now)
+        return (window.calls, window.per) != before
+
+    def remember(self, name: str, scope: str, at: float) -> None:
+        """Counts a call of an earlier or another process; call it oldest first, before anything is taken."""
+        limit = self.limits.get(name)
+        if limit is not None:
+            self._at(limit, scope).answered.append(at)
+
+    def _reserve(self, window: Window) -> int:
+        others = [limit for limit in self.limits.values() if limit.scope == ACCOUNT and limit is not window.limit]
+        rates = [limit.calls / limit.per * window.per for limit in others]
+        return min(window.calls // 4, math.ceil(min(rates))) if rates else window.calls // 4
+
+    def _window(self, name: str, repo: str | None) -> Window | None:
+        limit = self.limits.get(name)
+        if limit is None:
+            return None
+        if limit.scope == ACCOUNT:
+            return self._at(limit, ACCOUNT)
+        if repo is None:
+            return None
+        return self._at(limit, repo_scope(repo) if limit.scope == "repo" else owner_scope(repo.partition("/")[0]))
+
+    def _at(self, limit: Limit, scope: str) -> Window:
+        window = self._windows.get((limit.name, scope))
+        if window is None:
+            if len(self._windows) >= KEEP_WINDOWS and len(self._windows) & (len(self._windows) - 1) == 0:
+                self._drop_empty()
+            window = self._windows[limit.name, scope] = Window(limit)
+        return window
+
+    def _drop_empty(self) -> None:
+        latest = max((w.answered[-1] for w in self._windows.values() if w.answered), default=0.0)
+        self._windows = {key: w for key, w in self._windows.items() if w.taken(latest) or w.calls != w.limit.calls}
+
+
+def _scopes(repo: str | None) -> tuple[str, ...]:
+    if repo is None:
+        return (ACCOUNT,)
+    return (ACCOUNT, owner_scope(repo.partition("/")[0]), repo_scope(repo))
