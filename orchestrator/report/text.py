@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 
 from orchestrator.report.groups import IN_DOUBT, OPEN, Group, counts, groups, shares
 from orchestrator.report.view import LimitView, Report, Row
-from orchestrator.report.words import counted, duration, plain, seconds_between, short
+from orchestrator.report.words import counted, duration, plain, seconds_between, shell, short
 
 AT_MOST = 50  # targets that are named; the rest is a number
 FEW = 5
@@ -46,10 +46,11 @@ def _head(report: Report, paint: Paint) -> Iterator[str]:
     run, totals = report.run, report.totals
     numbers = ", ".join(paint(f"{number:,} {word}", word) for number, word in counts(report))
     yield f"{counted(totals['targets'], 'target')}: {numbers}" if numbers else "no targets"
-    yield f"{plain(run.name) or 'run'} {run.id}: {_how(report)}"
+    yield f"{plain(run.name) or 'run'} {run.id}: {headline(report)}"
 
 
-def _how(report: Report) -> str:
+def headline(report: Report) -> str:
+    """How the run ended, by what, after which time and with which exit code."""
     run = report.run
     lasted = seconds_between(run.started_at, run.finished_at)
     words = [run.status]
@@ -114,7 +115,7 @@ def _next(report: Report) -> Iterator[str]:
     if not found:
         return
     first = found.get(IN_DOUBT) or next(iter(reversed(found.values())))
-    yield f"why:    orchestrator why {run.id} {_quoted(first)}"
+    yield f"why:    orchestrator why {run.id} {shell(first)}"
     if OPEN in found or IN_DOUBT in found:
         override = " --override-stop" if run.status == "stopped" and _stopped_by_rule(report) else ""
         yield f"go on:  orchestrator resume {run.id}{override}"
@@ -125,8 +126,3 @@ def _next(report: Report) -> Iterator[str]:
 
 def _stopped_by_rule(report: Report) -> bool:
     return report.run.stopped_by is not None and not report.run.stopped_by.startswith("account ")
-
-
-def _quoted(name: str) -> str:
-    """An id as a shell takes it: brackets and `#` mean something there."""
-    return "'" + name.replace("'", "'\\''") + "'"

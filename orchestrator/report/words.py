@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import re
+import shlex
 from datetime import UTC, datetime
+from functools import lru_cache
 
 # Control characters, and the marks that turn or hide text on a terminal or a page (a branch name may hold any).
-_ODD = re.compile("[\x00-\x1f\x7f-\x9f\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb]+")
+_ODD = re.compile("[\x00-\x1f\x7f-\x9f\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb\ufffe\uffff]+")
 
 
 def clock(at: float | None) -> str:
@@ -14,16 +16,25 @@ def clock(at: float | None) -> str:
     if at is None:
         return ""
     try:
-        return datetime.fromtimestamp(int(at), UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+        return _second(int(at))
     except (ValueError, OverflowError, OSError):  # a damaged time in the journal must not cost the whole report
         return ""
 
 
-def seconds_between(start: str | None, end: str | None) -> float | None:
+@lru_cache(maxsize=10_000)  # the targets of a run share few seconds
+def _second(whole: int) -> str:
+    return f"{datetime.fromtimestamp(whole, UTC).replace(tzinfo=None).isoformat()}Z"
+
+
+def epoch(text: str | None) -> int | None:
+    """The seconds since the epoch of an RFC 3339 time."""
+    return None if text is None else int(datetime.fromisoformat(text).timestamp())
+
+
+def seconds_between(start: str | None, end: str | None) -> int | None:
     """The seconds from one RFC 3339 time to another; None when one is missing."""
-    if not start or not end:
-        return None
-    return (datetime.fromisoformat(end) - datetime.fromisoformat(start)).total_seconds()
+    first, last = epoch(start), epoch(end)
+    return None if first is None or last is None else last - first
 
 
 def duration(seconds: float) -> str:
@@ -52,6 +63,11 @@ def short(text: str, at_most: int = 300) -> str:
     """The same, and not longer than a person reads."""
     clean = plain(text)
     return clean if len(clean) <= at_most else f"{clean[: at_most - 3]}..."
+
+
+def shell(text: str) -> str:
+    """The text as one word of a shell's command line: brackets and `#` in an id mean something there."""
+    return shlex.quote(plain(text))
 
 
 def link(url: str | None) -> str | None:

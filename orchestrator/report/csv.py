@@ -1,0 +1,37 @@
+"""A row a target, for spreadsheets; no cell can start a formula."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Iterator
+
+from orchestrator.report.view import Report, Row
+from orchestrator.report.words import plain
+
+COLUMNS = tuple(name for name in Row.__slots__ if name not in ("target", "builds"))
+
+
+def render(report: Report) -> str:
+    """A header with the names of `report.json`, then the targets; lists and matrices are joined by `;`."""
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator="\n")
+    writer.writerow(COLUMNS)
+    writer.writerows(_cells(row) for row in report.targets)
+    return out.getvalue()
+
+
+def _cells(row: Row) -> Iterator[str]:
+    for name in COLUMNS:
+        value = getattr(row, name)
+        if name == "matrix":
+            value = ";".join(f"{key}={text}" for key, text in row.matrix.items())
+        elif name == "labels":
+            value = ";".join(row.labels)
+        yield "" if value is None else _harmless(str(value))
+
+
+def _harmless(text: str) -> str:
+    """Spreadsheets run a cell that begins so; an apostrophe makes it text."""
+    clean = plain(text)
+    return f"'{clean}" if clean.startswith(("=", "+", "-", "@")) else clean
