@@ -68,7 +68,7 @@ ATTACKS = {
 @pytest.mark.parametrize("shape", ["console", "json"])
 @pytest.mark.parametrize("fields", ATTACKS.values(), ids=ATTACKS)
 def test_a_known_token_never_leaves(fields, shape):
-    line = logged(fields, format=shape)
+    line = logged(fields, shape=shape)
     for spelling in (TOKEN, quote(TOKEN, safe=""), quote(TOKEN), TOKEN.encode().hex(), "dHI0dmlzKy9TM2Nyc", "UzNjcjN0"):
         assert spelling not in line
     assert "call.sent" in line
@@ -124,7 +124,7 @@ UNKNOWN = {
 @pytest.mark.parametrize("shape", ["console", "json"])
 @pytest.mark.parametrize("fields", UNKNOWN.values(), ids=UNKNOWN)
 def test_what_looks_like_credentials_is_blotted_out_although_nobody_knows_it(fields, shape):
-    assert "abc123def456" not in logged(fields, format=shape, secrets=())
+    assert "abc123def456" not in logged(fields, shape=shape, secrets=())
 
 
 def test_ordinary_words_stay_readable():
