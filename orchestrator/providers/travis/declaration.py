@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal
+from typing import Any, Literal, Required
 
-from typing_extensions import Required, TypedDict  # pydantic refuses the one of `typing` before Python 3.12
+from typing_extensions import TypedDict  # pydantic refuses the one of `typing` before Python 3.12
 
 from orchestrator.model import ACCOUNT, Account, BuildState, Findability, Json, Learnt, Limit, Target, repo_scope
 from orchestrator.provider import Answer, Call, Declaration, Key
@@ -114,7 +114,7 @@ def learn(call: Call, answer: Answer) -> Sequence[Learnt]:
     """
     if call.purpose != "trigger" or call.repo is None or not isinstance(answer.body, Mapping):
         return ()
-    scope = repo_scope(call.repo)
+    scope = repo_scope(call.repo.lower())
     if answer.status == 202:
         before = _count(answer.body.get("remaining_requests"))
         return () if before is None else (Learnt(PER_REPO, scope, left=max(0, before - 1)),)

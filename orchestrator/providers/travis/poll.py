@@ -1,0 +1,202 @@
+"""Looks at many requests with few calls.
+
+Three looks, from the cheapest to the dearest, each for what the one before did not tell:
+
+1. the newest builds that the token's user has caused, 100 a call over all repositories, with the ids of their
+   requests: shows which builds new requests became, and everything where few builds are followed;
+2. the builds of an owner that wait or run, all in one call: who is still in it goes on, who is not has ended;
+3. the request itself, one call each: for who has just ended, for who has waited long without a build (it may be
+   rejected), and for who is to be looked at fresh.
+
+So a build costs about one call, when it ends, beside one or two for each round of looks. Travis does not promise that
+listing 1 shows API builds; without them a request without a build is found by look 3 in its turn, and all goes on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from orchestrator.errors import LookFailed, RateLimited
+from orchestrator.model import Json
+from orchestrator.provider import Call, Followed, Send, Sight
+from orchestrator.providers.travis.declaration import CALLS
+from orchestrator.providers.travis.newest import Newest, Owned
+from orchestrator.providers.travis.pages import look
+from orchestrator.providers.travis.sight import NOTHING, ids_of, of_builds, of_requests, repo_of, slug_of
+from orchestrator.providers.travis.wire import owner_path, repo_path
+from orchestrator.providers.travis.words import look_failed, mapping, rows
+
+FIRST_LOOK = 6  # looks that told nothing before a request without a build is looked at itself; then 12, 24, ...
+SINGLES = 100  # looks at one request each in a round, fresh ones apart; the turn of the others comes
+SWEEP = 8  # ended builds for each page of the newest that is tried before they are looked at one by one
+MOST_PAGES = 10  # of the newest in a round
+
+
+@dataclass(slots=True)
+class Round:
+    """One round of looks.
+
+    Args:
+        open: by target id, what no look has told anything about yet.
+        listed: whether the newest builds could be read.
+    """
+
+    open: dict[str, Followed]
+    sights: dict[str, Sight] = field(default_factory=dict)
+    failures: list[str] = field(default_factory=list)
+    listed: bool = False
+
+    def tell(self, one: Followed, sight: Sight) -> None:
+        """What a look told of one."""
+        self.sights[one.target.id] = sight
+        self.open.pop(one.target.id, None)
+
+    def with_build(self) -> list[Followed]:
+        """The open ones whose build is known."""
+        return [one for one in self.open.values() if one.build is not None]
+
+    def without_build(self) -> list[Followed]:
+        """The open ones that wait for a build."""
+        return [one for one in self.open.values() if one.build is None]
+
+    def take(self, listing: Iterable[Mapping[str, Any]], url: str) -> int:
+        """Takes what a listing of builds tells; returns of how many."""
+        owned, found = Owned(self.open.values()), dict[str, list[Mapping[str, Any]]]()
+        for row in listing:
+            if (one := owned.whose(row)) is not None:
+                found.setdefault(one.target.id, []).append(row)
+        for id_, builds in found.items():
+            self.tell(self.open[id_], of_builds(self.open[id_], builds, url))
+        return len(found)
+
+
+class Poll:
+    """The looks of one account. It remembers only hints that save calls; no verdict rests on them."""
+
+    def __init__(self, send: Send, url: str) -> None:
+        self._send = send
+        self._url = url
+        self._top = 0  # the newest build's id when last looked: what is above is new
+        self._floor = 0  # the oldest id on the first page when last looked
+
+    async def __call__(self, followed: Sequence[Followed]) -> Mapping[str, Sight]:
+        """One round of looks.
+
+        Raises:
+            LookFailed: nothing at all was learnt.
+            AccessRefused: the token or the URL is no good.
+            RateLimited: before anything was learnt.
+        """
+        alone = [one for one in followed if one.fresh or len(ids_of(one)) > 1]
+        apart = {one.target.id for one in alone}
+        round_ = Round({one.target.id: one for one in followed if one.target.id not in apart})
+        try:
+            await self._go(round_, alone)
+        except RateLimited:
+            if not round_.sights:
+                raise
+        if round_.failures and not round_.sights:
+            raise LookFailed(round_.failures[0])
+        return round_.sights
+
+    async def _go(self, round_: Round, alone: list[Followed]) -> None:
+        newest = Newest(self._send)
+        if len(round_.open) > 1:
+            await self._look_at_newest(round_, newest)
+            await self._look_at_owners(round_)
+            await self._sweep(round_, newest)
+            waiting = [one for one in round_.without_build() if _is_turn(one.looks, FIRST_LOOK if round_.listed else 1)]
+            others = [*round_.with_build(), *waiting]
+        else:
+            others = list(round_.open.values())
+        for one in (*alone, *others[:SINGLES]):
+            await self._look_at(round_, one)
+        if round_.listed:
+            for one in round_.without_build():
+                round_.tell(one, NOTHING)
+
+    async def _look_at_newest(self, round_: Round, newest: Newest) -> None:
+        """Look 1: the first page, and as many more as hold what is new since the last round."""
+        top = self._top
+        near = [one for one in round_.with_build() if one.build and _number(one.build.id) >= self._floor]
+        if not round_.without_build() and len(near) < 2:
+            return
+        while newest.pages < MOST_PAGES:
+            try:
+                told = round_.take(await newest.more(), self._url)
+            except LookFailed as error:
+                round_.failures.append(error.cause)
+                return
+            round_.listed = True
+            if newest.is_over or newest.lowest <= top or not round_.without_build() or not (told or top):
+                break
+        self._top, self._floor = max(top, newest.highest), newest.floor
+
+    async def _look_at_owners(self, round_: Round) -> None:
+        """Look 2: leaves open whose build has ended."""
+        owners: dict[tuple[str, Json], list[Followed]] = {}
+        for one in round_.with_build():
+            owner, slash, _ = slug_of(one).partition("/")
+            if slash:
+                owners.setdefault((owner.lower(), one.target.request.get("vcs")), []).append(one)
+        for (owner, vcs), theirs in owners.items():
+            if len(theirs) > 1:
+                await self._look_at_owner(round_, f"{owner_path(owner, vcs)}/active", theirs)
+
+    async def _look_at_owner(self, round_: Round, path: str, theirs: list[Followed]) -> None:
+        try:
+            answer = await look(self._send, Call("GET", path, purpose="poll", limits=(CALLS,)))
+            body = mapping(answer.body)
+            if answer.status in (404, 405):  # not every server has it: their requests are looked at themselves
+                return
+            if answer.status != 200 or body.get("@type") != "active" or not isinstance(body.get("builds"), list):
+                raise look_failed(answer, path)
+        except LookFailed as error:
+            round_.failures.append(error.cause)
+            for one in theirs:
+                round_.open.pop(one.target.id)  # not looked at this time
+            return
+        round_.take(rows(body["builds"]), self._url)
+
+    async def _sweep(self, round_: Round, newest: Newest) -> None:
+        """Where many have ended at once (as after a pause), whole pages are cheaper than one look for each."""
+        ended = round_.with_build()
+        oldest = min((_number(one.build.id) for one in ended if one.build), default=0)
+        allowed = len(ended) // SWEEP
+        try:
+            while allowed > 0 and not newest.is_over and (newest.pages == 0 or newest.lowest > oldest):
+                allowed -= 1
+                round_.take(await newest.more(), self._url)
+        except LookFailed as error:
+            round_.failures.append(error.cause)
+
+    async def _look_at(self, round_: Round, one: Followed) -> None:
+        """Look 3: the request itself."""
+        vcs = None if "repo" in one.request.handle else one.target.request.get("vcs")
+        lead = f"{repo_path(repo_of(one), vcs)}/request"
+        bodies = []
+        try:
+            for id_ in ids_of(one):
+                path = f"{lead}/{id_}"
+                answer = await look(self._send, Call("GET", path, purpose="poll", limits=(CALLS,)))
+                bodies.append(mapping(answer.body))
+                if answer.status != 200 or bodies[-1].get("@type") != "request":
+                    raise look_failed(answer, path)
+        except LookFailed as error:
+            round_.failures.append(error.cause)
+            round_.open.pop(one.target.id, None)
+            return
+        if bodies:
+            round_.tell(one, of_requests(one, bodies, self._url))
+
+
+def _is_turn(looks: int, first: int) -> bool:
+    """Whether it is time to look at a request itself: at `first`, and whenever as many looks again have passed."""
+    times, rest = divmod(looks, first)
+    return times > 0 and rest == 0 and times & (times - 1) == 0
+
+
+def _number(id_: str) -> int:
+    return int(id_) if id_.isascii() and id_.isdigit() else 0

@@ -1,0 +1,196 @@
+"""The Travis provider: turns values into calls and answers into values; it neither waits nor counts."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any
+from urllib.parse import urlsplit
+
+from orchestrator.errors import AccessRefused, InDoubt, LookFailed, NotTriggered, Rejected
+from orchestrator.model import Account, Build, Interval, Json, Request, Target, Trigger, owner_scope
+from orchestrator.provider import Answer, Call, Followed, Principal, RepoFacts, Secrets, Send, Sight
+from orchestrator.providers.travis.declaration import CALLS, TRIGGERS
+from orchestrator.providers.travis.find import find
+from orchestrator.providers.travis.pages import NotThere, look, pages
+from orchestrator.providers.travis.poll import Poll
+from orchestrator.providers.travis.wire import owner_path, read_receipt, repo_path, trigger_call
+from orchestrator.providers.travis.words import (
+    error_type,
+    everybody_refused,
+    foreign,
+    look_failed,
+    mapping,
+    not_the_provider,
+    number,
+    rejected,
+    rows,
+    said,
+    text,
+)
+
+MOST_PAGES = 2000  # of 100 repositories or branches
+MOST_LOGS = 200  # jobs; Travis allows no more in a build
+
+
+class Travis:
+    """One account on Travis.
+
+    Args:
+        account: whose URL stands in messages and leads to web pages.
+        send: sends a call; the limits are kept there.
+        secrets: resolves `request_token` when it is sent.
+    """
+
+    def __init__(self, account: Account, send: Send, secrets: Secrets) -> None:
+        self._account = account
+        self._url = account.url.rstrip("/")
+        self._send = send
+        self._secrets = secrets
+        self._poll = Poll(send, self._url)
+
+    async def trigger(self, trigger: Trigger) -> Request:
+        """Asks for one build, once."""
+        answer = await self._send(trigger_call(trigger, self._secrets))
+        return read_receipt(trigger, answer, self._url)
+
+    async def find(self, trigger: Trigger, asked: Interval, known: Collection[str]) -> Request | None:
+        """The request that the lost call made, or None: certainly not there."""
+        return await find(self._send, trigger, asked, known, self._url)
+
+    async def poll(self, followed: Sequence[Followed]) -> Mapping[str, Sight]:
+        """One round of looks."""
+        return await self._poll(followed)
+
+    async def cancel(self, target: Target, build: Build) -> bool:
+        """Asks once; Travis cancels later, or silently not: a look tells."""
+        call = Call("POST", f"/build/{build.id}/cancel", limits=(TRIGGERS, CALLS))
+        answer = await look(self._send, call)
+        if answer.status == 202:
+            return True
+        if answer.status == 409:
+            return False
+        raise _not_done(target, answer, "canceled")
+
+    async def restart(self, target: Target, build: Build) -> None:
+        """Starts the build again under its id; that it runs already is what was wanted."""
+        call = Call("POST", f"/build/{build.id}/restart", purpose="trigger", limits=(TRIGGERS, CALLS), repo=target.repo)
+        answer = await self._send(call)
+        if answer.status >= 500 or answer.status < 400 and answer.status != 202:
+            raise InDoubt(f"HTTP {answer.status}")
+        if answer.status not in (202, 409):
+            raise _not_done(target, answer, "restarted")
+
+    async def whoami(self) -> Principal | None:
+        """Whose token it is; also the first proof that the URL leads to a Travis API."""
+        answer = await look(self._send, Call("GET", "/user", limits=(CALLS,)))
+        if answer.status in (404, 405):
+            return None
+        body = mapping(answer.body)
+        if answer.status == 200 and (body.get("@type") != "user" or number(body.get("id")) is None):
+            raise not_the_provider(self._url, foreign(answer.body))
+        if answer.status != 200:
+            raise look_failed(answer, f"{self._url}/user")
+        host = urlsplit(self._url).netloc
+        return Principal(f"{host}/user/{body['id']}", said(body.get("login"), 100), said(body.get("name"), 100))
+
+    async def prepare(self, target: Target) -> Json:
+        """Nothing is needed where a slug is given; a number is looked up once, so that people see a name."""
+        if not (target.repo.isascii() and target.repo.isdigit()):
+            return None
+        facts = await self.inspect(target.repo, target.request.get("vcs"))
+        if facts is None:
+            raise Rejected("not_found", f"there is no repository {target.repo} on Travis, or this token may not see it")
+        return {"v": 1, "repo": int(facts.id), "slug": facts.slug}
+
+    async def inspect(self, repo: str, vcs: Json = None) -> RepoFacts | None:
+        """Whether the repository is there, active and allowed; triggers nothing."""
+        path = repo_path(repo, vcs)
+        answer = await look(self._send, Call("GET", path, limits=(CALLS,)))
+        if answer.status == 404 and error_type(answer) == "not_found":
+            return None
+        facts = _facts(mapping(answer.body)) if answer.status == 200 else None
+        if facts is None:
+            raise look_failed(answer, path)
+        return facts
+
+    async def discover(self, owner: str) -> list[RepoFacts]:
+        """All repositories of the owner that this token may see, active or not."""
+        call = Call("GET", f"{owner_path(owner)}/repos", (("sort_by", "id"),), limits=(CALLS,))
+        found = [facts for row in await self._all(call, "repositories") if (facts := _facts(row))]
+        return list({facts.id: facts for facts in found}.values())
+
+    async def branches(self, repo: str) -> list[str]:
+        """The branches that Travis has seen and that still exist."""
+        query = (("exists_on_github", "true"), ("sort_by", "name"))
+        call = Call("GET", f"{repo_path(repo)}/branches", query, limits=(CALLS,))
+        found = await self._all(call, "branches")
+        names = [text(row.get("name")) for row in found if row.get("exists_on_github") is not False]
+        return list(dict.fromkeys(name for name in names if name))
+
+    async def logs(self, build: Build, at_most: int) -> list[tuple[str, str]]:
+        """Pairs of job number and the last `at_most` bytes of its log."""
+        path = f"/build/{build.id}/jobs"
+        answer = await look(self._send, Call("GET", path, (("include", "build.jobs"),), limits=(CALLS,)))
+        if answer.status != 200 or not isinstance(mapping(answer.body).get("jobs"), list):
+            raise look_failed(answer, path)
+        jobs = rows(mapping(answer.body)["jobs"])[:MOST_LOGS]
+        return [
+            (said(job.get("number"), 40) or f"job {id_}", await self._log(id_, at_most))
+            for job in jobs
+            if (id_ := number(job.get("id")))
+        ]
+
+    async def queue_depth(self, owner: str) -> int:
+        """Builds of the owner that wait or run, whoever started them."""
+        path = f"{owner_path(owner)}/active"
+        answer = await look(self._send, Call("GET", path, limits=(CALLS,)))
+        if answer.status != 200 or not isinstance(mapping(answer.body).get("builds"), list):
+            raise look_failed(answer, path)
+        return len(rows(mapping(answer.body)["builds"]))
+
+    async def _all(self, call: Call, key: str) -> list[Mapping[str, Any]]:
+        """All entries of a listing."""
+        found: list[Mapping[str, Any]] = []
+        try:
+            async for page in pages(self._send, call, key, MOST_PAGES):
+                found += page.entries
+        except NotThere as error:
+            raise Rejected("not_found", error.cause) from error
+        return found
+
+    async def _log(self, job: int, at_most: int) -> str:
+        path = f"/job/{job}/log.txt"
+        answer = await look(self._send, Call("GET", path, limits=(CALLS,)))
+        if answer.status != 200:
+            raise look_failed(answer, path)
+        shown = answer.body if isinstance(answer.body, str) else json.dumps(answer.body)
+        return shown.encode()[-at_most:].decode("utf-8", "ignore") if at_most > 0 else ""
+
+
+def _not_done(target: Target, answer: Answer, done: str) -> NotTriggered | LookFailed:
+    """Why a build was not canceled or restarted. Where the answer was lost, asking again does no harm."""
+    refused = everybody_refused(answer)
+    if refused is not None or not 400 <= answer.status < 500:
+        return refused or LookFailed(f"HTTP {answer.status}: not known whether the build was {done}")
+    kind, detail = error_type(answer), said(mapping(answer.body).get("error_message"))
+    if kind == "error" and detail.lower().startswith("abuse detected"):
+        return AccessRefused("abuse", f"Travis has flagged {target.owner}: {detail}", owner_scope(target.owner))
+    code = kind if kind and kind != "error" else f"not_{done}"
+    return rejected(code, f"Travis lets the build not be {done} (HTTP {answer.status})", detail)
+
+
+def _facts(row: Mapping[str, Any]) -> RepoFacts | None:
+    """A repository as doctor and discover want it; None where the row is none."""
+    id_, slug = number(row.get("id")), text(row.get("slug"), 300)
+    if id_ is None or slug is None:
+        return None
+    allowed, private = mapping(row.get("@permissions")).get("create_request"), row.get("private")
+    return RepoFacts(
+        id=str(id_),
+        slug=slug,
+        active=row.get("active") is True,
+        may_trigger=allowed if isinstance(allowed, bool) else None,
+        default_branch=text(mapping(row.get("default_branch")).get("name"), 300),
+        private=private if isinstance(private, bool) else None,
+    )

@@ -1,0 +1,191 @@
+"""What a trigger looks like on the wire, and what its answer means. No awaiting, no sockets.
+
+`POST /repo/{id or owner%2Fname}/requests` with `{"request": {...}}`, exactly the keys that were written. A 202 means
+"stored and queued", nothing more; every 4xx is decided before a row is written; everything else leaves it open.
+"""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Mapping
+from typing import Any
+from urllib.parse import quote, urlsplit, urlunsplit
+
+from orchestrator.errors import InDoubt, NotTriggered, RateLimited, Rejected
+from orchestrator.model import Json, Request, Target, Trigger, repo_scope
+from orchestrator.provider import Answer, Call, Secrets
+from orchestrator.providers.travis.declaration import CALLS, ORG_HOST, PER_REPO, TRIGGERS, learnt_of_refusal
+from orchestrator.providers.travis.words import (
+    error_type,
+    everybody_refused,
+    foreign,
+    mapping,
+    not_the_provider,
+    number,
+    rejected,
+    said,
+    text,
+)
+
+AS_WRITTEN = ("branch", "sha", "tag_name", "config", "configs", "merge_mode")
+WEB_ORG = "https://travis-ci.org"
+ENV_MODE = "deep_merge_append"  # of the entry that carries `env` where it cannot be put into `config`
+
+# Statuses of proxies that say nothing of whether the call went through.
+_OPEN = frozenset({408, 425, 499})
+
+_REASONS = {
+    "repository_inactive": "builds are switched off for {repo} on Travis; activate it there, or leave it out",
+    "insufficient_access": "this token may not trigger builds of {repo}; give its user write access, or leave it out",
+    "not_found": "{repo} is not on Travis, or this token may not see it",
+    "repo_migrated": "{repo} has moved from travis-ci.org to travis-ci.com; use https://api.travis-ci.com",
+}
+
+
+def headers(account: object, token: str) -> Mapping[str, str]:
+    """What every call carries; the scheme is the lower-case word `token`, any other is refused."""
+    return {"Travis-API-Version": "3", "Authorization": f"token {token}", "Accept": "application/json"}
+
+
+def repo_path(repo: str, vcs: Json = None) -> str:
+    """`/repo/4711` or `/repo/owner%2Fname`: the slug is one segment."""
+    lead = f"/{vcs}" if isinstance(vcs, str) else ""
+    return f"/repo{lead}/{repo if repo.isascii() and repo.isdigit() else quote(repo, safe='')}"
+
+
+def owner_path(owner: str, vcs: Json = None) -> str:
+    """`/owner/acme`, or with the place where the owner's repositories live."""
+    lead = f"/{vcs}" if isinstance(vcs, str) else ""
+    return f"/owner{lead}/{quote(owner, safe='')}"
+
+
+def trigger_call(trigger: Trigger, secrets: Secrets) -> Call:
+    """The call that expresses the trigger.
+
+    Raises:
+        UsageError: `request_token` cannot be resolved.
+    """
+    target = trigger.target
+    reference = target.request.get("request_token")
+    body = request_body(trigger)
+    if isinstance(reference, str):
+        body["token"] = secrets(reference)
+    return Call(
+        "POST",
+        f"{repo_path(target.repo, target.request.get('vcs'))}/requests",
+        body={"request": body},
+        purpose="trigger",
+        limits=(TRIGGERS, CALLS, PER_REPO),
+        repo=target.repo,
+        secret=isinstance(reference, str),
+    )
+
+
+def request_body(trigger: Trigger) -> dict[str, Json]:
+    """What stands below `request`, without secrets: the keys that were written, the message, and `env` in its place."""
+    wished: dict[str, Json] = dict(trigger.target.request)
+    wished["branch"] = trigger.target.branch
+    body = {key: wished[key] for key in AS_WRITTEN if wished.get(key) is not None}
+    if trigger.message is not None:
+        body["message"] = trigger.message
+    env = wished.get("env")
+    if isinstance(env, Mapping) and env:
+        _add_env(body, [f"{name}={shlex.quote(str(value))}" for name, value in env.items() if value is not None])
+    return body
+
+
+def _add_env(body: dict[str, Json], pairs: list[str]) -> None:
+    """Puts variables where Travis hands them to every job: `config.env.global`."""
+    config = body.get("config")
+    added = {"env": {"global": pairs}}
+    if "configs" not in body and not isinstance(config, str):
+        body["config"] = {**mapping(config), **added}
+        return
+    # Text cannot be added to, and `configs` wins over `config`: the variables go in front as an entry of their own.
+    below = body.get("configs")
+    if not isinstance(below, list):
+        mode = body.pop("merge_mode", None)
+        below = [{"config": body.pop("config"), **({} if mode is None else {"mode": mode})}]
+    body["configs"] = [{"config": added, "mode": ENV_MODE}, *below]
+
+
+def read_receipt(trigger: Trigger, answer: Answer, url: str) -> Request:
+    """The request that the answer promises.
+
+    Raises:
+        NotTriggered: and its kinds; Travis wrote no row.
+        InDoubt: the answer leaves it open.
+    """
+    if answer.status == 202:
+        return _accepted(trigger, answer, url)
+    if 400 <= answer.status < 500 and answer.status not in _OPEN:
+        raise refusal(trigger.target, answer, url, secret="request_token" in trigger.target.request)
+    raise InDoubt(f"HTTP {answer.status}" if answer.status >= 400 else f"HTTP {answer.status}, {foreign(answer.body)}")
+
+
+def _accepted(trigger: Trigger, answer: Answer, url: str) -> Request:
+    body = mapping(answer.body)
+    id_ = number(mapping(body.get("request")).get("id"))
+    if id_ is None:  # a torn body, a proxy's page, or a server from before 2017
+        raise InDoubt("HTTP 202 without the id of a request")
+    return request_of(trigger.target, id_, mapping(body.get("repository")), url)
+
+
+def request_of(target: Target, id_: int, repository: Mapping[str, Any], url: str) -> Request:
+    """The receipt with its handle: Travis' number of the repository survives renames."""
+    slug = text(repository.get("slug"), 300) or target.repo
+    handle: dict[str, Json] = {"v": 1}
+    if (repo := number(repository.get("id"))) is not None:
+        handle["repo"] = repo
+    if slug != target.repo:
+        handle["slug"] = slug
+    return Request(str(id_), handle, f"{page(url, slug, target)}/requests?requestId={id_}")
+
+
+def refusal(target: Target, answer: Answer, url: str, secret: bool = False) -> NotTriggered:
+    """The error for a 4xx: nothing was created, and this is who may go on.
+
+    Args:
+        secret: the call held a secret, so the server's words are not repeated.
+    """
+    refused = everybody_refused(answer)
+    if refused is not None:
+        return refused
+    if not isinstance(answer.body, Mapping):
+        if answer.status in (404, 405):
+            return not_the_provider(url, f"HTTP {answer.status}, {foreign(answer.body)}")
+        return Rejected(f"http_{answer.status}", f"HTTP {answer.status}: {'' if secret else said(answer.body)}")
+    if answer.status == 429:
+        learnt = learnt_of_refusal(answer.body, repo_scope(target.repo.lower()))
+        return RateLimited(repo_scope(target.repo), None, "the hourly limit of the repository", learnt)
+    return _refused_by_travis(target, answer.status, answer.body, error_type(answer), secret)
+
+
+def _refused_by_travis(target: Target, status: int, body: Mapping[str, Any], kind: str, secret: bool) -> Rejected:
+    detail = "" if secret else said(body.get("error_message") or body.get("error"))
+    if kind == "not_found" and "resource_type" not in body:
+        reason = f"Travis does not know the path; does a proxy turn %2F into a slash? Then give {target.repo} by number"
+        return rejected("not_found", reason, detail)
+    if kind == "not_found" and body.get("resource_type") != "repository":
+        return rejected("not_found", f"{target.repo} takes no requests; its owner may be read-only", detail)
+    if kind in _REASONS:
+        return rejected(kind, _REASONS[kind].format(repo=target.repo), detail)
+    return rejected(kind if kind and kind != "error" else f"http_{status}", f"HTTP {status}", detail)
+
+
+def page(url: str, slug: str, target: Target) -> str:
+    """The repository's web page."""
+    vcs = target.request.get("vcs")
+    lead = web_base(url)
+    return f"{lead}/{slug}" if lead == WEB_ORG else f"{lead}/{vcs if isinstance(vcs, str) else 'github'}/{slug}"
+
+
+def web_base(url: str) -> str:
+    """Where people look, for an API at `url`: another host for .com and .org, the path without `/api` elsewhere."""
+    parts = urlsplit(url.rstrip("/"))
+    host = (parts.hostname or "").lower()
+    if host == ORG_HOST:
+        return WEB_ORG
+    if host == "api.travis-ci.com":
+        return "https://app.travis-ci.com"
+    return urlunsplit((parts.scheme, parts.netloc, parts.path.removesuffix("/api"), "", ""))
