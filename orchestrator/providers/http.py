@@ -120,7 +120,7 @@ async def transport(
 def _sender(session: aiohttp.ClientSession, base: str, host: str, via: URL | None, hidden: list[bytes]) -> Send:
     async def send(call: Call) -> Answer:
         url = URL(base + call.path + _query(call), encoded=True)
-        data = None if call.body is None else json.dumps(call.body, separators=(",", ":")).encode()
+        data = None if call.body is None else _to_json(call.body).encode()
         try:
             async with session.request(
                 call.method,
@@ -237,14 +237,15 @@ def _no_constant(name: str) -> NoReturn:
     raise ValueError(name)  # NaN and Infinity are no JSON
 
 
-_JSON = json.JSONDecoder(parse_constant=_no_constant)
+_to_json = json.JSONEncoder(separators=(",", ":")).encode
+_from_json = json.JSONDecoder(parse_constant=_no_constant).decode
 
 
 def _value(body: bytes) -> Json:
     """The JSON value, or the text where it is none. Servers mislabel bodies, so the label is not asked."""
     text = body.decode("utf-8", "replace")
     try:
-        value: Json = _JSON.decode(text)
+        value: Json = _from_json(text)
     except (ValueError, RecursionError):
         return text
     return value

@@ -76,7 +76,7 @@ class Travis:
         """Starts the build again under its id; that it runs already is what was wanted."""
         call = Call("POST", f"/build/{build.id}/restart", purpose="trigger", limits=(TRIGGERS, CALLS), repo=target.repo)
         answer = await self._send(call)
-        if answer.status >= 500 or answer.status < 400 and answer.status != 202:
+        if answer.status >= 500 or (answer.status < 400 and answer.status != 202):
             raise InDoubt(f"HTTP {answer.status}")
         if answer.status not in (202, 409):
             raise _not_done(target, answer, "restarted")

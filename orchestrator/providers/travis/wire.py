@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Mapping
+from functools import cache
 from typing import Any
 from urllib.parse import quote, urlsplit, urlunsplit
 
@@ -180,6 +181,7 @@ def page(url: str, slug: str, target: Target) -> str:
     return f"{lead}/{slug}" if lead == WEB_ORG else f"{lead}/{vcs if isinstance(vcs, str) else 'github'}/{slug}"
 
 
+@cache
 def web_base(url: str) -> str:
     """Where people look, for an API at `url`: another host for .com and .org, the path without `/api` elsewhere."""
     parts = urlsplit(url.rstrip("/"))
