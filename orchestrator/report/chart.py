@@ -106,7 +106,7 @@ def _round_up(number: int) -> int:
     """The next even number that reads well on an axis."""
     size = 1
     while True:
-        for factor in (2, 4, 6, 8, 10):
+        for factor in (2, 4, 6, 8, 10, 12, 16):
             if number <= factor * size:
                 return factor * size
         size *= 10
