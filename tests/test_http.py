@@ -1,0 +1,445 @@
+import asyncio
+import gzip
+import json
+import socket
+import ssl
+from contextlib import asynccontextmanager
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import pytest
+
+from orchestrator import __version__
+from orchestrator.errors import AccessRefused, InDoubt, OrchestratorError, Unreachable, UsageError
+from orchestrator.model import Account
+from orchestrator.provider import Call
+from orchestrator.providers.http import LARGEST, Proxies, is_loopback, transport
+from orchestrator.secrets import Secret
+
+pytestmark = pytest.mark.anyio
+
+TOKEN = "s3cr3t-tok3n"
+HEADERS = {"Travis-API-Version": "3", "Authorization": f"token {TOKEN}", "Accept": "application/json"}
+CERTIFICATE = Path(__file__).parent / "certificates" / "loopback.pem"  # self-made, for 127.0.0.1, trusted by nobody
+POST = Call("POST", "/repo/acme%2Fwidget/requests", body={"request": {"branch": "main"}}, purpose="trigger")
+GET = Call("GET", "/user")
+
+
+@pytest.fixture
+def anyio_backend():
+    return "asyncio"
+
+
+class Heard(list):
+    """What a server heard: (request line, headers in order, body) of each call."""
+
+    connections = 0
+
+
+@asynccontextmanager
+async def served(answer, *, tls=None):
+    """A server on which `answer(writer, heard)` writes raw bytes for each call; yields its URL and what it heard."""
+    heard = Heard()
+    tasks = set()
+
+    async def serve(reader, writer):
+        tasks.add(asyncio.current_task())
+        heard.connections += 1
+        try:
+            while (head := await reader.readuntil(b"\r\n\r\n")) and not writer.is_closing():
+                line, *lines = head.decode().split("\r\n")[:-2]
+                headers = [tuple(line.split(": ", 1)) for line in lines]
+                length = int({name.lower(): value for name, value in headers}.get("content-length", 0))
+                heard.append((line, headers, await reader.readexactly(length)))
+                await answer(writer, heard)
+        except (asyncio.IncompleteReadError, ConnectionError, ssl.SSLError):
+            return  # the client has left
+        finally:
+            writer.close()
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0, ssl=tls)
+    try:
+        yield f"{'https' if tls else 'http'}://127.0.0.1:{server.sockets[0].getsockname()[1]}", heard
+    finally:
+        server.close()
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+def always(raw):
+    async def answer(writer, heard):
+        writer.write(raw)
+        await writer.drain()
+
+    return answer
+
+
+def http(body, status="200 OK", headers=()):
+    lines = [f"HTTP/1.1 {status}", f"Content-Length: {len(body)}", *headers]
+    return "\r\n".join(lines).encode() + b"\r\n\r\n" + body
+
+
+def opened(url, **kwargs):
+    insecure = kwargs.pop("insecure", False)
+    account = Account("travis", "travis", url, insecure=insecure)
+    return transport(account, HEADERS, hide=(Secret(TOKEN),), **kwargs)
+
+
+async def sent(answer, call=POST, **kwargs):
+    async with served(answer) as (url, heard), opened(url, **kwargs) as send:
+        return await send(call), heard
+
+
+async def failure(answer, kind, call=POST, **kwargs):
+    with pytest.raises(kind) as caught:
+        await sent(answer, call, **kwargs)
+    return str(caught.value)
+
+
+async def test_a_call_carries_exactly_what_it_should():
+    async with served(always(http(b"{}"))) as (url, heard), opened(f"{url}/api/") as send:
+        await send(POST)
+        line, headers, body = heard[0]
+        assert line == "POST /api/repo/acme%2Fwidget/requests HTTP/1.1"
+        assert json.loads(body) == {"request": {"branch": "main"}}
+        assert dict(headers) == {
+            "Host": urlsplit(url).netloc,
+            "User-Agent": f"batch-trigger-orchestrator/{__version__}",
+            "Accept-Encoding": "gzip, deflate",
+            "Travis-API-Version": "3",
+            "Authorization": f"token {TOKEN}",
+            "Accept": "application/json",
+            "Content-Type": "application/json",
+            "Content-Length": str(len(body)),
+        }
+
+
+async def test_a_look_has_no_body_and_its_query_is_encoded():
+    call = Call("GET", "/repo/4711/requests", query=(("from", "2026-01-05T01:00:00Z"), ("name", "a b/ü&%2F")))
+    _, heard = await sent(always(http(b"{}")), call)
+    line, headers, body = heard[0]
+    assert line == "GET /repo/4711/requests?from=2026-01-05T01:00:00Z&name=a%20b%2F%C3%BC%26%252F HTTP/1.1"
+    assert body == b""
+    assert not {"Content-Type", "Cookie"} & dict(headers).keys()
+
+
+async def test_a_post_without_a_body_says_so():
+    _, heard = await sent(always(http(b"{}")), Call("POST", "/build/5/cancel"))
+    assert dict(heard[0][1])["Content-Length"] == "0"
+    assert "Content-Type" not in dict(heard[0][1])
+
+
+@pytest.mark.parametrize(
+    ("raw", "value"),
+    [
+        (b'{"a": [1, null]}', {"a": [1, None]}),
+        (b"access denied", "access denied"),
+        (b"<html>hello</html>", "<html>hello</html>"),
+        (b"", ""),
+        (b'{"a": NaN}', '{"a": NaN}'),
+        (b"[" * 100_000, "[" * 100_000),
+        (b'{"torn": "js', '{"torn": "js'),
+        (b"\xff\xfe", "\ufffd\ufffd"),
+    ],
+    ids=["json", "text", "html", "empty", "nan", "deep", "torn json", "no text"],
+)
+async def test_a_body_is_its_json_value_or_its_text_whatever_its_label(raw, value):
+    answer, _ = await sent(always(http(raw, headers=["Content-Type: text/html"])))
+    assert answer.body == value
+
+
+async def test_headers_come_back_in_lower_case():
+    answer, _ = await sent(always(http(b"{}", "202 Accepted", ["X-Request-ID: 7"])))
+    assert (answer.status, answer.headers["x-request-id"]) == (202, "7")
+
+
+async def test_cookies_are_not_kept():
+    async with served(always(http(b"{}", headers=["Set-Cookie: a=b"]))) as (url, heard), opened(url) as send:
+        await send(GET)
+        await send(GET)
+        assert heard.connections == 1
+        assert "Cookie" not in dict(heard[1][1])
+
+
+@pytest.mark.parametrize("encoding", ["gzip", "deflate"])
+async def test_a_compressed_answer_is_read(encoding):
+    import zlib
+
+    raw = {"gzip": gzip.compress, "deflate": zlib.compress}[encoding](b'{"a": 1}')
+    answer, _ = await sent(always(http(raw, headers=[f"Content-Encoding: {encoding}"])))
+    assert answer.body == {"a": 1}
+
+
+BOMB = gzip.compress(b"0" * (LARGEST * 8))
+ENDLESS = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n" + b"10000\r\n" + b"x" * 65536
+
+
+@pytest.mark.parametrize(
+    ("raw", "words"),
+    [
+        (http(BOMB, headers=["Content-Encoding: gzip"]), "larger than 8 MiB"),
+        (http(b"not gzip", headers=["Content-Encoding: gzip"]), "compression is broken"),
+        (http(gzip.compress(b"x" * 999)[:-9], headers=["Content-Encoding: gzip"]), "torn"),
+        (http(b"x", headers=["Content-Encoding: br"]), "not asked for"),
+        (b"HTTP/1.1 200 OK\r\n" + b"".join(b"X-%d: y\r\n" % n for n in range(5000)) + b"\r\n", "not HTTP as it should"),
+        (b"HTTP/1.1 200 OK\r\nX: " + b"y" * 100_000 + b"\r\n\r\n", "not HTTP as it should"),
+        (b"SSH-2.0-OpenSSH\r\n\r\n", "not HTTP as it should"),
+    ],
+    ids=["gzip bomb", "broken gzip", "torn gzip", "other encoding", "header flood", "long header", "other protocol"],
+)
+async def test_a_hostile_answer_leaves_the_call_in_doubt(raw, words):
+    assert words in await failure(always(raw), InDoubt)
+
+
+async def test_an_answer_without_end_is_cut():
+    async def answer(writer, heard):
+        writer.write(ENDLESS)
+        for _ in range(2 * LARGEST // 65536):
+            writer.write(b"\r\n10000\r\n" + b"x" * 65536)
+            await writer.drain()
+
+    assert "larger than 8 MiB" in await failure(answer, InDoubt)
+
+
+def closing(raw=b"", abort=False):
+    async def answer(writer, heard):
+        writer.write(raw)
+        await writer.drain()
+        if abort:
+            writer.transport.abort()
+        writer.close()
+
+    return answer
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        closing(),
+        closing(abort=True),
+        closing(b"HTTP/1.1 202 Acc"),
+        closing(b'HTTP/1.1 202 Accepted\r\nContent-Length: 100\r\n\r\n{"request": {"id": 5'),
+        closing(b'HTTP/1.1 202 Accepted\r\nTransfer-Encoding: chunked\r\n\r\n5\r\n{"req'),
+    ],
+    ids=["closed", "reset", "torn status", "torn body", "torn chunks"],
+)
+async def test_a_connection_that_dies_after_the_call_was_written_leaves_it_in_doubt(answer):
+    await failure(answer, InDoubt)
+
+
+async def test_a_post_on_a_connection_that_died_meanwhile_is_not_repeated():
+    async def answer(writer, heard):
+        if len(heard) > 1:
+            writer.close()
+            return
+        writer.write(http(b"{}"))
+
+    async with served(answer) as (url, heard), opened(url) as send:
+        await send(POST)
+        with pytest.raises(InDoubt):
+            await send(POST)
+        assert [line.split()[0] for line, *_ in heard] == ["POST", "POST"]
+        assert heard.connections == 1
+
+
+async def hangs(writer, heard):
+    await asyncio.sleep(60)
+
+
+async def test_a_server_that_never_answers_leaves_the_call_in_doubt():
+    assert "in time" in await failure(hangs, InDoubt, total=0.2, connect=0.1)
+
+
+async def test_a_server_that_drips_its_answer_is_given_up():
+    async def answer(writer, heard):
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n")
+        for _ in range(1000):
+            writer.write(b"x")
+            await asyncio.sleep(0.02)
+
+    assert "in time" in await failure(answer, InDoubt, total=0.2, connect=0.1)
+
+
+async def test_a_port_where_nobody_listens_is_unreachable():
+    with socket.socket() as held:
+        held.bind(("127.0.0.1", 0))
+        async with opened(f"http://127.0.0.1:{held.getsockname()[1]}") as send:
+            with pytest.raises(Unreachable, match="cannot connect"):
+                await send(POST)
+
+
+async def test_a_name_that_nobody_knows_is_unreachable(monkeypatch):
+    def unknown(*args, **kwargs):
+        raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+
+    monkeypatch.setattr(socket, "getaddrinfo", unknown)
+    async with opened("https://travis.corp.invalid/api") as send:
+        with pytest.raises(Unreachable, match=r"travis\.corp\.invalid: the name cannot be resolved"):
+            await send(POST)
+
+
+async def test_a_name_that_is_none_is_unreachable():
+    async with opened(f"https://{'x' * 70}.example") as send:
+        with pytest.raises(Unreachable):
+            await send(POST)
+
+
+async def test_a_handshake_that_never_ends_is_unreachable():
+    async with served(hangs) as (url, _), opened(url.replace("http:", "https:"), total=5.0, connect=0.2) as send:
+        with pytest.raises(Unreachable, match="no connection in time"):
+            await send(POST)
+
+
+async def test_plain_http_behind_https_is_refused_as_tls():
+    async def answer(reader, writer):
+        writer.write(http(b"{}", "400 Bad Request"))
+        writer.close()
+
+    server = await asyncio.start_server(answer, "127.0.0.1", 0)
+    async with server, opened(f"https://127.0.0.1:{server.sockets[0].getsockname()[1]}") as send:
+        with pytest.raises(AccessRefused, match="no trusted TLS") as caught:
+            await send(POST)
+        assert caught.value.code == "tls_refused"
+
+
+def tls():
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(CERTIFICATE)
+    return context
+
+
+async def test_a_certificate_of_nobody_is_refused_and_nothing_is_sent():
+    async with served(always(http(b"{}")), tls=tls()) as (url, heard), opened(url) as send:
+        with pytest.raises(AccessRefused, match="self-signed certificate") as caught:
+            await send(POST)
+        assert caught.value.code == "tls_refused"
+        assert heard == []
+
+
+async def test_a_certificate_of_an_authority_that_was_handed_in_is_trusted():
+    async with (
+        served(always(http(b'{"a": 1}')), tls=tls()) as (url, _),
+        opened(url, ca_file=str(CERTIFICATE)) as send,
+    ):
+        assert (await send(POST)).body == {"a": 1}
+
+
+async def test_authorities_that_cannot_be_read_are_named(tmp_path):
+    (tmp_path / "ca.pem").write_text("no certificate")
+    for path in (tmp_path / "ca.pem", tmp_path / "missing.pem"):
+        with pytest.raises(UsageError, match=f"SSL_CERT_FILE: {path}"):
+            async with opened("https://travis.corp.example", ca_file=str(path)):
+                raise AssertionError("opened without authorities")
+
+
+@pytest.mark.parametrize("status", ["301 Moved", "302 Found", "303 See Other", "307 Temporary", "308 Permanent"])
+async def test_a_redirect_is_not_followed(status):
+    async with served(always(http(b"{}"))) as (there, strangers):
+        redirect = http(b"", status, [f"Location: {there}/elsewhere?token=1"])
+        said = await failure(always(redirect), AccessRefused)
+        assert "redirect" in said
+        assert "elsewhere" not in said
+        assert strangers == []
+
+
+@pytest.mark.parametrize("location", ["", "http://[::1", "/\x7f", "https://" + "y" * 5000])
+async def test_a_redirect_to_nowhere_is_told_in_few_words(location):
+    with pytest.raises(AccessRefused) as caught:
+        await sent(always(http(b"", "302 Found", [f"Location: {location}"])))
+    assert caught.value.code == "redirected"
+    assert len(str(caught.value)) < 400
+
+
+async def test_a_token_that_a_server_repeats_is_blotted_out():
+    answer, _ = await sent(always(http(f'{{"error_message": "bad token {TOKEN}"}}'.encode())))
+    assert answer.body == {"error_message": "bad token ***"}
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [closing(), closing(b"nonsense\r\n\r\n"), hangs, always(http(b"", "302 Found", ["Location: https://a.example"]))],
+    ids=["closed", "nonsense", "hangs", "redirect"],
+)
+async def test_no_error_holds_the_token_or_aiohttps_error(answer):
+    with pytest.raises(OrchestratorError) as caught:
+        await sent(answer, total=0.2, connect=0.1)
+    assert TOKEN not in f"{caught.value!r} {caught.value.__dict__}"
+    assert caught.value.__cause__ is None
+    assert caught.value.__context__ is None
+
+
+@pytest.mark.parametrize(
+    ("url", "words"),
+    [
+        ("http://travis.corp.example/api", "in the clear"),
+        ("ftp://travis.corp.example", "must be https"),
+        ("travis.corp.example", "must be https"),
+        ("https://", "must be https"),
+        ("https://me:pass@travis.corp.example", "user name or password"),
+        ("https://travis.corp.example/api?x=1", "without `\\?`"),
+        ("https://travis.corp.example:port/", "not a URL"),
+        ("https://[::1", "not a URL"),
+        ("https://travis.corp .example", "must be https"),
+    ],
+)
+async def test_a_url_that_must_not_be_used_is_refused_before_anything_is_sent(url, words):
+    with pytest.raises(UsageError, match=f"account travis: url: .*{words}") as caught:
+        async with opened(url):
+            raise AssertionError("opened")
+    assert "pass" not in str(caught.value).replace("password", "")
+
+
+@pytest.mark.parametrize("url", ["http://localhost:1", "http://127.0.0.9:1", "http://[::1]:1", "http://ci.localhost"])
+async def test_plain_http_to_this_machine_is_fine(url):
+    async with opened(url):
+        assert is_loopback(urlsplit(url).hostname)
+
+
+async def test_plain_http_elsewhere_needs_a_word_of_the_user():
+    async with opened("http://travis.corp.example", insecure=True) as send:
+        assert callable(send)
+
+
+@pytest.mark.parametrize(
+    ("url", "no_proxy", "proxy"),
+    [
+        ("https://api.travis-ci.com", "", "http://proxy:3128"),
+        ("https://api.travis-ci.com", "example.com, travis-ci.com", None),
+        ("https://api.travis-ci.com", ".travis-ci.com", None),
+        ("https://api.travis-ci.com", "api.travis-ci.com", None),
+        ("https://api.travis-ci.com", "*", None),
+        ("https://api.travis-ci.com", "ci.com,x", "http://proxy:3128"),
+        ("https://127.0.0.1:1", "", None),
+        ("http://travis.corp.example", "", None),
+    ],
+)
+def test_the_proxy_is_used_for_https_unless_the_host_is_exempt(url, no_proxy, proxy):
+    proxies = Proxies.of({"HTTPS_PROXY": "proxy:3128", "NO_PROXY": no_proxy})
+    assert proxies.to(urlsplit(url)) == proxy
+
+
+def test_without_a_proxy_there_is_none_and_a_proxy_does_not_print():
+    assert Proxies.of({}).to(urlsplit("https://api.travis-ci.com")) is None
+    assert "pw" not in repr(Proxies.of({"https_proxy": "http://me:pw@proxy:1"}))
+
+
+async def test_a_proxy_that_refuses_leaves_the_host_unreachable():
+    async with served(always(http(b"", "407 Proxy Authentication Required"))) as (url, heard):
+        proxies = Proxies(https=url.replace("//", "//me:pw@"))
+        async with opened("https://travis.corp.example", proxies=proxies) as send:
+            with pytest.raises(Unreachable, match="the proxy answers HTTP 407; check HTTPS_PROXY") as caught:
+                await send(POST)
+        line, headers, _ = heard[0]
+        assert line.startswith("CONNECT travis.corp.example:443")
+        assert "Authorization" not in dict(headers)
+        assert "pw" not in str(caught.value)
+
+
+async def test_a_proxy_where_nobody_listens_is_named():
+    with socket.socket() as held:
+        held.bind(("127.0.0.1", 0))
+        proxies = Proxies(https=f"http://127.0.0.1:{held.getsockname()[1]}")
+        async with opened("https://travis.corp.example", proxies=proxies) as send:
+            with pytest.raises(Unreachable, match="the proxy cannot be reached; check HTTPS_PROXY"):
+                await send(POST)

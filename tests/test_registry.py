@@ -1,0 +1,179 @@
+import importlib.metadata
+import subprocess
+import sys
+from dataclasses import replace
+
+import pytest
+
+from orchestrator import registry
+from orchestrator.errors import UsageError
+from orchestrator.model import Account
+from orchestrator.provider import (
+    Cancels,
+    Discovers,
+    Inspects,
+    ListsBranches,
+    MeasuresQueue,
+    Prepares,
+    Restarts,
+    SaysWho,
+    ShowsLogs,
+)
+from orchestrator.providers.travis.declaration import DECLARATION
+from orchestrator.secrets import Secrets
+
+
+@pytest.fixture
+def anyio_backend():
+    return "asyncio"
+
+
+class Point:
+    value = "somewhere:DECLARATION"
+
+    def __init__(self, name, load):
+        self.name, self.load = name, load
+
+
+def install(monkeypatch, *points):
+    monkeypatch.setattr(importlib.metadata, "entry_points", lambda group: list(points))
+
+
+def test_travis_is_known_without_importing_http():
+    code = (
+        "import sys; from orchestrator import registry; registry.declaration('travis');"
+        "print([m for m in ('aiohttp', 'anyio', 'structlog', 'ssl', 'yaml') if m in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize("declared", registry.known().values(), ids=lambda declared: declared.type)
+def test_every_provider_is_where_its_declaration_says(declared):
+    assert declared.type in registry.PROVIDERS
+    for reference in (declared.factory, declared.headers, declared.sandbox, declared.token_fallback):
+        if reference is not None:
+            assert callable(registry.load(reference))
+    names = {limit.name for limit in declared.limits}
+    assert set(declared.trigger_limits) <= names
+    assert declared.accepted_limits <= set(declared.trigger_limits)
+
+
+def test_a_foreign_provider_is_found_by_its_entry_point(monkeypatch):
+    foreign = replace(DECLARATION, type="concourse")
+    install(monkeypatch, Point("other", lambda: 1 / 0), Point("concourse", lambda: foreign))
+    assert registry.declaration("concourse") is foreign
+
+
+def test_an_unknown_type_names_those_there_are(monkeypatch):
+    install(monkeypatch, Point("concourse", lambda: None))
+    with pytest.raises(UsageError, match="unknown provider type 'jenkins'; there are: travis, concourse"):
+        registry.declaration("jenkins")
+
+
+@pytest.mark.parametrize("given", [None, object(), DECLARATION])
+def test_an_entry_point_that_gives_no_declaration_of_its_type_is_refused(monkeypatch, given):
+    install(monkeypatch, Point("concourse", lambda: given))
+    with pytest.raises(UsageError, match="is not its declaration"):
+        registry.declaration("concourse")
+
+
+def test_a_package_that_cannot_be_imported_is_named(monkeypatch):
+    def load():
+        raise ImportError("no module named concourse")
+
+    install(monkeypatch, Point("concourse", load))
+    with pytest.raises(UsageError, match=r"somewhere:DECLARATION cannot be imported .*reinstall"):
+        registry.declaration("concourse")
+
+
+def account(**kwargs):
+    return Account("travis", "travis", kwargs.pop("url", "https://api.travis-ci.com"), **kwargs)
+
+
+def token(secrets, **kwargs):
+    return registry.token_of(account(**kwargs), DECLARATION, secrets).reveal()
+
+
+CLIENT_FILE = """
+default_endpoint: https://api.travis-ci.com/
+endpoints:
+  https://api.travis-ci.com/:
+    access_token: from-the-client
+  https://travis.corp.example/api:
+    access_token: from-enterprise
+    enterprise: true
+"""
+
+
+def client_file(folder, text=CLIENT_FILE):
+    folder.mkdir(exist_ok=True)
+    (folder / "config.yml").write_text(text)
+    return folder
+
+
+def test_the_token_as_written_comes_before_the_variable_and_the_variable_before_the_client(tmp_path):
+    client_file(tmp_path / ".travis")
+    secrets = Secrets({"TRAVIS_TOKEN": "from-variable", "MINE": "as-written"}, home=tmp_path, cwd=tmp_path)
+    assert token(secrets, token="env:MINE") == "as-written"
+    assert token(secrets) == "from-variable"
+    assert token(Secrets({}, home=tmp_path, cwd=tmp_path)) == "from-the-client"
+
+
+@pytest.mark.parametrize("url", ["https://travis.corp.example/api", "https://travis.corp.example/api/"])
+def test_the_clients_token_is_that_of_the_endpoint_however_its_url_ends(tmp_path, url):
+    client_file(tmp_path / ".travis")
+    assert token(Secrets({}, home=tmp_path, cwd=tmp_path), url=url) == "from-enterprise"
+
+
+def test_the_clients_folder_may_stand_elsewhere(tmp_path):
+    folder = client_file(tmp_path / "elsewhere")
+    environ = {"TRAVIS_CONFIG_PATH": str(folder)}
+    assert token(Secrets(environ, home=tmp_path / "home", cwd=tmp_path)) == "from-the-client"
+
+
+@pytest.mark.parametrize("text", ["", "endpoints: 3", "endpoints: {https://other.example: {access_token: x}}", "[1]"])
+def test_without_any_token_the_message_names_the_places(tmp_path, text):
+    client_file(tmp_path / ".travis", text)
+    with pytest.raises(UsageError, match=r"account travis: no token .*export TRAVIS_TOKEN, or write `token: env:NAME`"):
+        token(Secrets({}, home=tmp_path, cwd=tmp_path))
+
+
+@pytest.mark.parametrize(
+    "text", ["endpoints: [secret-token", "&a !!python/object:os.system secret-token", "[" * 5000, "x" * 2**21]
+)
+def test_a_file_that_the_client_did_not_write_is_refused_without_being_quoted(tmp_path, text):
+    client_file(tmp_path / ".travis", text)
+    with pytest.raises(UsageError, match=r"config\.yml: is not what the travis client writes") as caught:
+        token(Secrets({}, home=tmp_path, cwd=tmp_path))
+    assert "secret-token" not in str(caught.value)
+    assert caught.value.__context__ is None
+
+
+@pytest.mark.anyio
+async def test_an_account_is_connected_with_all_that_the_engine_needs(tmp_path):
+    secrets = Secrets({"TRAVIS_TOKEN": "s3cr3t"}, home=tmp_path, cwd=tmp_path)
+    async with registry.connect(account(url="http://127.0.0.1:9"), secrets) as line:
+        provider = line.provider_over(line.send)
+        for ability in (
+            Cancels,
+            Discovers,
+            Inspects,
+            ListsBranches,
+            MeasuresQueue,
+            Prepares,
+            Restarts,
+            SaysWho,
+            ShowsLogs,
+        ):
+            assert isinstance(provider, ability)
+        assert line.declaration is DECLARATION
+        assert "s3cr3t" not in repr(line)
+        assert len(line.token_hash) == 32
+
+
+@pytest.mark.anyio
+async def test_a_missing_token_is_told_before_anything_is_opened(tmp_path):
+    with pytest.raises(UsageError):
+        async with registry.connect(account(), Secrets({}, home=tmp_path, cwd=tmp_path)):
+            raise AssertionError("connected without a token")
