@@ -204,6 +204,10 @@ class Journal(Protocol):
         """What all runs know of a principal."""
         ...
 
+    async def changed_by_others(self) -> bool:
+        """Whether anybody else wrote since this was last asked (or since the start); cheap."""
+        ...
+
     async def drop_runs(self, runs: Collection[str]) -> int:
         """Deletes ended runs; returns how many."""
         ...

@@ -15,9 +15,8 @@ from orchestrator.errors import JournalError
 from orchestrator.events import Claimed, Event, RunEnded, RunMade, Wish
 from orchestrator.journal import AccountMemory, Cursor, Entry, Lease, Overlap, Process, RunRow, Stamp
 from orchestrator.journal.leases import Hold, held_by_another, taken_over
+from orchestrator.journal.principals import STAMPS_FOR
 from orchestrator.model import COORDINATOR, Target
-
-STAMPS_FOR = 7200.0  # seconds; no limit looks back further
 
 
 class Crash(BaseException):
@@ -50,6 +49,7 @@ class Disk:
     runs: dict[str, Run] = field(default_factory=dict)
     stamps: list[Stamp] = field(default_factory=list)
     memories: dict[str, AccountMemory] = field(default_factory=dict)
+    writes: int = 0
 
 
 class MemoryJournal:
@@ -77,6 +77,8 @@ class MemoryJournal:
         self._dies_at = dies_at
         self._dies_before = dies_before
         self._now = now
+        self._own_writes = 0
+        self._others_seen = self.disk.writes
 
     def kill(self, *, proven: bool = True) -> None:
         """Dies: every later call fails with `Crash`.
@@ -95,7 +97,7 @@ class MemoryJournal:
         self, run: str, made: RunMade, targets: Sequence[Target], at: float, forbid_overlap: bool = True
     ) -> Sequence[Overlap]:
         """See `Journal.make_run`."""
-        await self._step()
+        await self._step_to_write()
         if run in self.disk.runs:
             raise JournalError(f"run {run} exists already; go on with `orchestrator resume {run}`, or take another id")
         overlaps = self._overlaps({target.id for target in targets})
@@ -107,7 +109,7 @@ class MemoryJournal:
 
     async def append(self, lease: Lease, events: Sequence[Event], at: float) -> None:
         """See `Journal.append`."""
-        await self._step()
+        await self._step_to_write()
         number, self.appends = self.appends, self.appends + 1
         if number == self._dies_at and self._dies_before:
             self._die()
@@ -117,7 +119,7 @@ class MemoryJournal:
 
     async def wish(self, run: str, wish: Wish) -> None:
         """See `Journal.wish`."""
-        await self._step()
+        await self._step_to_write()
         self._run(run).wishes.append(wish)
 
     async def wishes(self, run: str, after: int = 0) -> Sequence[tuple[int, Wish]]:
@@ -151,7 +153,7 @@ class MemoryJournal:
 
     async def claim(self, run: str, account: str, process: Process, now: float, lease_for: float) -> Lease:
         """See `Journal.claim`. A holder is proven dead when its journal was killed so, whatever `process` says."""
-        await self._step()
+        await self._step_to_write()
         known = self._run(run)
         stream = known.streams.setdefault(account, Stream())
         before = stream.hold
@@ -164,7 +166,7 @@ class MemoryJournal:
 
     async def renew(self, leases: Sequence[Lease], now: float, lease_for: float) -> None:
         """See `Journal.renew`."""
-        await self._step()
+        await self._step_to_write()
         lost = [lease for lease in leases if not self._is_current(lease)]
         for lease in leases:
             if lease not in lost:
@@ -175,7 +177,7 @@ class MemoryJournal:
 
     async def release(self, leases: Sequence[Lease]) -> None:
         """See `Journal.release`."""
-        await self._step()
+        await self._step_to_write()
         for lease in leases:
             if self._is_current(lease):
                 stream = self._stream(lease)
@@ -183,7 +185,7 @@ class MemoryJournal:
 
     async def stamp(self, stamps: Sequence[Stamp]) -> None:
         """See `Journal.stamp`."""
-        await self._step()
+        await self._step_to_write()
         if not stamps:
             return
         oldest = max(stamp.at for stamp in stamps) - STAMPS_FOR
@@ -197,7 +199,7 @@ class MemoryJournal:
 
     async def remember(self, principal: str, *, marker_proven: bool = False, frozen: Mapping[str, float] = {}) -> None:
         """See `Journal.remember`."""
-        await self._step()
+        await self._step_to_write()
         known = self.disk.memories.get(principal, AccountMemory())
         self.disk.memories[principal] = AccountMemory(known.marker_proven or marker_proven, {**known.frozen, **frozen})
 
@@ -206,9 +208,15 @@ class MemoryJournal:
         await self._step()
         return self.disk.memories.get(principal, AccountMemory())
 
+    async def changed_by_others(self) -> bool:
+        """See `Journal.changed_by_others`."""
+        await self._step()
+        before, self._others_seen = self._others_seen, self.disk.writes - self._own_writes
+        return before != self._others_seen
+
     async def drop_runs(self, runs: Collection[str]) -> int:
         """See `Journal.drop_runs`."""
-        await self._step()
+        await self._step_to_write()
         ended = [
             run for run in dict.fromkeys(runs) if run in self.disk.runs and self._run(run).row.ended_at is not None
         ]
@@ -224,6 +232,11 @@ class MemoryJournal:
         await anyio.lowlevel.checkpoint()
         if self.is_dead:
             raise Crash
+
+    async def _step_to_write(self) -> None:
+        await self._step()
+        self.disk.writes += 1
+        self._own_writes += 1
 
     def _die(self) -> None:
         self.kill()

@@ -1,0 +1,164 @@
+"""Where the state's files are, that they are private, and that one process at a time commits to them."""
+
+from __future__ import annotations
+
+import os
+import sys
+from contextlib import suppress
+from pathlib import Path
+
+from orchestrator.errors import JournalError
+
+NAME = "state.db"
+SCHEME = "sqlite:///"
+MOUNTS = Path("/proc/self/mountinfo")
+NETWORK = frozenset(
+    {
+        "afs", "beegfs", "ceph", "cifs", "coda", "gfs2", "glusterfs", "gpfs", "lustre", "ncpfs", "nfs", "nfs3", "nfs4",
+        "ocfs2", "orangefs", "panfs", "smb2", "smb3", "smbfs",
+        "fuse.afp", "fuse.ceph-fuse", "fuse.curlftpfs", "fuse.davfs", "fuse.gcsfuse", "fuse.glusterfs", "fuse.juicefs",
+        "fuse.mfs", "fuse.rclone", "fuse.s3fs", "fuse.sshfs",
+    }
+)  # fmt: skip  # one a line would be a page
+
+
+def locate(where: str) -> Path:
+    """The database that a `--state` names: a folder, `sqlite:///relative.db` or `sqlite:////absolute.db`.
+
+    Raises:
+        JournalError: another scheme, or not so many slashes.
+    """
+    if where.startswith(SCHEME):
+        path = where.removeprefix(SCHEME)
+        if path:
+            return Path(path)
+    elif "://" not in where and where:
+        return Path(where) / NAME
+    raise JournalError(
+        f"--state {where}: expected a folder, sqlite:///RELATIVE/FILE.db (three slashes) or "
+        "sqlite:////ABSOLUTE/FILE.db (four)"
+    )
+
+
+def lock_file(path: Path) -> Path:
+    """The lock beside a database."""
+    return path.with_name(path.name + "-lock")
+
+
+def make_private(path: Path) -> None:
+    """Makes the file, empty, 0600 in folders of 0700 whatever the umask, and sees to it that power loss keeps it.
+
+    A file that is there already loses the rights that it gives to others.
+
+    Raises:
+        OSError: it cannot be made.
+    """
+    _make_folder(path.parent)
+    flags = os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0)
+    file = os.open(path, flags, 0o600)
+    try:
+        if os.fstat(file).st_mode & 0o777 != 0o600:
+            os.chmod(path, 0o600)
+    finally:
+        os.close(file)
+    sync_folder(path.parent)
+
+
+def _make_folder(folder: Path) -> None:
+    if folder.is_dir():
+        return
+    _make_folder(folder.parent)
+    with suppress(FileExistsError):
+        folder.mkdir(0o700)
+        folder.chmod(0o700)  # mkdir's own mode is cut by the umask
+        sync_folder(folder.parent)
+
+
+def sync_folder(folder: Path) -> None:
+    """Makes names in the folder survive power loss."""
+    if sys.platform == "win32":
+        return
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def refuse_network(path: Path, mounts: Path = MOUNTS) -> None:
+    """Refuses a file on a network file system: locks and memory maps that SQLite needs do not hold between machines.
+
+    Raises:
+        JournalError: it is one. Where the system has no table of mounts, nothing is refused.
+    """
+    try:
+        table = mounts.read_text("utf-8", "surrogateescape")
+    except OSError:
+        return
+    kind = file_system_of(path, table)
+    if kind in NETWORK:
+        raise JournalError(
+            f"{path} is on a network file system ({kind}), where SQLite's locks do not hold; "
+            "choose a folder on a local disk with --state DIR or ORCHESTRATOR_STATE"
+        )
+
+
+def file_system_of(path: Path, table: str) -> str:
+    """The kind of file system that holds the path, by a table as in /proc/self/mountinfo; empty when unknown."""
+    real = os.path.realpath(path)
+    best, kind = -1, ""
+    for line in table.splitlines():
+        left, _, right = line.partition(" - ")
+        fields, described = left.split(" "), right.split(" ")
+        if len(fields) < 5:
+            continue
+        point = _unescaped(fields[4])
+        inside = real == point or real.startswith(point.rstrip("/") + "/")
+        if inside and len(point) >= best:  # of two mounts on one point the later hides the earlier
+            best, kind = len(point), described[0]
+    return kind
+
+
+def _unescaped(text: str) -> str:
+    for code, character in (("\\040", " "), ("\\011", "\t"), ("\\012", "\n"), ("\\134", "\\")):
+        text = text.replace(code, character)
+    return text
+
+
+class Lock:
+    """A lock file beside the database: who holds it may commit and checkpoint.
+
+    SQLite has locks of its own, but older releases could damage a database when one connection wrote while another
+    reset the write-ahead log; so such moments are kept apart. The kernel frees it when its process dies.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._file = os.open(path, os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0), 0o600)
+        if os.fstat(self._file).st_mode & 0o777 != 0o600:
+            os.chmod(path, 0o600)
+
+    def try_take(self) -> bool:
+        """Takes it when it is free; never waits."""
+        if sys.platform == "win32":
+            return True  # no such lock there: SQLite's own must do
+        import fcntl
+
+        try:
+            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+        return True
+
+    def give_back(self) -> None:
+        """Frees it."""
+        if sys.platform != "win32":
+            import fcntl
+
+            fcntl.flock(self._file, fcntl.LOCK_UN)
+
+    def close(self) -> None:
+        """Frees it for good."""
+        if self._file >= 0:
+            os.close(self._file)
+            self._file = -1

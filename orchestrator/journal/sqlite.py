@@ -1,0 +1,409 @@
+"""The journal in one SQLite file: durable against power loss, shared by any number of processes of one machine.
+
+What is durable is what was acknowledged: `append` returns after the sync of the transaction that holds its batch and
+the check of its lease's epoch. See docs/journal.md for the file's shape and for what is guaranteed.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import AsyncIterator, Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager, contextmanager, suppress
+from pathlib import Path
+from typing import Any, TypeVar, cast
+
+from anyio.lowlevel import checkpoint, checkpoint_if_cancelled
+
+from orchestrator.errors import JournalError
+from orchestrator.events import KINDS, Claimed, Event, RunEnded, RunMade, Wish, decode, encode, target_of
+from orchestrator.journal import AccountMemory, Cursor, Entry, Lease, Overlap, Process, RunRow, Stamp, tables
+from orchestrator.journal.commits import Batch, Committer, Row, Stream
+from orchestrator.journal.database import Database
+from orchestrator.journal.export import export
+from orchestrator.journal.faults import damaged
+from orchestrator.journal.files import locate
+from orchestrator.journal.leases import Hold, held_by_another, taken_over
+from orchestrator.journal.migrations import JOIN
+from orchestrator.journal.plans import targets_of
+from orchestrator.journal.principals import Stamps, memory_of, remember, stamps_of
+from orchestrator.journal.process import is_dead
+from orchestrator.model import COORDINATOR, Target
+
+T = TypeVar("T")
+
+INSERT = "INSERT INTO event (key, at, kind, target, body) VALUES (?, ?, ?, ?, ?)"
+
+
+@asynccontextmanager
+async def open_journal(
+    where: str, *, now: Callable[[], float], read_only: bool = False
+) -> AsyncIterator[SqliteJournal]:
+    """The journal at a place, closed at the end.
+
+    Args:
+        where: a folder, `sqlite:///relative.db` or `sqlite:////absolute.db`; made on first use.
+        now: the wall clock; only `runs` asks it.
+        read_only: never writes; works while another process does.
+
+    Raises:
+        JournalError: it cannot be used.
+    """
+    journal = SqliteJournal(Database(locate(where), read_only=read_only), now)
+    try:
+        await journal.prepare()
+        yield journal
+    finally:
+        await journal.aclose()
+
+
+class Plan:
+    """What a run's events need to know of its targets: their ids by place, and their places by id."""
+
+    __slots__ = ("_places", "ids", "num")
+
+    def __init__(self, num: int, ids: Sequence[str]) -> None:
+        self.num = num
+        self.ids = ids
+        self._places: dict[str, int] | None = None
+
+    @property
+    def places(self) -> Mapping[str, int]:
+        """Made for those who append; readers need none."""
+        if self._places is None:
+            self._places = {id_: place for place, id_ in enumerate(self.ids)}
+        return self._places
+
+
+class SqliteJournal:
+    """The port over one connection; use `open_journal`.
+
+    Args:
+        is_dead: whether a process is proven dead.
+    """
+
+    def __init__(
+        self, database: Database, now: Callable[[], float], is_dead: Callable[[Process], bool] = is_dead
+    ) -> None:
+        self._database = database
+        self._now = now
+        self._is_dead = is_dead
+        self._committer = Committer(database.begin, database.try_begin, self._commit)
+        self._plans: dict[str, Plan] = {}
+        self._streams: dict[tuple[str, str], Stream] = {}
+        self._stamps = Stamps()
+        self._kind_numbers: dict[type[Any], int] = {}
+        self._kind_names: dict[int, str] = {}
+        self._data_version = 0
+
+    @property
+    def path(self) -> Path:
+        """The file."""
+        return self._database.path
+
+    async def prepare(self) -> None:
+        """Makes the file ready; before anything else."""
+        await self._database.prepare()
+        await self._database.read(self._learn_kinds)
+        if len(self._kind_numbers) < len(KINDS) and not self._database.read_only:
+            await self._database.write(self._add_kinds)
+        self._data_version = await self._database.read(_data_version)
+
+    # -- runs ---------------------------------------------------------------------------------------------------
+
+    async def make_run(
+        self, run: str, made: RunMade, targets: Sequence[Target], at: float, forbid_overlap: bool = True
+    ) -> Sequence[Overlap]:
+        """See `Journal.make_run`."""
+        await checkpoint()
+        ids = [target.id for target in targets]
+
+        def work(db: sqlite3.Connection) -> tuple[list[Overlap], int]:
+            if tables.run_number(db, run) is not None:
+                raise JournalError(f"run {run} exists already; `orchestrator resume {run}`, or take another id")
+            held = tables.overlaps(db, set(ids))
+            if held and forbid_overlap:
+                return held, 0
+            num, stream = tables.insert_run(db, run, made, targets, at)
+            db.execute(INSERT, (stream * JOIN + 1, at, self._kind_numbers[RunMade], None, encode(made)))
+            return held, num
+
+        held, num = await self._write(work)
+        if num:
+            self._plans[run] = Plan(num, ids)
+        return held
+
+    async def targets(self, run: str) -> Sequence[Target]:
+        """See `Journal.targets`."""
+        await checkpoint()
+        num = await self._number(run)
+        rows, parts = await self._database.read(lambda db: tables.target_rows(db, num))
+        with self._trusting_nothing(f"the targets of run {run}"):
+            found = targets_of(rows, parts)
+        self._plans[run] = Plan(num, [target.id for target in found])  # sharing the texts
+        return found
+
+    async def runs(self, prefix: str = "", open_only: bool = False) -> Sequence[RunRow]:
+        """See `Journal.runs`."""
+        await checkpoint()
+        now = self._now()
+        return await self._database.read(
+            lambda db: tables.run_rows(db, prefix, open_only, lambda hold: hold.is_held(now, self._is_dead))
+        )
+
+    async def drop_runs(self, runs: Collection[str]) -> int:
+        """See `Journal.drop_runs`."""
+        await checkpoint()
+        ids = dict.fromkeys(runs)
+
+        def work(db: sqlite3.Connection) -> list[str]:
+            ended = [row.id for row in tables.run_rows(db, "", False, lambda _: False) if row.ended_at is not None]
+            gone = [run for run in ended if run in ids]
+            for run in gone:
+                if (num := tables.run_number(db, run)) is not None:
+                    tables.drop_run(db, num)
+            return gone
+
+        gone = await self._write(work)
+        for run in gone:
+            self._plans.pop(run, None)
+        if gone:
+            await self._database.vacuum()
+        return len(gone)
+
+    async def export(self, path: Path, runs: Collection[str] | None = None) -> None:
+        """Copies the state, or some runs of it, into one file for another machine; overwrites nothing.
+
+        Raises:
+            JournalError: `path` exists, or cannot be written.
+        """
+        await checkpoint()
+        try:
+            await self._database.read(lambda db: export(db, path, runs))
+        except OSError as error:
+            raise JournalError(f"{path}: cannot be written: {error.strerror}") from error
+
+    # -- events -------------------------------------------------------------------------------------------------
+
+    async def append(self, lease: Lease, events: Sequence[Event], at: float) -> None:
+        """See `Journal.append`."""
+        await checkpoint_if_cancelled()
+        stream = self._streams.get((lease.run, lease.account)) or await self._stream(lease)
+        places, numbers = self._plans[lease.run].places, self._kind_numbers
+        ended = None
+        rows: list[Row] = []
+        for event in events:
+            target = target_of(event)
+            place = None if target is None else places.get(target)
+            if place is None and target is not None:
+                raise JournalError(f"run {lease.run} has no target {target}")
+            rows.append((at, numbers[type(event)], place, encode(event)))
+            if type(event) is RunEnded and lease.account == COORDINATOR:
+                ended = (at, event.exit_code)
+        await self._committer.add(Batch(stream, lease.epoch, rows, ended))
+
+    def _commit(self, batches: Sequence[Batch]) -> None:
+        """Writes a group in the transaction that was begun; a batch of a lost lease fails alone."""
+        seqs = self._database.commit(lambda db: self._insert(db, batches))
+        for stream, seq in seqs.items():
+            stream.seq = seq
+        self._stamps.written()
+
+    def _insert(self, db: sqlite3.Connection, batches: Sequence[Batch]) -> Mapping[Stream, int]:
+        epochs: dict[Stream, int] = {}
+        seqs: dict[Stream, int] = {}
+        rows: list[tuple[int, float, int, int | None, str]] = []
+        for batch in batches:
+            stream = batch.stream
+            if stream not in epochs:
+                epochs[stream] = tables.epoch_of(db, stream.num)
+            if epochs[stream] != batch.epoch:
+                batch.error = taken_over(stream.run, stream.account)
+                continue
+            seq = seqs.get(stream, stream.seq)
+            for key, row in enumerate(batch.rows, stream.num * JOIN + seq + 1):
+                rows.append((key, *row))
+            seqs[stream] = seq + len(batch.rows)
+            if batch.ended is not None:
+                tables.set_ended(db, stream.run_num, *batch.ended)
+        db.executemany(INSERT, rows)
+        self._stamps.write(db)
+        return seqs
+
+    async def read(self, run: str, after: Cursor, at_most: int = 10_000) -> Sequence[Entry]:
+        """See `Journal.read`."""
+        await checkpoint()
+        plan = await self._plan(run)
+        streams = await self._database.read(lambda db: tables.event_rows(db, plan.num, after, at_most))
+        if any(row[2] not in self._kind_names for _, rows in streams for row in rows):
+            await self._database.read(self._learn_kinds)  # another version writes here too
+        names, ids = self._kind_names, plan.ids
+        with self._trusting_nothing(f"the events of run {run}"):
+            return [
+                Entry(account, seq, at + 0.0, decode(names[kind], None if place is None else ids[place], body))
+                for account, rows in streams
+                for seq, at, kind, place, body in rows
+            ]
+
+    async def wish(self, run: str, wish: Wish) -> None:
+        """See `Journal.wish`."""
+        await checkpoint()
+        num = await self._number(run)
+        await self._write(lambda db: tables.add_wish(db, num, self._kind_numbers[type(wish)], encode(wish)))
+
+    async def wishes(self, run: str, after: int = 0) -> Sequence[tuple[int, Wish]]:
+        """See `Journal.wishes`."""
+        await checkpoint()
+        num = await self._number(run)
+        rows = await self._database.read(lambda db: tables.wish_rows(db, num, after))
+        if any(kind not in self._kind_names for _, kind, _ in rows):
+            await self._database.read(self._learn_kinds)
+        with self._trusting_nothing(f"the wishes of run {run}"):
+            # what is not a wish is nobody's; the type is checked where it is acted on
+            return [(seq, cast(Wish, decode(self._kind_names[kind], None, body))) for seq, kind, body in rows]
+
+    # -- leases -------------------------------------------------------------------------------------------------
+
+    async def claim(self, run: str, account: str, process: Process, now: float, lease_for: float) -> Lease:
+        """See `Journal.claim`."""
+        await checkpoint()
+        plan = await self._plan(run)
+
+        def work(db: sqlite3.Connection) -> tuple[Lease, Stream]:
+            num, before = tables.stream_of(db, plan.num, account) or (tables.add_stream(db, plan.num, account), Hold())
+            if before.is_held(now, self._is_dead):
+                raise held_by_another(run, account, before, now)
+            hold = before.taken(process, now, lease_for)
+            tables.set_hold(db, num, hold)
+            seq = tables.last_seq(db, num) + 1
+            claimed = Claimed(hold.epoch, process.host, process.pid)
+            db.execute(INSERT, (num * JOIN + seq, now, self._kind_numbers[Claimed], None, encode(claimed)))
+            if account == COORDINATOR:
+                tables.set_ended(db, plan.num, None, None)
+            return Lease(run, account, hold.epoch, before.last_alive(now)), Stream(num, plan.num, run, account, seq)
+
+        lease, self._streams[run, account] = await self._write(work)
+        return lease
+
+    async def renew(self, leases: Sequence[Lease], now: float, lease_for: float) -> None:
+        """See `Journal.renew`."""
+        await checkpoint()
+        lost = await self._change_holds(leases, lambda hold: hold.renewed(now, lease_for))
+        if lost:
+            raise taken_over(lost[0].run, lost[0].account)
+
+    async def release(self, leases: Sequence[Lease]) -> None:
+        """See `Journal.release`."""
+        await checkpoint()
+        await self._change_holds(leases, Hold.given_back)
+
+    async def _change_holds(self, leases: Sequence[Lease], change: Callable[[Hold], Hold]) -> list[Lease]:
+        """Changes the leases that are still ours; gives those that are not."""
+
+        def work(db: sqlite3.Connection) -> list[Lease]:
+            lost = []
+            for lease in leases:
+                num = tables.run_number(db, lease.run)
+                found = None if num is None else tables.stream_of(db, num, lease.account)
+                if found is None or found[1].epoch != lease.epoch:
+                    lost.append(lease)
+                else:
+                    tables.set_hold(db, found[0], change(found[1]))
+            return lost
+
+        return await self._write(work)
+
+    # -- principals ---------------------------------------------------------------------------------------------
+
+    async def stamp(self, stamps: Sequence[Stamp]) -> None:
+        """See `Journal.stamp`."""
+        self._stamps.waiting.extend(stamps)
+
+    async def stamps(self, principal: str, since: float) -> Sequence[Stamp]:
+        """See `Journal.stamps`."""
+        await checkpoint()
+        found = await self._database.read(lambda db: stamps_of(db, principal, since))
+        waiting = [stamp for stamp in self._stamps.waiting if stamp.principal == principal and stamp.at >= since]
+        return sorted([*found, *waiting], key=lambda stamp: stamp.at)
+
+    async def remember(self, principal: str, *, marker_proven: bool = False, frozen: Mapping[str, float] = {}) -> None:
+        """See `Journal.remember`."""
+        await checkpoint()
+        await self._write(lambda db: remember(db, principal, marker_proven, frozen))
+
+    async def memory(self, principal: str) -> AccountMemory:
+        """See `Journal.memory`."""
+        await checkpoint()
+        return await self._database.read(lambda db: memory_of(db, principal))
+
+    async def changed_by_others(self) -> bool:
+        """See `Journal.changed_by_others`."""
+        before, self._data_version = self._data_version, await self._database.read(_data_version)
+        return before != self._data_version
+
+    async def aclose(self) -> None:
+        """See `Journal.aclose`. Stamps that wait are written, when that is possible at once."""
+        if self._stamps.waiting:
+            with suppress(JournalError):
+                if self._database.try_begin():
+                    self._commit(())
+        await self._database.close()
+
+    # -- what stands behind -------------------------------------------------------------------------------------
+
+    async def _write(self, work: Callable[[sqlite3.Connection], T]) -> T:
+        """One transaction, in which the stamps ride too."""
+
+        def both(db: sqlite3.Connection) -> T:
+            result = work(db)
+            self._stamps.write(db)
+            return result
+
+        result = await self._database.write(both)
+        self._stamps.written()
+        return result
+
+    async def _number(self, run: str) -> int:
+        num = await self._database.read(lambda db: tables.run_number(db, run))
+        if num is None:
+            raise JournalError(f"the state has no run {run}; `orchestrator runs` lists those that there are")
+        return num
+
+    async def _plan(self, run: str) -> Plan:
+        if run not in self._plans:
+            num = await self._number(run)
+            self._plans[run] = Plan(num, await self._database.read(lambda db: tables.target_ids(db, num)))
+        return self._plans[run]
+
+    async def _stream(self, lease: Lease) -> Stream:
+        """The stream of a lease that was not claimed through this connection."""
+        plan = await self._plan(lease.run)
+
+        def work(db: sqlite3.Connection) -> Stream:
+            found = tables.stream_of(db, plan.num, lease.account)
+            if found is None:
+                raise taken_over(lease.run, lease.account)
+            return Stream(found[0], plan.num, lease.run, lease.account, tables.last_seq(db, found[0]))
+
+        self._streams[lease.run, lease.account] = stream = await self._database.read(work)
+        return stream
+
+    def _learn_kinds(self, db: sqlite3.Connection) -> None:
+        self._kind_names = {int(num): str(name) for num, name in db.execute("SELECT num, name FROM kind")}
+        self._kind_numbers = {KINDS[name]: num for num, name in self._kind_names.items() if name in KINDS}
+
+    def _add_kinds(self, db: sqlite3.Connection) -> None:
+        db.executemany("INSERT INTO kind (name) VALUES (?) ON CONFLICT (name) DO NOTHING", [(name,) for name in KINDS])
+        self._learn_kinds(db)
+
+    @contextmanager
+    def _trusting_nothing(self, what: str) -> Iterator[None]:
+        """The file may come from elsewhere: a row that we did not write is an error that says so."""
+        try:
+            yield
+        except (TypeError, ValueError, LookupError, RecursionError) as error:
+            raise damaged(self.path, f"{what}: {error}") from error
+
+
+def _data_version(db: sqlite3.Connection) -> int:
+    (version,) = db.execute("PRAGMA data_version").fetchone()
+    return int(version)
