@@ -14,7 +14,7 @@ from orchestrator.redact import Redactor
 from orchestrator.report.words import plain
 
 FORMATS = ("console", "json")
-LEVELS = {-1: logging.ERROR, 0: logging.WARNING, 1: logging.INFO, 2: logging.DEBUG}
+LEVELS = {-1: logging.ERROR, 0: logging.INFO, 1: logging.DEBUG}
 
 Fields: TypeAlias = MutableMapping[str, Any]
 _COLOURS = {"error": "31", "critical": "31", "warning": "33", "debug": "2"}
@@ -24,15 +24,15 @@ class Log(Protocol):
     """What the rest of the program sees of structlog."""
 
     def debug(self, event: str, **fields: Any) -> Any:
-        """Every call, `-vv`."""
+        """Every change, `-v`; every call, `-vv`."""
         ...
 
     def info(self, event: str, **fields: Any) -> Any:
-        """Every change, `-v`."""
+        """How it goes on."""
         ...
 
     def warning(self, event: str, **fields: Any) -> Any:
-        """What a person should see in the morning."""
+        """What did not go well for one target, or may not."""
         ...
 
     def error(self, event: str, **fields: Any) -> Any:
@@ -57,7 +57,7 @@ def make(
 
     Args:
         write: takes a whole line without its end.
-        verbosity: -1 errors only, 0 warnings, 1 every change, 2 every call.
+        verbosity: -1 errors only, 0 what a person should see, 1 and above everything.
     """
     render = _as_json if format == "json" else _as_text(colour)
 
@@ -73,7 +73,7 @@ def make(
     log: Log = structlog.wrap_logger(
         _Lines(write),
         processors=[stamp, structlog.processors.format_exc_info, redact, finish],
-        wrapper_class=structlog.make_filtering_bound_logger(LEVELS[max(-1, min(2, verbosity))]),
+        wrapper_class=structlog.make_filtering_bound_logger(LEVELS[max(-1, min(1, verbosity))]),
         context_class=dict,
         cache_logger_on_first_use=False,
     )

@@ -167,7 +167,7 @@ def test_a_console_line_cannot_steer_the_terminal():
 
 @pytest.mark.parametrize(
     ("verbosity", "seen"),
-    [(-1, {"error"}), (0, {"error", "warning"}), (1, {"error", "warning", "info"})],
+    [(-1, {"error"}), (0, {"error", "warning", "info"}), (1, {"error", "warning", "info", "debug"})],
 )
 def test_verbosity_decides_what_is_seen(verbosity, seen):
     levels = ("debug", "info", "warning", "error")

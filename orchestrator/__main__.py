@@ -1,0 +1,24 @@
+"""`orchestrator` and `python -m orchestrator`. `--version` is answered before anything slow is imported."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from typing import NoReturn
+
+
+def main(argv: Sequence[str] | None = None) -> NoReturn:
+    """Runs the command line and ends the process with its exit code."""
+    words = list(sys.argv[1:] if argv is None else argv)
+    if words in (["--version"], ["-V"]):
+        from orchestrator import __version__
+
+        sys.stdout.write(f"orchestrator {__version__}\n")
+        raise SystemExit(0)
+    from orchestrator.cli import run
+
+    raise SystemExit(run(words))
+
+
+if __name__ == "__main__":
+    main()

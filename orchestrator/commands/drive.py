@@ -1,0 +1,159 @@
+"""Drives a run with the engine: signals, screen and log around it, and its reports at every end."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from random import Random
+from typing import Any, cast
+
+import anyio
+
+from orchestrator.commands.facts import Observer, Watched
+from orchestrator.commands.output import files_of, note, show, tell, write_files
+from orchestrator.commands.session import Session
+from orchestrator.engine import Engine, Options
+from orchestrator.events import RunMade
+from orchestrator.exits import Exit
+from orchestrator.history import History, load
+from orchestrator.journal import Journal
+from orchestrator.journal.process import this_process
+from orchestrator.model import DEFAULT_FAIL_ON, Outcome
+from orchestrator.report.view import Report, view
+
+LOOK_EVERY = 0.25  # seconds between two looks at the engine for the live view
+SIGNALS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name))
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """How a process left a run."""
+
+    code: Exit
+    report: Report
+
+
+async def drive(run: str, journal: Journal, session: Session, options: Options) -> Ended:
+    """Drives until the run's end or an interruption, and writes its reports to their files.
+
+    Raises:
+        LeaseLost: another process drives the run.
+        JournalError: the state cannot be used.
+    """
+    observer = Observer(session.log, session.machine.now)
+    engine = Engine(
+        run,
+        cast(Journal, Watched(journal, observer)),  # it delegates what it does not watch
+        session.connect,
+        options,
+        now=session.machine.now,
+        process=this_process(),
+        random=Random(),  # noqa: S311  # jitter, no secret
+        observe=observer.notice,
+    )
+    try:
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(heed_signals, engine.interrupt, session)
+            tasks.start_soon(_keep_shown, engine, session)
+            code = await engine.run()
+            tasks.cancel_scope.cancel()
+    except BaseExceptionGroup as group:
+        raise sole(group) from None
+    finally:
+        session.screen.close()
+    return await finish(run, journal, session, code)
+
+
+def sole(group: BaseExceptionGroup[BaseException]) -> BaseException:
+    """The one error of a group, so that callers may catch it by its kind; the group itself when there are more."""
+    error: BaseException = group
+    while isinstance(error, BaseExceptionGroup) and len(error.exceptions) == 1:
+        error = error.exceptions[0]
+    return error
+
+
+async def finish(run: str, journal: Journal, session: Session, code: Exit) -> Ended:
+    """Writes the run's reports to their files.
+
+    Returns:
+        The exit code, which is not 0 when a report could not be written.
+    """
+    history = await load(journal, run)
+    report = view(run, history, session.machine.now())
+    files = {**journaled(history.made, "reports"), **files_of(session.flags.outputs, session.machine)}
+    if not write_files(report, files, session.machine) and code is Exit.OK:
+        code = Exit.FAILED
+    return Ended(code, report)
+
+
+def conclude(ended: Ended, session: Session, *, detach: bool = False) -> Exit:
+    """Prints the report, or with `--detach` the run's id, and gives the exit code back."""
+    flags, code = session.flags, ended.code
+    on_stdout = any(output.file is None for output in flags.outputs)
+    if detach and code is Exit.OK and not on_stdout:
+        tell(ended.report.run.id)
+        if not flags.quiet:
+            note(f"every target was triggered; orchestrator watch {ended.report.run.id} follows the builds")
+        return code
+    show(ended.report, flags, session.machine, is_silent=flags.quiet and code is Exit.OK)
+    if code in (Exit.SIGINT, Exit.SIGTERM, Exit.TIMEOUT, Exit.ACCOUNT):
+        note(f"orchestrator: nothing is lost; go on with: orchestrator resume {ended.report.run.id}")
+    return code
+
+
+def options_of(history: History, session: Session, **more: Any) -> Options:
+    """The options of a run: as they were journaled with it, except where flags say something else."""
+    flags, made = session.flags, history.made
+    kept = made.options if made is not None else {}
+    in_flight, max_fail = kept.get("in_flight"), kept.get("max_fail")
+    return Options(
+        in_flight=flags.in_flight or (in_flight if isinstance(in_flight, int) else None),
+        max_fail=flags.max_fail or (max_fail if isinstance(max_fail, str) else None),
+        timeout=flags.timeout,
+        fail_on=fail_on_of(made) if flags.fail_on is None else flags.fail_on,
+        **more,
+    )
+
+
+def fail_on_of(made: RunMade | None) -> frozenset[Outcome]:
+    """The outcomes that make the exit code 1, as journaled with the run."""
+    words = made.options.get("fail_on") if made is not None else None
+    if not isinstance(words, list):
+        return DEFAULT_FAIL_ON
+    return frozenset(Outcome(word) for word in words if word in tuple(Outcome))
+
+
+def journaled(made: RunMade | None, name: str) -> dict[str, str]:
+    """A map of texts out of the options that were journaled with the run."""
+    value = made.options.get(name) if made is not None else None
+    if not isinstance(value, Mapping):
+        return {}
+    return {key: text for key, text in value.items() if isinstance(text, str)}
+
+
+async def heed_signals(interrupt: Callable[[str], None], session: Session) -> None:
+    """The first signal lets calls under way finish, the second leaves at once, the third does not even say good-bye.
+
+    Args:
+        interrupt: is told the signal's name, each time.
+    """
+    presses = 0
+    with anyio.open_signal_receiver(*SIGNALS) as received:
+        async for number in received:
+            presses += 1
+            name = signal.Signals(number).name
+            if presses > 2:
+                os._exit(Exit.SIGINT if name == "SIGINT" else Exit.SIGTERM)
+            interrupt(name)
+            if presses == 1:
+                session.screen.say(f"{name}: no new triggers, calls under way finish; once more leaves at once")
+
+
+async def _keep_shown(engine: Engine, session: Session) -> None:
+    while True:
+        snapshot = engine.snapshot()
+        if snapshot is not None:
+            session.screen.show(snapshot, session.machine.now())
+        await anyio.sleep(LOOK_EVERY)

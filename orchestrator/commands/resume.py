@@ -1,0 +1,121 @@
+"""`orchestrator resume`: goes on with an open run, from any process, without triggering anything twice."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import click
+
+from orchestrator.commands.drive import conclude, drive, finish, options_of
+from orchestrator.commands.flags import END, PACE, SHOW, Flags, common
+from orchestrator.commands.machine import Machine
+from orchestrator.commands.output import checked
+from orchestrator.commands.session import Session, run_async
+from orchestrator.commands.state import only_open, writable
+from orchestrator.commands.why import the_one
+from orchestrator.errors import UsageError
+from orchestrator.events import from_json
+from orchestrator.exits import Exit
+from orchestrator.history import History, load
+from orchestrator.journal import Journal, RunRow
+from orchestrator.model import Account
+
+
+@click.command("resume", short_help="Go on with an open run.")
+@click.argument("run", required=False)
+@click.option("--assume-absent", multiple=True, metavar="TARGET", help="In doubt: you looked, there is no build.")
+@click.option("--adopt-request", multiple=True, metavar="TARGET=ID", help="In doubt: this is its request.")
+@click.option("--override-stop", is_flag=True, help="Go on although a rule stopped the run.")
+@click.option("--detach", is_flag=True, help="Return when nothing is left to trigger.")
+@common(PACE, END, SHOW)
+def command(
+    flags: Flags,
+    machine: Machine,
+    run: str | None,
+    assume_absent: tuple[str, ...],
+    adopt_request: tuple[str, ...],
+    override_stop: bool,
+    detach: bool,
+) -> int:
+    """Go on with RUN (by default the only open one); nothing is triggered twice.
+
+    It needs no manifest: the journal has the targets, accounts, limits and references to secrets.
+    """
+    checked(flags.outputs)
+
+    async def main() -> Exit:
+        async with writable(flags, machine) as journal:
+            row = await only_open(journal, run)
+            said = {"assume_absent": assume_absent, "adopt_request": adopt_request}
+            return await go_on(row, journal, flags, machine, said, override_stop=override_stop, detach=detach)
+
+    return run_async(main)
+
+
+async def go_on(
+    row: RunRow,
+    journal: Journal,
+    flags: Flags,
+    machine: Machine,
+    said: Mapping[str, tuple[str, ...]] = {},
+    **options: Any,
+) -> Exit:
+    """Goes on with a run; of one that has ended, and has no doubt to settle, prints the report.
+
+    Args:
+        said: what a person says of targets in doubt, by the flag's name.
+
+    Raises:
+        LeaseLost: another process drives it.
+    """
+    history = await load(journal, row.id)
+    session = Session(flags, machine, f"{row.name} {row.id}")
+    if row.ended_at is not None and not any(said.values()):
+        ended = await finish(row.id, journal, session, Exit(row.exit_code or 0))
+        return conclude(ended, session)
+    refuse_rehearsal(history)
+    absent = frozenset(the_one(history.targets, name).id for name in said.get("assume_absent", ()))
+    adopted = dict(_adopted(history, text) for text in said.get("adopt_request", ()))
+    resolve(history, session)
+    settled = options_of(history, session, assume_absent=absent, adopt_request=adopted, **options)
+    ended = await drive(row.id, journal, session, settled)
+    return conclude(ended, session, detach=settled.detach)
+
+
+def resolve(history: History, session: Session) -> None:
+    """Resolves every secret of a run that was made before.
+
+    Raises:
+        UsageError: one cannot be resolved.
+    """
+    session.resolve(accounts_of(history), history.targets)
+
+
+def refuse_rehearsal(history: History) -> None:
+    """A run against the built-in sandbox cannot go on: what it had triggered went with its process.
+
+    Raises:
+        UsageError: it is one.
+    """
+    if history.made is not None and history.made.options.get("sandbox") is True:
+        raise UsageError(
+            "this was a rehearsal with --sandbox, and its sandbox ended with its process; start a new one, or serve "
+            "one that stays with `orchestrator sandbox` and name its URL in the manifest"
+        )
+
+
+def _adopted(history: History, text: str) -> tuple[str, str]:
+    name, equals, request = text.rpartition("=")
+    if not equals or not name or not request:
+        raise UsageError(f"--adopt-request {text}: expected TARGET=ID")
+    return the_one(history.targets, name).id, request
+
+
+def accounts_of(history: History) -> list[Account]:
+    """The accounts that the run's targets use, as they were journaled."""
+    made = history.made
+    used = {target.account for target in history.targets}
+    return [
+        from_json(Account, raw) for name, raw in (made.accounts if made is not None else {}).items() if name in used
+    ]

@@ -1,0 +1,166 @@
+"""`orchestrator retry`: a new run, linked to an old one, of what did not pass there."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import replace
+
+import click
+
+from orchestrator.commands.drive import conclude, drive, options_of
+from orchestrator.commands.flags import END, PACE, SHOW, Flags, common, outcomes, run_id
+from orchestrator.commands.machine import Machine
+from orchestrator.commands.making import make_run, new_id
+from orchestrator.commands.output import checked, note
+from orchestrator.commands.questions import ask
+from orchestrator.commands.resume import accounts_of, refuse_rehearsal
+from orchestrator.commands.session import Session, run_async
+from orchestrator.commands.state import latest, writable
+from orchestrator.errors import JournalError, NotStarted, UsageError
+from orchestrator.exits import Exit
+from orchestrator.history import History, load
+from orchestrator.journal import Journal
+from orchestrator.model import Outcome, Target
+from orchestrator.provider import Followed
+
+MANY = 100  # targets above which a person is asked
+NAMED = 10
+
+
+@click.command("retry", short_help="Start a new run of what did not pass.")
+@click.argument("run", required=False)
+@click.option("--outcome", metavar="LIST", help="Only targets with these outcomes (default: all but passed).")
+@click.option("--same-commit", is_flag=True, help="Restart the old builds instead of making new ones.")
+@click.option("--run-id", envvar="ORCHESTRATOR_RUN_ID", metavar="ID", help="The new run's id.")
+@click.option("--detach", is_flag=True, help="Return when nothing is left to trigger.")
+@common(PACE, END, SHOW)
+def command(
+    flags: Flags,
+    machine: Machine,
+    run: str | None,
+    outcome: str | None,
+    same_commit: bool,
+    detach: bool,
+    **more: str | None,
+) -> int:
+    """Start a new run of every target of RUN (by default the latest) that did not pass.
+
+    Targets in doubt are left out, since they may have a build, and so is what the manifest skips.
+    """
+    checked(flags.outputs)
+    if same_commit:
+        raise UsageError("retry: --same-commit is not supported yet")
+    wanted = outcomes(outcome, "--outcome") if outcome is not None else None
+    if wanted is not None and Outcome.IN_DOUBT in wanted:
+        raise UsageError(
+            "retry: --outcome in_doubt is not supported yet; `orchestrator resume` looks again, and its flags "
+            "--assume-absent and --adopt-request settle a doubt by hand"
+        )
+    given = more["run_id"]
+    new = run_id(given) if given else new_id(machine.now())
+
+    async def main() -> Exit:
+        async with writable(flags, machine) as journal:
+            row = await latest(journal, run)
+            history = await load(journal, row.id)
+            refuse_rehearsal(history)
+            session = Session(flags, machine, f"{row.name} {new}")
+            targets = await chosen(history, wanted, session)
+            accounts = {account.name: account for account in accounts_of(history)}
+            session.resolve([accounts[name] for name in {target.account for target in targets}], targets)
+            if len(targets) > MANY:
+                ask(f"Trigger {len(targets):,} builds again?", flags, machine)
+            await _make(new, row.id, history, targets, journal, session)
+            note(f"run {new}: {len(targets):,} of {len(history.targets):,} targets of {row.id}")
+            options = options_of(await load(journal, new), session, detach=detach)
+            return conclude(await drive(new, journal, session, options), session, detach=detach)
+
+    return run_async(main)
+
+
+async def chosen(history: History, wanted: Collection[Outcome] | None, session: Session) -> Sequence[Target]:
+    """The targets to be triggered again.
+
+    Raises:
+        NotStarted: there are none.
+    """
+    found = [target for target in history.targets if _did_not_pass(history, target, wanted)]
+    running = await _still_running(history, found, session)
+    found = [target for target in found if target.id not in running]
+    found = list(_with_needs(history, found))
+    _tell("their old builds still run", running)
+    if not found:
+        raise NotStarted("nothing to retry: no target of that run has such an outcome; nothing was sent")
+    return found
+
+
+def _did_not_pass(history: History, target: Target, wanted: Collection[Outcome] | None) -> bool:
+    progress = history.of(target.id)
+    if target.skip is not None or progress.doubt is not None:
+        return False
+    if progress.verdict is None:
+        return wanted is None
+    outcome = progress.verdict.outcome
+    return outcome in wanted if wanted is not None else outcome not in (Outcome.PASSED, Outcome.IN_DOUBT)
+
+
+def _with_needs(history: History, found: Iterable[Target]) -> Iterable[Target]:
+    """The targets with the needs that are among them; one whose need neither passed nor is retried is left out."""
+    kept = {target.id: target for target in found}
+    passed = {id_ for id_, one in history.progress.items() if one.verdict and one.verdict.outcome is Outcome.PASSED}
+    lost: list[str] = []
+    while True:
+        gone = [t.id for t in kept.values() if any(need not in kept and need not in passed for need in t.needs)]
+        if not gone:
+            break
+        lost.extend(gone)
+        for id_ in gone:
+            del kept[id_]
+    _tell("what they need did not pass and is not retried", lost)
+    return [replace(t, needs=tuple(need for need in t.needs if need in kept)) for t in kept.values()]
+
+
+async def _still_running(history: History, targets: Sequence[Target], session: Session) -> list[str]:
+    """Those whose old build goes on, as the provider tells now; a build that ended meanwhile may be made again."""
+    doubtful = [target for target in targets if _may_run(history, target)]
+    running: list[str] = []
+    for account in accounts_of(history):
+        mine = [_followed(history, target) for target in doubtful if target.account == account.name]
+        if not mine:
+            continue
+        async with session.connect(account) as line:
+            sights = await line.provider_over(line.send).poll(mine)
+        for one in mine:
+            sight = sights.get(one.target.id)
+            if sight is None or (sight.refusal is None and not (sight.builds and sight.builds[0].state.is_final)):
+                running.append(one.target.id)
+    return running
+
+
+def _may_run(history: History, target: Target) -> bool:
+    progress = history.of(target.id)
+    if progress.request is None or (progress.verdict and progress.verdict.outcome is Outcome.REJECTED):
+        return False
+    return progress.build is None or not progress.build.state.is_final
+
+
+def _followed(history: History, target: Target) -> Followed:
+    progress = history.of(target.id)
+    assert progress.request is not None  # noqa: S101  # `_may_run` said so
+    return Followed(
+        target, progress.request, progress.marker, progress.build, progress.requested_at or history.made_at, fresh=True
+    )
+
+
+async def _make(
+    new: str, old: str, history: History, targets: Sequence[Target], journal: Journal, session: Session
+) -> None:
+    if history.made is None:
+        raise JournalError(f"run {old} has no beginning in this state")
+    await make_run(new, replace(history.made, parent=old), targets, journal, session.machine.now())
+
+
+def _tell(why: str, ids: Sequence[str]) -> None:
+    if ids:
+        more = f" and {len(ids) - NAMED:,} more" if len(ids) > NAMED else ""
+        note(f"left out, since {why}: {', '.join(ids[:NAMED])}{more}")
