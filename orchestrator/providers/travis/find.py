@@ -14,7 +14,7 @@ from orchestrator.errors import InDoubt
 from orchestrator.model import Interval, Request, Trigger
 from orchestrator.provider import Call, Send
 from orchestrator.providers.travis.declaration import CALLS
-from orchestrator.providers.travis.pages import pages
+from orchestrator.providers.travis.pages import walk
 from orchestrator.providers.travis.wire import repo_path, request_of
 from orchestrator.providers.travis.words import instant, mapping, number, stamp
 
@@ -43,11 +43,13 @@ async def find(send: Send, trigger: Trigger, asked: Interval, known: Collection[
     # No upper bound: a proxy may deliver a call after we gave it up.
     ours: dict[int, Mapping[str, Any]] = {}
     candidates: set[int] = set()
-    async for page in pages(send, call, "requests", MOST_PAGES):
-        for row in page.entries:
+
+    def take(entries: list[Mapping[str, Any]]) -> bool:
+        for row in entries:
             _sort(row, marker, known, since, ours, candidates)
-        if _is_past(page.entries, since):
-            break
+        return _is_past(entries, since)
+
+    await walk(send, call, "requests", MOST_PAGES, take)
     if ours:
         return _adopt(ours, trigger, url)
     if candidates:
@@ -67,7 +69,8 @@ def _sort(
     id_ = number(row.get("id"))
     if id_ is None:
         raise InDoubt("a row of the listing has no id, so that the listing proves nothing")
-    if str(id_) in known or row.get("event_type", "api") != "api":
+    kind = row.get("event_type")
+    if str(id_) in known or (isinstance(kind, str) and kind != "api"):
         return
     message = mapping(row.get("commit")).get("message")
     if isinstance(message, str):

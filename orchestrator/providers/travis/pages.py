@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -43,8 +43,8 @@ async def look(send: Send, call: Call) -> Answer:
     raise LookFailed(f"{call.path}: {cause}")
 
 
-async def pages(send: Send, call: Call, key: str, at_most: int) -> AsyncIterator[Page]:
-    """The pages of a listing, until its end.
+async def walk(send: Send, call: Call, key: str, at_most: int, take: Callable[[list[Mapping[str, Any]]], bool]) -> None:
+    """Hands the pages of a listing to `take`, until its end or until `take` has enough.
 
     Args:
         call: without `limit` and `offset`.
@@ -54,13 +54,12 @@ async def pages(send: Send, call: Call, key: str, at_most: int) -> AsyncIterator
     Raises:
         LookFailed: a page did not come, or the listing has no end: what came before is not complete.
     """
-    offset: int | None = 0
+    offset = 0
     for _ in range(at_most):
-        page = await read_page(send, call, key, offset or 0)
-        yield page
-        if page.next is None:
+        page = await read_page(send, call, key, offset)
+        if take(page.entries) or page.next is None:
             return
-        if page.next <= (offset or 0):
+        if page.next <= offset:
             break
         offset = page.next
     raise LookFailed(f"{call.path}: the listing has no end")

@@ -12,7 +12,7 @@ from orchestrator.model import Account, Build, Interval, Json, Request, Target, 
 from orchestrator.provider import Answer, Call, Followed, Principal, RepoFacts, Secrets, Send, Sight
 from orchestrator.providers.travis.declaration import CALLS, TRIGGERS
 from orchestrator.providers.travis.find import find
-from orchestrator.providers.travis.pages import NotThere, look, pages
+from orchestrator.providers.travis.pages import NotThere, look, walk
 from orchestrator.providers.travis.poll import Poll
 from orchestrator.providers.travis.wire import owner_path, read_receipt, repo_path, trigger_call
 from orchestrator.providers.travis.words import (
@@ -152,9 +152,13 @@ class Travis:
     async def _all(self, call: Call, key: str) -> list[Mapping[str, Any]]:
         """All entries of a listing."""
         found: list[Mapping[str, Any]] = []
+
+        def take(entries: list[Mapping[str, Any]]) -> bool:
+            found.extend(entries)
+            return False
+
         try:
-            async for page in pages(self._send, call, key, MOST_PAGES):
-                found += page.entries
+            await walk(self._send, call, key, MOST_PAGES, take)
         except NotThere as error:
             raise Rejected("not_found", error.cause) from error
         return found
