@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 
 import anyio
-from anyio.lowlevel import cancel_shielded_checkpoint
+from anyio.lowlevel import cancel_shielded_checkpoint, checkpoint_if_cancelled
 
 from orchestrator.errors import JournalError
 
@@ -93,6 +93,8 @@ class Committer:
         Raises:
             JournalError: it was not written.
         """
+        if self._group is None:
+            await checkpoint_if_cancelled()  # who leads cannot be canceled below
         group = self._group
         if group is None:
             group = self._group = Group()

@@ -12,7 +12,7 @@ from contextlib import asynccontextmanager, contextmanager, suppress
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
-from anyio.lowlevel import checkpoint, checkpoint_if_cancelled
+from anyio.lowlevel import checkpoint
 
 from orchestrator.errors import JournalError
 from orchestrator.events import KINDS, Claimed, Event, RunEnded, RunMade, Wish, decode, encode, target_of
@@ -186,7 +186,6 @@ class SqliteJournal:
 
     async def append(self, lease: Lease, events: Sequence[Event], at: float) -> None:
         """See `Journal.append`."""
-        await checkpoint_if_cancelled()
         stream = self._streams.get((lease.run, lease.account)) or await self._stream(lease)
         places, numbers = self._plans[lease.run].places, self._kind_numbers
         ended = None
