@@ -53,9 +53,13 @@ class Newest:
 
 
 class Owned:
-    """Which of the builds in a listing are whose."""
+    """Which of the builds in a listing are whose.
 
-    def __init__(self, followed: Iterable[Followed]) -> None:
+    Args:
+        by_marker: whether a marker counts where no request is shown. It is the weakest sign: people copy messages.
+    """
+
+    def __init__(self, followed: Iterable[Followed], by_marker: bool) -> None:
         self._by_request: dict[int, Followed] = {}
         self._by_build: dict[str, Followed] = {}
         self._by_marker: dict[str, Followed] = {}
@@ -63,11 +67,11 @@ class Owned:
             self._by_request.update(dict.fromkeys(ids_of(one), one))
             if one.build is not None:
                 self._by_build[one.build.id] = one
-            if one.marker is not None:
+            elif one.marker is not None and by_marker:
                 self._by_marker[one.marker] = one
 
     def whose(self, row: Mapping[str, Any]) -> Followed | None:
-        """Whose build this is: its request tells, else its id, else the marker where no request is shown."""
+        """Whose build this is: its request tells where it is shown, else its id, else the marker."""
         request = number(mapping(row.get("request")).get("id"))
         if request is not None:
             return self._by_request.get(request)
@@ -75,7 +79,7 @@ class Owned:
         return known or self._by_mark(message_of(row) or "")
 
     def _by_mark(self, message: str) -> Followed | None:
-        for marker in _MARKER.findall(message):
+        for marker in _MARKER.findall(message) if self._by_marker else ():
             if marker in self._by_marker:
                 return self._by_marker[marker]
         return None

@@ -61,9 +61,9 @@ class Round:
         """The open ones that wait for a build."""
         return [one for one in self.open.values() if one.build is None]
 
-    def take(self, listing: Iterable[Mapping[str, Any]], url: str) -> int:
+    def take(self, listing: Iterable[Mapping[str, Any]], url: str, by_marker: bool = False) -> int:
         """Takes what a listing of builds tells; returns of how many."""
-        owned, found = Owned(self.open.values()), dict[str, list[Mapping[str, Any]]]()
+        owned, found = Owned(self.open.values(), by_marker), dict[str, list[Mapping[str, Any]]]()
         for row in listing:
             if (one := owned.whose(row)) is not None:
                 found.setdefault(one.target.id, []).append(row)
@@ -125,7 +125,7 @@ class Poll:
             return
         while newest.pages < MOST_PAGES:
             try:
-                told = round_.take(await newest.more(), self._url)
+                told = round_.take(await newest.more(), self._url, by_marker=True)
             except LookFailed as error:
                 round_.failures.append(error.cause)
                 return
@@ -190,6 +190,8 @@ class Poll:
             return
         if bodies:
             round_.tell(one, of_requests(one, bodies, self._url))
+        else:
+            round_.failures.append(f"{one.target.id}: its request's id {one.request.id[:40]!r} is no id of Travis")
 
 
 def _is_turn(looks: int, first: int) -> bool:

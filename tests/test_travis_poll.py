@@ -1,0 +1,435 @@
+from collections import Counter
+
+import pytest
+
+from orchestrator.errors import AccessRefused, InDoubt, LookFailed, RateLimited, Unreachable
+from orchestrator.model import Account, Build, BuildState, Request, Target
+from orchestrator.provider import Answer, Followed
+from orchestrator.providers.travis.poll import FIRST_LOOK, SINGLES, SWEEP
+from orchestrator.providers.travis.provider import Travis
+from orchestrator.providers.travis.sight import NOTHING
+
+pytestmark = pytest.mark.anyio
+
+STARTED, FINISHED, CREATED = "2026-01-05T01:02:10Z", "2026-01-05T01:07:10Z", "2026-01-05T01:01:58Z"
+ACTIVE = ("created", "queued", "received", "started")
+
+
+class World:
+    """Requests and their builds as Travis shows them, and a count of the calls by kind."""
+
+    def __init__(self):
+        self.requests = {}
+        self.calls = Counter()
+        self.faults = {}
+        self.provider = Travis(Account("travis", "travis", "https://api.travis-ci.com"), self.send, str)
+
+    def follow(self, n, state=None, owner="acme", **kwargs):
+        """A request with the id `n`, and its build `1000 + n` once there is a state."""
+        repo = f"{owner}/svc-{n}"
+        marker = kwargs.pop("marker", f"[run.{n:08d}]".translate(str.maketrans("0189", "zyxw")))
+        self.requests[n] = {
+            "repo": repo,
+            "owner": owner,
+            "marker": marker,
+            "result": None,
+            "message": None,
+            "builds": {},
+        }
+        if state is not None:
+            self.set(n, state)
+        target = Target(f"travis:{repo}@main", "travis", repo, "main")
+        handle = kwargs.pop("handle", {"v": 1, "repo": 4000 + n})
+        seen = kwargs.pop("seen", None)
+        build = None if seen is None else Build(str(1000 + n), BuildState.RUNNING, seen)
+        return Followed(target, Request(str(n), handle), marker, build, since=0.0, **kwargs)
+
+    def set(self, n, state, build=None):
+        self.requests[n]["builds"][build or 1000 + n] = state
+
+    def build(self, id_, state):
+        started = None if state in ACTIVE[:3] else STARTED
+        finished = None if state in ACTIVE else FINISHED
+        shown = {"@type": "build", "id": id_, "number": "412", "state": state, "event_type": "api"}
+        return {**shown, "started_at": started, "finished_at": finished}
+
+    def commit(self, n):
+        return {"@type": "commit", "sha": "0f3c", "message": f"nightly {self.requests[n]['marker']}"}
+
+    def rows(self):
+        """All builds, newest first, as `representation=list` shows them."""
+        found = [(id_, n, state) for n, request in self.requests.items() for id_, state in request["builds"].items()]
+        return [
+            {**self.build(id_, state), "branch": {"name": "main"}, "commit": self.commit(n), "request": {"id": n}}
+            for id_, n, state in sorted(found, reverse=True)
+        ]
+
+    def request(self, n):
+        request = self.requests[n]
+        processed = bool(request["builds"]) or request["result"] is not None
+        return {
+            "@type": "request",
+            "id": n,
+            "state": "finished" if processed else "pending",
+            "result": request["result"],
+            "message": request["message"],
+            "repository": {"id": 4000 + n, "slug": request["repo"]},
+            "branch_name": "main" if processed else None,
+            "commit": self.commit(n) if processed else None,
+            "builds": [self.build(id_, state) for id_, state in request["builds"].items()],
+            "created_at": CREATED,
+        }
+
+    async def send(self, call):
+        kind = "newest" if call.path == "/builds" else "active" if call.path.endswith("/active") else "single"
+        self.calls[kind] += 1
+        assert (call.method, call.purpose, call.limits, call.repo) == ("GET", "poll", ("calls",), None)
+        fault = self.faults.get(call.path, self.faults.get(kind))
+        if isinstance(fault, Exception):
+            raise fault
+        return fault or Answer(200, getattr(self, f"_{kind}")(call))
+
+    def _newest(self, call):
+        query = dict(call.query)
+        assert (query["sort_by"], query["representation"]) == ("id:desc", "list")
+        offset = int(query.get("offset", 0))
+        pagination = {"limit": 100, "offset": offset, "next": {"offset": offset + 100, "limit": 100}}
+        return {"@type": "builds", "builds": self.rows()[offset : offset + 100], "@pagination": pagination}
+
+    def _active(self, call):
+        owner = call.path.split("/")[-2]
+        theirs = [row for row in self.rows() if self.requests[row["request"]["id"]]["owner"] == owner]
+        shown = [{k: v for k, v in row.items() if k != "request"} for row in theirs if row["state"] in ACTIVE]
+        return {"@type": "active", "builds": shown}
+
+    def _single(self, call):
+        return self.request(int(call.path.rpartition("/")[2]))
+
+
+@pytest.fixture
+def world():
+    return World()
+
+
+def states(sights):
+    return {id_: sight.builds[0].native for id_, sight in sights.items() if sight.builds}
+
+
+async def test_one_request_alone_is_looked_at_itself(world):
+    [sight] = (await world.provider.poll([world.follow(7, "started")])).values()
+    assert sight.builds == (
+        Build(
+            id="1007",
+            state=BuildState.RUNNING,
+            native="started",
+            number="412",
+            url="https://app.travis-ci.com/github/acme/svc-7/builds/1007",
+            sha="0f3c",
+            branch="main",
+            created_at=1767574918.0,
+            started_at=1767574930.0,
+        ),
+    )
+    assert (sight.marked, sight.refusal, sight.warning) == (True, None, None)
+    assert world.calls == {"single": 1}
+
+
+@pytest.mark.parametrize("state", [*ACTIVE, "passed", "failed", "errored", "canceled"])
+async def test_up_to_a_hundred_builds_cost_one_call_whatever_their_state(world, state):
+    followed = [world.follow(n, state) for n in range(1, 101)]
+    sights = await world.provider.poll(followed)
+    assert set(states(sights).values()) == {state}
+    assert len(sights) == 100
+    assert all(sight.marked for sight in sights.values())
+    assert sum(world.calls.values()) == 1
+
+
+async def test_a_request_without_a_build_is_still_nothing(world):
+    followed = [world.follow(1, "started"), world.follow(2)]
+    sights = await world.provider.poll(followed)
+    assert sights[followed[1].target.id] == NOTHING
+    assert world.calls == {"newest": 1}
+
+
+async def test_many_builds_of_an_owner_cost_a_call_a_round_and_one_each_at_their_end(world):
+    followed = [world.follow(n, "started", seen="started") for n in range(1, 301)]
+    await world.provider.poll(followed)
+    world.calls.clear()
+    for n in (3, 5, 8):
+        world.set(n, "passed")
+    sights = await world.provider.poll(followed[:150])
+    assert Counter(states(sights).values()) == {"started": 147, "passed": 3}
+    assert world.calls == {"active": 1, "single": 3}
+
+
+async def test_each_owner_has_a_listing_of_their_own(world):
+    followed = [world.follow(n, "started", owner=f"o{n % 2}", seen="started") for n in range(1, 301)]
+    await world.provider.poll(followed)
+    world.calls.clear()
+    await world.provider.poll(followed[:100])
+    assert world.calls == {"active": 2}
+
+
+async def test_new_builds_are_found_on_as_many_pages_as_there_are_new_ones(world):
+    followed = [world.follow(n) for n in range(1, 251)]
+    await world.provider.poll(followed)
+    for n in range(1, 251):
+        world.set(n, "created")
+    world.calls.clear()
+    sights = await world.provider.poll(followed)
+    assert len(states(sights)) == 250
+    assert world.calls == {"newest": 3}
+
+
+async def test_when_many_have_ended_at_once_pages_are_read_before_each_is_looked_at(world):
+    followed = [world.follow(n, "passed", seen="started") for n in range(1, 1001)]
+    sights = await world.provider.poll(followed)
+    assert Counter(states(sights).values()) == {"passed": 1000}
+    assert world.calls["newest"] == 10
+    assert sum(world.calls.values()) <= 12
+
+
+async def test_builds_that_ended_far_back_among_others_are_looked_at_one_by_one_in_turn(world):
+    followed = [world.follow(n, "passed", seen="started") for n in range(1, SWEEP + SINGLES)]
+    for n in range(10_000, 15_000):
+        world.follow(n, "passed")
+    sights = await world.provider.poll(followed)
+    assert len(sights) == SINGLES
+    assert world.calls["newest"] <= 1 + len(followed) // SWEEP
+
+
+async def test_who_waits_long_for_a_build_is_looked_at_itself_now_and_then(world):
+    fast = [world.follow(n, "started", seen="started") for n in range(1, 4)]
+    singles = []
+    for looks in range(50):
+        world.calls.clear()
+        await world.provider.poll([*fast, world.follow(9, looks=looks)])
+        singles += [looks] * world.calls["single"]
+    assert singles == [FIRST_LOOK, 2 * FIRST_LOOK, 4 * FIRST_LOOK, 8 * FIRST_LOOK]
+
+
+@pytest.mark.parametrize("fault", [Answer(404, {"error_type": "not_found"}), Answer(200, "<html>"), InDoubt("torn")])
+async def test_without_the_listing_of_new_builds_requests_are_looked_at_themselves_sooner(world, fault):
+    world.faults["newest"] = fault
+    followed = [world.follow(n, "started", looks=1) for n in (1, 2)]
+    assert len(states(await world.provider.poll(followed))) == 2
+    assert world.calls == {"newest": 1, "single": 2}
+
+
+async def test_a_listing_that_shows_nothing_of_ours_only_delays(world):
+    followed = [world.follow(n, "started", looks=FIRST_LOOK) for n in (1, 2)]
+    world.rows = list
+    assert len(states(await world.provider.poll(followed))) == 2
+
+
+async def test_an_older_server_that_shows_no_requests_is_read_by_marker(world):
+    followed = [world.follow(n, "started") for n in (1, 2, 3)]
+    rows = [{key: value for key, value in row.items() if key != "request"} for row in world.rows()]
+    world.rows = lambda: rows
+    assert len(states(await world.provider.poll(followed))) == 3
+    assert world.calls == {"newest": 1}
+
+
+async def test_a_build_that_somebody_made_with_our_message_is_not_ours(world):
+    ours = world.follow(1, marker="[run.aaaaaaaa]")
+    world.follow(2, "passed", marker="[run.aaaaaaaa]")
+    sights = await world.provider.poll([ours, world.follow(3, "started")])
+    assert sights[ours.target.id] == NOTHING
+
+
+async def test_without_the_owners_listing_builds_are_looked_at_themselves(world):
+    world.faults["active"] = Answer(404, {"error_type": "not_found"})
+    followed = [world.follow(n, "started", seen="started") for n in range(1, 301)]
+    await world.provider.poll(followed)
+    world.calls.clear()
+    assert len(await world.provider.poll(followed[:5])) == 5
+    assert world.calls == {"active": 1, "single": 5}
+
+
+async def test_an_owner_whose_listing_fails_does_not_spoil_the_others(world):
+    followed = [world.follow(n, "started", owner=f"o{n % 2}", seen="started") for n in range(1, 301)]
+    await world.provider.poll(followed)
+    world.faults["/owner/o1/active"] = Answer(500, "Sorry")
+    sights = await world.provider.poll(followed[:100])
+    assert set(sights) == {one.target.id for one in followed[:100] if one.target.owner == "o0"}
+
+
+async def test_a_look_that_fails_for_one_does_not_spoil_the_others(world):
+    followed = [world.follow(n, "started", fresh=True) for n in (1, 2, 3)]
+    world.faults["/repo/4002/request/2"] = Answer(500, "Sorry")
+    assert set(await world.provider.poll(followed)) == {followed[0].target.id, followed[2].target.id}
+
+
+@pytest.mark.parametrize(
+    "fault", [Answer(500, "x"), Answer(200, []), Answer(404, {}), Answer(200, {"@type": "error"}), Unreachable("x")]
+)
+async def test_when_everything_fails_the_look_has_failed(world, fault):
+    world.faults = dict.fromkeys(("newest", "active", "single"), fault)
+    with pytest.raises(LookFailed):
+        await world.provider.poll([world.follow(n, "started", seen="started", fresh=n == 1) for n in range(1, 5)])
+
+
+@pytest.mark.parametrize("kind", ["newest", "active", "single"])
+async def test_a_ban_stops_at_once(world, kind):
+    followed = [world.follow(n, "passed", seen="started") for n in range(1, 301)]
+    world.faults[kind] = Answer(403, "Forbidden\n")
+    fresh = [world.follow(500, "started", fresh=True)]
+    with pytest.raises(AccessRefused) as caught:
+        await world.provider.poll([*followed[:150], *fresh])
+    assert caught.value.code == "banned"
+
+
+async def test_the_throttle_is_told_unless_something_was_learnt_before(world):
+    followed = [world.follow(n, "started") for n in (1, 2)]
+    world.faults["single"] = Answer(429, "Retry later\n")
+    fresh = world.follow(3, "started", fresh=True)
+    assert len(await world.provider.poll([*followed, fresh])) == 2
+    with pytest.raises(RateLimited):
+        await world.provider.poll([fresh])
+
+
+async def test_a_fresh_look_is_one_at_the_request_itself_for_every_one_who_needs_it(world):
+    followed = [world.follow(n, "started", seen="started", fresh=True) for n in range(1, SINGLES + 20)]
+    assert len(await world.provider.poll(followed)) == SINGLES + 19
+    assert world.calls == {"single": SINGLES + 19}
+
+
+async def test_a_rejected_request_is_a_refusal_with_its_reason(world):
+    one = world.follow(1, fresh=True)
+    world.requests[1] |= {"result": "rejected", "message": "Could not authorize build request for acme/svc-1."}
+    sight = (await world.provider.poll([one]))[one.target.id]
+    assert (sight.refusal.code, sight.refusal.scope) == ("no_credit", "owner:acme")
+    assert sight.marked is True
+
+
+async def test_a_build_decides_even_beside_a_rejection(world):
+    one = world.follow(1, "started", fresh=True)
+    world.requests[1]["result"] = "rejected"
+    assert (await world.provider.poll([one]))[one.target.id].refusal is None
+
+
+async def test_a_build_without_a_result_is_followed(world):
+    one = world.follow(1, "started", fresh=True)
+    assert world.requests[1]["result"] is None
+    assert states(await world.provider.poll([one])) == {one.target.id: "started"}
+
+
+async def test_several_builds_of_one_request_are_all_reported_the_first_made_deciding(world):
+    one = world.follow(1, "failed", fresh=True)
+    world.set(1, "passed", build=2000)
+    sight = (await world.provider.poll([one]))[one.target.id]
+    assert [(build.id, build.native) for build in sight.builds] == [("1001", "failed"), ("2000", "passed")]
+
+
+async def test_several_requests_of_one_trigger_are_all_looked_at(world):
+    one = world.follow(1, "passed", handle={"v": 1, "repo": 4001, "also": [2]})
+    world.follow(2, "started")
+    sight = (await world.provider.poll([one, world.follow(3, "started")]))[one.target.id]
+    assert [build.id for build in sight.builds] == ["1001", "1002"]
+    assert world.calls["single"] >= 2
+
+
+async def test_a_restarted_build_runs_again_under_its_id(world):
+    one = world.follow(1, "created")
+    before = Build("1001", BuildState.FAILED, "failed", started_at=1.0, finished_at=2.0, sha="0f3c", branch="main")
+    one = Followed(one.target, one.request, one.marker, before, since=0.0)
+    [build] = (await world.provider.poll([one]))[one.target.id].builds
+    assert (build.state, build.started_at, build.finished_at) == (BuildState.QUEUED, None, None)
+
+
+async def test_what_a_listing_does_not_show_stays_as_it_was(world):
+    one = world.follow(1, "started")
+    first = (await world.provider.poll([one]))[one.target.id].builds[0]
+    again = Followed(one.target, one.request, one.marker, first, since=0.0)
+    other = world.follow(2, "started")
+    assert (await world.provider.poll([again, other]))[one.target.id].builds[0] == first
+
+
+@pytest.mark.parametrize("state", ["configured", "paused", "", None, 7, "x" * 500])
+async def test_a_state_not_known_here_goes_on_with_a_warning(world, state):
+    one = world.follow(1, "started", fresh=True)
+    world.build = lambda id_, _: {"id": id_, "state": state, "started_at": STARTED}
+    sight = (await world.provider.poll([one]))[one.target.id]
+    assert sight.builds[0].state is BuildState.RUNNING
+    assert "not known here" in sight.warning
+    assert len(sight.warning) < 200
+
+
+async def test_a_message_without_the_marker_is_seen(world):
+    one = world.follow(1, "started", fresh=True)
+    world.requests[1]["marker"] = ""
+    assert (await world.provider.poll([one]))[one.target.id].marked is False
+
+
+async def test_a_trigger_without_a_marker_proves_none(world):
+    one = world.follow(1, "started", fresh=True)
+    bare = Followed(one.target, one.request, None, None, since=0.0, fresh=True)
+    assert (await world.provider.poll([bare]))[one.target.id].marked is None
+
+
+async def test_an_adopted_request_learns_the_number_of_its_repository(world):
+    one = world.follow(1, "started", handle={})
+    sight = (await world.provider.poll([one]))[one.target.id]
+    assert sight.request == Request("1", {"v": 1, "repo": 4001})
+
+
+async def test_a_request_id_that_is_none_of_travis_is_a_failed_look(world):
+    one = world.follow(1)
+    odd = Followed(one.target, Request("../../user"), one.marker, None, since=0.0, fresh=True)
+    with pytest.raises(LookFailed, match="no id of Travis"):
+        await world.provider.poll([odd])
+    assert not world.calls
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [
+        {"builds": {}},
+        {"builds": [None, {"id": "x", "state": []}]},
+        {"commit": []},
+        {"message": 5, "result": "rejected"},
+    ],
+)
+async def test_a_request_of_odd_shape_gives_a_sight_all_the_same(world, odd):
+    one = world.follow(1, fresh=True)
+    real = world.request(1)
+    world.request = lambda n: {**real, **odd}
+    sight = (await world.provider.poll([one]))[one.target.id]
+    assert sight.builds == ()
+
+
+async def test_a_thousand_builds_of_one_owner_are_followed_within_budget(world):
+    """Seven triggers a round; a build appears two rounds later; sixty run at once, each for ten rounds."""
+    total, rounds, since = 1000, 0, {}
+    followed, ended = {}, {}
+    while len(ended) < total:
+        rounds += 1
+        for n in range(len(world.requests) + 1, min(total, 7 * rounds) + 1):
+            followed[n] = world.follow(n)
+        for n in range(1, min(total, 7 * (rounds - 2)) + 1):
+            if not world.requests[n]["builds"]:
+                world.set(n, "created")
+        running = [n for n in since if rounds - since[n] < 10]
+        for n in [n for n in since if n not in running and n not in ended]:
+            world.set(n, "failed" if n % 9 == 0 else "passed")
+        waiting = [n for n in followed if world.requests[n]["builds"] and n not in since]
+        for n in waiting[: 60 - len(running)]:
+            since[n] = rounds
+            world.set(n, "started")
+        sights = await world.provider.poll(list(followed.values()))
+        for n, one in list(followed.items()):
+            for build in sights.get(one.target.id, NOTHING).builds:
+                followed[n] = Followed(one.target, one.request, one.marker, build, since=0.0)
+                if build.state.is_final:
+                    ended[n] = followed.pop(n).build.native
+    assert Counter(ended.values()) == {"passed": 889, "failed": 111}
+    assert sum(world.calls.values()) <= 1.2 * total + rounds
+
+
+async def test_a_marker_is_no_proof_where_listings_show_more(world):
+    followed = [world.follow(n, "started", seen="started") for n in range(1, 301)]
+    await world.provider.poll(followed)
+    copied = world.follow(900, "started", marker="[run.aaaaaaaa]")
+    ours = Followed(world.follow(901).target, Request("901", {"v": 1, "repo": 4901}), copied.marker, None, since=0.0)
+    sights = await world.provider.poll([*followed[:2], ours])
+    assert sights[ours.target.id] == NOTHING
