@@ -50,9 +50,8 @@ class Window:
 
     def learn(self, calls: int | None, per: float | None, left: int | None, now: float) -> None:
         """Takes over what an answer reveals: a default in both directions, a written limit only downwards."""
-        if calls is not None and per is not None and calls > 0 and per > 0:
-            if not self.limit.written or calls / per < self.calls / self.per:
-                self.calls, self.per = calls, per
+        if calls is not None and per is not None and self._may_learn(calls, per):
+            self.calls, self.per = calls, per
         if left is None or left < 0:
             return
         taken = self.taken(now)
@@ -60,6 +59,11 @@ class Window:
             self.calls = taken + left
         # What others used counts from now on: when it was made is not told.
         self.answered.extend(now for _ in range(min(self.calls, self.calls - taken - left)))
+
+    def _may_learn(self, calls: int, per: float) -> bool:
+        if calls <= 0 or per <= 0:
+            return False
+        return not self.limit.written or calls / per < self.calls / self.per
 
 
 class Permit:

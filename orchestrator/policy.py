@@ -90,13 +90,16 @@ def next_step(target: Target, progress: Progress, now: float, since: float) -> S
 def _follow(target: Target, progress: Progress) -> Step:
     build, times = progress.build, target.timeouts
     if build is None:
-        asked = progress.triggered_at or progress.requested_at or 0.0
-        return Look(asked + times.accept, "no build appeared")
+        return Look(_first(progress.triggered_at, progress.requested_at) + times.accept, "no build appeared")
     if build.state.is_final:
         return _verdict_of(build, progress)
     if build.state is BuildState.QUEUED:
-        return Look((progress.appeared_at or 0.0) + times.queue, "did not start")
-    return Look((build.started_at or progress.appeared_at or 0.0) + times.build, "did not end")
+        return Look(_first(progress.appeared_at) + times.queue, "did not start")
+    return Look(_first(build.started_at, progress.appeared_at) + times.build, "did not end")
+
+
+def _first(*times: float | None) -> float:
+    return next((at for at in times if at is not None), 0.0)
 
 
 def _verdict_of(build: Build, progress: Progress) -> End:

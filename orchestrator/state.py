@@ -150,7 +150,7 @@ def apply(progress: Progress, event: TargetEvent, at: float) -> Progress:
                 marker=marker or progress.marker,
                 how=how,
                 requested_at=at if progress.requested_at is None else progress.requested_at,
-                triggered_at=progress.triggered_at or progress.asked_at or at,
+                triggered_at=_first(progress.triggered_at, progress.asked_at, at),
                 asked_at=None,
                 doubt=None,
                 verdict=_unless_provisional(progress.verdict),
@@ -186,6 +186,10 @@ def fold(events: Iterable[tuple[float, TargetEvent]]) -> Progress:
     for at, event in events:
         progress = apply(progress, event, at)
     return progress
+
+
+def _first(*times: float | None) -> float | None:
+    return next((at for at in times if at is not None), None)
 
 
 def _unless_provisional(verdict: Verdict | None) -> Verdict | None:

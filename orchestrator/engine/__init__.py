@@ -14,12 +14,12 @@ from typing import Any
 
 import anyio
 
-from orchestrator.engine.coordinator import CANCELED, Coordinator
+from orchestrator.engine.coordinator import Coordinator
 from orchestrator.engine.driver import Driver
 from orchestrator.engine.ledger import Ledger
 from orchestrator.engine.run import BEAT, LEASE, Observe, Options, Run
 from orchestrator.errors import JournalError, LeaseLost, OrchestratorError
-from orchestrator.events import Event, Interrupted, RunEnded, Tally, from_json
+from orchestrator.events import CANCELED, Event, Interrupted, RunEnded, Tally, from_json
 from orchestrator.exits import Exit
 from orchestrator.history import load
 from orchestrator.journal import Journal, Lease, Process

@@ -10,13 +10,12 @@ from collections.abc import Callable, Sequence
 import anyio
 
 from orchestrator.engine.run import Run
-from orchestrator.events import CancelAsked, Event, Released, Skipped, Stopped, WaveOpened, Wish, target_of
+from orchestrator.events import CANCELED, CancelAsked, Event, Released, Skipped, Stopped, WaveOpened, Wish, target_of
 from orchestrator.journal import Lease
 from orchestrator.model import COORDINATOR, Outcome
 from orchestrator.state import Progress
 
-WISHES_EVERY = 1.0  # seconds between two looks at what people wish
-CANCELED = "canceled by a person"
+WISHES_EVERY = 2.0  # seconds between two looks at what people wish
 
 
 class Coordinator:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
@@ -72,14 +73,20 @@ class Driver:
         return (leaves or not rows.looks) and (run.is_closed or not rows.has_triggers)
 
     async def _wait(self) -> None:
-        now = self.ledger.now()
-        limit = self.triggers.wait
-        due = min((at for at in (self.ledger.rows.next_at(), limit and limit[0]) if at is not None), default=None)
+        now, limit = self.ledger.now(), self.triggers.wait
+        due = self._next_due(limit)
         with anyio.move_on_after(None if due is None else max(0.0, due - now)):
             await self._wake.wait()
         if limit is not None and limit[1] in self.ledger.budget.waited:
             self.ledger.budget.waited[limit[1]] += self.ledger.now() - now
         self._wake = anyio.Event()
+
+    def _next_due(self, limit: tuple[float, str] | None) -> float | None:
+        """When something can be started by time alone; None while only an answer can change anything."""
+        if self.ledger.is_halted or not self._has_slot:
+            return None
+        at = self.ledger.rows.next_at(with_looks=self._looks.under_way < GROUPS)
+        return at if limit is None else min(limit[0], math.inf if at is None else at)
 
     def _start_what_is_due(self, tasks: TaskGroup) -> None:
         ledger, rows = self.ledger, self.ledger.rows

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from heapq import heappop, heappush
+from typing import Any
 
 
 class Rows:
@@ -72,10 +73,10 @@ class Rows:
         """How many rows wait to be triggered."""
         return len(self.ready) + sum(map(len, self.blocked.values()))
 
-    def next_at(self) -> float | None:
+    def next_at(self, with_looks: bool) -> float | None:
         """The earliest instant at which a row becomes due."""
-        heads = [heap[0][0] for heap in (self.wakes, self.finds, self.looks) if heap]
-        return min(heads, default=None)
+        heaps: tuple[list[tuple[float, Any]], ...] = (self.wakes, self.finds, *([self.looks] if with_looks else ()))
+        return min((heap[0][0] for heap in heaps if heap), default=None)
 
     def _unblock(self, repo: str) -> None:
         if repo in self.busy or not (rows := self.blocked.get(repo)):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator
 
+from orchestrator.events import CANCELED
 from orchestrator.exits import Exit, severest
 from orchestrator.history import History
 from orchestrator.model import DEFAULT_FAIL_ON, Outcome, Target
@@ -51,5 +52,5 @@ def _of_open(history: History, target: Target, progress: Progress) -> Exit:
     if target.account in history.accounts_stopped:
         return Exit.ACCOUNT
     if history.stopped is not None and not progress.may_exist:
-        return Exit.STOPPED
+        return Exit.FAILED if history.stopped.rule == CANCELED else Exit.STOPPED
     return Exit.IN_DOUBT if progress.doubt is not None else Exit.OK

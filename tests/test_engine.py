@@ -1,0 +1,476 @@
+import contextlib
+import itertools
+import random
+from collections import Counter
+
+import anyio
+import pytest
+
+from orchestrator.engine import Engine, Options
+from orchestrator.errors import LeaseLost
+from orchestrator.events import CancelAsked, Intended
+from orchestrator.exits import Exit
+from orchestrator.history import load
+from orchestrator.journal import Process
+from orchestrator.model import BuildState, Limit, Outcome, Timeouts
+from orchestrator.testing import Crash, FakeService, MemoryJournal, Script, make_run, targets
+
+pytestmark = pytest.mark.anyio
+
+ME = Process("here", "boot", 1, "1")
+
+
+def engine(journal, service, run="r1", **options):
+    facts = []
+    made = Engine(
+        run,
+        journal,
+        service.connect,
+        Options(**options),
+        now=service.now,
+        process=ME,
+        random=random.Random(1),
+        observe=lambda name, **fields: facts.append((name, fields)),
+    )
+    made.facts = facts
+    return made
+
+
+async def drive(wanted, service, journal=None, account=None, **options):
+    journal = journal or MemoryJournal(now=service.now)
+    await make_run(journal, wanted, at=service.now(), **(account or {}))
+    code = await engine(journal, service, **options).run()
+    return code, await load(journal, "r1"), journal
+
+
+def outcomes(history):
+    return {t.id.removeprefix("fake:"): (v := history.of(t.id).verdict) and v.outcome.value for t in history.targets}
+
+
+def markers(service):
+    return Counter(one.message for one in service.requests)
+
+
+async def test_every_target_is_triggered_once_and_followed_to_its_end():
+    service = FakeService({"acme/b": Script(BuildState.FAILED)})
+    code, history, _ = await drive(targets("acme/a", "acme/b", "acme/c@main"), service)
+    assert outcomes(history) == {"acme/a": "passed", "acme/b": "failed", "acme/c@main": "passed"}
+    assert code == Exit.FAILED
+    assert history.has_ended
+    assert history.exit_code == 1
+    assert Counter(one.repo for one in service.requests) == {"acme/a": 1, "acme/b": 1, "acme/c": 1}
+    assert all(count == 1 for count in markers(service).values())
+
+
+async def test_the_marker_stands_behind_the_name_of_the_run_when_there_is_no_message():
+    service = FakeService()
+    await drive(targets("acme/a"), service)
+    name, _, marker = service.requests[0].message.rpartition(" ")
+    assert name == "nightly"
+    assert marker.startswith("[r1.")
+    assert len(marker) == len("[r1.]") + 8
+
+
+async def test_the_users_bytes_alone_travel_without_a_marker():
+    service = FakeService()
+    await drive(targets("acme/a", marked=False, request={"message": "mine"}), service)
+    assert service.requests[0].message == "mine"
+
+
+async def test_a_refused_target_is_rejected_and_its_siblings_go_on():
+    service = FakeService({"acme/a": Script(triggers=("rejected",))})
+    code, history, _ = await drive(targets("acme/a", "acme/b"), service)
+    assert outcomes(history) == {"acme/a": "rejected", "acme/b": "passed"}
+    assert history.of("fake:acme/a").verdict.code == "not_found"
+    assert code == Exit.FAILED
+
+
+async def test_an_unreachable_trigger_is_repeated_until_it_arrives():
+    service = FakeService({"acme/a": Script(triggers=("unreachable",) * 4)})
+    code, history, _ = await drive(targets("acme/a"), service)
+    assert outcomes(history) == {"acme/a": "passed"}
+    assert code == Exit.OK
+    assert history.of("fake:acme/a").attempts == 5
+
+
+async def test_an_account_out_of_reach_stops_after_its_time_and_stays_resumable():
+    service = FakeService(is_down=True)
+    code, history, journal = await drive(targets("acme/a", timeouts=Timeouts(reach=120.0)), service)
+    assert code == Exit.ACCOUNT
+    assert outcomes(history) == {"acme/a": None}
+    assert "out of reach" in history.accounts_stopped["fake"].cause
+    assert not history.has_ended
+    service.is_down = False
+    assert await engine(journal, service).run() == Exit.OK
+
+
+async def test_a_lost_answer_is_found_by_its_marker_and_not_triggered_again():
+    service = FakeService({"acme/a": Script(triggers=("lost_after",))})
+    code, history, _ = await drive(targets("acme/a", "acme/b"), service)
+    assert code == Exit.OK
+    assert history.of("fake:acme/a").how == "found"
+    assert all(count == 1 for count in markers(service).values())
+
+
+async def test_a_call_that_never_arrived_is_triggered_again_only_after_the_settle_time():
+    service = FakeService({"acme/a": Script(triggers=("lost_before",))})
+    code, history, _ = await drive(targets("acme/a", "acme/b"), service)
+    assert code == Exit.OK
+    assert history.of("fake:acme/a").attempts == 2
+    first, *_, last = service.posts
+    assert last - first >= 60.0
+
+
+async def test_absence_is_not_believed_while_the_marker_is_unproven():
+    service = FakeService({"acme/a": Script(triggers=("lost_before",))})
+    code, history, _ = await drive(targets("acme/a"), service)
+    assert code == Exit.IN_DOUBT
+    assert outcomes(history) == {"acme/a": "in_doubt"}
+    assert len(service.posts) == 1
+    assert "adopt-request" in history.of("fake:acme/a").verdict.reason
+
+
+async def test_a_trigger_that_the_provider_handles_late_is_found_and_never_doubled():
+    service = FakeService({"acme/a": Script(triggers=("late:45",))})
+    code, history, _ = await drive(targets("acme/a", "acme/b"), service)
+    assert code == Exit.OK
+    assert history.of("fake:acme/a").how == "found"
+    assert len(service.requests) == 2
+
+
+async def test_a_lost_answer_without_a_marker_stays_in_doubt():
+    service = FakeService({"acme/a": Script(triggers=("lost_after",))})
+    code, _history, _ = await drive(targets("acme/a", marked=False), service)
+    assert code == Exit.IN_DOUBT
+    assert len(service.posts) == 1
+
+
+async def test_a_person_can_settle_a_doubt_by_adopting_a_request():
+    service = FakeService({"acme/a": Script(triggers=("lost_after",))})
+    _, _, journal = await drive(targets("acme/a", marked=False), service)
+    code = await engine(journal, service, adopt_request={"fake:acme/a": "1"}).run()
+    assert code == Exit.OK
+    assert len(service.posts) == 1
+
+
+async def test_a_person_can_settle_a_doubt_by_saying_that_nothing_exists():
+    service = FakeService({"acme/a": Script(triggers=("lost_before",))})
+    _, _, journal = await drive(targets("acme/a", marked=False), service)
+    code = await engine(journal, service, assume_absent=frozenset({"fake:acme/a"})).run()
+    assert code == Exit.OK
+    assert len(service.requests) == 1
+
+
+async def test_after_five_doubts_in_a_row_one_trigger_at_a_time_goes_out():
+    service = FakeService(loses=True, latency=1.0)
+    names = [f"acme/r{n}" for n in range(20)]
+    journal = MemoryJournal(now=service.now)
+    await make_run(journal, targets(*names, timeouts=Timeouts(accept=300.0)), connections=8)
+    await engine(journal, service).run()
+    times = sorted(service.posts)
+    assert sum(at < times[0] + 0.5 for at in times) == 8
+    gaps = [after - before for before, after in itertools.pairwise(times)]
+    assert min(gaps) >= 0.99
+    assert all(count == 1 for count in markers(service).values())
+
+
+async def test_a_ban_stops_the_account_at_once_and_nothing_more_is_called():
+    service = FakeService({"acme/c": Script(triggers=("banned",))})
+    names = [f"acme/{letter}" for letter in "abcdefgh"]
+    code, history, _ = await drive(targets(*names), service, account={"connections": 1})
+    assert code == Exit.ACCOUNT
+    assert len(service.posts) == 3
+    assert service.calls[-1][0] == "trigger"
+    assert history.accounts_stopped["fake"].code == "banned"
+    assert history.accounts_stopped["fake"].until is not None
+
+
+async def test_a_dead_token_ends_the_run_before_anything_is_intended():
+    service = FakeService(bad_token=True)
+    code, _, journal = await drive(targets("acme/a"), service)
+    assert code == Exit.ACCOUNT
+    assert service.posts == []
+    assert not [e for e in journal.entries("r1") if isinstance(e.event, Intended)]
+
+
+async def test_an_owner_without_credit_is_left_alone_while_others_go_on():
+    service = FakeService({"acme/a": Script(triggers=("no_credit",))})
+    wanted = targets("acme/a", "acme/b", "umbrella/a")
+    code, history, _ = await drive(wanted, service, account={"connections": 1})
+    assert code == Exit.ACCOUNT
+    assert outcomes(history) == {"acme/a": None, "acme/b": None, "umbrella/a": "passed"}
+    assert len(service.posts) == 2
+
+
+async def test_a_refusal_of_a_repo_freezes_that_repo_only():
+    service = FakeService({"acme/a": Script(triggers=("limited:900",))})
+    code, history, _ = await drive(targets("acme/a", "acme/b"), service)
+    assert code == Exit.OK
+    waited = history.of("fake:acme/a").triggered_at - history.of("fake:acme/b").triggered_at
+    assert 900 <= waited < 960
+
+
+async def test_forty_triggers_in_thirty_seconds_are_never_exceeded_and_nearly_reached():
+    service = FakeService(latency=0.4)
+    await drive(targets(*(f"acme/r{n}" for n in range(200))), service)
+    times = sorted(service.posts)
+    worst = max(sum(start <= at < start + 30.0 for at in times) for start in times)
+    assert worst == 40
+    assert times[-1] - times[0] <= 4 * 30.4 + 1.0
+
+
+async def test_a_repository_gets_ten_triggers_an_hour_one_at_a_time():
+    service = FakeService(latency=1.0)
+    _, history, _ = await drive(targets(*(f"acme/a@b{n}" for n in range(12))), service)
+    times = sorted(service.posts)
+    assert all(after - before >= 1.0 for before, after in itertools.pairwise(times))
+    assert times[10] - times[0] >= 3600.0
+    assert set(outcomes(history).values()) == {"passed"}
+
+
+async def test_no_more_builds_are_in_flight_than_wished():
+    service = FakeService()
+    _, history, _ = await drive(targets(*(f"acme/r{n}" for n in range(10))), service, in_flight=2)
+    times = sorted(service.posts)
+    assert set(outcomes(history).values()) == {"passed"}
+    assert all(times[n + 2] - times[n] > 50.0 for n in range(8))
+
+
+async def test_a_target_whose_need_passed_is_triggered_after_it():
+    service = FakeService()
+    lib, app = *targets("acme/lib"), *targets("acme/app", needs=("fake:acme/lib",))
+    code, history, _ = await drive((app, lib), service)
+    assert code == Exit.OK
+    assert [one.repo for one in service.requests] == ["acme/lib", "acme/app"]
+    assert history.of(app.id).triggered_at >= history.of(lib.id).verdict.at
+
+
+async def test_a_target_whose_need_failed_is_skipped_and_so_are_its_dependents():
+    service = FakeService({"acme/lib": Script(BuildState.FAILED)})
+    chain = (
+        *targets("acme/lib"),
+        *targets("acme/app", needs=("fake:acme/lib",)),
+        *targets("acme/site", needs=("fake:acme/app",)),
+    )
+    code, history, _ = await drive(chain, service)
+    assert code == Exit.FAILED
+    assert outcomes(history) == {"acme/lib": "failed", "acme/app": "skipped", "acme/site": "skipped"}
+    assert len(service.posts) == 1
+
+
+async def test_a_skipped_target_is_never_triggered_and_does_not_fail_the_run():
+    service = FakeService()
+    code, history, _ = await drive((*targets("acme/a", skip="frozen"), *targets("acme/b")), service)
+    assert code == Exit.OK
+    assert outcomes(history) == {"acme/a": "skipped", "acme/b": "passed"}
+
+
+async def test_a_build_that_never_appears_times_out_after_a_fresh_look():
+    service = FakeService({"acme/a": Script(appears=None)})
+    code, history, _ = await drive(targets("acme/a", timeouts=Timeouts(accept=600.0)), service)
+    verdict = history.of("fake:acme/a").verdict
+    assert (verdict.outcome, verdict.code, verdict.reason) == (Outcome.TIMED_OUT, "no_build", "no build appeared")
+    assert verdict.at - history.of("fake:acme/a").triggered_at >= 600.0
+    assert code == Exit.FAILED
+
+
+async def test_a_build_that_never_starts_times_out_by_its_queue_clock():
+    service = FakeService({"acme/a": Script(runs=None)})
+    _, history, _ = await drive(targets("acme/a", timeouts=Timeouts(queue=7200.0)), service)
+    verdict = history.of("fake:acme/a").verdict
+    assert (verdict.outcome, verdict.reason) == (Outcome.TIMED_OUT, "did not start")
+
+
+async def test_too_many_failures_stop_the_triggering_and_the_rest_stays_open():
+    service = FakeService({f"acme/r{n}": Script(BuildState.FAILED) for n in range(3)})
+    names = [f"acme/r{n}" for n in range(60)]
+    code, history, journal = await drive(targets(*names), service, max_fail="3", in_flight=3)
+    assert code == Exit.STOPPED
+    assert history.stopped is not None
+    assert "3 of 60" in history.stopped.arithmetic
+    left_open = [name for name, outcome in outcomes(history).items() if outcome is None]
+    assert left_open
+    assert await engine(journal, service).run() == Exit.STOPPED
+    assert await engine(journal, service, override_stop=True).run() == Exit.FAILED
+    assert all(count == 1 for count in markers(service).values())
+
+
+async def test_a_detached_run_returns_when_nothing_is_left_to_trigger_and_can_be_followed_later():
+    service = FakeService()
+    code, history, journal = await drive(targets("acme/a", "acme/b"), service, detach=True)
+    assert code == Exit.OK
+    assert outcomes(history) == {"acme/a": None, "acme/b": None}
+    assert not history.has_ended
+    assert await engine(journal, service, trigger=False).run() == Exit.OK
+    assert len(service.posts) == 2
+
+
+async def test_watching_never_triggers():
+    service = FakeService()
+    journal = MemoryJournal(now=service.now)
+    await make_run(journal, targets("acme/a"))
+    assert await engine(journal, service, trigger=False).run() == Exit.OK
+    assert service.posts == []
+
+
+async def test_the_timeout_leaves_open_targets_and_resume_goes_on():
+    service = FakeService({"acme/a": Script(runs=7200.0)})
+    code, _, journal = await drive(targets("acme/a"), service, timeout=600.0)
+    assert code == Exit.TIMEOUT
+    assert await engine(journal, service).run() == Exit.OK
+    assert len(service.posts) == 1
+
+
+async def test_the_first_interrupt_lets_calls_under_way_finish_and_journals_them():
+    service = FakeService(latency=10.0)
+    journal = MemoryJournal(now=service.now)
+    await make_run(journal, targets(*(f"acme/r{n}" for n in range(30))), connections=4)
+    one = engine(journal, service)
+    async with anyio.create_task_group() as tasks:
+
+        async def press():
+            await anyio.sleep(15.0)
+            one.interrupt("SIGINT")
+
+        tasks.start_soon(press)
+        assert await one.run() == Exit.SIGINT
+    history = await load(journal, "r1")
+    assert sum(history.of(t.id).request is not None for t in history.targets) == 4
+    assert len(service.posts) == 4
+    assert await engine(journal, service).run() == Exit.OK
+    assert all(count == 1 for count in markers(service).values())
+
+
+async def test_the_second_interrupt_leaves_at_once_and_the_run_still_loses_nothing():
+    service = FakeService(latency=10.0)
+    journal = MemoryJournal(now=service.now)
+    await make_run(journal, targets(*(f"acme/r{n}" for n in range(6))), connections=4)
+    one = engine(journal, service)
+    started = service.now()
+    async with anyio.create_task_group() as tasks:
+
+        async def press():
+            await anyio.sleep(16.0)
+            one.interrupt("SIGTERM")
+            await anyio.sleep(1.0)
+            one.interrupt("SIGTERM")
+
+        tasks.start_soon(press)
+        assert await one.run() == Exit.SIGTERM
+    assert service.now() - started < 18.0
+    assert await engine(journal, service).run() == Exit.OK
+    assert len(service.requests) == 6
+    assert all(count == 1 for count in markers(service).values())
+
+
+async def test_cancel_cancels_exactly_the_builds_of_the_run_and_triggers_no_more():
+    service = FakeService({f"acme/r{n}": Script(runs=7200.0) for n in range(60)})
+    journal = MemoryJournal(now=service.now)
+    await make_run(journal, targets(*(f"acme/r{n}" for n in range(60))))
+    one = engine(journal, service)
+    async with anyio.create_task_group() as tasks:
+
+        async def ask():
+            await anyio.sleep(20.0)
+            await journal.wish("r1", CancelAsked("a person", service.now()))
+
+        tasks.start_soon(ask)
+        code = await one.run()
+    history = await load(journal, "r1")
+    assert code == Exit.FAILED
+    assert history.has_ended
+    assert Counter(outcomes(history).values()) == {"canceled": 40, None: 20}
+    assert all(one.canceled_at is not None for one in service.requests)
+    assert len(service.requests) == 40
+
+
+async def test_cancel_may_keep_the_builds_and_only_end_the_run():
+    service = FakeService()
+    journal = MemoryJournal(now=service.now)
+    await make_run(journal, targets("acme/a"))
+    await journal.wish("r1", CancelAsked("a person", service.now(), keep_builds=True))
+    await engine(journal, service).run()
+    assert (await load(journal, "r1")).has_ended
+    assert service.requests == []
+
+
+async def test_two_processes_never_drive_one_run():
+    service = FakeService()
+    journal = MemoryJournal(now=service.now)
+    await make_run(journal, targets(*(f"acme/r{n}" for n in range(10))))
+    other = MemoryJournal(journal.disk, now=service.now)
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(engine(journal, service).run)
+        await anyio.sleep(5.0)
+        with pytest.raises(LeaseLost):
+            await engine(other, service).run()
+    assert all(count == 1 for count in markers(service).values())
+    assert len(service.requests) == 10
+
+
+PRINCIPAL = "fake:https://ci.invalid:1"
+ODD = {"acme/b": Script(triggers=("lost_after",)), "acme/c": Script(triggers=("lost_before",))}
+
+
+async def die_and_resume(service, record, before, proven):
+    first = MemoryJournal(dies_at=record, dies_before=before, now=service.now)
+    if proven:
+        await first.remember(PRINCIPAL, marker_proven=True)
+    with contextlib.suppress(Crash):
+        await make_run(first, targets("acme/a", "acme/b", "acme/c", "acme/a@two"), at=service.now())
+        await engine(first, service).run()
+    second = MemoryJournal(first.disk, now=service.now)
+    code = await engine(second, service).run()
+    return code, await load(second, "r1")
+
+
+@pytest.mark.parametrize("before", [True, False])
+@pytest.mark.parametrize("record", range(24))
+async def test_dying_at_any_record_never_triggers_twice_and_loses_nothing(record, before):
+    service = FakeService(ODD)
+    code, _ = await die_and_resume(service, record, before, proven=True)
+    assert code == Exit.OK
+    assert len(service.requests) == 4
+    assert all(count == 1 for count in markers(service).values())
+
+
+@pytest.mark.parametrize("record", range(2, 24))
+async def test_dying_on_an_account_whose_marker_is_unproven_reports_the_doubt(record):
+    service = FakeService(ODD)
+    code, history = await die_and_resume(service, record, before=False, proven=False)
+    assert code in (Exit.OK, Exit.IN_DOUBT)
+    assert all(count == 1 for count in markers(service).values())
+    made = {one.message.rpartition(" ")[2] for one in service.requests}
+    for target in history.targets:
+        progress = history.of(target.id)
+        assert progress.verdict.outcome in (Outcome.PASSED, Outcome.IN_DOUBT)
+        assert progress.verdict.outcome is Outcome.IN_DOUBT or progress.marker in made
+
+
+async def test_a_resumed_run_remembers_what_counts_against_the_limits():
+    service = FakeService()
+    limits = (Limit("triggers", 4, 300.0), Limit("calls", 1800, 60.0))
+    journal = MemoryJournal(now=service.now)
+    await make_run(journal, targets(*(f"acme/r{n}" for n in range(8))), limits=limits)
+    assert await engine(journal, service, timeout=20.0).run() == Exit.TIMEOUT
+    assert len(service.posts) == 4
+    await engine(journal, service).run()
+    assert service.posts[4] - service.posts[0] >= 300.0
+
+
+async def test_a_look_that_fails_says_nothing_about_the_target():
+    service = FakeService()
+    journal = MemoryJournal(now=service.now)
+    await make_run(journal, targets("acme/a", timeouts=Timeouts(accept=900.0)))
+    one = engine(journal, service)
+    async with anyio.create_task_group() as tasks:
+
+        async def outage():
+            await anyio.sleep(1.0)
+            service.is_down = True
+            await anyio.sleep(400.0)
+            service.is_down = False
+
+        tasks.start_soon(outage)
+        assert await one.run() == Exit.OK
+    assert [name for name, _ in one.facts if name == "look.failed"]
