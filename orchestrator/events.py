@@ -334,10 +334,12 @@ def decode(kind: str, target: str | None, text: str) -> Event:
     if cls is None:
         raise JournalError(f"the journal has an event {kind[:40]!r} that this version does not know; upgrade")
     try:
-        raw = _loads(text)
+        raw, end = _scan(text)
+        if end != len(text):
+            raise ValueError("something stands behind the object")
         if target is not None:
             raw["target"] = target
-        return typing.cast(Event, _value(cls, raw))
+        return typing.cast(Event, _built(cls, raw))
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         raise JournalError(f"the journal has a damaged event {kind!r}: {error}") from error
 
@@ -406,7 +408,7 @@ def _json(value: Any) -> Any:
 _NOTHING = object()
 _quoted = json.encoder.encode_basestring
 _dumps = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), default=_json).encode
-_loads = json.JSONDecoder().decode
+_scan = json.JSONDecoder().raw_decode  # takes no white space around the value: none is written
 
 
 @cache
@@ -439,7 +441,9 @@ def _readers(cls: type[Any]) -> Mapping[str, tuple[str, frozenset[type], Callabl
 
 
 def _converter(hint: Any) -> Callable[[Any], Any]:
-    return hint if isinstance(hint, type) and issubclass(hint, StrEnum) else partial(_value, hint)
+    if isinstance(hint, type) and issubclass(hint, StrEnum):
+        return hint
+    return partial(_built if is_dataclass(hint) else _value, hint)
 
 
 def _exact(hint: Any) -> frozenset[type]:
@@ -452,17 +456,23 @@ def _exact(hint: Any) -> frozenset[type]:
     return frozenset({dict}) if origin not in (None, tuple) else frozenset()
 
 
+def _built(cls: type[Any], raw: Any) -> Any:
+    """The dataclass from a JSON object; names that it does not have are left out."""
+    if type(raw) is not dict:
+        raise TypeError(f"{cls.__name__}: expected an object")
+    readers = _readers(cls)  # type: ignore[arg-type]  # a class is hashable
+    said = {}
+    for wire, item in raw.items():
+        if wire in readers:
+            name, exact, convert = readers[wire]
+            said[name] = item if type(item) in exact else convert(item)
+    return cls(**said)
+
+
 def _value(kind: Any, raw: Any) -> Any:
     """`raw` as a value of the annotated type `kind`; strict, since a journal is input from outside."""
     if is_dataclass(kind) and isinstance(kind, type):
-        if not isinstance(raw, dict):
-            raise TypeError(f"{kind.__name__}: expected an object")
-        readers, said = _readers(kind), {}
-        for wire, item in raw.items():
-            if wire in readers:
-                name, exact, convert = readers[wire]
-                said[name] = item if type(item) in exact else convert(item)
-        return kind(**said)
+        return _built(kind, raw)
     origin = typing.get_origin(kind)
     if origin in (Union, types.UnionType):
         return _one_of(typing.get_args(kind), raw)
