@@ -169,7 +169,7 @@ async def test_after_five_doubts_in_a_row_one_trigger_at_a_time_goes_out():
     await engine(journal, service).run()
     times = sorted(service.posts)
     assert sum(at < times[0] + 0.5 for at in times) == 8
-    gaps = [after - before for before, after in itertools.pairwise(times)]
+    gaps = [after - before for before, after in itertools.pairwise(times[8:])]
     assert min(gaps) >= 0.99
     assert all(count == 1 for count in markers(service).values())
 
