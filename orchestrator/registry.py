@@ -7,7 +7,7 @@ type that is not known here.
 from __future__ import annotations
 
 import importlib
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +17,8 @@ from orchestrator.provider import Declaration, Line, Provider, Send
 from orchestrator.providers.travis.declaration import DECLARATION as TRAVIS
 
 if TYPE_CHECKING:
+    from importlib.metadata import EntryPoints
+
     from orchestrator.providers.http import Proxies
     from orchestrator.secrets import Secret, Secrets
 
@@ -25,9 +27,30 @@ GROUP = "orchestrator.providers"
 PROVIDERS: dict[str, Declaration] = {TRAVIS.type: TRAVIS}
 
 
+class Known(Mapping[str, Declaration]):
+    """The providers by type: those that ship with the package, and each foreign one once it was asked for."""
+
+    def __init__(self) -> None:
+        self._found = dict(PROVIDERS)
+
+    def __getitem__(self, type_: str) -> Declaration:
+        if type_ not in self._found:
+            found = _foreign(type_)
+            if found is None:
+                raise KeyError(type_)
+            self._found[type_] = found
+        return self._found[type_]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._found)
+
+    def __len__(self) -> int:
+        return len(self._found)
+
+
 def known() -> Mapping[str, Declaration]:
-    """The providers that ship with the package, by type."""
-    return PROVIDERS
+    """The providers by type; asking for a type that is not known here looks among the installed packages."""
+    return Known()
 
 
 def declaration(type_: str) -> Declaration:
@@ -36,8 +59,11 @@ def declaration(type_: str) -> Declaration:
     Raises:
         UsageError: nobody provides it, or what an installed package gives for it is no declaration.
     """
-    found = PROVIDERS.get(type_)
-    return _foreign(type_) if found is None else found
+    found = PROVIDERS.get(type_) or _foreign(type_)
+    if found is None:
+        names = ", ".join(dict.fromkeys([*PROVIDERS, *(point.name for point in _points())]))
+        raise UsageError(f"unknown provider type {type_!r}; there are: {names}")
+    return found
 
 
 @asynccontextmanager
@@ -95,15 +121,17 @@ def load(reference: str) -> Any:
     return getattr(importlib.import_module(module), attribute)
 
 
-def _foreign(type_: str) -> Declaration:
+def _points() -> EntryPoints:
     from importlib.metadata import entry_points  # slow to import, and needed for foreign types only
 
-    names = sorted(PROVIDERS)
-    for point in entry_points(group=GROUP):
+    return entry_points(group=GROUP)
+
+
+def _foreign(type_: str) -> Declaration | None:
+    for point in _points():
         if point.name == type_:
             return _declared(point.value, point.load, type_)
-        names.append(point.name)
-    raise UsageError(f"unknown provider type {type_!r}; there are: {', '.join(dict.fromkeys(names))}")
+    return None
 
 
 def _declared(where: str, load: Callable[[], object], type_: str) -> Declaration:

@@ -71,6 +71,17 @@ def test_an_unknown_type_names_those_there_are(monkeypatch):
         registry.declaration("jenkins")
 
 
+def test_a_foreign_provider_joins_the_known_ones_when_it_is_asked_for(monkeypatch):
+    foreign = replace(DECLARATION, type="concourse")
+    install(monkeypatch, Point("concourse", lambda: foreign))
+    known = registry.known()
+    assert list(known) == ["travis"]
+    assert known.get("jenkins") is None
+    assert known.get("concourse") is foreign
+    assert list(known) == ["travis", "concourse"]
+    assert list(registry.known()) == ["travis"]
+
+
 @pytest.mark.parametrize("given", [None, object(), DECLARATION])
 def test_an_entry_point_that_gives_no_declaration_of_its_type_is_refused(monkeypatch, given):
     install(monkeypatch, Point("concourse", lambda: given))
