@@ -13,7 +13,8 @@ from orchestrator import __version__
 from orchestrator.errors import AccessRefused, InDoubt, OrchestratorError, Unreachable, UsageError
 from orchestrator.model import Account
 from orchestrator.provider import Call
-from orchestrator.providers.http import LARGEST, Proxies, is_loopback, transport
+from orchestrator.providers.bodies import LARGEST
+from orchestrator.providers.http import Proxies, is_loopback, transport
 from orchestrator.secrets import Secret
 
 pytestmark = pytest.mark.anyio

@@ -12,9 +12,7 @@ This is the only place that knows aiohttp's client. What it guarantees to all pr
 from __future__ import annotations
 
 import ipaddress
-import json
 import ssl
-import zlib
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -26,14 +24,14 @@ from yarl import URL
 
 from orchestrator import __version__
 from orchestrator.errors import AccessRefused, InDoubt, OrchestratorError, Unreachable, UsageError
-from orchestrator.model import Account, Json
+from orchestrator.model import Account
 from orchestrator.provider import Answer, Call, Send
+from orchestrator.providers.bodies import LARGEST, blotted, to_json, too_large, unpacked, value
 from orchestrator.secrets import Secret
 
 TOTAL = 30.0  # seconds for a call, from its start to the last byte of the answer
 CONNECT = 10.0  # seconds of these for name, connection and TLS
 KEEP_ALIVE = 4.0  # seconds; Travis' own proxy closes idle connections after 5
-LARGEST = 8 * 1024 * 1024  # bytes of an answer, after decompression
 
 USER_AGENT = f"batch-trigger-orchestrator/{__version__}"
 
@@ -120,7 +118,7 @@ async def transport(
 def _sender(session: aiohttp.ClientSession, base: str, host: str, via: URL | None, hidden: list[bytes]) -> Send:
     async def send(call: Call) -> Answer:
         url = URL(base + call.path + _query(call), encoded=True)
-        data = None if call.body is None else _to_json(call.body).encode()
+        data = None if call.body is None else to_json(call.body).encode()
         try:
             async with session.request(
                 call.method,
@@ -132,11 +130,11 @@ def _sender(session: aiohttp.ClientSession, base: str, host: str, via: URL | Non
             ) as response:
                 if 300 <= response.status < 400:
                     _refuse_redirect(response, host)
-                body = _decoded(await _read(response), response.headers.get("Content-Encoding", ""))
+                body = unpacked(await _read(response), response.headers.get("Content-Encoding", ""))
         except (aiohttp.ClientError, OSError, UnicodeError) as error:
             failure = _sorted(error, host)
         else:
-            return Answer(response.status, _value(_blotted(body, hidden)), _lower(response))
+            return Answer(response.status, value(blotted(body, hidden)), _lower(response))
         # Outside the handler: aiohttp's errors hold the headers that were sent, so they must not hang on to ours.
         raise failure
 
@@ -200,55 +198,8 @@ async def _read(response: aiohttp.ClientResponse) -> bytes:
         parts.append(await response.content.readany())
         size += len(parts[-1])
         if size > LARGEST:
-            _too_large()
+            too_large()
     return b"".join(parts)
-
-
-def _decoded(raw: bytes, encoding: str) -> bytes:
-    """The body without its compression, bounded."""
-    if encoding in ("", "identity") or not raw:
-        return raw
-    if encoding.lower() not in ("gzip", "deflate"):
-        raise InDoubt("the answer is compressed in a way that was not asked for")
-    unpack = zlib.decompressobj(wbits=47)  # gzip or zlib, whichever it is
-    try:
-        body = unpack.decompress(raw, LARGEST + 1)
-    except zlib.error:
-        raise InDoubt("the answer's compression is broken") from None
-    if len(body) > LARGEST:
-        _too_large()
-    if not unpack.eof:
-        raise InDoubt("the answer is torn")
-    return body
-
-
-def _too_large() -> NoReturn:
-    raise InDoubt(f"the answer is larger than {LARGEST // 2**20} MiB")
-
-
-def _blotted(body: bytes, hidden: list[bytes]) -> bytes:
-    for secret in hidden:
-        if secret in body:
-            body = body.replace(secret, b"***")
-    return body
-
-
-def _no_constant(name: str) -> NoReturn:
-    raise ValueError(name)  # NaN and Infinity are no JSON
-
-
-_to_json = json.JSONEncoder(separators=(",", ":")).encode
-_from_json = json.JSONDecoder(parse_constant=_no_constant).decode
-
-
-def _value(body: bytes) -> Json:
-    """The JSON value, or the text where it is none. Servers mislabel bodies, so the label is not asked."""
-    text = body.decode("utf-8", "replace")
-    try:
-        value: Json = _from_json(text)
-    except (ValueError, RecursionError):
-        return text
-    return value
 
 
 def _lower(response: aiohttp.ClientResponse) -> dict[str, str]:
