@@ -324,7 +324,7 @@ def marker_of(manifest: str, run: str, target: str) -> str:
         target: the target's id.
     """
     digest = hashlib.sha256(f"{manifest}\n{run}\n{target}".encode()).digest()
-    return f"[{run}.{base64.b32encode(digest).decode().lower()[:8]}]"
+    return f"[{run}.{base64.b32encode(digest[:5]).decode().lower()}]"  # 5 bytes are 8 characters
 
 
 _UNITS = (("d", 86400.0), ("h", 3600.0), ("m", 60.0))

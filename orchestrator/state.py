@@ -9,8 +9,8 @@ run cannot differ.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
-from typing import assert_never
+from dataclasses import dataclass
+from typing import NamedTuple, assert_never
 
 from orchestrator.events import (
     Absent,
@@ -49,9 +49,8 @@ class Verdict:
     at: float
 
 
-@dataclass(frozen=True, slots=True)
-class Progress:
-    """What is known of one target.
+class Progress(NamedTuple):
+    """What is known of one target. A tuple, since a run makes several hundred thousand of them.
 
     Args:
         attempts: trigger calls intended so far.
@@ -119,11 +118,10 @@ def apply(progress: Progress, event: TargetEvent, at: float) -> Progress:
     """
     match event:
         case Released():
-            return replace(progress, released=True)
+            return progress._replace(released=True)
         case Intended(attempt=attempt, marker=marker):
             first = progress.first_asked_at
-            return replace(
-                progress,
+            return progress._replace(
                 attempts=attempt,
                 marker=marker,
                 asked_at=at,
@@ -132,20 +130,18 @@ def apply(progress: Progress, event: TargetEvent, at: float) -> Progress:
             )
         case Withdrawn():
             first = progress.first_asked_at if progress.absences else None
-            return replace(progress, asked_at=None, doubt=None, first_asked_at=first)
+            return progress._replace(asked_at=None, doubt=None, first_asked_at=first)
         case Doubted(cause=cause, from_=start, to=end):
-            return replace(progress, doubt=Doubt(cause, start, end))
+            return progress._replace(doubt=Doubt(cause, start, end))
         case Absent():
-            return replace(
-                progress,
+            return progress._replace(
                 asked_at=None,
                 doubt=None,
                 absences=progress.absences + 1,
                 verdict=_unless_provisional(progress.verdict),
             )
         case Requested(id=id_, handle=handle, url=url, how=how, marker=marker):
-            return replace(
-                progress,
+            return progress._replace(
                 request=Request(id_, handle, url),
                 marker=marker or progress.marker,
                 how=how,
@@ -156,26 +152,25 @@ def apply(progress: Progress, event: TargetEvent, at: float) -> Progress:
                 verdict=_unless_provisional(progress.verdict),
             )
         case Refused(code=code, reason=reason):
-            return replace(progress, asked_at=None, doubt=None, verdict=Verdict(Outcome.REJECTED, code, reason, at))
+            return progress._replace(asked_at=None, doubt=None, verdict=Verdict(Outcome.REJECTED, code, reason, at))
         case Sighted(build=build):
             others = tuple(known for known in progress.builds if known.id != build.id)
             first_seen = progress.appeared_at
-            return replace(
-                progress,
+            return progress._replace(
                 builds=_deciding_first(progress.builds, build, others),
                 appeared_at=at if first_seen is None else first_seen,
                 verdict=_unless_provisional(progress.verdict),
             )
         case Restarted():
-            return replace(
-                progress, builds=(), appeared_at=None, verdict=None, canceling_at=None, requested_at=at, triggered_at=at
+            return progress._replace(
+                builds=(), appeared_at=None, verdict=None, canceling_at=None, requested_at=at, triggered_at=at
             )
         case Canceling(note=note):
-            return replace(progress, canceling_at=at, cancel_note=note)
+            return progress._replace(canceling_at=at, cancel_note=note)
         case Skipped(code=code, reason=reason):
-            return replace(progress, verdict=Verdict(Outcome.SKIPPED, code, reason, at))
+            return progress._replace(verdict=Verdict(Outcome.SKIPPED, code, reason, at))
         case Ended(outcome=outcome, code=code, reason=reason):
-            return replace(progress, verdict=Verdict(outcome, code, reason, at))
+            return progress._replace(verdict=Verdict(outcome, code, reason, at))
         case _:
             assert_never(event)
 

@@ -57,7 +57,8 @@ class Engine:
 
     Args:
         connect: opens the line to an account.
-        now: wall clock, in seconds; read once, then advanced by the loop's clock, so that steps change nothing.
+        now: wall clock, in seconds; read once, then advanced by `ticks`, so that steps of it change nothing.
+        ticks: the clock by which the event loop sleeps, in seconds.
         process: who we are, for the leases.
         observe: is told what happens.
     """
@@ -73,7 +74,9 @@ class Engine:
         process: Process,
         random: Random,
         observe: Observe,
+        ticks: Callable[[], float] = anyio.current_time,
     ) -> None:
+        self._ticks = ticks
         self._id = run
         self._journal = journal
         self._connect = connect
@@ -101,7 +104,8 @@ class Engine:
             LeaseLost: another process drives the run, or has taken it over.
             JournalError: the state cannot be used.
         """
-        offset = self._wall() - anyio.current_time()
+        ticks = self._ticks
+        offset = self._wall() - ticks()
         self._interrupted, self._scope = anyio.Event(), anyio.CancelScope()
         history = await load(self._journal, self._id)
         if history.made is None:
@@ -114,7 +118,7 @@ class Engine:
                 self._journal,
                 history,
                 self._options,
-                now=lambda: anyio.current_time() + offset,
+                now=lambda: ticks() + offset,
                 random=self._random,
                 observe=self._observe,
             )
