@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from math import ceil
 from secrets import token_hex
@@ -13,7 +13,6 @@ from orchestrator.sandbox.settings import VCS, RepoSpec, Rule, Settings, Shares,
 from orchestrator.sandbox.world import World
 
 SHARES = Shares(failed=0.06, errored=0.02, inactive=0.02, rejected=0.01)
-REAL = Settings()
 GLOB_FILLERS = ("1.x", "2.x")  # what stands for a * in a branch glob
 DISCOVERED = 12  # repositories of an owner that is only to be discovered
 
@@ -23,7 +22,7 @@ TRIGGERS, CALLS, PER_REPO = "triggers", "calls", "triggers_per_repo"
 
 def world_for(
     targets: Iterable[Target],
-    accounts: Sequence[Account] = (),
+    accounts: Mapping[str, Account] | None = None,
     *,
     owners: Iterable[str] = (),
     settings: Settings | None = None,
@@ -37,22 +36,22 @@ def world_for(
 
     Args:
         targets: all that the world must know; branch globs are filled in.
-        accounts: whose limits the world must allow. One world for each account is the nearest to the truth; given
+        accounts: by name, as a plan has them; whose limits the world must allow. One world for each account is the nearest to the truth; given
             several, it allows their sum.
         owners: owners that are to be discovered, for whom some repositories are made up.
         settings: the pace and the mishaps; a lively demo when None.
         changes: single settings to replace.
     """
     base = demo_settings() if settings is None else settings
-    key = token_hex(8)
+    key, limits = token_hex(8), [limit for account in (accounts or {}).values() for limit in account.limits]
     fitted = replace(
         base,
         repos=(*repos_of(targets), *_made_up(owners)),
         token=f"sandbox-{key}",
         login=f"sandbox-{key[:6]}",
-        burst=_roomy(base.burst, accounts, TRIGGERS),
-        minute=_roomy(base.minute, accounts, CALLS),
-        hourly=_hourly(base, accounts),
+        burst=_roomy(base.burst, limits, TRIGGERS),
+        minute=_roomy(base.minute, limits, CALLS),
+        hourly=_hourly(base, limits),
         seed=seed,
     )
     return World(replace(fitted, **changes))
@@ -106,22 +105,15 @@ def _made_up(owners: Iterable[str]) -> tuple[RepoSpec, ...]:
     return tuple(spec for owner in owners for spec in numbered(DISCOVERED, (owner,)))
 
 
-def _roomy(rule: Rule | None, accounts: Sequence[Account], name: str) -> Rule | None:
+def _roomy(rule: Rule | None, limits: Sequence[Limit], name: str) -> Rule | None:
     """The rule, or one that the accounts' own limits cannot reach, whatever the position of its windows."""
-    if rule is None:
-        return None
-    needed = sum(_most(limit, rule.per) for limit in _limits(accounts, name)) + 1
-    return replace(rule, calls=max(rule.calls, needed))
+    return None if rule is None else replace(rule, calls=max(rule.calls, _most(limits, name, rule.per) + 1))
 
 
-def _hourly(base: Settings, accounts: Sequence[Account]) -> int:
-    return max(base.hourly, sum(_most(limit, base.hour) for limit in _limits(accounts, PER_REPO)))
+def _hourly(base: Settings, limits: Sequence[Limit]) -> int:
+    return max(base.hourly, _most(limits, PER_REPO, base.hour))
 
 
-def _limits(accounts: Sequence[Account], name: str) -> list[Limit]:
-    return [limit for account in accounts for limit in account.limits if limit.name == name]
-
-
-def _most(limit: Limit, per: float) -> int:
-    """The most calls that a sliding limit lets through in a span of time."""
-    return ceil(per / limit.per) * limit.calls
+def _most(limits: Sequence[Limit], name: str, per: float) -> int:
+    """The most calls that sliding limits of that name let through in a span of time."""
+    return sum(ceil(per / limit.per) * limit.calls for limit in limits if limit.name == name)
