@@ -11,7 +11,7 @@ import sqlite3
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
-from typing import TypeVar
+from typing import TypeAlias, TypeVar
 from urllib.parse import quote
 
 import anyio
@@ -22,8 +22,11 @@ from orchestrator.journal.files import Lock, lock_file, make_private, refuse_net
 from orchestrator.journal.migrations import APPLICATION, STEPS, Step, migrate, objects
 
 T = TypeVar("T")
+Identity: TypeAlias = tuple[int, int]  # device and inode
 
+NOWHERE: Identity = (0, 0)
 PATIENCE = 30.0  # seconds to wait for another process's commit
+CLOSING = 2.0  # the same, when all that is left to do is to tidy up
 LONGEST_VALUE = 64 << 20  # bytes; bounds what a hostile file can make us read at once
 WAL_KEPT = 16 << 20  # bytes of write-ahead log that are kept for use again
 OLDEST_SQLITE = (3, 24, 0)
@@ -58,7 +61,9 @@ class Database:
         self._steps = steps
         self._broken: str | None = None
         self._lock: Lock | None = None
-        self._identity = (0, 0)
+        self._identity: Identity = NOWHERE
+        self._wal = path.with_name(path.name + "-wal")
+        self._wal_identity: Identity = NOWHERE
         refuse_network(path)
         try:
             self._db = self._open_to_read() if read_only else self._open_to_write()
@@ -82,7 +87,7 @@ class Database:
         if not self.path.exists():
             raise JournalError(f"{self.path}: there is no state yet; the first `orchestrator run` makes it")
         # Without a write-ahead log in a folder where nobody can make one, nobody writes: then it needs no locks.
-        frozen = not os.access(self.path.parent, os.W_OK) and not self.path.with_name(self.path.name + "-wal").exists()
+        frozen = not os.access(self.path.parent, os.W_OK) and not self._wal.exists()
         return self._connect("ro&immutable=1" if frozen else "ro")
 
     def _connect(self, mode: str) -> sqlite3.Connection:
@@ -215,9 +220,9 @@ class Database:
             self._writable().give_back()
         return result
 
-    async def _alone(self, work: Callable[[sqlite3.Connection], T]) -> T:
+    async def _alone(self, work: Callable[[sqlite3.Connection], T], most: float = PATIENCE) -> T:
         """Runs `work` under the lock, for what SQLite does not do inside a transaction."""
-        patience, lock = Patience(self.path), self._writable()
+        patience, lock = Patience(self.path, most), self._writable()
         while True:
             if lock.try_take():
                 try:
@@ -241,10 +246,13 @@ class Database:
     async def close(self) -> None:
         """Closes; the last one folds the write-ahead log into the file."""
         with anyio.CancelScope(shield=True), suppress(JournalError):
-            await self._alone(lambda db: db.close())
+            await self._alone(lambda db: db.close(), CLOSING)
         self._broken = self._broken or f"{self.path} is closed"
         with suppress(sqlite3.Error):
             self._db.close()  # without the lock, when that was not to be had
+        self._close_lock()
+
+    def _close_lock(self) -> None:
         if self._lock is not None:
             self._lock.close()
 
@@ -261,8 +269,10 @@ class Database:
         return self._lock
 
     def _still_there(self) -> None:
-        """SQLite would go on writing into a file that was deleted."""
-        if _identity(self.path) != self._identity:
+        """SQLite would go on writing into files that were deleted."""
+        if self._wal_identity == NOWHERE:
+            self._wal_identity = _identity(self._wal)
+        if _identity(self.path) != self._identity or _identity(self._wal) != self._wal_identity:
             self._broken = (
                 f"{self.path} was deleted or replaced while in use, so nothing more can be recorded; restore it, or "
                 "start with another --state and `run --run-id ID --adopt`, which looks for what was triggered already"
@@ -306,9 +316,9 @@ class Patience:
         self._pause = min(self._pause * 1.5, 0.05)
 
 
-def _identity(path: Path) -> tuple[int, int]:
+def _identity(path: Path) -> Identity:
     try:
         found = os.stat(path)
     except OSError:
-        return (0, 0)
+        return NOWHERE
     return (found.st_dev, found.st_ino)

@@ -166,6 +166,7 @@ class SqliteJournal:
         gone = await self._write(work)
         for run in gone:
             self._plans.pop(run, None)
+        self._streams = {key: stream for key, stream in self._streams.items() if key[0] not in gone}
         if gone:
             await self._database.vacuum()
         return len(gone)
@@ -233,7 +234,7 @@ class SqliteJournal:
         await checkpoint()
         plan = await self._plan(run)
         streams = await self._database.read(lambda db: tables.event_rows(db, plan.num, after, at_most))
-        if any(row[2] not in self._kind_names for _, rows in streams for row in rows):
+        if {row[2] for _, rows in streams for row in rows} - self._kind_names.keys():
             await self._database.read(self._learn_kinds)  # another version writes here too
         names, ids = self._kind_names, plan.ids
         with self._trusting_nothing(f"the events of run {run}"):
@@ -254,7 +255,7 @@ class SqliteJournal:
         await checkpoint()
         num = await self._number(run)
         rows = await self._database.read(lambda db: tables.wish_rows(db, num, after))
-        if any(kind not in self._kind_names for _, kind, _ in rows):
+        if {kind for _, kind, _ in rows} - self._kind_names.keys():
             await self._database.read(self._learn_kinds)
         with self._trusting_nothing(f"the wishes of run {run}"):
             # what is not a wish is nobody's; the type is checked where it is acted on
