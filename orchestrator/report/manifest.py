@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import fields
 from typing import Any
 
-from orchestrator.model import Json, Limit, Target, Timeouts, period
+from orchestrator.model import Account, Json, Limit, Target, Timeouts, period
 from orchestrator.report.groups import to_rerun, word_of
 from orchestrator.report.view import Report
 from orchestrator.report.words import plain
@@ -34,10 +34,10 @@ def _lines(report: Report) -> Iterator[str]:
     yield "version: 1"
     yield f"name: {written(_literal(report.run.name or 'rerun'))}"
     used = {row.account for row in safe}
-    accounts = {name: value for name, value in report.accounts.items() if name in used and isinstance(value, Mapping)}
+    accounts = {name: account for name, account in report.accounts.items() if name in used}
     if accounts:
         yield "providers:"
-        yield from (f"  {written(name)}: {written(_account(value))}" for name, value in accounts.items())
+        yield from (f"  {written(name)}: {written(_account(account))}" for name, account in accounts.items())
     yield "targets:" if safe else "targets: []"
     kept = {row.id for row in safe}
     yield from (f"  - {written(_target(row.target, kept))}" for row in safe)
@@ -98,18 +98,17 @@ def _duration(seconds: float) -> str:
     return period(seconds) if seconds == int(seconds) else f"{round(seconds * 1000)}ms"
 
 
-def _account(account: Mapping[str, Any]) -> dict[str, Any]:
-    """An account as the run's first event has it, in the manifest's keys; only limits that a person wrote."""
-    out = {key: account[key] for key in ("type", "url", "token", "insecure") if account.get(key)}
-    settings = account.get("settings")
-    out |= dict(settings) if isinstance(settings, Mapping) else {}
-    limits = _limits(account.get("limits"))
-    limits |= {key: account[key] for key in ("connections", "in_flight") if isinstance(account.get(key), int)}
-    return out | ({"limits": limits} if limits else {})
+def _account(account: Account) -> dict[str, Any]:
+    """The account in the manifest's keys; limits only where a person wrote them, so that defaults stay defaults."""
+    out: dict[str, Any] = {"type": account.type, "url": account.url}
+    out |= {"token": account.token} if account.token is not None else {}
+    out |= {"insecure": True} if account.insecure else {}
+    limits: dict[str, Any] = {one.name: _rate(one) for one in account.limits if one.written}
+    usual = Account(account.name, account.type, account.url)
+    limits |= {"connections": account.connections} if account.connections != usual.connections else {}
+    limits |= {"in_flight": account.in_flight} if account.in_flight is not None else {}
+    return out | ({"limits": limits} if limits else {}) | dict(account.settings)
 
 
-def _limits(limits: Any) -> dict[str, Any]:
-    if isinstance(limits, Mapping):
-        return dict(limits)
-    found = [Limit(**one) for one in limits or () if isinstance(one, Mapping)]
-    return {one.name: str(one).removeprefix(f"{one.name} ") for one in found if one.written}
+def _rate(limit: Limit) -> str:
+    return f"{limit.calls}/{_duration(limit.per)}"

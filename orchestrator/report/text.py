@@ -8,6 +8,7 @@ from __future__ import annotations
 import textwrap
 from collections.abc import Callable, Iterator, Sequence
 
+from orchestrator.events import CANCELED
 from orchestrator.report.groups import IN_DOUBT, OPEN, Group, counts, groups, shares
 from orchestrator.report.view import LimitView, Report, Row
 from orchestrator.report.words import counted, duration, plain, seconds_between, shell, short
@@ -116,10 +117,11 @@ def _next(report: Report) -> Iterator[str]:
         return
     first = found.get(IN_DOUBT) or next(iter(reversed(found.values())))
     yield f"why:    orchestrator why {run.id} {shell(first)}"
-    if OPEN in found or IN_DOUBT in found:
+    is_canceled = run.stopped_by == CANCELED
+    if IN_DOUBT in found or (OPEN in found and not is_canceled):
         override = " --override-stop" if run.status == "stopped" and _stopped_by_rule(report) else ""
         yield f"go on:  orchestrator resume {run.id}{override}"
-    if set(found) - {OPEN, IN_DOUBT, "skipped"}:
+    if set(found) - {OPEN, IN_DOUBT, "skipped"} or (OPEN in found and is_canceled):
         yield f"again:  orchestrator retry {run.id}"
     yield f"all:    orchestrator report {run.id} -o csv"
 

@@ -6,14 +6,13 @@ seconds. Nothing here depends on the clock once the run was left, so a report re
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
-from orchestrator.events import Tally
+from orchestrator.events import Tally, from_json
 from orchestrator.history import History
-from orchestrator.model import Build, Json, Limit, Outcome, Phase, Target
+from orchestrator.model import Account, Build, Json, Outcome, Phase, Target
 from orchestrator.report.waiting import waits_for
 from orchestrator.report.words import clock
 from orchestrator.state import Progress
@@ -121,7 +120,7 @@ class Report:
     Args:
         totals: `targets`, each outcome, `open`.
         calls: by purpose: `trigger`, `find`, `poll`, `other`.
-        accounts: as the run's first event has them; references to secrets, never secrets.
+        accounts: by name; they hold references to secrets, never secrets.
         as_of: for which instant it is told (wall clock).
     """
 
@@ -130,7 +129,7 @@ class Report:
     targets: Sequence[Row]
     limits: Sequence[LimitView]
     calls: Mapping[str, int]
-    accounts: Mapping[str, Json] = field(default_factory=dict)
+    accounts: Mapping[str, Account] = field(default_factory=dict)
     as_of: float = 0.0
 
 
@@ -139,15 +138,19 @@ def view(run_id: str, history: History, now: float) -> Report:
 
     Args:
         now: the present (wall clock); it counts only while nobody has left the run.
+
+    Raises:
+        JournalError: the run's first event is damaged.
     """
     as_of = now if history.left_at is None else history.left_at
-    accounts = history.made.accounts if history.made is not None else {}
-    rows = tuple(_row(history, target, _type_of(accounts, target.account), as_of) for target in history.targets)
+    accounts = _accounts(history)
+    types = {name: account.type for name, account in accounts.items()}
+    rows = tuple(_row(history, one, types.get(one.account, one.account), as_of) for one in history.targets)
     return Report(
         run=_run(run_id, history),
         totals=_totals(rows),
         targets=rows,
-        limits=_limits(history),
+        limits=_limits(history, accounts),
         calls=_calls(history),
         accounts=accounts,
         as_of=as_of,
@@ -189,15 +192,17 @@ def _stopped_by(history: History) -> tuple[str | None, str | None]:
         return history.stopped.rule, history.stopped.arithmetic or None
     for account, stop in history.accounts_stopped.items():
         return f"account {account}", stop.cause
+    for (account, scope), freeze in history.frozen.items():
+        if history.interrupted is not None and history.interrupted.signal == "account" and scope.startswith("owner:"):
+            return f"account {account}", f"{scope}: {freeze.cause}"
     if history.interrupted is None or history.interrupted.signal == "detached":
         return None, None
     return history.interrupted.signal, None
 
 
-def _type_of(accounts: Mapping[str, Json], name: str) -> str:
-    account = accounts.get(name)
-    kind = account.get("type") if isinstance(account, Mapping) else None
-    return kind if isinstance(kind, str) else name
+def _accounts(history: History) -> dict[str, Account]:
+    made = history.made.accounts if history.made is not None else {}
+    return {name: from_json(Account, account) for name, account in made.items()}
 
 
 def _row(history: History, target: Target, provider: str, as_of: float) -> Row:
@@ -262,41 +267,18 @@ def _totals(rows: Iterable[Row]) -> dict[str, int]:
     return {"targets": counts.total(), **{name: counts[name] for name in OUTCOMES}, "open": counts[None]}
 
 
-def _limits(history: History) -> tuple[LimitView, ...]:
+def _limits(history: History, accounts: Mapping[str, Account]) -> tuple[LimitView, ...]:
     """Every limit of every account, used or not, then those that only a process knew (learnt on its way)."""
     used: Counter[tuple[str, str]] = Counter()
-    waited: Counter[tuple[str, str]] = Counter()
+    waited: defaultdict[tuple[str, str], float] = defaultdict(float)
     for tally in history.tallies:
         for limit, number in tally.used.items():
             used[tally.account, limit] += number
         for limit, seconds in tally.waited.items():
-            waited[tally.account, limit] += seconds  # type: ignore[assignment]  # a Counter adds floats as well
-    known = _known_limits(history)
+            waited[tally.account, limit] += seconds
+    known = [(name, str(limit)) for name, account in accounts.items() for limit in account.limits]
     keys = dict.fromkeys([*known, *used, *waited])
-    return tuple(LimitView(*key, used=used[key], waited_seconds=round(float(waited[key]), 3)) for key in keys)
-
-
-def _known_limits(history: History) -> list[tuple[str, str]]:
-    made = history.made.limits if history.made is not None else {}
-    return [(account, text) for account, limits in made.items() for text in _limit_texts(limits)]
-
-
-def _limit_texts(limits: Any) -> list[str]:
-    """Limits as the run's first event has them: a list of texts or of fields, or name to rate."""
-    if isinstance(limits, Mapping):
-        return [f"{name} {rate}" for name, rate in limits.items()]
-    if not isinstance(limits, Sequence) or isinstance(limits, str):
-        return []
-    return [text for one in limits if (text := _limit_text(one))]
-
-
-def _limit_text(one: Any) -> str:
-    if isinstance(one, str):
-        return one
-    try:
-        return str(Limit(str(one["name"]), int(one["calls"]), float(one["per"])))
-    except (KeyError, TypeError, ValueError):
-        return ""
+    return tuple(LimitView(*key, used=used[key], waited_seconds=round(waited.get(key, 0.0), 3)) for key in keys)
 
 
 def _calls(history: History) -> dict[str, int]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from orchestrator.events import CANCELED
 from orchestrator.history import History
 from orchestrator.model import ACCOUNT, BuildState, Outcome, Target, owner_scope, repo_scope
 from orchestrator.report.words import clock
@@ -51,7 +52,8 @@ def _provider(progress: Progress) -> tuple[str, str] | None:
 def _before(history: History, target: Target, now: float) -> tuple[str, str] | None:
     """What keeps the trigger call from being made."""
     if history.stopped is not None:
-        return "run_stopped", f"the run was stopped by {history.stopped.rule}: {history.stopped.arithmetic}"
+        word = "run_canceled" if history.stopped.rule == CANCELED else "run_stopped"
+        return word, f"not triggered, {history.stopped.rule}: {history.stopped.arithmetic}"
     waiting = list(unmet_needs(history, target))
     if waiting:
         more = f" and {len(waiting) - 3} more" if len(waiting) > 3 else ""

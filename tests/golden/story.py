@@ -11,17 +11,27 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from orchestrator.events import Event, RunMade, decode, encode
+from orchestrator.events import Event, RunMade, decode, encode, to_json
 from orchestrator.history import History
 from orchestrator.journal import Entry
-from orchestrator.model import COORDINATOR, Target, Timeouts
+from orchestrator.model import COORDINATOR, Account, Limit, Target, Timeouts
 
 HERE = Path(__file__).parent
 START = 1767574800.0  # 2026-01-05T01:00:00Z
 CASES = sorted(folder.name for folder in HERE.iterdir() if (folder / "journal.json").exists())
 
-ACCOUNTS = {"travis": {"type": "travis", "url": "https://api.travis-ci.com", "token": "env:TRAVIS_TOKEN"}}
-LIMITS = {"travis": ["triggers 40/30s", "calls 1800/1m", "triggers_per_repo 10/1h"]}
+TRAVIS = Account(
+    "travis",
+    "travis",
+    "https://api.travis-ci.com",
+    "env:TRAVIS_TOKEN",
+    limits=(
+        Limit("triggers", 40, 30, written=True),
+        Limit("calls", 1800, 60),
+        Limit("triggers_per_repo", 10, 3600, scope="repo"),
+    ),
+)
+ACCOUNTS = {"travis": to_json(TRAVIS)}
 
 
 class Told:
@@ -34,7 +44,7 @@ class Told:
             self.history.add(entry.account, entry.seq, entry.at, entry.event)
 
 
-def target(name: str, **fields: Any) -> Target:
+def target(name: str, /, **fields: Any) -> Target:
     """A target whose repo and branch are read from a plain id."""
     account, _, rest = name.partition(":")
     repo, _, branch = rest.partition("#")[0].partition("[")[0].partition("@")
@@ -43,7 +53,7 @@ def target(name: str, **fields: Any) -> Target:
 
 def told(targets: Iterable[Target], *facts: tuple[float, Event], made: RunMade | None = None, now: float = 0) -> Told:
     """The history of a run: facts with their time in seconds after START; account facts belong to `travis`."""
-    first = made or RunMade("nightly", "nightly.yaml", "", accounts=ACCOUNTS, limits=LIMITS)
+    first = made or RunMade("nightly", "nightly.yaml", "", accounts=ACCOUNTS)
     entries = [Entry(COORDINATOR, 1, START, first)]
     for number, (at, event) in enumerate(facts, 2):
         entries.append(Entry(_stream(event), number, START + at, event))

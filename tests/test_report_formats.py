@@ -1,0 +1,438 @@
+import base64
+import csv
+import hashlib
+import io
+import json
+import re
+import time
+import uuid
+from html.parser import HTMLParser
+from xml.etree import ElementTree
+
+import junitparser
+import pytest
+import yaml
+from golden.story import CASES, START, read, target, told
+
+from orchestrator.events import Ended, Intended, Interrupted, Refused, Requested, RunMade, Sighted, Stopped, to_json
+from orchestrator.model import Account, Build, BuildState, Limit, Outcome, Timeouts
+from orchestrator.report import chart, render
+from orchestrator.report.html import AT_MOST as ROWS_AT_MOST
+from orchestrator.report.manifest import written
+from orchestrator.report.view import view
+
+A = "travis:acme/a@main"
+
+
+def seen(story):
+    return view(story.run_id, story.history, story.now)
+
+
+def rendered(case, name, **options):
+    return render(seen(read(case)), name, **options)
+
+
+def many(number, outcome=Outcome.FAILED, reason="build failed"):
+    names = [f"travis:acme/r{n:05}@main" for n in range(number)]
+    facts = []
+    for n, name in enumerate(names):
+        build = Build(
+            str(n),
+            BuildState.FAILED,
+            "failed",
+            str(n),
+            f"https://ci.example/{n}",
+            started_at=START,
+            finished_at=START + n,
+        )
+        facts += [(1, Intended(name, 1, None)), (2, Sighted(name, build)), (3, Ended(name, outcome, "code", reason))]
+    return seen(told([target(name) for name in names], *facts))
+
+
+# -- text ------------------------------------------------------------------------------------------------------------
+
+
+def test_text_begins_with_doubt_and_names_the_next_commands():
+    text = rendered("mixed", "text")
+    assert text.startswith("14 targets: 1 in doubt, 2 failed")
+    assert "orchestrator resume mixed-1" in text
+    assert "orchestrator retry mixed-1" in text
+    assert "orchestrator why mixed-1 travis:acme/lost@main" in text
+
+
+def test_text_names_at_most_fifty_and_says_how_many_more():
+    text = render(many(400), "text")
+    assert text.count("https://ci.example/") == 50
+    assert "... and 350 more" in text
+
+
+def test_text_does_not_name_what_passed():
+    assert rendered("passed", "text") == ("2 targets: 2 passed\nnightly passed-1: ended after 6m 40s, exit 0\n")
+
+
+def test_text_cuts_no_id_and_no_url_on_a_narrow_terminal():
+    wide, narrow = rendered("mixed", "text", width=200), rendered("mixed", "text", width=40)
+    for word in re.findall(r"\S*(?:travis:|https:)\S+", wide):
+        assert word in narrow
+
+
+def test_text_has_colour_only_when_asked():
+    assert "\x1b" not in rendered("mixed", "text")
+    painted = rendered("mixed", "text", colour=True)
+    assert re.sub(r"\x1b\[[0-9;]*m", "", painted) == rendered("mixed", "text")
+    assert painted != rendered("mixed", "text")
+
+
+def test_text_lets_nothing_steer_the_terminal():
+    assert not re.search("[\x00-\x09\x0b-\x1f\x7f-\x9f\u202e\u200b]", rendered("hostile", "text"))
+
+
+def test_a_thousand_reasons_do_not_make_a_thousand_lines():
+    names = [f"travis:acme/r{n}@main" for n in range(1000)]
+    report = seen(told([target(name) for name in names], *((1, Refused(name, "code", name)) for name in names)))
+    text = render(report, "text")
+    assert len(text.splitlines()) < 70
+    assert "975 more targets for 975 other reasons" in text
+
+
+def test_a_run_stopped_by_a_rule_says_how_to_override_it():
+    facts = [(1, Stopped("max_fail 1", "1 of 2 failed; 1 stop the run")), (2, Interrupted("stopped", 5))]
+    text = render(seen(told([target(A)], *facts)), "text")
+    assert "stopped by max_fail 1 (1 of 2 failed; 1 stop the run)" in text
+    assert "orchestrator resume r1 --override-stop" in text
+
+
+def test_a_stopped_account_is_resumed_without_overriding_anything():
+    assert "orchestrator resume stopped-1\n" in rendered("stopped", "text")
+
+
+# -- json ------------------------------------------------------------------------------------------------------------
+
+
+def test_jsonl_is_the_targets_of_json_a_line_each():
+    lines = rendered("mixed", "jsonl").splitlines()
+    assert [json.loads(line) for line in lines] == json.loads(rendered("mixed", "json"))["targets"]
+
+
+# -- junit -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_a_junit_reader_accepts_the_file_and_counts_the_same(case):
+    report = seen(read(case))
+    suites = list(junitparser.JUnitXml.fromstring(render(report, "junit").encode()))
+    cases = [one for suite in suites for one in suite]
+    assert [one.name for one in cases] == [
+        one.id.replace("\u202e\u200b", " ") for one in sorted(report.targets, key=lambda row: row.wave)
+    ]
+    for suite in suites:
+        kinds = [type(one.result[0]).__name__ for one in suite if one.result]
+        assert (suite.tests, suite.failures, suite.errors, suite.skipped) == (
+            len(list(suite)),
+            kinds.count("Failure"),
+            kinds.count("Error"),
+            kinds.count("Skipped"),
+        )
+
+
+@pytest.mark.parametrize(
+    ("outcome", "kind"),
+    [
+        (Outcome.PASSED, None),
+        (Outcome.FAILED, "failure"),
+        (Outcome.ERRORED, "error"),
+        (Outcome.CANCELED, "error"),
+        (Outcome.REJECTED, "error"),
+        (Outcome.IN_DOUBT, "error"),
+        (Outcome.TIMED_OUT, "error"),
+        (Outcome.SKIPPED, "skipped"),
+        (Outcome.SUPERSEDED, "skipped"),
+        (None, "error"),
+    ],
+)
+def test_every_outcome_has_its_junit_element(outcome, kind):
+    facts = [] if outcome is None else [(1, Ended(A, outcome, "code", "reason"))]
+    root = ElementTree.fromstring(render(seen(told([target(A)], *facts)), "junit"))
+    (case,) = root.iter("testcase")
+    assert [child.tag for child in case] == ([] if kind is None else [kind])
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_junit_has_what_the_strictest_schema_demands(case):
+    """The rules of Ant's schema: attributes, their form, and the order of elements."""
+    root = ElementTree.fromstring(rendered(case, "junit"))
+    assert (root.tag, root.attrib) == ("testsuites", {})
+    for number, suite in enumerate(root):
+        assert suite.attrib.keys() == {
+            *("name", "id", "package", "hostname", "timestamp", "tests", "failures", "errors", "skipped", "time")
+        }
+        assert suite.get("id") == str(number)
+        assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d", suite.get("timestamp"))
+        tags = [child.tag for child in suite]
+        assert tags == ["properties", *["testcase"] * (len(tags) - 3), "system-out", "system-err"]
+        for one in suite.iter("testcase"):
+            assert one.attrib.keys() == {"name", "classname", "time"}
+            assert all("type" in child.attrib for child in one if child.tag in ("failure", "error"))
+
+
+def test_junit_keeps_no_character_that_xml_forbids():
+    assert not re.search("[\x00-\x08\x0b\x0c\x0e-\x1f\ufffe\uffff]", rendered("hostile", "junit"))
+
+
+# -- csv -------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_no_cell_can_start_a_formula(case):
+    for line in csv.reader(io.StringIO(rendered(case, "csv"))):
+        assert not any(cell.startswith(("=", "+", "-", "@", "\t", "\r")) for cell in line)
+
+
+def test_csv_has_a_row_a_target_with_the_names_of_the_json_report():
+    rows = list(csv.DictReader(io.StringIO(rendered("mixed", "csv"))))
+    plain = json.loads(rendered("mixed", "json"))["targets"]
+    assert [row["id"] for row in rows] == [row["id"] for row in plain]
+    assert set(rows[0]) == set(plain[0]) - {"builds"}
+    assert rows[4]["matrix"] == "python=3.11"
+    assert rows[1]["labels"] == "core;http"
+
+
+# -- markdown --------------------------------------------------------------------------------------------------------
+
+
+def test_markdown_shows_text_from_outside_and_renders_none_of_it():
+    text = rendered("hostile", "markdown")
+    for odd in ("<img", "<script", "<b>", "](javascript:", "![x]", "`code`", "http://evil", "@everyone", "## heading"):
+        assert odd not in text
+    table = [line for line in text.splitlines() if line.startswith("|")]
+    assert {line.count("|") for line in table} == {6}
+
+
+def test_markdown_is_cut_before_the_limit_and_says_so():
+    report = many(3000)
+    text = render(report, "markdown", at_most=60_000)
+    assert len(text.encode()) < 60_000
+    named = text.count("acme/r")
+    assert 100 < named < 3000
+    assert f"{3000 - named:,} more targets left out" in text
+
+
+def test_markdown_fits_github_however_many_targets():
+    assert len(render(many(5_000, reason="x" * 290), "markdown").encode()) < 1_000_000
+
+
+# -- html ------------------------------------------------------------------------------------------------------------
+
+
+class Page(HTMLParser):
+    def __init__(self, text):
+        super().__init__()
+        self.tags, self.rows = [], 0
+        self.feed(text)
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append((tag, dict(attrs)))
+        self.rows += tag == "tr" and "data-kind" in dict(attrs)
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_the_page_loads_nothing_and_runs_no_script_but_its_own(case):
+    page = Page(rendered(case, "html"))
+    names = [tag for tag, _ in page.tags]
+    assert names.count("script") == 1
+    assert not {"img", "link", "iframe", "object", "embed", "base", "form"} & set(names)
+    for _, attributes in page.tags:
+        assert not any(name.startswith("on") or name in ("src", "srcset", "action") for name in attributes)
+        assert attributes.get("href", "https://").startswith(("https://", "http://"))
+
+
+def test_the_page_allows_exactly_its_own_script():
+    text = rendered("hostile", "html")
+    script = re.search(r"<script>(.*?)</script>", text, re.DOTALL)[1]
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    policies = [attributes["content"] for tag, attributes in Page(text).tags if "http-equiv" in attributes]
+    assert policies == [f"default-src 'none'; style-src 'unsafe-inline'; script-src 'sha256-{digest}'"]
+
+
+def test_the_page_has_a_row_for_every_target():
+    for case in CASES:
+        story = read(case)
+        assert Page(render(seen(story), "html")).rows == len(story.history.targets)
+
+
+def test_a_huge_page_is_cut_and_says_so():
+    text = render(many(30), "html", at_most=10)
+    assert Page(text).rows == 10
+    assert "20 targets left out" in text
+    assert ROWS_AT_MOST >= 10_000
+
+
+def test_the_chart_counts_what_was_queued_and_what_ran():
+    names = ["travis:acme/a@main", "travis:acme/b@main", "travis:acme/c@main"]
+    facts = []
+    for name, started, finished in zip(names, (10, 20, None), (100, 100, None), strict=True):
+        facts += [(0, Intended(name, 1, None)), (1, Requested(name, "1", "answered"))]
+        if started is not None:
+            times = {"started_at": START + started, "finished_at": START + finished}
+            facts += [(2, Sighted(name, Build("1", BuildState.PASSED, "passed", **times)))]
+            facts += [(100, Ended(name, Outcome.PASSED, "passed", "build passed"))]
+    report = seen(told([target(name) for name in names], *facts, now=100))
+    drawn = chart.chart(report.targets, report.as_of)
+    assert (drawn.most_running, drawn.most_queued) == (2, 3)
+    assert (drawn.start, drawn.end) == ("2026-01-05T01:00:00Z", "2026-01-05T01:01:40Z")
+    assert [tick.text for tick in drawn.numbers] == ["0", "2", "4"]
+
+
+def test_there_is_no_chart_of_nothing():
+    assert chart.chart([], START) is None
+    assert chart.chart(seen(told([target(A)])).targets, START) is None
+
+
+# -- ctrf ------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_ctrf_has_the_fields_that_its_schema_demands(case):
+    report = seen(read(case))
+    document = json.loads(render(report, "ctrf"))
+    assert (document["reportFormat"], document["specVersion"]) == ("CTRF", "1.0.0")
+    summary, tests = document["results"]["summary"], document["results"]["tests"]
+    statuses = [test["status"] for test in tests]
+    assert summary["tests"] == len(tests) == report.totals["targets"]
+    for status in ("passed", "failed", "skipped", "pending", "other"):
+        assert summary[status] == statuses.count(status)
+    assert summary["start"] == START * 1000 <= summary["stop"]
+    for test in tests:
+        assert test.keys() >= {"name", "status", "duration"}
+        uuid.UUID(test["id"])
+
+
+def test_ctrf_tells_doubt_and_openness_apart_from_failure():
+    words = {test["rawStatus"]: test["status"] for test in json.loads(rendered("mixed", "ctrf"))["results"]["tests"]}
+    assert (words["in doubt"], words["failed"], words["superseded"]) == ("other", "failed", "skipped")
+    assert {test["status"] for test in json.loads(rendered("stopped", "ctrf"))["results"]["tests"]} == {
+        "passed",
+        "pending",
+    }
+
+
+# -- list and manifest -----------------------------------------------------------------------------------------------
+
+
+def test_the_list_has_what_did_not_pass_and_comments_on_what_is_in_doubt():
+    lines = rendered("mixed", "list").splitlines()
+    assert "acme/api@main" in lines
+    assert "acme/busy" in lines
+    assert "# left out, in doubt: acme/lost@main" in lines
+    assert "acme/lib@main" not in lines
+    assert "acme/old@main" not in lines
+    assert len(lines) == len(set(lines))
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_the_manifest_is_yaml_that_says_exactly_what_was_asked(case):
+    story = read(case)
+    written_back = yaml.safe_load(rendered(case, "manifest"))
+    wanted = {one.id: one for one in story.history.targets}
+    again = {(one["repo"], one.get("branch"), str(one.get("matrix", {}))): one for one in written_back["targets"]}
+    assert len(again) == len(written_back["targets"])
+    for one in written_back["targets"]:
+        matrix = tuple((key, value[0]) for key, value in one.get("matrix", {}).items())
+        (target_,) = [
+            t for t in wanted.values() if (t.repo, t.branch, t.matrix) == (one["repo"], one.get("branch"), matrix)
+        ]
+        for key, value in target_.request.items():
+            assert one[key] == _literal(value)
+
+
+def _literal(value):
+    if isinstance(value, str):
+        return value.replace("${{", "$${{")
+    if isinstance(value, dict):
+        return {key: _literal(item) for key, item in value.items()}
+    return [_literal(item) for item in value] if isinstance(value, list) else value
+
+
+ODD_TEXTS = [
+    "",
+    " a ",
+    "'",
+    '"',
+    "\\",
+    "on",
+    "1.10",
+    "- *x",
+    "#",
+    "%YAML",
+    "\x85",
+    "\u2028",
+    "\xa0",
+    "\ufeff",
+    "\x00\x1b",
+    "😀",
+    "a\nb",
+    "\x7f\x9f",
+]
+
+
+@pytest.mark.parametrize("text", ODD_TEXTS)
+def test_any_text_survives_yaml(text):
+    assert yaml.safe_load(written(text)) == text
+    assert yaml.safe_load(written({text: [text]})) == {text: [text]}
+
+
+@pytest.mark.parametrize("number", [0, -7, 1.5, 1e20, -2e-9, 1.0, 3.10, True, False, None])
+def test_any_number_survives_yaml(number):
+    back = yaml.safe_load(written(number))
+    assert (back, type(back)) == (number, type(number))
+
+
+def test_the_manifest_keeps_what_a_person_wrote_about_the_account_and_the_target():
+    account = Account(
+        "ci",
+        "travis",
+        "https://ci.example/api",
+        "file:token",
+        limits=(Limit("triggers", 7, 90, written=True), Limit("calls", 9, 60)),
+        connections=4,
+        in_flight=3,
+        insecure=True,
+        settings={"vcs": "gitlab"},
+    )
+    one = target("ci:42@main", marked=False, timeouts=Timeouts(settle=1.5, queue=7200), labels=("core",), name="n")
+    story = told([one], made=RunMade("n", None, "", accounts={"ci": to_json(account)}))
+    manifest = yaml.safe_load(render(seen(story), "manifest"))
+    assert manifest["providers"]["ci"] == {
+        "type": "travis", "url": "https://ci.example/api", "token": "file:token", "insecure": True, "vcs": "gitlab",
+        "limits": {"triggers": "7/90s", "connections": 4, "in_flight": 3},
+    }  # fmt: skip
+    assert manifest["targets"] == [
+        {"account": "ci", "repo": 42, "branch": "main", "name": "n", "labels": ["core"], "marker": "none",
+         "timeouts": {"settle": "1500ms", "queue": "2h"}},
+    ]  # fmt: skip
+
+
+def test_a_need_that_passed_is_not_asked_for_again():
+    a, b = target(A), target("travis:acme/b@main", needs=(A,))
+    facts = [(1, Ended(A, Outcome.PASSED, "passed", "")), (2, Ended(b.id, Outcome.FAILED, "build_failed", ""))]
+    (again,) = yaml.safe_load(render(seen(told([a, b], *facts)), "manifest"))["targets"]
+    assert "needs" not in again
+
+
+# -- size ------------------------------------------------------------------------------------------------------------
+
+
+def test_twice_the_targets_do_not_take_four_times_as_long():
+    """Nothing quadratic: measured against itself, generously."""
+    report_small, report_large = many(500), many(2000)
+
+    def taken(report):
+        best = float("inf")
+        for _ in range(3):
+            start = time.process_time()
+            for name in ("text", "json", "junit", "markdown", "csv", "ctrf", "list", "manifest"):
+                render(report, name)
+            best = min(best, time.process_time() - start)
+        return best
+
+    assert taken(report_large) < 10 * taken(report_small)
