@@ -1,0 +1,34 @@
+"""The manifest: a YAML file of builds that we want, read, checked and expanded into a plan.
+
+    manifest = read("orchestrator.yaml", text, declarations=known(), load=load)
+    while asked := questions(manifest, answers):
+        answers = ...                                   # ask the providers
+    plan = expand(manifest, answers, today=today)
+"""
+
+from orchestrator.manifest.adhoc import from_lines, from_repos
+from orchestrator.manifest.expand import Answers, Questions
+from orchestrator.manifest.manifest import Expect, Manifest, expand, questions, read, warnings_of
+from orchestrator.manifest.problems import ManifestError, Problem
+from orchestrator.manifest.schema import json_schema
+from orchestrator.manifest.starter import starter
+from orchestrator.manifest.units import parse_duration, parse_limit
+
+__all__ = [
+    "Answers",
+    "Expect",
+    "Manifest",
+    "ManifestError",
+    "Problem",
+    "Questions",
+    "expand",
+    "from_lines",
+    "from_repos",
+    "json_schema",
+    "parse_duration",
+    "parse_limit",
+    "questions",
+    "read",
+    "starter",
+    "warnings_of",
+]

@@ -1,0 +1,245 @@
+"""The files of a manifest: the file itself, what it includes, and the lists that its targets come from."""
+
+from __future__ import annotations
+
+import csv
+import io
+import posixpath
+import re
+from array import array
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from orchestrator.manifest.explain import Judge, path_of
+from orchestrator.manifest.problems import ManifestError, Problem, near
+from orchestrator.manifest.read import LARGEST, Marks, Value, pack, read_yaml
+
+STDIN = "-"
+MOST_FILES = 1000
+_COMMENT = re.compile(r"(?:^|\s)#.*$")
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Listing:
+    """Targets as they stand in one file, one after the other.
+
+    Args:
+        items: short forms (text) and long forms (maps).
+        keys: the path of keys before an item's number; None in a list of lines or rows.
+    """
+
+    items: list[Value]
+    keys: str | None = "targets"
+
+
+@dataclass(slots=True)
+class Files:
+    """Everything that was read, and what is wrong with it.
+
+    Args:
+        load: reads a file; raises OSError.
+    """
+
+    load: Callable[[str], bytes]
+    marks: Marks = field(default_factory=Marks)
+    problems: list[Problem] = field(default_factory=list)
+    maps: list[dict[str, Value]] = field(default_factory=list)  # each file's top level, the manifest first
+    names: list[str] = field(default_factory=list)
+    lists: dict[int, Listing] = field(default_factory=dict)  # of `from`, by the identity of its entry
+    broken: set[int] = field(default_factory=set)  # entries that are wrong in themselves, by identity
+
+    def say(self, text: str, remedy: str, container: Value, key: str | int, keys: Sequence[str | int]) -> None:
+        """Notes a problem with a value, the path of keys given."""
+        position = self.marks.at(container, key)
+        self.problems.append(Problem(self.marks.where(position), path_of(keys), text, remedy, position))
+
+    def read_all(self, name: str, text: bytes) -> None:
+        """Reads the manifest and everything that it includes, each file once.
+
+        Raises:
+            ManifestError: a file is no YAML.
+        """
+        self._read(name, text, (_path_of(name),))
+
+    def _read(self, name: str, text: bytes, chain: tuple[str, ...]) -> None:
+        value = read_yaml(name, text, self.marks, self.problems)
+        if not isinstance(value, dict):
+            position = pack(len(self.marks.sources) - 1, 1, 1)
+            said = "expected a map of keys such as `version` and `targets`"
+            self.problems.append(Problem(self.marks.where(position), "", said, "see `orchestrator init`", position))
+            raise ManifestError(self.problems)
+        for key in [key for key in value if key.startswith("x-")]:
+            self.drop(value, key)
+        self.maps.append(value)
+        self.names.append(name)
+        for container, key, path in _texts(value, "include"):
+            self._include(name, container, key, path, chain)
+
+    def drop(self, value: dict[str, Value], key: str) -> None:
+        """Forgets a key and its places: an `x-` key, or one that is wrong and was told."""
+        index = list(value).index(key)
+        positions = self.marks.positions(value)
+        del positions[2 * index : 2 * index + 2]
+        self.marks.forget(value, index)
+        del value[key]
+
+    def _include(self, name: str, container: Value, key: str | int, path: str, chain: tuple[str, ...]) -> None:
+        keys = ("include", key) if isinstance(key, int) else ("include",)
+        found = beside(name, path)
+        if _path_of(found) in chain:
+            circle = " includes ".join([*chain[chain.index(_path_of(found)) :], _path_of(found)])
+            self.say(f"a circle of includes: {circle}", "remove one of them", container, key, keys)
+        elif found == STDIN:
+            self.say("stdin cannot be included", "name a file", container, key, keys)
+        elif len(self.names) >= MOST_FILES:
+            self.say(f"more than {MOST_FILES} files", "include fewer", container, key, keys)
+        elif _path_of(found) not in {_path_of(known) for known in self.names}:
+            text = self.loaded(found, container, key, keys)
+            if text is not None:
+                self._read(found, text, (*chain, _path_of(found)))
+
+    def loaded(self, path: str, container: Value, key: str | int, keys: Sequence[str | int]) -> bytes | None:
+        """The bytes of a file that a key names; None (and a problem) when it cannot be read."""
+        try:
+            return self.load(path)
+        except OSError as error:
+            why = error.strerror or str(error) or type(error).__name__
+            self.say(f"cannot read {path}: {why}", "paths are relative to the file they stand in", container, key, keys)
+        except ValueError as error:  # a path with a NUL
+            self.say(f"cannot read {path!r}: {error}", "name a file", container, key, keys)
+        return None
+
+    def read_list(self, entry: dict[str, Value], keys: Sequence[str | int], judge: Judge) -> None:
+        """Reads the file that the entry's `from` names."""
+        name = self.marks.source_of(entry, "from")
+        path = beside(name, entry["from"])
+        if path == STDIN == self.names[0]:
+            said = "stdin is the manifest already"
+            return self.say(said, "put the targets into a file", entry, "from", (*keys, "from"))
+        text = self.loaded(path, entry, "from", (*keys, "from"))
+        if text is None:
+            return None
+        lines = self._decoded(path, text)
+        if lines is not None:
+            is_csv = path.lower().endswith(".csv")
+            self.lists[id(entry)] = self._rows(path, lines, judge) if is_csv else self.lines(path, lines)
+        return None
+
+    def _decoded(self, path: str, text: bytes) -> str | None:
+        source = len(self.marks.sources)
+        try:
+            if len(text) > LARGEST:
+                raise ValueError(f"the file is larger than {LARGEST // 2**20} MiB")
+            decoded = text.decode("utf-8-sig")
+            if "\0" in decoded:
+                raise ValueError("a NUL byte in the file")
+        except ValueError as error:
+            place = pack(source, text.count(b"\n", 0, getattr(error, "start", 0)) + 1, 1)
+            self.marks.add_source(path)
+            said = "the file is not UTF-8" if isinstance(error, UnicodeDecodeError) else str(error)
+            self.problems.append(Problem(self.marks.where(place), "", said, "save it as UTF-8 text", place))
+            return None
+        return decoded
+
+    def lines(self, path: str, text: str) -> Listing:
+        """A target a line, short form; `#` after a space, or first, begins a comment."""
+        source = self.marks.add_source(path)
+        items: list[Value] = []
+        positions = array("Q")
+        for number, line in enumerate(text.splitlines(), 1):
+            said = _COMMENT.sub("", line).strip() if "#" in line else line.strip()
+            if said:
+                items.append(said)
+                positions.append(pack(source, number, 1))
+        self.marks.keep(items, positions)
+        return Listing(items, None)
+
+    def _rows(self, path: str, text: str, judge: Judge) -> Listing:
+        """A target a row; the header names keys of the long form."""
+        source = self.marks.add_source(path)
+        items: list[Value] = []
+        positions = array("Q")
+        try:
+            reader = csv.reader(io.StringIO(text, newline=""), strict=True)
+            columns = self._header(next(reader, []), source, judge)
+            for row in reader:
+                position = pack(source, reader.line_num, 1)
+                if not any(cell.strip() for cell in row):
+                    continue
+                if len(row) > len(columns):
+                    self._at(position, "", f"{len(row)} cells, and {len(columns)} columns in the header", "quote commas")
+                items.append(self._row(columns, row, position))
+                positions.append(position)
+        except csv.Error as error:
+            self._at(pack(source, reader.line_num or 1, 1), "", f"no CSV: {error}", "look at the quotes")
+        self.marks.keep(items, positions)
+        for found, problem in judge.judge({"version": 1, "targets": items}, inside=2):
+            self.problems.append(problem)
+            self.broken.add(id(items[found[1]]))  # type: ignore[index]  # (targets, row, ...)
+        return Listing(items, None)
+
+    def _header(self, names: Sequence[str], source: int, judge: Judge) -> list[tuple[tuple[str, ...], bool] | None]:
+        columns: list[tuple[tuple[str, ...], bool] | None] = []
+        for name in names:
+            keys = tuple(part.strip() for part in name.split("."))
+            column = ("targets", 0, *keys)
+            bad = not all(judge.knows(column[:size]) for size in range(3, len(column) + 1))
+            if bad or keys in {known[0] for known in columns if known}:
+                said = "unknown" if bad else "duplicate"
+                remedy = near(keys[0], judge.keys_at(("targets", 0))) if bad else "remove one"
+                self._at(pack(source, 1, 1), "", f"{said} column `{name[:100]}` in the header", remedy)
+                columns.append(None)
+            else:
+                columns.append((keys, judge.wants_list(column)))
+        if not names:
+            self._at(pack(source, 1, 1), "", "no header", "the first line names keys: repo,branches,labels")
+        return columns
+
+    def _row(
+        self, columns: Sequence[tuple[tuple[str, ...], bool] | None], row: Sequence[str], position: int
+    ) -> dict[str, Value]:
+        entry: dict[str, Value] = {}
+        for column, cell in zip(columns, row, strict=False):
+            text = cell.strip()
+            if column is None or not text:
+                continue
+            keys, many = column
+            inner = entry
+            for key in keys[:-1]:
+                inner = inner.setdefault(key, {}) if isinstance(inner.get(key, {}), dict) else {}
+            inner[keys[-1]] = [part.strip() for part in text.split(";") if part.strip()] if many and ";" in text else text
+        self._mark(entry, position)
+        return entry
+
+    def _mark(self, container: Any, position: int) -> None:
+        """Everything in a row stands where the row begins."""
+        inner = container.values() if isinstance(container, dict) else container
+        self.marks.keep(container, array("Q", [position]) * (2 * len(container)))
+        for value in inner:
+            if isinstance(value, (dict, list)):
+                self._mark(value, position)
+
+    def _at(self, position: int, keys: str, text: str, remedy: str) -> None:
+        self.problems.append(Problem(self.marks.where(position), keys, text, remedy, position))
+
+
+def beside(name: str, path: str) -> str:
+    """A path that stands in a file, as seen from where that file's own name is seen."""
+    if path == STDIN or name == STDIN:
+        return path
+    return posixpath.join(posixpath.dirname(name), path)
+
+
+def _path_of(name: str) -> str:
+    return name if name == STDIN else posixpath.normpath(name)
+
+
+def _texts(value: dict[str, Value], key: str) -> list[tuple[Value, str | int, str]]:
+    """The texts under a key that holds one or a list: their container, their key in it, the text."""
+    said = value.get(key)
+    if isinstance(said, str):
+        return [(value, key, said)]
+    if isinstance(said, list):
+        return [(said, index, text) for index, text in enumerate(said) if isinstance(text, str)]
+    return []

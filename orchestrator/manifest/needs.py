@@ -1,0 +1,142 @@
+"""Which targets a need means, and circles among them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+
+from orchestrator.manifest.identity import Parts, id_of, parse
+from orchestrator.manifest.problems import near
+from orchestrator.model import Target
+
+MOST_EDGES = 5_000_000
+LABEL = "label:"
+_SHOWN = 12  # targets of a circle that are printed
+
+Say = Callable[[str, str], None]
+
+
+class _Index:
+    """Finds targets by id, repository and label."""
+
+    def __init__(self, targets: Sequence[Target], folds: Callable[[str], bool]) -> None:
+        self.folds = folds
+        self.targets = targets
+        self.by_id: dict[str, int] = {}
+        self.by_repo: dict[tuple[str, str], list[int]] = {}
+        self.by_label: dict[str, list[int]] = {}
+        for index, target in enumerate(targets):
+            self.by_id[self._id(target.account, target.repo, target)] = index
+            self.by_repo.setdefault((target.account, self._repo(target.account, target.repo)), []).append(index)
+            for label in target.labels:
+                self.by_label.setdefault(label, []).append(index)
+        self.accounts = list(dict.fromkeys(target.account for target in targets))
+
+    def _repo(self, account: str, repo: str) -> str:
+        return repo.lower() if self.folds(account) else repo
+
+    def _id(self, account: str, repo: str, said: Target | Parts) -> str:
+        ref = said.branch if isinstance(said, Target) else said.ref
+        return id_of(account, self._repo(account, repo), ref, said.matrix, said.name)
+
+    def meant(self, text: str, target: Target) -> list[int]:
+        """The targets that a need of this target means; empty when there is none."""
+        if text.startswith(LABEL):
+            return self.by_label.get(text.removeprefix(LABEL), [])
+        parts = parse(text)
+        accounts = [parts.account] if parts.account else [target.account, *self.accounts]
+        for account in accounts:
+            found = self._in_account(account, parts, target) if account in self.accounts else []
+            if found:
+                return found
+        return []
+
+    def _in_account(self, account: str, parts: Parts, target: Target) -> list[int]:
+        exact = self.by_id.get(self._id(account, parts.repo, parts))
+        if exact is not None and (parts.ref or parts.matrix or parts.name):
+            return [exact]
+        if parts.matrix or parts.name:
+            return []
+        every = self.by_repo.get((account, self._repo(account, parts.repo)), [])
+        if parts.ref is not None:
+            return [index for index in every if self.targets[index].branch == parts.ref]
+        return [index for index in every if self.targets[index].branch == target.branch] or every
+
+    def names(self) -> list[str]:
+        """What a need may name, for `did you mean`; bounded, since it is compared with each of them."""
+        return [*(f"{LABEL}{label}" for label in self.by_label), *(target.repo for target in self.targets[:2000])]
+
+
+def resolve(
+    targets: Sequence[Target],
+    needs: Mapping[int, tuple[Sequence[str], Say]],
+    folds: Callable[[str], bool],
+    *,
+    unseen: bool,
+) -> dict[int, tuple[str, ...]]:
+    """The ids that each target needs, by its index.
+
+    Args:
+        needs: by index of the target: what it says, and how to say what is wrong with it.
+        folds: whether an account's repositories are the same in any case.
+        unseen: some targets are not known yet, so a need that names none is no error.
+    """
+    index = _Index(targets, folds)
+    cache: dict[tuple[str, str, str | None], list[int]] = {}
+    edges: dict[int, list[int]] = {}
+    count = 0
+    for position, (texts, say) in needs.items():
+        target = targets[position]
+        wanted: dict[int, None] = {}
+        for text in texts:
+            key = (text, target.account, target.branch)
+            if key not in cache:
+                cache[key] = _meant(index, text, target, say, unseen=unseen)
+            wanted |= dict.fromkeys(cache[key])
+        count += len(wanted)
+        if count > MOST_EDGES:
+            say(f"more than {MOST_EDGES} needs", "let a few targets need a few others")
+            return {}
+        edges[position] = list(wanted)
+    circle = find_circle(edges)
+    if circle:
+        ids = [targets[at].id for at in circle]
+        shown = ids if len(ids) <= _SHOWN else [*ids[:_SHOWN], "...", ids[-1]]
+        needs[circle[0]][1](f"a circle of needs: {' needs '.join(shown)}", "remove one of these needs")
+    return {at: tuple(targets[need].id for need in found) for at, found in edges.items()}
+
+
+def _meant(index: _Index, text: str, target: Target, say: Say, *, unseen: bool) -> list[int]:
+    try:
+        found = index.meant(text, target)
+    except ValueError as error:
+        say(str(error), "name an id, a repo or label:NAME")
+        return []
+    if not found and not unseen:
+        say(f"unknown need `{text[:100]}`: no target is called so", near(text, index.names()))
+    return found
+
+
+def find_circle(edges: Mapping[int, Sequence[int]]) -> list[int]:
+    """A circle as a list that ends where it begins; empty when there is none."""
+    done: set[int] = set()
+    for start in edges:
+        path: list[int] = []
+        on_path: set[int] = set()
+        stack: list[tuple[int, int]] = [(start, 0)]
+        while stack:
+            node, at = stack.pop()
+            if at == 0:
+                if node in done:
+                    continue
+                if node in on_path:
+                    return [*path[path.index(node) :], node]
+                path.append(node)
+                on_path.add(node)
+            following = edges.get(node, ())
+            if at < len(following):
+                stack.append((node, at + 1))
+                stack.append((following[at], 0))
+            else:
+                done.add(node)
+                on_path.discard(path.pop())
+    return []

@@ -1,0 +1,253 @@
+"""Which keys a manifest has and what they may hold: the one place that validates, documents and completes them.
+
+The models only judge: everything is strict, so what they accept is what was written, and the rest of the package
+reads the plain values. The keys and limits of the providers come from their declarations.
+"""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, create_model
+from pydantic.fields import FieldInfo
+
+from orchestrator.manifest.units import DURATION, LIMIT
+from orchestrator.model import Outcome
+from orchestrator.provider import Declaration
+
+VARIABLE = r"^[A-Za-z_][A-Za-z0-9_]*$"
+NAME = r"^[A-Za-z0-9_][A-Za-z0-9_.-]*$"
+LABEL = r"^[^\s,]+$"
+PERCENT = r"^[0-9]{1,2}(\.[0-9]{1,3})?%$|^100%$"
+
+EXPECTED = {
+    DURATION: "a duration such as 250ms, 60s, 5m, 24h or 2d",
+    LIMIT: "so many calls per period, such as 40/30s or 10/1h",
+    VARIABLE: "a variable's name: letters, digits and _, no digit first",
+    NAME: "a name of letters, digits, `_`, `.` and `-`",
+    LABEL: "a label without spaces and commas",
+    PERCENT: "a number, or a percentage such as 20%",
+}
+"""What a pattern asks for, in words."""
+
+Duration = Annotated[str, Field(pattern=DURATION)]
+Rate = Annotated[str, Field(pattern=LIMIT)]
+Named = Annotated[str, Field(pattern=NAME)]
+Variable = Annotated[str, Field(pattern=VARIABLE)]
+Share = Annotated[int, Field(ge=0)] | Annotated[str, Field(pattern=PERCENT)]
+Filled = Annotated[str, Field(min_length=1)]
+Labels = Annotated[str, Field(pattern=LABEL)]
+Many = Filled | list[Filled]
+Count = Annotated[int, Field(ge=0)]
+
+
+class Strict(BaseModel):
+    """Refuses what it does not know, and changes nothing that it knows."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, defer_build=True)
+
+
+def say(help_: str, default: Any = None, **more: Any) -> Any:
+    """A key that may be left out, with its line for the reference."""
+    return Field(default, description=help_, **more)
+
+
+class Param(Strict):
+    """A parameter: `-p NAME=VALUE` on the command line."""
+
+    default: str = say("the value when none is given; without it `run` and `plan` want one")
+    help: str = say("one line for people")
+    choices: list[str] = say("the only values allowed")
+
+
+class TokenFrom(Strict):
+    """Where a secret stands; never the secret itself."""
+
+    env: Filled = say("the environment variable that holds it")
+    file: Filled = say("the file that holds it, relative to the manifest")
+    command: Filled | list[Filled] = say("the command that prints it; no shell is involved")
+
+
+class LimitsBase(Strict):
+    """Limits of an account."""
+
+    connections: Annotated[int, Field(ge=1, le=1000)] = say("calls under way at a time (default: the provider's)")
+    in_flight: Annotated[int, Field(ge=1)] = say("builds of this run that may be queued or running (default: no limit)")
+
+
+class Timeouts(Strict):
+    """How long things may take."""
+
+    settle: Duration = say("after a lost answer: how long until a look may say that nothing was started")
+    accept: Duration = say("from the trigger to the appearance of its build (default 1h)")
+    queue: Duration = say("from the build's appearance to its start (default 24h)")
+    build: Duration = say("from the build's start to its end (default 6h)")
+    reach: Duration = say("how long an account may be unreachable before it stops (default 10m)")
+
+
+class Skip(Strict):
+    """Not to be triggered for now."""
+
+    reason: Filled = Field(description="why; it stands in the report")
+    until: str | datetime.date = say("the first day on which it is triggered again, as 2027-03-01")
+
+
+class SharedBase(Strict):
+    """What targets and their defaults say."""
+
+    branch: Filled = say("the branch to build, any ref that the provider accepts; a glob is expanded from its branches")
+    branches: Many = say("the branches to build, a target each; globs are expanded from the provider's branches")
+    message: Filled = say("the message of the build; the marker follows it")
+    env: dict[Variable, str | None] = say("variables for the build; merged by name, null removes one")
+    labels: Labels | list[Labels] = say("labels to select by; those of defaults are added")
+    matrix: dict[Variable, Many | list[dict[str, str]]] = say(
+        "names and their values: a target for each combination; `exclude` lists combinations to leave out"
+    )
+    needs: Many = say("targets that must pass before: an id, a repo, or label:NAME")
+    skip: Filled | Skip = say("the reason not to trigger it, or a map with `reason` and `until`")
+    timeouts: Timeouts = say("how long things may take; merged by name")
+    marker: Literal["auto", "none"] = say("`none` sends the message without a marker; a lost answer then stays in doubt")
+
+
+class Discover(Strict):
+    """Every active repository of an owner."""
+
+    owner: Filled = Field(description="whose repositories")
+    match: Many = say("globs on the repository's name (or on owner/name where it has a slash); all when left out")
+    exclude: Many = say("globs on the name, of repositories to leave out")
+
+
+class Expect(Strict):
+    """How many targets there should be; else nothing is started."""
+
+    min: Count = say("at least so many")
+    max: Count = say("at most so many")
+
+
+class Wave(Strict):
+    """A group of targets that may run together."""
+
+    name: Filled = say("its name in the report")
+    labels: Labels | list[Labels] = say("targets with these labels")
+    upto: Share = say("so many targets, or so large a share, counted from the first")
+
+
+class StopWhen(Strict):
+    """When to stop a rollout."""
+
+    failed: Share = say("so many targets, or so large a share, did not pass")
+    after: Count = say("not before so many have ended")
+
+
+class Rollout(Strict):
+    """How a run spreads out in waves."""
+
+    waves: list[Share | Wave] = say("cumulative: [1, 10%, 100%], or maps with `name`, `labels`, `upto`")
+    stop_when: StopWhen = say("when to stop")
+
+
+def manifest_type(declarations: Mapping[str, Declaration]) -> type[BaseModel]:
+    """The model of a whole manifest, with the keys of these providers.
+
+    Args:
+        declarations: by type.
+    """
+    keys = _keys(declarations)
+    shared = _extended("Shared", SharedBase, keys)
+    defaults = _extended("Defaults", shared, {"account": (Named, say("the account of targets that name none"))})
+    limits = {limit.name: (Rate, say(f"a limit of {given.title}, default {limit.calls} calls per {limit.per:g} s"))
+              for given in declarations.values() for limit in given.limits}  # fmt: skip
+    account = _account(declarations, _extended("Limits", LimitsBase, limits), shared)
+    return _manifest(_target(shared), account, defaults)
+
+
+def json_schema(declarations: Mapping[str, Declaration]) -> dict[str, Any]:
+    """The JSON Schema (draft 2020-12) of a manifest, for editors."""
+    schema = TypeAdapter(manifest_type(declarations)).json_schema()
+    _without_nulls(schema)
+    schema["patternProperties"] = {"^x-": {"description": "ignored: a place for anchors"}}
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema}
+
+
+def _keys(declarations: Mapping[str, Declaration]) -> dict[str, tuple[Any, FieldInfo]]:
+    keys: dict[str, tuple[Any, FieldInfo]] = {}
+    for given in declarations.values():
+        for name, key in given.keys.items():
+            type_ = key.type if name not in keys else keys[name][0] | key.type
+            if key.reference:
+                type_ = Filled | TokenFrom
+            keys[name] = (type_, say(f"{given.title}: {key.help}"))
+    return keys
+
+
+def _account(
+    declarations: Mapping[str, Declaration], limits: type[BaseModel], shared: type[BaseModel]
+) -> type[BaseModel]:
+    fields: dict[str, Any] = {
+        "type": (Filled, say(f"the provider: {', '.join(declarations)}; left out: the account's name")),
+        "url": (Filled, say("base URL (default: the type's)")),
+        "token": (Filled | TokenFrom, say("env:NAME, file:PATH or command:ARGV, or a map of one of them")),
+        "limits": (limits, say("limits that replace the provider's defaults, as 40/30s")),
+        "defaults": (shared, say("defaults of this account's targets; they win over the global ones")),
+        "insecure": (bool, say("allows plain http to a host that is not this machine")),
+    }
+    for given in declarations.values():
+        fields |= {name: (key.type, say(f"{given.title}: {key.help}")) for name, key in given.settings.items()}
+    return _extended("Account", Strict, fields)
+
+
+def _target(shared: type[BaseModel]) -> type[BaseModel]:
+    fields: dict[str, Any] = {
+        "repo": (Filled | int, say("the repository: owner/name, or the provider's number")),
+        "repos": (list[Filled | int], say("several repositories that share what stands here", min_length=1)),
+        "discover": (Discover, say("every active repository of an owner")),
+        "from": (Filled, say("a file of targets: a line each, or .csv with a header; - is stdin")),
+        "account": (Named, say("the account under `providers`; needless when there is only one")),
+        "name": (Filled, say("tells two targets of one repo and branch apart")),
+    }
+    one_of = {"oneOf": [{"required": [key]} for key in ("repo", "repos", "discover", "from")]}
+    return _extended("Target", shared, {_attribute(name): value for name, value in fields.items()}, one_of)
+
+
+def _manifest(target: type[BaseModel], account: type[BaseModel], defaults: type[BaseModel]) -> type[BaseModel]:
+    fields: dict[str, Any] = {
+        "version": (Literal[1], say("of the manifest's format")),
+        "name": (Filled, say("the run's name, in reports and markers (default: the file's name)", max_length=200)),
+        "params": (dict[Variable, str | Param], say("parameters, for ${{ params.NAME }}")),
+        "providers": (dict[Named, account], say("accounts; left out: one, `travis`", min_length=1)),
+        "defaults": (defaults, say("what every target says unless it says otherwise")),
+        "targets": (list[Filled | target], say("the builds that we want, in the order of triggering")),  # type: ignore[valid-type]  # made at run time
+        "rollout": (Rollout, say("waves and when to stop")),
+        "expect": (Expect, say("how many targets there should be; else nothing is started")),
+        "fail_on": (list[Literal[*[outcome.value for outcome in Outcome]]], say("outcomes that make the exit code 1")),
+        "reports": (dict[Named, Filled], say("report format and the file it is written to")),
+        "include": (Many, say("other manifests to merge: maps merge (this file wins), targets append")),
+    }
+    return _extended("Manifest", Strict, fields)
+
+
+def _extended(name: str, base: type[BaseModel], fields: Mapping[str, Any], extra: Any = None) -> type[BaseModel]:
+    fields = {key: value for key, value in fields.items() if key not in base.model_fields}
+    made: type[BaseModel] = create_model(name, __base__=base, **dict(fields))
+    made.__doc__ = base.__doc__
+    if extra is not None:
+        made.model_config = ConfigDict(**{**made.model_config, "json_schema_extra": extra})
+    return made
+
+
+def _attribute(name: str) -> str:
+    return name
+
+
+def _without_nulls(schema: Any) -> None:
+    """`default: null` is how the models say that a key may be left out; nobody may write it."""
+    if isinstance(schema, dict):
+        if schema.get("default", 0) is None:
+            del schema["default"]
+        for inner in schema.values():
+            _without_nulls(inner)
+    elif isinstance(schema, list):
+        for inner in schema:
+            _without_nulls(inner)
