@@ -52,10 +52,3 @@ def test_a_device_is_written_to_and_not_replaced():
 def test_a_folder_in_the_place_is_a_clear_error(tmp_path):
     with pytest.raises(IsADirectoryError):
         writer.write("text", tmp_path)
-
-
-def test_a_summary_that_others_write_too_grows(tmp_path):
-    place = tmp_path / "summary.md"
-    place.write_text("theirs\n")
-    writer.append("ours\n", place)
-    assert place.read_text() == "theirs\nours\n"

@@ -82,12 +82,13 @@ def _span(row: Row, as_of: float) -> tuple[float, float, float] | None:
 
 
 def _counted(spans: Sequence[tuple[float, float]], start: float, step: float) -> list[int]:
-    """How many spans are open in each step; a short one counts in the step it falls in."""
+    """How many spans are open in each step; one ends before the step of its end, so that nothing counts twice."""
     change = [0] * (STEPS + 2)
     for begun, ended in spans:
         if ended > begun:
-            change[int((begun - start) / step)] += 1
-            change[int((ended - start) / step) + 1] -= 1
+            first = int((begun - start) / step)
+            change[first] += 1
+            change[max(first + 1, int((ended - start) / step))] -= 1
     return list(accumulate(change))[: STEPS + 1]
 
 

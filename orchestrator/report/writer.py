@@ -29,16 +29,6 @@ def write(text: str, path: str | os.PathLike[str]) -> None:
     _sync_folder(place.parent)
 
 
-def append(text: str, path: str | os.PathLike[str]) -> None:
-    """Adds to the end of a file that others write as well (`GITHUB_STEP_SUMMARY`).
-
-    Raises:
-        OSError: it could not be written.
-    """
-    with open(path, "a", encoding="utf-8", newline="") as file:
-        file.write(text)
-
-
 def _synced(text: str, beside: Path, place: Path) -> None:
     with open(beside, "x", encoding="utf-8", newline="") as file:
         if place.exists():
