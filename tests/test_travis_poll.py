@@ -5,7 +5,7 @@ import pytest
 from orchestrator.errors import AccessRefused, InDoubt, LookFailed, RateLimited, Unreachable
 from orchestrator.model import Account, Build, BuildState, Request, Target
 from orchestrator.provider import Answer, Followed
-from orchestrator.providers.travis.poll import FIRST_LOOK, SINGLES, SWEEP
+from orchestrator.providers.travis.poll import FIRST_LOOK, MISSES, SINGLES
 from orchestrator.providers.travis.provider import Travis
 from orchestrator.providers.travis.sight import NOTHING
 
@@ -151,15 +151,25 @@ async def test_a_request_without_a_build_is_still_nothing(world):
     assert world.calls == {"newest": 1}
 
 
-async def test_many_builds_of_an_owner_cost_a_call_a_round_and_one_each_at_their_end(world):
+async def test_many_builds_of_an_owner_cost_a_call_a_round_and_less_than_one_each_at_their_end(world):
     followed = [world.follow(n, "started", seen="started") for n in range(1, 301)]
-    await world.provider.poll(followed)
-    world.calls.clear()
-    for n in (3, 5, 8):
+    assert len(await world.provider.poll(followed)) == 300
+    assert await calls_of(world, followed) == {"active": 1}
+    world.set(5, "passed")
+    assert await calls_of(world, followed) == {"active": 1, "single": 1}
+    for n in (5, 7, 9, 70):
         world.set(n, "passed")
-    sights = await world.provider.poll(followed[:150])
-    assert Counter(states(sights).values()) == {"started": 147, "passed": 3}
-    assert world.calls == {"active": 1, "single": 3}
+    assert await calls_of(world, followed) == {"active": 1, "newest": 1}
+    world.set(290, "failed")
+    assert await calls_of(world, followed) == {"active": 1, "newest": 1, "single": 1}
+
+
+async def calls_of(world, followed):
+    world.calls.clear()
+    sights = await world.provider.poll(followed)
+    shown = {one.target.id: world.requests[int(one.request.id)]["builds"][int(one.build.id)] for one in followed}
+    assert states(sights) == shown
+    return world.calls
 
 
 async def test_each_owner_has_a_listing_of_their_own(world):
@@ -185,17 +195,31 @@ async def test_when_many_have_ended_at_once_pages_are_read_before_each_is_looked
     followed = [world.follow(n, "passed", seen="started") for n in range(1, 1001)]
     sights = await world.provider.poll(followed)
     assert Counter(states(sights).values()) == {"passed": 1000}
-    assert world.calls["newest"] == 10
-    assert sum(world.calls.values()) <= 12
+    assert sum(world.calls.values()) <= 15
 
 
-async def test_builds_that_ended_far_back_among_others_are_looked_at_one_by_one_in_turn(world):
-    followed = [world.follow(n, "passed", seen="started") for n in range(1, SWEEP + SINGLES)]
+async def test_builds_that_ended_far_back_among_others_are_looked_at_themselves(world):
+    followed = [world.follow(n, "passed", seen="started") for n in range(1, 6)]
     for n in range(10_000, 15_000):
         world.follow(n, "passed")
-    sights = await world.provider.poll(followed)
-    assert len(sights) == SINGLES
-    assert world.calls["newest"] <= 1 + len(followed) // SWEEP
+    for _ in range(10):
+        assert len(states(await world.provider.poll(followed))) == 5
+    assert world.calls["single"] == 50
+    assert world.calls["newest"] <= 1 + MISSES
+
+
+async def test_a_listing_that_never_shows_ours_is_not_asked_for_ever(world):
+    followed = [world.follow(n, "passed", seen="started") for n in range(1, 6)]
+    world.rows = list
+    for _ in range(10):
+        assert len(states(await world.provider.poll(followed))) == 5
+    assert world.calls["single"] == 50
+
+
+async def test_a_round_looks_at_so_many_requests_themselves_and_leaves_the_others_for_the_next(world):
+    world.faults["newest"] = Answer(404, {"error_type": "not_found"})
+    followed = [world.follow(n, "passed", seen="started") for n in range(1, 2 * SINGLES)]
+    assert len(await world.provider.poll(followed)) == SINGLES
 
 
 async def test_who_waits_long_for_a_build_is_looked_at_itself_now_and_then(world):
@@ -242,8 +266,11 @@ async def test_without_the_owners_listing_builds_are_looked_at_themselves(world)
     followed = [world.follow(n, "started", seen="started") for n in range(1, 301)]
     await world.provider.poll(followed)
     world.calls.clear()
-    assert len(await world.provider.poll(followed[:5])) == 5
-    assert world.calls == {"active": 1, "single": 5}
+    assert len(states(await world.provider.poll(followed[:5]))) == 5
+    assert world.calls == {"active": 1, "newest": 1}
+    world.faults["newest"] = Answer(405, {"error_type": "method_not_allowed"})
+    assert len(states(await world.provider.poll(followed[:5]))) == 5
+    assert world.calls == {"active": 2, "newest": 2, "single": 5}
 
 
 async def test_an_owner_whose_listing_fails_does_not_spoil_the_others(world):

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from orchestrator.provider import Call, Followed, Send
@@ -15,41 +17,61 @@ from orchestrator.providers.travis.words import mapping, number
 _MARKER = re.compile(r"\[[A-Za-z0-9._-]{1,64}\.[a-z2-7]{8}\]")
 
 
-class Newest:
-    """The listing, read page by page, newest first.
+@dataclass(frozen=True, slots=True)
+class NewestPage:
+    """One page.
 
-    Attributes:
-        lowest: the oldest build's id on the page read last; 0 when that was the last page.
-        floor: `lowest` of the first page: every later build stands on it.
-        highest: the newest build's id.
+    Args:
+        ids: of its builds, newest first.
+        is_last: whether nothing older follows.
     """
 
-    def __init__(self, send: Send) -> None:
-        self.lowest = self.floor = self.highest = 0
-        self.pages = 0
-        self.is_over = False
-        self._send = send
-        self._offset = 0
+    entries: list[Mapping[str, Any]]
+    ids: list[int]
+    is_last: bool
 
-    async def more(self) -> list[Mapping[str, Any]]:
-        """The next page.
+    @property
+    def floor(self) -> int:
+        """Every build from this id on stands on this page or before it."""
+        return 0 if self.is_last else self.ids[-1]
 
-        Raises:
-            LookFailed: it did not come.
-        """
-        # Servers that do not know `representation=list` answer with whole builds: longer, and without their request.
-        query = (("sort_by", "id:desc"), ("representation", "list"), ("skip_count", "true"))
-        call = Call("GET", "/builds", query, purpose="poll", limits=(CALLS,))
-        page = await read_page(self._send, call, "builds", self._offset)
-        ids = [id_ for row in page.entries if (id_ := number(row.get("id")))]
-        self.is_over = page.next is None or not ids
-        self.lowest = 0 if self.is_over else min(ids)
-        self.highest = max([self.highest, *ids])
-        self.pages += 1
-        if self.pages == 1:
-            self.floor = self.lowest
-        self._offset = page.next or 0
-        return page.entries
+
+async def newest(send: Send, offset: int = 0) -> NewestPage:
+    """A page of the listing, newest first.
+
+    Raises:
+        LookFailed: it did not come.
+    """
+    # Servers that do not know `representation=list` answer with whole builds: longer, and without their request.
+    query = (("sort_by", "id:desc"), ("representation", "list"), ("skip_count", "true"))
+    page = await read_page(send, Call("GET", "/builds", query, purpose="poll", limits=(CALLS,)), "builds", offset)
+    ids = sorted((id_ for row in page.entries if (id_ := number(row.get("id")))), reverse=True)
+    return NewestPage(page.entries, ids, page.next is None or not ids)
+
+
+class Ranks:
+    """About where in the listing a build stands; a guess that saves calls, corrected by each page that is read."""
+
+    def __init__(self) -> None:
+        self._ids: list[int] = []  # of builds that were seen, ours or not, oldest first
+        self._drift = 0  # how many more stand above than were seen
+
+    def see(self, ids: Iterable[int]) -> None:
+        """Takes note of builds."""
+        for id_ in ids:
+            place = bisect_left(self._ids, id_)
+            if place == len(self._ids) or self._ids[place] != id_:
+                self._ids.insert(place, id_)
+
+    def read(self, offset: int, page: NewestPage) -> None:
+        """Takes note of a page, and of what stood above it unseen."""
+        self.see(page.ids)
+        if page.ids:
+            self._drift += offset - self.of(page.ids[0])
+
+    def of(self, id_: int) -> int:
+        """How many builds are newer."""
+        return len(self._ids) - bisect_right(self._ids, id_) + self._drift
 
 
 class Owned:

@@ -5,33 +5,36 @@ Three looks, from the cheapest to the dearest, each for what the one before did 
 1. the newest builds that the token's user has caused, 100 a call over all repositories, with the ids of their
    requests: shows which builds new requests became, and everything where few builds are followed;
 2. the builds of an owner that wait or run, all in one call: who is still in it goes on, who is not has ended;
-3. the request itself, one call each: for who has just ended, for who has waited long without a build (it may be
-   rejected), and for who is to be looked at fresh.
+3. of those that have ended: a page of listing 1 where two or more of them stand, the request itself for the others;
+   the request itself, too, for who has waited long without a build (it may be rejected), and for who is to be looked at
+   fresh.
 
-So a build costs about one call, when it ends, beside one or two for each round of looks. Travis does not promise that
-listing 1 shows API builds; without them a request without a build is found by look 3 in its turn, and all goes on.
+So a build costs less than one call, when it ends, beside one or two for each round of looks. Travis does not promise
+that listing 1 shows API builds; without them a request without a build is found by look 3 in its turn, and all goes on.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import takewhile
 from typing import Any
 
 from orchestrator.errors import LookFailed, RateLimited
 from orchestrator.model import Json
 from orchestrator.provider import Call, Followed, Send, Sight
 from orchestrator.providers.travis.declaration import CALLS
-from orchestrator.providers.travis.newest import Newest, Owned
-from orchestrator.providers.travis.pages import look
+from orchestrator.providers.travis.newest import NewestPage, Owned, Ranks, newest
+from orchestrator.providers.travis.pages import PAGE, look
 from orchestrator.providers.travis.sight import NOTHING, ids_of, of_builds, of_requests, repo_of, slug_of
 from orchestrator.providers.travis.wire import owner_path, repo_path
 from orchestrator.providers.travis.words import look_failed, mapping, rows
 
 FIRST_LOOK = 6  # looks that told nothing before a request without a build is looked at itself; then 12, 24, ...
 SINGLES = 100  # looks at one request each in a round, fresh ones apart; the turn of the others comes
-SWEEP = 8  # ended builds for each page of the newest that is tried before they are looked at one by one
-MOST_PAGES = 10  # of the newest in a round
+MOST_PAGES = 10  # of the newest in a round, to find new builds
+REACH = 80  # places on a page, of its 100, within which builds are expected; the rest is for bad guesses
+MISSES = 3  # pages in a row that showed none of those expected on them, before no more are tried
 
 
 @dataclass(slots=True)
@@ -78,8 +81,10 @@ class Poll:
     def __init__(self, send: Send, url: str) -> None:
         self._send = send
         self._url = url
+        self._ranks = Ranks()
         self._top = 0  # the newest build's id when last looked: what is above is new
         self._floor = 0  # the oldest id on the first page when last looked
+        self._misses = 0
 
     async def __call__(self, followed: Sequence[Followed]) -> Mapping[str, Sight]:
         """One round of looks.
@@ -102,47 +107,44 @@ class Poll:
         return round_.sights
 
     async def _go(self, round_: Round, alone: list[Followed]) -> None:
-        newest = Newest(self._send)
-        if len(round_.open) > 1:
-            await self._look_at_newest(round_, newest)
+        self._ranks.see(_build_id(one) for one in round_.with_build())
+        together, first = len(round_.open) > 1, 1
+        if together:
+            await self._look_at_newest(round_)
             await self._look_at_owners(round_)
-            await self._sweep(round_, newest)
-            waiting = [one for one in round_.without_build() if _is_turn(one.looks, FIRST_LOOK if round_.listed else 1)]
-            others = [*round_.with_build(), *waiting]
-        else:
-            others = list(round_.open.values())
-        for one in (*alone, *others[:SINGLES]):
+            await self._look_at_pages(round_)
+            first = FIRST_LOOK if round_.listed else 1
+        waiting = [one for one in round_.without_build() if not together or _is_turn(one.looks, first)]
+        for one in (*alone, *[*round_.with_build(), *waiting][:SINGLES]):
             await self._look_at(round_, one)
         if round_.listed:
             for one in round_.without_build():
                 round_.tell(one, NOTHING)
 
-    async def _look_at_newest(self, round_: Round, newest: Newest) -> None:
+    async def _look_at_newest(self, round_: Round) -> None:
         """Look 1: the first page, and as many more as hold what is new since the last round."""
-        top = self._top
-        near = [one for one in round_.with_build() if one.build and _number(one.build.id) >= self._floor]
-        if not round_.without_build() and len(near) < 2:
-            return
-        while newest.pages < MOST_PAGES:
-            try:
-                told = round_.take(await newest.more(), self._url, by_marker=True)
-            except LookFailed as error:
-                round_.failures.append(error.cause)
+        top, offset = self._top, 0
+        if not round_.without_build():
+            known = round_.with_build()
+            far = [one for one in known if _build_id(one) < self._floor]
+            if len(_by_owner(far)) >= len(_by_owner(known)):
+                return  # look 2 costs as much and tells more
+        for pages in range(MOST_PAGES):
+            page = await self._page(round_, offset)
+            if page is None:
                 return
-            round_.listed = True
-            if newest.is_over or newest.lowest <= top or not round_.without_build() or not (told or top):
-                break
-        self._top, self._floor = max(top, newest.highest), newest.floor
+            told = round_.take(page.entries, self._url, by_marker=True)
+            offset += len(page.entries)
+            if pages == 0:
+                self._floor, self._top = page.floor, max(top, *page.ids, 0)
+                round_.listed = True
+            if page.floor <= top or not round_.without_build() or not (told or top):
+                return
 
     async def _look_at_owners(self, round_: Round) -> None:
         """Look 2: leaves open whose build has ended."""
-        owners: dict[tuple[str, Json], list[Followed]] = {}
-        for one in round_.with_build():
-            owner, slash, _ = slug_of(one).partition("/")
-            if slash:
-                owners.setdefault((owner.lower(), one.target.request.get("vcs")), []).append(one)
-        for (owner, vcs), theirs in owners.items():
-            if len(theirs) > 1:
+        for (owner, vcs), theirs in _by_owner(round_.with_build()).items():
+            if owner and len(theirs) > 1:
                 await self._look_at_owner(round_, f"{owner_path(owner, vcs)}/active", theirs)
 
     async def _look_at_owner(self, round_: Round, path: str, theirs: list[Followed]) -> None:
@@ -160,17 +162,27 @@ class Poll:
             return
         round_.take(rows(body["builds"]), self._url)
 
-    async def _sweep(self, round_: Round, newest: Newest) -> None:
-        """Where many have ended at once (as after a pause), whole pages are cheaper than one look for each."""
-        ended = round_.with_build()
-        oldest = min((_number(one.build.id) for one in ended if one.build), default=0)
-        allowed = len(ended) // SWEEP
+    async def _look_at_pages(self, round_: Round) -> None:
+        """Look 3, first half: where two or more of those that have ended stand on one page of the newest."""
+        ended = sorted(round_.with_build(), key=_build_id, reverse=True)
+        while ended and self._misses < MISSES:
+            highest = self._ranks.of(_build_id(ended[0]))
+            here = list(takewhile(lambda one: self._ranks.of(_build_id(one)) < highest + REACH, ended))  # noqa: B023  # used at once
+            if len(here) > 1:
+                page = await self._page(round_, max(0, highest - (PAGE - REACH) // 2))
+                if page is None:
+                    return
+                self._misses = 0 if round_.take(page.entries, self._url) else self._misses + 1
+            ended = ended[len(here) :]
+
+    async def _page(self, round_: Round, offset: int) -> NewestPage | None:
         try:
-            while allowed > 0 and not newest.is_over and (newest.pages == 0 or newest.lowest > oldest):
-                allowed -= 1
-                round_.take(await newest.more(), self._url)
+            page = await newest(self._send, offset)
         except LookFailed as error:
             round_.failures.append(error.cause)
+            return None
+        self._ranks.read(offset, page)
+        return page
 
     async def _look_at(self, round_: Round, one: Followed) -> None:
         """Look 3: the request itself."""
@@ -200,5 +212,15 @@ def _is_turn(looks: int, first: int) -> bool:
     return times > 0 and rest == 0 and times & (times - 1) == 0
 
 
-def _number(id_: str) -> int:
+def _by_owner(followed: Iterable[Followed]) -> dict[tuple[str, Json], list[Followed]]:
+    """By owner and the place where their repositories live; no owner where we know a number only."""
+    owners: dict[tuple[str, Json], list[Followed]] = {}
+    for one in followed:
+        owner, slash, _ = slug_of(one).partition("/")
+        owners.setdefault((owner.lower() if slash else "", one.target.request.get("vcs")), []).append(one)
+    return owners
+
+
+def _build_id(one: Followed) -> int:
+    id_ = one.build.id if one.build is not None else ""
     return int(id_) if id_.isascii() and id_.isdigit() else 0
