@@ -177,11 +177,12 @@ class Engine:
             self._leases.append(lease)
 
     async def _drive(self, run: Run, lines: AsyncExitStack) -> None:
-        coordinator = await self._set_up(run, lines)
         with self._scope or anyio.CancelScope():
             async with anyio.create_task_group() as tasks:
+                tasks.start_soon(self._heart)
+                coordinator = await self._set_up(run, lines)
                 await coordinator.begin()
-                for work in (self._beat, coordinator.work, self._time_out, self._bound_interrupt):
+                for work in (coordinator.work, self._time_out, self._bound_interrupt):
                     tasks.start_soon(work)
                 await self._drive_accounts()
                 tasks.cancel_scope.cancel()
@@ -207,7 +208,7 @@ class Engine:
         self._coordinator = Coordinator(
             run, leases[COORDINATOR], released=self._release, cancel=self._cancel, poke=self._poke
         )
-        run.verdict_given = self._coordinator.verdict_given
+        run.verdict_given, run.beat = self._coordinator.verdict_given, self._beat
         run.is_halted = bool(self._signal)
         return self._coordinator
 
@@ -240,13 +241,16 @@ class Engine:
             self._is_over = True
             self._poke()
 
-    async def _beat(self) -> None:
-        run = self._run
-        assert run is not None  # noqa: S101  # started with a run
+    async def _heart(self) -> None:
         while True:
             await anyio.sleep(BEAT)
-            await self._journal.renew(self._leases, self._wall(), LEASE)
-            run.beat_at = run.now()
+            await self._beat()
+
+    async def _beat(self) -> None:
+        """Tells that this process lives; fails when somebody else drives the run by now."""
+        await self._journal.renew(self._leases, self._wall(), LEASE)
+        if self._run is not None:
+            self._run.beat_at = self._run.now()
 
     async def _time_out(self) -> None:
         if self._options.timeout is not None:

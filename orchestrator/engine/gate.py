@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from email.utils import parsedate_to_datetime
 from random import Random
 
@@ -27,7 +27,7 @@ class Gate:
         budget: its limits.
         now: seconds; wall clock that never steps.
         reach: how long the account may be out of reach, in seconds, before it stops.
-        alive: raises when this process may no longer act on the account (its lease is in danger).
+        alive: raises LeaseLost when this process may no longer act on the account.
     """
 
     def __init__(
@@ -38,7 +38,7 @@ class Gate:
         now: Callable[[], float],
         reach: float,
         random: Random,
-        alive: Callable[[], None],
+        alive: Callable[[], Awaitable[None]],
         learnt: Callable[[Learnt, str], None],
     ) -> None:
         self.line = line
@@ -82,7 +82,7 @@ class Gate:
         if self.stopped is not None:
             permit.give_back()
             raise self.stopped
-        self._alive()
+        await self._alive()
         self.calls[call.purpose] += 1
         try:
             answer = await self.line.send(call)

@@ -8,7 +8,7 @@ from heapq import heappush
 from orchestrator.engine.gate import Gate
 from orchestrator.engine.rows import Rows
 from orchestrator.engine.run import STALE, Run
-from orchestrator.errors import AccessRefused, LeaseLost, RateLimited
+from orchestrator.errors import AccessRefused, RateLimited
 from orchestrator.events import (
     Absent,
     AccountStopped,
@@ -70,6 +70,7 @@ class Ledger:
         self.poke = poke
         self._lease = lease
         self._closed_owners: set[str] = set()
+        self._canceled: set[int] = set()
         self._known: dict[str, set[str]] = {}
         self._repos: dict[int, str] = {}
         self._learnt: list[LimitLearnt] = []
@@ -207,9 +208,10 @@ class Ledger:
         self.look_at(row, now + FIRST_LOOK if is_new else now + 1.0)
 
     def cancel_soon(self, row: int) -> None:
-        """The row's builds are to be canceled, unless we asked already or there is nothing to cancel yet."""
-        progress = self.progress(row)
-        if progress.build is not None and not progress.build.state.is_final and progress.canceling_at is None:
+        """The row's build is to be canceled, once by each process: an earlier one may have died before it asked."""
+        build = self.progress(row).build
+        if build is not None and not build.state.is_final and row not in self._canceled:
+            self._canceled.add(row)
             self.rows.cancels.append(row)
 
     # -- the account --------------------------------------------------------------------------------------------
@@ -331,6 +333,7 @@ class Ledger:
     def _rule_learnt(self, learnt: Learnt, repo: str) -> None:
         self._learnt.append(LimitLearnt(learnt.scope, f"{learnt.name} {learnt.calls or ''}".strip()))
 
-    def _check_alive(self) -> None:
+    async def _check_alive(self) -> None:
+        """Before a call leaves: a process that was stalled makes sure that nobody took its lease meanwhile."""
         if self.now() - self.run.beat_at > STALE:
-            raise LeaseLost("this process was stalled for too long to act on its lease; nothing was sent")
+            await self.run.beat()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from random import Random
 from typing import Any, Protocol
@@ -53,6 +53,10 @@ class Options:
     adopt_request: Mapping[str, str] = field(default_factory=dict)
 
 
+async def _nobody_beats() -> None:
+    """Until the engine's heart is set."""
+
+
 class Run:
     """One run as this process drives it.
 
@@ -61,6 +65,8 @@ class Run:
         is_closed: a rule or a person stopped it: no more triggers; builds are followed to their end.
         is_canceling: the builds of this run are to be canceled.
         leaves_builds: builds are not followed any further.
+        beat: renews the leases now; raises LeaseLost when one was taken over.
+        beat_at: when that was done last.
     """
 
     def __init__(
@@ -88,6 +94,7 @@ class Run:
         self.is_canceling = False
         self.leaves_builds = False
         self.beat_at = self.since
+        self.beat: Callable[[], Awaitable[None]] = _nobody_beats
         self.phases: Counter[Phase] = Counter(history.of(target.id).phase for target in history.targets)
         self.outcomes: Counter[Outcome] = Counter()
         self.triggered = 0
