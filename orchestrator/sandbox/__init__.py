@@ -1,11 +1,12 @@
 """A look-alike of the Travis CI API v3 that runs on loopback or in memory: no network, no account, no waiting.
 
-settings  what a world is like            reading   settings from a YAML-like map
-rows      repos, requests, builds, jobs   seeding   the rows that a world begins with
-guard     bans and throttles              faults    what goes wrong on purpose
-life      from request to finished build  create, reads, changes    the services behind the routes
-world     one call in, one reply out      memory, serve             the two ways to reach a world
-demo      a world that fits a manifest    counts    what the world saw, for tests
+What a world is like:           settings, reading (settings from a map), demo (a world that fits a manifest)
+What is in it:                  rows, tables, chance (draws that depend on names, not on the order of calls)
+What happens by itself:         life
+The way in:                     gateway, guard (bans and throttles), routes, visit
+The services behind the routes: create, changes, reads, places
+The way out:                    fields, printer, paging, reply, faults
+All of it, and how to reach it: world, memory, serve, counts, stats
 
 `(reference 4.3)` in a docstring is a section of the collected facts about the real API, each with its public source.
 """

@@ -36,19 +36,21 @@ def world_for(
 
     Args:
         targets: all that the world must know; branch globs are filled in.
-        accounts: by name, as a plan has them; whose limits the world must allow. One world for each account is the nearest to the truth; given
-            several, it allows their sum.
+        accounts: by name, as a plan has them; whose limits the world must allow. One world for each account is the
+            nearest to the truth; given several, it allows their sum.
         owners: owners that are to be discovered, for whom some repositories are made up.
         settings: the pace and the mishaps; a lively demo when None.
         changes: single settings to replace.
     """
     base = demo_settings() if settings is None else settings
-    key, limits = token_hex(8), [limit for account in (accounts or {}).values() for limit in account.limits]
+    key = token_hex(8)
+    limits = [limit for account in (accounts or {}).values() for limit in account.limits]
     fitted = replace(
         base,
         repos=(*repos_of(targets), *_made_up(owners)),
         token=f"sandbox-{key}",
         login=f"sandbox-{key[:6]}",
+        user_id=int(key[:7], 16),
         burst=_roomy(base.burst, limits, TRIGGERS),
         minute=_roomy(base.minute, limits, CALLS),
         hourly=_hourly(base, limits),

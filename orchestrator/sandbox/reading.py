@@ -221,6 +221,7 @@ _READERS: Mapping[str, Callable[[Any, str], Any]] = {
     "default_branch": _text,
     "token": _text,
     "login": _text,
+    "user_id": _count,
     "others": _others,
     "shares": _shares,
     "process": _span,

@@ -102,7 +102,7 @@ class Settings:
     Args:
         repos: the repositories; build some with `numbered`.
         branches: of each repository that names none.
-        token, login: the user that may do everything; `others` maps further tokens to logins.
+        token, login, user_id: the user that may do everything; `others` maps further tokens to logins.
         process: from the 202 until the request is decided.
         build: how long a job runs.
         jobs: of a build.
@@ -129,6 +129,7 @@ class Settings:
     default_branch: str = "main"
     token: str = "sandbox-token"  # noqa: S105 - opens nothing but this world
     login: str = "sandbox"
+    user_id: int = 77
     others: Mapping[str, str] = field(default_factory=dict)
     shares: Shares = Shares()
     process: Range = (1.0, 3.0)

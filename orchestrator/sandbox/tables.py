@@ -26,7 +26,7 @@ class Tables:
         self._last_request = FIRST_REQUEST - 1
         self._last_build = FIRST_BUILD - 1
         for number, (token, login) in enumerate({settings.token: settings.login, **settings.others}.items()):
-            self.users[token] = User(77 + number, login, token)
+            self.users[token] = User(settings.user_id + number, login, token)
         for spec in with_fates(settings, chance):
             self._add(spec, settings)
 
