@@ -77,7 +77,8 @@ def _builds(
         if id_ is None:
             warning = "Travis shows a build without an id; it is not counted"
             continue
-        native = said(build.get("state"), 40)
+        state = build.get("state")
+        native = state if isinstance(state, str) and state in STATES else said(state, 40)
         if native not in STATES:
             warning = f"Travis says that the build is {native!r}, a word not known here; it is taken as still going"
         builds[id_] = _build(followed, id_, native, build, about, url)
