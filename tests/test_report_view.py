@@ -1,10 +1,11 @@
 import json
 from dataclasses import fields
 from importlib.resources import files
+from pathlib import Path
 
 import jsonschema
 import pytest
-from golden.story import CASES, START, read, target, told
+from golden.story import CASES, HERE, START, read, target, told
 
 from orchestrator.errors import JournalError, UsageError
 from orchestrator.events import (
@@ -28,6 +29,7 @@ from orchestrator.events import (
 from orchestrator.exits import Exit, severest
 from orchestrator.model import DEFAULT_FAIL_ON, Build, BuildState, Outcome
 from orchestrator.report import FORMATS, render
+from orchestrator.report.diff import KINDS
 from orchestrator.report.groups import ORDER, counts, groups, shares, to_rerun, word_of
 from orchestrator.report.verdict import LEFT_BY, exit_code
 from orchestrator.report.view import Report, Row, view
@@ -360,3 +362,21 @@ def test_half_a_surrogate_pair_from_a_server_can_be_written():
 
 def test_times_without_a_place_in_a_calendar_are_left_out():
     assert clock(None) == clock(float("nan")) == clock(1e20) == ""
+
+
+# -- documentation ---------------------------------------------------------------------------------------------------
+
+DOCS = (Path(__file__).parent.parent / "docs" / "reports.md").read_text(encoding="utf-8")
+
+
+def test_the_documentation_names_every_format_field_and_kind_of_change():
+    names = [*FORMATS, *SCHEMA["$defs"]["target"]["properties"], *SCHEMA["properties"]["run"]["properties"], *KINDS]
+    names += [*SCHEMA["properties"]["totals"]["properties"], *SCHEMA["properties"]["calls"]["properties"]]
+    assert [name for name in names if f"`{name}`" not in DOCS] == []
+
+
+@pytest.mark.parametrize(("case", "name"), [("mixed", "text"), ("running", "why")])
+def test_the_examples_in_the_documentation_are_real(case, name):
+    kept = (HERE / case / f"{name}.txt").read_text(encoding="utf-8").splitlines()
+    (block,) = [block for block in DOCS.split("```")[1::2] if block.strip().splitlines()[0] in kept]
+    assert [line for line in block.strip().splitlines() if line not in (*kept, "...")] == []
