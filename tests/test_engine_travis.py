@@ -1,0 +1,171 @@
+"""The engine with the real Travis provider against the sandbox in memory, in virtual time."""
+
+import random
+from collections import Counter
+from contextlib import asynccontextmanager
+
+import anyio
+import pytest
+
+from orchestrator.engine import Engine, Options
+from orchestrator.events import RunMade, to_json
+from orchestrator.exits import Exit
+from orchestrator.history import load
+from orchestrator.journal import Process
+from orchestrator.model import Account, Limit, Outcome, Target, Timeouts
+from orchestrator.provider import Line
+from orchestrator.providers.travis.declaration import DECLARATION
+from orchestrator.providers.travis.provider import Travis
+from orchestrator.sandbox.memory import memory_send
+from orchestrator.sandbox.settings import FaultRule, RepoSpec, Rule, Settings, Shares, numbered
+from orchestrator.sandbox.world import World
+from orchestrator.testing import MemoryJournal
+
+pytestmark = pytest.mark.anyio
+
+EPOCH = 1_767_571_200.0
+OFTEN = (Limit("triggers", 400, 1.0), Limit("calls", 10_000, 1.0), Limit("triggers_per_repo", 50, 3600.0, "repo"))
+
+
+def now():
+    return EPOCH + anyio.current_time()
+
+
+async def drive(world, wanted, limits=DECLARATION.limits, journal=None, **options):
+    dice = random.Random(1)
+    send = memory_send(world, now, anyio.sleep, dice)
+
+    @asynccontextmanager
+    async def connect(account):
+        yield Line(account, DECLARATION, send, lambda send: Travis(account, send, lambda reference: ""), "hash")
+
+    journal = journal or MemoryJournal(now=now)
+    account = Account("travis", "travis", DECLARATION.url, limits=limits)
+    made = RunMade("nightly", None, "", accounts={"travis": to_json(account)})
+    await journal.make_run("r1", made, wanted, now())
+    engine = Engine(
+        "r1",
+        journal,
+        connect,
+        Options(**options),
+        now=now,
+        process=Process("here", "boot", 1, "1"),
+        random=dice,
+        observe=lambda name, **fields: None,
+    )
+    return await engine.run(), await load(journal, "r1")
+
+
+def wanted_of(repos, branches=("main",), **fields):
+    return [
+        Target(f"travis:{repo.slug}@{branch}", "travis", repo.slug, branch, **fields)
+        for branch in branches
+        for repo in repos
+    ]
+
+
+async def test_five_hundred_targets_each_get_one_request_or_their_refusal():
+    world = World(
+        Settings(
+            repos=numbered(300),
+            branches=("main", "next"),
+            shares=Shares(inactive=0.03, forbidden=0.02, unknown=0.02, failed=0.05, rejected=0.02),
+            hourly=50,
+            burst=None,
+            minute=None,
+            build=(5.0, 60.0),
+            concurrency=200,
+            latency=(0.01, 0.2),
+            seed=4,
+        )
+    )
+    wanted = wanted_of(world.settings.repos, ("main", "next"))[:500]
+    code, history = await drive(world, wanted, OFTEN)
+    assert code == Exit.FAILED
+    codes = Counter(v.code for t in wanted if (v := history.of(t.id).verdict))
+    assert {"passed", "build_failed", "repository_inactive", "insufficient_access", "not_found"} <= set(codes)
+    assert sum(codes.values()) == 500
+    refused = sum(codes[code] for code in ("repository_inactive", "insufficient_access", "not_found"))
+    assert len(world.counts.accepted) == 500 - refused
+    assert not world.counts.duplicates()
+
+
+async def test_default_limits_are_never_banned_and_use_nearly_all_that_is_allowed():
+    repos = numbered(300)
+    world = World(Settings(repos=repos, latency=(0.05, 0.3), build=(5.0, 20.0), concurrency=500, seed=2))
+    _, history = await drive(world, wanted_of(repos))
+    assert world.counts.worst_posts(30.0) <= 40
+    assert world.counts.statuses.get("429", 0) == 0
+    first, last = world.counts.posts[0], world.counts.posts[-1]
+    assert last - first <= 7 * 30.3 + 1.0  # seven full windows, and what is left of 300 in the eighth
+    assert {history.of(t.id).verdict.outcome for t in history.targets} == {Outcome.PASSED}
+
+
+@pytest.mark.slow
+async def test_following_a_thousand_builds_of_one_owner_costs_little_more_than_a_call_a_build():
+    repos = numbered(1000)
+    settings = Settings(
+        repos=repos, burst=None, minute=None, build=(60.0, 900.0), concurrency=400, latency=(0.02, 0.1), seed=3
+    )
+    world = World(settings)
+    _, history = await drive(world, wanted_of(repos), OFTEN)
+    polls = sum(tally.calls.get("poll", 0) for tally in history.tallies)
+    lasted = history.left_at - history.made_at
+    assert {history.of(t.id).verdict.outcome for t in history.targets} == {Outcome.PASSED}
+    assert polls <= 1.2 * 1000 + lasted / 5.0
+
+
+async def test_faults_on_every_kind_of_call_never_start_a_build_twice():
+    kinds = (
+        "lost_before",
+        "lost_after",
+        "timeout_after",
+        "error_before",
+        "error_after",
+        "torn",
+        "html",
+        "applied_late",
+    )
+    repos = numbered(60)
+    faults = tuple(FaultRule(kind, share=0.05, methods=()) for kind in kinds)
+    world = World(Settings(repos=repos, faults=faults, latency=(0.05, 0.5), build=(5.0, 30.0), seed=5))
+    code, history = await drive(world, wanted_of(repos))
+    assert code == Exit.OK
+    assert not world.counts.duplicates()
+    assert len(world.counts.accepted) == 60
+    assert any(history.of(t.id).how == "found" for t in history.targets)
+    assert any(history.of(t.id).attempts > 1 for t in history.targets)
+
+
+async def test_a_request_that_stays_pending_for_ever_is_in_doubt_and_never_repeated():
+    repos = (RepoSpec("acme/a"), RepoSpec("acme/b"))
+    world = World(Settings(repos=repos, faults=(FaultRule("error_stuck", nth=(1,), repo="acme/a"),)))
+    code, history = await drive(world, wanted_of(repos, timeouts=Timeouts(accept=600.0)))
+    assert code == Exit.IN_DOUBT
+    assert history.of("travis:acme/a@main").verdict.outcome is Outcome.IN_DOUBT
+    assert world.counts.by_repo() == {"acme/a": 1, "acme/b": 1}
+
+
+async def test_a_ban_ends_all_traffic_with_its_first_answer():
+    repos = numbered(40)
+    world = World(Settings(repos=repos, burst=Rule(10, 30.0, 3600.0), latency=(0.1, 0.1)))
+    code, history = await drive(world, wanted_of(repos), OFTEN)
+    assert code == Exit.ACCOUNT
+    assert history.accounts_stopped["travis"].code == "banned"
+    banned = world.counts.posts[10]
+    assert max(world.counts.calls) <= banned + 0.1
+
+
+async def test_a_repository_without_credit_stops_its_owner_only():
+    repos = (
+        RepoSpec("acme/a", rejects="Could not authorize build request for acme."),
+        *numbered(12, owners=("umbrella",)),
+        *(RepoSpec(f"acme/late-{n}") for n in range(5)),
+    )
+    world = World(Settings(repos=repos, process=(1.0, 1.0)))
+    code, history = await drive(world, wanted_of(repos), in_flight=1)
+    assert code == Exit.ACCOUNT
+    outcomes = {t.repo: history.of(t.id).verdict for t in history.targets}
+    assert outcomes["acme/a"].code == "no_credit"
+    assert all(verdict is None for repo, verdict in outcomes.items() if repo.startswith("acme/late"))
+    assert all(v.outcome is Outcome.PASSED for repo, v in outcomes.items() if repo.startswith("umbrella"))
