@@ -130,7 +130,7 @@ def common(*shown: str) -> Callable[[F], F]:
         def verb(ctx: click.Context, /, **values: Any) -> Any:
             machine = ctx.find_object(Machine)
             assert machine is not None  # noqa: S101  # `cli.run` always hands one in
-            return function(flags=_taken(values, machine.environ), machine=machine, **values)
+            return function(flags=_taken(values), machine=machine, **values)
 
         for group, names, settings in reversed(_OPTIONS):
             envvar = ENV + names[-1].lstrip("-").replace("-", "_").upper()
@@ -183,9 +183,9 @@ def run_id(text: str) -> str:
     return text
 
 
-def _taken(values: dict[str, Any], environ: Mapping[str, str]) -> Flags:
+def _taken(values: dict[str, Any]) -> Flags:
     """The common flags out of click's values; what is left belongs to the verb."""
-    params = {**_params_of(environ), **dict(_pair(text, "--param", "K=V") for text in values.pop("param"))}
+    params = dict(_pair(text, "--param", "K=V") for text in values.pop("param"))
     fail_fast, max_fail = values.pop("fail_fast"), values.pop("max_fail")
     fail_on, timeout = values.pop("fail_on"), values.pop("timeout")
     names = {one.name for one in fields(Flags)}
@@ -199,12 +199,6 @@ def _taken(values: dict[str, Any], environ: Mapping[str, str]) -> Flags:
         timeout=None if timeout is None else duration(timeout, "--timeout"),
         **rest,
     )
-
-
-def _params_of(environ: Mapping[str, str]) -> dict[str, str]:
-    """`ORCHESTRATOR_PARAM_IMAGE` gives the parameter `image`; a flag wins."""
-    prefix = f"{ENV}PARAM_"
-    return {name.removeprefix(prefix).lower(): text for name, text in environ.items() if name.startswith(prefix)}
 
 
 def _pair(text: str, name: str, shape: str) -> tuple[str, str]:

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import ipaddress
+from urllib.parse import urlsplit
+
 import click
 
+from orchestrator import registry
 from orchestrator.commands.flags import Flags
 from orchestrator.commands.machine import Machine
 from orchestrator.errors import NotStarted
+from orchestrator.model import Plan
+from orchestrator.secrets import shown
 
 
 def ask(question: str, flags: Flags, machine: Machine) -> None:
@@ -19,3 +25,28 @@ def ask(question: str, flags: Flags, machine: Machine) -> None:
         return
     if not click.confirm(question, default=False, err=True):
         raise NotStarted("answered no; nothing was sent")
+
+
+def token_commands(plan: Plan) -> list[str]:
+    """The programs that the manifest runs to get tokens; of each only its name, as its words may hold secrets."""
+    tokens = (account.token for account in plan.accounts.values())
+    return sorted({shown(token) for token in tokens if token is not None and token.startswith("command:")})
+
+
+def foreign_hosts(plan: Plan) -> list[tuple[str, str]]:
+    """Accounts, with the host, whose token goes elsewhere than to the provider's own hosts or this machine."""
+    found = []
+    for name, account in plan.accounts.items():
+        host = urlsplit(account.url).hostname or account.url
+        if host not in registry.declaration(account.type).hosts and not _is_here(host):
+            found.append((name, host))
+    return found
+
+
+def _is_here(host: str) -> bool:
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False

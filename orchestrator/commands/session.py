@@ -15,7 +15,7 @@ from orchestrator.commands.flags import Flags
 from orchestrator.commands.machine import Machine
 from orchestrator.errors import OrchestratorError
 from orchestrator.live import Plain, Redrawn, Screen
-from orchestrator.model import Account, Limit, Target
+from orchestrator.model import Account, Plan, Target
 from orchestrator.secrets import Secret, Secrets
 
 if TYPE_CHECKING:
@@ -114,10 +114,12 @@ class Session:
 
     def _paced(self, account: Account) -> Account:
         """The account with the rate that `--rate` asks for."""
-        text = self.flags.rate.get(account.name, self.flags.rate.get(None))
-        if text is None:
+        rates = {name: rate for name, rate in self.flags.rate.items() if name in (None, account.name)}
+        if not rates:
             return account
-        return replace(account, limits=tuple(_at_rate(limit, text) for limit in account.limits))
+        from orchestrator.plan import override_limits
+
+        return override_limits(Plan("", (), {account.name: account}), rates).accounts[account.name]
 
     def _logged(self, send: Send, account: str) -> Callable[[Call], Awaitable[Answer]]:
         async def logged(call: Call) -> Answer:
@@ -135,15 +137,6 @@ class Session:
     def _call_ended(self, call: Call, account: str, began: float, **how: Any) -> None:
         milliseconds = round((time.monotonic() - began) * 1000)
         self.log.debug("call.ended", account=account, method=call.method, path=call.path, ms=milliseconds, **how)
-
-
-def _at_rate(limit: Limit, text: str) -> Limit:
-    from orchestrator.manifest.units import parse_limit
-
-    if limit.name != "triggers":
-        return limit
-    calls, per = parse_limit(text)
-    return replace(limit, calls=calls, per=per, written=True)
 
 
 def _to_stderr(line: str) -> None:

@@ -89,4 +89,5 @@ def _refs(target: Target) -> tuple[str, ...]:
 
 
 def _repos(target: Target) -> tuple[str, ...]:
-    return (target.repo.casefold(), f"{target.account}:{target.repo}".casefold())
+    repo = target.repo.casefold()
+    return (repo, f"{target.account}:{repo}", repo.rpartition("/")[2])
