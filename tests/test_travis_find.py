@@ -262,7 +262,7 @@ def at_once(looking):
     raise AssertionError("it waited")
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(
     body=JSON | st.builds(lambda rows, end: {**listing(rows), "@pagination": end}, st.lists(ODD_ROW, max_size=5), ENDS)
 )
