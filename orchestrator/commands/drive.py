@@ -12,7 +12,7 @@ from typing import Any, cast
 import anyio
 
 from orchestrator.commands.facts import Observer, Watched
-from orchestrator.commands.output import files_of, note, show, tell, write_files
+from orchestrator.commands.output import files_of, note, show, tell, width, write_files
 from orchestrator.commands.session import Session
 from orchestrator.engine import Engine, Options
 from orchestrator.events import RunMade
@@ -21,6 +21,7 @@ from orchestrator.history import History, load
 from orchestrator.journal import Journal
 from orchestrator.journal.process import this_process
 from orchestrator.model import DEFAULT_FAIL_ON, Outcome
+from orchestrator.report import render
 from orchestrator.report.view import Report, view
 
 LOOK_EVERY = 0.25  # seconds between two looks at the engine for the live view
@@ -90,16 +91,16 @@ async def finish(run: str, journal: Journal, session: Session, code: Exit) -> En
 
 def conclude(ended: Ended, session: Session, *, detach: bool = False) -> Exit:
     """Prints the report, or with `--detach` the run's id, and gives the exit code back."""
-    flags, code = session.flags, ended.code
-    on_stdout = any(output.file is None for output in flags.outputs)
-    if detach and code is Exit.OK and not on_stdout:
-        tell(ended.report.run.id)
-        if not flags.quiet:
-            note(f"every target was triggered; orchestrator watch {ended.report.run.id} follows the builds")
-        return code
-    show(ended.report, flags, session.machine, is_silent=flags.quiet and code is Exit.OK)
+    flags, code, run = session.flags, ended.code, ended.report.run.id
+    is_silent = flags.quiet and code is Exit.OK
+    if detach and not any(output.file is None for output in flags.outputs):
+        tell(run)  # alone on stdout, so that a script can keep it
+        if not is_silent:
+            note(render(ended.report, "text", width=width()).rstrip("\n"))
+    else:
+        show(ended.report, flags, session.machine, is_silent=is_silent)
     if code in (Exit.SIGINT, Exit.SIGTERM, Exit.TIMEOUT, Exit.ACCOUNT):
-        note(f"orchestrator: nothing is lost; go on with: orchestrator resume {ended.report.run.id}")
+        note(f"orchestrator: nothing is lost; go on with: orchestrator resume {run}")
     return code
 
 

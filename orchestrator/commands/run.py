@@ -93,10 +93,9 @@ def command(
 
 async def _again(row: RunRow, wanted: Wanted, journal: Journal, flags: Flags, machine: Machine) -> Exit:
     """The run of this id exists: goes on with it, or prints its report when it has ended."""
-    if row.ended_at is None:
-        note(f"run {row.id} exists and is open: going on with it, with the plan that it was made with")
-    else:
-        note(f"run {row.id} exists and has ended: nothing is triggered again")
+    if not flags.quiet:
+        what = "has ended: nothing is triggered again"
+        note(f"run {row.id} exists and {what if row.ended_at is not None else 'is open: going on with its plan'}")
     return await go_on(row, journal, flags, machine, detach=wanted.detach)
 
 
