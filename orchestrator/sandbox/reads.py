@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
@@ -45,7 +46,8 @@ class Reads:
         """`GET /repo/{id}/requests`, newest first."""
         repo = visit.the_repo(self._tables)
         rows: list[Request] = [row for row in reversed(repo.requests) if row.visible_at <= visit.now]
-        rows = [row for row in rows if _fits(row, visit.query)]
+        since, until = _time(visit.query, "from", -math.inf), _time(visit.query, "to", math.inf)
+        rows = [row for row in rows if since <= row.created_at <= until and _fits(row, visit.query)]
         if self._reorder:
             rows = self._mixed(rows)
         return page_of(visit, "requests", rows, 25)
@@ -187,17 +189,15 @@ def log_of(job: Job) -> str:
 
 def _fits(row: Request, query: Mapping[str, str]) -> bool:
     branch = None if row.commit is None else row.commit.branch
-    for name, value in (("branch", branch), ("state", row.state), ("result", row.result)):
-        if name in query and query[name] != value:
-            return False
-    if "from" in query and row.created_at < _time(query["from"]):
-        return False
-    return "to" not in query or row.created_at <= _time(query["to"])
+    found = {"branch": branch, "state": row.state, "result": row.result}
+    return all(name not in query or query[name] == value for name, value in found.items())
 
 
-def _time(value: str) -> float:
+def _time(query: Mapping[str, str], name: str, default: float) -> float:
+    if name not in query:
+        return default
     try:
-        found = datetime.fromisoformat(value)
+        found = datetime.fromisoformat(query[name])
     except ValueError:
-        raise ApiError(500, "server_error", "internal server error") from None  # (reference 5.5).
+        raise ApiError(500, "server_error", "internal server error") from None  # a bad time is a 500 (reference 5.5)
     return (found if found.tzinfo else found.replace(tzinfo=UTC)).timestamp()
