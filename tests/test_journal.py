@@ -3,6 +3,7 @@
 from contextlib import asynccontextmanager
 
 import pytest
+from ram import folder_in_memory
 
 from orchestrator import events
 from orchestrator.errors import JournalError, LeaseLost
@@ -47,6 +48,12 @@ class Clock:
 @pytest.fixture
 def clock():
     return Clock()
+
+
+@pytest.fixture
+def tmp_path():
+    with folder_in_memory() as folder:
+        yield folder
 
 
 @pytest.fixture(params=["memory", "sqlite"])
@@ -148,14 +155,12 @@ async def test_reading_goes_on_behind_the_cursor_in_bounded_batches(journal):
     assert [entry.seq for entry in await journal.read("r1", cursor)] == [9]
 
 
-@pytest.mark.parametrize(
-    "kind", [kind for kind in events.KINDS if kind not in ("cancel_asked", "approved", "pause_asked")]
-)
-async def test_every_kind_of_fact_comes_back_as_it_was(journal, kind):
+async def test_every_kind_of_fact_comes_back_as_it_was(journal):
+    wishes = {"cancel_asked", "approved", "pause_asked"}
+    assert {event.kind for event in EXAMPLES} == events.KINDS.keys() - wishes
     lease = await claimed(journal)
-    event = EXAMPLES[kind]
-    await journal.append(lease, [event], 2.0)
-    assert (await facts(journal))[-1] == event
+    await journal.append(lease, EXAMPLES, 2.0)
+    assert (await facts(journal))[1:] == EXAMPLES
 
 
 async def test_half_a_surrogate_pair_from_a_server_is_kept(journal):
@@ -414,30 +419,27 @@ async def test_a_dropped_run_takes_no_facts_of_an_old_holder(journal):
         await journal.append(old, [Intended(A.id, 1, None)], 10.0)
 
 
-EXAMPLES = {
-    event.kind: event
-    for event in (
-        MADE,
-        WaveOpened(2),
-        events.Released(A.id),
-        events.Stopped("max_fail 2", "3 of 9"),
-        events.Interrupted("SIGINT", 130, (events.Tally("fake", {"trigger": 3}, {"triggers": 3}, {"calls": 0.5}),)),
-        RunEnded(1, (events.Tally("fake"),)),
-        Claimed(7, "h", 9),
-        events.Frozen("owner:acme", 12.5, "no credit"),
-        events.LimitLearnt("repo:acme/a", "triggers_per_repo 10/1h"),
-        events.MarkerProven(),
-        events.AccountStopped("banned", 99.0, "banned"),
-        Intended(A.id, 1, "[r1.abcdefgh]"),
-        events.Withdrawn(A.id, 1, "unreachable"),
-        events.Doubted(A.id, 1, "timed out", 1.5, 31.5),
-        events.Absent(A.id, 1, "complete listing"),
-        Requested(A.id, "123", "answered", {"v": 1, "repo": 5}, "https://ci.invalid/1", "[r0.abcdefgh]"),
-        events.Refused(A.id, "not_found", "no such repo"),
-        Sighted(A.id, Build("5", BuildState.RUNNING, "started", "12", None, "a" * 40, "main", 1.0, 2.0, None, "why")),
-        events.Restarted(A.id, "5"),
-        events.Canceling(A.id, "had ended"),
-        events.Skipped(A.id, "frozen", "skipped"),
-        Ended(A.id, Outcome.TIMED_OUT, "no_build", "no build appeared"),
-    )
-}
+EXAMPLES = [
+    MADE,
+    WaveOpened(2),
+    events.Released(A.id),
+    events.Stopped("max_fail 2", "3 of 9"),
+    events.Interrupted("SIGINT", 130, (events.Tally("fake", {"trigger": 3}, {"triggers": 3}, {"calls": 0.5}),)),
+    RunEnded(1, (events.Tally("fake"),)),
+    Claimed(7, "h", 9),
+    events.Frozen("owner:acme", 12.5, "no credit"),
+    events.LimitLearnt("repo:acme/a", "triggers_per_repo 10/1h"),
+    events.MarkerProven(),
+    events.AccountStopped("banned", 99.0, "banned"),
+    Intended(A.id, 1, "[r1.abcdefgh]"),
+    events.Withdrawn(A.id, 1, "unreachable"),
+    events.Doubted(A.id, 1, "timed out", 1.5, 31.5),
+    events.Absent(A.id, 1, "complete listing"),
+    Requested(A.id, "123", "answered", {"v": 1, "repo": 5}, "https://ci.invalid/1", "[r0.abcdefgh]"),
+    events.Refused(A.id, "not_found", "no such repo"),
+    Sighted(A.id, Build("5", BuildState.RUNNING, "started", "12", None, "a" * 40, "main", 1.0, 2.0, None, "why")),
+    events.Restarted(A.id, "5"),
+    events.Canceling(A.id, "had ended"),
+    events.Skipped(A.id, "frozen", "skipped"),
+    Ended(A.id, Outcome.TIMED_OUT, "no_build", "no build appeared"),
+]

@@ -4,6 +4,7 @@ import asyncio
 
 import anyio
 import pytest
+from ram import folder_in_memory
 
 from orchestrator.errors import JournalError, LeaseLost
 from orchestrator.events import Intended, RunMade
@@ -23,8 +24,9 @@ def anyio_backend(request):
 
 
 @pytest.fixture
-def where(tmp_path):
-    return str(tmp_path)
+def where():
+    with folder_in_memory() as folder:
+        yield str(folder)
 
 
 @pytest.fixture

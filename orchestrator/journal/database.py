@@ -60,6 +60,7 @@ class Database:
         self.read_only = read_only
         self._steps = steps
         self._broken: str | None = None
+        self._is_closed = False
         self._lock: Lock | None = None
         self._identity: Identity = NOWHERE
         self._wal = path.with_name(path.name + "-wal")
@@ -238,13 +239,16 @@ class Database:
         """Gives the space of deleted rows back to the disk."""
 
         def work(db: sqlite3.Connection) -> None:
-            db.execute("PRAGMA incremental_vacuum").fetchall()
+            db.executescript("PRAGMA incremental_vacuum")  # steps to its end; `execute` would free a single page
             db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
 
         await self._alone(work)
 
     async def close(self) -> None:
-        """Closes; the last one folds the write-ahead log into the file."""
+        """Closes; the last one folds the write-ahead log into the file. Closing again does nothing."""
+        if self._is_closed:
+            return
+        self._is_closed = True
         with anyio.CancelScope(shield=True), suppress(JournalError):
             await self._alone(lambda db: db.close(), CLOSING)
         self._broken = self._broken or f"{self.path} is closed"
