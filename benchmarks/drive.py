@@ -1,0 +1,85 @@
+"""Makes runs of many targets and drives them with the engine, as the command line does but without its flags."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from pathlib import Path
+from random import Random
+from typing import Any
+
+from orchestrator import registry
+from orchestrator.engine import Engine, Options
+from orchestrator.events import RunMade, to_json
+from orchestrator.journal import Journal
+from orchestrator.journal.process import this_process
+from orchestrator.model import Account, Limit, Target
+from orchestrator.provider import Line
+from orchestrator.secrets import Secrets
+
+RUN, NAME, TOKEN = "bench", "benchmark", "not-a-secret"
+UNLIMITED = (
+    Limit("triggers", 10**7, 1.0, written=True),
+    Limit("calls", 10**7, 1.0, written=True),
+    Limit("triggers_per_repo", 10, 3600.0, "repo"),  # as it is by default: its book-keeping is part of a trigger
+)
+
+
+def targets(count: int, account: str = "travis", owners: int = 1) -> tuple[Target, ...]:
+    """That many targets, one for each repository, as a short form makes them."""
+    repos = [f"{'acme' if owners == 1 else f'owner-{n % owners:03}'}/service-{n:06}" for n in range(count)]
+    return tuple(Target(f"{account}:{repo}@main", account, repo, "main") for repo in repos)
+
+
+def account(port: int, connections: int, limits: Sequence[Limit] = UNLIMITED) -> Account:
+    """The Travis account on a local server."""
+    url = f"http://127.0.0.1:{port}"
+    return Account("travis", "travis", url, "env:TOKEN", limits=tuple(limits), connections=connections)
+
+
+def connect(to: Account) -> AbstractAsyncContextManager[Line]:
+    """The real line, over HTTP."""
+    return registry.connect(to, Secrets({"TOKEN": TOKEN}, Path(), Path()))
+
+
+async def make(journal: Journal, wanted: Sequence[Target], to: Account, now: float, run: str = RUN) -> None:
+    """A run of these targets in the journal."""
+    made = RunMade(NAME, None, "", accounts={to.name: to_json(to)})
+    await journal.make_run(run, made, wanted, now)
+
+
+def engine(
+    journal: Journal,
+    now: Callable[[], float],
+    line: Callable[[Account], AbstractAsyncContextManager[Line]] = connect,
+    ticks: Callable[[], float] | None = None,
+    run: str = RUN,
+    **options: Any,
+) -> Engine:
+    """An engine for the run."""
+    clock = {} if ticks is None else {"ticks": ticks}
+    return Engine(
+        run,
+        journal,
+        line,
+        Options(**options),
+        now=now,
+        process=this_process(),
+        random=Random(1),
+        observe=lambda name, **fields: None,
+        **clock,
+    )
+
+
+@asynccontextmanager
+async def journal_in(folder: str | None, now: Callable[[], float]) -> AsyncIterator[Journal]:
+    """The durable journal in a folder, or, without one, the one in memory."""
+    if folder is None:
+        from orchestrator.journal.memory import MemoryJournal
+
+        yield MemoryJournal(now=now)
+        return
+    from orchestrator.journal.sqlite import open_journal
+
+    async with open_journal(folder, now=now) as journal:
+        yield journal
