@@ -6,6 +6,7 @@ import re
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
 
 from orchestrator.errors import NotStarted, UsageError
 from orchestrator.manifest.glob import expression
@@ -13,6 +14,9 @@ from orchestrator.manifest.problems import near
 from orchestrator.manifest.units import parse_limit
 from orchestrator.model import ACCOUNT, Account, Limit, Plan, Target, period
 from orchestrator.provider import Declaration
+
+if TYPE_CHECKING:
+    from orchestrator.manifest import Expect
 
 _NAMED = 5  # targets or repositories that a warning names
 
@@ -24,26 +28,26 @@ class Selection:
     Args:
         only: globs on repo, `repo@branch` or id; one must match.
         exclude: globs; none may match.
-        labels: sets of labels, each written `a,b`: all labels of one of the sets must be there.
+        labels: groups of labels: all labels of one of the groups must be there.
         first: how many at most, in order.
     """
 
     only: Sequence[str] = ()
     exclude: Sequence[str] = ()
-    labels: Sequence[str] = ()
+    labels: Sequence[Sequence[str]] = ()
     first: int | None = None
 
 
-def select(plan: Plan, selection: Selection, least: int | None = None, most: int | None = None) -> Plan:
+def select(plan: Plan, selection: Selection, expect: Expect | None = None) -> Plan:
     """The plan with only the targets that are meant.
 
     Args:
-        least: the manifest's `expect.min`, compared before the selection.
-        most: its `expect.max`, compared before and after.
+        expect: the manifest's: `min` and `max` are compared before the selection, `max` again after it.
 
     Raises:
         NotStarted: nothing is left, or there are fewer or more targets than expected.
     """
+    least, most = (expect.min, expect.max) if expect is not None else (None, None)
     _expected(len(plan.targets), least, most)
     asked = _Compiled.of(selection)
     chosen = [target for target in plan.targets if _is_meant(target, asked)]
@@ -56,7 +60,9 @@ def select(plan: Plan, selection: Selection, least: int | None = None, most: int
 
 def _expected(count: int, least: int | None, most: int | None) -> None:
     if least is not None and count < least:
-        raise NotStarted(f"{count} targets, and the manifest expects at least {least} (expect.min); nothing was started")
+        raise NotStarted(
+            f"{count} targets, and the manifest expects at least {least} (expect.min); nothing was started"
+        )
     if most is not None and count > most:
         raise NotStarted(f"{count} targets, and the manifest expects at most {most} (expect.max); nothing was started")
 
@@ -67,7 +73,7 @@ def _nothing(plan: Plan, selection: Selection) -> str:
     asked = [
         *(f"--only {glob}" for glob in selection.only),
         *(f"--exclude {glob}" for glob in selection.exclude),
-        *(f"--label {labels}" for labels in selection.labels),
+        *(f"--label {','.join(labels)}" for labels in selection.labels),
         *([] if selection.first is None else [f"--first {selection.first}"]),
     ]
     known = sorted({label for target in plan.targets for label in target.labels})
@@ -83,8 +89,8 @@ class _Compiled:
 
     @classmethod
     def of(cls, selection: Selection) -> _Compiled:
-        sets = [frozenset(part.strip() for part in text.split(",") if part.strip()) for text in selection.labels]
-        return cls([_matcher(glob) for glob in selection.only], [_matcher(glob) for glob in selection.exclude], sets)
+        groups = [frozenset(label.strip() for label in labels if label.strip()) for labels in selection.labels]
+        return cls([_matcher(glob) for glob in selection.only], [_matcher(glob) for glob in selection.exclude], groups)
 
 
 def _is_meant(target: Target, asked: _Compiled) -> bool:
@@ -101,7 +107,9 @@ def _matcher(glob: str) -> Callable[[Target], bool]:
     shape = re.compile(f"(?is:{expression(repo)})" + (f"(?s:@{expression(rest)})" if at else ""))
 
     def matches(target: Target) -> bool:
-        texts = [target.repo, target.id] if target.branch is None else [target.repo, f"{target.repo}@{target.branch}", target.id]  # fmt: skip
+        texts = [target.repo, target.id]
+        if target.branch is not None:
+            texts.append(f"{target.repo}@{target.branch}")
         return any(shape.fullmatch(text) for text in texts)
 
     return matches
@@ -323,4 +331,6 @@ def _too_long(plan: Plan, seconds: float) -> list[str]:
     queue = min((target.timeouts.queue for target in plan.targets if target.skip is None), default=seconds)
     if seconds <= queue:
         return []
-    return [f"triggering takes {duration(seconds)}, longer than `timeouts.queue` ({period(queue)}): builds may time out"]
+    return [
+        f"triggering takes {duration(seconds)}, longer than `timeouts.queue` ({period(queue)}): builds may time out"
+    ]

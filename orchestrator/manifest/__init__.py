@@ -1,13 +1,13 @@
 """The manifest: a YAML file of builds that we want, read, checked and expanded into a plan.
 
-    manifest = read("orchestrator.yaml", text, declarations=known(), load=load)
-    while asked := questions(manifest, answers):
-        answers = ...                                   # ask the providers
-    plan = expand(manifest, answers, today=today)
+manifest = read("orchestrator.yaml", text, declarations=known(), load=load)
+while asked := questions(manifest, answers):
+    answers = ...                                   # ask the providers
+plan = expand(manifest, answers, today=today)
 """
 
 from orchestrator.manifest.adhoc import from_lines, from_repos
-from orchestrator.manifest.expand import Answers, Questions
+from orchestrator.manifest.answers import Answers, Questions
 from orchestrator.manifest.manifest import Expect, Manifest, expand, questions, read, warnings_of
 from orchestrator.manifest.problems import ManifestError, Problem
 from orchestrator.manifest.schema import json_schema

@@ -33,6 +33,11 @@ class Accounts:
     warnings: Sequence[str]
 
 
+def default_of(declarations: Mapping[str, Declaration]) -> Declaration:
+    """The provider of a manifest that has no `providers`: Travis, else the first that is known."""
+    return declarations.get("travis") or next(iter(declarations.values()))
+
+
 def the_only(declaration: Declaration) -> Account:
     """The account of a manifest that has no `providers`."""
     return Account(
@@ -44,21 +49,25 @@ def the_only(declaration: Declaration) -> Account:
     )
 
 
-def accounts_of(providers: Mapping[str, Value] | None, declarations: Mapping[str, Declaration], files: Files) -> Accounts:
+def accounts_of(
+    providers: Mapping[str, Value] | None, declarations: Mapping[str, Declaration], files: Files
+) -> Accounts:
     """The accounts under `providers`; what is wrong with them goes to the files' problems."""
     accounts: dict[str, Account] = {}
     declared: dict[str, Declaration] = {}
     warnings: list[str] = []
     if providers is None:
-        first = declarations.get("travis") or next(iter(declarations.values()))
+        first = default_of(declarations)
         accounts[first.type], declared[first.type] = the_only(first), first
     for name, said in (providers or {}).items():
         type_ = said.get("type", name)
         declaration = declarations.get(type_)
         if declaration is None:
-            place = (said, "type") if "type" in said else (providers, name)
-            keys = ("providers", name, "type") if "type" in said else ("providers", name)
-            files.say(f"unknown provider type `{type_[:100]}`", near(type_, declarations), *place, keys)
+            text, remedy = f"unknown provider type `{type_[:100]}`", near(type_, declarations)
+            if "type" in said:
+                files.say(text, remedy, said, "type", ("providers", name, "type"))
+            else:
+                files.say(text, f"write `type:`; {remedy}", providers, name, ("providers", name))
             continue
         declared[name] = declaration
         accounts[name] = _account(name, said, declaration, files)

@@ -4,20 +4,24 @@ from __future__ import annotations
 
 import datetime
 from array import array
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
-from orchestrator.manifest.accounts import the_only
-from orchestrator.manifest.expand import Answers, Expander
-from orchestrator.manifest.files import Files, Listing
+from orchestrator.manifest.accounts import default_of, the_only
+from orchestrator.manifest.answers import Answers
+from orchestrator.manifest.expand import Expander
+from orchestrator.manifest.explain import Judge
+from orchestrator.manifest.files import STDIN, Files, Listing
 from orchestrator.manifest.layers import Compiler, Layer
-from orchestrator.manifest.manifest import Expect, Manifest
+from orchestrator.manifest.manifest import Expect, Manifest, warnings_of
+from orchestrator.manifest.problems import ManifestError
 from orchestrator.manifest.read import pack
+from orchestrator.manifest.schema import manifest_type
 from orchestrator.model import DEFAULT_FAIL_ON, Plan
 from orchestrator.provider import Declaration
 
 
-def from_repos(repos: Sequence[str], declaration: Declaration, *, name: str = "adhoc") -> Plan:
-    """The plan of `--repo` flags: short forms, on the one account of this provider.
+def from_repos(repos: Sequence[str], *, declarations: Mapping[str, Declaration], name: str = "adhoc") -> Plan:
+    """The plan of `--repo` flags: short forms, on one account of the default provider.
 
     Raises:
         ManifestError: what is wrong with them.
@@ -26,17 +30,25 @@ def from_repos(repos: Sequence[str], declaration: Declaration, *, name: str = "a
     source = files.marks.add_source("--repo")
     items = list(repos)
     files.marks.keep(items, array("Q", [pack(source, 0, 0)]) * len(items))
-    return _plan(Listing(items, None), files, declaration, name)
+    return _plan(Listing(items, None), files, declarations, name)
 
 
-def from_lines(text: str, declaration: Declaration, *, source: str = "-", name: str = "adhoc") -> Plan:
-    """The plan of a file of `--from`: a short form a line, `#` comments.
+def from_lines(source: str, text: bytes, *, declarations: Mapping[str, Declaration], name: str = "adhoc") -> Plan:
+    """The plan of a file of `--from`: a short form a line, `#` comments; `.csv` with a header.
+
+    Args:
+        source: the file's name, `-` for stdin.
 
     Raises:
         ManifestError: what is wrong with them.
     """
     files = _files()
-    return _plan(files.lines("stdin" if source == "-" else source, text), files, declaration, name)
+    listing = files.listing(
+        "stdin" if source == STDIN else source, text, Judge(manifest_type(declarations), files.marks)
+    )
+    if listing is None or files.problems:
+        raise ManifestError(files.problems)
+    return _plan(listing, files, declarations, name)
 
 
 def _files() -> Files:
@@ -46,11 +58,12 @@ def _files() -> Files:
     return Files(load)
 
 
-def _plan(listing: Listing, files: Files, declaration: Declaration, name: str) -> Plan:
+def _plan(listing: Listing, files: Files, declarations: Mapping[str, Declaration], name: str) -> Plan:
+    declaration = default_of(declarations)
     account = the_only(declaration)
     manifest = Manifest(
         name=name,
-        source=files.marks.sources[0],
+        source="",
         digest="",
         params={},
         accounts={account.name: account},
@@ -70,4 +83,10 @@ def _plan(listing: Listing, files: Files, declaration: Declaration, name: str) -
     expander = Expander(manifest, Answers(offline=True), datetime.date.min)
     expander.run()
     targets = expander.finish()
-    return Plan(name, targets, manifest.accounts, fail_on=DEFAULT_FAIL_ON, warnings=tuple(expander.warnings))
+    return Plan(
+        name,
+        targets,
+        manifest.accounts,
+        fail_on=DEFAULT_FAIL_ON,
+        warnings=(*expander.warnings, *warnings_of(targets, manifest.declared)),
+    )

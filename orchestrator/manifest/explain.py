@@ -115,7 +115,9 @@ class Judge:
         remedy = ""
         if "text" in words:
             remedy = self.quote(error.container, error.key)
-        return self._say(error, f"expected {_alternatives(words)}, found {self.found(error.container, error.key)}", remedy)
+        return self._say(
+            error, f"expected {_alternatives(words)}, found {self.found(error.container, error.key)}", remedy
+        )
 
     def quote(self, container: Value, key: str | int) -> str:
         """The remedy where text is meant and YAML made something else."""

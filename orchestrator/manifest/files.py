@@ -120,11 +120,17 @@ class Files:
         text = self.loaded(path, entry, "from", (*keys, "from"))
         if text is None:
             return None
-        lines = self._decoded(path, text)
-        if lines is not None:
-            is_csv = path.lower().endswith(".csv")
-            self.lists[id(entry)] = self._rows(path, lines, judge) if is_csv else self.lines(path, lines)
+        listing = self.listing(path, text, judge)
+        if listing is not None:
+            self.lists[id(entry)] = listing
         return None
+
+    def listing(self, path: str, text: bytes, judge: Judge) -> Listing | None:
+        """The targets of a file of lines, or of a `.csv` file; None (and a problem) when it is no text."""
+        lines = self._decoded(path, text)
+        if lines is None:
+            return None
+        return self._rows(path, lines, judge) if path.lower().endswith(".csv") else self._lines(path, lines)
 
     def _decoded(self, path: str, text: bytes) -> str | None:
         source = len(self.marks.sources)
@@ -142,7 +148,7 @@ class Files:
             return None
         return decoded
 
-    def lines(self, path: str, text: str) -> Listing:
+    def _lines(self, path: str, text: str) -> Listing:
         """A target a line, short form; `#` after a space, or first, begins a comment."""
         source = self.marks.add_source(path)
         items: list[Value] = []
@@ -168,7 +174,9 @@ class Files:
                 if not any(cell.strip() for cell in row):
                     continue
                 if len(row) > len(columns):
-                    self._at(position, "", f"{len(row)} cells, and {len(columns)} columns in the header", "quote commas")
+                    self._at(
+                        position, "", f"{len(row)} cells, and {len(columns)} columns in the header", "quote commas"
+                    )
                 items.append(self._row(columns, row, position))
                 positions.append(position)
         except csv.Error as error:
@@ -183,7 +191,7 @@ class Files:
         columns: list[tuple[tuple[str, ...], bool] | None] = []
         for name in names:
             keys = tuple(part.strip() for part in name.split("."))
-            column = ("targets", 0, *keys)
+            column: tuple[str | int, ...] = ("targets", 0, *keys)
             bad = not all(judge.knows(column[:size]) for size in range(3, len(column) + 1))
             if bad or keys in {known[0] for known in columns if known}:
                 said = "unknown" if bad else "duplicate"
@@ -208,7 +216,9 @@ class Files:
             inner = entry
             for key in keys[:-1]:
                 inner = inner.setdefault(key, {}) if isinstance(inner.get(key, {}), dict) else {}
-            inner[keys[-1]] = [part.strip() for part in text.split(";") if part.strip()] if many and ";" in text else text
+            inner[keys[-1]] = (
+                [part.strip() for part in text.split(";") if part.strip()] if many and ";" in text else text
+            )
         self._mark(entry, position)
         return entry
 

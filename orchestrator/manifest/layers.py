@@ -4,20 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
 
 from orchestrator.manifest.accounts import reference
 from orchestrator.manifest.files import Files
 from orchestrator.manifest.problems import near
 from orchestrator.manifest.read import Value, kind
+from orchestrator.manifest.schema import COMMON
 from orchestrator.manifest.template import Compiled, Malformed, Template, Undefined, compile_text, is_constant
 from orchestrator.manifest.units import parse_duration
 from orchestrator.provider import Declaration
 
 TARGET_NAMES = ("target.id", "target.repo", "target.owner", "target.name", "target.branch")
-COMMON = frozenset(
-    "branch branches message env labels matrix needs skip timeouts marker account repo repos discover from name".split()
-)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -126,7 +123,10 @@ class Compiler:
         try:
             return compile_text(text, self.constants, _is_later)
         except Malformed as error:
-            said, remedy = f"`{error}` opens a template and names nothing", "write ${{ params.NAME }}, or $${{ for the text ${{"
+            said, remedy = (
+                f"`{error}` opens a template and names nothing",
+                "write ${{ params.NAME }}, or $${{ for the text ${{",
+            )
         except Undefined as error:
             known = [*self.constants, *TARGET_NAMES, "matrix.NAME"]
             said, remedy = f"unknown name `{error.name[:100]}` in a template", near(error.name, known)
@@ -178,7 +178,7 @@ class Compiler:
     ) -> list[Mapping[str, Compiled]]:
         keys = (*keys, "matrix", "exclude")
         if exclude and (not isinstance(exclude, list) or not all(isinstance(one, dict) for one in exclude)):
-            self.files.say("expected a list of maps", "as in - {python: \"3.11\"}", said["matrix"], "exclude", keys)
+            self.files.say("expected a list of maps", 'as in - {python: "3.11"}', said["matrix"], "exclude", keys)
             return []
         for name in matrix:
             for index, one in enumerate(matrix[name] if isinstance(matrix[name], list) else []):
@@ -188,12 +188,16 @@ class Compiler:
         for index, one in enumerate(exclude):
             for name in one:
                 if name not in matrix:
-                    self.files.say(f"unknown name `{name}` of the matrix", near(name, matrix), one, name, (*keys, index, name))
+                    self.files.say(
+                        f"unknown name `{name}` of the matrix", near(name, matrix), one, name, (*keys, index, name)
+                    )
         return [self.value(one, exclude, index, (*keys, index)) for index, one in enumerate(exclude)]
 
     def _both(self, said: Mapping[str, Value], keys: Sequence[str | int]) -> None:
         if "branch" in said and "branches" in said:
-            self.files.say("`branch` and `branches` stand side by side", "keep one of them", said, "branch", (*keys, "branch"))
+            self.files.say(
+                "`branch` and `branches` stand side by side", "keep one of them", said, "branch", (*keys, "branch")
+            )
 
 
 def lacking(said: Mapping[str, Value], declaration: Declaration) -> list[str]:

@@ -7,10 +7,10 @@ import hashlib
 import posixpath
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 from orchestrator.manifest.accounts import Accounts, accounts_of
-from orchestrator.manifest.expand import Answers, Expander, Questions
+from orchestrator.manifest.answers import Answers, Questions
+from orchestrator.manifest.expand import Expander
 from orchestrator.manifest.explain import Judge
 from orchestrator.manifest.files import STDIN, Files, Listing, beside
 from orchestrator.manifest.layers import Compiler, Layer, lacking
@@ -145,8 +145,8 @@ def questions(manifest: Manifest, answers: Answers | None = None) -> Questions:
     expander.run()
     if manifest.files.problems:
         raise ManifestError(manifest.files.problems)
-    numbers = () if expander.owners else tuple(key for key in expander.numbers() if key not in expander.answers.numbers)
-    return Questions(tuple(expander.owners), tuple(expander.branches), numbers)
+    numbers = () if expander.owners else expander.targets.numbers()
+    return Questions(tuple(expander.owners), tuple(expander.targets.branches), tuple(numbers))
 
 
 def expand(manifest: Manifest, answers: Answers | None = None, *, today: datetime.date) -> Plan:
@@ -162,7 +162,7 @@ def expand(manifest: Manifest, answers: Answers | None = None, *, today: datetim
     given = answers or Answers()
     expander = Expander(manifest, given, today)
     expander.run()
-    if not given.offline and (expander.owners or expander.branches):
+    if not given.offline and not expander.is_complete:
         raise ValueError("`questions` were not answered")  # a mistake of the caller, not of the manifest
     targets = expander.finish()
     return Plan(

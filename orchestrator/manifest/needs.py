@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 
 from orchestrator.manifest.identity import Parts, id_of, parse
 from orchestrator.manifest.problems import near
@@ -18,8 +19,11 @@ Say = Callable[[str, str], None]
 class _Index:
     """Finds targets by id, repository and label."""
 
-    def __init__(self, targets: Sequence[Target], folds: Callable[[str], bool]) -> None:
+    def __init__(
+        self, targets: Sequence[Target], folds: Callable[[str], bool], numbers: Mapping[tuple[str, str], str]
+    ) -> None:
         self.folds = folds
+        self.numbers = numbers
         self.targets = targets
         self.by_id: dict[str, int] = {}
         self.by_repo: dict[tuple[str, str], list[int]] = {}
@@ -43,6 +47,7 @@ class _Index:
         if text.startswith(LABEL):
             return self.by_label.get(text.removeprefix(LABEL), [])
         parts = parse(text)
+        parts = replace(parts, repo=self.numbers.get((parts.account or target.account, parts.repo), parts.repo))
         accounts = [parts.account] if parts.account else [target.account, *self.accounts]
         for account in accounts:
             found = self._in_account(account, parts, target) if account in self.accounts else []
@@ -70,6 +75,7 @@ def resolve(
     targets: Sequence[Target],
     needs: Mapping[int, tuple[Sequence[str], Say]],
     folds: Callable[[str], bool],
+    numbers: Mapping[tuple[str, str], str],
     *,
     unseen: bool,
 ) -> dict[int, tuple[str, ...]]:
@@ -78,9 +84,10 @@ def resolve(
     Args:
         needs: by index of the target: what it says, and how to say what is wrong with it.
         folds: whether an account's repositories are the same in any case.
+        numbers: names of repositories that were given by number, by account and number.
         unseen: some targets are not known yet, so a need that names none is no error.
     """
-    index = _Index(targets, folds)
+    index = _Index(targets, folds, numbers)
     cache: dict[tuple[str, str, str | None], list[int]] = {}
     edges: dict[int, list[int]] = {}
     count = 0

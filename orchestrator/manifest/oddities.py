@@ -17,7 +17,12 @@ _UTF16 = (b"\xff\xfe", b"\xfe\xff")
 def of_bytes(text: bytes, largest: int) -> Oddity | None:
     """What is wrong with the bytes of a file before anybody parses them."""
     if len(text) > largest:
-        return 0, 0, f"the file is larger than {largest // 2**20} MiB", "split it, or list the targets in a file of `from`"
+        return (
+            0,
+            0,
+            f"the file is larger than {largest // 2**20} MiB",
+            "split it, or list the targets in a file of `from`",
+        )
     if text.startswith(_UTF16):
         return 1, 1, "the file is UTF-16", "save it as UTF-8"
     try:
@@ -60,7 +65,7 @@ def _remedy(problem: str, context: str, line: str, column: int) -> tuple[str, st
     if "mapping values are not allowed" in problem:
         return _second_colon(line)
     if "cannot start any token" in problem:
-        if here == "\t" or line[: column - 1].strip() == "" and "\t" in line[:column]:
+        if here == "\t" or (line[: column - 1].strip() == "" and "\t" in line[:column]):
             return "a tab in the indentation", "YAML indents with spaces"
         return f"text cannot begin with `{here}`", "quote it"
     if "tab" in problem:

@@ -34,6 +34,12 @@ def values_of(
             remedy = f"give it with -p {name}=VALUE or ORCHESTRATOR_PARAM_{name.upper()}, or write a `default`"
             files.say(text, remedy, said, name, ("params", name))
         if value is not None and choices and value not in choices:
-            files.say(f"{value[:100]!r} is not among the choices", f"one of {', '.join(choices)}", said, name, ("params", name))
+            files.say(
+                f"{value[:100]!r} is not among the choices",
+                f"one of {', '.join(choices)}",
+                said,
+                name,
+                ("params", name),
+            )
         values[name] = value if value is not None else next(iter(choices), name)
     return values

@@ -172,7 +172,9 @@ class _Builder:
             elif kind in others:
                 others[kind](event)
         if not root.container:
-            self.fatal(1, 1, "the file is empty", "start with `version: 1` and `targets:` (`orchestrator init` writes one)")
+            self.fatal(
+                1, 1, "the file is empty", "start with `version: 1` and `targets:` (`orchestrator init` writes one)"
+            )
         return root.container[0]
 
     def document(self, event: Any) -> None:
@@ -340,7 +342,18 @@ class _Builder:
 class _Frame:
     """A container that is open."""
 
-    __slots__ = ("anchor", "began", "container", "inherited", "key", "key_at", "merging", "own", "position", "positions")
+    __slots__ = (
+        "anchor",
+        "began",
+        "container",
+        "inherited",
+        "key",
+        "key_at",
+        "merging",
+        "own",
+        "position",
+        "positions",
+    )
 
     def __init__(
         self, container: Value, positions: array[int], anchor: str | None, position: int = 0, began: int = 0

@@ -108,7 +108,9 @@ class SharedBase(Strict):
     needs: Many = say("targets that must pass before: an id, a repo, or label:NAME")
     skip: Filled | Skip = say("the reason not to trigger it, or a map with `reason` and `until`")
     timeouts: Timeouts = say("how long things may take; merged by name")
-    marker: Literal["auto", "none"] = say("`none` sends the message without a marker; a lost answer then stays in doubt")
+    marker: Literal["auto", "none"] = say(
+        "`none` sends the message without a marker; a lost answer then stays in doubt"
+    )
 
 
 class Discover(Strict):
@@ -124,6 +126,22 @@ class Expect(Strict):
 
     min: Count = say("at least so many")
     max: Count = say("at most so many")
+
+
+KINDS = ("repo", "repos", "discover", "from")
+"""What a long form is about: exactly one of these stands in it."""
+
+TARGET_FIELDS: Mapping[str, Any] = {
+    "repo": (Filled | int, say("the repository: owner/name, or the provider's number")),
+    "repos": (list[Filled | int], say("several repositories that share what stands here", min_length=1)),
+    "discover": (Discover, say("every active repository of an owner")),
+    "from": (Filled, say("a file of targets: a line each, or .csv with a header; - is stdin")),
+    "account": (Named, say("the account under `providers`; needless when there is only one")),
+    "name": (Filled, say("tells two targets of one repo and branch apart")),
+}
+
+COMMON = frozenset({*SharedBase.model_fields, *TARGET_FIELDS})
+"""The keys of a target, whatever its provider."""
 
 
 class Wave(Strict):
@@ -199,29 +217,22 @@ def _account(
 
 
 def _target(shared: type[BaseModel]) -> type[BaseModel]:
-    fields: dict[str, Any] = {
-        "repo": (Filled | int, say("the repository: owner/name, or the provider's number")),
-        "repos": (list[Filled | int], say("several repositories that share what stands here", min_length=1)),
-        "discover": (Discover, say("every active repository of an owner")),
-        "from": (Filled, say("a file of targets: a line each, or .csv with a header; - is stdin")),
-        "account": (Named, say("the account under `providers`; needless when there is only one")),
-        "name": (Filled, say("tells two targets of one repo and branch apart")),
-    }
-    one_of = {"oneOf": [{"required": [key]} for key in ("repo", "repos", "discover", "from")]}
-    return _extended("Target", shared, {_attribute(name): value for name, value in fields.items()}, one_of)
+    one_of = {"oneOf": [{"required": [key]} for key in KINDS]}
+    return _extended("Target", shared, TARGET_FIELDS, one_of)
 
 
-def _manifest(target: type[BaseModel], account: type[BaseModel], defaults: type[BaseModel]) -> type[BaseModel]:
+def _manifest(target: Any, account: Any, defaults: Any) -> type[BaseModel]:
+    outcomes: Any = Literal[tuple(outcome.value for outcome in Outcome)]
     fields: dict[str, Any] = {
         "version": (Literal[1], say("of the manifest's format")),
         "name": (Filled, say("the run's name, in reports and markers (default: the file's name)", max_length=200)),
         "params": (dict[Variable, str | Param], say("parameters, for ${{ params.NAME }}")),
         "providers": (dict[Named, account], say("accounts; left out: one, `travis`", min_length=1)),
         "defaults": (defaults, say("what every target says unless it says otherwise")),
-        "targets": (list[Filled | target], say("the builds that we want, in the order of triggering")),  # type: ignore[valid-type]  # made at run time
+        "targets": (list[Filled | target], say("the builds that we want, in the order of triggering")),
         "rollout": (Rollout, say("waves and when to stop")),
         "expect": (Expect, say("how many targets there should be; else nothing is started")),
-        "fail_on": (list[Literal[*[outcome.value for outcome in Outcome]]], say("outcomes that make the exit code 1")),
+        "fail_on": (list[outcomes], say("outcomes that make the exit code 1")),
         "reports": (dict[Named, Filled], say("report format and the file it is written to")),
         "include": (Many, say("other manifests to merge: maps merge (this file wins), targets append")),
     }
@@ -235,10 +246,6 @@ def _extended(name: str, base: type[BaseModel], fields: Mapping[str, Any], extra
     if extra is not None:
         made.model_config = ConfigDict(**{**made.model_config, "json_schema_extra": extra})
     return made
-
-
-def _attribute(name: str) -> str:
-    return name
 
 
 def _without_nulls(schema: Any) -> None:

@@ -1,0 +1,128 @@
+"""What a target says besides its name: the request, the reason to skip it, how long things may take."""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from typing import Any
+
+from orchestrator.manifest.entries import Entry, Teller
+from orchestrator.manifest.layers import Layer
+from orchestrator.manifest.template import Compiled, Undefined, fill, is_constant
+from orchestrator.model import Json, Timeouts
+from orchestrator.provider import Declaration
+
+
+class Contents:
+    """Makes them of layers; what is the same for many targets is made once and shared.
+
+    Args:
+        name: the manifest's, which stands before the marker where there is no message.
+        warn: takes sentences for a person.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        declared: Mapping[str, Declaration],
+        teller: Teller,
+        today: datetime.date,
+        warn: Callable[[str], None],
+    ) -> None:
+        self.name = name
+        self.declared = declared
+        self.teller = teller
+        self.today = today
+        self.warn = warn
+        self._requests: dict[int, tuple[Layer, Mapping[str, Json]]] = {}
+        self._timeouts: dict[tuple[str, tuple[tuple[str, float], ...]], Timeouts] = {}
+        self._messages: dict[tuple[str, str], str | None] = {}
+
+    def request(
+        self, layer: Layer, names: Mapping[str, str], account: str, entry: Entry | None = None
+    ) -> Mapping[str, Json]:
+        """What the trigger says; the same object for all targets of a layer without templates.
+
+        Args:
+            entry: whom to blame; None blames the defaults.
+        """
+        known = self._requests.get(id(layer))
+        if known is not None:
+            return known[1]
+        said = dict(layer.request)
+        env = {name: value for name, value in layer.env.items() if value is not None}
+        if env:
+            said["env"] = env
+        if all(is_constant(value) for value in said.values()):
+            self._requests[id(layer)] = (layer, said)  # the layer too, so that its identity is not reused
+            self._check(said, layer, account, entry)
+            return said
+        return self._filled(said, layer, names, account, entry)
+
+    def _filled(
+        self, said: dict[str, Compiled], layer: Layer, names: Mapping[str, str], account: str, entry: Entry | None
+    ) -> Mapping[str, Json]:
+        try:
+            request: dict[str, Json] = fill(said, names)
+        except Undefined as error:
+            if entry is not None:
+                self.teller.undefined(error.name, names, entry)
+            return {}
+        self._check(request, layer, account, entry)
+        return request
+
+    def _check(self, request: Mapping[str, Json], layer: Layer, account: str, entry: Entry | None) -> None:
+        config = request.get("config")
+        if "env" in request and isinstance(config, dict) and "env" in config:
+            self._blame(entry, "`env` together with `config.env`", "write all of it in one of the two", "env")
+        said = request.get("message")
+        if said is None and layer.marked is False:
+            return
+        message = said if isinstance(said, str) else self.name
+        key = (account, message)
+        if key not in self._messages:
+            self._messages[key] = self.declared[account].message_problem(message)
+        problem = self._messages[key]
+        if problem is not None:
+            self._blame(entry, problem, "", "message")
+
+    def _blame(self, entry: Entry | None, text: str, remedy: str, key: str) -> None:
+        if entry is None:
+            self.teller.default_problem(text, remedy, key)
+        else:
+            self.teller.problem(entry, text, remedy, key)
+
+    def timeouts(self, layer: Layer, account: str) -> Timeouts:
+        """How long things may take; `settle` is the provider's unless it is written."""
+        key = (account, tuple(layer.timeouts.items()))
+        if key not in self._timeouts:
+            base = Timeouts(settle=self.declared[account].settle)
+            self._timeouts[key] = replace(base, **layer.timeouts)
+        return self._timeouts[key]
+
+    def skip(self, said: Compiled, names: Mapping[str, str], entry: Entry | None = None) -> str | None:
+        """The reason not to trigger it; None when there is none, or its time is over."""
+        if said is None:
+            return None
+        filled = self.teller.fill(said, names, entry) if entry is not None else fill(said, names)
+        if not isinstance(filled, dict):
+            return filled if isinstance(filled, str) else None
+        until = filled.get("until")
+        if until is None:
+            return str(filled["reason"])
+        if self.today >= day(until):
+            self.warn(f"a skip ended on {until} ({filled['reason']}): remove it from the manifest")
+            return None
+        return f"{filled['reason']} (until {until})"
+
+
+def day(said: Any) -> datetime.date:
+    """The day of `until`, written as text or as YAML's own date.
+
+    Raises:
+        ValueError: it is none.
+    """
+    if isinstance(said, datetime.datetime):
+        return said.date()
+    return said if isinstance(said, datetime.date) else datetime.date.fromisoformat(str(said))
