@@ -1,0 +1,62 @@
+"""Plays many schedules, or tells the story of one."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from collections import Counter
+
+from .oracle import problems
+from .play import Play, play
+from .schedule import schedule_of
+from .story import tell
+
+
+def main() -> int:
+    """The command line; 1 when any schedule has a problem."""
+    parser = argparse.ArgumentParser(prog="python -m tests.simulation", description=__doc__)
+    parser.add_argument("--seeds", default="0:1000", help="FIRST:END, or one seed")
+    parser.add_argument("--stop-after", type=int, default=10, help="so many failing seeds, then stop")
+    parser.add_argument("-v", "--verbose", action="store_true", help="tell each schedule as a story")
+    said = parser.parse_args()
+    first, _, end = said.seeds.partition(":")
+    seeds = range(int(first), int(end) if end else int(first) + 1)
+    figures: Counter[str] = Counter()
+    began, failed = time.process_time(), 0
+    for seed in seeds:
+        result = play(schedule_of(seed))
+        count(result, figures)
+        wrong = problems(result)
+        if said.verbose:
+            print(tell(result))
+        if wrong:
+            failed += 1
+            print(f"seed {seed}: " + "\n    ".join(wrong))
+            print(f"    replay: python -m tests.simulation --seeds {seed} -v", flush=True)
+            if failed >= said.stop_after:
+                break
+    seconds = time.process_time() - began
+    print(f"{figures['seeds']} seeds, {failed} with problems, {figures['seeds'] / seconds:.0f} a second of one core")
+    print(", ".join(f"{name} {number}" for name, number in sorted(figures.items())))
+    return 1 if failed else 0
+
+
+def count(result: Play, figures: Counter[str]) -> None:
+    """Adds up what happened."""
+    figures["seeds"] += 1
+    figures["steps"] += result.steps
+    figures["processes"] += len(result.machine.driven)
+    figures["killed"] += sum(driving.journal.is_dead for driving in result.machine.driven)
+    figures["calls"] += len(result.machine.network.log)
+    figures["requests"] += len(result.world.counts.accepted)
+    figures["faults"] += sum(result.world.counts.faults.values())
+    figures["virtual hours"] += round(result.machine.kernel.time / 3600, 3)
+    for history in result.histories.values():
+        for target in history.targets:
+            verdict = history.of(target.id).verdict
+            figures[f"= {verdict.outcome.value if verdict else 'open'}"] += 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,72 @@
+"""Tells a play as a story: what was drawn, who did what when, and what the service has."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import fields
+from typing import Any
+
+from orchestrator.events import encode
+
+from .play import Play
+
+
+def tell(result: Play) -> str:
+    """The whole story."""
+    lines = [*_drawn(result), *(line for _, line in sorted(_happened(result), key=lambda one: one[0])), *_end(result)]
+    return "\n".join(lines)
+
+
+def _drawn(result: Play) -> Iterator[str]:
+    schedule = result.schedule
+    yield f"seed {schedule.seed}"
+    for one in fields(schedule):
+        if one.name not in ("seed", "settings", "jobs"):
+            yield f"  {one.name}: {getattr(schedule, one.name)}"
+    settings = schedule.settings
+    yield f"  repos: {', '.join(str(repo.slug) for repo in settings.repos)}"
+    for name in ("latency", "lag", "skew", "process", "build", "hourly", "reorder"):
+        yield f"  {name}: {getattr(settings, name)}"
+    for job in schedule.jobs:
+        yield f"  run {job.id}: starts {job.starts:.1f}, rival {job.rival}, cancel {job.cancel_at}"
+        for target in job.targets:
+            yield f"    {target.id} needs={target.needs} marked={target.marked} skip={target.skip}"
+        for fate in job.fates:
+            yield f"    {fate}"
+
+
+def _happened(result: Play) -> Iterator[tuple[float, str]]:
+    for driving in result.machine.driven:
+        name = driving.process.name
+        yield driving.began, f"{driving.began:9.2f}  {name}  STARTS"
+        for at, what, said in driving.facts:
+            yield at, f"{at:9.2f}  {name}  {what} {said}"
+    for written in result.machine.written.values():
+        for one in written:
+            yield one.time, _line(one.time, one.process, one.entry.account, one.entry.event)
+    for sent in result.machine.network.log:
+        reached = "never arrived" if sent.arrived is None else f"arrived {sent.arrived:.2f}, {sent.status}"
+        got = "" if sent.request is None else f", request {sent.request}"
+        told = "" if sent.answered is None else f", told {sent.answered:.2f}"
+        yield sent.left, (
+            f"{sent.left:9.2f}  {sent.process.name}  {sent.method} {sent.path} {sent.tag}: "
+            f"{reached}{got}{told} {sent.fault}"
+        )
+
+
+def _line(time: float, process: str, account: str, event: Any) -> str:
+    return f"{time:9.2f}  {process}  [{account or 'run'}] {event.kind} {getattr(event, 'target', '')} {encode(event)}"
+
+
+def _end(result: Play) -> Iterator[str]:
+    for driving in result.machine.driven:
+        end = "killed" if driving.journal.is_dead else f"exit {driving.code!r} {driving.error or ''}"
+        yield f"{driving.process.name}: {driving.process.steps} steps, {driving.journal.appends} appends, {end}"
+    for row in result.world.counts.accepted:
+        builds = [(build.id, build.state) for build in row.builds]
+        yield f"request {row.id} of {row.repo.slug} {row.said!r}: {row.state} {row.result} {builds}"
+    for history in result.histories.values():
+        for target in history.targets:
+            yield f"{target.id}: {history.of(target.id).verdict}"
+    if result.stuck:
+        yield f"STUCK: {result.stuck}"
