@@ -10,6 +10,7 @@ from pathlib import Path
 
 import anyio
 import pytest
+from anyio.streams.buffered import BufferedByteReceiveStream
 from ram import folder_in_memory
 
 from orchestrator.errors import JournalError, LeaseLost
@@ -380,10 +381,10 @@ async def test_a_stranger_who_locks_the_database_is_waited_for(home):
 
 
 async def test_a_holder_that_is_proven_dead_is_followed_at_once(home):
-    who = "from orchestrator.journal.process import this_process as t; print(t().pid, t().started, flush=True); input()"
+    who = "from orchestrator.journal.process import this_process as t; print(f'{t().pid} {t().started} .'); input()"
     me = this_process()
-    async with at(home) as journal, await anyio.open_process([sys.executable, "-c", who]) as child:
-        pid, started = (await child.stdout.receive()).decode().split()
+    async with at(home) as journal, await anyio.open_process([sys.executable, "-uc", who]) as child:
+        pid, started = (await BufferedByteReceiveStream(child.stdout).receive_until(b" .", 99)).decode().split()
         its = Process(me.host, me.boot, int(pid), started)
         await journal.make_run("r1", MADE, TARGETS, 1.0)
         await journal.claim("r1", "fake", its, 10.0, 30.0)

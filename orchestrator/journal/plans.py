@@ -24,6 +24,24 @@ _rest_of = attrgetter(*REST)
 _DEFAULTS = {one.name: one.default for one in fields(Target) if one.default is not MISSING}
 
 
+class Places:
+    """What a run's events need to know of its targets: their ids by place, and their places by id."""
+
+    __slots__ = ("_places", "ids", "num")
+
+    def __init__(self, num: int, ids: Sequence[str]) -> None:
+        self.num = num
+        self.ids = ids
+        self._places: dict[str, int] | None = None
+
+    @property
+    def places(self) -> Mapping[str, int]:
+        """Made for those who append; readers need none."""
+        if self._places is None:
+            self._places = {id_: place for place, id_ in enumerate(self.ids)}
+        return self._places
+
+
 class Parts:
     """JSON texts, each once, numbered from 1."""
 

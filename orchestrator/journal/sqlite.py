@@ -10,21 +10,22 @@ import sqlite3
 from collections.abc import AsyncIterator, Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager, suppress
 from pathlib import Path
-from typing import Any, TypeVar, cast
+from typing import TypeVar, cast
 
 from anyio.lowlevel import checkpoint
 
 from orchestrator.errors import JournalError
-from orchestrator.events import KINDS, Claimed, Event, RunEnded, RunMade, Wish, decode, encode, target_of
-from orchestrator.journal import AccountMemory, Cursor, Entry, Lease, Overlap, Process, RunRow, Stamp, tables
+from orchestrator.events import Claimed, Event, RunEnded, RunMade, Wish, encode, target_of
+from orchestrator.journal import AccountMemory, Cursor, Entry, Lease, Overlap, Process, RunRow, Stamp, holds, tables
 from orchestrator.journal.commits import Batch, Committer, Row, Stream
 from orchestrator.journal.database import Database
 from orchestrator.journal.export import export
 from orchestrator.journal.faults import damaged
 from orchestrator.journal.files import locate
+from orchestrator.journal.kinds import Kinds
 from orchestrator.journal.leases import Hold, held_by_another, taken_over
 from orchestrator.journal.migrations import JOIN
-from orchestrator.journal.plans import targets_of
+from orchestrator.journal.plans import Places, targets_of
 from orchestrator.journal.principals import Stamps, memory_of, remember, stamps_of
 from orchestrator.journal.process import is_dead
 from orchestrator.model import COORDINATOR, Target
@@ -56,24 +57,6 @@ async def open_journal(
         await journal.aclose()
 
 
-class Plan:
-    """What a run's events need to know of its targets: their ids by place, and their places by id."""
-
-    __slots__ = ("_places", "ids", "num")
-
-    def __init__(self, num: int, ids: Sequence[str]) -> None:
-        self.num = num
-        self.ids = ids
-        self._places: dict[str, int] | None = None
-
-    @property
-    def places(self) -> Mapping[str, int]:
-        """Made for those who append; readers need none."""
-        if self._places is None:
-            self._places = {id_: place for place, id_ in enumerate(self.ids)}
-        return self._places
-
-
 class SqliteJournal:
     """The port over one connection; use `open_journal`.
 
@@ -88,11 +71,10 @@ class SqliteJournal:
         self._now = now
         self._is_dead = is_dead
         self._committer = Committer(database.begin, database.try_begin, self._commit)
-        self._plans: dict[str, Plan] = {}
+        self._plans: dict[str, Places] = {}
         self._streams: dict[tuple[str, str], Stream] = {}
         self._stamps = Stamps()
-        self._kind_numbers: dict[type[Any], int] = {}
-        self._kind_names: dict[int, str] = {}
+        self._kinds = Kinds()
         self._data_version = 0
 
     @property
@@ -103,9 +85,9 @@ class SqliteJournal:
     async def prepare(self) -> None:
         """Makes the file ready; before anything else."""
         await self._database.prepare()
-        await self._database.read(self._learn_kinds)
-        if len(self._kind_numbers) < len(KINDS) and not self._database.read_only:
-            await self._database.write(self._add_kinds)
+        await self._database.read(self._kinds.learn)
+        if not (self._kinds.are_complete or self._database.read_only):
+            await self._database.write(self._kinds.add)
         self._data_version = await self._database.read(_data_version)
 
     # -- runs ---------------------------------------------------------------------------------------------------
@@ -124,12 +106,12 @@ class SqliteJournal:
             if held and forbid_overlap:
                 return held, 0
             num, stream = tables.insert_run(db, run, made, targets, at)
-            db.execute(INSERT, (stream * JOIN + 1, at, self._kind_numbers[RunMade], None, encode(made)))
+            db.execute(INSERT, (stream * JOIN + 1, at, self._kinds.numbers[RunMade], None, encode(made)))
             return held, num
 
         held, num = await self._write(work)
         if num:
-            self._plans[run] = Plan(num, ids)
+            self._plans[run] = Places(num, ids)
         return held
 
     async def targets(self, run: str) -> Sequence[Target]:
@@ -139,7 +121,7 @@ class SqliteJournal:
         rows, parts = await self._database.read(lambda db: tables.target_rows(db, num))
         with self._trusting_nothing(f"the targets of run {run}"):
             found = targets_of(rows, parts)
-        self._plans[run] = Plan(num, [target.id for target in found])  # sharing the texts
+        self._plans[run] = Places(num, [target.id for target in found])  # sharing the texts
         return found
 
     async def runs(self, prefix: str = "", open_only: bool = False) -> Sequence[RunRow]:
@@ -188,7 +170,7 @@ class SqliteJournal:
     async def append(self, lease: Lease, events: Sequence[Event], at: float) -> None:
         """See `Journal.append`."""
         stream = self._streams.get((lease.run, lease.account)) or await self._stream(lease)
-        places, numbers = self._plans[lease.run].places, self._kind_numbers
+        places, numbers = self._plans[lease.run].places, self._kinds.numbers
         ended = None
         rows: list[Row] = []
         for event in events:
@@ -215,7 +197,7 @@ class SqliteJournal:
         for batch in batches:
             stream = batch.stream
             if stream not in epochs:
-                epochs[stream] = tables.epoch_of(db, stream.num)
+                epochs[stream] = holds.epoch_of(db, stream.num)
             if epochs[stream] != batch.epoch:
                 batch.error = taken_over(stream.run, stream.account)
                 continue
@@ -234,12 +216,12 @@ class SqliteJournal:
         await checkpoint()
         plan = await self._plan(run)
         streams = await self._database.read(lambda db: tables.event_rows(db, plan.num, after, at_most))
-        if {row[2] for _, rows in streams for row in rows} - self._kind_names.keys():
-            await self._database.read(self._learn_kinds)  # another version writes here too
-        names, ids = self._kind_names, plan.ids
+        if {row[2] for _, rows in streams for row in rows} - self._kinds.names.keys():
+            await self._database.read(self._kinds.learn)  # another version writes here too
+        event, ids = self._kinds.event, plan.ids
         with self._trusting_nothing(f"the events of run {run}"):
             return [
-                Entry(account, seq, at + 0.0, decode(names[kind], None if place is None else ids[place], body))
+                Entry(account, seq, at + 0.0, event(kind, None if place is None else ids[place], body))
                 for account, rows in streams
                 for seq, at, kind, place, body in rows
             ]
@@ -248,18 +230,18 @@ class SqliteJournal:
         """See `Journal.wish`."""
         await checkpoint()
         num = await self._number(run)
-        await self._write(lambda db: tables.add_wish(db, num, self._kind_numbers[type(wish)], encode(wish)))
+        await self._write(lambda db: tables.add_wish(db, num, self._kinds.numbers[type(wish)], encode(wish)))
 
     async def wishes(self, run: str, after: int = 0) -> Sequence[tuple[int, Wish]]:
         """See `Journal.wishes`."""
         await checkpoint()
         num = await self._number(run)
         rows = await self._database.read(lambda db: tables.wish_rows(db, num, after))
-        if {kind for _, kind, _ in rows} - self._kind_names.keys():
-            await self._database.read(self._learn_kinds)
+        if {kind for _, kind, _ in rows} - self._kinds.names.keys():
+            await self._database.read(self._kinds.learn)
         with self._trusting_nothing(f"the wishes of run {run}"):
             # what is not a wish is nobody's; the type is checked where it is acted on
-            return [(seq, cast(Wish, decode(self._kind_names[kind], None, body))) for seq, kind, body in rows]
+            return [(seq, cast(Wish, self._kinds.event(kind, None, body))) for seq, kind, body in rows]
 
     # -- leases -------------------------------------------------------------------------------------------------
 
@@ -269,14 +251,14 @@ class SqliteJournal:
         plan = await self._plan(run)
 
         def work(db: sqlite3.Connection) -> tuple[Lease, Stream]:
-            num, before = tables.stream_of(db, plan.num, account) or (tables.add_stream(db, plan.num, account), Hold())
+            num, before = holds.stream_of(db, plan.num, account) or (holds.add_stream(db, plan.num, account), Hold())
             if before.is_held(now, self._is_dead):
                 raise held_by_another(run, account, before, now)
             hold = before.taken(process, now, lease_for)
-            tables.set_hold(db, num, hold)
+            holds.put(db, num, hold)
             seq = tables.last_seq(db, num) + 1
             claimed = Claimed(hold.epoch, process.host, process.pid)
-            db.execute(INSERT, (num * JOIN + seq, now, self._kind_numbers[Claimed], None, encode(claimed)))
+            db.execute(INSERT, (num * JOIN + seq, now, self._kinds.numbers[Claimed], None, encode(claimed)))
             if account == COORDINATOR:
                 tables.set_ended(db, plan.num, None, None)
             return Lease(run, account, hold.epoch, before.last_alive(now)), Stream(num, plan.num, run, account, seq)
@@ -287,30 +269,14 @@ class SqliteJournal:
     async def renew(self, leases: Sequence[Lease], now: float, lease_for: float) -> None:
         """See `Journal.renew`."""
         await checkpoint()
-        lost = await self._change_holds(leases, lambda hold: hold.renewed(now, lease_for))
+        lost = await self._write(lambda db: holds.change(db, leases, lambda hold: hold.renewed(now, lease_for)))
         if lost:
             raise taken_over(lost[0].run, lost[0].account)
 
     async def release(self, leases: Sequence[Lease]) -> None:
         """See `Journal.release`."""
         await checkpoint()
-        await self._change_holds(leases, Hold.given_back)
-
-    async def _change_holds(self, leases: Sequence[Lease], change: Callable[[Hold], Hold]) -> list[Lease]:
-        """Changes the leases that are still ours; gives those that are not."""
-
-        def work(db: sqlite3.Connection) -> list[Lease]:
-            lost = []
-            for lease in leases:
-                num = tables.run_number(db, lease.run)
-                found = None if num is None else tables.stream_of(db, num, lease.account)
-                if found is None or found[1].epoch != lease.epoch:
-                    lost.append(lease)
-                else:
-                    tables.set_hold(db, found[0], change(found[1]))
-            return lost
-
-        return await self._write(work)
+        await self._write(lambda db: holds.change(db, leases, Hold.given_back))
 
     # -- principals ---------------------------------------------------------------------------------------------
 
@@ -368,10 +334,10 @@ class SqliteJournal:
             raise JournalError(f"the state has no run {run}; `orchestrator runs` lists those that there are")
         return num
 
-    async def _plan(self, run: str) -> Plan:
+    async def _plan(self, run: str) -> Places:
         if run not in self._plans:
             num = await self._number(run)
-            self._plans[run] = Plan(num, await self._database.read(lambda db: tables.target_ids(db, num)))
+            self._plans[run] = Places(num, await self._database.read(lambda db: tables.target_ids(db, num)))
         return self._plans[run]
 
     async def _stream(self, lease: Lease) -> Stream:
@@ -379,21 +345,13 @@ class SqliteJournal:
         plan = await self._plan(lease.run)
 
         def work(db: sqlite3.Connection) -> Stream:
-            found = tables.stream_of(db, plan.num, lease.account)
+            found = holds.stream_of(db, plan.num, lease.account)
             if found is None:
                 raise taken_over(lease.run, lease.account)
             return Stream(found[0], plan.num, lease.run, lease.account, tables.last_seq(db, found[0]))
 
         self._streams[lease.run, lease.account] = stream = await self._database.read(work)
         return stream
-
-    def _learn_kinds(self, db: sqlite3.Connection) -> None:
-        self._kind_names = {int(num): str(name) for num, name in db.execute("SELECT num, name FROM kind")}
-        self._kind_numbers = {KINDS[name]: num for num, name in self._kind_names.items() if name in KINDS}
-
-    def _add_kinds(self, db: sqlite3.Connection) -> None:
-        db.executemany("INSERT INTO kind (name) VALUES (?) ON CONFLICT (name) DO NOTHING", [(name,) for name in KINDS])
-        self._learn_kinds(db)
 
     @contextmanager
     def _trusting_nothing(self, what: str) -> Iterator[None]:

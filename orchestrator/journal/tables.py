@@ -10,13 +10,11 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 from orchestrator.events import RunMade
-from orchestrator.journal import Cursor, Overlap, Process, RunRow
+from orchestrator.journal import Cursor, Overlap, RunRow, holds
 from orchestrator.journal.leases import Hold
 from orchestrator.journal.migrations import JOIN
 from orchestrator.journal.plans import Parts
 from orchestrator.model import COORDINATOR, Target
-
-HOLD = "epoch, heartbeat, lease_for, host, boot, pid, started"
 
 
 def within(num: int) -> tuple[int, int]:
@@ -58,7 +56,7 @@ def insert_run(
     db.executemany(
         "INSERT INTO part (key, body) VALUES (?, ?)", ((first + number, text) for text, number in parts.texts.items())
     )
-    return num, add_stream(db, num, COORDINATOR)
+    return num, holds.add_stream(db, num, COORDINATOR)
 
 
 def target_rows(db: sqlite3.Connection, num: int) -> tuple[list[Any], Mapping[int, str]]:
@@ -90,50 +88,13 @@ def run_rows(db: sqlite3.Connection, prefix: str, open_only: bool, is_driven: Ca
         (len(prefix), prefix, open_only),
     ).fetchall()
     held: set[int] = set()
-    for num, *hold in db.execute(f"SELECT run, {HOLD} FROM stream WHERE host IS NOT NULL"):  # noqa: S608  # a constant
-        if is_driven(hold_of(hold)):
+    for num, *hold in db.execute(f"SELECT run, {holds.COLUMNS} FROM stream WHERE host IS NOT NULL"):  # noqa: S608  # a constant
+        if is_driven(holds.of_row(hold)):
             held.add(num)
     return [
         RunRow(str(id_), str(name), float(made_at), int(targets), ended_at, exit_code, num in held, parent)
         for num, id_, name, made_at, targets, ended_at, exit_code, parent in rows
     ]
-
-
-def add_stream(db: sqlite3.Connection, num: int, account: str) -> int:
-    """Adds a stream that nobody has claimed yet; gives its number."""
-    added = db.execute(
-        "INSERT INTO stream (run, account, epoch, heartbeat, lease_for) VALUES (?, ?, 0, 0, 0)", (num, account)
-    ).lastrowid
-    if added is None:
-        raise sqlite3.InternalError("a row was inserted without a number")
-    return added
-
-
-def stream_of(db: sqlite3.Connection, num: int, account: str) -> tuple[int, Hold] | None:
-    """A stream's number and its lease; None when nobody ever claimed it."""
-    row = db.execute(
-        f"SELECT num, {HOLD} FROM stream WHERE run = ? AND account = ?",  # noqa: S608  # a constant
-        (num, account),
-    ).fetchone()
-    return None if row is None else (int(row[0]), hold_of(row[1:]))
-
-
-def hold_of(row: Sequence[Any]) -> Hold:
-    """The lease in a row of HOLD."""
-    epoch, heartbeat, lease_for, host, boot, pid, started = row
-    holder = None if host is None else Process(str(host), str(boot), int(pid), str(started))
-    return Hold(int(epoch), holder, float(heartbeat), float(lease_for))
-
-
-def set_hold(db: sqlite3.Connection, stream: int, hold: Hold) -> None:
-    """Writes the lease of a stream."""
-    by = hold.holder
-    holder = (None, None, None, None) if by is None else (by.host, by.boot, by.pid, by.started)
-    db.execute(
-        "UPDATE stream SET epoch = ?, heartbeat = ?, lease_for = ?, host = ?, boot = ?, pid = ?, started = ?"
-        " WHERE num = ?",
-        (hold.epoch, hold.heartbeat, hold.lease_for, *holder, stream),
-    )
 
 
 def last_seq(db: sqlite3.Connection, stream: int) -> int:
@@ -161,12 +122,6 @@ def target_ids(db: sqlite3.Connection, num: int) -> list[str]:
     """The ids of the run's targets in plan order."""
     rows = db.execute("SELECT id FROM target WHERE key BETWEEN ? AND ? ORDER BY key", within(num))
     return [str(id_) for (id_,) in rows]
-
-
-def epoch_of(db: sqlite3.Connection, stream: int) -> int:
-    """The epoch of the stream's lease; 0 when the stream was dropped."""
-    row = db.execute("SELECT epoch FROM stream WHERE num = ?", (stream,)).fetchone()
-    return 0 if row is None else int(row[0])
 
 
 def set_ended(db: sqlite3.Connection, num: int, at: float | None, exit_code: int | None) -> None:
