@@ -43,9 +43,8 @@ def from_lines(source: str, text: bytes, *, declarations: Mapping[str, Declarati
         ManifestError: what is wrong with them.
     """
     files = _files()
-    listing = files.listing(
-        "stdin" if source == STDIN else source, text, Judge(manifest_type(declarations), files.marks)
-    )
+    judge = Judge(manifest_type(declarations), files.marks)
+    listing = files.listing("stdin" if source == STDIN else source, text, judge)
     if listing is None or files.problems:
         raise ManifestError(files.problems)
     return _plan(listing, files, declarations, name)
@@ -83,10 +82,5 @@ def _plan(listing: Listing, files: Files, declarations: Mapping[str, Declaration
     expander = Expander(manifest, Answers(offline=True), datetime.date.min)
     expander.run()
     targets = expander.finish()
-    return Plan(
-        name,
-        targets,
-        manifest.accounts,
-        fail_on=DEFAULT_FAIL_ON,
-        warnings=(*expander.warnings, *warnings_of(targets, manifest.declared)),
-    )
+    warnings = (*expander.warnings, *warnings_of(targets, manifest.declared))
+    return Plan(name, targets, manifest.accounts, fail_on=DEFAULT_FAIL_ON, warnings=warnings)

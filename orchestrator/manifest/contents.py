@@ -111,7 +111,12 @@ class Contents:
         until = filled.get("until")
         if until is None:
             return str(filled["reason"])
-        if self.today >= day(until):
+        try:
+            over = self.today >= day(until)
+        except ValueError:
+            self._blame(entry, f"`until` is no date: {str(until)[:60]!r}", "write it as 2027-03-01", "skip")
+            return None
+        if over:
             self.warn(f"a skip ended on {until} ({filled['reason']}): remove it from the manifest")
             return None
         return f"{filled['reason']} (until {until})"

@@ -7,7 +7,7 @@ expression. Everything else takes the long way round.
 from __future__ import annotations
 
 import datetime
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -116,7 +116,7 @@ class Expander:
             entry = Entry(listing.items, index, keys, position)
             if isinstance(item, str):
                 self._short(item, above, entry)
-            elif isinstance(item, dict) and id(item) not in self.files.broken:
+            elif isinstance(item, dict):
                 self._long(item, above, entry)
 
     # short forms
@@ -199,6 +199,9 @@ class Expander:
     # long forms
 
     def _long(self, said: dict[str, Value], above: _Above, entry: Entry) -> None:
+        if id(said) in self.files.broken:
+            self.compiler.layer(said, entry.keys)  # for what else is wrong in it
+            return None
         kinds = [key for key in KINDS if key in said]
         if len(kinds) != 1:
             named = " and ".join(f"`{key}`" for key in kinds)
@@ -231,8 +234,11 @@ class Expander:
             for facts in self._discovered(said["discover"], account, entry):
                 yield facts.slug, facts.labels
             return
-        container: Value = said["repos"] if "repos" in said else said
-        for key in range(len(container)) if "repos" in said else ("repo",):
+        container: Value = said
+        keys: Sequence[str | int] = ("repo",)
+        if "repos" in said:
+            container, keys = said["repos"], range(len(said["repos"]))
+        for key in keys:
             path = (*entry.keys, "repos", key) if "repos" in said else (*entry.keys, key)
             repo = container[key]
             if isinstance(repo, str) and "@" in repo:

@@ -107,13 +107,17 @@ class Judge:
         choices = re.findall(r"'([^']*)'", error.context["expected"]) or [error.context["expected"]]
         value = _value(error.container, error.key)
         remedy = near(value, choices) if isinstance(value, str) and len(choices) > 1 else ""
+        remedy = remedy if remedy.startswith("did you mean") else ""  # all of them stand in the sentence already
         return self._say(error, f"expected {_alternatives(choices)}, found {found}", remedy)
 
     def _wrong_type(self, errors: Sequence[_Error]) -> Problem:
         words = list(dict.fromkeys(_WORDS[error.type] for error in errors))
         error = errors[0]
         remedy = ""
-        if "text" in words:
+        patterns = [EXPECTED[node["pattern"]] for node in self._nodes(error.keys) if node.get("pattern") in EXPECTED]
+        if patterns and not isinstance(_value(error.container, error.key), (list, dict)):
+            words = patterns
+        elif "text" in words:
             remedy = self.quote(error.container, error.key)
         return self._say(
             error, f"expected {_alternatives(words)}, found {self.found(error.container, error.key)}", remedy

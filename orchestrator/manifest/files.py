@@ -45,6 +45,7 @@ class Files:
     marks: Marks = field(default_factory=Marks)
     problems: list[Problem] = field(default_factory=list)
     maps: list[dict[str, Value]] = field(default_factory=list)  # each file's top level, the manifest first
+    present: list[frozenset[str]] = field(default_factory=list)  # the keys of each map, the wrong ones too
     names: list[str] = field(default_factory=list)
     lists: dict[int, Listing] = field(default_factory=dict)  # of `from`, by the identity of its entry
     broken: set[int] = field(default_factory=set)  # entries that are wrong in themselves, by identity
@@ -72,6 +73,7 @@ class Files:
         for key in [key for key in value if key.startswith("x-")]:
             self.drop(value, key)
         self.maps.append(value)
+        self.present.append(frozenset(value))
         self.names.append(name)
         for container, key, path in _texts(value, "include"):
             self._include(name, container, key, path, chain)

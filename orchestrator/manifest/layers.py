@@ -84,12 +84,12 @@ class Compiler:
     def layer(self, said: Mapping[str, Value], keys: Sequence[str | int]) -> Layer:
         """The layer of one map; what is wrong goes to the files' problems."""
         self._both(said, keys)
-        env = {name: self.value(value, said["env"], name, (*keys, "env", name)) for name, value in said.get("env", {}).items()}  # fmt: skip
+        env = said.get("env", {})
         matrix = dict(said.get("matrix", {}))
         exclude = matrix.pop("exclude", ())
         return Layer(
             request=self._request(said, keys),
-            env=env,
+            env={name: self.value(env[name], env, name, (*keys, "env", name)) for name in env},
             timeouts=self._timeouts(said, keys),
             branches=self._branches(said, keys),
             labels=self.many(said, "labels", keys),

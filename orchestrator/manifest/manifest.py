@@ -193,9 +193,9 @@ def warnings_of(targets: Sequence[Target], declared: Mapping[str, Declaration]) 
 def _check(manifest: Manifest) -> None:
     """Raises when anything is wrong, and then looks at the targets too: all problems are told at once."""
     files, raw = manifest.files, manifest.raw
-    if "version" not in files.maps[0]:
+    if "version" not in files.present[0]:
         files.problems.append(_missing(files, "version", "begin with `version: 1`"))
-    if not any("targets" in one for one in files.maps):
+    if not any("targets" in keys for keys in files.present):
         files.problems.append(_missing(files, "targets", "list the builds that you want"))
     default = raw.get("defaults", {}).get("account")
     if isinstance(default, str) and default not in manifest.accounts and default not in manifest.broken_accounts:
@@ -254,8 +254,7 @@ def _all_types(declarations: Mapping[str, Declaration], maps: Sequence[Mapping[s
         providers = one.get("providers")
         for name, said in (providers if isinstance(providers, dict) else {}).items():
             type_ = said.get("type", name) if isinstance(said, dict) else name
-            declaration = declarations.get(type_) if isinstance(type_, str) else None
-            if declaration is not None:
+            if isinstance(type_, str) and (declaration := declarations.get(type_)) is not None:
                 found[type_] = declaration
     return found
 
@@ -276,8 +275,11 @@ def _judge(files: Files, judge: Judge) -> set[str]:
 
 def _take_out(one: dict[str, Value], keys: tuple[str | int, ...], files: Files, broken: set[str]) -> None:
     match keys:
-        case ("targets", int(index), *_):
-            files.broken.add(id(one["targets"][index]))
+        case ("targets", int(index), *inner):
+            entry = one["targets"][index]
+            files.broken.add(id(entry))
+            if inner and isinstance(entry, dict) and inner[0] in entry:
+                files.drop(entry, str(inner[0]))
         case ("params", str(name), *_) if isinstance(one["params"], dict) and name in one["params"]:
             one["params"][name] = ""
         case ("providers", str(name), *_):

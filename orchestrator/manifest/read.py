@@ -29,6 +29,7 @@ _LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _RESOLVERS: dict[str, list[tuple[str, re.Pattern[str]]]] = yaml.SafeLoader.yaml_implicit_resolvers
 _TAG = "tag:yaml.org,2002:"
 _TEXTS = {f"{_TAG}str", f"{_TAG}value", f"{_TAG}merge"}
+_LONGEST_PATH = 120  # characters of a path of keys in a message
 _COLUMN_BITS, _LINE_BITS = 20, 28
 
 
@@ -336,7 +337,8 @@ class _Builder:
                 steps += f"[{len(frame.container)}]"
             elif isinstance(frame.key, str) and frame.key_at:
                 steps += f".{frame.key[:100]}"
-        return steps.removeprefix(".")
+        steps = steps.removeprefix(".")
+        return steps if len(steps) <= _LONGEST_PATH else f"{steps[:_LONGEST_PATH]}..."
 
 
 class _Frame:
@@ -399,6 +401,8 @@ def kind(value: Value) -> str:
             return "nothing"
         case bool():
             return f"which YAML reads as {str(value).lower()}"
+        case float() if value != value:
+            return "which is no value in YAML"
         case int() | float():
             return "a number"
         case str():
