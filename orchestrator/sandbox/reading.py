@@ -107,7 +107,11 @@ def _text(given: Any, path: str) -> str:
 
 
 def _texts(given: Any, path: str) -> tuple[str, ...]:
-    return tuple(_text(each, f"{path}[{n}]") for n, each in enumerate([given] if isinstance(given, str) else given))
+    if isinstance(given, str):
+        return (_text(given, path),)
+    if not isinstance(given, list | tuple):
+        raise _wrong(path, "text, or a list of texts", given)
+    return tuple(_text(each, f"{path}[{n}]") for n, each in enumerate(given))
 
 
 def _rule(given: Any, path: str) -> Rule | None:
@@ -267,9 +271,9 @@ def _only(given: Mapping[str, Any], known: Collection[str], path: str) -> None:
 
 
 def _word(given: Any, known: Collection[str], path: str) -> str:
-    if given not in known:
+    if not isinstance(given, str) or given not in known:
         raise UsageError(f"sandbox: {path}: unknown word {given!r}{_meant(given, known)}")
-    return str(given)
+    return given
 
 
 def _meant(given: Any, known: Collection[str]) -> str:
