@@ -257,6 +257,7 @@ def test_a_refusal_of_one_target_ends_it_with_travis_word_and_a_reason(answer, c
         receipt(answer)
     assert caught.value.code == code
     assert words in caught.value.reason
+    assert "acme/widget" not in caught.value.reason  # reports group targets by reason
 
 
 @pytest.mark.parametrize(

@@ -35,11 +35,12 @@ ENV_MODE = "deep_merge_append"  # of the entry that carries `env` where it canno
 # Statuses of proxies that say nothing of whether the call went through.
 _OPEN = frozenset({408, 425, 499})
 
+# Without the repository's name, so that reports can group by them.
 _REASONS = {
-    "repository_inactive": "builds are switched off for {repo} on Travis; activate it there, or leave it out",
-    "insufficient_access": "this token may not trigger builds of {repo}; give its user write access, or leave it out",
-    "not_found": "{repo} is not on Travis, or this token may not see it",
-    "repo_migrated": "{repo} has moved from travis-ci.org to travis-ci.com; use https://api.travis-ci.com",
+    "repository_inactive": "builds are switched off on Travis; activate the repository there, or leave it out",
+    "insufficient_access": "this token may not trigger builds there; give its user write access, or leave it out",
+    "not_found": "the repository is not on Travis, or this token may not see it",
+    "repo_migrated": "the repository has moved from travis-ci.org to travis-ci.com; use https://api.travis-ci.com",
 }
 
 
@@ -159,18 +160,18 @@ def refusal(target: Target, answer: Answer, url: str, secret: bool = False) -> N
     if answer.status == 429:
         learnt = learnt_of_refusal(answer.body, repo_scope(target.repo.lower()))
         return RateLimited(repo_scope(target.repo), None, "the hourly limit of the repository", learnt)
-    return _refused_by_travis(target, answer.status, answer.body, error_type(answer), secret)
+    return _refused_by_travis(answer.status, answer.body, error_type(answer), secret)
 
 
-def _refused_by_travis(target: Target, status: int, body: Mapping[str, Any], kind: str, secret: bool) -> Rejected:
+def _refused_by_travis(status: int, body: Mapping[str, Any], kind: str, secret: bool) -> Rejected:
     detail = "" if secret else said(body.get("error_message") or body.get("error"))
     if kind == "not_found" and "resource_type" not in body:
-        reason = f"Travis does not know the path; does a proxy turn %2F into a slash? Then give {target.repo} by number"
+        reason = "Travis does not know the path; if a proxy turns %2F into a slash, give the repository by its number"
         return rejected("not_found", reason, detail)
     if kind == "not_found" and body.get("resource_type") != "repository":
-        return rejected("not_found", f"{target.repo} takes no requests; its owner may be read-only", detail)
+        return rejected("not_found", "the repository takes no requests; its owner may be read-only", detail)
     if kind in _REASONS:
-        return rejected(kind, _REASONS[kind].format(repo=target.repo), detail)
+        return rejected(kind, _REASONS[kind], detail)
     return rejected(kind if kind and kind != "error" else f"http_{status}", f"HTTP {status}", detail)
 
 
