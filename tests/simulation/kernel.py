@@ -132,6 +132,11 @@ class Kernel:
         self._ready.append(task)
         return True
 
+    def ticket(self) -> int:
+        """A number that rises, for the order of what happens at the same time."""
+        self._count += 1
+        return self._count
+
     def _running(self) -> Task:
         task = self.current
         if task is None or task.process.is_dead:

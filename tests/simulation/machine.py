@@ -37,6 +37,7 @@ class Written:
     process: str
     epoch: int
     entry: Entry
+    order: int
 
 
 class WatchedJournal(MemoryJournal):
@@ -68,7 +69,7 @@ class WatchedJournal(MemoryJournal):
         super()._write(lease, events, at)
         for entry in entries[before:]:
             self._machine.written.setdefault(lease.run, []).append(
-                Written(self._machine.kernel.time, self._process.name, lease.epoch, entry)
+                Written(self._machine.kernel.time, self._process.name, lease.epoch, entry, self._machine.kernel.ticket())
             )
 
 

@@ -26,6 +26,7 @@ class Sent:
 
     Args:
         tag: the message of the target that it is for, empty where it triggers nothing.
+        order: of all calls and entries of the journal.
         left: when it left, `arrived` when the service had it (None: it never did), `answered` when its sender knew.
         status: what the service answered, 0 where no answer came.
         refused: whether the service refused the trigger for good.
@@ -39,6 +40,7 @@ class Sent:
     path: str
     tag: str
     left: float
+    order: int = 0
     arrived: float | None = None
     answered: float | None = None
     status: int = 0
@@ -68,7 +70,7 @@ class Network:
 
         async def send(call: Call) -> Answer:
             body = b"" if call.body is None else json.dumps(call.body).encode()
-            sent = Sent(process, account, call.method, call.path, _tag(call), self._kernel.time)
+            sent = Sent(process, account, call.method, call.path, _tag(call), self._kernel.time, self._kernel.ticket())
             self.log.append(sent)
             back, box = anyio.Event(), list[Answer | Exception]()
 
@@ -122,7 +124,7 @@ class Network:
                 sent.request = request.id
         answer = read(reply)
         sent.is_ban = answer.status == 403 and answer.body == "Forbidden\n" and harm is None
-        sent.refused = 400 <= answer.status < 500 and answer.status not in (408, 429) and not sent.fault
+        sent.refused = 400 <= answer.status < 500 and answer.status not in (408, 429) and harm in (None, Harm.SLOW)
         return _suffered(reply.effect, answer, now, world.settings.patience)
 
 

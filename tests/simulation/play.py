@@ -9,6 +9,7 @@ from typing import Any
 
 import anyio
 
+from orchestrator.errors import LeaseLost
 from orchestrator.events import CancelAsked, RunMade
 from orchestrator.exits import Exit
 from orchestrator.history import History, load
@@ -138,8 +139,8 @@ class Stage:
 
     async def _keep(self, job: Job) -> None:
         """Resumes until the run has ended, or cannot for a reason that its exit code tells."""
-        fates, stops, driving = list(job.fates), 0, None
-        for _ in range(MOST_PROCESSES):
+        fates, stops, driving, tries, pause = list(job.fates), 0, None, 0, 0.0
+        while tries < MOST_PROCESSES:
             is_harmed = bool(fates)
             fate = fates.pop(0) if is_harmed else UNHARMED
             driving = self._machine.drive(job, fate, _was_stopped(driving))
@@ -147,7 +148,10 @@ class Stage:
             stops = stops + 1 if driving.code is Exit.ACCOUNT and not is_harmed else 0
             if await self._has_ended(job, is_harmed or self.schedule.seed % 3 > 0) or stops >= MOST_STOPS:
                 return
-            await anyio.sleep(fate.pause)
+            is_held = isinstance(driving.error, LeaseLost)
+            pause = 2 * pause + 5.0 if is_held else 0.0  # a clock that went back holds a dead lease for long
+            tries += not is_held
+            await anyio.sleep(fate.pause + pause)
         self.result.stuck = f"{job.id} has not ended after {MOST_PROCESSES} processes"
 
     async def _until_it_seems_over(self, driving: Driving) -> None:
