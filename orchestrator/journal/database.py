@@ -129,7 +129,8 @@ class Database:
             )
         if self.read_only and version < len(self._steps):
             raise JournalError(
-                f"{self.path} is of an older version, or not finished; `orchestrator doctor` brings it up to date"
+                f"{self.path} is of an older version, or not finished; "
+                "the next `orchestrator run` or `resume` brings it up to date"
             )
         return int(version)
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 import anyio.lowlevel
 
 from orchestrator.errors import JournalError
-from orchestrator.events import Claimed, Event, RunEnded, RunMade, Wish
+from orchestrator.events import Claimed, Event, RunEnded, RunMade, Wish, target_of
 from orchestrator.journal import AccountMemory, Cursor, Entry, Lease, Overlap, Process, RunRow, Stamp
 from orchestrator.journal.leases import Hold, held_by_another, taken_over
 from orchestrator.journal.principals import STAMPS_FOR
@@ -40,6 +40,7 @@ class Run:
     targets: tuple[Target, ...]
     streams: dict[str, Stream] = field(default_factory=dict)
     wishes: list[Wish] = field(default_factory=list)
+    ids: frozenset[str] = frozenset()
 
 
 @dataclass(slots=True)
@@ -104,7 +105,8 @@ class MemoryJournal:
         if overlaps and forbid_overlap:
             return overlaps
         row = RunRow(run, made.name, at, len(targets), parent=made.parent)
-        self.disk.runs[run] = Run(row, tuple(targets), {COORDINATOR: Stream([Entry(COORDINATOR, 1, at, made)])})
+        made_of = {COORDINATOR: Stream([Entry(COORDINATOR, 1, at, made)])}
+        self.disk.runs[run] = Run(row, tuple(targets), made_of, ids=frozenset(target.id for target in targets))
         return overlaps
 
     async def append(self, lease: Lease, events: Sequence[Event], at: float) -> None:
@@ -258,6 +260,9 @@ class MemoryJournal:
         if not self._is_current(lease):
             raise taken_over(lease.run, lease.account)
         run, entries = self.disk.runs[lease.run], self._stream(lease).entries
+        for event in events:
+            if (target := target_of(event)) is not None and target not in run.ids:
+                raise JournalError(f"run {lease.run} has no target {target}")
         for event in events:
             entries.append(Entry(lease.account, len(entries) + 1, at, event))
             if lease.account == COORDINATOR:
