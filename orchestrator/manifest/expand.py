@@ -45,13 +45,13 @@ class _Ready:
     request: Mapping[str, Json]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class _Above:
     """What an entry with `from` says about the targets of its file."""
 
     layer: Layer
     account: str | None = None
-    keys: tuple[str | int, ...] = ()
+    entry: Entry | None = None
 
 
 class Expander:
@@ -67,7 +67,7 @@ class Expander:
         self.teller = Teller(manifest.files, manifest.raw, manifest.compiler.constants)
         self.contents = Contents(manifest.name, manifest.declared, self.teller, today, self._warn)
         self.targets = Targets(manifest.declared, self.contents, self.teller, answers)
-        self._plain: dict[tuple[int, str], _Ready | None] = {}
+        self._layers: dict[tuple[_Above, str], Layer] = {}
 
     def run(self) -> None:
         """Expands every entry, as far as the answers go."""
@@ -108,9 +108,10 @@ class Expander:
 
     def _listing(self, listing: Listing, above: _Above) -> None:
         positions = self.files.marks.positions(listing.items)
+        ready = self._ready(above) if any(type(item) is str for item in listing.items) else None
         for index, item in enumerate(listing.items):
             position = positions[index]
-            if isinstance(item, str) and self._plain_short(item, above, position):
+            if ready is not None and type(item) is str and self._plain_short(item, ready, position):
                 continue
             keys = () if listing.keys is None else (listing.keys, index)
             entry = Entry(listing.items, index, keys, position)
@@ -121,11 +122,10 @@ class Expander:
 
     # short forms
 
-    def _plain_short(self, text: str, above: _Above, position: int) -> bool:
+    def _plain_short(self, text: str, ready: _Ready, position: int) -> bool:
         """Adds the targets of a short form that needs no second look; False when it does."""
         plain = PLAIN.fullmatch(text)
-        ready = self._ready(above) if plain is not None else None
-        if plain is None or ready is None:
+        if plain is None:
             return False
         repo, ref = plain.groups()
         where = self.files.marks.where(position)
@@ -148,12 +148,7 @@ class Expander:
         account = above.account or self.manifest.default_account
         if account is None or account not in self.manifest.accounts:
             return None
-        key = (id(above.layer), account)
-        if key not in self._plain:
-            self._plain[key] = self._make_ready(above.layer.over(self.manifest.base_of(account)), account)
-        return self._plain[key]
-
-    def _make_ready(self, layer: Layer, account: str) -> _Ready | None:
+        layer = self._below(above, account)
         refs = layer.branches or [None]
         if not layer.is_constant or layer.needs or not all(ref is None or _is_plain(ref) for ref in refs):
             return None
@@ -162,11 +157,18 @@ class Expander:
             folds=self._folds(account),
             refs=tuple(dict.fromkeys(refs)),
             labels=tuple(dict.fromkeys(layer.labels)),
-            skip=self.contents.skip(layer.skip, {}),
+            skip=self.contents.skip(layer.skip, {}, above.entry),
             marked=layer.marked is not False,
             timeouts=self.contents.timeouts(layer, account),
-            request=self.contents.request(layer, {}, account),
+            request=self.contents.request(layer, {}, account, above.entry),
         )
+
+    def _below(self, above: _Above, account: str) -> Layer:
+        """What a short form says on an account; one object for all of them, so that they share what they send."""
+        key = (above, account)
+        if key not in self._layers:
+            self._layers[key] = above.layer.over(self.manifest.base_of(account))
+        return self._layers[key]
 
     def _short(self, text: str, above: _Above, entry: Entry) -> None:
         compiled = self.compiler.value(text, entry.container, entry.key, entry.keys)
@@ -175,7 +177,7 @@ class Expander:
                 self._of_parts(parts, above, entry)
             return
         account = above.account or self.manifest.default_account
-        layer = above.layer if account is None else above.layer.over(self.manifest.base_of(account))
+        layer = above.layer if account is None else self._below(above, account)
         for matrix in self.targets.combinations(layer, entry):  # names of the matrix stand in the short form
             filled = self.teller.fill(compiled, {f"matrix.{key}": value for key, value in matrix}, entry)
             parts = self._parse(filled, entry) if filled is not None else None
@@ -192,7 +194,7 @@ class Expander:
     def _of_parts(self, parts: Parts, above: _Above, entry: Entry) -> None:
         account = self._account(parts.account or above.account, entry)
         if account is not None:
-            layer = above.layer.over(self.manifest.base_of(account))
+            layer = self._below(above, account)
             refs = None if parts.ref is None else [parts.ref]
             self.targets.add(Said(parts.repo, layer, account, entry, parts.name, refs, parts.matrix))
 
@@ -215,7 +217,7 @@ class Expander:
         layer = self.compiler.layer(said, entry.keys).over(above.layer)
         if "from" in said:
             listing = self.files.lists.get(id(said))
-            return None if listing is None else self._listing(listing, _Above(layer, written, entry.keys))
+            return None if listing is None else self._listing(listing, _Above(layer, written, entry))
         layer = layer.over(self.manifest.base_of(account))
         name = self.compiler.value(said["name"], said, "name", (*entry.keys, "name")) if "name" in said else None
         for repo, labels in self._repos(said, account, entry):

@@ -114,9 +114,10 @@ class Judge:
         words = list(dict.fromkeys(_WORDS[error.type] for error in errors))
         error = errors[0]
         remedy = ""
-        patterns = [EXPECTED[node["pattern"]] for node in self._nodes(error.keys) if node.get("pattern") in EXPECTED]
-        if patterns and not isinstance(_value(error.container, error.key), (list, dict)):
-            words = patterns
+        patterns = [node["pattern"] for node in self._nodes(error.keys) if node.get("pattern") in EXPECTED]
+        written = self.marks.written(error.container, error.key)
+        if written and patterns and not any(re.search(pattern, written) for pattern in patterns):
+            words = [EXPECTED[pattern] for pattern in patterns]  # quotes alone would not help
         elif "text" in words:
             remedy = self.quote(error.container, error.key)
         return self._say(
