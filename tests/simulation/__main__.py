@@ -6,8 +6,10 @@ import argparse
 import sys
 import time
 from collections import Counter
+from contextlib import nullcontext
 
 from .oracle import problems
+from .planted import BUGS
 from .play import Play, play
 from .schedule import schedule_of
 from .story import tell
@@ -19,7 +21,14 @@ def main() -> int:
     parser.add_argument("--seeds", default="0:1000", help="FIRST:END, or one seed")
     parser.add_argument("--stop-after", type=int, default=10, help="so many failing seeds, then stop")
     parser.add_argument("-v", "--verbose", action="store_true", help="tell each schedule as a story")
+    parser.add_argument("--plant", choices=sorted(BUGS), help="put this bug in")
     said = parser.parse_args()
+    with BUGS[said.plant]() if said.plant else nullcontext():
+        return play_all(said)
+
+
+def play_all(said: argparse.Namespace) -> int:
+    """Plays the seeds that were asked for."""
     first, _, end = said.seeds.partition(":")
     seeds = range(int(first), int(end) if end else int(first) + 1)
     figures: Counter[str] = Counter()
@@ -33,7 +42,8 @@ def main() -> int:
         if wrong:
             failed += 1
             print(f"seed {seed}: " + "\n    ".join(wrong))
-            print(f"    replay: python -m tests.simulation --seeds {seed} -v", flush=True)
+            plant = f" --plant {said.plant}" if said.plant else ""
+            print(f"    replay: python -m tests.simulation --seeds {seed} -v{plant}", flush=True)
             if failed >= said.stop_after:
                 break
     seconds = time.process_time() - began

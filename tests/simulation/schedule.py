@@ -13,8 +13,8 @@ from orchestrator.model import Limit, Target, Timeouts
 from orchestrator.providers.travis.declaration import DECLARATION
 from orchestrator.sandbox.settings import FaultRule, RepoSpec, Rule, Settings, Shares
 
-SETTLE, PATIENCE = 12.0, 8.0
-LATEST, LONGEST_LAG = 6.0, 4.0  # together below SETTLE
+SETTLE, PATIENCE = 20.0, 8.0
+LATEST, LONGEST_LAG = 13.0, 6.0  # together below SETTLE
 TIMEOUTS = Timeouts(settle=SETTLE, accept=90.0, queue=150.0, build=150.0, reach=60.0)
 POST_FAULTS = (
     "never_left",
@@ -138,7 +138,7 @@ def schedule_of(seed: int) -> Schedule:
         accounts=accounts,
         limits=limits,
         calm_at=calm_at,
-        proven=dice.chance(0.6),
+        proven=dice.chance(0.75),
         steps=_steps(dice),
         jumps=((dice.late(1.0, 60.0), dice.choice((3.0, 40.0, 600.0))),) if dice.chance(0.05) else (),
         bans=((dice.late(0.5, 30.0), dice.choice(accounts), 90.0),) if dice.chance(0.03) else (),
@@ -214,8 +214,10 @@ def _faults(dice: Dice, calm_at: float) -> tuple[FaultRule, ...]:
         began = dice.late(0.0, 30.0)
         kind = dice.choice(("never_left", "lost_before", "timeout_before", "error_before"))
         rules.append(FaultRule(kind, methods=(), between=(began, began + dice.late(2.0, 50.0))))
-    share = dice.choice((0.0, 0.1, 0.25, 0.5))
+    share = dice.choice((0.0, 0.2, 0.4, 0.7))
     kinds = dice.sample(POST_FAULTS, dice.randint(1, 4))
+    if dice.chance(0.2):
+        kinds.append("applied_late")
     rules += [FaultRule(kind, share / len(kinds), between=until, seconds=_seconds(dice, kind)) for kind in kinds]
     if dice.chance(0.5):
         kind = dice.choice(GET_FAULTS)
@@ -224,7 +226,7 @@ def _faults(dice: Dice, calm_at: float) -> tuple[FaultRule, ...]:
 
 
 def _seconds(dice: Dice, kind: str) -> float | None:
-    return dice.uniform(0.5, LATEST) if kind == "applied_late" else dice.choice((2.0, 20.0))
+    return dice.uniform(2.0, LATEST) if kind == "applied_late" else dice.choice((2.0, 20.0))
 
 
 def _steps(dice: Dice) -> tuple[tuple[float, float], ...]:
@@ -282,12 +284,12 @@ def _fate(dice: Dice) -> Fate:
     pause = dice.choice((0.0, 0.5, 5.0, 25.0))
     match dice.choice(("step", "step", "append", "append", "instant", "stop", "stop", "interrupt", "leave")):
         case "step":
-            return Fate(dies_at_step=int(dice.late(1, 500)), proven=dice.chance(0.7), pause=pause)
+            return Fate(dies_at_step=int(dice.late(4, 220)), proven=dice.chance(0.7), pause=pause)
         case "append":
-            number, before = int(dice.late(0, 24)), dice.chance(0.5)
+            number, before = int(dice.late(0, 16)), dice.chance(0.5)
             return Fate(dies_at_append=number, before=before, proven=dice.chance(0.7), pause=pause)
         case "instant":
-            return Fate(dies_at=dice.late(0.0, 60.0), proven=dice.chance(0.7), pause=pause)
+            return Fate(dies_at=dice.late(0.0, 40.0), proven=dice.chance(0.7), pause=pause)
         case "stop":
             stops = [(dice.late(0.0, 40.0), dice.choice((1.0, 12.0, 28.0, 45.0, 90.0)))]
             dies = dice.late(20.0, 120.0) if dice.chance(0.3) else None

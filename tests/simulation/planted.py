@@ -1,0 +1,93 @@
+"""Bugs to be put in on purpose, to see that the oracle finds each. They live here; the engine has no switch for them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from orchestrator.engine.doubts import Doubts
+from orchestrator.engine.ledger import Ledger
+from orchestrator.errors import InDoubt, LookFailed, RateLimited, Unreachable
+from orchestrator.events import Absent, Event, Intended
+from orchestrator.journal import Entry, Lease
+from orchestrator.journal.memory import MemoryJournal
+from orchestrator.model import Trigger
+from orchestrator.policy import Find
+
+
+@contextmanager
+def intent_after_the_call() -> Iterator[None]:
+    """The intent is journaled together with the answer, not before the call."""
+    late: dict[tuple[int, int], Intended] = {}
+    record_all = Ledger.record_all
+
+    async def intend(self: Ledger, row: int, event: Intended) -> None:
+        late[id(self), row] = event
+
+    async def record(self: Ledger, news: Sequence[tuple[int, Sequence[Any]]]) -> None:
+        for row, _ in news:
+            if (event := late.pop((id(self), row), None)) is not None:
+                await self.append(event)
+        await record_all(self, news)
+
+    with _patched(Ledger, intend=intend, record_all=record):
+        yield
+
+
+@contextmanager
+def find_before_the_settle_time() -> Iterator[None]:
+    """The first look that finds nothing is believed, however soon after the call."""
+    find = Doubts.find
+
+    async def hasty(self: Doubts, row: int) -> None:
+        ledger = self.ledger
+        progress, step = ledger.progress(row), ledger.step(row)
+        doubt = progress.doubt
+        if doubt is None or not isinstance(step, Find) or not ledger.can_find(row) or not ledger.marker_proven:
+            await find(self, row)
+            return
+        trigger = Trigger(ledger.target(row), progress.attempts, progress.marker, ledger.run.name)
+        try:
+            request = await self._looker.find(trigger, self._asked(doubt), ledger.known(row))
+        except (InDoubt, LookFailed, RateLimited, Unreachable) as error:
+            await self._undecided(row, step, doubt, str(error))
+            return
+        if request is not None:
+            await self._found(row, request)
+        else:
+            await ledger.record(row, Absent(ledger.target(row).id, progress.attempts, "hasty"))
+
+    with _patched(Doubts, find=hasty):
+        yield
+
+
+@contextmanager
+def epoch_not_checked() -> Iterator[None]:
+    """An append is written whoever holds the lease by now."""
+
+    def write(self: MemoryJournal, lease: Lease, events: Sequence[Event], at: float) -> None:
+        entries = self._stream(lease).entries
+        entries += [Entry(lease.account, len(entries) + n, at, event) for n, event in enumerate(events, start=1)]
+
+    with _patched(MemoryJournal, _write=write):
+        yield
+
+
+BUGS: Mapping[str, Callable[[], Any]] = {
+    "intent-after-the-call": intent_after_the_call,
+    "find-before-the-settle-time": find_before_the_settle_time,
+    "epoch-not-checked": epoch_not_checked,
+}
+
+
+@contextmanager
+def _patched(cls: type[Any], **methods: Any) -> Iterator[None]:
+    before = {name: getattr(cls, name) for name in methods}
+    for name, method in methods.items():
+        setattr(cls, name, method)
+    try:
+        yield
+    finally:
+        for name, method in before.items():
+            setattr(cls, name, method)
