@@ -13,7 +13,7 @@ from pathlib import Path
 
 from benchmarks.table import Row, lines_of, to_json
 
-ROWS = ("triggers",)
+ROWS = ("triggers", "allowance", "load", "following", "startup", "simulation")
 
 
 def main(argv: list[str] | None = None) -> int:
