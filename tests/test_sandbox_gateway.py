@@ -122,6 +122,12 @@ def test_a_path_that_no_route_fits_is_not_found_without_a_resource(path):
     assert "resource_type" not in body
 
 
+def test_a_slug_has_one_slash_and_may_have_other_encoded_characters():
+    visitor = Visitor(repos=(RepoSpec("acme/a b"),))
+    assert visitor.get("/repo/acme%2Fa%20b")["slug"] == "acme/a b"
+    assert visitor.refused("GET", "/repo/acme%2Fa%2Fb")[1].get("resource_type") is None
+
+
 def test_each_provider_of_repositories_has_its_own_names():
     visitor = Visitor(repos=(RepoSpec("acme/widget"), RepoSpec("acme/widget", vcs="gitlab")))
     assert visitor.get("/repo/gitlab/acme%2Fwidget")["vcs_type"] == "GitlabRepository"

@@ -150,6 +150,13 @@ async def test_stats_and_requests_tell_what_arrived():
         assert (await here.own("GET", "nothing"))[0] == 404
 
 
+@pytest.mark.parametrize("prefix", ["", "/api"])
+async def test_its_own_pages_are_found_below_the_url_that_it_tells(prefix):
+    async with site(prefix=prefix) as here:
+        assert (await here.own("GET", "stats"))[0] == 200
+        assert here.world.counts.statuses == {}
+
+
 async def test_a_body_without_end_is_refused():
     async with site() as here:
         status, _, _ = await here.ask("POST", CREATE, data=io.BytesIO(bytes(4 * 1024 * 1024 + 1)))

@@ -5,7 +5,7 @@ What is in it:                  rows, tables, chance (draws that depend on names
 What happens by itself:         life
 The way in:                     gateway, guard (bans and throttles), routes, visit
 The services behind the routes: create, changes, reads, places
-The way out:                    fields, printer, paging, reply, faults
+The way out:                    fields, shapes, printer, paging, reply, faults
 All of it, and how to reach it: world, memory, serve, counts, stats
 
 `(reference 4.3)` in a docstring is a section of the collected facts about the real API, each with its public source.

@@ -19,7 +19,7 @@ _WORD = r"(?:ci|travis|travis ci|travis-ci|travisci)"
 SKIP = re.compile(rf"\[(?:skip {_WORD}|{_WORD} skip)\]", re.IGNORECASE)  # (reference 13).
 MERGE_MODES = frozenset({"replace", "merge", "deep_merge", "deep_merge_append", "deep_merge_prepend"})
 SEVEREST_FIRST = ("canceled", "errored", "failed")  # over required jobs (reference 7.2).
-NO_REASON_GIVEN = "Branch excluded per configuration: main"
+EXCLUDED = "Branch excluded per configuration: "
 SKIPPED = "Build skipped via commit message"
 
 
@@ -110,7 +110,7 @@ class Life:
             return request.repo.rejects
         if SKIP.search(request.said or ""):
             return SKIPPED
-        return NO_REASON_GIVEN if fate in ("rejected", "rejected_blind") else None
+        return EXCLUDED + request.branch if fate in ("rejected", "rejected_blind") else None
 
     def _commit(self, at: float, request: Request) -> Commit:
         repo, sha = request.repo, request.wanted.get("sha")

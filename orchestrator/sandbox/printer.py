@@ -7,9 +7,10 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from typing import Any
 
-from orchestrator.sandbox.fields import GUARDED, SHAPE_OF, SHAPES, Shape
+from orchestrator.sandbox.fields import Shape
 from orchestrator.sandbox.reply import ApiError, wrong_params
 from orchestrator.sandbox.rows import Job, Repo
+from orchestrator.sandbox.shapes import GUARDED, SHAPE_OF, SHAPES
 
 Object = dict[str, Any]
 

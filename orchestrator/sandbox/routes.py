@@ -17,7 +17,8 @@ from orchestrator.sandbox.visit import Route
 
 Table: TypeAlias = Mapping[str, Mapping[str, Route]]
 
-_REPO = re.compile(r"\d{1,18}|[^/%]+%2[Ff][^/%]+")
+_PART = r"(?:[^/%]|%(?!2[Ff]).)+"  # may hold other encoded characters, but no slash
+_REPO = re.compile(rf"\d{{1,18}}|{_PART}%2[Ff]{_PART}")
 _NUMBER = re.compile(r"\d{1,18}")
 _PAGE = frozenset({"limit", "offset", "skip_count", "representation"})
 _REPOS = _PAGE | {"sort_by", "active", "private", "starred", "managed_by_installation", "active_on_org"}

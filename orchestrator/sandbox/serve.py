@@ -108,8 +108,9 @@ class Door:
         body = await _body(request)
         if body is None:
             return _response(text(413, "Payload Too Large\n"), request)
-        if path.startswith("/sandbox/"):
-            return _response(self._own_page(request.method, path, body), request)
+        own = path.removeprefix(self._world.settings.prefix)
+        if own.startswith("/sandbox/"):
+            return _response(self._own_page(request.method, own, body), request)
         there_and_back = self._random.uniform(*self._world.settings.latency)
         if there_and_back:
             await asyncio.sleep(there_and_back / 2)
