@@ -36,6 +36,7 @@ class History:
     Attributes:
         cursor: how far each stream was read.
         stopped: the rule that stopped the triggering, None while none did.
+        overridden_at: when a person last overrode such a stop (wall clock).
         interrupted: how the last process left, None while one drives or after the run's end.
         left_at: when the run ended, or the last process left (wall clock).
         frozen: by account and scope, the last freeze; an owner's (no credit, abuse) lasts until a process takes up.
@@ -54,6 +55,7 @@ class History:
         "left_at",
         "made",
         "made_at",
+        "overridden_at",
         "progress",
         "proven",
         "stopped",
@@ -70,6 +72,7 @@ class History:
         self.made_at = 0.0
         self.waves: set[int] = set()
         self.stopped: Stopped | None = None
+        self.overridden_at: float | None = None
         self.interrupted: Interrupted | None = None
         self.has_ended = False
         self.left_at: float | None = None
@@ -99,6 +102,7 @@ class History:
                 self.waves.add(wave)
             case Stopped(rule=rule):
                 self.stopped = event if rule else None
+                self.overridden_at = self.overridden_at if rule else at
             case Interrupted(tallies=tallies, exit_code=code):
                 self.interrupted, self.exit_code, self.left_at = event, code, at
                 self.tallies.extend(tallies)

@@ -295,6 +295,27 @@ async def test_too_many_failures_stop_the_triggering_and_the_rest_stays_open():
     assert all(count == 1 for count in markers(service).values())
 
 
+async def test_an_overridden_stop_is_not_repeated_for_the_failures_that_were_known():
+    service = FakeService({"acme/a": Script(BuildState.FAILED), "acme/c": Script(BuildState.FAILED)})
+    names = targets("acme/a", "acme/b", "acme/c", "acme/d")
+    code, _, journal = await drive(names, service, max_fail="1", in_flight=1)
+    assert code == Exit.STOPPED
+    assert await engine(journal, service, max_fail="1", in_flight=1, override_stop=True).run() == Exit.STOPPED
+    history = await load(journal, "r1")
+    assert outcomes(history) == {"acme/a": "failed", "acme/b": "passed", "acme/c": "failed", "acme/d": None}
+
+
+async def test_a_stop_that_a_crash_forgot_is_made_up_for():
+    service = FakeService({"acme/a": Script(BuildState.FAILED)})
+    journal = MemoryJournal(now=service.now)
+    await make_run(journal, targets("acme/a", "acme/b", "acme/c"), at=service.now())
+    assert await engine(journal, service, in_flight=1, timeout=70.0).run() == Exit.TIMEOUT
+    posts = len(service.posts)
+    assert (await load(journal, "r1")).of("fake:acme/a").verdict.outcome is Outcome.FAILED
+    assert await engine(journal, service, max_fail="1").run() == Exit.STOPPED
+    assert len(service.posts) == posts
+
+
 async def test_a_detached_run_returns_when_nothing_is_left_to_trigger_and_can_be_followed_later():
     service = FakeService()
     code, history, journal = await drive(targets("acme/a", "acme/b"), service, detach=True)
