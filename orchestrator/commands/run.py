@@ -189,5 +189,10 @@ def _ask(plan: Plan, flags: Flags, machine: Machine) -> None:
 
 
 def _warn(plan: Plan, session: Session) -> None:
+    """Says where the token goes; of the other warnings only the number, `plan` is there to read them."""
+    for name, host in () if session.flags.sandbox else foreign_hosts(plan):
+        session.log.warning("token.sent_elsewhere", account=name, host=host)
     for warning in plan.warnings:
-        session.log.warning("plan.warning", text=warning)
+        session.log.debug("plan.warning", text=warning)
+    if plan.warnings and not session.flags.verbose:
+        session.log.info("plan.warnings", number=len(plan.warnings), shown_by="orchestrator plan")

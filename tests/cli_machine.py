@@ -1,0 +1,37 @@
+"""The whole program by its command line, in this process, on a machine of the test's own."""
+
+import json
+import os
+import time
+from pathlib import Path
+
+from orchestrator.cli import run
+from orchestrator.commands.machine import Machine
+from orchestrator.redact import Redactor
+
+
+class Program:
+    """Runs command lines in a folder of their own, and keeps what they printed."""
+
+    def __init__(self, folder: Path, capsys, **environ):
+        self.folder = folder
+        self.environ = {"PATH": os.environ["PATH"], "HOME": str(folder), **environ}
+        self.now = time.time
+        self._capsys = capsys
+        self.out = self.err = ""
+
+    def __call__(self, *words):
+        machine = Machine(self.environ, self.folder, self.folder, self.now, Redactor())
+        self._capsys.readouterr()
+        code = run([str(word) for word in words], machine)
+        self.out, self.err = self._capsys.readouterr()
+        return code
+
+    def write(self, name, text):
+        (self.folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (self.folder / name).write_text(text, encoding="utf-8")
+        return name
+
+    @property
+    def json(self):
+        return json.loads(self.out)

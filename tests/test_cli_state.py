@@ -1,0 +1,242 @@
+"""The verbs that work from the journal, and the ones that drive a run, against the look-alike in this process."""
+
+import json
+from pathlib import Path
+
+import anyio
+import pytest
+from cli_machine import Program
+
+from orchestrator.commands.making import made_of, new_id
+from orchestrator.events import Ended, Interrupted, Requested, RunEnded, Sighted
+from orchestrator.exits import Exit
+from orchestrator.journal.process import this_process
+from orchestrator.journal.sqlite import open_journal
+from orchestrator.model import COORDINATOR, DEFAULT_FAIL_ON, Account, Build, BuildState, Outcome, Plan, Target
+from orchestrator.redact import Redactor
+from orchestrator.sandbox.demo import world_for
+from orchestrator.sandbox.serve import serve
+
+REPOS = ("acme/a", "acme/b", "acme/c")
+TARGETS = tuple(Target(f"travis:{repo}@main", "travis", repo, "main") for repo in REPOS)
+ACCOUNT = Account("travis", "travis", "https://api.travis-ci.com", token="env:TRAVIS_TOKEN")
+AT = 1_767_571_200.0  # 2026-01-05T00:00:00Z
+
+
+@pytest.fixture
+def program(tmp_path, capsys):
+    return Program(tmp_path, capsys, ORCHESTRATOR_STATE="")
+
+
+async def story(folder: Path, run: str, outcomes, ends=True, left_by="SIGINT"):
+    """Journals a run of the three targets with these outcomes; None stays open."""
+    async with open_journal(str(folder), now=lambda: AT) as journal:
+        plan = Plan("nightly", TARGETS, {"travis": ACCOUNT})
+        options = {"fail_on": sorted(DEFAULT_FAIL_ON)}
+        await journal.make_run(run, made_of(plan, options), TARGETS, AT, forbid_overlap=False)
+        leases = [await journal.claim(run, name, this_process(), AT, 30.0) for name in (COORDINATOR, "travis")]
+        for number, (target, outcome) in enumerate(zip(TARGETS, outcomes, strict=True)):
+            events = [Requested(target.id, str(number), "answered")]
+            if outcome is not None:
+                state = BuildState(outcome)
+                url = f"https://app.travis-ci.com/github/{target.repo}/builds/{number}"
+                events.append(Sighted(target.id, Build(str(number), state, state.value, url=url)))
+                events.append(Ended(target.id, outcome, f"build_{outcome}", f"build {outcome}"))
+            await journal.append(leases[1], events, AT + 10)
+        code = 1 if Outcome.FAILED in outcomes else 0
+        last = RunEnded(code) if ends else Interrupted(left_by, int(Exit.SIGINT))
+        await journal.append(leases[0], [last], AT + 60)
+        await journal.release(leases)
+
+
+def tell(program, run, *outcomes, **more):
+    anyio.run(lambda: story(program.folder / "s", run, outcomes, **more))
+
+
+P, F = Outcome.PASSED, Outcome.FAILED
+
+
+def test_a_run_is_found_by_a_prefix_that_is_unique(program):
+    tell(program, "2026-one", P, F, P)
+    tell(program, "2026-two", P, P, P)
+    assert program("status", "2026-o", "--state", "s") == 0
+    assert "nightly 2026-one: ended, exit 1" in program.out
+    assert program("status", "2026", "--state", "s") == Exit.USAGE
+    assert "2026-one" in program.err
+    assert "2026-two" in program.err
+    assert program("status", "2027", "--state", "s") == Exit.USAGE
+    assert "orchestrator runs" in program.err
+
+
+def test_a_whole_id_wins_over_longer_ones(program):
+    tell(program, "a", P, F, P)
+    tell(program, "ab", P, P, P)
+    assert program("status", "a", "--state", "s") == 0
+    assert "nightly a:" in program.out
+
+
+def test_shown_is_exit_0_and_with_exit_status_the_runs_own(program):
+    tell(program, "one", P, F, P)
+    for words in (["status"], ["report"], ["why", "acme/b"], ["diff", "one", "one"]):
+        assert program(*words, "--state", "s") == 0
+        assert program(*words, "--exit-status", "--state", "s") == 1
+
+
+def test_a_report_comes_in_any_format_to_stdout_and_files(program):
+    tell(program, "one", P, F, P)
+    assert program("report", "-o", "json", "-o", "list=new/list.txt", "--state", "s") == 0
+    assert program.json["totals"]["failed"] == 1
+    assert (program.folder / "new/list.txt").read_text() == "acme/b@main\n"
+
+
+def test_a_report_that_cannot_be_written_is_told_and_not_ignored(program):
+    tell(program, "one", P, P, P)
+    program.write("file", "in the way")
+    assert program("report", "-o", "json=file/r.json", "--state", "s") == 1
+    assert "file/r.json" in program.err
+    assert "Traceback" not in program.err
+
+
+def test_the_job_summary_of_a_ci_server_is_added_to(program):
+    tell(program, "one", P, F, P)
+    program.write("summary.md", "before\n")
+    program.environ["GITHUB_STEP_SUMMARY"] = str(program.folder / "summary.md")
+    program("report", "--state", "s")
+    text = (program.folder / "summary.md").read_text()
+    assert text.startswith("before\n")
+    assert "acme/b" in text
+
+
+def test_why_tells_the_chain_of_one_target(program):
+    tell(program, "one", P, F, None)
+    assert program("why", "acme/b", "--state", "s") == 0
+    assert "travis:acme/b@main: failed" in program.out
+    assert program("why", "one", "b", "--state", "s") == 0
+    assert program("why", "acme/z", "--state", "s") == Exit.USAGE
+    assert "no target 'acme/z'" in program.err
+
+
+def test_diff_tells_what_changed(program):
+    tell(program, "one", P, F, P)
+    tell(program, "two", F, P, P)
+    assert program("diff", "one", "two", "-o", "json", "--state", "s") == 0
+    assert program.json["totals"] == {**program.json["totals"], "newly_failing": 1, "fixed": 1}
+
+
+def test_runs_lists_prunes_and_exports(program):
+    tell(program, "old", P, P, P)
+    tell(program, "open", P, None, None, ends=False)
+    assert program("runs", "--state", "s", "-o", "json") == 0
+    assert {row["id"]: row["status"] for row in program.json} == {"old": "ended", "open": "open"}
+    assert program("runs", "--export", "all.db", "--state", "s") == 0
+    assert program("runs", "--prune", "30d", "--state", "s") == 0
+    program("runs", "--state", "s", "-o", "json")
+    assert [row["id"] for row in program.json] == ["open"]
+    program("runs", "--state", f"sqlite:///{program.folder}/all.db", "-o", "json")
+    assert {row["id"] for row in program.json} == {"old", "open"}
+
+
+def test_resume_without_an_open_run_lists_none_and_several(program):
+    tell(program, "one", P, P, P)
+    assert program("resume", "--state", "s") == Exit.USAGE
+    assert "no run in this state is open" in program.err
+    tell(program, "two", P, None, P, ends=False)
+    tell(program, "three", P, None, P, ends=False)
+    assert program("resume", "--state", "s") == Exit.USAGE
+    assert "two" in program.err
+    assert "three" in program.err
+
+
+def test_running_an_ended_run_again_prints_its_report_and_exits_with_its_code(program):
+    tell(program, "one", P, F, P)
+    assert program("run", "no-such-manifest.yaml", "--run-id", "one", "--state", "s", "-o", "json=r.json") == 1
+    assert "1 failed, 2 passed" in program.out
+    assert json.loads((program.folder / "r.json").read_text())["run"]["id"] == "one"
+
+
+def test_quiet_prints_nothing_when_the_exit_is_0_and_the_report_else(program):
+    tell(program, "good", P, P, P)
+    tell(program, "bad", P, F, P)
+    assert program("run", "--run-id", "good", "--state", "s", "-q") == 0
+    assert program.out == program.err == ""
+    assert program("run", "--run-id", "bad", "--state", "s", "-q") == 1
+    assert "acme/b" in program.out
+
+
+def test_an_open_run_that_holds_a_target_forbids_another(program):
+    tell(program, "open", P, None, None, ends=False)
+    program.environ["TRAVIS_TOKEN"] = "x" * 20
+    assert program("run", "--repo", "acme/a@main", "--state", "s") == Exit.NOT_STARTED
+    assert "travis:acme/a@main  in open" in program.err
+    assert "--overlap allow" in program.err
+
+
+def test_cancel_of_an_ended_run_does_nothing(program):
+    tell(program, "one", P, P, P)
+    assert program("cancel", "one", "--state", "s") == 0
+    assert "nothing to cancel" in program.err
+
+
+def test_nothing_to_retry_refuses_to_start(program):
+    tell(program, "one", P, P, P)
+    assert program("retry", "--state", "s") == Exit.NOT_STARTED
+
+
+def test_retry_says_what_it_cannot_do_yet(program):
+    tell(program, "one", P, F, P)
+    assert program("retry", "--same-commit", "--state", "s") == Exit.USAGE
+    assert program("retry", "--outcome", "in_doubt", "--state", "s") == Exit.USAGE
+    assert "--assume-absent" in program.err
+
+
+def test_a_rehearsal_has_a_state_of_its_own_and_pasted_commands_find_it(program):
+    assert program("run", "--repo", "acme/x@main", "--sandbox", "--detach", "--run-id", "try") == 0
+    assert program.out == "try\n"
+    assert program("runs", "-o", "json") == 0
+    assert program.json == []
+    assert program("status", "try") == 0
+    assert "1 requested" in program.out
+    assert program("resume", "try", "--sandbox") == Exit.USAGE
+    assert "its sandbox ended with its process" in program.err
+
+
+def test_ids_sort_by_time_and_fit():
+    ids = [new_id(AT + seconds) for seconds in (0, 1, 3600)]
+    assert ids == sorted(ids)
+    assert ids[0].startswith("20260105T000000Z-")
+
+
+@pytest.mark.slow
+def test_a_run_is_detached_and_watched_over_sockets(program):
+    """The whole way, and no token anywhere."""
+    world = world_for([Target(f"travis:acme/r{n}@main", "travis", f"acme/r{n}", "main") for n in range(20)])
+    lines = "\n".join(f"  - acme/r{n}" for n in range(20))
+    with anyio.from_thread.start_blocking_portal() as portal, portal.wrap_async_context_manager(serve(world)) as served:
+        program.environ["TRAVIS_TOKEN"] = served.token
+        program.write(
+            "orchestrator.yaml",
+            f"version: 1\nname: t\nproviders: {{travis: {{type: travis, url: '{served.url}'}}}}\n"
+            f"defaults: {{branches: [main]}}\nreports: {{json: out/r.json, junit: out/j.xml}}\ntargets:\n{lines}\n",
+        )
+        detached = program("run", "--run-id", "one", "--state", "s", "--detach", "-vv", "--log-format", "json")
+        assert detached in (0, 1)
+        assert program.out == "one\n"
+        assert served.token not in program.err
+        assert {"call.ended", "request.accepted"} <= {
+            json.loads(x)["event"] for x in program.err.splitlines() if x[:1] == "{"
+        }
+        code = program("watch", "one", "--state", "s")
+        report = json.loads((program.folder / "out/r.json").read_text())
+        assert report["totals"]["open"] == 0
+        assert report["run"]["exit_code"] == code
+        assert max(world.count_by_marker().values()) == 1
+        program("report", "one", "-o", "json=again.json", "--state", "s")
+        assert json.loads((program.folder / "again.json").read_text()) == report
+    everything = b"".join(path.read_bytes() for path in program.folder.rglob("*") if path.is_file())
+    assert served.token.encode() not in everything
+
+
+def test_the_redactor_of_a_machine_prints_no_secret():
+    redactor = Redactor()
+    redactor.add("s3cret-t0ken")
+    assert "s3cret" not in repr(redactor)
