@@ -11,9 +11,9 @@ import sys
 import time
 from pathlib import Path
 
-from benchmarks.table import Row, lines_of, to_json
+from benchmarks.table import Asked, Row, lines_of, to_json
 
-ROWS = ("triggers", "allowance", "load", "following", "startup", "simulation")
+ROWS = ("triggers", "allowance", "scale", "load", "following", "startup", "resume", "report", "simulation")
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -23,7 +23,7 @@ def main(argv: list[str] | None = None) -> int:
     for name in asked.rows or ROWS:
         began = time.monotonic()
         sys.stderr.write(f"benchmarks: {name} ...\n")
-        found += importlib.import_module(f"benchmarks.{name}").rows(asked.quick)
+        found += importlib.import_module(f"benchmarks.{name}").rows(Asked(asked.quick, asked.million))
         sys.stderr.write(f"benchmarks: {name} took {time.monotonic() - began:.0f} s\n")
     print("\n".join(lines_of(found)))
     if asked.json is not None:
@@ -36,6 +36,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument("rows", nargs="*", metavar="ROW", choices=[[], *ROWS], help=", ".join(ROWS))
     parser.add_argument("--quick", action="store_true", help="small sizes, one repetition: does it still work?")
+    parser.add_argument("--million", action="store_true", help="a million targets too, where sizes grow: half an hour")
     parser.add_argument("--json", type=Path, metavar="FILE")
     return parser
 

@@ -9,17 +9,17 @@ from typing import Any
 
 from benchmarks import drive, window
 from benchmarks.child import measure
-from benchmarks.table import Row
+from benchmarks.table import Asked, Row
 from orchestrator.model import Limit
 
 LATENCY = 0.05  # seconds
 CONNECTIONS = 32
 
 
-def rows(quick: bool) -> Iterator[Row]:
+def rows(asked: Asked) -> Iterator[Row]:
     """The figures."""
-    yield from _of(200, 1.0, 4 if quick else 10)
-    yield from _of(40, 3.0 if quick else 30.0, 3)
+    yield from _of(200, 1.0, 4 if asked.quick else 10)
+    yield from _of(40, 3.0 if asked.quick else 30.0, 3)
 
 
 def _of(calls: int, period: float, periods: int) -> Iterator[Row]:

@@ -12,7 +12,7 @@ import anyio
 
 from benchmarks import drive
 from benchmarks.child import measure
-from benchmarks.table import Row
+from benchmarks.table import Asked, Row
 from orchestrator.model import Account, Limit, Target
 from orchestrator.policy import NARROWEST
 from orchestrator.provider import Answer, Call, Line
@@ -22,9 +22,9 @@ BUILD, INTERVAL = 1.2, 1.0  # calls: for a build, and for an interval between lo
 OFTEN = (Limit("triggers", 4_000, 30.0), Limit("calls", 100_000, 60.0), Limit("triggers_per_repo", 10, 3600.0, "repo"))
 
 
-def rows(quick: bool) -> Iterator[Row]:
+def rows(asked: Asked) -> Iterator[Row]:
     """The figures."""
-    count = 100 if quick else 1_000
+    count = 100 if asked.quick else 1_000
     for concurrency in (20, count):
         found = measure("following:ours", count=count, concurrency=concurrency)
         allowed = BUILD * count + INTERVAL * found["intervals"]

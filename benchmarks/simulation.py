@@ -7,12 +7,12 @@ from collections.abc import Iterator
 from typing import Any
 
 from benchmarks.child import measure
-from benchmarks.table import Row
+from benchmarks.table import Asked, Row
 
 
-def rows(quick: bool) -> Iterator[Row]:
+def rows(asked: Asked) -> Iterator[Row]:
     """The figures."""
-    found = measure("simulation:seeds", count=30 if quick else 1_000)
+    found = measure("simulation:seeds", count=30 if asked.quick else 1_000)
     aside = f"{found['seeds']} seeds in {found['seconds']:.1f} s of one core, {found['wrong']} with problems"
     yield Row("simulation, seeds", found["seeds"] / found["seconds"], "a second", "", ("at least", 100.0), aside, found)
 

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from benchmarks.child import ROOT
-from benchmarks.table import Goal, Row
+from benchmarks.table import Asked, Goal, Row
 
 SMALL = "version: 1\nname: small\ntargets: [acme/widget, acme/gadget@main]\n"
 AS_SCRIPT = "from orchestrator.__main__ import main; main()"  # what the installed command does
@@ -25,9 +25,9 @@ VERBS: tuple[tuple[str, tuple[str, ...], Goal | None], ...] = (
 )
 
 
-def rows(quick: bool) -> Iterator[Row]:
+def rows(asked: Asked) -> Iterator[Row]:
     """The figures."""
-    times = 3 if quick else 21
+    times = 3 if asked.quick else 21
     with tempfile.TemporaryDirectory(prefix="benchmark-startup-") as name:
         folder = Path(name)
         (folder / "small.yaml").write_text(SMALL, encoding="utf-8")

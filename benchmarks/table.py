@@ -11,6 +11,19 @@ Goal = tuple[str, float]
 
 
 @dataclass(frozen=True, slots=True)
+class Asked:
+    """How thorough the measurements are to be.
+
+    Args:
+        quick: small sizes, one repetition: only to see that everything works.
+        million: a million targets too, where sizes grow.
+    """
+
+    quick: bool = False
+    million: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Row:
     """One figure.
 

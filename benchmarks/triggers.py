@@ -16,7 +16,7 @@ from urllib.parse import quote
 
 from benchmarks import drive, nginx
 from benchmarks.child import measure
-from benchmarks.table import Row
+from benchmarks.table import Asked, Row
 from benchmarks.tools import tool
 
 CONNECTIONS = 32
@@ -31,11 +31,11 @@ HEADERS = {
 }
 
 
-def rows(quick: bool) -> Iterator[Row]:
+def rows(asked: Asked) -> Iterator[Row]:
     """The figures."""
-    count, times = (2_000, 1) if quick else (20_000, 3)
+    count, times = (2_000, 1) if asked.quick else (20_000, 3)
     with nginx.served() as port:
-        strangers = _strangers(port, quick)
+        strangers = _strangers(port, asked.quick)
         for loop in LOOPS:
             yield from _against_bare(port, loop, count, times, strangers)
         yield from _without_disk(port, count, times)
