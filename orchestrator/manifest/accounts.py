@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 from urllib.parse import urlsplit
 
+from orchestrator.manifest.explain import CLEAR
 from orchestrator.manifest.files import Files, beside
 from orchestrator.manifest.problems import near
 from orchestrator.manifest.read import Value
@@ -17,10 +18,6 @@ from orchestrator.model import Account, Limit
 from orchestrator.provider import Declaration
 
 REFERENCE = re.compile(r"(env:[A-Za-z_][A-Za-z0-9_]*|file:.+|command:.+)", re.DOTALL)
-CLEAR = (
-    "expected env:NAME, file:PATH or command:ARGV, where the secret stands, never the secret itself",
-    "if a secret stood here, change it now: it may have been seen",
-)
 _SAFE_HOSTS = {"localhost", "127.0.0.1", "::1"}
 
 

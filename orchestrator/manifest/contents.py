@@ -75,7 +75,7 @@ class Contents:
     def _check(self, request: Mapping[str, Json], layer: Layer, account: str, entry: Entry | None) -> None:
         config = request.get("config")
         if "env" in request and isinstance(config, dict) and "env" in config:
-            self._blame(entry, "`env` together with `config.env`", "write all of it in one of the two", "env")
+            self._blame(entry, "`env` together with `config.env`", "write all of it in one of the two", "config")
         said = request.get("message")
         if said is None and layer.marked is False:
             return

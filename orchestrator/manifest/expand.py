@@ -115,10 +115,17 @@ class Expander:
                 continue
             keys = () if listing.keys is None else (listing.keys, index)
             entry = Entry(listing.items, index, keys, position)
-            if isinstance(item, str):
+            if (id(listing.items), index) in self.files.broken:
+                self._broken(item, entry)
+            elif isinstance(item, str):
                 self._short(item, above, entry)
             elif isinstance(item, dict):
                 self._long(item, above, entry)
+
+    def _broken(self, item: Value, entry: Entry) -> None:
+        """Looks for what else is wrong in an entry that is; it makes no targets."""
+        if isinstance(item, dict):
+            self.compiler.layer(item, entry.keys)
 
     # short forms
 
@@ -201,9 +208,6 @@ class Expander:
     # long forms
 
     def _long(self, said: dict[str, Value], above: _Above, entry: Entry) -> None:
-        if id(said) in self.files.broken:
-            self.compiler.layer(said, entry.keys)  # for what else is wrong in it
-            return None
         kinds = [key for key in KINDS if key in said]
         if len(kinds) != 1:
             named = " and ".join(f"`{key}`" for key in kinds)
@@ -278,7 +282,12 @@ class Expander:
             text = f"which account? there are {', '.join(manifest.accounts)}"
             self.teller.problem(entry, text, "write `account:` here or in `defaults`")
         elif name is not None and name not in manifest.broken_accounts:
-            self.teller.problem(entry, f"unknown account `{name[:100]}`", near(name, manifest.accounts), key)
+            self.teller.problem(
+                entry,
+                f"unknown account `{name[:100]}`",
+                near(name, [*manifest.accounts, *manifest.broken_accounts]),
+                key,
+            )
         return None
 
 

@@ -32,6 +32,10 @@ _BOUNDS = {
     "too_short": "expected at least {min_length}, found none",
 }
 Keys: TypeAlias = tuple[str | int, ...]
+CLEAR = (
+    "expected env:NAME, file:PATH or command:ARGV, where the secret stands, never the secret itself",
+    "if a secret stood here, change it now: it may have been seen",
+)
 SECRET = re.compile(r"token|secret|password", re.IGNORECASE)
 
 
@@ -108,6 +112,8 @@ class Judge:
         value = _value(error.container, error.key)
         remedy = near(value, choices) if isinstance(value, str) and len(choices) > 1 else ""
         remedy = remedy if remedy.startswith("did you mean") else ""  # all of them stand in the sentence already
+        if choices == [value]:
+            remedy = "remove the quotes"
         return self._say(error, f"expected {_alternatives(choices)}, found {found}", remedy)
 
     def _wrong_type(self, errors: Sequence[_Error]) -> Problem:
@@ -116,10 +122,14 @@ class Judge:
         remedy = ""
         patterns = [node["pattern"] for node in self._nodes(error.keys) if node.get("pattern") in EXPECTED]
         written = self.marks.written(error.container, error.key)
+        if _is_secret(error.key) and written:
+            return self._say(error, *CLEAR)
         if written and patterns and not any(re.search(pattern, written) for pattern in patterns):
             words = [EXPECTED[pattern] for pattern in patterns]  # quotes alone would not help
         elif "text" in words:
             remedy = self.quote(error.container, error.key)
+        elif "map" not in words and isinstance(_value(error.container, error.key), str):
+            remedy = _unquoted(_value(error.container, error.key))
         return self._say(
             error, f"expected {_alternatives(words)}, found {self.found(error.container, error.key)}", remedy
         )
@@ -130,7 +140,7 @@ class Judge:
         if written is None:
             return ""
         if written in ("", "~", "null"):
-            return "write something there, or remove the key"
+            return "write something there, or remove it"
         return "quote it" if _is_secret(key) else f'quote it: "{written[:60]}"'
 
     def found(self, container: Value, key: str | int) -> str:
@@ -217,6 +227,10 @@ def _value(container: Value, key: str | int) -> Value:
         return container[key]
     except (KeyError, IndexError, TypeError):
         return container
+
+
+def _unquoted(text: str) -> str:
+    return "remove the quotes" if re.fullmatch(r"[0-9]+|true|false|yes|no", text) else ""
 
 
 def _is_secret(key: str | int) -> bool:

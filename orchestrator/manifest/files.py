@@ -48,12 +48,27 @@ class Files:
     present: list[frozenset[str]] = field(default_factory=list)  # the keys of each map, the wrong ones too
     names: list[str] = field(default_factory=list)
     lists: dict[int, Listing] = field(default_factory=dict)  # of `from`, by the identity of its entry
-    broken: set[int] = field(default_factory=set)  # entries that are wrong in themselves, by identity
+    broken: set[tuple[int, int]] = field(default_factory=set)  # entries that are wrong: identity of the list, index
+    told: set[int] = field(default_factory=set)  # positions of values of which nothing more is to be said
 
-    def say(self, text: str, remedy: str, container: Value, key: str | int, keys: Sequence[str | int]) -> None:
-        """Notes a problem with a value, the path of keys given."""
-        position = self.marks.at(container, key)
-        self.problems.append(Problem(self.marks.where(position), path_of(keys), text, remedy, position))
+    def say(
+        self,
+        text: str,
+        remedy: str,
+        container: Value,
+        key: str | int,
+        keys: Sequence[str | int],
+        *,
+        of_key: bool = False,
+    ) -> None:
+        """Notes a problem with a value, or with its key, the path of keys given."""
+        position = self.marks.at(container, key, of_key=of_key)
+        self.add(Problem(self.marks.where(position), path_of(keys), text, remedy, position))
+
+    def add(self, problem: Problem) -> None:
+        """Notes a problem, unless the value was told to be wrong from the ground up."""
+        if problem.order not in self.told:
+            self.problems.append(problem)
 
     def read_all(self, name: str, text: bytes) -> None:
         """Reads the manifest and everything that it includes, each file once.
@@ -65,6 +80,7 @@ class Files:
 
     def _read(self, name: str, text: bytes, chain: tuple[str, ...]) -> None:
         value = read_yaml(name, text, self.marks, self.problems)
+        self.told |= {problem.order for problem in self.problems}
         if not isinstance(value, dict):
             position = pack(len(self.marks.sources) - 1, 1, 1)
             said = "expected a map of keys such as `version` and `targets`"
@@ -186,7 +202,7 @@ class Files:
         self.marks.keep(items, positions)
         for found, problem in judge.judge({"version": 1, "targets": items}, inside=2):
             self.problems.append(problem)
-            self.broken.add(id(items[found[1]]))  # type: ignore[index]  # (targets, row, ...)
+            self.broken.add((id(items), int(found[1])))  # (targets, row, ...)
         return Listing(items, None)
 
     def _header(self, names: Sequence[str], source: int, judge: Judge) -> list[tuple[tuple[str, ...], bool] | None]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
@@ -9,7 +10,7 @@ from orchestrator.manifest.accounts import reference
 from orchestrator.manifest.files import Files
 from orchestrator.manifest.problems import near
 from orchestrator.manifest.read import Value, kind
-from orchestrator.manifest.schema import COMMON
+from orchestrator.manifest.schema import COMMON, EXPECTED, VARIABLE
 from orchestrator.manifest.template import Compiled, Malformed, Template, Undefined, compile_text, is_constant
 from orchestrator.manifest.units import parse_duration
 from orchestrator.provider import Declaration
@@ -131,6 +132,7 @@ class Compiler:
             known = [*self.constants, *TARGET_NAMES, "matrix.NAME"]
             said, remedy = f"unknown name `{error.name[:100]}` in a template", near(error.name, known)
         self.files.say(said, remedy, container, key, keys)
+        self.files.told.add(self.files.marks.at(container, key))
         return "unknown"
 
     def _branches(self, said: Mapping[str, Value], keys: Sequence[str | int]) -> list[Compiled] | None:
@@ -140,7 +142,12 @@ class Compiler:
     def _matrix(
         self, said: Mapping[str, Value], names: Mapping[str, Value], keys: Sequence[str | int]
     ) -> dict[str, list[Compiled]]:
-        return {name: self.many(said["matrix"], name, (*keys, "matrix")) for name in names}
+        keys = (*keys, "matrix")
+        for name in names:
+            if re.search(VARIABLE, name) is None:
+                said_ = f"expected {EXPECTED[VARIABLE]}, found {name[:100]!r}"
+                self.files.say(said_, "", said["matrix"], name, (*keys, name), of_key=True)
+        return {name: self.many(said["matrix"], name, keys) for name in names}
 
     def _request(self, said: Mapping[str, Value], keys: Sequence[str | int]) -> dict[str, Compiled]:
         request: dict[str, Compiled] = {}
@@ -177,14 +184,6 @@ class Compiler:
         self, said: Mapping[str, Value], exclude: Value, matrix: Mapping[str, Value], keys: Sequence[str | int]
     ) -> list[Mapping[str, Compiled]]:
         keys = (*keys, "matrix", "exclude")
-        if exclude and (not isinstance(exclude, list) or not all(isinstance(one, dict) for one in exclude)):
-            self.files.say("expected a list of maps", 'as in - {python: "3.11"}', said["matrix"], "exclude", keys)
-            return []
-        for name in matrix:
-            for index, one in enumerate(matrix[name] if isinstance(matrix[name], list) else []):
-                if isinstance(one, dict):
-                    path = (*keys[:-1], name, index)
-                    self.files.say("expected text, found a map", "only `exclude` lists maps", matrix[name], index, path)
         for index, one in enumerate(exclude):
             for name in one:
                 if name not in matrix:

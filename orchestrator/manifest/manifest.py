@@ -225,7 +225,7 @@ def _listings(files: Files, judge: Judge) -> list[Listing]:
     listings = [Listing(one["targets"]) for one in files.maps if "targets" in one]
     for listing in listings:
         for index, item in enumerate(listing.items):
-            if isinstance(item, dict) and "from" in item and id(item) not in files.broken:
+            if isinstance(item, dict) and "from" in item and (id(listing.items), index) not in files.broken:
                 files.read_list(item, ("targets", index), judge)
     return listings
 
@@ -268,7 +268,7 @@ def _judge(files: Files, judge: Judge) -> set[str]:
     broken: set[str] = set()
     for one in files.maps:
         for keys, problem in judge.judge(one):
-            files.problems.append(problem)
+            files.add(problem)
             _take_out(one, keys, files, broken)
     return broken
 
@@ -277,11 +277,14 @@ def _take_out(one: dict[str, Value], keys: tuple[str | int, ...], files: Files, 
     match keys:
         case ("targets", int(index), *inner):
             entry = one["targets"][index]
-            files.broken.add(id(entry))
+            files.broken.add((id(one["targets"]), index))
             if inner and isinstance(entry, dict) and inner[0] in entry:
                 files.drop(entry, str(inner[0]))
         case ("params", str(name), *_) if isinstance(one["params"], dict) and name in one["params"]:
             one["params"][name] = ""
+        case ("providers", str(name), str(key), *_) if key != "type":
+            if key in one["providers"][name]:
+                files.drop(one["providers"][name], key)
         case ("providers", str(name), *_):
             broken.add(name)
             if isinstance(one["providers"], dict) and name in one["providers"]:

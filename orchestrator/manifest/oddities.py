@@ -34,7 +34,7 @@ def of_bytes(text: bytes, largest: int) -> Oddity | None:
     if found is not None and not (found.start() == 0 and found[0] == "\ufeff"):
         line, column = _place(text, len(decoded[: found.start()].encode()))
         what = "a NUL byte" if found[0] == "\0" else f"the control character U+{ord(found[0]):04X}"
-        return line, column, f"{what} in the file", 'remove it, or write it as "\\xNN" in quotes'
+        return line, column, f"{what} in the file", "remove it"
     return None
 
 

@@ -94,6 +94,15 @@ class Skip(Strict):
     until: str | datetime.date = say("the first day on which it is triggered again, as 2027-03-01")
 
 
+class Matrix(BaseModel):
+    """Names and their values: a target for each combination."""
+
+    model_config = ConfigDict(extra="allow", strict=True, defer_build=True)
+    __pydantic_extra__: dict[str, Many] = Field(init=False)
+
+    exclude: list[dict[str, str]] = say('combinations to leave out, as in {python: "3.11", os: osx}')
+
+
 class SharedBase(Strict):
     """What targets and their defaults say."""
 
@@ -102,9 +111,7 @@ class SharedBase(Strict):
     message: Filled = say("the message of the build; the marker follows it")
     env: dict[Variable, str | None] = say("variables for the build; merged by name, null removes one")
     labels: Labels | list[Labels] = say("labels to select by; those of defaults are added")
-    matrix: dict[Variable, Many | list[dict[str, str]]] = say(
-        "names and their values: a target for each combination; `exclude` lists combinations to leave out"
-    )
+    matrix: Matrix = say("names and their values: a target for each combination, for ${{ matrix.NAME }}")
     needs: Many = say("targets that must pass before: an id, a repo, or label:NAME")
     skip: Filled | Skip = say("the reason not to trigger it, or a map with `reason` and `until`")
     timeouts: Timeouts = say("how long things may take; merged by name")
