@@ -93,13 +93,20 @@ class Compiler:
             env={name: self.value(env[name], env, name, (*keys, "env", name)) for name in env},
             timeouts=self._timeouts(said, keys),
             branches=self._branches(said, keys),
-            labels=self.many(said, "labels", keys),
+            labels=self._labels(said, keys),
             needs=self.many(said, "needs", keys) if "needs" in said else None,
             matrix=self._matrix(said, matrix, keys) if "matrix" in said else None,
             exclude=self._exclude(said, exclude, matrix, keys),
             skip=self.value(said["skip"], said, "skip", (*keys, "skip")) if "skip" in said else None,
             marked=said["marker"] != "none" if "marker" in said else None,
         )
+
+    def _labels(self, said: Mapping[str, Value], keys: Sequence[str | int]) -> list[Compiled]:
+        labels = self.many(said, "labels", keys)
+        for label in labels:
+            if isinstance(label, str) and (problem := label_problem(label)) is not None:
+                self.files.say(*problem, said, "labels", (*keys, "labels"))
+        return labels
 
     def many(self, said: Mapping[str, Value], key: str, keys: Sequence[str | int]) -> list[Compiled]:
         """The texts of a key that holds one or a list."""
@@ -197,6 +204,13 @@ class Compiler:
             self.files.say(
                 "`branch` and `branches` stand side by side", "keep one of them", said, "branch", (*keys, "branch")
             )
+
+
+def label_problem(label: str) -> tuple[str, str] | None:
+    """What is wrong with a label, and the remedy: `--label a,b` must be able to name it."""
+    if re.search(r"[\s,]", label) is None:
+        return None
+    return f"expected a label without spaces and commas, found {label[:100]!r}", "write a list for several"
 
 
 def lacking(said: Mapping[str, Value], declaration: Declaration) -> list[str]:

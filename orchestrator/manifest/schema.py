@@ -19,7 +19,6 @@ from orchestrator.provider import Declaration
 
 VARIABLE = r"^[A-Za-z_][A-Za-z0-9_]*$"
 NAME = r"^[A-Za-z0-9_][A-Za-z0-9_.-]*$"
-LABEL = r"^[^\s,]+$"
 PERCENT = r"^[0-9]{1,2}(\.[0-9]{1,3})?%$|^100%$"
 
 EXPECTED = {
@@ -27,7 +26,6 @@ EXPECTED = {
     LIMIT: "so many calls per period, such as 40/30s or 10/1h",
     VARIABLE: "a variable's name: letters, digits and _, no digit first",
     NAME: "a name of letters, digits, `_`, `.` and `-`",
-    LABEL: "a label without spaces and commas",
     PERCENT: "a number, or a percentage such as 20%",
 }
 """What a pattern asks for, in words."""
@@ -38,7 +36,6 @@ Named = Annotated[str, Field(pattern=NAME)]
 Variable = Annotated[str, Field(pattern=VARIABLE)]
 Share = Annotated[int, Field(ge=0)] | Annotated[str, Field(pattern=PERCENT)]
 Filled = Annotated[str, Field(min_length=1)]
-Labels = Annotated[str, Field(pattern=LABEL)]
 Many = Filled | list[Filled]
 Count = Annotated[int, Field(ge=0)]
 
@@ -110,7 +107,7 @@ class SharedBase(Strict):
     branches: Many = say("the branches to build, a target each; globs are expanded from the provider's branches")
     message: Filled = say("the message of the build; the marker follows it")
     env: dict[Variable, str | None] = say("variables for the build; merged by name, null removes one")
-    labels: Labels | list[Labels] = say("labels to select by; those of defaults are added")
+    labels: Many = say("labels to select by; those of defaults are added")
     matrix: Matrix = say("names and their values: a target for each combination, for ${{ matrix.NAME }}")
     needs: Many = say("targets that must pass before: an id, a repo, or label:NAME")
     skip: Filled | Skip = say("the reason not to trigger it, or a map with `reason` and `until`")
@@ -155,7 +152,7 @@ class Wave(Strict):
     """A group of targets that may run together."""
 
     name: Filled = say("its name in the report")
-    labels: Labels | list[Labels] = say("targets with these labels")
+    labels: Many = say("targets with these labels")
     upto: Share = say("so many targets, or so large a share, counted from the first")
 
 

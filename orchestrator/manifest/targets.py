@@ -11,8 +11,9 @@ from orchestrator.manifest.contents import Contents
 from orchestrator.manifest.entries import Entry, Said, Teller
 from orchestrator.manifest.glob import is_glob, matches
 from orchestrator.manifest.identity import id_of, ref_problem, repo_problem
-from orchestrator.manifest.layers import Layer
+from orchestrator.manifest.layers import Layer, label_problem
 from orchestrator.manifest.problems import ManifestError, Problem
+from orchestrator.manifest.template import Compiled
 from orchestrator.model import Target
 from orchestrator.provider import Declaration
 
@@ -88,7 +89,7 @@ class Targets:
             return
         if layer.needs:
             self.needs[len(self.made)] = ([teller.text(need, entry, names) for need in layer.needs], entry)
-        labels = [teller.text(label, entry, names) for label in layer.labels]
+        labels = [self._label(label, entry, names) for label in layer.labels]
         self.append(
             Target(
                 id=made,
@@ -105,6 +106,12 @@ class Targets:
                 where=teller.files.marks.where(entry.position),
             )
         )
+
+    def _label(self, label: Compiled, entry: Entry, names: Mapping[str, str]) -> str:
+        text = self.teller.text(label, entry, names)
+        if not isinstance(label, str) and (problem := label_problem(text)) is not None:
+            self.teller.problem(entry, *problem, "labels")
+        return text
 
     def append(self, target: Target) -> None:
         """Adds one that `is_new` let through."""
