@@ -145,12 +145,17 @@ class AccountStopped:
 
 @dataclass(frozen=True, slots=True)
 class Intended:
-    """A trigger call is about to leave; durable before it does."""
+    """A trigger call is about to leave; durable before it does.
+
+    Args:
+        skew: seconds by which the provider's clock was ahead of ours; None: not known yet.
+    """
 
     kind: ClassVar[str] = "intended"
     target: str
     attempt: int
     marker: str | None
+    skew: int | None = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,6 +178,7 @@ class Doubted:
     cause: str
     from_: float
     to: float
+    skew: int | None = 0  # as at `Intended`: these times are ours, the provider's listings go by its own
 
 
 @dataclass(frozen=True, slots=True)

@@ -32,11 +32,16 @@ from orchestrator.model import Build, BuildState, Outcome, Phase, Request
 
 @dataclass(frozen=True, slots=True)
 class Doubt:
-    """A lost answer: why, and when the call can have reached the provider (wall clock)."""
+    """A lost answer: why, and when the call can have reached the provider (wall clock).
+
+    Args:
+        skew: seconds by which the provider's clock was ahead when these times were taken; None: not known.
+    """
 
     cause: str
     start: float
     end: float
+    skew: int | None = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +61,7 @@ class Progress(NamedTuple):
         attempts: trigger calls intended so far.
         marker: the one that travels with them.
         asked_at: when the open attempt was intended; None when none is open.
+        asked_skew: seconds by which the provider's clock was ahead then; None: not known.
         first_asked_at: when the first attempt that may have left was intended; `accept` counts from here.
         doubt: set when the open attempt's answer is lost.
         absences: lost attempts of which a look showed that they started nothing.
@@ -69,6 +75,7 @@ class Progress(NamedTuple):
     marker: str | None = None
     released: bool = False
     asked_at: float | None = None
+    asked_skew: int | None = 0
     first_asked_at: float | None = None
     doubt: Doubt | None = None
     absences: int = 0
@@ -119,20 +126,21 @@ def apply(progress: Progress, event: TargetEvent, at: float) -> Progress:
     match event:
         case Released():
             return progress._replace(released=True)
-        case Intended(attempt=attempt, marker=marker):
+        case Intended(attempt=attempt, marker=marker, skew=skew):
             first = progress.first_asked_at
             return progress._replace(
                 attempts=attempt,
                 marker=marker,
                 asked_at=at,
+                asked_skew=skew,
                 first_asked_at=at if first is None else first,
                 doubt=None,
             )
         case Withdrawn():
             first = progress.first_asked_at if progress.absences else None
             return progress._replace(asked_at=None, doubt=None, first_asked_at=first)
-        case Doubted(cause=cause, from_=start, to=end):
-            return progress._replace(doubt=Doubt(cause, start, end))
+        case Doubted(cause=cause, from_=start, to=end, skew=skew):
+            return progress._replace(doubt=Doubt(cause, start, end, skew))
         case Absent():
             return progress._replace(
                 asked_at=None,

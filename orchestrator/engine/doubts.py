@@ -53,8 +53,11 @@ class Doubts:
             await ledger.record(row, Absent(target.id, progress.attempts, evidence))
 
     def _asked(self, doubt: Doubt) -> Interval:
-        skew = self.ledger.gate.skew
-        return Interval(doubt.start + skew - SKEW_MARGIN, doubt.end + skew + SKEW_MARGIN)
+        """When the call may have reached the provider, by its clock as it was then: either clock may have stepped."""
+        end = self.ledger.now() + (self.ledger.gate.skew or 0) + SKEW_MARGIN
+        if doubt.skew is None:
+            return Interval(0.0, end)
+        return Interval(doubt.start + doubt.skew - SKEW_MARGIN, max(end, doubt.end + doubt.skew + SKEW_MARGIN))
 
     async def _found(self, row: int, request: Request) -> None:
         ledger, target = self.ledger, self.ledger.target(row)

@@ -45,7 +45,6 @@ class Gate:
         self.budget = budget
         self.stopped: AccessRefused | None = None
         self.calls: Counter[str] = Counter()
-        self.skew = 0.0
         self.pause_until = 0.0
         self.posts_waiting = 0
         self._now = now
@@ -55,6 +54,7 @@ class Gate:
         self._learnt = learnt
         self._failures = 0
         self._lost_since: float | None = None
+        self._skew = 0.0
         self._skew_at = -math.inf
         self._turns: dict[tuple[str, ...], anyio.Lock] = {}
         self._room = anyio.Event()
@@ -66,6 +66,11 @@ class Gate:
     def is_reachable(self) -> bool:
         """Whether the last call that was tried left this machine."""
         return self._lost_since is None
+
+    @property
+    def skew(self) -> int | None:
+        """Seconds by which the provider's clock is ahead of ours; None before its first answer."""
+        return None if self._skew_at == -math.inf else round(self._skew)
 
     async def send(self, call: Call) -> Answer:
         """Sends a look, a cancel or the like once its permits are free; the errors of `provider.Send`."""
@@ -158,9 +163,9 @@ class Gate:
         for learnt in self.line.declaration.learn(call, answer):
             if self.budget.learn(learnt, now):
                 self._learnt(learnt, call.repo or "")
-        if now - self._skew_at >= SKEW_EVERY and (date := answer.headers.get("date")):
+        if now - self._skew_at >= SKEW_EVERY:
             self._skew_at = now
             try:
-                self.skew = parsedate_to_datetime(date).timestamp() - now
+                self._skew = parsedate_to_datetime(answer.headers.get("date", "")).timestamp() - now
             except (ValueError, TypeError, OverflowError):
-                self.skew = 0.0  # a date that is no date says nothing; our own clock is the best guess
+                self._skew = 0.0  # a date that is no date says nothing; our own clock is the best guess

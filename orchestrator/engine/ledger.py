@@ -32,6 +32,7 @@ from orchestrator.state import Progress, apply
 
 CALL_TIMEOUT = 30.0  # seconds; how long after it was intended a call of an earlier process can have been counted
 STAMPED_FROM = 5.0  # seconds; limits of a shorter period are not kept for later processes, they are over by then
+STEP = 5.0  # seconds by which two readings of the provider's clock differ, from which on a clock has stepped
 OWNER_REFUSED_FOR = 86_400.0  # seconds; an owner without credit stays closed for this process
 
 
@@ -154,7 +155,7 @@ class Ledger:
     async def intend(self, row: int, event: Intended) -> None:
         """Makes the intent durable, and with it the stamps that other processes and later runs count."""
         at = self.now()
-        await self._stamp(self.trigger_limits, self.repo_of(row), at)
+        await self._stamp(self.trigger_limits, self.repo_of(row), at + (self.gate.skew or 0))  # by the provider's clock
         await self.append(event, at=at)
 
     async def append(self, *events: Event, at: float | None = None) -> None:
@@ -230,8 +231,9 @@ class Ledger:
         for frozen in (f for (account, _), f in self.run.history.frozen.items() if account == self.account):
             self.budget.freeze(frozen.scope, frozen.until, frozen.cause)
         longest = max((limit.per for limit in self.budget.limits.values()), default=0.0)
-        for stamp in await self.run.journal.stamps(self.principal, now - longest - CALL_TIMEOUT):
-            self.budget.remember(stamp.name, stamp.scope, min(now, stamp.at + CALL_TIMEOUT))
+        skew = self.gate.skew or 0
+        for stamp in await self.run.journal.stamps(self.principal, now + skew - longest - CALL_TIMEOUT):
+            self.budget.remember(stamp.name, stamp.scope, min(now, stamp.at - skew + CALL_TIMEOUT))
 
     async def recover(self) -> None:
         """Puts every row into its place; a call that an earlier process left without an answer is in doubt."""
@@ -247,12 +249,22 @@ class Ledger:
         await self.record_all(lost)
 
     def _lost_by_a_crash(self, row: int) -> Sequence[TargetEvent]:
-        target, progress = self.target(row), self.progress(row)
-        if progress.asked_at is None or progress.doubt is not None:
+        target, progress, now = self.target(row), self.progress(row), self.now()
+        asked, doubt, alive = progress.asked_at, progress.doubt, self._lease.last_alive
+        if asked is None:
             return ()
-        end = max(progress.asked_at, self.now() if self._lease.last_alive is None else self._lease.last_alive)
+        if doubt is not None:
+            if not self._has_stepped(doubt.skew):
+                return ()
+            return (Doubted(target.id, progress.attempts, doubt.cause, doubt.start, now, doubt.skew),)
+        end = now if alive is None or self._has_stepped(progress.asked_skew) else min(max(asked, alive), now)
         cause = "the process ended before the answer was journaled"
-        return (Doubted(target.id, progress.attempts, cause, progress.asked_at, min(end, self.now())),)
+        return (Doubted(target.id, progress.attempts, cause, asked, end, progress.asked_skew),)
+
+    def _has_stepped(self, skew: int | None) -> bool:
+        """Whether times that were written at that skew do not fit our clock: then only what we measure counts."""
+        known = self.gate.skew
+        return known is None or skew is None or abs(known - skew) > STEP
 
     def _said_by_a_person(self, row: int) -> Sequence[TargetEvent]:
         target, progress, options = self.target(row), self.progress(row), self.run.options

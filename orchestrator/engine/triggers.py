@@ -107,18 +107,18 @@ class Triggers:
         target, attempt = ledger.target(row), ledger.progress(row).attempts + 1
         marker = ledger.marker(target)
         try:
-            await ledger.intend(row, Intended(target.id, attempt, marker))
+            await ledger.intend(row, Intended(target.id, attempt, marker, ledger.gate.skew))
         except BaseException:
             permit.give_back()
             raise
-        left = ledger.now()
+        left, skew = ledger.now(), ledger.gate.skew
         try:
             request = await worker.provider.trigger(Trigger(target, attempt, marker, ledger.run.name))
         except InDoubt as error:
             permit.answered(ledger.now())
             self.doubts_in_a_row += 1
             ledger.run.observe("trigger.in_doubt", target=target.id, cause=error.cause)
-            await ledger.record(row, Doubted(target.id, attempt, error.cause, left, ledger.now()))
+            await ledger.record(row, Doubted(target.id, attempt, error.cause, left, ledger.now(), skew))
         except Unreachable as error:
             permit.give_back()
             ledger.run.observe("trigger.unreachable", target=target.id, cause=error.cause)

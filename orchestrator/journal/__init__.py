@@ -102,7 +102,7 @@ class Stamp:
         principal: whom the provider counts.
         name: the limit's name.
         scope: `account`, `owner:NAME` or `repo:NAME`.
-        at: when it was answered, or left where that is not known (wall clock).
+        at: when it was answered, or left where that is not known (by the provider's clock where it is known).
     """
 
     principal: str
