@@ -99,7 +99,7 @@ def conclude(ended: Ended, session: Session, *, detach: bool = False) -> Exit:
             note(render(ended.report, "text", width=width()).rstrip("\n"))
     else:
         show(ended.report, flags, session.machine, is_silent=is_silent)
-    if code in (Exit.SIGINT, Exit.SIGTERM, Exit.TIMEOUT, Exit.ACCOUNT):
+    if code in (Exit.SIGINT, Exit.SIGTERM, Exit.TIMEOUT, Exit.ACCOUNT) and not flags.sandbox:
         note(f"orchestrator: nothing is lost; go on with: orchestrator resume {run}")
     return code
 
