@@ -62,6 +62,7 @@ class Stopped:
     kind: ClassVar[str] = "stopped"
     rule: str
     arithmetic: str
+    forgiven: int = 0  # failures until an override: they do not stop the run once more
 
 
 @dataclass(frozen=True, slots=True)

@@ -36,7 +36,7 @@ class History:
     Attributes:
         cursor: how far each stream was read.
         stopped: the rule that stopped the triggering, None while none did.
-        overridden_at: when a person last overrode such a stop (wall clock).
+        forgiven: failures that a person knew of when they last overrode such a stop.
         interrupted: how the last process left, None while one drives or after the run's end.
         left_at: when the run ended, or the last process left (wall clock).
         frozen: by account and scope, the last freeze; an owner's (no credit, abuse) lasts until a process takes up.
@@ -48,6 +48,7 @@ class History:
         "accounts_stopped",
         "cursor",
         "exit_code",
+        "forgiven",
         "frozen",
         "has_ended",
         "interrupted",
@@ -55,7 +56,6 @@ class History:
         "left_at",
         "made",
         "made_at",
-        "overridden_at",
         "progress",
         "proven",
         "stopped",
@@ -72,7 +72,7 @@ class History:
         self.made_at = 0.0
         self.waves: set[int] = set()
         self.stopped: Stopped | None = None
-        self.overridden_at: float | None = None
+        self.forgiven = 0
         self.interrupted: Interrupted | None = None
         self.has_ended = False
         self.left_at: float | None = None
@@ -100,9 +100,9 @@ class History:
                 self.made, self.made_at = event, at
             case WaveOpened(wave=wave):
                 self.waves.add(wave)
-            case Stopped(rule=rule):
+            case Stopped(rule=rule, forgiven=forgiven):
                 self.stopped = event if rule else None
-                self.overridden_at = self.overridden_at if rule else at
+                self.forgiven = self.forgiven if rule else forgiven
             case Interrupted(tallies=tallies, exit_code=code):
                 self.interrupted, self.exit_code, self.left_at = event, code, at
                 self.tallies.extend(tallies)

@@ -8,12 +8,12 @@ import pytest
 
 from orchestrator.engine import Engine, Options
 from orchestrator.errors import LeaseLost
-from orchestrator.events import CancelAsked, Intended
+from orchestrator.events import CancelAsked, Intended, RunMade, to_json
 from orchestrator.exits import Exit
 from orchestrator.history import load
 from orchestrator.journal import Process
-from orchestrator.model import BuildState, Limit, Outcome, Timeouts
-from orchestrator.testing import Crash, FakeService, MemoryJournal, Script, make_run, targets
+from orchestrator.model import Account, BuildState, Limit, Outcome, Timeouts
+from orchestrator.testing import FAKE, Crash, FakeService, MemoryJournal, Script, make_run, targets
 
 pytestmark = pytest.mark.anyio
 
@@ -200,6 +200,16 @@ async def test_an_owner_without_credit_is_left_alone_while_others_go_on():
     assert code == Exit.ACCOUNT
     assert outcomes(history) == {"acme/a": None, "acme/b": None, "umbrella/a": "passed"}
     assert len(service.posts) == 2
+
+
+async def test_rows_that_waited_for_their_repo_do_not_hold_the_run_when_its_owner_is_refused():
+    service = FakeService({"acme/a": Script(triggers=("ok", "no_credit"))})
+    wanted = targets(*(f"acme/a@b{n}" for n in range(4)), "umbrella/a")
+    limits = (Limit("triggers", 40, 30.0), Limit("triggers_per_repo", 1, 60.0, "repo"))
+    with anyio.fail_after(3600.0):
+        code, history, _ = await drive(wanted, service, account={"limits": limits})
+    assert code == Exit.ACCOUNT
+    assert outcomes(history)["acme/a@b3"] is None
 
 
 async def test_a_refusal_of_a_repo_freezes_that_repo_only():
@@ -495,3 +505,56 @@ async def test_a_look_that_fails_says_nothing_about_the_target():
         tasks.start_soon(outage)
         assert await one.run() == Exit.OK
     assert [name for name, _ in one.facts if name == "look.failed"]
+
+
+async def remade(journal, service, wanted, options, run="r2"):
+    """A new run of the same targets, with options that were journaled with it."""
+    account = Account("fake", "fake", "https://ci.invalid", "env:FAKE_TOKEN", limits=FAKE.limits)
+    made = RunMade("nightly", None, "", accounts={"fake": to_json(account)}, options=options)
+    await journal.make_run(run, made, wanted, service.now())
+    code = await engine(journal, service, run).run()
+    return code, await load(journal, run)
+
+
+async def test_a_run_whose_state_was_lost_adopts_what_it_had_asked_for():
+    service = FakeService()
+    wanted = targets("acme/a", "acme/b", "acme/c", "acme/d")
+    lost = MemoryJournal(now=service.now)
+    await make_run(lost, wanted[:3])
+    await engine(lost, service, detach=True).run()
+    assert len(service.requests) == 3
+
+    code, history = await remade(MemoryJournal(now=service.now), service, wanted, {"adopt": True}, "r1")
+    assert code == Exit.OK
+    assert all(count == 1 for count in markers(service).values())
+    assert len(service.requests) == 4
+    assert [history.of(target.id).how for target in wanted] == ["found", "found", "found", "answered"]
+
+
+async def test_adopting_on_an_unproven_account_lets_one_target_prove_the_marker_first():
+    service = FakeService()
+    wanted = targets(*(f"acme/r{n}" for n in range(5)))
+    code, _ = await remade(MemoryJournal(now=service.now), service, wanted, {"adopt": True}, "r1")
+    assert code == Exit.OK
+    first, second, *_ = sorted(service.posts)
+    assert second - first > 3.0
+    assert len(service.requests) == 5
+
+
+async def test_a_retry_of_what_is_in_doubt_takes_the_old_request_where_it_is_found():
+    service = FakeService({"acme/a": Script(triggers=("lost_after",)), "acme/b": Script(triggers=("lost_before",))})
+    journal = MemoryJournal(now=service.now)
+    await journal.remember(PRINCIPAL, marker_proven=True)
+    wanted = targets("acme/a", "acme/b")
+    await make_run(journal, wanted, at=service.now())
+    assert await engine(journal, service, timeout=2.0).run() == Exit.IN_DOUBT
+    old = await load(journal, "r1")
+    look_for = {target.id: old.of(target.id).marker for target in wanted}
+
+    code, history = await remade(journal, service, wanted, {"look_for": look_for})
+    assert code == Exit.OK
+    assert history.of("fake:acme/a").how == "found"
+    assert history.of("fake:acme/b").how == "answered"
+    assert [one.repo for one in service.requests] == ["acme/a", "acme/b"]
+    assert "[r1." in service.requests[0].message
+    assert "[r2." in service.requests[1].message

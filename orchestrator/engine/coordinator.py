@@ -47,7 +47,6 @@ class Coordinator:
         self._unmet: dict[int, set[str]] = {}
         self._dependents: dict[str, list[int]] = {}
         self._busy = False
-        self._forgiven = 0
 
     @property
     def is_idle(self) -> bool:
@@ -64,7 +63,8 @@ class Coordinator:
         run = self._run
         if run.history.stopped is not None:
             if run.options.override_stop and run.history.stopped.rule != CANCELED:
-                self._todo.append(Stopped("", f"overridden by a person: {run.history.stopped.rule}"))
+                rule = f"overridden by a person: {run.history.stopped.rule}"
+                self._todo.append(Stopped("", rule, self._failures))
             else:
                 run.is_closed = True
         waves = {target.wave for target in run.history.targets}
@@ -72,7 +72,6 @@ class Coordinator:
         self._read_needs()
         await self._read_wishes()
         await self._flush()
-        self._forgiven = self._failures_until(run.history.overridden_at)
         self._decide_stop()  # the process before may have died between the last failure and the stop
         await self._flush()
 
@@ -121,7 +120,7 @@ class Coordinator:
         run = self._run
         if run.options.max_fail is None or run.is_closed:
             return
-        failures = sum(run.outcomes[outcome] for outcome in run.options.fail_on) - self._forgiven
+        failures = self._failures - run.history.forgiven
         total = len(run.history.targets)
         allowed = allowed_failures(run.options.max_fail, total)
         if failures >= allowed:
@@ -130,11 +129,9 @@ class Coordinator:
             self._todo.append(Stopped(rule, f"{failures} of {total} targets did not pass; {allowed} stop the run"))
             run.observe("run.stopped", rule=rule, failures=failures)
 
-    def _failures_until(self, at: float | None) -> int:
-        """Those that a person knew of when they overrode a stop: they do not stop the run once more."""
-        verdicts = (self._run.history.of(target.id).verdict for target in self._run.history.targets)
-        failed = (v for v in verdicts if v is not None and v.outcome in self._run.options.fail_on)
-        return 0 if at is None else sum(verdict.at <= at for verdict in failed)
+    @property
+    def _failures(self) -> int:
+        return sum(self._run.outcomes[outcome] for outcome in self._run.options.fail_on)
 
     async def work(self) -> None:
         """Journals decisions as they come, and looks for wishes; runs until it is canceled."""

@@ -6,9 +6,9 @@ from heapq import heappush
 
 from orchestrator.engine.ledger import Ledger
 from orchestrator.errors import InDoubt, LookFailed, RateLimited, Unreachable
-from orchestrator.events import Absent, Requested
-from orchestrator.model import Interval, Request, Trigger
-from orchestrator.policy import Find, look_interval
+from orchestrator.events import Absent, Ended, Requested
+from orchestrator.model import Interval, Outcome, Request, Trigger
+from orchestrator.policy import NARROWEST, Ask, Find, look_interval
 from orchestrator.provider import Provider
 from orchestrator.state import Doubt
 
@@ -27,6 +27,8 @@ class Doubts:
         ledger = self.ledger
         progress, step = ledger.progress(row), ledger.step(row)
         doubt = progress.doubt
+        if isinstance(step, Ask):
+            await self._look_before(row)
         if doubt is None or not isinstance(step, Find):
             return
         if not ledger.can_find(row):
@@ -51,6 +53,56 @@ class Doubts:
             evidence = f"a complete listing begun {began - doubt.end:.0f} s after the call ended has no such marker"
             ledger.run.observe("trigger.absent", target=target.id)
             await ledger.record(row, Absent(target.id, progress.attempts, evidence))
+
+    # -- before the first trigger -------------------------------------------------------------------------------
+
+    async def _look_before(self, row: int) -> None:
+        """Looks for what an earlier run, or this one before its state was lost, may have asked for already."""
+        ledger, now = self.ledger, self.ledger.now()
+        if not ledger.marker_proven and not self._proves(row):
+            self._again(row, now + NARROWEST)
+            return
+        if await self.may_be_triggered(row):
+            ledger.rows.make_ready(row)
+
+    def _proves(self, row: int) -> bool:
+        """Where nobody has seen a marker yet, one row goes ahead: what the others do not find proves nothing before."""
+        ledger = self.ledger
+        if ledger.prover is None or ledger.progress(ledger.prover).is_done:
+            ledger.prover = row
+        return ledger.prover == row
+
+    async def may_be_triggered(self, row: int) -> bool:
+        """Whether no earlier request of the row is there; where there is one, or none can tell, the row is put away."""
+        ledger, target = self.ledger, self.ledger.target(row)
+        marker = ledger.run.look_for[target.id]
+        trigger = Trigger(target, 1, marker, ledger.run.name)
+        asked = Interval(0.0, ledger.now() + (ledger.gate.skew or 0) + SKEW_MARGIN)
+        try:
+            request = await self._looker.find(trigger, asked, ledger.known(row))
+        except (InDoubt, LookFailed, RateLimited, Unreachable) as error:
+            await self._cannot_tell(row, str(error))
+            return False
+        ledger.looked[row] = ledger.now()
+        if request is None:
+            return True
+        ledger.run.observe("request.found", target=target.id, id=request.id)
+        await ledger.prove_marker()
+        found = Requested(target.id, request.id, "found", request.handle, request.url, marker)
+        await ledger.record(row, found)
+        return False
+
+    async def _cannot_tell(self, row: int, why: str) -> None:
+        ledger, now = self.ledger, self.ledger.now()
+        target = ledger.target(row)
+        ledger.run.observe("find.undecided", target=target.id, cause=why)
+        if now - ledger.run.since > target.timeouts.accept:
+            reason = f"it cannot be told whether an earlier run asked for it: {why}; resume looks again"
+            await ledger.record(row, Ended(target.id, Outcome.IN_DOUBT, "in_doubt", reason))
+            return
+        self._again(row, now + look_interval(now - ledger.run.since) + ledger.run.random.uniform(0.0, 1.0))
+
+    # -- after a lost answer ------------------------------------------------------------------------------------
 
     def _asked(self, doubt: Doubt) -> Interval:
         """When the call may have reached the provider, by its clock as it was then: either clock may have stepped."""

@@ -34,9 +34,9 @@ class Driver:
         self.ledger = ledger
         self.is_ready = False
         looker: Provider = ledger.line.provider_over(ledger.gate.send)
-        self.triggers = Triggers(ledger)
         self._looker = looker
         self._doubts = Doubts(ledger, looker)
+        self.triggers = Triggers(ledger, self._doubts.may_be_triggered)
         self._looks = Looks(ledger, looker)
         self._under_way = 0
         self._poke_engine = poke_engine
@@ -146,4 +146,6 @@ class Driver:
                 failures += not isinstance(error, Unreachable)
                 self.ledger.run.observe("account.hello_failed", account=self.ledger.account, cause=str(error))
                 await anyio.sleep(backoff(failures, self.ledger.run.random))
+        if failures:
+            self.ledger.assume_all_used()  # whose calls count with ours is not known
         return None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from email.utils import parsedate_to_datetime
 from random import Random
 
@@ -69,7 +70,7 @@ class Gate:
 
     @property
     def skew(self) -> int | None:
-        """Seconds by which the provider's clock is ahead of ours; None before its first answer."""
+        """Seconds by which the provider's clock is ahead of ours; None as long as no answer has told it."""
         return None if self._skew_at == -math.inf else round(self._skew)
 
     async def send(self, call: Call) -> Answer:
@@ -163,9 +164,6 @@ class Gate:
         for learnt in self.line.declaration.learn(call, answer):
             if self.budget.learn(learnt, now):
                 self._learnt(learnt, call.repo or "")
-        if now - self._skew_at >= SKEW_EVERY:
-            self._skew_at = now
-            try:
-                self._skew = parsedate_to_datetime(answer.headers.get("date", "")).timestamp() - now
-            except (ValueError, TypeError, OverflowError):
-                self._skew = 0.0  # a date that is no date says nothing; our own clock is the best guess
+        if now - self._skew_at >= SKEW_EVERY and (date := answer.headers.get("date")):
+            with suppress(ValueError, TypeError, OverflowError):  # a date that is no date says nothing
+                self._skew, self._skew_at = parsedate_to_datetime(date).timestamp() - now, now

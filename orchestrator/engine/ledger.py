@@ -70,6 +70,10 @@ class Ledger:
         self.trigger_limits = line.declaration.trigger_limits
         self.poke = poke
         self._lease = lease
+        self.looked: dict[
+            int, float
+        ] = {}  # rows of which an earlier request was looked for, and found absent, and when
+        self.prover: int | None = None  # the row that shows whether requests of this account carry their marker
         self._closed_owners: set[str] = set()
         self._canceled: set[int] = set()
         self._known: dict[str, set[str]] = {}
@@ -116,6 +120,10 @@ class Ledger:
         """Whether the journal says that nothing was started, and nothing decided, for the row."""
         progress = self.progress(row)
         return not progress.may_exist and not progress.is_done
+
+    def must_look(self, row: int) -> bool:
+        """Whether an earlier request of the row has to be looked for before it is triggered first."""
+        return self.target(row).id in self.run.look_for and not self.progress(row).attempts
 
     def is_shelved(self, row: int) -> bool:
         """Whether the row stays open because its owner was refused."""
@@ -182,7 +190,7 @@ class Ledger:
                 rows.in_flight.discard(row)
                 rows.free(row)
                 if self.run.is_released(row):
-                    rows.make_ready(row)
+                    self._ready(row)
             case Find(at=at):
                 rows.occupy(row)
                 heappush(rows.finds, (max(at, self.now()), row))
@@ -195,6 +203,12 @@ class Ledger:
                 rows.free(row)
                 self.changed.pop(row, None)
                 self.looks.pop(row, None)
+
+    def _ready(self, row: int) -> None:
+        if self.must_look(row) and row not in self.looked and not self.run.is_closed:
+            heappush(self.rows.finds, (self.now(), row))
+        else:
+            self.rows.make_ready(row)
 
     def look_at(self, row: int, at: float) -> None:
         """The row's request is to be looked at then, together with others that are due about then."""
@@ -234,6 +248,13 @@ class Ledger:
         skew = self.gate.skew or 0
         for stamp in await self.run.journal.stamps(self.principal, now + skew - longest - CALL_TIMEOUT):
             self.budget.remember(stamp.name, stamp.scope, min(now, stamp.at - skew + CALL_TIMEOUT))
+
+    def assume_all_used(self) -> None:
+        """Waits a full period before the first trigger, as if others had just used all that the account may."""
+        for limit in self.budget.limits.values():
+            if limit.scope == ACCOUNT and limit.name in self.trigger_limits:
+                for _ in range(limit.calls):
+                    self.budget.remember(limit.name, ACCOUNT, self.now())
 
     async def recover(self) -> None:
         """Puts every row into its place; a call that an earlier process left without an answer is in doubt."""

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from orchestrator.engine.ledger import Ledger
 from orchestrator.errors import LookFailed, RateLimited, Rejected, Unreachable
 from orchestrator.events import Canceling, Ended, Refused, Sighted, TargetEvent
-from orchestrator.model import Request, Target
+from orchestrator.model import Build, Request, Target
 from orchestrator.policy import NARROWEST, Look, look_interval, timed_out
 from orchestrator.provider import Cancels, Followed, Provider, Sight
 
@@ -85,8 +85,16 @@ class Looks:
             await self.ledger.heed(sight.refusal)
             return (Refused(target.id, sight.refusal.code, sight.refusal.reason),)
         known = {build.id: build for build in self.ledger.progress(row).builds}
-        seen = [Sighted(target.id, build) for build in sight.builds if known.get(build.id) != build]
+        builds = [build for build in sight.builds if not self._is_before_the_restart(row, build)]
+        seen = [Sighted(target.id, build) for build in builds if known.get(build.id) != build]
         return seen or self._out_of_time(row, target, one)
+
+    def _is_before_the_restart(self, row: int, build: Build) -> bool:
+        """Whether the build was seen as it had ended before we started it again; a restart takes a moment to show."""
+        progress = self.ledger.progress(row)
+        if progress.how != "restarted" or not build.state.is_final or build.finished_at is None:
+            return False
+        return build.finished_at - (self.ledger.gate.skew or 0) <= (progress.triggered_at or 0.0)
 
     def _out_of_time(self, row: int, target: Target, one: Followed) -> Sequence[TargetEvent]:
         step = self.ledger.step(row)

@@ -48,6 +48,10 @@ class Rows:
             del self.busy[repo]
             self._unblock(repo)
 
+    def pass_over(self, row: int) -> None:
+        """The row, just taken out, is not triggered: the next row of its repository has its turn."""
+        self._unblock(self._repo_of(row))
+
     def wake(self, now: float) -> None:
         """Gives the repositories whose time has come their turn."""
         while self.wakes and self.wakes[0][0] <= now:

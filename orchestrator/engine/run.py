@@ -8,10 +8,10 @@ from dataclasses import dataclass, field
 from random import Random
 from typing import Any, Protocol
 
-from orchestrator.events import TargetEvent
+from orchestrator.events import TargetEvent, from_json
 from orchestrator.history import History
 from orchestrator.journal import Journal
-from orchestrator.model import DEFAULT_FAIL_ON, Outcome, Phase
+from orchestrator.model import DEFAULT_FAIL_ON, Outcome, Phase, Request, marker_of
 from orchestrator.state import Progress
 
 LEASE = 30.0  # seconds for which a lease holds without a heartbeat
@@ -65,6 +65,9 @@ class Run:
         is_closed: a rule or a person stopped it: no more triggers; builds are followed to their end.
         is_canceling: the builds of this run are to be canceled.
         leaves_builds: builds are not followed any further.
+        look_for: target id to the marker that an earlier run, or this one before its state was lost, may have sent:
+            it is looked for before the target is triggered first.
+        restarts: target id to the request and the build that are started again in place of a trigger.
         beat: renews the leases now; raises LeaseLost when one was taken over.
         beat_at: when that was done last.
     """
@@ -99,6 +102,8 @@ class Run:
         self.outcomes: Counter[Outcome] = Counter()
         self.triggered = 0
         self.index = {target.id: row for row, target in enumerate(history.targets)}
+        self.look_for = _markers_to_look_for(id, history)
+        self.restarts = _restarts(history)
         self.verdict_given: Callable[[int, Progress], None] = lambda row, progress: None
         for target in history.targets:
             if (verdict := history.of(target.id).verdict) is not None:
@@ -124,3 +129,20 @@ class Run:
         """Whether the target's wave is open and its needs have passed."""
         target = self.history.targets[row]
         return target.wave in self.history.waves and (not target.needs or self.history.of(target.id).released)
+
+
+def _markers_to_look_for(run: str, history: History) -> Mapping[str, str]:
+    made = history.made
+    if made is None:
+        return {}
+    if made.options.get("adopt"):
+        return {t.id: marker_of(made.name, run, t.id) for t in history.targets if t.marked}
+    kept = made.options.get("look_for")
+    return {str(id_): str(marker) for id_, marker in kept.items()} if isinstance(kept, Mapping) else {}
+
+
+def _restarts(history: History) -> Mapping[str, tuple[Request, str]]:
+    kept = history.made.options.get("restart") if history.made is not None else None
+    if not isinstance(kept, Mapping):
+        return {}
+    return {str(id_): (from_json(Request, one.get("request")), str(one.get("build"))) for id_, one in kept.items()}

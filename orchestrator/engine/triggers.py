@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from heapq import heappop
 
 from orchestrator.engine.ledger import Ledger
 from orchestrator.errors import AccessRefused, InDoubt, NotTriggered, RateLimited, Rejected, Unreachable
 from orchestrator.events import Doubted, Intended, Refused, Requested, Withdrawn
 from orchestrator.limits import Permit
-from orchestrator.model import Target, Trigger
+from orchestrator.model import Build, BuildState, Request, Target, Trigger
 from orchestrator.policy import DOUBTS_IN_A_ROW
-from orchestrator.provider import Answer, Call, Provider
+from orchestrator.provider import Answer, Call, Provider, Restarts
 
 # Seconds to leave a scope alone where a refusal does not say how long. A repo's hourly limit names no time of reset:
 # ten minutes, then ask once.
 REPO_PATIENCE, ACCOUNT_PATIENCE = 600.0, 60.0
+LOOK_AGAIN_AFTER = 10.0  # seconds for which the absence of an earlier request is believed without another look
 
 
 class Worker:
@@ -32,13 +34,17 @@ class Worker:
 class Triggers:
     """Takes rows in their order and triggers them.
 
+    Args:
+        may_be_triggered: looks once more for an earlier request of a row, and puts the row away unless there is none.
+
     Attributes:
         wait: until when no row can be triggered because of a limit (the engine's clock), and which; None otherwise.
         waiting_for: what the next row waits for, for people.
     """
 
-    def __init__(self, ledger: Ledger) -> None:
+    def __init__(self, ledger: Ledger, may_be_triggered: Callable[[int], Awaitable[bool]]) -> None:
         self.ledger = ledger
+        self._look_again = may_be_triggered
         self.wait: tuple[float, str] | None = None
         self.waiting_for = ""
         self.under_way = 0
@@ -77,6 +83,7 @@ class Triggers:
             row = heappop(rows.ready)
             repo = ledger.repo_of(row)
             if ledger.is_shelved(row) or row in rows.in_flight or not ledger.may_be_triggered(row):
+                rows.pass_over(row)
                 continue
             if repo in rows.busy:
                 rows.block(row)
@@ -105,7 +112,10 @@ class Triggers:
     async def _trigger(self, row: int, worker: Worker) -> None:
         ledger, permit = self.ledger, worker.permit
         target, attempt = ledger.target(row), ledger.progress(row).attempts + 1
-        marker = ledger.marker(target)
+        marker = None if target.id in ledger.run.restarts else ledger.marker(target)
+        if not await self._nothing_earlier(row):
+            permit.give_back()
+            return
         try:
             await ledger.intend(row, Intended(target.id, attempt, marker, ledger.gate.skew))
         except BaseException:
@@ -113,7 +123,7 @@ class Triggers:
             raise
         left, skew = ledger.now(), ledger.gate.skew
         try:
-            request = await worker.provider.trigger(Trigger(target, attempt, marker, ledger.run.name))
+            request = await self._ask(Trigger(target, attempt, marker, ledger.run.name), worker)
         except InDoubt as error:
             permit.answered(ledger.now())
             self.doubts_in_a_row += 1
@@ -131,9 +141,31 @@ class Triggers:
             permit.answered(ledger.now())
             raise
         else:
-            permit.answered(ledger.now())
             self.doubts_in_a_row = 0
-            await ledger.record(row, Requested(target.id, request.id, "answered", request.handle, request.url))
+            how = "answered" if target.id not in ledger.run.restarts else "restarted"
+            permit.answered(ledger.now(), refused=how == "restarted")
+            await ledger.record(row, Requested(target.id, request.id, how, request.handle, request.url))
+
+    async def _ask(self, trigger: Trigger, worker: Worker) -> Request:
+        """Triggers, or starts the old build again where the run was made for that."""
+        old = self.ledger.run.restarts.get(trigger.target.id)
+        if old is None:
+            return await worker.provider.trigger(trigger)
+        if not isinstance(worker.provider, Restarts):
+            raise Rejected("no_restart", "the provider offers no way to start a build again")
+        request, build = old
+        await worker.provider.restart(trigger.target, Build(build, BuildState.FAILED, "failed"))
+        return request
+
+    async def _nothing_earlier(self, row: int) -> bool:
+        """Just before a trigger, whether what was looked for some time ago is still not there."""
+        ledger = self.ledger
+        if not ledger.must_look(row):
+            return True
+        looked = ledger.looked.get(row)
+        if looked is not None and ledger.now() - looked < LOOK_AGAIN_AFTER:
+            return True
+        return await self._look_again(row)
 
     async def _not_triggered(self, row: int, target: Target, attempt: int, error: NotTriggered) -> None:
         ledger = self.ledger
