@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, TypeAlias
 
-from pydantic import BaseModel, TypeAdapter, ValidationError
+from pydantic import BaseModel, ValidationError
 
 from orchestrator.manifest.problems import Problem, near
 from orchestrator.manifest.read import Marks, Value, kind
-from orchestrator.manifest.schema import EXPECTED
+from orchestrator.manifest.schema import EXPECTED, schema_of
 
 _WORDS = {
     "string_type": "text",
@@ -61,7 +61,7 @@ class Judge:
     @cached_property
     def schema(self) -> Mapping[str, Any]:
         """The JSON Schema, made only when something is wrong or a CSV file asks for lists."""
-        return TypeAdapter(self.model).json_schema()
+        return schema_of(self.model)
 
     def judge(self, value: Value, inside: int = 0) -> list[tuple[Keys, Problem]]:
         """What is wrong with the value of a whole file, each with the path of keys that leads there.

@@ -274,23 +274,26 @@ def _judge(files: Files, judge: Judge) -> set[str]:
 
 
 def _take_out(one: dict[str, Value], keys: tuple[str | int, ...], files: Files, broken: set[str]) -> None:
+    """Takes out the smallest thing that is wrong and whose absence means nothing."""
+    section: Value = one.get(str(keys[0])) if keys else None
     match keys:
         case ("targets", int(index), *inner):
-            entry = one["targets"][index]
-            files.broken.add((id(one["targets"]), index))
-            if inner and isinstance(entry, dict) and inner[0] in entry:
-                files.drop(entry, str(inner[0]))
-        case ("params", str(name), *_) if isinstance(one["params"], dict) and name in one["params"]:
-            one["params"][name] = ""
-        case ("providers", str(name), str(key), *_) if key != "type":
-            if key in one["providers"][name]:
-                files.drop(one["providers"][name], key)
+            files.broken.add((id(section), index))
+            if inner:
+                _drop(section[index], inner[0], files)
+        case ("params", str(name), *_) if isinstance(section, dict) and name in section:
+            section[name] = ""
+        case ("providers", str(name), str(key), *_) if key != "type" and name not in broken:
+            _drop(section[name], key, files)
         case ("providers", str(name), *_):
             broken.add(name)
-            if isinstance(one["providers"], dict) and name in one["providers"]:
-                files.drop(one["providers"], name)
-        case (str(section), str(name), *_) if isinstance(one.get(section), dict):
-            if name in one[section]:
-                files.drop(one[section], name)
-        case (str(section), *_) if section in one:
-            files.drop(one, section)
+            _drop(section, name, files)
+        case (str(_), str(name), *_) if isinstance(section, dict):
+            _drop(section, name, files)
+        case (str(key), *_):
+            _drop(one, key, files)
+
+
+def _drop(container: Value, key: str | int, files: Files) -> None:
+    if isinstance(container, dict) and isinstance(key, str) and key in container:
+        files.drop(container, key)

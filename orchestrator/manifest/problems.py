@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 from orchestrator.errors import UsageError
 
+_CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029]")  # a name may hold them; a message is one line
 SHOWN = 1000  # problems of one file that are printed; nobody repairs more in one go
 
 
@@ -30,7 +32,8 @@ class Problem:
 
     def __str__(self) -> str:
         said = f"{self.text}; {self.remedy}" if self.remedy else self.text
-        return ": ".join(part for part in (self.where, self.keys, said) if part)
+        line = ": ".join(part for part in (self.where, self.keys, said) if part)
+        return _CONTROL.sub(lambda found: repr(found[0])[1:-1], line)
 
 
 class ManifestError(UsageError):

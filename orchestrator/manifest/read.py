@@ -25,6 +25,7 @@ MOST_VALUES = 5_000_000  # values in one file
 MOST_ALIASED = 2_000_000  # values that aliases may repeat, in one file
 LARGEST = 64 * 1024 * 1024  # bytes of one file
 
+_MERGE = object()  # an unquoted `<<` as a key
 _LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _RESOLVERS: dict[str, list[tuple[str, re.Pattern[str]]]] = yaml.SafeLoader.yaml_implicit_resolvers
 _TAG = "tag:yaml.org,2002:"
@@ -195,6 +196,8 @@ class _Builder:
             value = plain(text)
             if value is not text:
                 written = text
+            elif text == "<<" and self.frame.wants_key:
+                value = _MERGE
         if "\0" in text:
             self.problems.append(self.problem(position, "text with a NUL character", "remove the \\0"))
         if event.anchor is not None:
@@ -227,7 +230,7 @@ class _Builder:
     def key(self, key: Value, position: int, written: str | None) -> None:
         frame = self.frame
         frame.key_at = position
-        frame.merging = key == "<<"
+        frame.merging = key is _MERGE
         if frame.merging:
             return
         frame.key = key if type(key) is str else None
@@ -370,6 +373,11 @@ class _Frame:
         self.merging = False
         self.own: dict[str, int] = {}
         self.inherited: dict[str, tuple[Value, str]] = {}
+
+    @property
+    def wants_key(self) -> bool:
+        """Whether a key comes next."""
+        return type(self.container) is dict and self.key_at == 0
 
     def add(self, key: str, key_at: int, value: Value, position: int) -> None:
         self.container[key] = value

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import datetime
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, create_model
@@ -170,12 +171,32 @@ class Rollout(Strict):
     stop_when: StopWhen = say("when to stop")
 
 
+class _Same:
+    """Declarations, equal when they are the same ones: making the models takes as long as reading a small file."""
+
+    def __init__(self, declarations: Mapping[str, Declaration]) -> None:
+        self.declarations = dict(declarations)
+        self._identity = tuple((name, id(given)) for name, given in declarations.items())
+
+    def __hash__(self) -> int:
+        return hash(self._identity)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Same) and self._identity == other._identity
+
+
 def manifest_type(declarations: Mapping[str, Declaration]) -> type[BaseModel]:
     """The model of a whole manifest, with the keys of these providers.
 
     Args:
         declarations: by type.
     """
+    return _manifest_type(_Same(declarations))
+
+
+@lru_cache(maxsize=8)
+def _manifest_type(same: _Same) -> type[BaseModel]:
+    declarations = same.declarations
     keys = _keys(declarations)
     shared = _extended("Shared", SharedBase, keys)
     defaults = _extended("Defaults", shared, {"account": (Named, say("the account of targets that name none"))})
@@ -183,6 +204,12 @@ def manifest_type(declarations: Mapping[str, Declaration]) -> type[BaseModel]:
               for given in declarations.values() for limit in given.limits}  # fmt: skip
     account = _account(declarations, _extended("Limits", LimitsBase, limits), shared)
     return _manifest(_target(shared), account, defaults)
+
+
+@lru_cache(maxsize=8)
+def schema_of(model: type[BaseModel]) -> Mapping[str, Any]:
+    """The JSON Schema of a model, to be looked at only."""
+    return TypeAdapter(model).json_schema()
 
 
 def json_schema(declarations: Mapping[str, Declaration]) -> dict[str, Any]:

@@ -1,0 +1,198 @@
+"""What becomes of a plan before it runs."""
+
+import pytest
+from manifest_helpers import KNOWN, ids, plan_of
+
+from orchestrator.errors import NotStarted, UsageError
+from orchestrator.manifest import Expect
+from orchestrator.plan import Selection, duration, forecast, override_limits, select
+
+TEXT = """
+version: 1
+defaults: {branch: main}
+targets:
+  - {repo: acme/lib, labels: [core, base]}
+  - {repo: acme/api, labels: core, needs: [acme/lib]}
+  - {repo: acme/api, branch: release/2.x, name: nightly}
+  - {repo: other/Web, labels: [web], needs: [acme/api, acme/lib]}
+  - {repo: other/old, skip: gone}
+"""
+LIB, API, RELEASE, WEB, OLD = (
+    "travis:acme/lib@main",
+    "travis:acme/api@main",
+    "travis:acme/api@release/2.x#nightly",
+    "travis:other/Web@main",
+    "travis:other/old@main",
+)
+
+
+def chosen(**asked):
+    return ids(select(plan_of(TEXT), Selection(**asked)))
+
+
+@pytest.mark.parametrize(
+    ("only", "found"),
+    [
+        (["acme/*"], [LIB, API, RELEASE]),
+        (["acme/api"], [API, RELEASE]),
+        (["ACME/Api@main"], [API]),
+        (["*/*@main"], [LIB, API, WEB, OLD]),
+        (["acme/api@release/*"], [RELEASE]),
+        (["acme/api@release*"], []),
+        (["**@release/**"], [RELEASE]),
+        ([RELEASE], [RELEASE]),
+        (["*#nightly"], []),
+        (["**#nightly"], [RELEASE]),
+        (["other/web", "acme/lib"], [LIB, WEB]),
+        (["acme/api@MAIN"], []),
+        (["acme"], []),
+    ],
+)
+def test_only_matches_repo_repo_at_branch_or_id_with_globs(only, found):
+    if found:
+        assert chosen(only=only) == found
+    else:
+        with pytest.raises(NotStarted, match="none of 5 targets is selected by --only"):
+            chosen(only=only)
+
+
+def test_exclude_takes_out_what_matches():
+    assert chosen(exclude=["acme/*", "**/old"]) == [WEB]
+    assert chosen(only=["acme/**"], exclude=["*/api"]) == [LIB]
+
+
+def test_labels_of_a_group_must_all_be_there_and_one_group_is_enough():
+    assert chosen(labels=[["core"]]) == [LIB, API]
+    assert chosen(labels=[["core", "base"]]) == [LIB]
+    assert chosen(labels=[["base", "core"], ["web"]]) == [LIB, WEB]
+    with pytest.raises(NotStarted, match="known labels: base, core, web"):
+        chosen(labels=[["cor"]])
+
+
+def test_first_counts_after_everything_else():
+    assert chosen(only=["acme/*"], first=2) == [LIB, API]
+    with pytest.raises(NotStarted, match="--first 0"):
+        chosen(first=0)
+
+
+def test_a_need_that_is_not_selected_counts_as_met_and_is_told():
+    plan = select(plan_of(TEXT), Selection(only=["acme/api", "other/web"]))
+    needs = {target.id: target.needs for target in plan.targets}
+    assert needs == {API: (), RELEASE: (), WEB: (API,)}
+    told = f"needs that are not selected count as met: {LIB} (needed by {WEB})"
+    assert told in plan.warnings
+    assert not any("count as met" in warning for warning in select(plan_of(TEXT), Selection()).warnings)
+
+
+def test_expect_is_compared_before_the_selection_and_its_most_after_it():
+    plan = plan_of(TEXT)
+    assert len(select(plan, Selection(first=1), Expect(min=5, max=5)).targets) == 1
+    with pytest.raises(NotStarted, match=r"5 targets, and the manifest expects at least 6 \(expect.min\)"):
+        select(plan, Selection(), Expect(min=6))
+    with pytest.raises(NotStarted, match=r"5 targets, and the manifest expects at most 4 \(expect.max\)"):
+        select(plan, Selection(first=1), Expect(max=4))
+
+
+def test_a_manifest_without_targets_starts_nothing():
+    with pytest.raises(NotStarted, match="the manifest has no targets"):
+        select(plan_of("version: 1\ntargets: []"), Selection())
+
+
+# --rate
+
+TWO = """
+version: 1
+providers: {one: {type: travis}, two: {type: small}}
+targets: ["one:acme/a", "two:acme/a"]
+"""
+
+
+def test_a_rate_replaces_the_limit_of_triggers():
+    plan = override_limits(plan_of(TWO), {"one": "5/1s"})
+    assert [str(limit) for limit in plan.accounts["one"].limits] == [
+        "triggers 5/1s",
+        "calls 1800/1m",
+        "triggers_per_repo 10/1h",
+    ]
+    assert plan.accounts["one"].limits[0].written
+    assert plan.accounts["two"] == plan_of(TWO).accounts["two"]
+
+
+def test_a_rate_without_an_account_is_for_all_of_them():
+    plan = override_limits(plan_of(TWO), {None: "5/1s", "two": "7/1s"})
+    assert [str(plan.accounts[name].limits[0]) for name in ("one", "two")] == ["triggers 5/1s", "calls 7/1s"]
+
+
+def test_a_rate_that_is_none_or_for_nobody_is_refused():
+    with pytest.raises(UsageError, match="unknown account"):
+        override_limits(plan_of(TWO), {"tow": "5/1s"})
+    with pytest.raises(UsageError, match="expected so many calls per period"):
+        override_limits(plan_of(TWO), {None: "fast"})
+
+
+# forecast
+
+
+def forecast_of(text, **more):
+    return forecast(plan_of(text), KNOWN, **more)
+
+
+def repos(count, more=""):
+    return f"version: 1\n{more}\ntargets:\n" + "".join(f"  - acme/r{n}@main\n" for n in range(count))
+
+
+@pytest.mark.parametrize(("count", "seconds"), [(1, 0), (40, 0), (41, 30), (80, 30), (81, 60), (400, 270)])
+def test_the_last_trigger_leaves_after_as_many_periods_as_the_window_asks_for(count, seconds):
+    found = forecast_of(repos(count))
+    assert found.seconds == seconds
+    assert found.accounts["travis"].triggers == count
+
+
+def test_the_forecast_names_the_rule_that_takes_longest():
+    found = forecast_of(repos(400))
+    assert "400 triggers, the last after 4" in found.text
+    assert "triggers 40/30s" in found.text
+    assert forecast_of(repos(3)).text == "3 triggers, no limit makes them wait"
+
+
+def test_many_branches_of_one_repo_wait_for_its_hourly_limit():
+    branches = ", ".join(f"b{n}" for n in range(35))
+    found = forecast_of(f"version: 1\ntargets: [acme/x, {{repo: acme/X, branches: [{branches}]}}]")
+    assert found.seconds == 3 * 3600
+    assert "acme/x: 36 triggers under triggers_per_repo 10/1h take 3 h" in found.warnings
+    assert "triggers_per_repo 10/1h" in found.text
+
+
+def test_a_limit_of_an_owner_counts_the_owner():
+    text = "version: 1\nproviders: {small: {}}\ntargets: [a/1, a/2, a/3, b/1, b/2]"
+    found = forecast_of(text)
+    assert (found.seconds, found.accounts["small"].binding.scope) == (60, "a")
+
+
+def test_skipped_targets_cost_nothing():
+    text = f"version: 1\ntargets: [{''.join(f'{{repo: acme/r{n}, skip: x}}, ' for n in range(50))}acme/a]"
+    assert forecast_of(text).accounts["travis"].triggers == 1
+
+
+def test_levels_of_needs_are_counted():
+    assert forecast_of(TEXT).levels == 2
+    assert "2 levels of needs add the time of their builds" in forecast_of(TEXT).text
+
+
+def test_a_person_is_told_of_queues_repeats_and_long_waits():
+    crowd = "account travis: no `in_flight` (-j): 3 builds will stand in the queue before other people's"
+    assert crowd in forecast_of(repos(3)).warnings
+    assert crowd not in forecast_of(repos(3), in_flight=2).warnings
+    assert crowd not in forecast_of(repos(3, "providers: {travis: {limits: {in_flight: 2}}}")).warnings
+    twice = forecast_of("version: 1\ntargets: [acme/a@x, 'acme/a@x#again', acme/b]").warnings
+    assert any(warning.startswith("several triggers of one branch (acme/a@x)") for warning in twice)
+    slow = forecast_of(repos(200, "defaults: {timeouts: {queue: 1m}}")).warnings
+    assert any("longer than `timeouts.queue` (1m)" in warning for warning in slow)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [(0, "0 s"), (45, "45 s"), (600, "10 min"), (7200, "2 h"), (9000, "2 h 30 min"), (100000, "27 h")],
+)
+def test_durations_are_said_for_people(seconds, text):
+    assert duration(seconds) == text
