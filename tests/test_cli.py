@@ -6,7 +6,7 @@ import subprocess
 import sys
 
 import pytest
-from cli_machine import Program
+from cli_machine import ENVIRON, Program
 
 from orchestrator import __version__
 from orchestrator.cli import ALIASES, VERBS
@@ -35,7 +35,7 @@ def program(tmp_path, capsys):
 
 
 def python(*words, **more):
-    return subprocess.run([sys.executable, *words], capture_output=True, text=True, timeout=60, **more)
+    return subprocess.run([sys.executable, *words], capture_output=True, text=True, timeout=60, env=ENVIRON, **more)
 
 
 def test_the_version_is_answered_before_click_is_imported():
@@ -85,7 +85,7 @@ def test_every_verb_tells_its_usage_and_takes_the_common_flags(verb, program):
         (["run", "-o", "pdf"], "there is no such report"),
         (["report", "-o", "json", "-o", "csv"], "only one format can go to stdout"),
         (["run", "--repo", "acme/x", "--from", "f"], "one or the other"),
-        (["run", "--adopt"], "not supported yet"),
+        (["run", "--adopt"], "--run-id"),
         (["plan", "-p", "image"], "K=V"),
         (["plan", "-p", "nope=1", "--offline"], "nope"),
         (["check", "missing.yaml"], "missing.yaml: cannot be read"),

@@ -17,6 +17,7 @@ from orchestrator.commands.resume import accounts_of, refuse_rehearsal
 from orchestrator.commands.session import Session, run_async
 from orchestrator.commands.state import latest, writable
 from orchestrator.errors import JournalError, NotStarted, UsageError
+from orchestrator.events import to_json
 from orchestrator.exits import Exit
 from orchestrator.history import History, load
 from orchestrator.journal import Journal
@@ -45,17 +46,13 @@ def command(
 ) -> int:
     """Start a new run of every target of RUN (by default the latest) that did not pass.
 
-    Targets in doubt are left out, since they may have a build, and so is what the manifest skips.
+    Targets in doubt are left out, since they may have a build; with --outcome in_doubt their old markers are looked
+    for first, and once more just before a new trigger. What the manifest skips is left out too.
     """
     checked(flags.outputs)
-    if same_commit:
-        raise UsageError("retry: --same-commit is not supported yet")
     wanted = outcomes(outcome, "--outcome") if outcome is not None else None
-    if wanted is not None and Outcome.IN_DOUBT in wanted:
-        raise UsageError(
-            "retry: --outcome in_doubt is not supported yet; `orchestrator resume` looks again, and its flags "
-            "--assume-absent and --adopt-request settle a doubt by hand"
-        )
+    if same_commit and wanted is not None and Outcome.IN_DOUBT in wanted:
+        raise UsageError("retry: --same-commit starts old builds again; a target in doubt has none that is known")
     given = more["run_id"]
     new = run_id(given) if given else new_id(machine.now())
 
@@ -65,12 +62,12 @@ def command(
             history = await load(journal, row.id)
             refuse_rehearsal(history)
             session = Session(flags, machine, f"{row.name} {new}")
-            targets = await chosen(history, wanted, session)
+            targets = await chosen(history, wanted, session, same_commit)
             accounts = {account.name: account for account in accounts_of(history)}
             session.resolve([accounts[name] for name in {target.account for target in targets}], targets)
             if len(targets) > MANY:
                 ask(f"Trigger {len(targets):,} builds again?", flags, machine)
-            await _make(new, row.id, history, targets, journal, session)
+            await _make(new, row.id, history, targets, journal, session, same_commit)
             note(f"run {new}: {len(targets):,} of {len(history.targets):,} targets of {row.id}")
             options = options_of(await load(journal, new), session, detach=detach)
             return conclude(await drive(new, journal, session, options), session, detach=detach)
@@ -78,13 +75,19 @@ def command(
     return run_async(main)
 
 
-async def chosen(history: History, wanted: Collection[Outcome] | None, session: Session) -> Sequence[Target]:
+async def chosen(
+    history: History, wanted: Collection[Outcome] | None, session: Session, same_commit: bool = False
+) -> Sequence[Target]:
     """The targets to be triggered again.
+
+    Args:
+        same_commit: only those that have a build which can be started again.
 
     Raises:
         NotStarted: there are none.
     """
     found = [target for target in history.targets if _did_not_pass(history, target, wanted)]
+    found = _that_can_be(history, found, same_commit)
     running = await _still_running(history, found, session)
     found = [target for target in found if target.id not in running]
     found = list(_with_needs(history, found))
@@ -94,10 +97,21 @@ async def chosen(history: History, wanted: Collection[Outcome] | None, session: 
     return found
 
 
+def _that_can_be(history: History, found: Sequence[Target], same_commit: bool) -> list[Target]:
+    """Those that can be told apart from what may be there, or, with `same_commit`, that have a build."""
+    unmarked = [t.id for t in found if history.of(t.id).doubt is not None and history.of(t.id).marker is None]
+    _tell("they are in doubt and carried no marker that could be looked for", unmarked)
+    without_build = [t.id for t in found if same_commit and history.of(t.id).build is None]
+    _tell("they have no build that could be started again", without_build)
+    return [target for target in found if target.id not in {*unmarked, *without_build}]
+
+
 def _did_not_pass(history: History, target: Target, wanted: Collection[Outcome] | None) -> bool:
     progress = history.of(target.id)
-    if target.skip is not None or progress.doubt is not None:
+    if target.skip is not None:
         return False
+    if progress.doubt is not None:
+        return wanted is not None and Outcome.IN_DOUBT in wanted
     if progress.verdict is None:
         return wanted is None
     outcome = progress.verdict.outcome
@@ -153,11 +167,26 @@ def _followed(history: History, target: Target) -> Followed:
 
 
 async def _make(
-    new: str, old: str, history: History, targets: Sequence[Target], journal: Journal, session: Session
+    new: str,
+    old: str,
+    history: History,
+    targets: Sequence[Target],
+    journal: Journal,
+    session: Session,
+    same_commit: bool,
 ) -> None:
     if history.made is None:
         raise JournalError(f"run {old} has no beginning in this state")
-    await make_run(new, replace(history.made, parent=old), targets, journal, session.machine.now())
+    kept = {key: value for key, value in history.made.options.items() if key not in ("adopt", "look_for", "restart")}
+    known = {target.id: history.of(target.id) for target in targets}
+    if same_commit:
+        kept["restart"] = {
+            id_: {"request": to_json(one.request), "build": one.build.id} for id_, one in known.items() if one.build
+        }
+    elif look_for := {id_: one.marker for id_, one in known.items() if one.doubt is not None}:
+        kept["look_for"] = look_for
+    made = replace(history.made, parent=old, options=kept)
+    await make_run(new, made, targets, journal, session.machine.now())
 
 
 def _tell(why: str, ids: Sequence[str]) -> None:

@@ -40,6 +40,7 @@ class Wanted:
     run: str | None
     overlap: str
     detach: bool
+    adopt: bool = False
 
 
 @click.command("run", short_help="Plan, trigger, follow, report.")
@@ -76,10 +77,10 @@ def command(
     if dry_run:
         return plan_verb.show(source, flags, machine, offline=False)
     checked(flags.outputs)
-    if adopt:
-        raise UsageError("--adopt is not supported yet")
     run = run_id(text) if (text := given["run_id"]) else None
-    wanted = Wanted(source, run, overlap, detach)
+    if adopt and run is None:
+        raise UsageError("--adopt: name the run whose state was lost with --run-id; its markers hold that id")
+    wanted = Wanted(source, run, overlap, detach, adopt)
 
     async def main() -> Exit:
         async with writable(flags, machine) as journal:
@@ -105,6 +106,8 @@ async def _start(wanted: Wanted, journal: Journal, flags: Flags, machine: Machin
         session.resolve(plan.accounts.values(), plan.targets)
         _ask(plan, flags, machine)
         _warn(plan, session)
+        if wanted.adopt:
+            refuse_unmarked(plan)
         try:
             plan = await _made(run, plan, wanted, journal, session)
         except JournalError:
@@ -142,8 +145,22 @@ def refuse_unsupported(manifest: Manifest | None) -> None:
         raise UsageError("\n".join(f"{key} is not supported yet" for key in manifest.unsupported))
 
 
+def refuse_unmarked(plan: Plan) -> None:
+    """What carries no marker cannot be adopted.
+
+    Raises:
+        UsageError: the plan has such targets.
+    """
+    unmarked = [target.id for target in plan.targets if not target.marked]
+    if unmarked:
+        raise UsageError(
+            f"--adopt: {counted(len(unmarked), 'target')} with `marker: none` could not be recognised, {unmarked[0]} "
+            "for one; leave them out with --exclude, and look at the provider yourself"
+        )
+
+
 async def _made(run: str, plan: Plan, wanted: Wanted, journal: Journal, session: Session) -> Plan:
-    made = made_of(plan, _kept(plan, session))
+    made = made_of(plan, {**_kept(plan, session), **({"adopt": True} if wanted.adopt else {})})
     if wanted.overlap == REPLACE:
         await _replace(plan, journal, session)
     overlap = FORBID if wanted.overlap == REPLACE else wanted.overlap
