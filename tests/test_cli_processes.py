@@ -1,7 +1,6 @@
 """Real processes, real signals, real sockets: what the server counted is what is believed."""
 
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -10,6 +9,7 @@ import urllib.request
 from collections import Counter
 
 import pytest
+from cli_machine import ENVIRON
 
 from orchestrator.exits import Exit
 
@@ -32,7 +32,7 @@ class Place:
         self.folder = folder
         told = json.loads(sandbox.stdout.readline())
         self.url = told["url"]
-        self.environ = {**os.environ, "HOME": str(folder), "TRAVIS_TOKEN": told["token"], "ORCHESTRATOR_STATE": "state"}
+        self.environ = {**ENVIRON, "HOME": str(folder), "TRAVIS_TOKEN": told["token"], "ORCHESTRATOR_STATE": "state"}
         limits = "{triggers: 10/1s, calls: 20000/1m, triggers_per_repo: 100/1h}"
         targets = "".join(f"  - acme/svc-{n:03}\n" for n in range(1, WORLD["repos"] + 1))
         (folder / "orchestrator.yaml").write_text(
@@ -71,7 +71,9 @@ class Place:
 def place(tmp_path):
     (tmp_path / "world.json").write_text(json.dumps(WORLD))
     words = [sys.executable, "-m", "orchestrator", "sandbox", "world.json", "-o", "json"]
-    sandbox = subprocess.Popen(words, cwd=tmp_path, stdout=subprocess.PIPE, stdin=subprocess.DEVNULL, text=True)
+    sandbox = subprocess.Popen(
+        words, cwd=tmp_path, env=ENVIRON, stdout=subprocess.PIPE, stdin=subprocess.DEVNULL, text=True
+    )
     try:
         yield Place(tmp_path, sandbox)
     finally:
