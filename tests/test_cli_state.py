@@ -182,11 +182,11 @@ def test_nothing_to_retry_refuses_to_start(program):
     assert program("retry", "--state", "s") == Exit.NOT_STARTED
 
 
-def test_retry_says_what_it_cannot_do_yet(program):
+def test_retry_of_what_is_in_doubt_finds_none_where_there_is_none(program):
     tell(program, "one", P, F, P)
-    assert program("retry", "--same-commit", "--state", "s") == Exit.USAGE
-    assert program("retry", "--outcome", "in_doubt", "--state", "s") == Exit.USAGE
-    assert "--assume-absent" in program.err
+    assert program("retry", "--outcome", "in_doubt", "--state", "s") == Exit.NOT_STARTED
+    assert program("retry", "--outcome", "in_doubt", "--same-commit", "--state", "s") == Exit.USAGE
+    assert "in doubt has none" in program.err
 
 
 def test_a_rehearsal_has_a_state_of_its_own_and_pasted_commands_find_it(program):
