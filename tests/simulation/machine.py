@@ -69,7 +69,9 @@ class WatchedJournal(MemoryJournal):
         super()._write(lease, events, at)
         for entry in entries[before:]:
             self._machine.written.setdefault(lease.run, []).append(
-                Written(self._machine.kernel.time, self._process.name, lease.epoch, entry, self._machine.kernel.ticket())
+                Written(
+                    self._machine.kernel.time, self._process.name, lease.epoch, entry, self._machine.kernel.ticket()
+                )
             )
 
 

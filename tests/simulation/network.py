@@ -28,6 +28,7 @@ class Sent:
         tag: the message of the target that it is for, empty where it triggers nothing.
         order: of all calls and entries of the journal.
         left: when it left, `arrived` when the service had it (None: it never did), `answered` when its sender knew.
+        at_service: when it arrived, by the service's clock.
         status: what the service answered, 0 where no answer came.
         refused: whether the service refused the trigger for good.
         request: the id of the request that it made, once it made one.
@@ -42,6 +43,7 @@ class Sent:
     left: float
     order: int = 0
     arrived: float | None = None
+    at_service: float = 0.0
     answered: float | None = None
     status: int = 0
     is_ban: bool = False
@@ -118,7 +120,7 @@ class Network:
         harm = None if reply.effect is None else reply.effect.harm
         if harm is Harm.NEVER_LEFT:
             return Unreachable("connection refused"), now
-        sent.arrived, sent.status = now, reply.status
+        sent.arrived, sent.at_service, sent.status = now, self._time(), reply.status
         for request in world.counts.accepted[accepted:]:
             if request.said is None or request.said.startswith(sent.tag):
                 sent.request = request.id

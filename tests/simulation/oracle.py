@@ -140,7 +140,9 @@ def _outcome(result: Play, job: Job, target: Target, asked: list[Sent], made: li
         if not rejected:
             yield f"{target.id} is rejected, but nobody refused it"
     if verdict.outcome in STATES:
-        states = [build.state for row in made for build in row.builds if progress.build and str(build.id) == progress.build.id]
+        states = [
+            build.state for row in made for build in row.builds if progress.build and str(build.id) == progress.build.id
+        ]
         if states != [STATES[verdict.outcome]]:
             yield f"{target.id} is {verdict.outcome}, but its build is {states}"
     if verdict.outcome is Outcome.TIMED_OUT and progress.request is None:
@@ -188,7 +190,7 @@ def _limits(result: Play) -> Iterator[str]:
         return  # a gap: two runs of one token that run at once tell each other of their calls only when they start
     ours = [sent for sent in result.machine.network.log if sent.arrived is not None]
     for account in result.schedule.accounts:
-        times = sorted(sent.arrived or 0.0 for sent in ours if sent.account == account and sent.method == "POST")
+        times = sorted(sent.at_service for sent in ours if sent.account == account and sent.method == "POST")
         for limit in result.schedule.limits:
             if limit.name == "triggers" and worst_window(times, limit.per - SLACK) > limit.calls:
                 yield f"{account}: {worst_window(times, limit.per - SLACK)} POSTs within {limit}"

@@ -86,9 +86,7 @@ class Stage:
         self._plan_events()
         if self.schedule.proven:
             for number in range(len(self.schedule.accounts)):
-                await self._director.remember(
-                    f"travis:{URL}:api.travis-ci.com/user/{77 + number}", marker_proven=True
-                )
+                await self._director.remember(f"travis:{URL}:api.travis-ci.com/user/{77 + number}", marker_proven=True)
         async with anyio.create_task_group() as jobs:
             for job in self.schedule.jobs:
                 jobs.start_soon(self._live, job)

@@ -48,9 +48,12 @@ def _happened(result: Play) -> Iterator[tuple[float, str]]:
         reached = "never arrived" if sent.arrived is None else f"arrived {sent.arrived:.2f}, {sent.status}"
         got = "" if sent.request is None else f", request {sent.request}"
         told = "" if sent.answered is None else f", told {sent.answered:.2f}"
-        yield sent.left, (
-            f"{sent.left:9.2f}  {sent.process.name}  {sent.method} {sent.path} {sent.tag}: "
-            f"{reached}{got}{told} {sent.fault}"
+        yield (
+            sent.left,
+            (
+                f"{sent.left:9.2f}  {sent.process.name}  {sent.method} {sent.path} {sent.tag}: "
+                f"{reached}{got}{told} {sent.fault}"
+            ),
         )
 
 
