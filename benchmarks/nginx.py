@@ -1,4 +1,4 @@
-"""The fixed server that all clients are measured against: Debian's nginx on a free loopback port, from a temporary folder.
+"""The fixed server that all clients are measured against: nginx on a free loopback port, from a temporary folder.
 
 Every POST gets Travis' 202; only the slug and the number of the request change. GETs get a 404, as `/user` does on a
 server without it.

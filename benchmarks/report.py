@@ -26,7 +26,10 @@ def rows(asked: Asked) -> Iterator[Row]:
     with tempfile.TemporaryDirectory(prefix="benchmark-report-") as folder:
         measure("past:fill", folder=folder, count=count, triggered=count, ended=count)
         pairs = [(measure("report:ours", folder=folder), measure("report:bare", folder=folder)) for _ in range(times)]
-    total = [statistics.median(ours["load"] + ours["json"] for ours, _ in pairs), statistics.median(b["seconds"] for _, b in pairs)]
+    total = [
+        statistics.median(ours["load"] + ours["json"] for ours, _ in pairs),
+        statistics.median(b["seconds"] for _, b in pairs),
+    ]
     each = ", ".join(f"{name} {statistics.median(ours[name] for ours, _ in pairs):.2f}" for name in ("load", *FORMATS))
     aside = f"{total[0]:.2f} s against {total[1]:.2f} s; seconds: {each}"
     what = f"report.json of {count:,} ended targets, from the journal"

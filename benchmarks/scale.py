@@ -10,6 +10,7 @@ import datetime
 import tempfile
 import time
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +30,7 @@ def rows(asked: Asked) -> Iterator[Row]:
     """The figures."""
     sizes = (200, 2_000) if asked.quick else (*SIZES, *([MILLION] if asked.million else ()))
     found = {size: measure("scale:ours", count=size) for size in sizes}
-    for smaller, larger in zip(sizes, sizes[1:], strict=False):
+    for smaller, larger in pairwise(sizes):
         yield from _growth(smaller, larger, found)
     most, before = sizes[-1 - asked.million], sizes[-2 - asked.million]
     per_target = (found[most]["most"] - found[before]["most"]) / (most - before) / KB
@@ -90,15 +91,16 @@ def ours(count: int) -> dict[str, Any]:
     clock = MockClock(autojump_threshold=0)
     with tempfile.TemporaryDirectory(prefix="benchmark-scale-") as folder:
         stages = Stages()
-        targets = _targets(count)
+        wanted = targets(count)
         stages.end("plan")
-        events = anyio.run(_run, folder, targets, stages, backend="trio", backend_options={"clock": clock})
+        events = anyio.run(_run, folder, wanted, stages, backend="trio", backend_options={"clock": clock})
         size = sum(path.stat().st_size for path in Path(folder).glob("state.db*"))
     most = max(stage["peak"] for stage in stages.found.values())
     return {**stages.found, "most": most, "bytes": size, "events": events}
 
 
-def _targets(count: int) -> tuple[Any, ...]:
+def targets(count: int) -> tuple[Any, ...]:
+    """As many targets, out of a manifest."""
     from orchestrator import registry
     from orchestrator.manifest import expand, read
 
@@ -106,7 +108,7 @@ def _targets(count: int) -> tuple[Any, ...]:
     return expand(found, today=datetime.date(2026, 1, 5)).targets
 
 
-async def _run(folder: str, targets: tuple[Any, ...], stages: Stages) -> int:
+async def _run(folder: str, wanted: tuple[Any, ...], stages: Stages) -> int:
     """The rest of the run.
 
     Returns:
@@ -117,13 +119,13 @@ async def _run(folder: str, targets: tuple[Any, ...], stages: Stages) -> int:
     from orchestrator.report.view import view
 
     async with drive.journal_in(folder, service.now) as journal:
-        await drive.make(journal, targets, service.account(), service.now())
+        await drive.make(journal, wanted, service.account(), service.now())
         stages.end("make")
         code = await drive.engine(journal, service.now, service.line).run()
         stages.end("run")
         history = await load_history(journal, drive.RUN)
         text = render(view(drive.RUN, history, service.now()), "json")
         stages.end("report")
-    if code or text.count('"outcome": "passed"') != len(targets):
+    if code or text.count('"outcome": "passed"') != len(wanted):
         raise AssertionError(f"exit {code}, or not every target passed")
     return sum(history.cursor.values())

@@ -21,7 +21,11 @@ VERBS: tuple[tuple[str, tuple[str, ...], Goal | None], ...] = (
     ("--version", ("--version",), ("at most", 4.0)),
     ("--help", ("--help",), None),
     ("check of a small file", ("check", "small.yaml"), ("at most", 10.0)),
-    ("run of one target in the sandbox", ("run", "--sandbox", "--repo", "acme/widget", "--detach", "-q", "--overlap", "allow"), None),
+    (
+        "run of one target in the sandbox",
+        ("run", "--sandbox", "--repo", "acme/widget", "--detach", "-q", "--overlap", "allow"),
+        None,
+    ),
 )
 
 
@@ -33,7 +37,9 @@ def rows(asked: Asked) -> Iterator[Row]:
         (folder / "small.yaml").write_text(SMALL, encoding="utf-8")
         for what, words, goal in VERBS:
             # in turns, so that both see the same noise
-            pairs = [(_seconds(("-c", "pass"), folder), _seconds(("-c", AS_SCRIPT, *words), folder)) for _ in range(times)]
+            pairs = [
+                (_seconds(("-c", "pass"), folder), _seconds(("-c", AS_SCRIPT, *words), folder)) for _ in range(times)
+            ]
             ratio = statistics.median(ours for _, ours in pairs) / statistics.median(nothing for nothing, _ in pairs)
             aside = " against ".join(f"{1000 * statistics.median(p[which] for p in pairs):.0f} ms" for which in (1, 0))
             yield Row(what, ratio, "x", "python -c pass", goal, aside)

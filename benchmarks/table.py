@@ -60,7 +60,7 @@ WORDS = {True: "ok", False: "MISSED", None: ""}
 
 def lines_of(rows: Iterable[Row]) -> list[str]:
     """The table as text, Markdown at the same time."""
-    cells = [HEAD, *map(_cells, rows)]
+    cells = [HEAD, *(tuple(cell.replace("|", r"\|") for cell in _cells(row)) for row in rows)]
     widths = [max(len(line[column]) for line in cells) for column in range(len(HEAD))]
     lines = [_line(line, widths) for line in cells]
     return [lines[0], _line(["-" * width for width in widths], widths), *lines[1:]]

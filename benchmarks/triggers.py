@@ -9,7 +9,8 @@ import statistics
 import subprocess
 import tempfile
 import time
-from collections.abc import Coroutine, Iterator
+from collections.abc import Callable, Coroutine, Iterator
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -56,7 +57,9 @@ def _against_bare(port: int, loop: str, count: int, times: int, strangers: dict[
     micro = statistics.median(pair[0]["work"] / count * 1e6 for pair in pairs)
     data = {"pairs": pairs, "cpu_ratio": cpu}
     aside = f"{ours:,.0f}/s, bare {bare:,.0f}/s; by CPU alone {cpu:.2f} x; {micro:.0f} us of CPU a trigger"
-    yield Row(f"triggers, durable journal, {loop}", ratio, "x", f"bare aiohttp loop, {loop}", ("at least", 0.8), aside, data)
+    yield Row(
+        f"triggers, durable journal, {loop}", ratio, "x", f"bare aiohttp loop, {loop}", ("at least", 0.8), aside, data
+    )
     goal = ("at least", 12.0)
     for name, wanted in (("xargs -P32 curl", goal), ("curl --parallel", None)):
         yield Row(f"triggers, durable journal, {loop}", ours / strangers[name], "x", name, wanted)
@@ -70,9 +73,13 @@ def _without_disk(port: int, count: int, times: int) -> Iterator[Row]:
         shares.append((durable, memory))
     share = statistics.median(1.0 - memory["seconds"] / durable["seconds"] for durable, memory in shares)
     micro = statistics.median((d["seconds"] - m["seconds"]) / count * 1e6 for d, m in shares)
-    bytes_each = shares[0][0]["bytes"] / count
-    yield Row("the journal's share of the time of a trigger", share * 100, "%", "journal in memory", aside=f"{micro:.0f} us a trigger")
-    yield Row("journal growth, triggering", bytes_each, "bytes a target", aside="file and log, intent and receipt of each")
+    yield Row(
+        "the journal's share of the time of a trigger",
+        share * 100,
+        "%",
+        "journal in memory",
+        aside=f"{micro:.0f} us a trigger",
+    )
 
 
 def ours(port: int, count: int, loop: str, durable: bool = True, profile: str | None = None) -> dict[str, Any]:
@@ -82,26 +89,21 @@ def ours(port: int, count: int, loop: str, durable: bool = True, profile: str | 
 
 
 async def _ours(port: int, count: int, folder: str | None) -> dict[str, Any]:
-    import orchestrator.providers.http  # start-up is another row's
-    import orchestrator.providers.travis.provider
+    # start-up is another row's
+    import_module("orchestrator.providers.http")
+    import_module("orchestrator.providers.travis.provider")
 
     to = drive.account(port, CONNECTIONS)
     async with drive.journal_in(folder, time.time) as journal:
         await drive.make(journal, drive.targets(count), to, time.time())
-        before, began = _used(folder), time.monotonic()
-        worked = time.process_time()
+        began, worked = time.monotonic(), time.process_time()
         code = await drive.engine(journal, time.time, ticks=time.monotonic, detach=True).run()
         seconds, work = time.monotonic() - began, time.process_time() - worked
         rows = await journal.read(drive.RUN, {}, 10_000_000)
         triggered = sum(type(row.event).__name__ == "Requested" for row in rows)
         if triggered != count:
             raise AssertionError(f"{triggered} of {count} were triggered, exit {code}")
-        return {"seconds": seconds, "work": work, "bytes": _used(folder) - before}
-
-
-def _used(folder: str | None) -> int:
-    """Bytes of the journal's files, as if its log were folded in."""
-    return 0 if folder is None else sum(path.stat().st_size for path in Path(folder).glob("*.db*"))
+        return {"seconds": seconds, "work": work}
 
 
 def bare(port: int, count: int, loop: str) -> dict[str, Any]:
@@ -127,7 +129,9 @@ async def _bare(port: int, count: int) -> dict[str, Any]:
 
     began, worked = time.monotonic(), time.process_time()
     connector = aiohttp.TCPConnector(limit=CONNECTIONS)
-    async with aiohttp.ClientSession(connector=connector, headers=HEADERS, cookie_jar=aiohttp.DummyCookieJar()) as session:
+    async with aiohttp.ClientSession(
+        connector=connector, headers=HEADERS, cookie_jar=aiohttp.DummyCookieJar()
+    ) as session:
         await asyncio.gather(*(work(session) for _ in range(CONNECTIONS)))
     if accepted != count:
         raise AssertionError(f"{accepted} of {count} were accepted")
@@ -167,7 +171,7 @@ def _strangers(port: int, quick: bool) -> dict[str, float]:
     }
 
 
-def _median(once: Any, times: int) -> float:
+def _median(once: Callable[[], float], times: int) -> float:
     return statistics.median(once() for _ in range(times))
 
 
@@ -192,7 +196,9 @@ def _parallel(port: int, count: int) -> float:
     config = "".join(f'url = "{url}"\noutput = /dev/null\n' for url in _urls(port, count).splitlines())
     argv = [tool("curl"), "--parallel", "--parallel-max", str(CONNECTIONS), "--no-progress-meter", *flags]
     began = time.monotonic()
-    said = subprocess.run([*argv, "-w", "%{http_code}\n", "-K", "-"], input=config, text=True, check=True, stdout=subprocess.PIPE)
+    said = subprocess.run(
+        [*argv, "-w", "%{http_code}\n", "-K", "-"], input=config, text=True, check=True, stdout=subprocess.PIPE
+    )
     if said.stdout.split() != ["202"] * count:
         raise RuntimeError("curl --parallel: not every call was accepted")
     return count / (time.monotonic() - began)

@@ -1,0 +1,123 @@
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import anyio
+import pytest
+from trio.testing import MockClock
+
+import orchestrator
+from benchmarks import allowance, drive, past, report, scale, service
+from benchmarks.table import Row, lines_of, to_json
+
+ROOT = Path(__file__).parent.parent
+PACKAGE = str(Path(orchestrator.__file__).parent)
+
+
+class Steps:
+    """Counts the bytecode instructions of this project that are run: its steps, whatever the machine does meanwhile."""
+
+    def __init__(self):
+        self.count = 0
+
+    def __call__(self, frame, event, argument):
+        if not frame.f_code.co_filename.startswith(PACKAGE):
+            return None
+        frame.f_trace_opcodes = True
+        frame.f_trace_lines = False
+        return self._step
+
+    def _step(self, frame, event, argument):
+        self.count += event == "opcode"
+        return self._step
+
+
+def steps_of(work, *arguments):
+    steps, before = Steps(), sys.gettrace()
+    sys.settrace(steps)
+    try:
+        work(*arguments)
+    finally:
+        sys.settrace(before)
+    return steps.count
+
+
+def grows_linearly(steps):
+    """Whether a target more costs as much between the two larger sizes as between the two smaller ones."""
+    (size, one), (double, two), (most, many) = sorted(steps.items())
+    small, large = (two - one) / (double - size), (many - two) / (most - double)
+    return 0.9 * small <= large <= 1.1 * small
+
+
+def drive_to_the_end(folder, count):
+    clock = MockClock(autojump_threshold=0)
+    anyio.run(whole_run, folder, count, backend="trio", backend_options={"clock": clock})
+
+
+async def whole_run(folder, count):
+    async with drive.journal_in(folder, service.now) as journal:
+        await drive.make(journal, drive.targets(count), service.account(), service.now())
+        assert await drive.engine(journal, service.now, service.line).run() == 0
+
+
+def test_a_target_more_costs_a_large_run_as_many_steps_as_a_small_one(tmp_path):
+    drive_to_the_end(str(tmp_path / "first"), 1)  # what is imported on first use is nobody's step
+    steps = {size: steps_of(drive_to_the_end, str(tmp_path / str(size)), size) for size in (40, 80, 320)}
+    assert grows_linearly(steps), steps
+
+
+def test_a_target_more_costs_a_large_manifest_as_many_steps_as_a_small_one():
+    scale.targets(1)  # as above
+    steps = {size: steps_of(scale.targets, size) for size in (200, 400, 1600)}
+    assert grows_linearly(steps), steps
+
+
+def test_a_target_more_costs_a_large_report_as_many_steps_as_a_small_one(tmp_path):
+    steps = {}
+    for size in (100, 200, 800):
+        folder = str(tmp_path / str(size))
+        past.fill(folder, size, size, size)
+        report.ours(folder)  # as above
+        steps[size] = steps_of(report.ours, folder)
+    assert grows_linearly(steps), steps
+
+
+def test_a_full_use_of_the_allowance_is_one_and_a_late_window_is_less():
+    best = [n // 40 * (30.0 + allowance.LATENCY) for n in range(120)]
+    assert allowance.used(best, 40, 30.0) == pytest.approx(1.0)
+    assert allowance.used([at * 1.1 for at in best], 40, 30.0) == pytest.approx(1 / 1.1)
+
+
+def test_a_goal_is_met_on_its_own_side_only():
+    assert Row("speed", 0.8, goal=("at least", 0.8)).is_met
+    assert not Row("speed", 0.79, goal=("at least", 0.8)).is_met
+    assert Row("size", 2.5, goal=("at most", 2.5)).is_met
+    assert not Row("size", 2.6, goal=("at most", 2.5)).is_met
+    assert Row("count", 3.0).is_met is None
+
+
+def test_the_table_has_a_line_a_row_and_columns_that_stand_below_each_other():
+    lines = lines_of([Row("one", 1.0, goal=("at most", 2.0)), Row("another", 123456.0, "bytes", aside="as | is")])
+    assert len({len(line) for line in lines}) == 1
+    assert [line.split("|")[1].strip() for line in lines[2:]] == ["one", "another"]
+    assert all(line.replace(r"\|", "").count("|") == lines[0].count("|") for line in lines)
+
+
+def test_the_json_says_for_each_row_whether_its_goal_was_met():
+    found = to_json([Row("one", 3.0, goal=("at most", 2.0)), Row("other", 1.0)], cores=2)
+    assert [row["met"] for row in found["rows"]] == [False, None]
+    assert found["machine"] == {"cores": 2}
+
+
+@pytest.mark.slow
+def test_the_quick_mode_runs_every_row_and_writes_what_it_prints(tmp_path):
+    argv = [sys.executable, "-m", "benchmarks", "--quick", "--json", str(tmp_path / "out" / "found.json")]
+    ended = subprocess.run(argv, cwd=ROOT, capture_output=True, text=True, timeout=300, check=False)
+    assert ended.returncode == 0, ended.stderr
+    written = json.loads((tmp_path / "out" / "found.json").read_text())
+    assert written["schema"] == "orchestrator.benchmarks/1"
+    assert len(written["rows"]) == len(ended.stdout.splitlines()) - 2
+    assert all(row["value"] >= 0 for row in written["rows"])
+    refused = [row["value"] for row in written["rows"] if row["what"].endswith("calls refused")]
+    assert refused == [0, 0]
