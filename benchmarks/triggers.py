@@ -11,7 +11,6 @@ import tempfile
 import time
 from collections.abc import Callable, Coroutine, Iterator
 from importlib import import_module
-from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
