@@ -30,6 +30,7 @@ class Place:
 
     def __init__(self, folder, sandbox):
         self.folder = folder
+        self.started = []
         told = json.loads(sandbox.stdout.readline())
         self.url = told["url"]
         self.environ = {**ENVIRON, "HOME": str(folder), "TRAVIS_TOKEN": told["token"], "ORCHESTRATOR_STATE": "state"}
@@ -41,7 +42,7 @@ class Place:
         )
 
     def start(self, *words):
-        return subprocess.Popen(
+        process = subprocess.Popen(
             [sys.executable, "-m", "orchestrator", *words],
             cwd=self.folder,
             env=self.environ,
@@ -50,6 +51,14 @@ class Place:
             stderr=subprocess.PIPE,
             text=True,
         )
+        self.started.append(process)
+        return process
+
+    def clear(self):
+        """Leaves no process and no open pipe behind, however the test went."""
+        for process in self.started:
+            process.kill()
+            process.communicate()
 
     def run(self, *words):
         process = self.start(*words)
@@ -75,11 +84,13 @@ def place(tmp_path):
         words, cwd=tmp_path, env=ENVIRON, stdout=subprocess.PIPE, stdin=subprocess.DEVNULL, text=True
     )
     try:
-        yield Place(tmp_path, sandbox)
+        place = Place(tmp_path, sandbox)
+        yield place
+        place.clear()
     finally:
         sandbox.terminate()
-        assert sandbox.wait(timeout=20) == 0
-        sandbox.stdout.close()
+        sandbox.communicate(timeout=20)
+    assert sandbox.returncode == 0
 
 
 def per_repo(place):
