@@ -198,11 +198,16 @@ def manifest_type(declarations: Mapping[str, Declaration]) -> type[BaseModel]:
 def _manifest_type(same: _Same) -> type[BaseModel]:
     declarations = same.declarations
     keys = _keys(declarations)
-    shared = _extended("Shared", SharedBase, keys)
-    defaults = _extended("Defaults", shared, {"account": (Named, say("the account of targets that name none"))})
+    shared = _extended("Shared", SharedBase, keys, "What an account's targets say by default.")
+    defaults = _extended(
+        "Defaults",
+        shared,
+        {"account": (Named, say("the account of targets that name none"))},
+        "What every target says by default.",
+    )
     limits = {limit.name: (Rate, say(f"a limit of {given.title}, default {limit.calls} calls per {limit.per:g} s"))
               for given in declarations.values() for limit in given.limits}  # fmt: skip
-    account = _account(declarations, _extended("Limits", LimitsBase, limits), shared)
+    account = _account(declarations, _extended("Limits", LimitsBase, limits, "Limits of an account."), shared)
     return _manifest(_target(shared), account, defaults)
 
 
@@ -216,6 +221,7 @@ def json_schema(declarations: Mapping[str, Declaration]) -> dict[str, Any]:
     """The JSON Schema (draft 2020-12) of a manifest, for editors."""
     schema = TypeAdapter(manifest_type(declarations)).json_schema()
     _without_nulls(schema)
+    schema["required"] = ["version"]
     schema["patternProperties"] = {"^x-": {"description": "ignored: a place for anchors"}}
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema}
 
@@ -244,12 +250,12 @@ def _account(
     }
     for given in declarations.values():
         fields |= {name: (key.type, say(f"{given.title}: {key.help}")) for name, key in given.settings.items()}
-    return _extended("Account", Strict, fields)
+    return _extended("Account", Strict, fields, "One configured use of a provider.")
 
 
 def _target(shared: type[BaseModel]) -> type[BaseModel]:
     one_of = {"oneOf": [{"required": [key]} for key in KINDS]}
-    return _extended("Target", shared, TARGET_FIELDS, one_of)
+    return _extended("Target", shared, TARGET_FIELDS, "One build that we want, or several.", one_of)
 
 
 def _manifest(target: Any, account: Any, defaults: Any) -> type[BaseModel]:
@@ -267,13 +273,15 @@ def _manifest(target: Any, account: Any, defaults: Any) -> type[BaseModel]:
         "reports": (dict[Named, Filled], say("report format and the file it is written to")),
         "include": (Many, say("other manifests to merge: maps merge (this file wins), targets append")),
     }
-    return _extended("Manifest", Strict, fields)
+    return _extended("Manifest", Strict, fields, "The builds that we want.")
 
 
-def _extended(name: str, base: type[BaseModel], fields: Mapping[str, Any], extra: Any = None) -> type[BaseModel]:
+def _extended(
+    name: str, base: type[BaseModel], fields: Mapping[str, Any], help_: str, extra: Any = None
+) -> type[BaseModel]:
     fields = {key: value for key, value in fields.items() if key not in base.model_fields}
     made: type[BaseModel] = create_model(name, __base__=base, **dict(fields))
-    made.__doc__ = base.__doc__
+    made.__doc__ = help_
     if extra is not None:
         made.model_config = ConfigDict(**{**made.model_config, "json_schema_extra": extra})
     return made
