@@ -38,18 +38,24 @@ def play_all(said: argparse.Namespace) -> int:
         count(result, figures)
         wrong = problems(result)
         if said.verbose:
-            print(tell(result))
+            say(tell(result))
         if wrong:
             failed += 1
-            print(f"seed {seed}: " + "\n    ".join(wrong))
+            say(f"seed {seed}: " + "\n    ".join(wrong))
             plant = f" --plant {said.plant}" if said.plant else ""
-            print(f"    replay: python -m tests.simulation --seeds {seed} -v{plant}", flush=True)
+            say(f"    replay: python -m tests.simulation --seeds {seed} -v{plant}")
             if failed >= said.stop_after:
                 break
     seconds = time.process_time() - began
-    print(f"{figures['seeds']} seeds, {failed} with problems, {figures['seeds'] / seconds:.0f} a second of one core")
-    print(", ".join(f"{name} {number}" for name, number in sorted(figures.items())))
+    say(f"{figures['seeds']} seeds, {failed} with problems, {figures['seeds'] / seconds:.0f} a second of one core")
+    say(", ".join(f"{name} {number}" for name, number in sorted(figures.items())))
     return 1 if failed else 0
+
+
+def say(text: str) -> None:
+    """Tells the person who runs this."""
+    sys.stdout.write(f"{text}\n")
+    sys.stdout.flush()
 
 
 def count(result: Play, figures: Counter[str]) -> None:

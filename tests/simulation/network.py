@@ -1,4 +1,4 @@
-"""Calls that travel by themselves: what has left arrives, whether or not its sender still lives. Keeps a log of them."""
+"""Calls that travel by themselves: what has left arrives, whether or not its sender still lives. Logs them all."""
 
 from __future__ import annotations
 
@@ -122,7 +122,7 @@ class Network:
             return Unreachable("connection refused"), now
         sent.arrived, sent.at_service, sent.status = now, self._time(), reply.status
         for request in world.counts.accepted[accepted:]:
-            if request.said is None or request.said.startswith(sent.tag):
+            if sent.tag and request.said == sent.tag:
                 sent.request = request.id
         answer = read(reply)
         sent.is_ban = answer.status == 403 and answer.body == "Forbidden\n" and harm is None

@@ -1,4 +1,4 @@
-"""Bugs to be put in on purpose, to see that the oracle finds each. They live here; the engine has no switch for them."""
+"""Bugs to be put in on purpose, to see that the oracle finds each. The engine has no switch for them."""
 
 from __future__ import annotations
 

@@ -1,0 +1,224 @@
+"""The simulation is run by seeds, the kernel is held against trio, and planted bugs prove that the oracle sees."""
+
+from __future__ import annotations
+
+import math
+from random import Random
+
+import anyio
+import pytest
+import trio
+import trio.testing
+from simulation.backend import run
+from simulation.oracle import problems
+from simulation.planted import BUGS
+from simulation.play import play
+from simulation.schedule import schedule_of
+
+# Each was once a double, a hang, a lost stop or a broken limit; the commits that mended them tell which.
+ONCE_WRONG = (1221, 2128, 2150, 2376, 2474, 2727, 2864, 3232, 4271, 4403, 5593, 5640, 5687, 6056, 6680, 6682, 7573)
+ONCE_WRONG += (8098, 8681, 12892, 17571, 20886, 21145, 24275, 25190, 25646, 26697, 27880)
+FEW, MANY = 150, 10_000
+FOUND_WITHIN = {"intent-after-the-call": 200, "find-before-the-settle-time": 800, "epoch-not-checked": 200}
+
+
+def wrong(seeds):
+    return {seed: found for seed in seeds if (found := problems(play(schedule_of(seed))))}
+
+
+def test_no_schedule_of_failures_breaks_a_promise():
+    assert wrong(range(FEW)) == {}
+
+
+def test_what_the_simulation_once_found_stays_mended():
+    assert wrong(ONCE_WRONG) == {}
+
+
+@pytest.mark.slow
+def test_ten_thousand_schedules_break_no_promise():
+    assert wrong(range(MANY)) == {}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("bug", sorted(BUGS))
+def test_a_planted_bug_is_caught_within_few_seeds(bug):
+    with BUGS[bug]():
+        assert any(problems(play(schedule_of(seed))) for seed in range(FOUND_WITHIN[bug]))
+
+
+def test_a_seed_plays_the_same_each_time():
+    first, second = (play(schedule_of(7)) for _ in range(2))
+    assert first.steps == second.steps
+    assert [(w.time, w.entry) for w in first.machine.written["r1"]] == [
+        (w.time, w.entry) for w in second.machine.written["r1"]
+    ]
+
+
+# -- the kernel does as trio does -------------------------------------------------------------------------------
+
+
+async def a_deadline_ends_a_wait(note):
+    with anyio.move_on_after(5.0) as scope:
+        await anyio.sleep(10.0)
+    note(scope.cancelled_caught)
+
+
+async def a_shield_holds_until_it_is_left(note):
+    with anyio.move_on_after(1.0) as outer:
+        with anyio.CancelScope(shield=True):
+            await anyio.sleep(3.0)
+            note("still here")
+        note("left")
+        await anyio.sleep(1.0)
+        note("never")
+    note(outer.cancelled_caught)
+
+
+async def a_failure_ends_the_siblings(note):
+    async def sibling():
+        try:
+            await anyio.sleep(math.inf)
+        finally:
+            note("cleaned up")
+
+    try:
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(sibling)
+            await anyio.sleep(2.0)
+            raise KeyError("x")
+    except* KeyError as group:
+        note(len(group.exceptions))
+
+
+async def an_outer_cancel_goes_through_groups(note):
+    async def child():
+        await anyio.sleep(math.inf)
+
+    with anyio.move_on_after(2.0) as scope:
+        async with anyio.create_task_group() as outer:
+            async with anyio.create_task_group() as inner:
+                inner.start_soon(child)
+                outer.start_soon(child)
+            note("never")
+    note(scope.cancelled_caught)
+
+
+async def an_error_beside_a_cancel_is_not_lost(note):
+    async def child():
+        try:
+            await anyio.sleep(math.inf)
+        finally:
+            raise KeyError("from the end")
+
+    try:
+        with anyio.move_on_after(2.0):
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(child)
+    except* KeyError:
+        note("told")
+
+
+async def an_event_wakes_all_and_stays_set(note):
+    event = anyio.Event()
+
+    async def waiter():
+        await event.wait()
+        note("woken")
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(waiter)
+        tasks.start_soon(waiter)
+        await anyio.sleep(1.0)
+        event.set()
+    await event.wait()
+    note(event.is_set())
+
+
+async def a_lock_is_handed_on_past_who_gave_up(note):
+    lock = anyio.Lock()
+
+    async def hold(name, patience):
+        with anyio.move_on_after(patience):
+            async with lock:
+                note(name)
+                await anyio.sleep(5.0)
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(hold, "first", 100.0)
+        await anyio.sleep(1.0)
+        tasks.start_soon(hold, "gave up", 1.0)
+        await anyio.sleep(0.5)
+        tasks.start_soon(hold, "third", 100.0)
+    note(lock.locked())
+
+
+async def a_cancelled_group_swallows_its_own_cancel(note):
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(anyio.sleep, math.inf)
+        await anyio.sleep(1.0)
+        tasks.cancel_scope.cancel()
+    note("after")
+
+
+PROGRAMS = (
+    a_deadline_ends_a_wait,
+    a_shield_holds_until_it_is_left,
+    a_failure_ends_the_siblings,
+    an_outer_cancel_goes_through_groups,
+    an_error_beside_a_cancel_is_not_lost,
+    an_event_wakes_all_and_stays_set,
+    a_lock_is_handed_on_past_who_gave_up,
+    a_cancelled_group_swallows_its_own_cancel,
+)
+
+
+def noted(program):
+    notes = []
+
+    async def main(*_):
+        await program(lambda what: notes.append((anyio.current_time(), what)))
+        notes.append(anyio.current_time())
+
+    return main, notes
+
+
+@pytest.mark.parametrize("program", PROGRAMS, ids=lambda program: program.__name__)
+def test_the_kernel_does_as_trio_does(program):
+    main, ours = noted(program)
+    run(main, Random(1))
+    main, theirs = noted(program)
+    trio.run(main, clock=trio.testing.MockClock(autojump_threshold=0))
+    assert ours == theirs
+
+
+def test_a_killed_process_runs_nothing_more_and_a_stopped_one_goes_on_later():
+    from simulation.kernel import Process
+
+    notes = []
+
+    async def life(name):
+        try:
+            for _ in range(6):
+                await anyio.sleep(1.0)
+                notes.append((name, anyio.current_time()))
+        except BaseException:
+            notes.append((name, "handled"))
+            raise
+
+    async def main(kernel):
+        killed, stopped = Process("killed"), Process("stopped")
+        kernel.start(life("killed"), killed)
+        kernel.start(life("stopped"), stopped)
+        await anyio.sleep(2.5)
+        kernel.kill(killed)
+        kernel.stop(stopped)
+        await anyio.sleep(10.0)
+        assert len(notes) == 4
+        kernel.go_on(stopped)
+        await anyio.sleep(10.0)
+        notes.append("end")
+
+    run(main, Random(1))
+    before_end = notes[: notes.index("end")]
+    assert [note for note in before_end if note[0] == "killed"] == [("killed", 1.0), ("killed", 2.0)]
+    assert [at for name, at in before_end if name == "stopped"] == [1.0, 2.0, 12.5, 13.5, 14.5, 15.5]
