@@ -174,6 +174,18 @@ class Budget:
         window.learn(learnt.calls, learnt.per, learnt.left, now)
         return (window.calls, window.per) != before
 
+    def rule(self, name: str, repo: str | None) -> tuple[int, float]:
+        """Calls and period of a limit as it holds now: what was learnt is in it."""
+        window = self._window(name, repo)
+        limit = self.limits[name]
+        return (limit.calls, limit.per) if window is None else (window.calls, window.per)
+
+    def scope_of(self, limit: Limit, repo: str | None) -> str:
+        """Where a call for the repo counts against the limit."""
+        if limit.scope == ACCOUNT or repo is None:
+            return ACCOUNT
+        return repo_scope(repo) if limit.scope == "repo" else owner_scope(repo.partition("/")[0])
+
     def remember(self, name: str, scope: str, at: float) -> None:
         """Counts a call of an earlier or another process; call it oldest first, before anything is taken."""
         limit = self.limits.get(name)
@@ -189,11 +201,9 @@ class Budget:
         limit = self.limits.get(name)
         if limit is None:
             return None
-        if limit.scope == ACCOUNT:
-            return self._at(limit, ACCOUNT)
-        if repo is None:
+        if limit.scope != ACCOUNT and repo is None:
             return None
-        return self._at(limit, repo_scope(repo) if limit.scope == "repo" else owner_scope(repo.partition("/")[0]))
+        return self._at(limit, self.scope_of(limit, repo))
 
     def _at(self, limit: Limit, scope: str) -> Window:
         window = self._windows.get((limit.name, scope))

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from email.utils import parsedate_to_datetime
 from random import Random
 
 import anyio
 
+from orchestrator.engine.commons import Commons
 from orchestrator.errors import AccessRefused, Unreachable
+from orchestrator.journal import Stamp
 from orchestrator.limits import Budget, Permit
 from orchestrator.model import Learnt, period
 from orchestrator.policy import backoff
@@ -48,6 +50,7 @@ class Gate:
         self.calls: Counter[str] = Counter()
         self.pause_until = 0.0
         self.posts_waiting = 0
+        self.commons: Commons | None = None
         self._now = now
         self._reach = reach
         self._random = random
@@ -115,11 +118,38 @@ class Gate:
         self.posts_waiting += posts
         try:
             async with self._turns.setdefault(call.limits, anyio.Lock()):
-                while delay := self._delay(call, posts):
+                while True:
+                    while delay := self._delay(call, posts):
+                        await self._until(delay)
+                    permit = self.budget.take(call.limits, self.scope_name(call.repo))
+                    if not (delay := await self._shared(call, permit, posts)):
+                        return permit
                     await self._until(delay)
-                return self.budget.take(call.limits, self.scope_name(call.repo))
         finally:
             self.posts_waiting -= posts
+
+    async def _shared(self, call: Call, permit: Permit, posts: bool) -> float:
+        """Takes the permit for other processes to see; seconds to wait, with the permit given back, where it must."""
+        commons, repo = self.commons, self.scope_name(call.repo)
+        if commons is None or not commons.principal:
+            return 0.0
+        if await commons.is_alone():
+            if posts:
+                await self.stamp(call.limits, repo)
+            return 0.0
+        delay, _ = await commons.take(call.limits, repo, self.skew or 0)
+        if delay:
+            permit.give_back()
+        return delay
+
+    async def stamp(self, names: Sequence[str], repo: str | None) -> None:
+        """Leaves stamps of a call, by the provider's clock, for other processes and later runs to count."""
+        commons = self.commons
+        if commons is None or not commons.principal:
+            return
+        at = self._now() + (self.skew or 0)
+        shares = commons.shares(names, repo)
+        await commons.journal.stamp([Stamp(commons.principal, share.name, share.scope, at) for share in shares])
 
     def _delay(self, call: Call, posts: bool) -> float:
         if self.stopped is not None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Sequence
 from heapq import heappush
 
+from orchestrator.engine.commons import Commons
 from orchestrator.engine.gate import Gate
 from orchestrator.engine.rows import Rows
 from orchestrator.engine.run import STALE, Run
@@ -23,15 +24,14 @@ from orchestrator.events import (
     TargetEvent,
     target_of,
 )
-from orchestrator.journal import Lease, Stamp
+from orchestrator.journal import Lease
 from orchestrator.limits import Budget
-from orchestrator.model import ACCOUNT, Learnt, Limit, Outcome, Refusal, Target, marker_of, repo_scope
+from orchestrator.model import ACCOUNT, Learnt, Outcome, Refusal, Target, marker_of, repo_scope
 from orchestrator.policy import FIRST_LOOK, Ask, End, Find, Look, Nothing, Step, next_step, tick
 from orchestrator.provider import Line, Principal
 from orchestrator.state import Progress, apply
 
 CALL_TIMEOUT = 30.0  # seconds; how long after it was intended a call of an earlier process can have been counted
-STAMPED_FROM = 5.0  # seconds; limits of a shorter period are not kept for later processes, they are over by then
 STEP = 5.0  # seconds by which two readings of the provider's clock differ, from which on a clock has stepped
 OWNER_REFUSED_FOR = 86_400.0  # seconds; an owner without credit stays closed for this process
 
@@ -64,6 +64,7 @@ class Ledger:
             alive=self._check_alive,
             learnt=self._rule_learnt,
         )
+        self.commons = self.gate.commons = Commons(run, self.budget)
         self.rows = Rows(self.repo_of)
         self.changed: dict[int, float] = {}  # rows being followed: when they last told something new
         self.looks: dict[int, int] = {}  # rows being followed: looks since then that told nothing new
@@ -163,7 +164,8 @@ class Ledger:
     async def intend(self, row: int, event: Intended) -> None:
         """Makes the intent durable, and with it the stamps that other processes and later runs count."""
         at = self.now()
-        await self._stamp(self.trigger_limits, self.repo_of(row), at + (self.gate.skew or 0))  # by the provider's clock
+        if await self.commons.is_alone():
+            await self.gate.stamp(self.trigger_limits, self.repo_of(row))
         await self.append(event, at=at)
 
     async def append(self, *events: Event, at: float | None = None) -> None:
@@ -236,6 +238,7 @@ class Ledger:
         if principal is not None:
             self.principal = f"{self.line.declaration.type}:{self.line.account.url}:{principal.id}"
             self.run.observe("account.known", account=self.account, login=principal.login)
+        await self.commons.begin(self.principal)
         memory = await self.run.journal.memory(self.principal)
         if memory.marker_proven and not self.marker_proven:
             self.marker_proven = True
@@ -348,20 +351,6 @@ class Ledger:
         remedy = "look at the provider, then `resume --adopt-request TARGET=ID` or `resume --assume-absent TARGET`"
         reason = f"answer lost ({cause}) and not found again: {why}; {remedy}"
         await self.record(row, Ended(target.id, Outcome.IN_DOUBT, "in_doubt", reason))
-
-    async def _stamp(self, names: Sequence[str], repo: str, at: float) -> None:
-        stamps = [
-            Stamp(self.principal, limit.name, self._scope_of(limit, repo), at)
-            for limit in map(self.budget.limits.get, names)
-            if limit is not None and limit.per >= STAMPED_FROM
-        ]
-        if stamps:
-            await self.run.journal.stamp(stamps)
-
-    def _scope_of(self, limit: Limit, repo: str) -> str:
-        if limit.scope == ACCOUNT:
-            return ACCOUNT
-        return repo_scope(repo) if limit.scope == "repo" else f"owner:{repo.partition('/')[0]}"
 
     def _rule_learnt(self, learnt: Learnt, repo: str) -> None:
         self._learnt.append(LimitLearnt(learnt.scope, f"{learnt.name} {learnt.calls or ''}".strip()))

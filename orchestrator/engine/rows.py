@@ -52,6 +52,12 @@ class Rows:
         """The row, just taken out, is not triggered: the next row of its repository has its turn."""
         self._unblock(self._repo_of(row))
 
+    def put_back(self, row: int) -> None:
+        """Nothing left for the row after all: it waits for its turn again."""
+        self.in_flight.discard(row)
+        self.free(row)
+        self.make_ready(row)
+
     def wake(self, now: float) -> None:
         """Gives the repositories whose time has come their turn."""
         while self.wakes and self.wakes[0][0] <= now:

@@ -9,7 +9,7 @@ from orchestrator.engine.ledger import Ledger
 from orchestrator.errors import AccessRefused, InDoubt, NotTriggered, RateLimited, Rejected, Unreachable
 from orchestrator.events import Doubted, Intended, Refused, Requested, Withdrawn
 from orchestrator.limits import Permit
-from orchestrator.model import Build, BuildState, Request, Target, Trigger
+from orchestrator.model import ACCOUNT, Build, BuildState, Request, Target, Trigger
 from orchestrator.policy import DOUBTS_IN_A_ROW
 from orchestrator.provider import Answer, Call, Provider, Restarts
 
@@ -47,6 +47,7 @@ class Triggers:
         self._look_again = may_be_triggered
         self.wait: tuple[float, str] | None = None
         self.waiting_for = ""
+        self.crowded = (0.0, "")  # until when other processes have used a limit up, and which
         self.under_way = 0
         self.doubts_in_a_row = 0
 
@@ -65,6 +66,8 @@ class Triggers:
             return None
         now = ledger.now()
         delay, why = ledger.budget.wait_account(ledger.trigger_limits, now)
+        if self.crowded[0] - now > delay:
+            delay, why = self.crowded[0] - now, self.crowded[1]
         if gate.pause_until - now > delay:
             delay, why = gate.pause_until - now, f"{ledger.line.account.url} to be in reach"
         if delay > 0.0:
@@ -115,6 +118,10 @@ class Triggers:
         marker = None if target.id in ledger.run.restarts else ledger.marker(target)
         if not await self._nothing_earlier(row):
             permit.give_back()
+            ledger.rows.in_flight.discard(row)
+            ledger.rows.free(row)
+            return
+        if await self._is_crowded(row, permit):
             return
         try:
             await ledger.intend(row, Intended(target.id, attempt, marker, ledger.gate.skew))
@@ -156,6 +163,22 @@ class Triggers:
         request, build = old
         await worker.provider.restart(trigger.target, Build(build, BuildState.FAILED, "failed"))
         return request
+
+    async def _is_crowded(self, row: int, permit: Permit) -> bool:
+        """Whether other processes have used the limits up, so that the row goes back to wait."""
+        ledger, repo = self.ledger, self.ledger.repo_of(row)
+        delay, name = await ledger.commons.take(ledger.trigger_limits, repo, ledger.gate.skew or 0)
+        if not delay:
+            return False
+        permit.give_back()
+        until = ledger.now() + delay
+        limit = ledger.budget.limits[name]
+        if limit.scope == ACCOUNT:
+            self.crowded = (until, str(limit))
+        else:
+            ledger.budget.freeze(ledger.budget.scope_of(limit, repo), until, str(limit))
+        ledger.rows.put_back(row)
+        return True
 
     async def _nothing_earlier(self, row: int) -> bool:
         """Just before a trigger, whether what was looked for some time ago is still not there."""

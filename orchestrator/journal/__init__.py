@@ -112,6 +112,16 @@ class Stamp:
 
 
 @dataclass(frozen=True, slots=True)
+class Share:
+    """A limit as several processes share it: so many calls in so many seconds."""
+
+    name: str
+    scope: str
+    calls: int
+    per: float
+
+
+@dataclass(frozen=True, slots=True)
 class AccountMemory:
     """What all runs together know of a principal.
 
@@ -122,6 +132,16 @@ class AccountMemory:
 
     marker_proven: bool = False
     frozen: Mapping[str, float] = field(default_factory=dict)
+
+
+SHARE_MARGIN = 0.5  # seconds; a stamp is the call's departure, and the provider counts it a moment later
+
+
+def room_at(times: Sequence[float], share: Share, at: float) -> float:
+    """Seconds until one more call fits, by the newest stamps of the limit, newest first."""
+    if len(times) < share.calls:
+        return 0.0
+    return max(0.0, times[share.calls - 1] + share.per + SHARE_MARGIN - at)
 
 
 class Journal(Protocol):
@@ -190,6 +210,14 @@ class Journal(Protocol):
 
     async def stamp(self, stamps: Sequence[Stamp]) -> None:
         """Remembers calls for other processes and later runs. Not durable by itself: the next append is."""
+        ...
+
+    async def reserve(self, principal: str, shares: Sequence[Share], at: float) -> tuple[float, str]:
+        """Stamps one call for each of the limits, if all of them have room, counting the stamps of all processes.
+
+        Returns:
+            Zero when stamped; else the seconds until there may be room, and the name of the limit that has none.
+        """
         ...
 
     async def stamps(self, principal: str, since: float) -> Sequence[Stamp]:

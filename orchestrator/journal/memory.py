@@ -13,7 +13,7 @@ import anyio.lowlevel
 
 from orchestrator.errors import JournalError
 from orchestrator.events import Claimed, Event, RunEnded, RunMade, Wish, target_of
-from orchestrator.journal import AccountMemory, Cursor, Entry, Lease, Overlap, Process, RunRow, Stamp
+from orchestrator.journal import AccountMemory, Cursor, Entry, Lease, Overlap, Process, RunRow, Share, Stamp, room_at
 from orchestrator.journal.leases import Hold, held_by_another, taken_over
 from orchestrator.journal.principals import STAMPS_FOR
 from orchestrator.model import COORDINATOR, Target
@@ -193,6 +193,20 @@ class MemoryJournal:
         oldest = max(stamp.at for stamp in stamps) - STAMPS_FOR
         kept = [stamp for stamp in self.disk.stamps if stamp.at >= oldest]
         self.disk.stamps = sorted([*kept, *stamps], key=lambda stamp: stamp.at)
+
+    async def reserve(self, principal: str, shares: Sequence[Share], at: float) -> tuple[float, str]:
+        """See `Journal.reserve`."""
+        await self._step_to_write()
+        longest, name = 0.0, ""
+        for share in shares:
+            mine = (principal, share.name, share.scope)
+            times = [s.at for s in reversed(self.disk.stamps) if (s.principal, s.name, s.scope) == mine]
+            if (delay := room_at(times, share, at)) > longest:
+                longest, name = delay, share.name
+        if not longest:
+            stamps = [Stamp(principal, share.name, share.scope, at) for share in shares]
+            self.disk.stamps = sorted([*self.disk.stamps, *stamps], key=lambda stamp: stamp.at)
+        return longest, name
 
     async def stamps(self, principal: str, since: float) -> Sequence[Stamp]:
         """See `Journal.stamps`."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Mapping, Sequence
 
-from orchestrator.journal import AccountMemory, Stamp
+from orchestrator.journal import SHARE_MARGIN, AccountMemory, Share, Stamp
 
 STAMPS_FOR = 7200.0  # seconds; no limit looks back further
 PRUNE_EVERY = 60.0
@@ -57,14 +57,34 @@ def stamps_of(db: sqlite3.Connection, principal: str, since: float) -> list[Stam
     return [Stamp(principal, str(name), str(scope), float(at)) for name, scope, at in rows]
 
 
+def reserve(db: sqlite3.Connection, principal: str, shares: Sequence[Share], at: float) -> tuple[float, str]:
+    """Stamps one call for each limit, inside the caller's transaction, unless one has no room."""
+    number = number_of(db, principal)
+    longest, name = 0.0, ""
+    for share in shares:
+        row = db.execute(
+            "SELECT at FROM stamp WHERE at > ? AND principal = ? AND name = ? AND scope = ?"
+            " ORDER BY at DESC LIMIT 1 OFFSET ?",
+            (at - share.per - SHARE_MARGIN, number, share.name, share.scope, share.calls - 1),
+        ).fetchone()
+        if row is not None and (delay := float(row[0]) + share.per + SHARE_MARGIN - at) > longest:
+            longest, name = delay, share.name
+    if not longest:
+        db.executemany(
+            "INSERT INTO stamp (at, principal, name, scope) VALUES (?, ?, ?, ?)",
+            [(at, number, share.name, share.scope) for share in shares],
+        )
+    return longest, name
+
+
 def remember(db: sqlite3.Connection, principal: str, marker_proven: bool, frozen: Mapping[str, float]) -> None:
-    """Adds to what is known; a proof stays, a later freeze of a scope replaces the one before."""
+    """Adds to what is known; a proof stays, and of two freezes of a scope the longer."""
     number = number_of(db, principal)
     if marker_proven:
         db.execute("UPDATE principal SET marker_proven = 1 WHERE num = ?", (number,))
     db.executemany(
         "INSERT INTO freeze (principal, scope, until) VALUES (?, ?, ?)"
-        " ON CONFLICT (principal, scope) DO UPDATE SET until = excluded.until",
+        " ON CONFLICT (principal, scope) DO UPDATE SET until = max(until, excluded.until)",
         [(number, scope, until) for scope, until in frozen.items()],
     )
 

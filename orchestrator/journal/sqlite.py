@@ -16,7 +16,19 @@ from anyio.lowlevel import checkpoint
 
 from orchestrator.errors import JournalError
 from orchestrator.events import Claimed, Event, RunEnded, RunMade, Wish, encode, target_of
-from orchestrator.journal import AccountMemory, Cursor, Entry, Lease, Overlap, Process, RunRow, Stamp, holds, tables
+from orchestrator.journal import (
+    AccountMemory,
+    Cursor,
+    Entry,
+    Lease,
+    Overlap,
+    Process,
+    RunRow,
+    Share,
+    Stamp,
+    holds,
+    tables,
+)
 from orchestrator.journal.commits import Batch, Committer, Row, Stream
 from orchestrator.journal.database import Database
 from orchestrator.journal.export import export
@@ -26,7 +38,7 @@ from orchestrator.journal.kinds import Kinds
 from orchestrator.journal.leases import Hold, held_by_another, taken_over
 from orchestrator.journal.migrations import JOIN
 from orchestrator.journal.plans import Places, targets_of
-from orchestrator.journal.principals import Stamps, memory_of, remember, stamps_of
+from orchestrator.journal.principals import Stamps, memory_of, remember, reserve, stamps_of
 from orchestrator.journal.process import is_dead
 from orchestrator.model import COORDINATOR, Target
 
@@ -283,6 +295,13 @@ class SqliteJournal:
     async def stamp(self, stamps: Sequence[Stamp]) -> None:
         """See `Journal.stamp`."""
         self._stamps.waiting.extend(stamps)
+
+    async def reserve(self, principal: str, shares: Sequence[Share], at: float) -> tuple[float, str]:
+        """See `Journal.reserve`."""
+        await checkpoint()
+        if self._stamps.waiting:
+            await self._write(lambda db: None)  # what we made in memory counts first
+        return await self._write(lambda db: reserve(db, principal, shares, at))
 
     async def stamps(self, principal: str, since: float) -> Sequence[Stamp]:
         """See `Journal.stamps`."""
