@@ -15,7 +15,7 @@ from orchestrator.manifest.layers import Compiler, Layer
 from orchestrator.manifest.manifest import Expect, Manifest, warnings_of
 from orchestrator.manifest.problems import ManifestError
 from orchestrator.manifest.read import pack
-from orchestrator.manifest.schema import manifest_type
+from orchestrator.manifest.schema import shape_of
 from orchestrator.model import DEFAULT_FAIL_ON, Plan
 from orchestrator.provider import Declaration
 
@@ -43,7 +43,7 @@ def from_lines(source: str, text: bytes, *, declarations: Mapping[str, Declarati
         ManifestError: what is wrong with them.
     """
     files = _files()
-    judge = Judge(manifest_type(declarations), files.marks)
+    judge = Judge(shape_of(declarations), files.marks)
     listing = files.listing("stdin" if source == STDIN else source, text, judge)
     if listing is None or files.problems:
         raise ManifestError(files.problems)

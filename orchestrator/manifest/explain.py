@@ -1,4 +1,4 @@
-"""Turns what the models found into sentences with a place and a remedy."""
+"""Turns what the schemas found into sentences with a place and a remedy."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, TypeAlias
 
-from pydantic import BaseModel, ValidationError
+from pydantic_core import ValidationError
 
 from orchestrator.manifest.problems import Problem, near
 from orchestrator.manifest.read import Marks, Value, kind
-from orchestrator.manifest.schema import EXPECTED, schema_of
+from orchestrator.manifest.schema import EXPECTED, Shape
 
 _WORDS = {
     "string_type": "text",
@@ -51,17 +51,17 @@ class _Error:
 
 
 class Judge:
-    """Validates values against the models and says what is wrong."""
+    """Validates values against the schemas and says what is wrong."""
 
-    def __init__(self, model: type[BaseModel], marks: Marks) -> None:
-        self.model = model
+    def __init__(self, shape: Shape, marks: Marks) -> None:
+        self.shape = shape
         self.marks = marks
         self._inside = 0
 
     @cached_property
     def schema(self) -> Mapping[str, Any]:
         """The JSON Schema, made only when something is wrong or a CSV file asks for lists."""
-        return schema_of(self.model)
+        return self.shape.json
 
     def judge(self, value: Value, inside: int = 0) -> list[tuple[Keys, Problem]]:
         """What is wrong with the value of a whole file, each with the path of keys that leads there.
@@ -71,7 +71,7 @@ class Judge:
         """
         self._inside = inside
         try:
-            self.model.model_validate(value)
+            self.shape.validator.validate_python(value)
         except ValidationError as errors:
             found = errors.errors(include_url=False, include_input=False)
             return self._explain([_place(value, error) for error in found])
@@ -207,7 +207,7 @@ def path_of(keys: Iterable[str | int]) -> str:
 
 
 def _place(root: Value, error: Mapping[str, Any]) -> _Error:
-    """Finds the value that an error of the models is about; their paths also hold the names of alternatives."""
+    """Finds the value that an error of the schemas is about; their paths also hold the names of alternatives."""
     current, container, key = root, root, 0
     keys: list[str | int] = []
     of_key, missing = False, ""

@@ -18,7 +18,7 @@ from orchestrator.manifest.merge import merged
 from orchestrator.manifest.params import values_of
 from orchestrator.manifest.problems import ManifestError, Problem, near
 from orchestrator.manifest.read import Value, pack
-from orchestrator.manifest.schema import manifest_type
+from orchestrator.manifest.schema import shape_of
 from orchestrator.model import DEFAULT_FAIL_ON, Account, Outcome, Plan, Target
 from orchestrator.provider import Declaration
 
@@ -102,7 +102,7 @@ def read(
     """
     files = Files(load)
     files.read_all(source, text)
-    judge = Judge(manifest_type(_all_types(declarations, files.maps)), files.marks)
+    judge = Judge(shape_of(_all_types(declarations, files.maps)), files.marks)
     broken_accounts = _judge(files, judge)
     raw = merged(files.maps, files.marks)
     accounts = accounts_of(raw.get("providers"), declarations, files)
