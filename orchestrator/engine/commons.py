@@ -4,8 +4,7 @@ A process that is alone keeps its permits in memory and only leaves stamps behin
 same state, both ask the journal for each permit: one transaction counts the stamps of all and adds one, so that no
 window is ever overdrawn. Another process is noticed by its writes, of which its heartbeat makes one every few seconds;
 a process that starts while another drives a run asks from its first call on. In the instant in which the second one
-starts, the first may have taken permits that it has not stamped yet: at most as many as it has connections, and at
-most once.
+starts, the first may have taken permits that it has not stamped yet: at most as many as it has connections, and once.
 """
 
 from __future__ import annotations
@@ -19,6 +18,7 @@ from orchestrator.limits import Budget
 from orchestrator.model import ACCOUNT
 
 OTHERS_FOR = LEASE / 2  # seconds after another process's last write for which it counts as being there
+ASK_EVERY = 0.02  # seconds between two questions whether another process wrote; less than a call takes
 SHARED_FROM = 5.0  # seconds; limits of a shorter period are shared by nobody: they are over before it matters
 
 
@@ -60,8 +60,10 @@ class Commons:
 
     async def _is_shared(self) -> bool:
         now = self._run.now()
-        if await self._run.others_wrote():
-            self._run.others_at = now
+        if now - self._run.asked_at >= ASK_EVERY:
+            self._run.asked_at = now
+            if await self._run.journal.changed_by_others():
+                self._run.others_at = now
         return now - max(self._others_at, self._run.others_at) < OTHERS_FOR
 
     def shares(self, names: Sequence[str], repo: str | None) -> list[Share]:

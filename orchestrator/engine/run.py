@@ -71,7 +71,7 @@ class Run:
         restarts: target id to the request and the build that are started again in place of a trigger.
         beat: renews the leases now; raises LeaseLost when one was taken over.
         beat_at: when that was done last.
-        others_at: when another process was last seen to write to the state.
+        asked_at, others_at: when it was last asked whether another process writes to the state, and when one did.
     """
 
     def __init__(
@@ -99,7 +99,7 @@ class Run:
         self.is_canceling = False
         self.leaves_builds = False
         self.beat_at = self.since
-        self.others_at = -math.inf
+        self.asked_at = self.others_at = -math.inf
         self.beat: Callable[[], Awaitable[None]] = _nobody_beats
         self.phases: Counter[Phase] = Counter(history.of(target.id).phase for target in history.targets)
         self.outcomes: Counter[Outcome] = Counter()
@@ -127,10 +127,6 @@ class Run:
             if after.verdict is not None:
                 self.outcomes[after.verdict.outcome] += 1
                 self.verdict_given(self.index[event.target], after)
-
-    async def others_wrote(self) -> bool:
-        """Whether another process wrote to the state since this was last asked."""
-        return await self.journal.changed_by_others()
 
     def is_released(self, row: int) -> bool:
         """Whether the target's wave is open and its needs have passed."""
