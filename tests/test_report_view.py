@@ -274,6 +274,14 @@ def test_an_open_target_says_what_it_waits_for(fields_of_target, facts, code):
     assert row.reason
 
 
+def test_a_lost_answer_is_told_although_the_account_stopped():
+    row = seen(told([target(A)], *DOUBT, (3, AccountStopped("banned")), now=5)).targets[0]
+    assert row.reason == (
+        "account travis stopped: banned; the answer to its trigger was lost, "
+        "and a resume looks for its request before it asks again"
+    )
+
+
 # -- groups ----------------------------------------------------------------------------------------------------------
 
 

@@ -14,6 +14,7 @@ from orchestrator.commands.machine import Machine
 from orchestrator.commands.planning import Source, manifest_argument, read_manifest
 from orchestrator.exits import Exit
 from orchestrator.manifest.problems import ManifestError, Problem
+from orchestrator.report.words import counted
 
 
 @click.command("check", short_help="Validate a manifest offline.")
@@ -37,7 +38,7 @@ def command(flags: Flags, machine: Machine, manifest: str | None) -> int:
     if form == "json":
         click.echo(_as_json(()))
     elif not flags.quiet:
-        click.echo(f"{manifest or 'orchestrator.yaml'}: fine, {len(plan.targets):,} targets")
+        click.echo(f"{manifest or 'orchestrator.yaml'}: fine, {counted(len(plan.targets), 'target')}")
     return Exit.OK
 
 

@@ -11,6 +11,7 @@ import click
 from orchestrator.commands import plan as plan_verb
 from orchestrator.commands.cancel import cancel
 from orchestrator.commands.drive import conclude, drive, options_of
+from orchestrator.commands.edited import differences
 from orchestrator.commands.flags import END, ENV, PACE, PICK, SHOW, Flags, common, run_id
 from orchestrator.commands.machine import Machine
 from orchestrator.commands.making import FORBID, OVERLAPS, REPLACE, SKIP, made_of, make_run, new_id
@@ -97,7 +98,15 @@ async def _again(row: RunRow, wanted: Wanted, journal: Journal, flags: Flags, ma
     if not flags.quiet:
         what = "has ended: nothing is triggered again"
         note(f"run {row.id} exists and {what if row.ended_at is not None else 'is open: going on with its plan'}")
+    if row.ended_at is None:
+        await _tell_edits(row, wanted, journal, flags, machine)
     return await go_on(row, journal, flags, machine, detach=wanted.detach)
+
+
+async def _tell_edits(row: RunRow, wanted: Wanted, journal: Journal, flags: Flags, machine: Machine) -> None:
+    """Says what the manifest says by now that the run will not do."""
+    for sentence in differences(await load(journal, row.id), wanted.source, flags, machine, row.id):
+        note(f"  {sentence}")
 
 
 async def _start(wanted: Wanted, journal: Journal, flags: Flags, machine: Machine) -> Exit:

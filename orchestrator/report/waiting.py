@@ -31,6 +31,8 @@ def _account(history: History, target: Target, progress: Progress) -> tuple[str,
         return None
     later = f"; a resume makes sense after {clock(stop.until)}" if stop.until is not None else ""
     seen = f"; the build was last seen {progress.build.state}" if progress.build is not None else ""
+    if progress.request is None and progress.asked_at is not None:
+        seen = "; the answer to its trigger was lost, and a resume looks for its request before it asks again"
     return "account_stopped", f"account {target.account} stopped: {stop.cause}{seen}{later}"
 
 
