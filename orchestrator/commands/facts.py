@@ -47,6 +47,7 @@ _MAY_REPEAT = frozenset({"account.hello_failed", "look.failed", "trigger.unreach
 _WARNINGS = frozenset({"account.hello_failed", "cancel.failed", "look.failed", "provider.warning"})
 _INFOS = frozenset({"run.canceled", "trigger.unreachable"})
 PATIENCE = 30.0  # seconds for which the same trouble is not told again
+DOUBT = "its request is looked for; it is asked again only when it is certainly not there"
 
 
 class Observer:
@@ -61,6 +62,7 @@ class Observer:
         self._now = now
         self._urls: dict[str, str] = {}
         self._quiet_until: dict[str, float] = {}
+        self._in_doubt: set[str] = set()
 
     def notice(self, name: str, **fields: Any) -> None:
         """What the engine tells besides the facts."""
@@ -86,14 +88,16 @@ class Observer:
             case Skipped(target=target, reason=reason):
                 log.info("target.ended", target=target, outcome="skipped", reason=reason)
             case Requested(target=target, id=id_, how=how):
+                self._in_doubt.discard(target)
                 log.debug("request.accepted", target=target, id=id_, how=how)
             case Sighted(target=target, build=build):
                 if build.url:
                     self._urls[target] = build.url
                 log.debug("build.sighted", target=target, build=build.id, state=build.native, url=build.url)
             case Doubted(target=target, cause=cause):
-                log.warning("trigger.in_doubt", target=target, cause=cause)
+                self._doubted(target, cause)
             case Absent(target=target, evidence=evidence):
+                self._in_doubt.discard(target)
                 log.debug("trigger.absent", target=target, evidence=evidence)
             case Withdrawn(target=target, cause=cause):
                 log.debug("trigger.withdrawn", target=target, cause=cause)
@@ -116,8 +120,15 @@ class Observer:
             case _:
                 log.debug(event.kind, account=account or None)
 
+    def _doubted(self, target: str, cause: str) -> None:
+        """A lost answer is no verdict: one line now and then tells what happens, how many there are, and why."""
+        self._in_doubt.add(target)
+        tell = self._log.warning if self._is_new("trigger.in_doubt") else self._log.debug
+        tell("trigger.in_doubt", target=target, cause=cause, others=len(self._in_doubt) - 1 or None, next=DOUBT)
+
     def _ended(self, target: str, outcome: Outcome, reason: str) -> None:
         url = self._urls.pop(target, None)
+        self._in_doubt.discard(target)
         if outcome is Outcome.PASSED:
             self._log.debug("target.ended", target=target, outcome=outcome.value, url=url)
         else:

@@ -1,0 +1,49 @@
+"""What a person reads while a run goes on: lost answers do not flood the log, and none looks like the end."""
+
+import pytest
+
+from orchestrator.commands.facts import PATIENCE, Observer
+from orchestrator.events import Absent, Doubted, Requested
+
+
+class Lines:
+    """A log that keeps what it was told, by level."""
+
+    def __init__(self):
+        self.told = []
+
+    def __getattr__(self, level):
+        return lambda name, **fields: self.told.append((level, name, fields))
+
+
+@pytest.fixture
+def lines():
+    return Lines()
+
+
+def doubted(n):
+    return Doubted(f"t{n}", 1, "HTTP 500", 0.0, 1.0)
+
+
+def test_lost_answers_are_told_once_in_a_while_with_what_happens_next(lines):
+    clock = [0.0]
+    observer = Observer(lines, lambda: clock[0])
+    for number in range(3):
+        observer.fact("travis", doubted(number))
+    clock[0] = PATIENCE
+    observer.fact("travis", doubted(3))
+    assert [level for level, _, _ in lines.told] == ["warning", "debug", "debug", "warning"]
+    first, last = lines.told[0][2], lines.told[-1][2]
+    assert "looked for" in first["next"]
+    assert first["others"] is None
+    assert last["others"] == 3
+
+
+def test_what_was_found_or_is_absent_is_no_longer_counted(lines):
+    observer = Observer(lines, lambda: 0.0)
+    observer.fact("travis", doubted(1))
+    observer.fact("travis", doubted(2))
+    observer.fact("travis", Requested("t1", "7", "found"))
+    observer.fact("travis", Absent("t2", 1, "not there"))
+    observer.fact("travis", doubted(3))
+    assert lines.told[-1][2]["others"] is None
