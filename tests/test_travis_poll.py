@@ -1,4 +1,5 @@
 from collections import Counter
+from dataclasses import replace
 
 import pytest
 
@@ -189,6 +190,33 @@ async def test_new_builds_are_found_on_as_many_pages_as_there_are_new_ones(world
     sights = await world.provider.poll(followed)
     assert len(states(sights)) == 250
     assert world.calls == {"newest": 3}
+
+
+async def test_a_resumed_run_finds_what_was_built_meanwhile_below_newer_builds(world):
+    followed = [world.follow(n, "passed") for n in range(1, 251)]
+    for n in range(1000, 1300):
+        world.follow(n, "passed")
+    assert len(states(await world.provider.poll(followed))) == 250
+    assert world.calls == {"newest": 6}
+
+
+async def test_a_new_run_reads_no_older_pages_than_it_must(world):
+    for n in range(1, 1001):
+        world.follow(n, "passed")
+    await world.provider.poll([world.follow(n) for n in range(2001, 2101)])
+    assert world.calls == {"newest": 1}
+
+
+async def test_who_found_no_room_in_a_round_has_its_turn_in_the_next(world):
+    followed = [world.follow(n, "started", looks=FIRST_LOOK) for n in range(1, 2 * SINGLES + 51)]
+    world.rows = list
+    found = []
+    for looks in range(FIRST_LOOK, FIRST_LOOK + 3):
+        left = [one for one in followed if one.target.id not in found]
+        sights = await world.provider.poll([replace(one, looks=looks) for one in left])
+        found += states(sights)
+    assert len(found) == 2 * SINGLES + 50
+    assert world.calls["single"] == 2 * SINGLES + 50
 
 
 async def test_when_many_have_ended_at_once_pages_are_read_before_each_is_looked_at(world):

@@ -28,7 +28,7 @@ from orchestrator.providers.travis.newest import NewestPage, Owned, Ranks, newes
 from orchestrator.providers.travis.pages import PAGE, look
 from orchestrator.providers.travis.sight import NOTHING, ids_of, of_builds, of_requests, repo_of, slug_of
 from orchestrator.providers.travis.wire import owner_path, repo_path
-from orchestrator.providers.travis.words import look_failed, mapping, rows
+from orchestrator.providers.travis.words import look_failed, mapping, number, rows
 
 FIRST_LOOK = 6  # looks that told nothing before a request without a build is looked at itself; then 12, 24, ...
 SINGLES = 100  # looks at one request each in a round, fresh ones apart; the turn of the others comes
@@ -85,6 +85,7 @@ class Poll:
         self._top = 0  # the newest build's id when last looked: what is above is new
         self._floor = 0  # the oldest id on the first page when last looked
         self._misses = 0
+        self._put_off: frozenset[str] = frozenset()  # whose turn it was in a round that had no room left
 
     async def __call__(self, followed: Sequence[Followed]) -> Mapping[str, Sight]:
         """One round of looks.
@@ -114,22 +115,30 @@ class Poll:
             await self._look_at_owners(round_)
             await self._look_at_pages(round_)
             first = FIRST_LOOK if round_.listed else 1
-        waiting = [one for one in round_.without_build() if not together or _is_turn(one.looks, first)]
-        for one in (*alone, *[*round_.with_build(), *waiting][:SINGLES]):
+        due = [one for one in round_.without_build() if not together or self._is_due(one, first)]
+        singles = [*round_.with_build(), *sorted(due, key=lambda one: one.target.id not in self._put_off)]
+        self._put_off = frozenset(one.target.id for one in singles[SINGLES:])
+        for one in (*alone, *singles[:SINGLES]):
             await self._look_at(round_, one)
         if round_.listed:
             for one in round_.without_build():
                 round_.tell(one, NOTHING)
 
+    def _is_due(self, one: Followed, first: int) -> bool:
+        return one.target.id in self._put_off or _is_turn(one.looks, first)
+
     async def _look_at_newest(self, round_: Round) -> None:
-        """Look 1: the first page, and as many more as hold what is new since the last round."""
+        """Look 1: the first page, and as many more as hold what is new since the last round.
+
+        In the first round, which may be that of a resumed run, as many as are newer than what waits for its build.
+        """
         top, offset = self._top, 0
         if not round_.without_build():
             known = round_.with_build()
             far = [one for one in known if _build_id(one) < self._floor]
             if len(_by_owner(far)) >= len(_by_owner(known)):
                 return  # look 2 costs as much and tells more
-        for pages in range(MOST_PAGES):
+        for pages in range(MOST_PAGES if top else MOST_PAGES + 2 * len(round_.open) // PAGE):
             page = await self._page(round_, offset)
             if page is None:
                 return
@@ -138,7 +147,8 @@ class Poll:
             if pages == 0:
                 self._floor, self._top = page.floor, max(top, *page.ids, 0)
                 round_.listed = True
-            if page.floor <= top or not round_.without_build() or not (told or top):
+            waiting = round_.without_build()
+            if page.floor <= top or not waiting or not (told or top or _is_newer(page, waiting)):
                 return
 
     async def _look_at_owners(self, round_: Round) -> None:
@@ -210,6 +220,12 @@ def _is_turn(looks: int, first: int) -> bool:
     """Whether it is time to look at a request itself: at `first`, and whenever as many looks again have passed."""
     times, rest = divmod(looks, first)
     return times > 0 and rest == 0 and times & (times - 1) == 0
+
+
+def _is_newer(page: NewestPage, waiting: Iterable[Followed]) -> bool:
+    """Whether some that wait were requested before all that the page shows, so that their builds may stand below it."""
+    shown = [id_ for row in page.entries if (id_ := number(mapping(row.get("request")).get("id")))]
+    return bool(shown) and any(id_ < min(shown) for one in waiting for id_ in ids_of(one))
 
 
 def _by_owner(followed: Iterable[Followed]) -> dict[tuple[str, Json], list[Followed]]:
