@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Any, NamedTuple
 
 from orchestrator.provider import RepoFacts
 
+NOTHING: Mapping[Any, Any] = MappingProxyType({})
 
-@dataclass(frozen=True, slots=True)
-class Answers:
+
+class Answers(NamedTuple):
     """What the providers said to the questions of a manifest.
 
     Args:
@@ -19,14 +21,13 @@ class Answers:
         offline: what is not known is left out, with a warning; else it is a mistake of the caller.
     """
 
-    owners: Mapping[tuple[str, str], Sequence[RepoFacts]] = field(default_factory=dict)
-    branches: Mapping[tuple[str, str], Sequence[str]] = field(default_factory=dict)
-    numbers: Mapping[tuple[str, str], str] = field(default_factory=dict)
+    owners: Mapping[tuple[str, str], Sequence[RepoFacts]] = NOTHING
+    branches: Mapping[tuple[str, str], Sequence[str]] = NOTHING
+    numbers: Mapping[tuple[str, str], str] = NOTHING
     offline: bool = True
 
 
-@dataclass(frozen=True, slots=True)
-class Questions:
+class Questions(NamedTuple):
     """What only a provider knows; false when there is nothing to ask.
 
     Args:

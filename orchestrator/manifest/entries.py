@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from orchestrator.manifest.files import Files
 from orchestrator.manifest.layers import Layer
@@ -13,8 +12,7 @@ from orchestrator.manifest.read import Value
 from orchestrator.manifest.template import Compiled, Undefined, fill
 
 
-@dataclass(frozen=True, slots=True)
-class Entry:
+class Entry(NamedTuple):
     """Where an entry stands.
 
     Args:
@@ -29,8 +27,7 @@ class Entry:
     position: int
 
 
-@dataclass(frozen=True, slots=True)
-class Said:
+class Said(NamedTuple):
     """What an entry says about one repository, on an account.
 
     Args:
@@ -50,8 +47,7 @@ class Said:
     labels: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Teller:
+class Teller(NamedTuple):
     """Says what is wrong with an entry, and fills in its templates.
 
     Args:

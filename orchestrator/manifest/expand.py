@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import datetime
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from dataclasses import replace
+from typing import TYPE_CHECKING, NamedTuple
 
 from orchestrator.manifest.answers import Answers
 from orchestrator.manifest.contents import Contents
@@ -31,8 +31,7 @@ if TYPE_CHECKING:
     from orchestrator.manifest.manifest import Manifest
 
 
-@dataclass(frozen=True, slots=True)
-class _Ready:
+class _Ready(NamedTuple):
     """What all plain short forms below one layer share."""
 
     account: str
@@ -45,8 +44,7 @@ class _Ready:
     request: Mapping[str, Json]
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class _Above:
+class _Above(NamedTuple):
     """What an entry with `from` says about the targets of its file."""
 
     layer: Layer
@@ -67,7 +65,7 @@ class Expander:
         self.teller = Teller(manifest.files, manifest.raw, manifest.compiler.constants)
         self.contents = Contents(manifest.name, manifest.declared, self.teller, today, self._warn)
         self.targets = Targets(manifest.declared, self.contents, self.teller, answers)
-        self._layers: dict[tuple[_Above, str], Layer] = {}
+        self._layers: dict[tuple[int, str], tuple[_Above, Layer]] = {}
 
     def run(self) -> None:
         """Expands every entry, as far as the answers go."""
@@ -172,10 +170,10 @@ class Expander:
 
     def _below(self, above: _Above, account: str) -> Layer:
         """What a short form says on an account; one object for all of them, so that they share what they send."""
-        key = (above, account)
-        if key not in self._layers:
-            self._layers[key] = above.layer.over(self.manifest.base_of(account))
-        return self._layers[key]
+        key = (id(above), account)
+        if key not in self._layers:  # `above` is kept, so that its identity is not used again
+            self._layers[key] = (above, above.layer.over(self.manifest.base_of(account)))
+        return self._layers[key][1]
 
     def _short(self, text: str, above: _Above, entry: Entry) -> None:
         compiled = self.compiler.value(text, entry.container, entry.key, entry.keys)
@@ -189,7 +187,7 @@ class Expander:
             filled = self.teller.fill(compiled, {f"matrix.{key}": value for key, value in matrix}, entry)
             parts = self._parse(filled, entry) if filled is not None else None
             if parts is not None:
-                self._of_parts(replace(parts, matrix=parts.matrix or matrix), above, entry)
+                self._of_parts(parts._replace(matrix=parts.matrix or matrix), above, entry)
 
     def _parse(self, text: str, entry: Entry) -> Parts | None:
         try:

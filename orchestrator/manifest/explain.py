@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 from pydantic_core import ValidationError
 
@@ -39,8 +38,7 @@ CLEAR = (
 SECRET = re.compile(r"token|secret|password", re.IGNORECASE)
 
 
-@dataclass(frozen=True, slots=True)
-class _Error:
+class _Error(NamedTuple):
     keys: Keys
     type: str
     container: Value

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import posixpath
 import re
 from array import array
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 from orchestrator.manifest.explain import Judge, path_of
 from orchestrator.manifest.problems import ManifestError, Problem, near
@@ -20,8 +17,7 @@ MOST_FILES = 1000
 _COMMENT = re.compile(r"(?:^|\s)#.*$")
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Listing:
+class Listing(NamedTuple):
     """Targets as they stand in one file, one after the other.
 
     Args:
@@ -33,7 +29,6 @@ class Listing:
     keys: str | None = "targets"
 
 
-@dataclass(slots=True)
 class Files:
     """Everything that was read, and what is wrong with it.
 
@@ -41,15 +36,16 @@ class Files:
         load: reads a file; raises OSError.
     """
 
-    load: Callable[[str], bytes]
-    marks: Marks = field(default_factory=Marks)
-    problems: list[Problem] = field(default_factory=list)
-    maps: list[dict[str, Value]] = field(default_factory=list)  # each file's top level, the manifest first
-    present: list[frozenset[str]] = field(default_factory=list)  # the keys of each map, the wrong ones too
-    names: list[str] = field(default_factory=list)
-    lists: dict[int, Listing] = field(default_factory=dict)  # of `from`, by the identity of its entry
-    broken: set[tuple[int, int]] = field(default_factory=set)  # entries that are wrong: identity of the list, index
-    told: set[int] = field(default_factory=set)  # positions of values of which nothing more is to be said
+    def __init__(self, load: Callable[[str], bytes]) -> None:
+        self.load = load
+        self.marks = Marks()
+        self.problems: list[Problem] = []
+        self.maps: list[dict[str, Value]] = []  # each file's top level, the manifest first
+        self.present: list[frozenset[str]] = []  # the keys of each map, the wrong ones too
+        self.names: list[str] = []
+        self.lists: dict[int, Listing] = {}  # of `from`, by the identity of its entry
+        self.broken: set[tuple[int, int]] = set()  # entries that are wrong: identity of the list, index
+        self.told: set[int] = set()  # positions of values of which nothing more is to be said
 
     def say(
         self,
@@ -181,6 +177,9 @@ class Files:
 
     def _rows(self, path: str, text: str, judge: Judge) -> Listing:
         """A target a row; the header names keys of the long form."""
+        import csv  # rarely needed, and `check` is to start fast
+        import io
+
         source = self.marks.add_source(path)
         items: list[Value] = []
         positions = array("Q")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
+from typing import NamedTuple
 
 _ODD = re.compile("[\x00-\x20\x7f-\x9f,\\[\\]#%]")  # space and control characters, and what the grammar uses
 _PERCENT = re.compile(r"(?:%[0-9A-Fa-f]{2})+")
@@ -25,8 +25,7 @@ PLAIN = re.compile(
 """The short forms that need no second look: most of them, and the reading of 100,000 depends on it."""
 
 
-@dataclass(frozen=True, slots=True)
-class Parts:
+class Parts(NamedTuple):
     """What an id says; `account` None where it is left out."""
 
     account: str | None
@@ -53,7 +52,10 @@ def decode(text: str) -> str:
         return text
     if "%" in _PERCENT.sub("", text):
         raise ValueError("a percent sign is written %25 here")
-    return _PERCENT.sub(lambda found: bytes.fromhex(found[0].replace("%", "")).decode("utf-8", "strict"), text)
+    try:
+        return _PERCENT.sub(lambda found: bytes.fromhex(found[0].replace("%", "")).decode(), text)
+    except UnicodeDecodeError:
+        raise ValueError(f"{text[:100]!r} is not UTF-8 once it is decoded") from None
 
 
 def id_of(account: str, repo: str, ref: str | None, matrix: Iterable[tuple[str, str]], name: str | None) -> str:

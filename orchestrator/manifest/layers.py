@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from types import MappingProxyType
+from typing import Any, NamedTuple
 
 from orchestrator.manifest.accounts import reference
 from orchestrator.manifest.files import Files
@@ -17,9 +18,10 @@ from orchestrator.provider import Declaration
 
 TARGET_NAMES = ("target.id", "target.repo", "target.owner", "target.name", "target.branch")
 
+NOTHING: Mapping[Any, Any] = MappingProxyType({})
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Layer:
+
+class Layer(NamedTuple):
     """The keys that were written at one level, or at several of them, merged.
 
     Args:
@@ -31,9 +33,9 @@ class Layer:
         constant: whether neither request nor branches hold a template any more.
     """
 
-    request: Mapping[str, Compiled] = field(default_factory=dict)
-    env: Mapping[str, Compiled] = field(default_factory=dict)
-    timeouts: Mapping[str, float] = field(default_factory=dict)
+    request: Mapping[str, Compiled] = NOTHING
+    env: Mapping[str, Compiled] = NOTHING
+    timeouts: Mapping[str, float] = NOTHING
     branches: Sequence[Compiled] | None = None
     labels: Sequence[Compiled] = ()
     needs: Sequence[Compiled] | None = None
@@ -60,7 +62,7 @@ class Layer:
 
     def without(self, keys: frozenset[str]) -> Layer:
         """Without the keys of the request that a provider lacks."""
-        return replace(self, request={key: value for key, value in self.request.items() if key not in keys})
+        return self._replace(request={key: value for key, value in self.request.items() if key not in keys})
 
     @property
     def is_constant(self) -> bool:
@@ -69,8 +71,7 @@ class Layer:
         return not self.matrix and all(is_constant(value) for value in said)
 
 
-@dataclass(slots=True)
-class Compiler:
+class Compiler(NamedTuple):
     """Makes layers of maps.
 
     Args:

@@ -7,6 +7,7 @@ import hashlib
 import posixpath
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from orchestrator.manifest.accounts import Accounts, accounts_of
 from orchestrator.manifest.answers import Answers, Questions
@@ -23,8 +24,7 @@ from orchestrator.model import DEFAULT_FAIL_ON, Account, Outcome, Plan, Target
 from orchestrator.provider import Declaration
 
 
-@dataclass(frozen=True, slots=True)
-class Expect:
+class Expect(NamedTuple):
     """How many targets there should be."""
 
     min: int | None = None

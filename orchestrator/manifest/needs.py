@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
 
 from orchestrator.manifest.identity import Parts, id_of, parse
 from orchestrator.manifest.problems import near
@@ -47,7 +46,7 @@ class _Index:
         if text.startswith(LABEL):
             return self.by_label.get(text.removeprefix(LABEL), [])
         parts = parse(text)
-        parts = replace(parts, repo=self.numbers.get((parts.account or target.account, parts.repo), parts.repo))
+        parts = parts._replace(repo=self.numbers.get((parts.account or target.account, parts.repo), parts.repo))
         accounts = [parts.account] if parts.account else [target.account, *self.accounts]
         for account in accounts:
             found = self._in_account(account, parts, target) if account in self.accounts else []

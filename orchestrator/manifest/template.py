@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 OPEN = "${{"
 _PIECES = re.compile(r"\$\$\{\{|\$\{\{(?:[ \t]*([A-Za-z_][A-Za-z0-9_.-]*)[ \t]*\}\})?")
@@ -23,15 +22,13 @@ class Undefined(ValueError):
         self.name = name
 
 
-@dataclass(frozen=True, slots=True)
-class Name:
+class Name(NamedTuple):
     """A name inside a template that is not known yet."""
 
     name: str
 
 
-@dataclass(frozen=True, slots=True)
-class Template:
+class Template(NamedTuple):
     """Text with names in it whose values differ from target to target."""
 
     parts: Sequence[str | Name]
