@@ -80,6 +80,7 @@ class Ledger:
         self._known: dict[str, set[str]] = {}
         self._repos: dict[int, str] = {}
         self._learnt: list[LimitLearnt] = []
+        self._carried: list[tuple[int, TargetEvent]] = []
         for row in rows_of:
             if (request := self.progress(row).request) is not None:
                 self._known.setdefault(self.repo_of(row), set()).add(request.id)
@@ -168,21 +169,40 @@ class Ledger:
             await self.gate.stamp(self.trigger_limits, self.repo_of(row))
         await self.append(event, at=at)
 
+    def carry(self, row: int, event: TargetEvent) -> None:
+        """Takes a fact along with the next append, with which it shares a sync; until then nothing is built on it."""
+        self._carried.append((row, event))
+
+    async def flush(self) -> None:
+        """Makes durable what is carried."""
+        if self._carried:
+            await self.append()
+            self.poke()
+
     async def append(self, *events: Event, at: float | None = None) -> None:
         """Appends to the account's stream; what is in memory follows what is durable, never the other way round."""
-        if not events and not self._learnt:
+        carried, self._carried = self._carried, []
+        learnt, self._learnt = self._learnt, []
+        batch: list[Event] = [event for _, event in carried]
+        batch += events
+        batch += learnt
+        if not batch:
             return
         at = self.now() if at is None else at
-        learnt, self._learnt = self._learnt, []
-        await self.run.journal.append(self._lease, [*events, *learnt], at)
-        for event in (*events, *learnt):
-            if target_of(event) is not None:
-                self.run.apply(self.account, at, event)  # type: ignore[arg-type]  # events with a target
-                if isinstance(event, Requested):
-                    row = self.run.index[event.target]
-                    self._known.setdefault(self.repo_of(row), set()).add(event.id)
-            else:
-                self.run.history.add(self.account, self.run.history.cursor.get(self.account, 0) + 1, at, event)
+        await self.run.journal.append(self._lease, batch, at)
+        for event in batch:
+            self._take_in(event, at)
+        for row, _ in carried:
+            self.place(row)
+
+    def _take_in(self, event: Event, at: float) -> None:
+        if target_of(event) is None:
+            self.run.history.add(self.account, self.run.history.cursor.get(self.account, 0) + 1, at, event)
+            return
+        self.run.apply(self.account, at, event)  # type: ignore[arg-type]  # events with a target
+        if isinstance(event, Requested):
+            row = self.run.index[event.target]
+            self._known.setdefault(self.repo_of(row), set()).add(event.id)
 
     def place(self, row: int, step: Step | None = None) -> None:
         """Puts the row where its next step is waited for."""

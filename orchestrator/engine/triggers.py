@@ -109,6 +109,7 @@ class Triggers:
                 worker.permit = following[1]
                 await self._trigger(following[0], worker)
                 following = self.take()
+            await self.ledger.flush()
         finally:
             self.under_way -= 1
 
@@ -151,7 +152,8 @@ class Triggers:
             self.doubts_in_a_row = 0
             how = "answered" if target.id not in ledger.run.restarts else "restarted"
             permit.answered(ledger.now(), refused=how == "restarted")
-            await ledger.record(row, Requested(target.id, request.id, how, request.handle, request.url))
+            # durable with the next intent of this worker, or when it has none: one sync for both
+            ledger.carry(row, Requested(target.id, request.id, how, request.handle, request.url))
 
     async def _ask(self, trigger: Trigger, worker: Worker) -> Request:
         """Triggers, or starts the old build again where the run was made for that."""
