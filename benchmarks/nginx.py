@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from benchmarks.child import Failed
 from benchmarks.tools import tool
 
 RECEIPT = """{
@@ -110,7 +111,7 @@ def wait_for(port: int, process: subprocess.Popen[bytes]) -> None:
     """Returns when somebody answers at the port.
 
     Raises:
-        RuntimeError: the process ended, or its time is over.
+        Failed: the process ended, or its time is over.
     """
     until = time.monotonic() + PATIENCE
     while process.poll() is None and time.monotonic() < until:
@@ -118,4 +119,4 @@ def wait_for(port: int, process: subprocess.Popen[bytes]) -> None:
             if probe.connect_ex(("127.0.0.1", port)) == 0:
                 return
         time.sleep(0.02)  # there is nothing to be told by: a server says nothing when it is up
-    raise RuntimeError(f"the server on port {port} did not come up")
+    raise Failed(f"the server on port {port} did not come up")

@@ -15,7 +15,7 @@ from typing import Any
 from urllib.parse import quote
 
 from benchmarks import drive, nginx
-from benchmarks.child import measure
+from benchmarks.child import Failed, measure
 from benchmarks.table import Asked, Row
 from benchmarks.tools import tool
 
@@ -33,7 +33,7 @@ HEADERS = {
 
 def rows(asked: Asked) -> Iterator[Row]:
     """The figures."""
-    count, times = (2_000, 1) if asked.quick else (20_000, 3)
+    count, times = (2_000, 1) if asked.quick else (10_000, 3)
     with nginx.served() as port:
         strangers = _strangers(port, asked.quick)
         for loop in LOOPS:
@@ -162,7 +162,7 @@ def _on(loop: str, main: Coroutine[Any, Any, dict[str, Any]], profile: str | Non
 
 def _strangers(port: int, quick: bool) -> dict[str, float]:
     """Calls a second of other people's programs."""
-    few, many, seconds = (100, 1_000, 1) if quick else (600, 10_000, 3)
+    few, many, seconds = (100, 1_000, 1) if quick else (600, 5_000, 3)
     return {
         "xargs -P32 curl": _median(lambda: _xargs(port, few), 1 if quick else 3),
         "curl --parallel": _median(lambda: _parallel(port, many), 1 if quick else 3),
@@ -199,7 +199,7 @@ def _parallel(port: int, count: int) -> float:
         [*argv, "-w", "%{http_code}\n", "-K", "-"], input=config, text=True, check=True, stdout=subprocess.PIPE
     )
     if said.stdout.split() != ["202"] * count:
-        raise RuntimeError("curl --parallel: not every call was accepted")
+        raise Failed("curl --parallel: not every call was accepted")
     return count / (time.monotonic() - began)
 
 
@@ -212,5 +212,5 @@ def _wrk(port: int, seconds: int) -> float:
         said = subprocess.run(argv, capture_output=True, text=True, check=True).stdout
     found = re.search(r"Requests/sec:\s*([\d.]+)", said)
     if found is None or "Non-2xx" in said:
-        raise RuntimeError(f"wrk said nothing usable:\n{said}")
+        raise Failed(f"wrk said nothing usable:\n{said}")
     return float(found[1])
