@@ -257,7 +257,8 @@ async def test_who_waits_long_for_a_build_is_looked_at_itself_now_and_then(world
         world.calls.clear()
         await world.provider.poll([*fast, world.follow(9, looks=looks)])
         singles += [looks] * world.calls["single"]
-    assert singles == [FIRST_LOOK, 2 * FIRST_LOOK, 4 * FIRST_LOOK, 8 * FIRST_LOOK]
+    assert singles == [FIRST_LOOK * 2**n for n in range(len(singles))]
+    assert 3 <= len(singles) <= 6
 
 
 @pytest.mark.parametrize("fault", [Answer(404, {"error_type": "not_found"}), Answer(200, "<html>"), InDoubt("torn")])

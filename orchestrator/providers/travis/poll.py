@@ -30,7 +30,7 @@ from orchestrator.providers.travis.sight import NOTHING, ids_of, of_builds, of_r
 from orchestrator.providers.travis.wire import owner_path, repo_path
 from orchestrator.providers.travis.words import look_failed, mapping, number, rows
 
-FIRST_LOOK = 6  # looks that told nothing before a request without a build is looked at itself; then 12, 24, ...
+FIRST_LOOK = 3  # looks that told nothing before a request without a build is looked at itself; then 6, 12, ...
 SINGLES = 100  # looks at one request each in a round, fresh ones apart; the turn of the others comes
 MOST_PAGES = 10  # of the newest in a round, to find new builds
 REACH = 80  # places on a page, of its 100, within which builds are expected; the rest is for bad guesses
