@@ -183,6 +183,8 @@ class Expander:
             return
         account = above.account or self.manifest.default_account
         layer = above.layer if account is None else self._below(above, account)
+        if not self.targets.fits(layer, 1, entry):
+            return
         for matrix in self.targets.combinations(layer, entry):  # names of the matrix stand in the short form
             filled = self.teller.fill(compiled, {f"matrix.{key}": value for key, value in matrix}, entry)
             parts = self._parse(filled, entry) if filled is not None else None
@@ -221,6 +223,8 @@ class Expander:
             listing = self.files.lists.get(id(said))
             return None if listing is None else self._listing(listing, _Above(layer, written, entry))
         layer = layer.over(self.manifest.base_of(account))
+        if not self.targets.fits(layer, len(said.get("repos", "1")), entry):
+            return None
         name = self.compiler.value(said["name"], said, "name", (*entry.keys, "name")) if "name" in said else None
         for repo, labels in self._repos(said, account, entry):
             self.targets.add(Said(repo, layer, account, entry, name, labels=labels))

@@ -60,16 +60,20 @@ class Targets:
             for branch, missing in self._refs(said, repo, names):
                 self._one(said, repo, branch, matrix, names, missing)
 
+    def fits(self, layer: Layer, repos: int, entry: Entry) -> bool:
+        """Whether an entry makes few enough targets; else it is a problem, told before any of them is made."""
+        count = repos * max(1, len(layer.branches or ()))
+        for values in (layer.matrix or {}).values():
+            count *= len(values)
+        if count <= MOST_TARGETS:
+            return True
+        self.teller.problem(entry, f"it makes {count} targets, more than {MOST_TARGETS}", "split it")
+        return False
+
     def combinations(self, layer: Layer, entry: Entry) -> list[Matrix]:
         """The combinations of the matrix, in the order of the file."""
         if not layer.matrix:
             return [()]
-        count = 1
-        for values in layer.matrix.values():
-            count *= len(values)
-        if count > MOST_TARGETS:
-            self.teller.problem(entry, f"the matrix has {count} combinations", "split it", "matrix")
-            return []
         text = self.teller.text
         every = itertools.product(
             *([(key, text(one, entry)) for one in values] for key, values in layer.matrix.items())
