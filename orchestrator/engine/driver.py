@@ -12,6 +12,7 @@ from anyio.abc import TaskGroup
 from orchestrator.engine.doubts import Doubts
 from orchestrator.engine.ledger import Ledger
 from orchestrator.engine.looks import GROUPS, Looks
+from orchestrator.engine.recovery import recover
 from orchestrator.engine.triggers import Triggers
 from orchestrator.errors import AccessRefused, LookFailed, NotTriggered, Unreachable
 from orchestrator.policy import backoff
@@ -132,7 +133,7 @@ class Driver:
             return
         if not self.ledger.is_halted:
             await self.ledger.know_principal(principal)
-            await self.ledger.recover()
+            await recover(self.ledger)
 
     async def _hello(self) -> Principal | None:
         """Asks who we are before anything leaves that could start a build: a dead token or a wrong URL ends here."""

@@ -11,9 +11,7 @@ from orchestrator.engine.rows import Rows
 from orchestrator.engine.run import STALE, Run
 from orchestrator.errors import AccessRefused, RateLimited
 from orchestrator.events import (
-    Absent,
     AccountStopped,
-    Doubted,
     Ended,
     Event,
     Frozen,
@@ -32,7 +30,6 @@ from orchestrator.provider import Line, Principal
 from orchestrator.state import Progress, apply
 
 CALL_TIMEOUT = 30.0  # seconds; how long after it was intended a call of an earlier process can have been counted
-STEP = 5.0  # seconds by which two readings of the provider's clock differ, from which on a clock has stepped
 OWNER_REFUSED_FOR = 86_400.0  # seconds; an owner without credit stays closed for this process
 
 
@@ -70,7 +67,7 @@ class Ledger:
         self.looks: dict[int, int] = {}  # rows being followed: looks since then that told nothing new
         self.trigger_limits = line.declaration.trigger_limits
         self.poke = poke
-        self._lease = lease
+        self.lease = lease
         self.looked: dict[
             int, float
         ] = {}  # rows of which an earlier request was looked for, and found absent, and when
@@ -189,7 +186,7 @@ class Ledger:
         if not batch:
             return
         at = self.now() if at is None else at
-        await self.run.journal.append(self._lease, batch, at)
+        await self.run.journal.append(self.lease, batch, at)
         for event in batch:
             self._take_in(event, at)
         for row, _ in carried:
@@ -278,47 +275,6 @@ class Ledger:
             if limit.scope == ACCOUNT and limit.name in self.trigger_limits:
                 for _ in range(limit.calls):
                     self.budget.remember(limit.name, ACCOUNT, self.now())
-
-    async def recover(self) -> None:
-        """Puts every row into its place; a call that an earlier process left without an answer is in doubt."""
-        lost: list[tuple[int, Sequence[TargetEvent]]] = []
-        for row in self.all_rows:
-            events = self._said_by_a_person(row) or self._lost_by_a_crash(row)
-            if events:
-                lost.append((row, events))
-            elif isinstance(step := self.step(row), End):
-                lost.append((row, ()))
-            elif not isinstance(step, Nothing):
-                self.place(row, step)
-        await self.record_all(lost)
-
-    def _lost_by_a_crash(self, row: int) -> Sequence[TargetEvent]:
-        target, progress, now = self.target(row), self.progress(row), self.now()
-        asked, doubt, alive = progress.asked_at, progress.doubt, self._lease.last_alive
-        if asked is None:
-            return ()
-        if doubt is not None:
-            if not self._has_stepped(doubt.skew):
-                return ()
-            return (Doubted(target.id, progress.attempts, doubt.cause, doubt.start, now, doubt.skew),)
-        end = now if alive is None or self._has_stepped(progress.asked_skew) else min(max(asked, alive), now)
-        cause = "the process ended before the answer was journaled"
-        return (Doubted(target.id, progress.attempts, cause, asked, end, progress.asked_skew),)
-
-    def _has_stepped(self, skew: int | None) -> bool:
-        """Whether times that were written at that skew do not fit our clock: then only what we measure counts."""
-        known = self.gate.skew
-        return known is None or skew is None or abs(known - skew) > STEP
-
-    def _said_by_a_person(self, row: int) -> Sequence[TargetEvent]:
-        target, progress, options = self.target(row), self.progress(row), self.run.options
-        if progress.asked_at is None:
-            return ()
-        if request := options.adopt_request.get(target.id):
-            return (Requested(target.id, request, "adopted"),)
-        if target.id in options.assume_absent:
-            return (Absent(target.id, progress.attempts, "a person said so: --assume-absent"),)
-        return ()
 
     async def refuse(self, error: AccessRefused) -> None:
         """Stops a whole scope: the account at once, or one owner while others go on."""

@@ -1,0 +1,56 @@
+"""What a process does first with the rows of an account: what an earlier one left without an answer is in doubt."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from orchestrator.engine.ledger import Ledger
+from orchestrator.events import Absent, Doubted, Requested, TargetEvent
+from orchestrator.policy import End, Nothing
+
+STEP = 5.0  # seconds by which two readings of the provider's clock differ, from which on a clock has stepped
+LOST = "the process ended before the answer was journaled"
+
+
+async def recover(ledger: Ledger) -> None:
+    """Puts every row into its place; a call that an earlier process left without an answer is in doubt."""
+    lost: list[tuple[int, Sequence[TargetEvent]]] = []
+    for row in ledger.all_rows:
+        events = _said_by_a_person(ledger, row) or _lost_by_a_crash(ledger, row)
+        if events:
+            lost.append((row, events))
+        elif isinstance(step := ledger.step(row), End):
+            lost.append((row, ()))
+        elif not isinstance(step, Nothing):
+            ledger.place(row, step)
+    await ledger.record_all(lost)
+
+
+def _lost_by_a_crash(ledger: Ledger, row: int) -> Sequence[TargetEvent]:
+    target, progress, now = ledger.target(row), ledger.progress(row), ledger.now()
+    asked, doubt, alive = progress.asked_at, progress.doubt, ledger.lease.last_alive
+    if asked is None:
+        return ()
+    if doubt is not None:
+        if not _has_stepped(ledger, doubt.skew):
+            return ()
+        return (Doubted(target.id, progress.attempts, doubt.cause, doubt.start, now, doubt.skew),)
+    end = now if alive is None or _has_stepped(ledger, progress.asked_skew) else min(max(asked, alive), now)
+    return (Doubted(target.id, progress.attempts, LOST, asked, end, progress.asked_skew),)
+
+
+def _has_stepped(ledger: Ledger, skew: int | None) -> bool:
+    """Whether times that were written at that skew do not fit our clock: then only what we measure counts."""
+    known = ledger.gate.skew
+    return known is None or skew is None or abs(known - skew) > STEP
+
+
+def _said_by_a_person(ledger: Ledger, row: int) -> Sequence[TargetEvent]:
+    target, progress, options = ledger.target(row), ledger.progress(row), ledger.run.options
+    if progress.asked_at is None:
+        return ()
+    if request := options.adopt_request.get(target.id):
+        return (Requested(target.id, request, "adopted"),)
+    if target.id in options.assume_absent:
+        return (Absent(target.id, progress.attempts, "a person said so: --assume-absent"),)
+    return ()
