@@ -27,6 +27,7 @@ from .play import Play
 from .schedule import Job
 
 SLACK = 1e-6
+CLOCKS = 1.0  # seconds; a Date header has no less
 STATES = {
     Outcome.PASSED: "passed",
     Outcome.FAILED: "failed",
@@ -194,16 +195,18 @@ def _exit_codes(result: Play, job: Job) -> Iterator[str]:
 
 
 def _limits(result: Play) -> Iterator[str]:
-    if len(result.schedule.jobs) > 1:
-        return  # a gap: two runs of one token that run at once tell each other of their calls only when they start
-    if result.schedule.jumps:
+    schedule = result.schedule
+    if schedule.jumps:
         return  # the service's clock is read every 30 s: what was stamped just before a jump is misjudged
     ours = [sent for sent in result.machine.network.log if sent.arrived is not None]
-    for account in result.schedule.accounts:
+    slack = SLACK
+    if len(schedule.jobs) > 1:  # what two runs share is counted from when a call leaves, by clocks of whole seconds
+        slack = schedule.settings.latency[1] / 2 + CLOCKS
+    for account in schedule.accounts:
         times = sorted(sent.at_service for sent in ours if sent.account == account and sent.method == "POST")
-        for limit in result.schedule.limits:
-            if limit.name == "triggers" and worst_window(times, limit.per - SLACK) > limit.calls:
-                yield f"{account}: {worst_window(times, limit.per - SLACK)} POSTs within {limit}"
+        for limit in schedule.limits:
+            if limit.name == "triggers" and (worst := worst_window(times, limit.per - slack)) > limit.calls:
+                yield f"{account}: {worst} POSTs within {limit}"
 
 
 def _bans(result: Play) -> Iterator[str]:
