@@ -293,12 +293,13 @@ def _levels(targets: Sequence[Target]) -> int:
 
 
 def _sentence(accounts: Mapping[str, AccountForecast], seconds: float, levels: int) -> str:
-    count = sum(each.triggers for each in accounts.values())
+    number = sum(each.triggers for each in accounts.values())
+    count = "1 trigger" if number == 1 else f"{number:,} triggers"
     builds = f"; {levels} levels of needs add the time of their builds" if levels else ""
     binding = max((each for each in accounts.values() if each.binding), key=lambda each: each.seconds, default=None)
     if binding is None:
-        return f"{count} triggers, no limit makes them wait{builds}"
-    return f"{count} triggers, the last after {duration(seconds)}; what takes longest is {binding.binding}{builds}"
+        return f"{count}, no limit makes {'it' if number == 1 else 'them'} wait{builds}"
+    return f"{count}, the last after {duration(seconds)}; what takes longest is {binding.binding}{builds}"
 
 
 def _crowding(plan: Plan, accounts: Mapping[str, AccountForecast], in_flight: int | None) -> list[str]:

@@ -167,6 +167,26 @@ def test_a_plan_as_json_holds_the_filled_requests(program):
     assert program.json["accounts"]["travis"]["token"] == "env:TRAVIS_TOKEN"
 
 
+@pytest.mark.parametrize(
+    ("words", "chosen"),
+    [
+        (["--label", "core"], ["api"]),
+        (["--label", "core,api"], []),
+        (["--label", "none", "--label", "core"], ["api"]),
+        (["--exclude", "acme/l*", "--first", "1"], ["widget"]),
+    ],
+)
+def test_flags_choose_targets(words, chosen, program):
+    code = program("plan", "--offline", "-o", "json", *words)
+    assert code == (Exit.OK if chosen else Exit.NOT_STARTED)
+    assert [target["repo"] for target in (program.json["targets"] if chosen else [])] == [f"acme/{x}" for x in chosen]
+
+
+def test_one_is_said_in_the_singular(program):
+    program("plan", "--offline", "--only", "acme/api")
+    assert "1 target in 1 repository\nforecast: 1 trigger, no limit makes it wait\n" in program.out
+
+
 def test_parameters_may_come_from_the_environment_and_flags_win(program):
     program.environ["ORCHESTRATOR_PARAM_IMAGE"] = "alpine:3"
     program("plan", "--offline", "-o", "json")

@@ -89,9 +89,9 @@ def warnings_of(plan: Plan, cast: Forecast) -> list[str]:
 def _as_text(plan: Plan, cast: Forecast, manifest: Manifest | None, flags: Flags) -> Iterator[str]:
     skipped = sum(target.skip is not None for target in plan.targets)
     repos = len({(target.account, target.repo.casefold()) for target in plan.targets})
-    yield f"{plain(plan.name)}: {counted(len(plan.targets), 'target')} in {repos:,} repositories" + (
-        f", {skipped:,} skipped" if skipped else ""
-    )
+    where = "1 repository" if repos == 1 else f"{repos:,} repositories"
+    left_out = f", {skipped:,} skipped" if skipped else ""
+    yield f"{plain(plan.name)}: {counted(len(plan.targets), 'target')} in {where}{left_out}"
     yield f"forecast: {plain(cast.text)}"
     yield from _waves(plan)
     yield ""
@@ -124,7 +124,7 @@ def _accounts(plan: Plan, cast: Forecast) -> Iterator[str]:
         if one is not None:
             last = f"last trigger after {duration(one.seconds)}"
             binding = f"; binding: {one.binding}" if one.binding is not None else "; no limit makes it wait"
-            yield f"  calls: {one.triggers:,} triggers, about {one.looks:,} looks; {last}{binding}"
+            yield f"  calls: {counted(one.triggers, 'trigger')}, about {counted(one.looks, 'look')}; {last}{binding}"
 
 
 def _line(target: Target) -> str:

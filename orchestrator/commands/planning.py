@@ -109,7 +109,8 @@ def selected(plan: Plan, manifest: Manifest | None, flags: Flags) -> Plan:
     from orchestrator.plan import Selection, override_limits, select
 
     expect = manifest.expect if manifest is not None else None
-    chosen = select(plan, Selection(flags.only, flags.exclude, flags.label, flags.first), expect)
+    labels = [text.split(",") for text in flags.label]
+    chosen = select(plan, Selection(flags.only, flags.exclude, labels, flags.first), expect)
     paced = override_limits(chosen, flags.rate) if flags.rate else chosen
     used = {target.account for target in paced.targets}
     return replace(paced, accounts={name: account for name, account in paced.accounts.items() if name in used})
