@@ -242,3 +242,11 @@ def test_the_redactor_of_a_machine_prints_no_secret():
     redactor = Redactor()
     redactor.add("s3cret-t0ken")
     assert "s3cret" not in repr(redactor)
+
+
+@pytest.mark.parametrize("words", [["--assume-absent", "acme/a"], ["--adopt-request", "acme/b=7"]])
+def test_of_a_target_that_is_not_in_doubt_nobody_may_say_anything(program, words):
+    tell(program, "open", P, None, None, ends=False)
+    program.environ["TRAVIS_TOKEN"] = "t0ken"
+    assert program("resume", "open", "--state", "s", *words) == Exit.USAGE
+    assert "not in doubt, its request is" in program.err

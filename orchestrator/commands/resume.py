@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import click
@@ -19,7 +19,7 @@ from orchestrator.events import from_json
 from orchestrator.exits import Exit
 from orchestrator.history import History, load
 from orchestrator.journal import Journal, RunRow
-from orchestrator.model import Account
+from orchestrator.model import Account, Outcome
 
 
 @click.command("resume", short_help="Go on with an open run.")
@@ -77,6 +77,8 @@ async def go_on(
     refuse_rehearsal(history)
     absent = frozenset(the_one(history.targets, name).id for name in said.get("assume_absent", ()))
     adopted = dict(_adopted(history, text) for text in said.get("adopt_request", ()))
+    refuse_what_is_sure(history, absent, "--assume-absent")
+    refuse_what_is_sure(history, adopted, "--adopt-request")
     resolve(history, session)
     settled = options_of(history, session, assume_absent=absent, adopt_request=adopted, **options)
     ended = await drive(row.id, journal, session, settled)
@@ -103,6 +105,20 @@ def refuse_rehearsal(history: History) -> None:
             "this was a rehearsal with --sandbox, and its sandbox ended with its process; start a new one, or serve "
             "one that stays with `orchestrator sandbox` and name its URL in the manifest"
         )
+
+
+def refuse_what_is_sure(history: History, ids: Iterable[str], flag: str) -> None:
+    """A person may only say what the journal leaves open: anything else would be ignored, or start a second build.
+
+    Raises:
+        UsageError: a target is not in doubt.
+    """
+    for id_ in ids:
+        progress = history.of(id_)
+        if progress.asked_at is not None or (progress.verdict and progress.verdict.outcome is Outcome.IN_DOUBT):
+            continue
+        known = f"its request is {progress.request.id}" if progress.request else "no answer of it was lost"
+        raise UsageError(f"{flag} {id_}: not in doubt, {known}; leave the flag out (see `orchestrator why {id_}`)")
 
 
 def _adopted(history: History, text: str) -> tuple[str, str]:

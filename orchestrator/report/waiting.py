@@ -45,7 +45,8 @@ def _provider(progress: Progress) -> tuple[str, str] | None:
     if progress.request is not None:
         return "no_build_yet", "the provider has the request and shows no build yet"
     if progress.doubt is not None:
-        return "in_doubt", f"answer lost: {progress.doubt.cause}"  # without a time, so that like goes with like
+        # without a time, so that like goes with like
+        return "in_doubt", f"answer lost: {progress.doubt.cause}; its request is looked for before it is asked again"
     if progress.asked_at is not None:
         return "in_doubt", "the trigger call was about to leave and its answer is not known; a look will tell"
     return None
