@@ -8,7 +8,7 @@ plan = expand(manifest, answers, today=today)
 
 from orchestrator.manifest.adhoc import from_lines, from_repos
 from orchestrator.manifest.answers import Answers, Questions
-from orchestrator.manifest.manifest import Expect, Manifest, expand, questions, read, warnings_of
+from orchestrator.manifest.manifest import Expect, Manifest, expand, questions, read
 from orchestrator.manifest.problems import ManifestError, Problem
 from orchestrator.manifest.schema import json_schema
 from orchestrator.manifest.starter import starter
@@ -30,5 +30,4 @@ __all__ = [
     "questions",
     "read",
     "starter",
-    "warnings_of",
 ]

@@ -82,5 +82,5 @@ def _plan(listing: Listing, files: Files, declarations: Mapping[str, Declaration
     expander = Expander(manifest, Answers(offline=True), datetime.date.min)
     expander.run()
     targets = expander.finish()
-    warnings = (*expander.warnings, *warnings_of(targets, manifest.declared))
+    warnings = (*expander.warnings, *warnings_of(expander))
     return Plan(name, targets, manifest.accounts, fail_on=DEFAULT_FAIL_ON, warnings=warnings)

@@ -5,13 +5,17 @@ from __future__ import annotations
 import datetime
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from typing import Any
+from typing import Any, TypeVar
 
 from orchestrator.manifest.entries import Entry, Teller
 from orchestrator.manifest.layers import Layer
 from orchestrator.manifest.template import Compiled, Undefined, fill, is_constant
 from orchestrator.model import Json, Timeouts
 from orchestrator.provider import Declaration
+
+_REMEMBERED = 1000  # layers and messages
+K = TypeVar("K")
+V = TypeVar("V")
 
 
 class Contents:
@@ -55,7 +59,7 @@ class Contents:
         if env:
             said["env"] = env
         if all(is_constant(value) for value in said.values()):
-            self._requests[id(layer)] = (layer, said)  # the layer too, so that its identity is not reused
+            _bounded(self._requests)[id(layer)] = (layer, said)  # the layer too, so that its identity is not reused
             self._check(said, layer, account, entry)
             return said
         return self._filled(said, layer, names, account, entry)
@@ -82,7 +86,7 @@ class Contents:
         message = said if isinstance(said, str) else self.name
         key = (account, message)
         if key not in self._messages:
-            self._messages[key] = self.declared[account].message_problem(message)
+            _bounded(self._messages)[key] = self.declared[account].message_problem(message)
         problem = self._messages[key]
         if problem is not None:
             self._blame(entry, problem, "", "message")
@@ -120,6 +124,13 @@ class Contents:
             self.warn(f"a skip ended on {until} ({filled['reason']}): remove it from the manifest")
             return None
         return f"{filled['reason']} (until {until})"
+
+
+def _bounded(memo: dict[K, V]) -> dict[K, V]:
+    """Forgets everything when there is a lot: what is asked often is soon known again."""
+    if len(memo) >= _REMEMBERED:
+        memo.clear()
+    return memo
 
 
 def day(said: Any) -> datetime.date:

@@ -22,7 +22,7 @@ from orchestrator.manifest.needs import resolve
 from orchestrator.manifest.problems import ManifestError, near
 from orchestrator.manifest.read import Value
 from orchestrator.manifest.schema import KINDS
-from orchestrator.manifest.targets import Targets
+from orchestrator.manifest.targets import Targets, names_of
 from orchestrator.manifest.template import Compiled
 from orchestrator.model import Json, Target, Timeouts
 from orchestrator.provider import RepoFacts
@@ -41,7 +41,8 @@ class _Ready(NamedTuple):
     skip: str | None
     marked: bool
     timeouts: Timeouts
-    request: Mapping[str, Json]
+    layer: Layer
+    request: Mapping[str, Json] | None  # None: made for each target
 
 
 class _Above(NamedTuple):
@@ -60,6 +61,7 @@ class Expander:
         self.answers = answers
         self.files = manifest.files
         self.compiler = manifest.compiler
+        self.default_account = manifest.default_account
         self.warnings: dict[str, None] = {}
         self.owners: dict[tuple[str, str], None] = {}
         self.teller = Teller(manifest.files, manifest.raw, manifest.compiler.constants)
@@ -109,9 +111,13 @@ class Expander:
         ready = self._ready(above) if any(type(item) is str for item in listing.items) else None
         for index, item in enumerate(listing.items):
             position = positions[index]
-            if ready is not None and type(item) is str and self._plain_short(item, ready, position):
-                continue
             keys = () if listing.keys is None else (listing.keys, index)
+            if (
+                ready is not None
+                and type(item) is str
+                and self._plain_short(item, ready, Entry(listing.items, index, keys, position))
+            ):
+                continue
             entry = Entry(listing.items, index, keys, position)
             if (id(listing.items), index) in self.files.broken:
                 self._broken(item, entry)
@@ -127,35 +133,40 @@ class Expander:
 
     # short forms
 
-    def _plain_short(self, text: str, ready: _Ready, position: int) -> bool:
+    def _plain_short(self, text: str, ready: _Ready, entry: Entry) -> bool:
         """Adds the targets of a short form that needs no second look; False when it does."""
         plain = PLAIN.fullmatch(text)
         if plain is None:
             return False
         repo, ref = plain.groups()
-        where = self.files.marks.where(position)
+        where = self.files.marks.where(entry.position)
         for branch in ready.refs if ref is None else (ref,):
             rest = "" if branch is None else f"@{branch}"
             made = key = f"{ready.account}:{repo}{rest}"
             if ready.folds and not repo.islower():
                 key = f"{ready.account}:{repo.lower()}{rest}"
-            if self.targets.is_new(key, made, position, ()):
-                self.targets.append(
-                    Target(
-                        made, ready.account, repo, branch, (), None, ready.labels, 1, (),
-                        ready.skip, ready.marked, ready.timeouts, ready.request, where,
-                    )
-                )  # fmt: skip
+            if not self.targets.is_new(key, made, entry):
+                continue
+            request = ready.request
+            if request is None:
+                request = self.contents.request(ready.layer, names_of(repo, branch, made), ready.account, entry)
+            self.targets.append(
+                Target(
+                    made, ready.account, repo, branch, (), None, ready.labels, 1, (),
+                    ready.skip, ready.marked, ready.timeouts, request, where,
+                ),
+                alike=id(ready.layer),
+            )  # fmt: skip
         return True
 
     def _ready(self, above: _Above) -> _Ready | None:
         """None when short forms need the long way round, because something differs from target to target."""
-        account = above.account or self.manifest.default_account
+        account = above.account or self.default_account
         if account is None or account not in self.manifest.accounts:
             return None
         layer = self._below(above, account)
         refs = layer.branches or [None]
-        if not layer.is_constant or layer.needs or not all(ref is None or _is_plain(ref) for ref in refs):
+        if not layer.is_plain or not all(ref is None or _is_plain(ref) for ref in refs):
             return None
         return _Ready(
             account=account,
@@ -165,7 +176,8 @@ class Expander:
             skip=self.contents.skip(layer.skip, {}, above.entry),
             marked=layer.marked is not False,
             timeouts=self.contents.timeouts(layer, account),
-            request=self.contents.request(layer, {}, account, above.entry),
+            layer=layer,
+            request=self.contents.request(layer, {}, account, above.entry) if layer.request_is_constant else None,
         )
 
     def _below(self, above: _Above, account: str) -> Layer:
@@ -181,7 +193,7 @@ class Expander:
             if (parts := self._parse(compiled, entry)) is not None:
                 self._of_parts(parts, above, entry)
             return
-        account = above.account or self.manifest.default_account
+        account = above.account or self.default_account
         layer = above.layer if account is None else self._below(above, account)
         if not self.targets.fits(layer, 1, entry):
             return
@@ -277,7 +289,7 @@ class Expander:
     def _account(self, name: str | None, entry: Entry, key: str | None = None) -> str | None:
         """The account of an entry; None, and a problem, when there is no such one, or it is not said which."""
         manifest = self.manifest
-        name = name or manifest.default_account
+        name = name or self.default_account
         if name in manifest.accounts:
             return name
         if name is None and not manifest.broken_accounts:

@@ -65,10 +65,15 @@ class Layer(NamedTuple):
         return self._replace(request={key: value for key, value in self.request.items() if key not in keys})
 
     @property
-    def is_constant(self) -> bool:
-        """Whether every target that it makes says the same."""
-        said = [*self.request.values(), *self.env.values(), *self.labels, *(self.needs or ()), self.skip]
-        return not self.matrix and all(is_constant(value) for value in said)
+    def is_plain(self) -> bool:
+        """Whether the targets that it makes differ in nothing but what they send."""
+        said = [*self.labels, self.skip]
+        return not self.matrix and not self.needs and all(is_constant(value) for value in said)
+
+    @property
+    def request_is_constant(self) -> bool:
+        """Whether every target that it makes sends the same."""
+        return all(is_constant(value) for value in (*self.request.values(), *self.env.values()))
 
 
 class Compiler(NamedTuple):

@@ -20,7 +20,7 @@ from orchestrator.manifest.params import values_of
 from orchestrator.manifest.problems import ManifestError, Problem, near
 from orchestrator.manifest.read import Value, pack
 from orchestrator.manifest.schema import shape_of
-from orchestrator.model import DEFAULT_FAIL_ON, Account, Outcome, Plan, Target
+from orchestrator.model import DEFAULT_FAIL_ON, Account, Outcome, Plan
 from orchestrator.provider import Declaration
 
 
@@ -174,20 +174,15 @@ def expand(manifest: Manifest, answers: Answers | None = None, *, today: datetim
         params=manifest.params,
         fail_on=manifest.fail_on,
         reports=manifest.reports,
-        warnings=(*manifest.warnings, *expander.warnings, *warnings_of(targets, manifest.declared)),
+        warnings=(*manifest.warnings, *expander.warnings, *warnings_of(expander)),
     )
 
 
-def warnings_of(targets: Sequence[Target], declared: Mapping[str, Declaration]) -> list[str]:
+def warnings_of(expander: Expander) -> list[str]:
     """What the providers have to say about the targets; each sentence once."""
-    said: dict[str, None] = {}
-    asked: set[tuple[str, int]] = set()
-    for target in targets:
-        key = (target.account, id(target.request))
-        if key not in asked and target.skip is None:
-            asked.add(key)
-            said |= dict.fromkeys(declared[target.account].warn(target))
-    return list(said)
+    declared = expander.manifest.declared
+    samples = expander.targets.samples.values()
+    return list(dict.fromkeys(text for target in samples for text in declared[target.account].warn(target)))
 
 
 def _check(manifest: Manifest) -> None:

@@ -29,6 +29,7 @@ class Targets:
         made: the targets.
         needs: what a target needs, as it was written, by its index.
         branches: pairs of account and repository whose branches are not known.
+        samples: one of each kind of targets, for warnings.
     """
 
     def __init__(
@@ -41,6 +42,7 @@ class Targets:
         self.made: list[Target] = []
         self.needs: dict[int, tuple[Sequence[str], Entry]] = {}
         self.branches: dict[tuple[str, str], None] = {}
+        self.samples: dict[int, Target] = {}
         self._seen: dict[str, int] = {}
 
     def add(self, said: Said) -> None:
@@ -55,8 +57,7 @@ class Targets:
             if problem is not None:
                 self.teller.problem(entry, problem, "name it owner/name", "repo")
                 continue
-            owner, _, name = repo.partition("/")
-            names |= {"target.repo": repo, "target.owner": owner, "target.name": name or repo}
+            names |= names_of(repo)
             for branch, missing in self._refs(said, repo, names):
                 self._one(said, repo, branch, matrix, names, missing)
 
@@ -89,11 +90,12 @@ class Targets:
         name = teller.text(said.name, entry, names) if said.name is not None else None
         made = names["target.id"] = id_of(account, repo, branch, matrix, name)
         folded = repo.lower() if self.declared[account].fold_case else repo
-        if not self.is_new(id_of(account, folded, branch, matrix, name), made, entry.position, entry.keys):
+        if not self.is_new(id_of(account, folded, branch, matrix, name), made, entry):
             return
         if layer.needs:
             self.needs[len(self.made)] = ([teller.text(need, entry, names) for need in layer.needs], entry)
         labels = [self._label(label, entry, names) for label in layer.labels]
+        request = self.contents.request(layer, names, account, entry)
         self.append(
             Target(
                 id=made,
@@ -106,9 +108,10 @@ class Targets:
                 skip=self.contents.skip(layer.skip, names, entry) or missing,
                 marked=layer.marked is not False,
                 timeouts=self.contents.timeouts(layer, account),
-                request=self.contents.request(layer, names, account, entry),
+                request=request,
                 where=teller.files.marks.where(entry.position),
-            )
+            ),
+            alike=id(request),  # it lives as long as the target
         )
 
     def _label(self, label: Compiled, entry: Entry, names: Mapping[str, str]) -> str:
@@ -117,14 +120,20 @@ class Targets:
             self.teller.problem(entry, *problem, "labels")
         return text
 
-    def append(self, target: Target) -> None:
-        """Adds one that `is_new` let through."""
+    def append(self, target: Target, alike: int) -> None:
+        """Adds one that `is_new` let through.
+
+        Args:
+            alike: the same number for targets that say the same but for templates; one of them is the sample.
+        """
         if len(self.made) >= MOST_TARGETS:
             said = f"more than {MOST_TARGETS} targets"
             raise ManifestError([*self.teller.files.problems, Problem(target.where, "", said, "split the manifest")])
         self.made.append(target)
+        if target.skip is None:
+            self.samples.setdefault(alike, target)
 
-    def is_new(self, key: str, made: str, position: int, keys: tuple[str | int, ...]) -> bool:
+    def is_new(self, key: str, made: str, entry: Entry) -> bool:
         """Whether no target has this identity yet; else it is a problem.
 
         Args:
@@ -134,14 +143,10 @@ class Targets:
         first = self._seen.setdefault(key, len(self.made))
         if first == len(self.made):
             return True
-        marks = self.teller.files.marks
         same = self.made[first]
         text = f"duplicate target {made}" if made == same.id else f"duplicate target {made}, the same as {same.id}"
         remedy = "remove one of the two, or tell them apart with `name`"
-        path = f"targets[{keys[1]}]" if len(keys) > 1 else ""
-        self.teller.files.problems.append(
-            Problem(marks.where(position), path, f"{text}, first at {same.where}", remedy, position)
-        )
+        self.teller.problem(entry, f"{text}, first at {same.where}", remedy)
         return False
 
     def _refs(self, said: Said, repo: str, names: Mapping[str, str]) -> Iterator[tuple[str | None, str | None]]:
@@ -194,6 +199,17 @@ class Targets:
         named = {target.account for target in self.made if "/" in target.repo}
         given = ((target.account, target.repo) for target in self.made if "/" not in target.repo)
         return [key for key in dict.fromkeys(given) if key[0] in named and key not in self.answers.numbers]
+
+
+def names_of(repo: str, branch: str | None = None, id_: str | None = None) -> dict[str, str]:
+    """The names that templates know of a target."""
+    owner, _, name = repo.partition("/")
+    names = {"target.repo": repo, "target.owner": owner, "target.name": name or repo}
+    if branch is not None:
+        names["target.branch"] = branch
+    if id_ is not None:
+        names["target.id"] = id_
+    return names
 
 
 def _rest(target: Target) -> tuple[str | None, Matrix, str | None]:
