@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import sqlite3
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -32,6 +33,7 @@ LITTLE = 200 * 2**20  # bytes of free space below which a state is in danger
 NAMED = 50
 
 OK, WARN, REPO, ACCOUNT = "ok", "warning", "repo", "account"
+_SEVERITY = (WARN, REPO, ACCOUNT)  # the worst stands last, where it is still on the screen
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,13 +194,30 @@ def _judged(repo: str, facts: RepoFacts) -> Finding:
 
 
 def _lines(findings: Sequence[Finding]) -> Iterator[str]:
-    """What is wrong in full; of repositories that are fine only a few."""
-    fine = [f for f in findings if f.kind == OK and "/" in f.about]
-    hidden = set(map(id, fine[NAMED:]))
-    for finding in findings:
-        if id(finding) not in hidden:
-            mark = {OK: "ok  ", WARN: "WARN"}.get(finding.kind, "BAD ")
-            remedy = f"; {finding.remedy}" if finding.remedy else ""
-            yield f"{mark}  {plain(finding.about)}: {plain(finding.text)}{remedy}"
+    """What is fine, of repositories only a few; then what is not, in full; last how much of which there is."""
+    fine = [finding for finding in findings if finding.kind == OK]
+    hidden = [finding for finding in fine if "/" in finding.about][NAMED:]
+    skip = set(map(id, hidden))
+    yield from (_line(finding) for finding in fine if id(finding) not in skip)
     if hidden:
-        yield f"ok    ... and {counted(len(hidden), 'more repository')}".replace("repositorys", "repositories")
+        yield f"ok    ... and {len(hidden):,} more that are as they should be"
+    wrong = sorted((finding for finding in findings if finding.kind != OK), key=lambda one: _SEVERITY.index(one.kind))
+    yield from map(_line, wrong)
+    yield _sum(findings)
+
+
+def _line(finding: Finding) -> str:
+    mark = {OK: "ok  ", WARN: "WARN"}.get(finding.kind, "BAD ")
+    remedy = f"; {finding.remedy}" if finding.remedy else ""
+    return f"{mark}  {plain(finding.about)}: {plain(finding.text)}{remedy}"
+
+
+def _sum(findings: Sequence[Finding]) -> str:
+    count = Counter(finding.kind for finding in findings)
+    looked_at = counted(len(findings), "thing") + " looked at: "
+    if count[ACCOUNT]:
+        return f"{looked_at}a run would not work; mend what is BAD first"
+    if count[REPO]:
+        would = "1 repository" if count[REPO] == 1 else f"{count[REPO]:,} repositories"
+        return f"{looked_at}{would} would be refused, the others are fine; nothing was triggered"
+    return f"{looked_at}a run would work; nothing was triggered"
