@@ -109,6 +109,7 @@ class Budget:
         self.limits = {limit.name: limit for limit in limits}
         self._accepted = accepted
         self._windows: dict[tuple[str, str], Window] = {}
+        self._by_names: dict[tuple[str, ...], Sequence[str]] = {}
         self._frozen: dict[str, tuple[float, str]] = {}
         self.used: dict[str, int] = dict.fromkeys((str(limit) for limit in self.limits.values()), 0)
         self.waited: dict[str, float] = dict.fromkeys(self.used, 0.0)
@@ -144,8 +145,19 @@ class Budget:
 
     def wait_account(self, names: Sequence[str], now: float) -> tuple[float, str]:
         """As `wait`, of the rules that hold for the whole account only."""
-        names = [name for name in names if name in self.limits and self.limits[name].scope == ACCOUNT]
-        return self.wait(names, None, now)
+        return self.wait(self._of_account(tuple(names)), None, now)
+
+    def wait_repo(self, names: Sequence[str], repo: str, now: float) -> tuple[float, str]:
+        """As `wait`, of the rules that hold for the repository or its owner, and of the freezes; none reserves."""
+        whole = self._of_account(tuple(names))
+        return self.wait([name for name in names if name not in whole], repo, now)
+
+    def _of_account(self, names: tuple[str, ...]) -> Sequence[str]:
+        found = self._by_names.get(names)
+        if found is None:
+            found = [name for name in names if name in self.limits and self.limits[name].scope == ACCOUNT]
+            self._by_names[names] = found
+        return found
 
     def freeze(self, scope: str, until: float, cause: str) -> None:
         """Leaves a scope alone; an earlier end never shortens a longer freeze."""

@@ -31,6 +31,7 @@ class Commons:
         self._run = run
         self._budget = budget
         self._others_at = -math.inf
+        self._has_shared = any(limit.per >= SHARED_FROM for limit in budget.limits.values())
 
     async def begin(self, principal: str) -> None:
         """Knows the principal from now on, and whether another process is at work at this moment."""
@@ -49,14 +50,14 @@ class Commons:
             Zero when taken, or when nobody else is there; else the seconds until it makes sense to ask again, and the
             name of the limit that is used up.
         """
-        if not self.principal or not await self._is_shared():
+        if not self.principal or not self._has_shared or not await self._is_shared():
             return 0.0, ""
         shares = self.shares(names, repo)
         return await self._run.journal.reserve(self.principal, shares, self._run.now() + skew) if shares else (0.0, "")
 
     async def is_alone(self) -> bool:
         """Whether permits are kept in memory, so that the caller stamps them."""
-        return not await self._is_shared()
+        return not self._has_shared or not await self._is_shared()
 
     async def _is_shared(self) -> bool:
         now = self._run.now()
@@ -69,7 +70,7 @@ class Commons:
     def shares(self, names: Sequence[str], repo: str | None) -> list[Share]:
         """The limits of these names, as they are counted for everybody."""
         found = []
-        for name in names:
+        for name in names if self._has_shared else ():
             limit = self._budget.limits.get(name)
             if limit is not None and limit.per >= SHARED_FROM and (limit.scope == ACCOUNT or repo is not None):
                 calls, per = self._budget.rule(name, repo)

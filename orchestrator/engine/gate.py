@@ -147,8 +147,10 @@ class Gate:
         commons = self.commons
         if commons is None or not commons.principal:
             return
-        at = self._now() + (self.skew or 0)
         shares = commons.shares(names, repo)
+        if not shares:
+            return
+        at = self._now() + (self.skew or 0)
         await commons.journal.stamp([Stamp(commons.principal, share.name, share.scope, at) for share in shares])
 
     def _delay(self, call: Call, posts: bool) -> float:

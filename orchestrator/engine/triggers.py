@@ -91,7 +91,7 @@ class Triggers:
             if repo in rows.busy:
                 rows.block(row)
                 continue
-            delay, why = ledger.budget.wait(ledger.trigger_limits, repo, now)
+            delay, why = ledger.budget.wait_repo(ledger.trigger_limits, repo, now)
             if delay > 0.0:
                 rows.block(row, now + delay)
                 self.waiting_for = why
