@@ -295,7 +295,7 @@ def _levels(targets: Sequence[Target]) -> int:
 def _sentence(accounts: Mapping[str, AccountForecast], seconds: float, levels: int) -> str:
     number = sum(each.triggers for each in accounts.values())
     count = "1 trigger" if number == 1 else f"{number:,} triggers"
-    builds = f"; {levels} levels of needs add the time of their builds" if levels else ""
+    builds = f"; needs add the time of their builds, {levels} deep" if levels else ""
     binding = max((each for each in accounts.values() if each.binding), key=lambda each: each.seconds, default=None)
     if binding is None:
         return f"{count}, no limit makes {'it' if number == 1 else 'them'} wait{builds}"

@@ -176,7 +176,7 @@ def test_skipped_targets_cost_nothing():
 
 def test_levels_of_needs_are_counted():
     assert forecast_of(TEXT).levels == 2
-    assert "2 levels of needs add the time of their builds" in forecast_of(TEXT).text
+    assert "needs add the time of their builds, 2 deep" in forecast_of(TEXT).text
 
 
 def test_a_person_is_told_of_queues_repeats_and_long_waits():

@@ -11,8 +11,8 @@ from urllib.parse import urlsplit
 
 from orchestrator.manifest.explain import CLEAR
 from orchestrator.manifest.files import Files, beside
+from orchestrator.manifest.marks import Value
 from orchestrator.manifest.problems import near
-from orchestrator.manifest.read import Value
 from orchestrator.manifest.units import parse_limit
 from orchestrator.model import Account, Limit
 from orchestrator.provider import Declaration

@@ -13,8 +13,8 @@ from orchestrator.manifest.explain import Judge
 from orchestrator.manifest.files import STDIN, Files, Listing
 from orchestrator.manifest.layers import Compiler, Layer
 from orchestrator.manifest.manifest import Expect, Manifest, warnings_of
+from orchestrator.manifest.marks import pack
 from orchestrator.manifest.problems import ManifestError
-from orchestrator.manifest.read import pack
 from orchestrator.manifest.schema import shape_of
 from orchestrator.model import DEFAULT_FAIL_ON, Plan
 from orchestrator.provider import Declaration

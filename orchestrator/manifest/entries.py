@@ -7,8 +7,8 @@ from typing import Any, NamedTuple
 
 from orchestrator.manifest.files import Files
 from orchestrator.manifest.layers import Layer
+from orchestrator.manifest.marks import Value
 from orchestrator.manifest.problems import near
-from orchestrator.manifest.read import Value
 from orchestrator.manifest.template import Compiled, Undefined, fill
 
 

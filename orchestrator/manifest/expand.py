@@ -18,9 +18,9 @@ from orchestrator.manifest.files import Listing
 from orchestrator.manifest.glob import matches
 from orchestrator.manifest.identity import PLAIN, Parts, parse
 from orchestrator.manifest.layers import Layer, lacking
+from orchestrator.manifest.marks import Value
 from orchestrator.manifest.needs import resolve
 from orchestrator.manifest.problems import ManifestError, near
-from orchestrator.manifest.read import Value
 from orchestrator.manifest.schema import KINDS
 from orchestrator.manifest.targets import Targets, names_of
 from orchestrator.manifest.template import Compiled

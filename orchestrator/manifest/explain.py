@@ -9,8 +9,9 @@ from typing import Any, NamedTuple, TypeAlias
 
 from pydantic_core import ValidationError
 
+from orchestrator.manifest.marks import Marks, Value
 from orchestrator.manifest.problems import Problem, near
-from orchestrator.manifest.read import Marks, Value, kind
+from orchestrator.manifest.read import kind
 from orchestrator.manifest.schema import EXPECTED, Shape
 
 _WORDS = {

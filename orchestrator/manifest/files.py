@@ -9,8 +9,9 @@ from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 from orchestrator.manifest.explain import Judge, path_of
+from orchestrator.manifest.marks import Marks, Value, pack
 from orchestrator.manifest.problems import ManifestError, Problem, near
-from orchestrator.manifest.read import LARGEST, Marks, Value, pack, read_yaml
+from orchestrator.manifest.read import LARGEST, read_yaml
 
 STDIN = "-"
 MOST_FILES = 1000

@@ -15,10 +15,10 @@ from orchestrator.manifest.expand import Expander
 from orchestrator.manifest.explain import Judge
 from orchestrator.manifest.files import STDIN, Files, Listing, beside
 from orchestrator.manifest.layers import Compiler, Layer, lacking
+from orchestrator.manifest.marks import Value, pack
 from orchestrator.manifest.merge import merged
 from orchestrator.manifest.params import values_of
 from orchestrator.manifest.problems import ManifestError, Problem, near
-from orchestrator.manifest.read import Value, pack
 from orchestrator.manifest.schema import shape_of
 from orchestrator.model import DEFAULT_FAIL_ON, Account, Outcome, Plan
 from orchestrator.provider import Declaration

@@ -9,16 +9,16 @@ from __future__ import annotations
 import re
 from array import array
 from collections.abc import Callable
-from typing import Any, TypeAlias, cast
+from typing import Any, cast
 
 import yaml
 from yaml import events as yaml_events
 
+from orchestrator.manifest.marks import COLUMN_BITS, LINE_BITS, pack
+from orchestrator.manifest.marks import Marks as Marks  # for those who read other YAML
+from orchestrator.manifest.marks import Value as Value  # as above
 from orchestrator.manifest.oddities import of_bytes, of_parser
 from orchestrator.manifest.problems import ManifestError, Problem
-
-Value: TypeAlias = Any
-"""What YAML makes of text: None, bool, int, float, str, date, datetime, list, dict."""
 
 DEEPEST = 100  # levels of nesting
 MOST_VALUES = 5_000_000  # values in one file
@@ -31,84 +31,6 @@ _RESOLVERS: dict[str, list[tuple[str, re.Pattern[str]]]] = yaml.SafeLoader.yaml_
 _TAG = "tag:yaml.org,2002:"
 _TEXTS = {f"{_TAG}str", f"{_TAG}value", f"{_TAG}merge"}
 _LONGEST_PATH = 120  # characters of a path of keys in a message
-_COLUMN_BITS, _LINE_BITS = 20, 28
-
-
-class Marks:
-    """Where each value of all the files of a manifest stands, and how odd scalars were written."""
-
-    def __init__(self) -> None:
-        self.sources: list[str] = []
-        self._positions: dict[int, array[int]] = {}
-        self._written: dict[tuple[int, int], str] = {}
-        self._alive: list[Value] = []  # positions are found by the identity of containers, which must not be reused
-
-    def add_source(self, name: str) -> int:
-        """Notes a file's name; its number goes into packed positions."""
-        self.sources.append(name)
-        return len(self.sources) - 1
-
-    def keep(self, container: Value, positions: array[int]) -> None:
-        """Notes the positions of a list's items, or of a map's keys and values in turn."""
-        self._positions[id(container)] = positions
-        self._alive.append(container)
-
-    def write(self, container: Value, index: int, text: str) -> None:
-        """Notes how a scalar that is no text was written."""
-        self._written[id(container), index] = text
-
-    def forget(self, container: Value, index: int) -> None:
-        """Forgets how the scalar at an index was written, and moves the later ones up."""
-        for at in range(index, len(container)):
-            text = self._written.pop((id(container), at + 1), None)
-            self._written.pop((id(container), at), None)
-            if text is not None:
-                self._written[id(container), at] = text
-
-    def source_of(self, container: Value, key: str | int | None = None) -> str:
-        """The name of the file that a value stands in."""
-        return self.sources[self.at(container, key) >> (_LINE_BITS + _COLUMN_BITS)]
-
-    def written(self, container: Value, key: str | int) -> str | None:
-        """How the scalar was written; None where it is text, or a container."""
-        return self._written.get((id(container), _index(container, key)))
-
-    def at(self, container: Value, key: str | int | None = None, *, of_key: bool = False) -> int:
-        """The packed position of a value (or of its key) in its container; 0 when nobody knows."""
-        positions = self._positions.get(id(container))
-        if positions is None or (not positions):
-            return 0
-        if key is None:
-            return positions[0]
-        index = _index(container, key)
-        if isinstance(container, dict):
-            index = 2 * index + (0 if of_key else 1)
-        return positions[index] if 0 <= index < len(positions) else positions[0]
-
-    def positions(self, container: Value) -> array[int]:
-        """The packed positions of a list's items; empty when nobody knows."""
-        return self._positions.get(id(container), array("Q"))
-
-    def where(self, position: int) -> str:
-        """`file:line:column` of a packed position."""
-        name = self.sources[position >> (_LINE_BITS + _COLUMN_BITS)]
-        line = position >> _COLUMN_BITS & ((1 << _LINE_BITS) - 1)
-        return f"{name}:{line}:{position & ((1 << _COLUMN_BITS) - 1)}" if line else name
-
-
-def pack(source: int, line: int, column: int) -> int:
-    """A position as one number; lines and columns count from 1."""
-    return (
-        source << (_LINE_BITS + _COLUMN_BITS)
-        | min(line, (1 << _LINE_BITS) - 1) << _COLUMN_BITS
-        | min(column, (1 << _COLUMN_BITS) - 1)
-    )
-
-
-def _index(container: Value, key: str | int) -> int:
-    if isinstance(container, dict):
-        return list(container).index(key) if key in container else -1
-    return key if isinstance(key, int) else -1
 
 
 def read_yaml(name: str, text: bytes, marks: Marks, problems: list[Problem]) -> Value:
@@ -146,7 +68,7 @@ class _Builder:
 
     def __init__(self, source: int, marks: Marks, problems: list[Problem]) -> None:
         self.source = source
-        self.base = source << (_LINE_BITS + _COLUMN_BITS)
+        self.base = source << (LINE_BITS + COLUMN_BITS)
         self.marks = marks
         self.problems = problems
         self.stack: list[_Frame] = []
@@ -187,7 +109,7 @@ class _Builder:
     def scalar(self, event: Any) -> None:
         text: str = event.value
         mark = event.start_mark
-        position = self.base | (mark.line + 1) << _COLUMN_BITS | mark.column + 1
+        position = self.base | (mark.line + 1) << COLUMN_BITS | mark.column + 1
         written = None
         value: Value = text
         if event.tag is not None:
@@ -266,7 +188,7 @@ class _Builder:
 
     def open(self, container: Value, event: Any) -> None:
         mark = event.start_mark
-        position = self.base | (mark.line + 1) << _COLUMN_BITS | mark.column + 1
+        position = self.base | (mark.line + 1) << COLUMN_BITS | mark.column + 1
         if event.tag is not None:
             self.tag(event.tag, position)
         if len(self.stack) >= DEEPEST:
