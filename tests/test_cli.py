@@ -233,7 +233,7 @@ def test_what_is_not_acted_on_yet_is_refused(program):
     program.environ["TRAVIS_TOKEN"] = "x" * 20
     program.write("r.yaml", "version: 1\nrollout: {waves: [1, 100%]}\ntargets: [acme/x]\n")
     assert program("run", "r.yaml", "--state", "s") == Exit.USAGE
-    assert "rollout is not supported yet" in program.err
+    assert program.err == "orchestrator: rollout is not supported yet\n"
     assert program("runs", "--state", "s") == 0
     assert program.out == "no runs\n"
 

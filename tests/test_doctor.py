@@ -45,7 +45,7 @@ def test_what_is_wrong_stands_last_with_what_to_do_about_it(program):
         "BAD   acme/off: builds are switched off; activate it at the provider, or `skip` it",
         "BAD   acme/closed: the token may not trigger builds here; give its user push access",
         "BAD   acme/gone: there is no such repository, or the token may not see it; check its name",
-        "9 things looked at: 3 repositories would be refused, the others are fine; nothing was triggered",
+        "10 things looked at: 3 repositories would be refused, the others are fine; nothing was triggered",
     ]
 
 

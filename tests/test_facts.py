@@ -3,7 +3,7 @@
 import pytest
 
 from orchestrator.commands.facts import PATIENCE, Observer
-from orchestrator.events import Absent, Doubted, Requested
+from orchestrator.events import Absent, Claimed, Doubted, Intended, Interrupted, Requested, RunEnded, WaveOpened
 
 
 class Lines:
@@ -47,3 +47,18 @@ def test_what_was_found_or_is_absent_is_no_longer_counted(lines):
     observer.fact("travis", Absent("t2", 1, "not there"))
     observer.fact("travis", doubted(3))
     assert lines.told[-1][2]["others"] is None
+
+
+@pytest.mark.parametrize(
+    ("account", "event", "told"),
+    [
+        ("travis", Intended("t1", 2, "[r.aaaaaaaa]"), ("trigger.intended", {"target": "t1", "attempt": 2})),
+        ("", WaveOpened(1), ("wave.opened", {"account": None})),
+        ("", RunEnded(0), ("run.ended", {"account": None})),
+        ("", Interrupted("SIGTERM"), ("run.interrupted", {"account": None})),
+        ("travis", Claimed(1, "host", 7), ("account.claimed", {"account": "travis"})),
+    ],
+)
+def test_every_fact_has_a_dotted_name_and_its_subject(account, event, told, lines):
+    Observer(lines, lambda: 0.0).fact(account, event)
+    assert lines.told == [("debug", *told)]

@@ -13,6 +13,7 @@ from orchestrator.events import (
     Ended,
     Event,
     Frozen,
+    Intended,
     LimitLearnt,
     MarkerProven,
     Refused,
@@ -87,6 +88,8 @@ class Observer:
                 log.warning("target.ended", target=target, outcome="rejected", code=code, reason=reason)
             case Skipped(target=target, reason=reason):
                 log.info("target.ended", target=target, outcome="skipped", reason=reason)
+            case Intended(target=target, attempt=attempt):
+                log.debug("trigger.intended", target=target, attempt=attempt)
             case Requested(target=target, id=id_, how=how):
                 self._in_doubt.discard(target)
                 log.debug("request.accepted", target=target, id=id_, how=how)
@@ -118,7 +121,7 @@ class Observer:
             case MarkerProven():
                 log.debug("marker.proven", account=account)
             case _:
-                log.debug(event.kind, account=account or None)
+                log.debug(_dotted(event.kind, account), account=account or None)
 
     def _doubted(self, target: str, cause: str) -> None:
         """A lost answer is no verdict: one line now and then tells what happens, how many there are, and why."""
@@ -140,6 +143,11 @@ class Observer:
             return False
         self._quiet_until[name] = now + PATIENCE
         return True
+
+
+def _dotted(kind: str, account: str) -> str:
+    """`wave.opened`, `run.interrupted`: names in the log have a subject."""
+    return kind.replace("_", ".", 1) if "_" in kind else f"{'account' if account else 'run'}.{kind}"
 
 
 class Watched:

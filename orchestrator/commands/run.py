@@ -151,7 +151,7 @@ def refuse_unsupported(manifest: Manifest | None) -> None:
         UsageError: the manifest has a key that is understood and not acted on yet.
     """
     if manifest is not None and manifest.unsupported:
-        raise UsageError("\n".join(f"{key} is not supported yet" for key in manifest.unsupported))
+        raise UsageError("\n".join(manifest.unsupported))
 
 
 def refuse_unmarked(plan: Plan) -> None:
