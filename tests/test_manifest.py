@@ -397,6 +397,13 @@ targets: [acme/a]
     assert len(manifest.digest) == 64
 
 
+def test_a_report_format_that_nobody_knows_is_refused_where_the_known_ones_are_given():
+    text = "version: 1\nreports: {jsn: a.json, text: a.txt}\ntargets: [acme/a]"
+    told = "m.yaml:2:11: reports.jsn: unknown report format `jsn`; did you mean `json`?"
+    assert wrong(text, formats=["json", "text"]) == told
+    assert manifest_of(text).reports == {"jsn": "a.json", "text": "a.txt"}
+
+
 @pytest.mark.parametrize(("source", "name"), [("-", "stdin"), ("a/nightly.yaml", "nightly"), ("nightly", "nightly")])
 def test_a_manifest_without_a_name_is_called_like_its_file(source, name):
     assert read(source, b"version: 1\ntargets: [acme/a]", declarations=KNOWN, load=files()).name == name
@@ -484,6 +491,12 @@ def test_targets_come_from_csv_with_dots_for_nesting_and_semicolons_for_lists():
     assert (first.labels, matrix.labels) == (("listed", "core", "x"), ("listed",))
     assert first.timeouts.build == 7200
     assert last.skip == "frozen"
+
+
+def test_a_column_of_a_list_takes_one_item_too():
+    rows = "repos,branches\nacme/a;acme/b,main\nacme/c,main;dev\n"
+    plan = plan_of("version: 1\ntargets: [{from: r.csv}]", load=files(r_csv=rows))
+    assert ids(plan) == ["travis:acme/a@main", "travis:acme/b@main", "travis:acme/c@main", "travis:acme/c@dev"]
 
 
 def test_a_list_may_come_from_stdin_unless_the_manifest_does():

@@ -164,9 +164,9 @@ class Judge:
         """Whether anything may stand at that place."""
         return bool(self._nodes(keys))
 
-    def wants_list(self, keys: Iterable[str | int]) -> bool:
-        """Whether a list may stand at that place."""
-        return any(node.get("type") == "array" for node in self._nodes(keys))
+    def wants(self, keys: Iterable[str | int]) -> set[str]:
+        """The types, in the words of JSON Schema, of what may stand at that place."""
+        return {str(node.get("type")) for node in self._nodes(keys)}
 
     def _nodes(self, keys: Iterable[str | int]) -> list[Mapping[str, Any]]:
         nodes = list(self._alternatives(self.schema))

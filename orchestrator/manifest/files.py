@@ -30,6 +30,19 @@ class Listing(NamedTuple):
     keys: str | None = "targets"
 
 
+class _Column(NamedTuple):
+    """A column of a CSV file: the path of keys that it fills, and the types that may stand there."""
+
+    keys: tuple[str, ...]
+    wants: set[str]
+
+    def value(self, text: str) -> Value:
+        """What a cell says: a list where its text has semicolons, or where only a list may stand."""
+        if "array" in self.wants and (";" in text or "string" not in self.wants):
+            return [part.strip() for part in text.split(";") if part.strip()]
+        return text
+
+
 class Files:
     """Everything that was read, and what is wrong with it.
 
@@ -205,38 +218,33 @@ class Files:
             self.broken.add((id(items), int(found[1])))  # (targets, row, ...)
         return Listing(items, None)
 
-    def _header(self, names: Sequence[str], source: int, judge: Judge) -> list[tuple[tuple[str, ...], bool] | None]:
-        columns: list[tuple[tuple[str, ...], bool] | None] = []
+    def _header(self, names: Sequence[str], source: int, judge: Judge) -> list[_Column | None]:
+        columns: list[_Column | None] = []
         for name in names:
             keys = tuple(part.strip() for part in name.split("."))
             column: tuple[str | int, ...] = ("targets", 0, *keys)
             bad = not all(judge.knows(column[:size]) for size in range(3, len(column) + 1))
-            if bad or keys in {known[0] for known in columns if known}:
+            if bad or keys in {known.keys for known in columns if known}:
                 said = "unknown" if bad else "duplicate"
                 remedy = near(keys[0], judge.keys_at(("targets", 0))) if bad else "remove one"
                 self._at(pack(source, 1, 1), "", f"{said} column `{name[:100]}` in the header", remedy)
                 columns.append(None)
             else:
-                columns.append((keys, judge.wants_list(column)))
+                columns.append(_Column(keys, judge.wants(column)))
         if not names:
             self._at(pack(source, 1, 1), "", "no header", "the first line names keys: repo,branches,labels")
         return columns
 
-    def _row(
-        self, columns: Sequence[tuple[tuple[str, ...], bool] | None], row: Sequence[str], position: int
-    ) -> dict[str, Value]:
+    def _row(self, columns: Sequence[_Column | None], row: Sequence[str], position: int) -> dict[str, Value]:
         entry: dict[str, Value] = {}
         for column, cell in zip(columns, row, strict=False):
             text = cell.strip()
             if column is None or not text:
                 continue
-            keys, many = column
             inner = entry
-            for key in keys[:-1]:
+            for key in column.keys[:-1]:
                 inner = inner.setdefault(key, {}) if isinstance(inner.get(key, {}), dict) else {}
-            inner[keys[-1]] = (
-                [part.strip() for part in text.split(";") if part.strip()] if many and ";" in text else text
-            )
+            inner[column.keys[-1]] = column.value(text)
         self._mark(entry, position)
         return entry
 

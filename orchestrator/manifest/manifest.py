@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime
 import hashlib
 import posixpath
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -85,6 +85,7 @@ def read(
     run_id: str = "",
     load: Callable[[str], bytes],
     strict_params: bool = True,
+    formats: Collection[str] | None = None,
 ) -> Manifest:
     """Reads a manifest and every file that it names.
 
@@ -96,6 +97,7 @@ def read(
         run_id: for `${{ run.id }}`.
         load: reads a file that the manifest names (`-`: stdin), bounded; raises OSError.
         strict_params: whether a parameter without a value is an error.
+        formats: the report formats that are known; None leaves that to whoever writes them.
 
     Raises:
         ManifestError: all that is wrong.
@@ -119,7 +121,7 @@ def read(
         accounts=accounts.accounts,
         declared=accounts.declared,
         fail_on=frozenset(Outcome(word) for word in raw["fail_on"]) if "fail_on" in raw else DEFAULT_FAIL_ON,
-        reports=_reports(raw.get("reports", {}), files),
+        reports=_reports(raw.get("reports", {}), files, formats),
         expect=Expect(**raw.get("expect", {})),
         rollout=raw.get("rollout"),
         unsupported=tuple(f"{key} is not supported yet" for key in ("rollout",) if key in raw),
@@ -212,7 +214,11 @@ def _stem(source: str) -> str:
     return "stdin" if source == STDIN else posixpath.basename(source).rpartition(".")[0] or posixpath.basename(source)
 
 
-def _reports(said: Mapping[str, str], files: Files) -> dict[str, str]:
+def _reports(said: Mapping[str, str], files: Files, formats: Collection[str] | None) -> dict[str, str]:
+    for name in said:
+        if formats is not None and name not in formats:
+            text = f"unknown report format `{name}`"
+            files.say(text, near(name, formats), said, name, ("reports", name), of_key=True)
     return {key: beside(files.marks.source_of(said, key), path) for key, path in said.items()}
 
 
