@@ -23,14 +23,11 @@ VARIABLE = r"^[A-Za-z_][A-Za-z0-9_]*$"
 NAME = r"^[A-Za-z0-9_][A-Za-z0-9_.-]*$"
 PERCENT = r"^[0-9]{1,2}(\.[0-9]{1,3})?%$|^100%$"
 
-TITLE = r"^[^\x00-\x1f\x7f]+$"
-
 EXPECTED = {
     DURATION: "a duration such as 250ms, 60s, 5m, 24h or 2d",
     LIMIT: "so many calls per period, such as 40/30s or 10/1h",
     VARIABLE: "a variable's name: letters, digits and _, no digit first",
     NAME: "a name of letters, digits, `_`, `.` and `-`",
-    TITLE: "a name in one line",
     PERCENT: "a number, or a percentage such as 20%",
 }
 """What a pattern asks for, in words."""
@@ -177,7 +174,7 @@ ROLLOUT: Keys = {
 MANIFEST: Keys = {
     "version": (_one_of(1), "of the manifest's format"),
     "name": (
-        core.str_schema(pattern=TITLE, max_length=200, strict=True),
+        core.str_schema(min_length=1, max_length=200, strict=True),
         "the run's name, in reports and markers (default: the file's name)",
     ),
     "params": (_map(VARIABLES, _either(TEXT, _use("Param"))), "parameters, for ${{ params.NAME }}"),
