@@ -200,6 +200,25 @@ async def test_a_resumed_run_finds_what_was_built_meanwhile_below_newer_builds(w
     assert world.calls == {"newest": 6}
 
 
+async def test_what_one_round_has_read_past_is_found_by_the_next_for_others(world):
+    followed = [world.follow(n, "passed", owner=f"o{n // 300}") for n in range(1, 600)]
+    first, second = followed[299:], followed[:299]
+    assert len(states(await world.provider.poll(first))) == 300
+    world.calls.clear()
+    assert len(states(await world.provider.poll(second))) == 299
+    assert world.calls == {"newest": 6}
+
+
+async def test_who_never_gets_a_build_costs_old_pages_once(world):
+    stuck = [world.follow(1), world.follow(2)]
+    for n in range(3, 503):
+        world.follow(n, "passed")
+    await world.provider.poll(stuck)
+    world.calls.clear()
+    await world.provider.poll(stuck)
+    assert world.calls == {"newest": 1}
+
+
 async def test_a_new_run_reads_no_older_pages_than_it_must(world):
     for n in range(1, 1001):
         world.follow(n, "passed")

@@ -82,7 +82,7 @@ class Poll:
         self._send = send
         self._url = url
         self._ranks = Ranks()
-        self._top = 0  # the newest build's id when last looked: what is above is new
+        self._sought: dict[str, int] = {}  # by target id: the newest build's id when its build was last looked for
         self._floor = 0  # the oldest id on the first page when last looked
         self._misses = 0
         self._put_off: frozenset[str] = frozenset()  # whose turn it was in a round that had no room left
@@ -109,6 +109,8 @@ class Poll:
 
     async def _go(self, round_: Round, alone: list[Followed]) -> None:
         self._ranks.see(_build_id(one) for one in round_.with_build())
+        for one in round_.with_build():
+            self._sought.pop(one.target.id, None)
         together, first = len(round_.open) > 1, 1
         if together:
             await self._look_at_newest(round_)
@@ -128,28 +130,39 @@ class Poll:
         return one.target.id in self._put_off or _is_turn(one.looks, first)
 
     async def _look_at_newest(self, round_: Round) -> None:
-        """Look 1: the first page, and as many more as hold what is new since the last round.
-
-        In the first round, which may be that of a resumed run, as many as are newer than what waits for its build.
-        """
-        top, offset = self._top, 0
+        """Look 1: the first page, and as many more as may hold a build that somebody in this round waits for."""
         if not round_.without_build():
             known = round_.with_build()
             far = [one for one in known if _build_id(one) < self._floor]
             if len(_by_owner(far)) >= len(_by_owner(known)):
                 return  # look 2 costs as much and tells more
-        for pages in range(MOST_PAGES if top else MOST_PAGES + 2 * len(round_.open) // PAGE):
+        top, offset = 0, 0
+        for _ in range(MOST_PAGES + 2 * len(round_.open) // PAGE):
             page = await self._page(round_, offset)
             if page is None:
                 return
             told = round_.take(page.entries, self._url, by_marker=True)
+            if not round_.listed:
+                self._floor, top, round_.listed = page.floor, max(*page.ids, 0, 0), True
             offset += len(page.entries)
-            if pages == 0:
-                self._floor, self._top = page.floor, max(top, *page.ids, 0)
-                round_.listed = True
-            waiting = round_.without_build()
-            if page.floor <= top or not waiting or not (told or top or _is_newer(page, waiting)):
-                return
+            if not self._may_be_below(page, round_.without_build(), told):
+                break
+        self._sought.update((one.target.id, top) for one in round_.without_build())
+
+    def _may_be_below(self, page: NewestPage, waiting: Iterable[Followed], told: int) -> bool:
+        """Whether an older page may show the build of somebody who waits.
+
+        Who was looked for before has, if any, a build newer than all that stood there then. Who was not (a request
+        that has just been made, or that of a resumed run) has a build that is older than those of newer requests.
+        """
+        shown = [id_ for row in page.entries if (id_ := number(mapping(row.get("request")).get("id")))]
+        for one in waiting:
+            sought = self._sought.get(one.target.id)
+            if sought is not None and page.floor > sought:
+                return True
+            if sought is None and not page.is_last and (min(ids_of(one), default=0) < min(shown) if shown else told):
+                return True
+        return False
 
     async def _look_at_owners(self, round_: Round) -> None:
         """Look 2: leaves open whose build has ended."""
@@ -220,12 +233,6 @@ def _is_turn(looks: int, first: int) -> bool:
     """Whether it is time to look at a request itself: at `first`, and whenever as many looks again have passed."""
     times, rest = divmod(looks, first)
     return times > 0 and rest == 0 and times & (times - 1) == 0
-
-
-def _is_newer(page: NewestPage, waiting: Iterable[Followed]) -> bool:
-    """Whether some that wait were requested before all that the page shows, so that their builds may stand below it."""
-    shown = [id_ for row in page.entries if (id_ := number(mapping(row.get("request")).get("id")))]
-    return bool(shown) and any(id_ < min(shown) for one in waiting for id_ in ids_of(one))
 
 
 def _by_owner(followed: Iterable[Followed]) -> dict[tuple[str, Json], list[Followed]]:
