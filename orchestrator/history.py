@@ -40,6 +40,7 @@ class History:
         interrupted: how the last process left, None while one drives or after the run's end.
         left_at: when the run ended, or the last process left (wall clock).
         frozen: by account and scope, the last freeze; an owner's (no credit, abuse) lasts until a process takes up.
+        hosts: the machines on which processes drove the run; several: the state was carried from one to another.
         proven: accounts on which `find` may be believed.
         tallies: what each process that left in order did, by account.
     """
@@ -51,6 +52,7 @@ class History:
         "forgiven",
         "frozen",
         "has_ended",
+        "hosts",
         "interrupted",
         "learnt",
         "left_at",
@@ -80,6 +82,7 @@ class History:
         self.frozen: dict[tuple[str, str], Frozen] = {}
         self.accounts_stopped: dict[str, AccountStopped] = {}
         self.learnt: dict[tuple[str, str], LimitLearnt] = {}
+        self.hosts: set[str] = set()
         self.proven: set[str] = set()
         self.tallies: list[Tally] = []
 
@@ -109,7 +112,8 @@ class History:
             case RunEnded(exit_code=code, tallies=tallies):
                 self.has_ended, self.interrupted, self.exit_code, self.left_at = True, None, code, at
                 self.tallies.extend(tallies)
-            case Claimed():
+            case Claimed(host=host):
+                self.hosts.add(host)
                 self._taken_up(account)
             case Frozen(scope=scope):
                 self.frozen[account, scope] = event

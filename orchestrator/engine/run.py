@@ -135,13 +135,18 @@ class Run:
 
 
 def _markers_to_look_for(run: str, history: History) -> Mapping[str, str]:
+    """What to look for before a first trigger: where the state was lost, or carried to another machine.
+
+    A copy of the state knows nothing of what its original did after it was made.
+    """
     made = history.made
     if made is None:
         return {}
-    if made.options.get("adopt"):
-        return {t.id: marker_of(made.name, run, t.id) for t in history.targets if t.marked}
     kept = made.options.get("look_for")
-    return {str(id_): str(marker) for id_, marker in kept.items()} if isinstance(kept, Mapping) else {}
+    markers = {str(id_): str(marker) for id_, marker in kept.items()} if isinstance(kept, Mapping) else {}
+    if made.options.get("adopt") or (len(history.hosts) > 1 and not made.options.get("restart")):
+        return {t.id: marker_of(made.name, run, t.id) for t in history.targets if t.marked} | markers
+    return markers
 
 
 def _restarts(history: History) -> Mapping[str, tuple[Request, str]]:
