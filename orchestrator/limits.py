@@ -8,6 +8,7 @@ That bounds the use of an allowance by P/(P+L), P the period and L the latency o
 from __future__ import annotations
 
 import math
+from bisect import insort
 from collections import deque
 from collections.abc import Iterable, Sequence
 
@@ -35,6 +36,13 @@ class Window:
             answered.popleft()
         return self.under_way + len(answered)
 
+    def add(self, at: float) -> None:
+        """One more call counts from then for one period."""
+        if not self.answered or at >= self.answered[-1]:
+            self.answered.append(at)
+        else:
+            insort(self.answered, at)
+
     def wait(self, now: float, reserve: int = 0) -> float:
         """Seconds until one more call fits; infinity while only an answer under way can make room.
 
@@ -58,7 +66,8 @@ class Window:
         if calls is None and not self.limit.written and taken + left > self.calls:
             self.calls = taken + left
         # What others used counts from now on: when it was made is not told.
-        self.answered.extend(now for _ in range(min(self.calls, self.calls - taken - left)))
+        for _ in range(min(self.calls, self.calls - taken - left)):
+            self.add(now)
 
     def _may_learn(self, calls: int, per: float) -> bool:
         if calls <= 0 or per <= 0:
@@ -79,15 +88,19 @@ class Permit:
         for window in accepted:
             window.under_way += 1
 
-    def answered(self, now: float, refused: bool = False) -> None:
-        """The call is over: it counts for one more period, except, when refused, where only accepted ones count."""
+    def answered(self, at: float, refused: bool = False) -> None:
+        """The call is over: it counts for one more period, except, when refused, where only accepted ones count.
+
+        Args:
+            at: now; for a call whose answer was lost, the latest instant at which the provider may still count it.
+        """
         for window in self._windows:
             window.under_way -= 1
-            window.answered.append(now)
+            window.add(at)
         for window in self._accepted:
             window.under_way -= 1
             if not refused:
-                window.answered.append(now)
+                window.add(at)
         self._windows = self._accepted = ()
 
     def give_back(self) -> None:
@@ -202,7 +215,7 @@ class Budget:
         """Counts a call of an earlier or another process; call it oldest first, before anything is taken."""
         limit = self.limits.get(name)
         if limit is not None:
-            self._at(limit, scope).answered.append(at)
+            self._at(limit, scope).add(at)
 
     def _reserve(self, window: Window) -> int:
         others = [limit for limit in self.limits.values() if limit.scope == ACCOUNT and limit is not window.limit]

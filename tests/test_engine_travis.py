@@ -169,3 +169,14 @@ async def test_a_repository_without_credit_stops_its_owner_only():
     assert outcomes["acme/a"].code == "no_credit"
     assert all(verdict is None for repo, verdict in outcomes.items() if repo.startswith("acme/late"))
     assert all(v.outcome is Outcome.PASSED for repo, v in outcomes.items() if repo.startswith("umbrella"))
+
+
+@pytest.mark.parametrize("seconds", [20.0, 50.0])
+async def test_calls_that_the_provider_handles_late_still_count_when_it_counts_them(seconds):
+    repos = numbered(250)
+    faults = (FaultRule("applied_late", share=0.3, seconds=seconds),)
+    world = World(Settings(repos=repos, faults=faults, latency=(0.05, 0.3), build=(5.0, 20.0), concurrency=500, seed=3))
+    code, _ = await drive(world, wanted_of(repos))
+    assert code == Exit.OK
+    assert world.counts.worst_posts(30.0) <= 40
+    assert not world.counts.duplicates()

@@ -12,13 +12,14 @@ from random import Random
 import anyio
 
 from orchestrator.engine.commons import Commons
-from orchestrator.errors import AccessRefused, Unreachable
+from orchestrator.errors import AccessRefused, InDoubt, Unreachable
 from orchestrator.journal import Stamp
 from orchestrator.limits import Budget, Permit
 from orchestrator.model import Learnt, period
 from orchestrator.policy import backoff
 from orchestrator.provider import Answer, Call, Line
 
+LOST_FOR = 60.0  # seconds after a lost answer in which the provider may still handle, and count, the call
 SKEW_EVERY = 30.0  # seconds between two readings of the provider's clock
 
 
@@ -99,6 +100,10 @@ class Gate:
             permit.give_back()
             self._lost(error)
             raise
+        except InDoubt:
+            if settle:
+                permit.answered(self._now() + LOST_FOR)
+            raise
         except BaseException:
             permit.answered(self._now())
             raise
@@ -142,15 +147,19 @@ class Gate:
             permit.give_back()
         return delay
 
-    async def stamp(self, names: Sequence[str], repo: str | None) -> None:
-        """Leaves stamps of a call, by the provider's clock, for other processes and later runs to count."""
+    async def stamp(self, names: Sequence[str], repo: str | None, later: float = 0.0) -> None:
+        """Leaves stamps of a call, by the provider's clock, for other processes and later runs to count.
+
+        Args:
+            later: seconds from now until which the provider may still come to count it.
+        """
         commons = self.commons
         if commons is None or not commons.principal:
             return
         shares = commons.shares(names, repo)
         if not shares:
             return
-        at = self._now() + (self.skew or 0)
+        at = self._now() + (self.skew or 0) + later
         await commons.journal.stamp([Stamp(commons.principal, share.name, share.scope, at) for share in shares])
 
     def _delay(self, call: Call, posts: bool) -> float:

@@ -267,7 +267,8 @@ class Ledger:
         longest = max((limit.per for limit in self.budget.limits.values()), default=0.0)
         skew = self.gate.skew or 0
         for stamp in await self.run.journal.stamps(self.principal, now + skew - longest - CALL_TIMEOUT):
-            self.budget.remember(stamp.name, stamp.scope, min(now, stamp.at - skew + CALL_TIMEOUT))
+            at = stamp.at - skew
+            self.budget.remember(stamp.name, stamp.scope, max(at, min(now, at + CALL_TIMEOUT)))
 
     def assume_all_used(self) -> None:
         """Waits a full period before the first trigger, as if others had just used all that the account may."""

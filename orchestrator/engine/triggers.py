@@ -133,7 +133,9 @@ class Triggers:
         try:
             request = await self._ask(Trigger(target, attempt, marker, ledger.run.name), worker)
         except InDoubt as error:
-            permit.answered(ledger.now())
+            # the provider may handle it, and count it, as late as that; a server that stalls does so in a burst
+            permit.answered(ledger.now() + target.timeouts.settle)
+            await ledger.gate.stamp(ledger.trigger_limits, ledger.repo_of(row), target.timeouts.settle)
             self.doubts_in_a_row += 1
             ledger.run.observe("trigger.in_doubt", target=target.id, cause=error.cause)
             await ledger.record(row, Doubted(target.id, attempt, error.cause, left, ledger.now(), skew))
