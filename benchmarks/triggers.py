@@ -31,6 +31,14 @@ HEADERS = {
 }
 
 
+Begun = Callable[[], None]
+"""Is told when what is measured begins."""
+
+
+def nothing() -> None:
+    """Nobody wants to know."""
+
+
 def rows(asked: Asked) -> Iterator[Row]:
     """The figures."""
     count, times = (2_000, 1) if asked.quick else (10_000, 3)
@@ -81,13 +89,13 @@ def _without_disk(port: int, count: int, times: int) -> Iterator[Row]:
     )
 
 
-def ours(port: int, count: int, loop: str, durable: bool = True, profile: str | None = None) -> dict[str, Any]:
+def ours(port: int, count: int, loop: str, durable: bool = True, begun: Begun = nothing) -> dict[str, Any]:
     """Triggers every target of a run with the engine, until nothing is left to trigger."""
     with tempfile.TemporaryDirectory(prefix="benchmark-journal-") as folder:
-        return _on(loop, _ours(port, count, folder if durable else None), profile)
+        return _on(loop, _ours(port, count, folder if durable else None, begun))
 
 
-async def _ours(port: int, count: int, folder: str | None) -> dict[str, Any]:
+async def _ours(port: int, count: int, folder: str | None, begun: Begun) -> dict[str, Any]:
     # start-up is another row's
     import_module("orchestrator.providers.http")
     import_module("orchestrator.providers.travis.provider")
@@ -95,6 +103,7 @@ async def _ours(port: int, count: int, folder: str | None) -> dict[str, Any]:
     to = drive.account(port, CONNECTIONS)
     async with drive.journal_in(folder, time.time) as journal:
         await drive.make(journal, drive.targets(count), to, time.time())
+        begun()
         began, worked = time.monotonic(), time.process_time()
         code = await drive.engine(journal, time.time, ticks=time.monotonic, detach=True).run()
         seconds, work = time.monotonic() - began, time.process_time() - worked
@@ -105,12 +114,12 @@ async def _ours(port: int, count: int, folder: str | None) -> dict[str, Any]:
         return {"seconds": seconds, "work": work}
 
 
-def bare(port: int, count: int, loop: str) -> dict[str, Any]:
+def bare(port: int, count: int, loop: str, begun: Begun = nothing) -> dict[str, Any]:
     """The same calls by as many workers that read and parse each answer, and keep nothing."""
-    return _on(loop, _bare(port, count))
+    return _on(loop, _bare(port, count, begun))
 
 
-async def _bare(port: int, count: int) -> dict[str, Any]:
+async def _bare(port: int, count: int, begun: Begun) -> dict[str, Any]:
     import aiohttp
     from yarl import URL
 
@@ -126,6 +135,7 @@ async def _bare(port: int, count: int) -> dict[str, Any]:
                 answer = json.loads(await response.read())
                 accepted += response.status == 202 and answer["request"]["id"] > 0
 
+    begun()
     began, worked = time.monotonic(), time.process_time()
     connector = aiohttp.TCPConnector(limit=CONNECTIONS)
     async with aiohttp.ClientSession(
@@ -142,22 +152,14 @@ def _body(target: Any) -> dict[str, Any]:
     return {"request": {"branch": target.branch, "message": f"{drive.NAME} [{drive.RUN}.abcdefgh]"}}
 
 
-def _on(loop: str, main: Coroutine[Any, Any, dict[str, Any]], profile: str | None = None) -> dict[str, Any]:
+def _on(loop: str, main: Coroutine[Any, Any, dict[str, Any]]) -> dict[str, Any]:
     factory = None
     if loop == "uvloop":
         import uvloop
 
         factory = uvloop.new_event_loop
     with asyncio.Runner(loop_factory=factory) as runner:
-        if profile is None:
-            return runner.run(main)
-        import cProfile
-
-        profiler = cProfile.Profile()
-        try:
-            return profiler.runcall(runner.run, main)
-        finally:
-            profiler.dump_stats(profile)
+        return runner.run(main)
 
 
 def _strangers(port: int, quick: bool) -> dict[str, float]:
