@@ -5,7 +5,9 @@ The engine goes on from it and reports are views of it; both see the same thing.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import gc
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 from orchestrator.events import (
     AccountStopped,
@@ -140,7 +142,25 @@ class History:
 async def load(journal: Journal, run: str) -> History:
     """The history of a run up to now; `cursor` tells how far, for reading on."""
     history = History(await journal.targets(run))
-    while entries := await journal.read(run, history.cursor):
-        for entry in entries:
-            history.add(entry.account, entry.seq, entry.at, entry.event)
+    await read_on(journal, run, history)
     return history
+
+
+async def read_on(journal: Journal, run: str, history: History) -> None:
+    """Takes in what was written since the history was loaded."""
+    with _no_collection():
+        while entries := await journal.read(run, history.cursor):
+            for entry in entries:
+                history.add(entry.account, entry.seq, entry.at, entry.event)
+
+
+@contextmanager
+def _no_collection() -> Iterator[None]:
+    """Keeps the garbage collector from walking a million new values again and again: none of them is garbage."""
+    was_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_enabled:
+            gc.enable()

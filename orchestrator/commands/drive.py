@@ -36,8 +36,13 @@ class Ended:
     report: Report
 
 
-async def drive(run: str, journal: Journal, session: Session, options: Options) -> Ended:
+async def drive(
+    run: str, journal: Journal, session: Session, options: Options, history: History | None = None
+) -> Ended:
     """Drives until the run's end or an interruption, and writes its reports to their files.
+
+    Args:
+        history: the run's, where it was loaded already.
 
     Raises:
         LeaseLost: another process drives the run.
@@ -53,7 +58,9 @@ async def drive(run: str, journal: Journal, session: Session, options: Options) 
         process=this_process(),
         random=Random(),  # noqa: S311  # jitter, no secret
         observe=observer.notice,
+        history=history,
     )
+    del history  # the engine holds it while it drives, and nobody afterwards
     try:
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(heed_signals, engine.interrupt, session)

@@ -81,7 +81,7 @@ async def go_on(
     refuse_what_is_sure(history, adopted, "--adopt-request")
     resolve(history, session)
     settled = options_of(history, session, assume_absent=absent, adopt_request=adopted, **options)
-    ended = await drive(row.id, journal, session, settled)
+    ended = await drive(row.id, journal, session, settled, history)
     return conclude(ended, session, detach=settled.detach)
 
 

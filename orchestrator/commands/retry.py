@@ -69,8 +69,9 @@ def command(
                 ask(f"Trigger {len(targets):,} builds again?", flags, machine)
             await _make(new, row.id, history, targets, journal, session, same_commit)
             note(f"run {new}: {len(targets):,} of {len(history.targets):,} targets of {row.id}")
-            options = options_of(await load(journal, new), session, detach=detach)
-            return conclude(await drive(new, journal, session, options), session, detach=detach)
+            made = await load(journal, new)
+            options = options_of(made, session, detach=detach)
+            return conclude(await drive(new, journal, session, options, made), session, detach=detach)
 
     return run_async(main)
 

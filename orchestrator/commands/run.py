@@ -125,8 +125,9 @@ async def _start(wanted: Wanted, journal: Journal, flags: Flags, machine: Machin
                 raise
             return await _again(row, wanted, journal, flags, machine)  # somebody was quicker by a moment
         session.log.info("run.made", run=run, targets=len(plan.targets))
-        options = options_of(await load(journal, run), session, detach=wanted.detach)
-        return conclude(await drive(run, journal, session, options), session, detach=wanted.detach)
+        history = await load(journal, run)
+        options = options_of(history, session, detach=wanted.detach)
+        return conclude(await drive(run, journal, session, options, history), session, detach=wanted.detach)
 
 
 @asynccontextmanager

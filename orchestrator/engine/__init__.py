@@ -21,7 +21,7 @@ from orchestrator.engine.run import BEAT, LEASE, Observe, Options, Run
 from orchestrator.errors import JournalError, LeaseLost, OrchestratorError
 from orchestrator.events import CANCELED, Event, Interrupted, RunEnded, Tally, from_json
 from orchestrator.exits import Exit
-from orchestrator.history import load
+from orchestrator.history import History, load, read_on
 from orchestrator.journal import Journal, Lease, Process
 from orchestrator.model import COORDINATOR, Account, Outcome, Phase
 from orchestrator.provider import Line
@@ -59,6 +59,7 @@ class Engine:
         connect: opens the line to an account.
         now: wall clock, in seconds; read once, then advanced by `ticks`, so that steps of it change nothing.
         ticks: the clock by which the event loop sleeps, in seconds.
+        history: the run's, where the caller has loaded it already; the engine reads on from there.
         process: who we are, for the leases.
         observe: is told what happens.
     """
@@ -75,7 +76,9 @@ class Engine:
         random: Random,
         observe: Observe,
         ticks: Callable[[], float] = anyio.current_time,
+        history: History | None = None,
     ) -> None:
+        self._history = history
         self._ticks = ticks
         self._id = run
         self._journal = journal
@@ -107,12 +110,13 @@ class Engine:
         ticks = self._ticks
         offset = self._wall() - ticks()
         self._interrupted, self._scope = anyio.Event(), anyio.CancelScope()
-        history = await load(self._journal, self._id)
+        history = self._history or await load(self._journal, self._id)
         if history.made is None:
             raise JournalError(f"there is no run {self._id} in this state")
         try:
             await self._claim([COORDINATOR, *history.made.accounts])
-            history = await load(self._journal, self._id)
+            await read_on(self._journal, self._id, history)
+            self._history = None
             self._run = Run(
                 self._id,
                 self._journal,
