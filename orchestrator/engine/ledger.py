@@ -251,7 +251,8 @@ class Ledger:
     # -- the account --------------------------------------------------------------------------------------------
 
     async def know_principal(self, principal: Principal | None) -> None:
-        """Takes over what earlier runs know of whom the provider counts."""
+        """Takes over what earlier runs know of whom the provider counts, also what they did before they were told."""
+        anonymous = self.principal
         if principal is not None:
             self.principal = f"{self.line.declaration.type}:{self.line.account.url}:{principal.id}"
             self.run.observe("account.known", account=self.account, login=principal.login)
@@ -266,7 +267,10 @@ class Ledger:
             self.budget.freeze(frozen.scope, frozen.until, frozen.cause)
         longest = max((limit.per for limit in self.budget.limits.values()), default=0.0)
         skew = self.gate.skew or 0
-        for stamp in await self.run.journal.stamps(self.principal, now + skew - longest - CALL_TIMEOUT):
+        since = now + skew - longest - CALL_TIMEOUT
+        names = dict.fromkeys((anonymous, self.principal))
+        stamps = [stamp for name in names for stamp in await self.run.journal.stamps(name, since)]
+        for stamp in sorted(stamps, key=lambda stamp: stamp.at):
             at = stamp.at - skew
             self.budget.remember(stamp.name, stamp.scope, max(at, min(now, at + CALL_TIMEOUT)))
 
@@ -334,5 +338,5 @@ class Ledger:
 
     async def _check_alive(self) -> None:
         """Before a call leaves: a process that was stalled makes sure that nobody took its lease meanwhile."""
-        if self.now() - self.run.beat_at > STALE:
+        if self.now() - self.run.beat_at > STALE or self.run.wall() - self.run.beat_wall > STALE:
             await self.run.beat()
