@@ -14,6 +14,7 @@ from collections.abc import Iterable, Sequence
 
 from orchestrator.model import ACCOUNT, Learnt, Limit, owner_scope, repo_scope
 
+MOST_BY_OTHERS = 1000  # calls by others that one answer can add to a window
 KEEP_WINDOWS = 4096  # windows of single scopes above which the ones that have run empty are dropped
 
 
@@ -66,7 +67,11 @@ class Window:
         if calls is None and not self.limit.written and taken + left > self.calls:
             self.calls = taken + left
         # What others used counts from now on: when it was made is not told.
-        for _ in range(min(self.calls, self.calls - taken - left)):
+        gone = self.calls - taken - left
+        if gone > MOST_BY_OTHERS:
+            self.calls = max(1, taken + left)  # a written limit of no use; not a million times in memory
+            return
+        for _ in range(gone):
             self.add(now)
 
     def _may_learn(self, calls: int, per: float) -> bool:

@@ -558,3 +558,38 @@ async def test_a_retry_of_what_is_in_doubt_takes_the_old_request_where_it_is_fou
     assert [one.repo for one in service.requests] == ["acme/a", "acme/b"]
     assert "[r1." in service.requests[0].message
     assert "[r2." in service.requests[1].message
+
+
+async def test_a_machine_that_slept_between_intent_and_call_makes_sure_of_its_lease_before_it_leaves():
+    """The wall clock has moved on where the loop's stood still, and somebody took the run over meanwhile."""
+    service, slept = FakeService(), [0.0]
+    disk = MemoryJournal(now=service.now).disk
+    other = MemoryJournal(disk, now=service.now)
+
+    class Sleeper(MemoryJournal):
+        intents = 0
+
+        async def append(self, lease, events, at):
+            await super().append(lease, events, at)
+            self.intents += any(isinstance(event, Intended) for event in events)
+            if self.intents == 2 and not slept[0]:
+                slept[0] = 3600.0
+                for stream in ("", "fake"):
+                    await other.claim("r1", stream, Process("there", "boot", 2, "2"), service.now() + 3600.0, 30.0)
+
+    journal = Sleeper(disk, now=service.now)
+    await make_run(journal, targets(*(f"acme/r{n}" for n in range(10))), connections=1)
+    sleeper = Engine(
+        "r1",
+        journal,
+        service.connect,
+        Options(),
+        now=lambda: service.now() + slept[0],
+        process=ME,
+        random=random.Random(1),
+        observe=lambda name, **fields: None,
+    )
+    with pytest.raises(LeaseLost):
+        await sleeper.run()
+    assert journal.intents == 2
+    assert len(service.posts) == 1

@@ -123,6 +123,7 @@ class Engine:
                 history,
                 self._options,
                 now=lambda: ticks() + offset,
+                wall=self._wall,
                 random=self._random,
                 observe=self._observe,
             )
@@ -254,7 +255,7 @@ class Engine:
         """Tells that this process lives; fails when somebody else drives the run by now."""
         await self._journal.renew(self._leases, self._wall(), LEASE)
         if self._run is not None:
-            self._run.beat_at = self._run.now()
+            self._run.beat_at, self._run.beat_wall = self._run.now(), self._wall()
 
     async def _time_out(self) -> None:
         if self._options.timeout is not None:

@@ -70,7 +70,8 @@ class Run:
             it is looked for before the target is triggered first.
         restarts: target id to the request and the build that are started again in place of a trigger.
         beat: renews the leases now; raises LeaseLost when one was taken over.
-        beat_at: when that was done last.
+        beat_at, beat_wall: when that was done last, by the loop's clock and by the wall's: the loop's may stand still
+            while the machine sleeps, the wall's may step.
         asked_at, others_at: when it was last asked whether another process writes to the state, and when one did.
     """
 
@@ -82,6 +83,7 @@ class Run:
         options: Options,
         *,
         now: Callable[[], float],
+        wall: Callable[[], float],
         random: Random,
         observe: Observe,
     ) -> None:
@@ -98,7 +100,8 @@ class Run:
         self.is_closed = not options.trigger
         self.is_canceling = False
         self.leaves_builds = False
-        self.beat_at = self.since
+        self.wall = wall
+        self.beat_at, self.beat_wall = self.since, wall()
         self.asked_at = self.others_at = -math.inf
         self.beat: Callable[[], Awaitable[None]] = _nobody_beats
         self.phases: Counter[Phase] = Counter(history.of(target.id).phase for target in history.targets)
