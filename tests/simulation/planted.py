@@ -9,7 +9,7 @@ from typing import Any
 from orchestrator.engine.doubts import Doubts
 from orchestrator.engine.ledger import Ledger
 from orchestrator.errors import InDoubt, LookFailed, RateLimited, Unreachable
-from orchestrator.events import Absent, Event, Intended
+from orchestrator.events import Absent, Event, Intended, target_of
 from orchestrator.journal import Entry, Lease
 from orchestrator.journal.memory import MemoryJournal
 from orchestrator.model import Trigger
@@ -19,19 +19,17 @@ from orchestrator.policy import Find
 @contextmanager
 def intent_after_the_call() -> Iterator[None]:
     """The intent is journaled together with the answer, not before the call."""
-    late: dict[tuple[int, int], Intended] = {}
-    record_all = Ledger.record_all
+    late: dict[tuple[int, str], Intended] = {}
+    append = Ledger.append
 
     async def intend(self: Ledger, row: int, event: Intended) -> None:
-        late[id(self), row] = event
+        late[id(self), event.target] = event
 
-    async def record(self: Ledger, news: Sequence[tuple[int, Sequence[Any]]]) -> None:
-        for row, _ in news:
-            if (event := late.pop((id(self), row), None)) is not None:
-                await self.append(event)
-        await record_all(self, news)
+    async def append_late(self: Ledger, *events: Event, at: float | None = None) -> None:
+        intents = [late.pop((id(self), target_of(event) or ""), None) for event in events]
+        await append(self, *[event for event in intents if event is not None], *events, at=at)
 
-    with _patched(Ledger, intend=intend, record_all=record):
+    with _patched(Ledger, intend=intend, append=append_late):
         yield
 
 
