@@ -26,8 +26,10 @@ def intent_after_the_call() -> Iterator[None]:
         late[id(self), event.target] = event
 
     async def append_late(self: Ledger, *events: Event, at: float | None = None) -> None:
-        intents = [late.pop((id(self), target_of(event) or ""), None) for event in events]
-        await append(self, *[event for event in intents if event is not None], *events, at=at)
+        told = [target_of(event) for event in (*(event for _, event in self._carried), *events)]
+        intents = [late.pop((id(self), target)) for target in told if target and (id(self), target) in late]
+        self._carried[:0] = [(self.run.index[event.target], event) for event in intents]
+        await append(self, *events, at=at)
 
     with _patched(Ledger, intend=intend, append=append_late):
         yield
