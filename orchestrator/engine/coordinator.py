@@ -159,9 +159,11 @@ class Coordinator:
             self._todo.append(Stopped(CANCELED, f"asked by {wish.by}{kept}"))
         run.observe("run.canceled", by=wish.by, keep_builds=wish.keep_builds)
         self._cancel()
+        self._poke()
 
     async def _flush(self) -> None:
         """Journals what was decided. A skipped target may decide about others, hence the loop."""
+        is_news = bool(self._todo)
         self._busy = True
         try:
             while self._todo:
@@ -169,7 +171,8 @@ class Coordinator:
                 await self._record(batch)
         finally:
             self._busy = False
-        self._poke()
+        if is_news:
+            self._poke()
 
     async def _record(self, batch: Sequence[Event]) -> None:
         run, at = self._run, self._run.now()
