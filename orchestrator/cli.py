@@ -5,6 +5,7 @@ Verbs are loaded when they are used, so that `--help` and `check` import only wh
 
 from __future__ import annotations
 
+import errno
 import importlib
 import os
 import sys
@@ -129,6 +130,11 @@ def run(argv: Sequence[str], machine: Machine | None = None) -> int:
     except BrokenPipeError:
         _let_go_of_stdout()
         return int(Exit.OK)
+    except OSError as error:
+        if error.errno != errno.EIO:
+            return _failed(machine, error)
+        _let_go_of_stdout()  # the terminal was closed; what the run came to stands in the journal
+        return int(Exit.SIGTERM)
     except BaseException as error:  # the last net: whatever is not known here is a bug
         return _failed(machine, error)
 
