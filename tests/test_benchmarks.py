@@ -61,18 +61,21 @@ async def whole_run(folder, count):
         assert await drive.engine(journal, service.now, service.line).run() == 0
 
 
+@pytest.mark.slow
 def test_a_target_more_costs_a_large_run_as_many_steps_as_a_small_one(tmp_path):
     drive_to_the_end(str(tmp_path / "first"), 1)  # what is imported on first use is nobody's step
     steps = {size: steps_of(drive_to_the_end, str(tmp_path / str(size)), size) for size in (40, 80, 320)}
     assert grows_linearly(steps), steps
 
 
+@pytest.mark.slow
 def test_a_target_more_costs_a_large_manifest_as_many_steps_as_a_small_one():
     scale.targets(1)  # as above
     steps = {size: steps_of(scale.targets, size) for size in (200, 400, 1600)}
     assert grows_linearly(steps), steps
 
 
+@pytest.mark.slow
 def test_a_target_more_costs_a_large_report_as_many_steps_as_a_small_one(tmp_path):
     steps = {}
     for size in (100, 200, 800):

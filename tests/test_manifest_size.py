@@ -15,6 +15,7 @@ def many(count):
     return ["version: 1", "targets:", *(f"  - acme{n % 50}/repo-{n}@main" for n in range(count))]
 
 
+@pytest.mark.slow
 def test_one_wrong_key_in_line_73112_of_many_is_named_with_line_and_column():
     lines = many(100_000)
     lines[73_111] = "  - {repo: acme/odd, brnch: main}"
@@ -30,6 +31,7 @@ def test_a_hundred_thousand_targets_share_what_they_can():
         assert len({id(getattr(target, part)) for target in plan.targets}) == 1
 
 
+@pytest.mark.slow
 def test_reading_keeps_little_of_each_target():
     text = "\n".join(many(20_000)).encode()
     tracemalloc.start()
