@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-import sqlite3
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
@@ -24,6 +23,7 @@ from orchestrator.commands.session import Session, run_async
 from orchestrator.commands.state import exists, place, readable
 from orchestrator.errors import AccessRefused, JournalError, LookFailed, NotTriggered, UsageError
 from orchestrator.exits import Exit
+from orchestrator.journal.database import SQLITE_VERSION
 from orchestrator.model import Account, Plan
 from orchestrator.provider import Inspects, Provider, RepoFacts, SaysWho
 from orchestrator.report.words import counted, plain
@@ -90,7 +90,7 @@ def _code(findings: Sequence[Finding]) -> Exit:
 
 async def _machine(flags: Flags, machine: Machine) -> Any:
     where = place(flags, machine)
-    yield Finding(OK, "sqlite", sqlite3.sqlite_version)
+    yield Finding(OK, "sqlite", SQLITE_VERSION)
     if "://" not in where:
         folder = next(path for path in (Path(where), *Path(where).parents) if path.exists())
         free = shutil.disk_usage(folder).free

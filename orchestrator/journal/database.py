@@ -21,6 +21,7 @@ from orchestrator.journal.faults import damaged, explain, is_busy, is_fatal
 from orchestrator.journal.files import Lock, lock_file, make_private, refuse_network
 from orchestrator.journal.migrations import APPLICATION, STEPS, Step, migrate, objects
 
+SQLITE_VERSION = sqlite3.sqlite_version  # of the library that is linked in, for `doctor`
 T = TypeVar("T")
 Identity: TypeAlias = tuple[int, int]  # device and inode
 
