@@ -13,7 +13,7 @@ from orchestrator.engine import Engine, Options
 from orchestrator.events import RunMade, to_json
 from orchestrator.journal import Journal, Stamp
 from orchestrator.journal.memory import MemoryJournal
-from orchestrator.journal.process import this_process
+from orchestrator.journal.process import this_process, up
 from orchestrator.model import Account, Limit, Target
 from orchestrator.provider import Line
 from orchestrator.secrets import Secrets
@@ -66,6 +66,7 @@ def engine(
         Options(**options),
         now=now,
         process=this_process(),
+        up=up,
         random=Random(1),
         observe=lambda name, **fields: None,
         **clock,

@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from bisect import insort
 from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 from orchestrator.model import ACCOUNT, Learnt, Limit, owner_scope, repo_scope
 
@@ -81,13 +81,19 @@ class Window:
 
 
 class Permit:
-    """The right to make one call now, taken from several windows at once."""
+    """The right to make one call now, taken from several windows at once.
 
-    __slots__ = ("_accepted", "_windows")
+    Attributes:
+        tell: is told once when the call can last have been counted, None for nowhere, and whether it was refused; for
+            those who share the limits.
+    """
+
+    __slots__ = ("_accepted", "_windows", "tell")
 
     def __init__(self, windows: Sequence[Window], accepted: Sequence[Window] = ()) -> None:
         self._windows = windows
         self._accepted = accepted
+        self.tell: Callable[[float | None, bool], None] | None = None
         for window in windows:
             window.under_way += 1
         for window in accepted:
@@ -107,12 +113,19 @@ class Permit:
             if not refused:
                 window.add(at)
         self._windows = self._accepted = ()
+        self._tell(at, refused)
 
     def give_back(self) -> None:
         """The call never left: it counts nowhere. After `answered` this does nothing."""
         for window in (*self._windows, *self._accepted):
             window.under_way -= 1
         self._windows = self._accepted = ()
+        self._tell(None, False)
+
+    def _tell(self, at: float | None, refused: bool) -> None:
+        tell, self.tell = self.tell, None
+        if tell is not None:
+            tell(at, refused)
 
 
 class Budget:
@@ -125,7 +138,7 @@ class Budget:
 
     def __init__(self, limits: Iterable[Limit], accepted: frozenset[str] = frozenset()) -> None:
         self.limits = {limit.name: limit for limit in limits}
-        self._accepted = accepted
+        self.accepted = accepted
         self._windows: dict[tuple[str, str], Window] = {}
         self._by_names: dict[tuple[str, ...], Sequence[str]] = {}
         self._frozen: dict[str, tuple[float, str]] = {}
@@ -140,7 +153,7 @@ class Budget:
         for name in names:
             window = self._window(name, repo)
             if window is not None:
-                (accepted if name in self._accepted else plain).append(window)
+                (accepted if name in self.accepted else plain).append(window)
                 self.used[self._label[name]] += 1
         return Permit(plain, accepted)
 

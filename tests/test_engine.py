@@ -593,3 +593,40 @@ async def test_a_machine_that_slept_between_intent_and_call_makes_sure_of_its_le
         await sleeper.run()
     assert journal.intents == 2
     assert len(service.posts) == 1
+
+
+@pytest.mark.parametrize("step", [-86_400.0, 86_400.0])
+async def test_a_step_of_the_wall_clock_neither_ends_nor_prolongs_a_lease(step):
+    service, stepped = FakeService(), [0.0]
+    first = MemoryJournal(now=service.now)
+    second = MemoryJournal(first.disk, now=service.now)
+    await make_run(first, targets("acme/a", "acme/b"), limits=(Limit("triggers", 1, 300.0),))
+
+    def driving(journal, pid):
+        return Engine(
+            "r1",
+            journal,
+            service.connect,
+            Options(),
+            now=lambda: service.now() + stepped[0],
+            process=Process("here", "boot", pid, str(pid)),
+            random=random.Random(1),
+            observe=lambda name, **fields: None,
+        )
+
+    async with anyio.create_task_group() as tasks:
+        with anyio.CancelScope() as scope:
+            tasks.start_soon(_run_until_killed, driving(first, 1), scope)
+            await anyio.sleep(6.0)
+            stepped[0] = step
+            with pytest.raises(LeaseLost):  # alive: its heartbeat is a second old, whatever the wall says
+                await driving(second, 2).run()
+            first.kill(proven=False)
+            await anyio.sleep(31.0)
+            await driving(second, 2).run()
+    assert len(service.requests) == 2
+
+
+async def _run_until_killed(engine, scope):
+    with pytest.raises((Crash, BaseExceptionGroup)):
+        await engine.run()

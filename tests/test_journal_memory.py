@@ -109,7 +109,7 @@ async def act(journal, leases, step):
             case "wish", run:
                 return await journal.wish(run, PauseAsked("me", 1.0))
             case "stamp", at:
-                return await journal.stamp([Stamp("p", "calls", "account", at)])
+                return len(await journal.stamp([Stamp("p", "calls", "account", at)]))
             case "drop", run:
                 return await journal.drop_runs([run])
     except KeyError:

@@ -1,13 +1,15 @@
 """Two processes that use one principal share its limits through the state."""
 
+import itertools
 import random
+from contextlib import AsyncExitStack
 
 import anyio
 import pytest
 
 from orchestrator.engine import Engine, Options
 from orchestrator.exits import Exit
-from orchestrator.journal import Process, Share
+from orchestrator.journal import ASK_AGAIN, Process, Reserved, Share, Stamp
 from orchestrator.journal.sqlite import open_journal
 from orchestrator.sandbox.counts import worst_window
 from orchestrator.testing import FakeService, MemoryJournal, make_run, targets
@@ -72,10 +74,68 @@ async def test_a_reservation_counts_the_stamps_of_all_processes(tmp_path, anyio_
         open_journal(str(tmp_path), now=lambda: 0.0) as one,
         open_journal(str(tmp_path), now=lambda: 0.0) as two,
     ):
-        assert await one.reserve("p", SHARES, 1000.0) == (0.0, "")
-        assert await two.reserve("p", SHARES, 1001.0) == (0.0, "")
-        assert await one.reserve("p", SHARES, 1002.0) == (3598.5, "triggers_per_repo")
-        assert await one.reserve("p", SHARES[:1], 1002.0) == (0.0, "")
-        assert await two.reserve("p", SHARES[:1], 1010.0) == (20.5, "triggers")
-        assert await two.reserve("somebody else", SHARES[:1], 1010.0) == (0.0, "")
+        assert (await one.reserve("p", SHARES, 1000.0, 1000.0)).delay == 0.0
+        assert (await two.reserve("p", SHARES, 1001.0, 1001.0)).delay == 0.0
+        assert await one.reserve("p", SHARES, 1002.0, 1002.0) == Reserved(3598.0, "triggers_per_repo")
+        assert (await one.reserve("p", SHARES[:1], 1002.0, 1002.0)).delay == 0.0
+        assert await two.reserve("p", SHARES[:1], 1010.0, 1010.0) == Reserved(20.0, "triggers")
+        assert (await two.reserve("somebody else", SHARES[:1], 1010.0, 1010.0)).delay == 0.0
         assert len(await one.stamps("p", 0.0)) == 5
+
+
+@pytest.mark.parametrize("anyio_backend", ["asyncio"])
+@pytest.mark.parametrize("kind", ["file", "memory"])
+async def test_a_call_under_way_counts_until_its_answer_and_from_then_on_for_one_period(tmp_path, kind, anyio_backend):
+    async with AsyncExitStack() as stack:
+        if kind == "file":
+            one, two = [await stack.enter_async_context(open_journal(str(tmp_path), now=lambda: 0.0)) for _ in "12"]
+        else:
+            one = MemoryJournal()
+            two = MemoryJournal(one.disk)
+        (share,) = shares = [Share("triggers", "account", 1, 30.0)]
+        first = await one.reserve("p", shares, 1000.0, 1030.0)
+        assert await two.reserve("p", shares, 1020.0, 1050.0) == Reserved(ASK_AGAIN, share.name)
+        one.settle(first.keys, 1021.0)
+        await one.remember("p")  # whatever is written next takes it along
+        assert await two.reserve("p", shares, 1022.0, 1052.0) == Reserved(29.0, share.name)
+        second = await two.reserve("p", shares, 1051.0, 1081.0)
+        two.settle(second.keys, None)  # it never left
+        await two.remember("p")
+        assert (await one.reserve("p", shares, 1052.0, 1082.0)).delay == 0.0
+
+
+@pytest.mark.parametrize("anyio_backend", ["asyncio"])
+@pytest.mark.parametrize("kind", ["file", "memory"])
+async def test_after_a_boot_what_was_called_before_it_counts_for_a_period_more(tmp_path, kind, anyio_backend):
+    async with AsyncExitStack() as stack:
+        if kind == "file":
+            journal = await stack.enter_async_context(open_journal(str(tmp_path), now=lambda: 0.0))
+        else:
+            journal = MemoryJournal()
+        assert await journal.clock("first", 100.0, 5100.0) == 5000.0
+        assert await journal.clock("first", 200.0, 9999.0) == 5000.0  # the wall clock stepped: nobody follows it
+        calls = [5150.0, 5060.0, 5000.0]
+        await journal.stamp([Stamp("p", "triggers", "account", at, 30.0) for at in calls])
+        await journal.remember("p")
+        assert await journal.clock("second", 10.0, 5100.0) == 5090.0
+        assert [stamp.at for stamp in await journal.stamps("p", 0.0)] == [5030.0, 5090.0, 5100.0]
+        assert await journal.clock("", 7.0, 5107.0) == 5100.0  # a system without an id of its boot: by the wall alone
+
+
+async def test_triggers_of_one_repository_are_serialised_over_runs():
+    service = FakeService(latency=3.0)
+    first = MemoryJournal(now=service.now)
+    second = MemoryJournal(first.disk, now=service.now)
+    await make_run(first, targets(*(f"acme/a@x{n}" for n in range(3))), "one", service.now())
+    await make_run(second, targets(*(f"acme/a@y{n}" for n in range(3))), "two", service.now())
+
+    async def later():
+        await anyio.sleep(1.0)  # the first has a trigger under way that nobody had to be told of
+        await engine(second, service, "two", 2).run()
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(engine(first, service, "one", 1).run)
+        tasks.start_soon(later)
+    posts = sorted(service.posts)
+    assert len(posts) == 6
+    assert min(after - before for before, after in itertools.pairwise(posts)) >= 3.0

@@ -19,7 +19,7 @@ from orchestrator.events import RunMade
 from orchestrator.exits import Exit
 from orchestrator.history import History, load
 from orchestrator.journal import Journal
-from orchestrator.journal.process import this_process
+from orchestrator.journal.process import this_process, up
 from orchestrator.model import DEFAULT_FAIL_ON, Outcome
 from orchestrator.report import render
 from orchestrator.report.view import Report, view
@@ -56,6 +56,7 @@ async def drive(
         options,
         now=session.machine.now,
         process=this_process(),
+        up=up,
         random=Random(),  # noqa: S311  # jitter, no secret
         observe=observer.notice,
         history=history,

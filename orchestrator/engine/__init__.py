@@ -23,6 +23,7 @@ from orchestrator.events import CANCELED, Event, Interrupted, RunEnded, Tally, f
 from orchestrator.exits import Exit
 from orchestrator.history import History, load, read_on
 from orchestrator.journal import Journal, Lease, Process
+from orchestrator.journal.process import boot_clock
 from orchestrator.model import COORDINATOR, Account, Outcome, Phase
 from orchestrator.provider import Line
 from orchestrator.report.verdict import exit_code
@@ -59,6 +60,7 @@ class Engine:
         connect: opens the line to an account.
         now: wall clock, in seconds; read once, then advanced by `ticks`, so that steps of it change nothing.
         ticks: the clock by which the event loop sleeps, in seconds.
+        up: seconds since the machine's boot, as the processes of one boot agree on them; `ticks` by default.
         history: the run's, where the caller has loaded it already; the engine reads on from there.
         process: who we are, for the leases.
         observe: is told what happens.
@@ -76,10 +78,13 @@ class Engine:
         random: Random,
         observe: Observe,
         ticks: Callable[[], float] = anyio.current_time,
+        up: Callable[[], float] | None = None,
         history: History | None = None,
     ) -> None:
         self._history = history
         self._ticks = ticks
+        self._up = up or ticks
+        self._began = 0.0
         self._id = run
         self._journal = journal
         self._connect = connect
@@ -113,6 +118,7 @@ class Engine:
         history = self._history or await load(self._journal, self._id)
         if history.made is None:
             raise JournalError(f"there is no run {self._id} in this state")
+        self._began = await self._journal.clock(boot_clock(self._process), self._up(), self._wall())
         try:
             await self._claim([COORDINATOR, *history.made.accounts])
             await read_on(self._journal, self._id, history)
@@ -124,6 +130,7 @@ class Engine:
                 self._options,
                 now=lambda: ticks() + offset,
                 wall=self._wall,
+                steady=self._steady,
                 random=self._random,
                 observe=self._observe,
             )
@@ -178,8 +185,12 @@ class Engine:
 
     async def _claim(self, streams: list[str]) -> None:
         for stream in streams:
-            lease = await self._journal.claim(self._id, stream, self._process, self._wall(), LEASE)
+            lease = await self._journal.claim(self._id, stream, self._process, self._steady(), LEASE)
             self._leases.append(lease)
+
+    def _steady(self) -> float:
+        """The state's clock."""
+        return self._up() + self._began
 
     async def _drive(self, run: Run, lines: AsyncExitStack) -> None:
         with self._scope or anyio.CancelScope():
@@ -253,9 +264,9 @@ class Engine:
 
     async def _beat(self) -> None:
         """Tells that this process lives; fails when somebody else drives the run by now."""
-        await self._journal.renew(self._leases, self._wall(), LEASE)
+        await self._journal.renew(self._leases, self._steady(), LEASE)
         if self._run is not None:
-            self._run.beat_at, self._run.beat_wall = self._run.now(), self._wall()
+            self._run.beat_at, self._run.beat_wall = self._steady(), self._wall()
 
     async def _time_out(self) -> None:
         if self._options.timeout is not None:

@@ -3,8 +3,11 @@
 A process that is alone keeps its permits in memory and only leaves stamps behind. As soon as another one writes to the
 same state, both ask the journal for each permit: one transaction counts the stamps of all and adds one, so that no
 window is ever overdrawn. Another process is noticed by its writes, of which its heartbeat makes one every few seconds;
-a process that starts while another drives a run asks from its first call on. In the instant in which the second one
-starts, the first may have taken permits that it has not stamped yet: at most as many as it has connections, and once.
+a process that starts while another drives a run asks from its first call on.
+
+A stamp stands for as long as the call is under way, and from its answer on for one period more: exactly as a permit
+counts in memory. When it is left, its time is the latest at which the provider can come to count the call; the answer
+sets it right. So whoever dies leaves stamps that count too long rather than too short.
 """
 
 from __future__ import annotations
@@ -13,13 +16,15 @@ import math
 from collections.abc import Sequence
 
 from orchestrator.engine.run import LEASE, Run
-from orchestrator.journal import Share
-from orchestrator.limits import Budget
-from orchestrator.model import ACCOUNT
+from orchestrator.journal import Share, Stamp
+from orchestrator.limits import Budget, Permit
+from orchestrator.model import ACCOUNT, repo_scope
 
 OTHERS_FOR = LEASE / 2  # seconds after another process's last write for which it counts as being there
 ASK_EVERY = 0.02  # seconds between two questions whether another process wrote; less than a call takes
 SHARED_FROM = 5.0  # seconds; limits of a shorter period are shared by nobody: they are over before it matters
+CALL_TIMEOUT = 30.0  # seconds; how long after it was intended a call can have been counted
+TURN = "turn"  # the name under which triggers of a repository are serialised: one under way, counted until its answer
 
 
 class Commons:
@@ -27,10 +32,11 @@ class Commons:
 
     def __init__(self, run: Run, budget: Budget) -> None:
         self.principal = ""
-        self.journal = run.journal
         self._run = run
         self._budget = budget
         self._others_at = -math.inf
+        self._is_known_shared = False
+        self._under_way: dict[Permit, tuple[str, list[int]]] = {}  # triggers that left while nobody else was there
         self._has_shared = any(limit.per >= SHARED_FROM for limit in budget.limits.values())
 
     async def begin(self, principal: str) -> None:
@@ -40,34 +46,83 @@ class Commons:
         if any(row.driven and row.id != self._run.id for row in rows):
             self._others_at = self._run.now()
 
-    async def take(self, names: Sequence[str], repo: str | None, skew: float) -> tuple[float, str]:
-        """Takes one permit of each limit for everybody to see.
+    async def take(
+        self, permit: Permit, names: Sequence[str], repo: str | None, *, trigger: bool = False, look: bool = False
+    ) -> tuple[float, str]:
+        """Lets everybody count the call of a permit.
 
         Args:
-            skew: seconds by which the provider's clock is ahead; stamps are in its time.
+            trigger: it has its repository to itself until it is answered, over all runs.
+            look: nobody needs to know of it while we are alone.
 
         Returns:
-            Zero when taken, or when nobody else is there; else the seconds until it makes sense to ask again, and the
-            name of the limit that is used up.
+            Zero when everybody counts it, from the next append on at the latest; else the seconds until it makes
+            sense to ask again, and the name of the limit that is used up: then the permit is to be given back.
         """
-        if not self.principal or not self._has_shared or not await self._is_shared():
+        if not self.principal:
             return 0.0, ""
-        shares = self.shares(names, repo)
-        return await self._run.journal.reserve(self.principal, shares, self._run.now() + skew) if shares else (0.0, "")
+        shares = self._shares(names, repo)
+        if await self._is_shared():
+            if trigger and repo is not None:
+                shares.append(Share(TURN, repo_scope(repo), 1, 0.0))
+            return await self._reserve(permit, shares)
+        if not look:
+            await self._leave_behind(permit, shares, repo if trigger else None)
+        return 0.0, ""
 
-    async def is_alone(self) -> bool:
-        """Whether permits are kept in memory, so that the caller stamps them."""
-        return not self._has_shared or not await self._is_shared()
+    async def _reserve(self, permit: Permit, shares: Sequence[Share]) -> tuple[float, str]:
+        if not shares:
+            return 0.0, ""
+        now = self._run.steady()
+        reserved = await self._run.journal.reserve(self.principal, shares, now, now + CALL_TIMEOUT)
+        if not reserved.delay:
+            self._tell(permit, shares, list(reserved.keys))
+        return reserved.delay, reserved.name
+
+    async def _leave_behind(self, permit: Permit, shares: Sequence[Share], repo: str | None) -> None:
+        keys: list[int] = []
+        if shares:
+            until = self._run.steady() + CALL_TIMEOUT
+            stamps = [Stamp(self.principal, share.name, share.scope, until, share.per) for share in shares]
+            keys += await self._run.journal.stamp(stamps)
+        if repo is not None:
+            self._under_way[permit] = repo, keys
+        self._tell(permit, shares, keys)
+
+    def _tell(self, permit: Permit, shares: Sequence[Share], keys: list[int]) -> None:
+        """Has the stamps set right as soon as the permit's call is over."""
+        journal, accepted = self._run.journal, self._budget.accepted
+
+        def over(at: float | None, refused: bool) -> None:
+            self._under_way.pop(permit, None)
+            steady = None if at is None else at + self._run.steady() - self._run.now()
+            spared = [key for key, share in zip(keys, shares, strict=False) if refused and share.name in accepted]
+            journal.settle(keys, steady)
+            if spared:
+                journal.settle(spared, None)
+
+        permit.tell = over
 
     async def _is_shared(self) -> bool:
-        now = self._run.now()
-        if now - self._run.asked_at >= ASK_EVERY:
-            self._run.asked_at = now
-            if await self._run.journal.changed_by_others():
-                self._run.others_at = now
-        return now - max(self._others_at, self._run.others_at) < OTHERS_FOR
+        run = self._run
+        now = run.now()
+        if now - run.asked_at >= ASK_EVERY:
+            if await run.journal.changed_by_others():
+                run.others_at = now
+            run.asked_at = now  # only now: whoever comes in between must not believe an old answer
+        is_shared = now - max(self._others_at, run.others_at) < OTHERS_FOR
+        if is_shared and not self._is_known_shared:
+            await self._show_turns()
+        self._is_known_shared = is_shared
+        return is_shared
 
-    def shares(self, names: Sequence[str], repo: str | None) -> list[Share]:
+    async def _show_turns(self) -> None:
+        """Somebody came: which repositories have a trigger under way is now to be seen."""
+        until = self._run.steady() + CALL_TIMEOUT
+        for repo, keys in list(self._under_way.values()):
+            keys += await self._run.journal.stamp([Stamp(self.principal, TURN, repo_scope(repo), until, 0.0)])
+
+    def _shares(self, names: Sequence[str], repo: str | None) -> list[Share]:
         """The limits of these names, as they are counted for everybody."""
         found = []
         for name in names if self._has_shared else ():

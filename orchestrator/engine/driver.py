@@ -14,7 +14,7 @@ from orchestrator.engine.ledger import Ledger
 from orchestrator.engine.looks import GROUPS, Looks
 from orchestrator.engine.recovery import recover
 from orchestrator.engine.triggers import Triggers
-from orchestrator.errors import AccessRefused, LookFailed, NotTriggered, Unreachable
+from orchestrator.errors import AccessRefused, LookFailed, NotTriggered
 from orchestrator.policy import backoff
 from orchestrator.provider import Principal, Provider, SaysWho
 
@@ -144,7 +144,7 @@ class Driver:
             except AccessRefused:
                 raise
             except (LookFailed, NotTriggered) as error:
-                failures += not isinstance(error, Unreachable)
+                failures += self.ledger.gate.is_reachable  # else it is asked until the account's time is over
                 self.ledger.run.observe("account.hello_failed", account=self.ledger.account, cause=str(error))
                 await anyio.sleep(backoff(failures, self.ledger.run.random))
         if failures:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from email.utils import parsedate_to_datetime
 from random import Random
@@ -13,7 +13,6 @@ import anyio
 
 from orchestrator.engine.commons import Commons
 from orchestrator.errors import AccessRefused, InDoubt, Unreachable
-from orchestrator.journal import Stamp
 from orchestrator.limits import Budget, Permit
 from orchestrator.model import Learnt, period
 from orchestrator.policy import backoff
@@ -105,7 +104,7 @@ class Gate:
                 permit.answered(self._now() + LOST_FOR)
             raise
         except BaseException:
-            permit.answered(self._now())
+            permit.answered(self._now() + LOST_FOR)
             raise
         finally:
             if self._wants_room:
@@ -129,38 +128,17 @@ class Gate:
                     permit = self.budget.take(call.limits, self.scope_name(call.repo))
                     if not (delay := await self._shared(call, permit, posts)):
                         return permit
+                    permit.give_back()
                     await self._until(delay)
         finally:
             self.posts_waiting -= posts
 
     async def _shared(self, call: Call, permit: Permit, posts: bool) -> float:
-        """Takes the permit for other processes to see; seconds to wait, with the permit given back, where it must."""
-        commons, repo = self.commons, self.scope_name(call.repo)
-        if commons is None or not commons.principal:
+        """Takes the permit for other processes to see; seconds to wait, where it must."""
+        if self.commons is None:
             return 0.0
-        if await commons.is_alone():
-            if posts:
-                await self.stamp(call.limits, repo)
-            return 0.0
-        delay, _ = await commons.take(call.limits, repo, self.skew or 0)
-        if delay:
-            permit.give_back()
+        delay, _ = await self.commons.take(permit, call.limits, self.scope_name(call.repo), look=not posts)
         return delay
-
-    async def stamp(self, names: Sequence[str], repo: str | None, later: float = 0.0) -> None:
-        """Leaves stamps of a call, by the provider's clock, for other processes and later runs to count.
-
-        Args:
-            later: seconds from now until which the provider may still come to count it.
-        """
-        commons = self.commons
-        if commons is None or not commons.principal:
-            return
-        shares = commons.shares(names, repo)
-        if not shares:
-            return
-        at = self._now() + (self.skew or 0) + later
-        await commons.journal.stamp([Stamp(commons.principal, share.name, share.scope, at) for share in shares])
 
     def _delay(self, call: Call, posts: bool) -> float:
         if self.stopped is not None:

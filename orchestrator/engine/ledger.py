@@ -15,7 +15,6 @@ from orchestrator.events import (
     Ended,
     Event,
     Frozen,
-    Intended,
     LimitLearnt,
     MarkerProven,
     Requested,
@@ -29,7 +28,6 @@ from orchestrator.policy import FIRST_LOOK, Ask, End, Find, Look, Nothing, Step,
 from orchestrator.provider import Line, Principal
 from orchestrator.state import Progress, apply
 
-CALL_TIMEOUT = 30.0  # seconds; how long after it was intended a call of an earlier process can have been counted
 OWNER_REFUSED_FOR = 86_400.0  # seconds; an owner without credit stays closed for this process
 
 
@@ -159,13 +157,6 @@ class Ledger:
             self.place(row, step)
         self.poke()
 
-    async def intend(self, row: int, event: Intended) -> None:
-        """Makes the intent durable, and with it the stamps that other processes and later runs count."""
-        at = self.now()
-        if await self.commons.is_alone():
-            await self.gate.stamp(self.trigger_limits, self.repo_of(row))
-        await self.append(event, at=at)
-
     def carry(self, row: int, event: TargetEvent) -> None:
         """Takes a fact along with the next append, with which it shares a sync; until then nothing is built on it."""
         self._carried.append((row, event))
@@ -266,13 +257,11 @@ class Ledger:
         for frozen in (f for (account, _), f in self.run.history.frozen.items() if account == self.account):
             self.budget.freeze(frozen.scope, frozen.until, frozen.cause)
         longest = max((limit.per for limit in self.budget.limits.values()), default=0.0)
-        skew = self.gate.skew or 0
-        since = now + skew - longest - CALL_TIMEOUT
+        ahead = self.run.steady() - now
         names = dict.fromkeys((anonymous, self.principal))
-        stamps = [stamp for name in names for stamp in await self.run.journal.stamps(name, since)]
+        stamps = [stamp for name in names for stamp in await self.run.journal.stamps(name, now + ahead - longest)]
         for stamp in sorted(stamps, key=lambda stamp: stamp.at):
-            at = stamp.at - skew
-            self.budget.remember(stamp.name, stamp.scope, max(at, min(now, at + CALL_TIMEOUT)))
+            self.budget.remember(stamp.name, stamp.scope, stamp.at - ahead)
 
     def assume_all_used(self) -> None:
         """Waits a full period before the first trigger, as if others had just used all that the account may."""
@@ -338,5 +327,5 @@ class Ledger:
 
     async def _check_alive(self) -> None:
         """Before a call leaves: a process that was stalled makes sure that nobody took its lease meanwhile."""
-        if self.now() - self.run.beat_at > STALE or self.run.wall() - self.run.beat_wall > STALE:
+        if self.run.steady() - self.run.beat_at > STALE or self.run.wall() - self.run.beat_wall > STALE:
             await self.run.beat()

@@ -28,7 +28,7 @@ async def recover(ledger: Ledger) -> None:
 
 def _lost_by_a_crash(ledger: Ledger, row: int) -> Sequence[TargetEvent]:
     target, progress, now = ledger.target(row), ledger.progress(row), ledger.now()
-    asked, doubt, alive = progress.asked_at, progress.doubt, ledger.lease.last_alive
+    asked, doubt, alive = progress.asked_at, progress.doubt, _last_alive(ledger)
     if asked is None:
         return ()
     if doubt is not None:
@@ -37,6 +37,12 @@ def _lost_by_a_crash(ledger: Ledger, row: int) -> Sequence[TargetEvent]:
         return (Doubted(target.id, progress.attempts, doubt.cause, doubt.start, now, doubt.skew),)
     end = now if alive is None or _has_stepped(ledger, progress.asked_skew) else min(max(asked, alive), now)
     return (Doubted(target.id, progress.attempts, LOST, asked, end, progress.asked_skew),)
+
+
+def _last_alive(ledger: Ledger) -> float | None:
+    """The latest instant at which an earlier holder of the lease can have sent a call, by our clock."""
+    alive = ledger.lease.last_alive
+    return None if alive is None else alive - ledger.run.steady() + ledger.now()
 
 
 def _has_stepped(ledger: Ledger, skew: int | None) -> bool:

@@ -70,8 +70,9 @@ class Run:
             it is looked for before the target is triggered first.
         restarts: target id to the request and the build that are started again in place of a trigger.
         beat: renews the leases now; raises LeaseLost when one was taken over.
-        beat_at, beat_wall: when that was done last, by the loop's clock and by the wall's: the loop's may stand still
-            while the machine sleeps, the wall's may step.
+        steady: the state's clock, on which the processes of this machine agree.
+        beat_at, beat_wall: when that was done last, by the state's clock and by the wall's: the one may stand still
+            while the machine sleeps, where the system has no better, the other may step.
         asked_at, others_at: when it was last asked whether another process writes to the state, and when one did.
     """
 
@@ -84,6 +85,7 @@ class Run:
         *,
         now: Callable[[], float],
         wall: Callable[[], float],
+        steady: Callable[[], float],
         random: Random,
         observe: Observe,
     ) -> None:
@@ -101,7 +103,8 @@ class Run:
         self.is_canceling = False
         self.leaves_builds = False
         self.wall = wall
-        self.beat_at, self.beat_wall = self.since, wall()
+        self.steady = steady
+        self.beat_at, self.beat_wall = steady(), wall()
         self.asked_at = self.others_at = -math.inf
         self.beat: Callable[[], Awaitable[None]] = _nobody_beats
         self.phases: Counter[Phase] = Counter(history.of(target.id).phase for target in history.targets)

@@ -9,7 +9,7 @@ from orchestrator.engine.ledger import Ledger
 from orchestrator.errors import AccessRefused, InDoubt, NotTriggered, RateLimited, Rejected, Unreachable
 from orchestrator.events import Doubted, Intended, Refused, Requested, Withdrawn
 from orchestrator.limits import Permit
-from orchestrator.model import ACCOUNT, Build, BuildState, Request, Target, Trigger
+from orchestrator.model import ACCOUNT, Build, BuildState, Request, Target, Trigger, repo_scope
 from orchestrator.policy import DOUBTS_IN_A_ROW
 from orchestrator.provider import Answer, Call, Provider, Restarts
 
@@ -125,7 +125,7 @@ class Triggers:
         if await self._is_crowded(row, permit):
             return
         try:
-            await ledger.intend(row, Intended(target.id, attempt, marker, ledger.gate.skew))
+            await ledger.append(Intended(target.id, attempt, marker, ledger.gate.skew))
         except BaseException:
             permit.give_back()
             raise
@@ -135,7 +135,6 @@ class Triggers:
         except InDoubt as error:
             # the provider may handle it, and count it, as late as that; a server that stalls does so in a burst
             permit.answered(ledger.now() + target.timeouts.settle)
-            await ledger.gate.stamp(ledger.trigger_limits, ledger.repo_of(row), target.timeouts.settle)
             self.doubts_in_a_row += 1
             ledger.run.observe("trigger.in_doubt", target=target.id, cause=error.cause)
             await ledger.record(row, Doubted(target.id, attempt, error.cause, left, ledger.now(), skew))
@@ -148,7 +147,7 @@ class Triggers:
             self.doubts_in_a_row = 0
             await self._not_triggered(row, target, attempt, error)
         except BaseException:
-            permit.answered(ledger.now())
+            permit.answered(ledger.now() + target.timeouts.settle)
             raise
         else:
             self.doubts_in_a_row = 0
@@ -171,13 +170,15 @@ class Triggers:
     async def _is_crowded(self, row: int, permit: Permit) -> bool:
         """Whether other processes have used the limits up, so that the row goes back to wait."""
         ledger, repo = self.ledger, self.ledger.repo_of(row)
-        delay, name = await ledger.commons.take(ledger.trigger_limits, repo, ledger.gate.skew or 0)
+        delay, name = await ledger.commons.take(permit, ledger.trigger_limits, repo, trigger=True)
         if not delay:
             return False
         permit.give_back()
         until = ledger.now() + delay
-        limit = ledger.budget.limits[name]
-        if limit.scope == ACCOUNT:
+        limit = ledger.budget.limits.get(name)
+        if limit is None:
+            ledger.budget.freeze(repo_scope(repo), until, "a trigger of another run is under way")
+        elif limit.scope == ACCOUNT:
             self.crowded = (until, str(limit))
         else:
             ledger.budget.freeze(ledger.budget.scope_of(limit, repo), until, str(limit))

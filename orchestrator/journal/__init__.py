@@ -57,8 +57,8 @@ class Lease:
 
     Args:
         epoch: higher than every earlier one of this stream; travels with each append.
-        last_alive: the latest instant at which an earlier holder can have sent a call (wall clock); None when there
-            was none.
+        last_alive: the latest instant at which an earlier holder can have sent a call (the state's clock); None when
+            there was none.
     """
 
     run: str
@@ -102,13 +102,17 @@ class Stamp:
         principal: whom the provider counts.
         name: the limit's name.
         scope: `account`, `owner:NAME` or `repo:NAME`.
-        at: when it was answered, or left where that is not known (by the provider's clock where it is known).
+        at: when it was answered; before that is known, the latest instant at which the provider can come to count it
+            (the state's clock).
+        per: the limit's period in seconds: how long the call counts, and how much caution it takes once the machine
+            has booted anew.
     """
 
     principal: str
     name: str
     scope: str
     at: float
+    per: float = 3600.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,6 +123,21 @@ class Share:
     scope: str
     calls: int
     per: float
+
+
+@dataclass(frozen=True, slots=True)
+class Reserved:
+    """What came of a wish for permits.
+
+    Args:
+        delay: zero when they were taken; else the seconds until it makes sense to ask again.
+        name: the limit that has no room.
+        keys: the stamps, in the order of the limits, for `settle`.
+    """
+
+    delay: float
+    name: str = ""
+    keys: Sequence[int] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,18 +153,40 @@ class AccountMemory:
     frozen: Mapping[str, float] = field(default_factory=dict)
 
 
-SHARE_MARGIN = 0.5  # seconds; a stamp is the call's departure, and the provider counts it a moment later
+ASK_AGAIN = 0.25  # seconds; a call that is not answered yet may make room at any moment
 
 
-def room_at(times: Sequence[float], share: Share, at: float) -> float:
-    """Seconds until one more call fits, by the newest stamps of the limit, newest first."""
-    if len(times) < share.calls:
+def room_at(stamp: float | None, share: Share, at: float) -> float:
+    """Seconds until one more call fits.
+
+    Args:
+        stamp: the time of the stamp that has as many newer ones beside it as the limit leaves room for; None when
+            there are not so many. It is in the future while that call has no answer.
+    """
+    if stamp is None or stamp + share.per <= at:
         return 0.0
-    return max(0.0, times[share.calls - 1] + share.per + SHARE_MARGIN - at)
+    return min(ASK_AGAIN, stamp + share.per - at) if stamp > at else stamp + share.per - at
 
 
 class Journal(Protocol):
-    """Where facts live. Every method may fail with `JournalError`."""
+    """Where facts live. Every method may fail with `JournalError`.
+
+    Leases and stamps go by the state's own clock, which never steps: see `clock`.
+    """
+
+    async def clock(self, boot: str, up: float, wall: float) -> float:
+        """What to add to the seconds since the machine's boot to get the state's clock, the same for every process.
+
+        The first process of a boot sets it, by the wall clock as it then is; no later step of the wall clock moves
+        it. Stamps of another boot, or machine, can be compared with it only by the wall clock: from then on they
+        count for a full period more.
+
+        Args:
+            boot: an id of the boot; empty where there is none, then nothing is remembered.
+            up: seconds since that boot, now.
+            wall: the wall clock, now.
+        """
+        ...
 
     async def make_run(
         self, run: str, made: RunMade, targets: Sequence[Target], at: float, forbid_overlap: bool = True
@@ -208,15 +249,27 @@ class Journal(Protocol):
         """Gives leases back; losing one before is no error."""
         ...
 
-    async def stamp(self, stamps: Sequence[Stamp]) -> None:
-        """Remembers calls for other processes and later runs. Not durable by itself: the next append is."""
-        ...
-
-    async def reserve(self, principal: str, shares: Sequence[Share], at: float) -> tuple[float, str]:
-        """Stamps one call for each of the limits, if all of them have room, counting the stamps of all processes.
+    async def stamp(self, stamps: Sequence[Stamp]) -> Sequence[int]:
+        """Remembers calls for other processes and later runs. Not durable by itself: the next append is.
 
         Returns:
-            Zero when stamped; else the seconds until there may be room, and the name of the limit that has none.
+            A key for each, for `settle`.
+        """
+        ...
+
+    async def reserve(self, principal: str, shares: Sequence[Share], at: float, until: float) -> Reserved:
+        """Stamps one call for each of the limits, if all of them have room, counting the stamps of all processes.
+
+        Args:
+            at: now.
+            until: the latest instant at which the provider can come to count the call.
+        """
+        ...
+
+    def settle(self, keys: Sequence[int], at: float | None) -> None:
+        """Tells when calls that were stamped can last have been counted; None when they count nowhere.
+
+        Not durable by itself: the next append is.
         """
         ...
 

@@ -1,8 +1,8 @@
 """The arithmetic of leases, apart from where they are kept: who may take one, and what a new holder must assume.
 
-Times are wall clock, handed in. The holder renews every third of its lease at the latest, and sends nothing once its
-last heartbeat is older than that: so between two heartbeats there is room for two missed ones before the lease is
-over, and nobody who lost the lease can still be sending.
+Times are of the state's clock, handed in. The holder renews every third of its lease at the latest, and sends nothing
+once its last heartbeat is older than that: so between two heartbeats there is room for two missed ones before the lease
+is over, and nobody who lost the lease can still be sending.
 """
 
 from __future__ import annotations

@@ -13,9 +13,21 @@ import anyio.lowlevel
 
 from orchestrator.errors import JournalError
 from orchestrator.events import Claimed, Event, RunEnded, RunMade, Wish, target_of
-from orchestrator.journal import AccountMemory, Cursor, Entry, Lease, Overlap, Process, RunRow, Share, Stamp, room_at
+from orchestrator.journal import (
+    AccountMemory,
+    Cursor,
+    Entry,
+    Lease,
+    Overlap,
+    Process,
+    Reserved,
+    RunRow,
+    Share,
+    Stamp,
+    room_at,
+)
 from orchestrator.journal.leases import Hold, held_by_another, taken_over
-from orchestrator.journal.principals import STAMPS_FOR
+from orchestrator.journal.principals import PRUNE_EVERY, STAMPS_FOR
 from orchestrator.model import COORDINATOR, Target
 
 
@@ -48,7 +60,10 @@ class Disk:
     """What survives a crash."""
 
     runs: dict[str, Run] = field(default_factory=dict)
-    stamps: list[Stamp] = field(default_factory=list)
+    stamps: dict[int, Stamp] = field(default_factory=dict)
+    stamped: int = 0
+    pruned_at: float = 0.0
+    boots: dict[str, float] = field(default_factory=dict)
     memories: dict[str, AccountMemory] = field(default_factory=dict)
     writes: int = 0
 
@@ -60,7 +75,7 @@ class MemoryJournal:
         disk: shared with others, or what a dead process left; a new one by default.
         dies_at: the append, counted from 0, at which this process dies.
         dies_before: whether it dies before that append is written, or after.
-        now: the wall clock; only `runs` asks it. Time 0 by default: then no lease is ever over for `runs`.
+        now: the state's clock; only `runs` asks it. Time 0 by default: then no lease is ever over for `runs`.
     """
 
     def __init__(
@@ -78,6 +93,7 @@ class MemoryJournal:
         self._dies_at = dies_at
         self._dies_before = dies_before
         self._now = now
+        self._settled: dict[int, float | None] = {}
         self._own_writes = 0
         self._others_seen = self.disk.writes
 
@@ -185,33 +201,47 @@ class MemoryJournal:
                 stream = self._stream(lease)
                 stream.hold = stream.hold.given_back()
 
-    async def stamp(self, stamps: Sequence[Stamp]) -> None:
+    async def clock(self, boot: str, up: float, wall: float) -> float:
+        """See `Journal.clock`."""
+        await self._step_to_write()
+        if not boot:
+            return wall - up
+        if boot not in self.disk.boots:
+            self.disk.boots[boot] = wall - up
+            stamps = self.disk.stamps
+            self.disk.stamps = {key: replace(s, at=min(wall, s.at + s.per)) for key, s in stamps.items()}
+        return self.disk.boots[boot]
+
+    async def stamp(self, stamps: Sequence[Stamp]) -> Sequence[int]:
         """See `Journal.stamp`."""
         await self._step_to_write()
-        if not stamps:
-            return
-        oldest = max(stamp.at for stamp in stamps) - STAMPS_FOR
-        kept = [stamp for stamp in self.disk.stamps if stamp.at >= oldest]
-        self.disk.stamps = sorted([*kept, *stamps], key=lambda stamp: stamp.at)
+        return self._stamp(stamps)
 
-    async def reserve(self, principal: str, shares: Sequence[Share], at: float) -> tuple[float, str]:
+    async def reserve(self, principal: str, shares: Sequence[Share], at: float, until: float) -> Reserved:
         """See `Journal.reserve`."""
         await self._step_to_write()
         longest, name = 0.0, ""
         for share in shares:
             mine = (principal, share.name, share.scope)
-            times = [s.at for s in reversed(self.disk.stamps) if (s.principal, s.name, s.scope) == mine]
-            if (delay := room_at(times, share, at)) > longest:
+            times = sorted(s.at for s in self.disk.stamps.values() if (s.principal, s.name, s.scope) == mine)
+            last = times[-share.calls] if len(times) >= share.calls else None
+            if (delay := room_at(last, share, at)) > longest:
                 longest, name = delay, share.name
-        if not longest:
-            stamps = [Stamp(principal, share.name, share.scope, at) for share in shares]
-            self.disk.stamps = sorted([*self.disk.stamps, *stamps], key=lambda stamp: stamp.at)
-        return longest, name
+        if longest:
+            return Reserved(longest, name)
+        return Reserved(
+            0.0, "", self._stamp([Stamp(principal, share.name, share.scope, until, share.per) for share in shares])
+        )
+
+    def settle(self, keys: Sequence[int], at: float | None) -> None:
+        """See `Journal.settle`. It reaches the disk with the next write, as in a file."""
+        self._settled.update(dict.fromkeys(keys, at))
 
     async def stamps(self, principal: str, since: float) -> Sequence[Stamp]:
         """See `Journal.stamps`."""
         await self._step()
-        return [stamp for stamp in self.disk.stamps if stamp.principal == principal and stamp.at >= since]
+        found = [stamp for stamp in self.disk.stamps.values() if stamp.principal == principal and stamp.at >= since]
+        return sorted(found, key=lambda stamp: stamp.at)
 
     async def remember(self, principal: str, *, marker_proven: bool = False, frozen: Mapping[str, float] = {}) -> None:
         """See `Journal.remember`."""
@@ -253,6 +283,22 @@ class MemoryJournal:
         await self._step()
         self.disk.writes += 1
         self._own_writes += 1
+        for key, at in self._settled.items():
+            stamp = self.disk.stamps.pop(key, None)
+            if stamp is not None and at is not None:
+                self.disk.stamps[key] = replace(stamp, at=at)
+        self._settled.clear()
+
+    def _stamp(self, stamps: Sequence[Stamp]) -> Sequence[int]:
+        disk = self.disk
+        keys = range(disk.stamped, disk.stamped + len(stamps))
+        disk.stamped += len(stamps)
+        disk.stamps.update(zip(keys, stamps, strict=True))
+        newest = max((stamp.at for stamp in stamps), default=0.0)
+        if newest - disk.pruned_at >= PRUNE_EVERY:
+            disk.pruned_at = newest
+            disk.stamps = {key: stamp for key, stamp in disk.stamps.items() if stamp.at >= newest - STAMPS_FOR}
+        return keys
 
     def _die(self) -> None:
         self.kill()

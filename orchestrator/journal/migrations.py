@@ -44,7 +44,13 @@ def make(db: sqlite3.Connection) -> None:
         db.execute(statement)
 
 
-STEPS: Sequence[Step] = (make,)
+def keep_time(db: sqlite3.Connection) -> None:
+    """Version 2: a clock that all processes of a boot agree on, and how long a stamp counts."""
+    db.execute("CREATE TABLE boot (id TEXT PRIMARY KEY, began REAL NOT NULL) WITHOUT ROWID")
+    db.execute("ALTER TABLE stamp ADD COLUMN per REAL NOT NULL DEFAULT 3600")
+
+
+STEPS: Sequence[Step] = (make, keep_time)
 """`STEPS[n]` makes version n + 1 of version n."""
 
 

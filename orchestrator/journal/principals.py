@@ -2,35 +2,62 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
 from collections.abc import Mapping, Sequence
 
-from orchestrator.journal import SHARE_MARGIN, AccountMemory, Share, Stamp
+from orchestrator.journal import AccountMemory, Reserved, Share, Stamp, room_at
 
 STAMPS_FOR = 7200.0  # seconds; no limit looks back further
 PRUNE_EVERY = 60.0
+FORGOTTEN = 0.0  # the time of a stamp that counts nowhere; it goes with the next pruning
 
 
 class Stamps:
-    """Stamps on their way to the file: they ride on the next transaction."""
+    """Stamps on their way to the file, and what became of earlier ones: they ride on the next transaction.
+
+    Keys are given out here, from a random beginning, so that no other process gives out the same.
+    """
 
     def __init__(self) -> None:
-        self.waiting: list[Stamp] = []
+        self.waiting: dict[int, Stamp] = {}
+        self._settled: dict[int, float] = {}
+        self._next = int.from_bytes(os.urandom(5), "big") << 22
         self._pruned_at = 0.0
+
+    @property
+    def has_news(self) -> bool:
+        """Whether there is anything to write."""
+        return bool(self.waiting or self._settled)
+
+    def add(self, stamps: Sequence[Stamp]) -> Sequence[int]:
+        """Takes stamps along; gives their keys."""
+        keys = range(self._next, self._next + len(stamps))
+        self._next += len(stamps)
+        self.waiting.update(zip(keys, stamps, strict=True))
+        return keys
+
+    def settle(self, keys: Sequence[int], at: float | None) -> None:
+        """Takes along when calls were last counted."""
+        self._settled.update(dict.fromkeys(keys, FORGOTTEN if at is None else at))
 
     def write(self, db: sqlite3.Connection) -> None:
         """Writes what waits, inside the caller's transaction; `written` when that is durable."""
-        if not self.waiting:
-            return
+        if self.waiting:
+            self._insert(db)
+        if self._settled:
+            db.executemany("UPDATE stamp SET at = ? WHERE num = ?", [(at, key) for key, at in self._settled.items()])
+
+    def _insert(self, db: sqlite3.Connection) -> None:
         numbers: dict[str, int] = {}
-        for stamp in self.waiting:
+        for stamp in self.waiting.values():
             if stamp.principal not in numbers:
                 numbers[stamp.principal] = number_of(db, stamp.principal)
         db.executemany(
-            "INSERT INTO stamp (at, principal, name, scope) VALUES (?, ?, ?, ?)",
-            [(stamp.at, numbers[stamp.principal], stamp.name, stamp.scope) for stamp in self.waiting],
+            "INSERT OR REPLACE INTO stamp (num, at, principal, name, scope, per) VALUES (?, ?, ?, ?, ?, ?)",
+            [(key, s.at, numbers[s.principal], s.name, s.scope, s.per) for key, s in self.waiting.items()],
         )
-        newest = max(stamp.at for stamp in self.waiting)
+        newest = max(stamp.at for stamp in self.waiting.values())
         if newest - self._pruned_at >= PRUNE_EVERY:
             self._pruned_at = newest
             db.execute("DELETE FROM stamp WHERE at < ?", (newest - STAMPS_FOR,))
@@ -38,6 +65,23 @@ class Stamps:
     def written(self) -> None:
         """They are durable."""
         self.waiting.clear()
+        self._settled.clear()
+
+
+def clock_of(db: sqlite3.Connection, boot: str) -> float | None:
+    """When that boot began, as the state's processes agreed; None when none of them has asked yet."""
+    row = db.execute("SELECT began FROM boot WHERE id = ?", (boot,)).fetchone()
+    return None if row is None else float(row[0])
+
+
+def set_clock(db: sqlite3.Connection, boot: str, up: float, wall: float) -> float:
+    """As `clock_of`, agreed on now where it was not; stamps of other boots then count for a period more."""
+    began = clock_of(db, boot)
+    if began is None:
+        began = wall - up
+        db.execute("INSERT INTO boot (id, began) VALUES (?, ?)", (boot, began))
+        db.execute("UPDATE stamp SET at = min(?, at + per) WHERE at > ?", (wall, FORGOTTEN))
+    return began
 
 
 def number_of(db: sqlite3.Connection, principal: str) -> int:
@@ -50,31 +94,27 @@ def number_of(db: sqlite3.Connection, principal: str) -> int:
 def stamps_of(db: sqlite3.Connection, principal: str, since: float) -> list[Stamp]:
     """The principal's stamps in the file, oldest first."""
     rows = db.execute(
-        "SELECT stamp.name, scope, at FROM stamp JOIN principal ON principal.num = stamp.principal"
+        "SELECT stamp.name, scope, at, per FROM stamp JOIN principal ON principal.num = stamp.principal"
         " WHERE stamp.at >= ? AND principal.name = ? ORDER BY at",
         (since, principal),
     ).fetchall()
-    return [Stamp(principal, str(name), str(scope), float(at)) for name, scope, at in rows]
+    return [Stamp(principal, str(name), str(scope), float(at), float(per)) for name, scope, at, per in rows]
 
 
-def reserve(db: sqlite3.Connection, principal: str, shares: Sequence[Share], at: float) -> tuple[float, str]:
-    """Stamps one call for each limit, inside the caller's transaction, unless one has no room."""
+def room(db: sqlite3.Connection, principal: str, shares: Sequence[Share], at: float) -> Reserved:
+    """Whether each limit has room for one more call."""
     number = number_of(db, principal)
     longest, name = 0.0, ""
     for share in shares:
         row = db.execute(
             "SELECT at FROM stamp WHERE at > ? AND principal = ? AND name = ? AND scope = ?"
             " ORDER BY at DESC LIMIT 1 OFFSET ?",
-            (at - share.per - SHARE_MARGIN, number, share.name, share.scope, share.calls - 1),
+            (at - share.per, number, share.name, share.scope, share.calls - 1),
         ).fetchone()
-        if row is not None and (delay := float(row[0]) + share.per + SHARE_MARGIN - at) > longest:
+        delay = room_at(None if row is None else float(row[0]), share, at)
+        if delay > longest:
             longest, name = delay, share.name
-    if not longest:
-        db.executemany(
-            "INSERT INTO stamp (at, principal, name, scope) VALUES (?, ?, ?, ?)",
-            [(at, number, share.name, share.scope) for share in shares],
-        )
-    return longest, name
+    return Reserved(longest, name)
 
 
 def remember(db: sqlite3.Connection, principal: str, marker_proven: bool, frozen: Mapping[str, float]) -> None:

@@ -8,6 +8,8 @@ from __future__ import annotations
 import os
 import socket
 import subprocess
+import sys
+import time
 from pathlib import Path
 
 from orchestrator.journal import Process
@@ -21,6 +23,21 @@ def this_process() -> Process:
     """The process that asks."""
     pid = os.getpid()
     return Process(socket.gethostname(), _boot(), pid, _start_of(pid) or "")
+
+
+def boot_clock(process: Process) -> str:
+    """An id of the clock that `up` reads in that process: of its boot, and of its time namespace."""
+    boot, _, spaces = process.boot.partition("/")
+    return "/".join([boot, spaces.rpartition("/")[2]]) if spaces else boot
+
+
+def up() -> float:
+    """Seconds since the machine's boot, in which it may have slept, where the system can tell; it never steps."""
+    if sys.platform == "linux":
+        return time.clock_gettime(time.CLOCK_BOOTTIME)
+    if sys.platform == "darwin":
+        return time.clock_gettime(time.CLOCK_MONOTONIC)  # unlike `time.monotonic` there, it runs during sleep
+    return time.monotonic()
 
 
 def is_dead(process: Process) -> bool:

@@ -23,6 +23,7 @@ from orchestrator.journal import (
     Lease,
     Overlap,
     Process,
+    Reserved,
     RunRow,
     Share,
     Stamp,
@@ -38,8 +39,8 @@ from orchestrator.journal.kinds import Kinds
 from orchestrator.journal.leases import Hold, held_by_another, taken_over
 from orchestrator.journal.migrations import JOIN
 from orchestrator.journal.plans import Places, targets_of
-from orchestrator.journal.principals import Stamps, memory_of, remember, reserve, stamps_of
-from orchestrator.journal.process import is_dead
+from orchestrator.journal.principals import Stamps, clock_of, memory_of, remember, room, set_clock, stamps_of
+from orchestrator.journal.process import boot_clock, is_dead, this_process, up
 from orchestrator.model import COORDINATOR, Target
 
 T = TypeVar("T")
@@ -55,7 +56,7 @@ async def open_journal(
 
     Args:
         where: a folder, `sqlite:///relative.db` or `sqlite:////absolute.db`; made on first use.
-        now: the wall clock; only `runs` asks it.
+        now: the wall clock; only `runs` asks it, and only where no run was driven since the machine's boot.
         read_only: never writes; works while another process does.
 
     Raises:
@@ -88,6 +89,7 @@ class SqliteJournal:
         self._stamps = Stamps()
         self._kinds = Kinds()
         self._data_version = 0
+        self._began: float | None = None
 
     @property
     def path(self) -> Path:
@@ -101,6 +103,15 @@ class SqliteJournal:
         if not (self._kinds.are_complete or self._database.read_only):
             await self._database.write(self._kinds.add)
         self._data_version = await self._database.read(_data_version)
+        boot = boot_clock(this_process())
+        self._began = await self._database.read(lambda db: clock_of(db, boot))
+
+    async def clock(self, boot: str, up: float, wall: float) -> float:
+        """See `Journal.clock`."""
+        await checkpoint()
+        if not boot:
+            return wall - up
+        return await self._write(lambda db: set_clock(db, boot, up, wall))
 
     # -- runs ---------------------------------------------------------------------------------------------------
 
@@ -139,7 +150,7 @@ class SqliteJournal:
     async def runs(self, prefix: str = "", open_only: bool = False) -> Sequence[RunRow]:
         """See `Journal.runs`."""
         await checkpoint()
-        now = self._now()
+        now = self._now() if self._began is None else self._began + up()
         return await self._database.read(
             lambda db: tables.run_rows(db, prefix, open_only, lambda hold: hold.is_held(now, self._is_dead))
         )
@@ -292,22 +303,35 @@ class SqliteJournal:
 
     # -- principals ---------------------------------------------------------------------------------------------
 
-    async def stamp(self, stamps: Sequence[Stamp]) -> None:
+    async def stamp(self, stamps: Sequence[Stamp]) -> Sequence[int]:
         """See `Journal.stamp`."""
-        self._stamps.waiting.extend(stamps)
+        return self._stamps.add(stamps)
 
-    async def reserve(self, principal: str, shares: Sequence[Share], at: float) -> tuple[float, str]:
+    def settle(self, keys: Sequence[int], at: float | None) -> None:
+        """See `Journal.settle`."""
+        self._stamps.settle(keys, at)
+
+    async def reserve(self, principal: str, shares: Sequence[Share], at: float, until: float) -> Reserved:
         """See `Journal.reserve`."""
         await checkpoint()
-        if self._stamps.waiting:
-            await self._write(lambda db: None)  # what we made in memory counts first
-        return await self._write(lambda db: reserve(db, principal, shares, at))
+
+        def work(db: sqlite3.Connection) -> Reserved:
+            self._stamps.write(db)  # what we made in memory counts first; written again below, to no effect
+            found = room(db, principal, shares, at)
+            if found.delay:
+                return found
+            stamps = [Stamp(principal, share.name, share.scope, until, share.per) for share in shares]
+            return Reserved(0.0, "", self._stamps.add(stamps))
+
+        return await self._write(work)
 
     async def stamps(self, principal: str, since: float) -> Sequence[Stamp]:
         """See `Journal.stamps`."""
         await checkpoint()
         found = await self._database.read(lambda db: stamps_of(db, principal, since))
-        waiting = [stamp for stamp in self._stamps.waiting if stamp.principal == principal and stamp.at >= since]
+        waiting = [
+            stamp for stamp in self._stamps.waiting.values() if stamp.principal == principal and stamp.at >= since
+        ]
         return sorted([*found, *waiting], key=lambda stamp: stamp.at)
 
     async def remember(self, principal: str, *, marker_proven: bool = False, frozen: Mapping[str, float] = {}) -> None:
@@ -327,7 +351,7 @@ class SqliteJournal:
 
     async def aclose(self) -> None:
         """See `Journal.aclose`. Stamps that wait are written, when that is possible at once."""
-        if self._stamps.waiting:
+        if self._stamps.has_news:
             with suppress(JournalError):
                 if self._database.try_begin():
                     self._commit(())

@@ -26,6 +26,7 @@ from .network import Network
 from .schedule import Fate, Job, Schedule
 
 EPOCH = 1_767_571_200.0
+BOOT = "boot"
 URL = "https://api.travis-ci.com"
 
 
@@ -44,7 +45,7 @@ class WatchedJournal(MemoryJournal):
     """A journal that tells the simulation what is written, and in which a process may die at an append."""
 
     def __init__(self, disk: Disk, machine: Machine, process: Process, fate: Fate) -> None:
-        super().__init__(disk, now=machine.now)
+        super().__init__(disk, now=machine.steady)
         self._machine = machine
         self._process = process
         self._fate = fate
@@ -106,7 +107,8 @@ class Driving:
                 override_stop=override_stop,
             ),
             now=machine.now,
-            process=Holder("machine", "boot", machine.pid(), name),
+            process=Holder("machine", BOOT, machine.pid(), name),
+            up=machine.up,
             random=Random(f"{machine.schedule.seed} {name}"),
             observe=self._observe,
         )
@@ -163,6 +165,14 @@ class Machine:
     def now(self) -> float:
         """The wall clock, which may step."""
         return EPOCH + self.kernel.time + self.clock_is_off_by
+
+    def up(self) -> float:
+        """Seconds since the machine's boot."""
+        return self.kernel.time
+
+    def steady(self) -> float:
+        """The state's clock, once a process has asked for it."""
+        return self.disk.boots.get(BOOT, EPOCH) + self.up()
 
     def pid(self) -> int:
         """A new process's id."""
