@@ -245,7 +245,7 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class Build:
-    """What the provider runs for a request, as last seen.
+    """What the provider runs for a request, as last seen; its times by the provider's clock, in the journal by ours.
 
     Args:
         native: the provider's own word for the state.

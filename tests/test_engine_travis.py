@@ -180,3 +180,16 @@ async def test_calls_that_the_provider_handles_late_still_count_when_it_counts_t
     assert code == Exit.OK
     assert world.counts.worst_posts(30.0) <= 40
     assert not world.counts.duplicates()
+
+
+@pytest.mark.parametrize("skew", [-90_000.0, 90_000.0])
+async def test_a_provider_whose_clock_is_a_day_off_makes_no_build_time_out_and_no_time_wrong(skew):
+    repos = numbered(3)
+    world = World(Settings(repos=repos, build=(300.0, 600.0), skew=skew, seed=5))
+    code, history = await drive(world, wanted_of(repos, timeouts=Timeouts(build=3600.0)))
+    assert code == Exit.OK
+    for target in history.targets:
+        (build,) = history.of(target.id).builds
+        assert history.of(target.id).triggered_at - 3.0 <= build.started_at
+        assert 300.0 <= build.finished_at - build.started_at <= 610.0
+        assert build.finished_at <= now() + 3.0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 from orchestrator.engine.ledger import Ledger
 from orchestrator.errors import LookFailed, RateLimited, Rejected, Unreachable
@@ -11,6 +12,7 @@ from orchestrator.model import Build, Request, Target
 from orchestrator.policy import NARROWEST, Look, look_interval, timed_out
 from orchestrator.provider import Cancels, Followed, Provider, Sight
 
+READINGS_DIFFER = 3.0  # seconds, at most, between two readings of a clock that tells whole seconds
 GROUPS = 4  # looks under way for one account; each takes the builds of some owners
 CANCEL_TRIES = 5
 
@@ -86,7 +88,8 @@ class Looks:
             return (Refused(target.id, sight.refusal.code, sight.refusal.reason),)
         known = {build.id: build for build in self.ledger.progress(row).builds}
         builds = [build for build in sight.builds if not self._is_before_the_restart(row, build)]
-        seen = [Sighted(target.id, build) for build in builds if known.get(build.id) != build]
+        ours = [_by_our_clock(build, known.get(build.id), self.ledger.gate.skew or 0) for build in builds]
+        seen = [Sighted(target.id, build) for build in ours if known.get(build.id) != build]
         return seen or self._out_of_time(row, target, one)
 
     def _is_before_the_restart(self, row: int, build: Build) -> bool:
@@ -140,3 +143,27 @@ class Looks:
                 return
         ledger.run.observe("cancel.failed", target=target.id, cause=cause)
         await ledger.record(row, Canceling(target.id, f"could not be canceled: {cause}"))
+
+
+def _by_our_clock(build: Build, known: Build | None, skew: int) -> Build:
+    """The build with its times by our clock, and not moved by what two readings of the skew differ."""
+    if known is None:
+        return replace(
+            build,
+            created_at=_moved(build.created_at, skew),
+            started_at=_moved(build.started_at, skew),
+            finished_at=_moved(build.finished_at, skew),
+        )
+    return replace(
+        build,
+        created_at=_moved(build.created_at, skew) if known.created_at is None else known.created_at,
+        started_at=_moved(build.started_at, skew, known.started_at),
+        finished_at=_moved(build.finished_at, skew, known.finished_at),
+    )
+
+
+def _moved(at: float | None, skew: int, known: float | None = None) -> float | None:
+    if at is None:
+        return None
+    moved = at - skew
+    return known if known is not None and abs(moved - known) <= READINGS_DIFFER else moved
