@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from bisect import insort
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from orchestrator.model import ACCOUNT, Learnt, Limit, owner_scope, repo_scope
 
@@ -18,13 +18,23 @@ MOST_BY_OTHERS = 1000  # calls by others that one answer can add to a window
 KEEP_WINDOWS = 4096  # windows of single scopes above which the ones that have run empty are dropped
 
 
+class Use:
+    """How many calls were made under a limit, over all its scopes."""
+
+    __slots__ = ("calls",)
+
+    def __init__(self) -> None:
+        self.calls = 0
+
+
 class Window:
     """One limit at one scope: in no period, wherever it starts, more calls than allowed."""
 
-    __slots__ = ("answered", "calls", "limit", "per", "under_way")
+    __slots__ = ("answered", "calls", "limit", "per", "under_way", "use")
 
-    def __init__(self, limit: Limit) -> None:
+    def __init__(self, limit: Limit, use: Use | None = None) -> None:
         self.limit = limit
+        self.use = use or Use()
         self.calls = limit.calls
         self.per = limit.per
         self.under_way = 0
@@ -94,10 +104,9 @@ class Permit:
         self._windows = windows
         self._accepted = accepted
         self.tell: Callable[[float | None, bool], None] | None = None
-        for window in windows:
+        for window in (*windows, *accepted):
             window.under_way += 1
-        for window in accepted:
-            window.under_way += 1
+            window.use.calls += 1
 
     def answered(self, at: float, refused: bool = False) -> None:
         """The call is over: it counts for one more period, except, when refused, where only accepted ones count.
@@ -119,6 +128,7 @@ class Permit:
         """The call never left: it counts nowhere. After `answered` this does nothing."""
         for window in (*self._windows, *self._accepted):
             window.under_way -= 1
+            window.use.calls -= 1
         self._windows = self._accepted = ()
         self._tell(None, False)
 
@@ -142,8 +152,8 @@ class Budget:
         self._windows: dict[tuple[str, str], Window] = {}
         self._by_names: dict[tuple[str, ...], Sequence[str]] = {}
         self._frozen: dict[str, tuple[float, str]] = {}
-        self.used: dict[str, int] = dict.fromkeys((str(limit) for limit in self.limits.values()), 0)
-        self.waited: dict[str, float] = dict.fromkeys(self.used, 0.0)
+        self._uses = {name: Use() for name in self.limits}
+        self.waited: dict[str, float] = dict.fromkeys((str(limit) for limit in self.limits.values()), 0.0)
         self._label = {name: str(limit) for name, limit in self.limits.items()}
 
     def take(self, names: Sequence[str], repo: str | None) -> Permit:
@@ -154,8 +164,12 @@ class Budget:
             window = self._window(name, repo)
             if window is not None:
                 (accepted if name in self.accepted else plain).append(window)
-                self.used[self._label[name]] += 1
         return Permit(plain, accepted)
+
+    @property
+    def used(self) -> Mapping[str, int]:
+        """Calls that were made, by limit."""
+        return {self._label[name]: use.calls for name, use in self._uses.items()}
 
     def wait(self, names: Sequence[str], repo: str | None, now: float, look: bool = False) -> tuple[float, str]:
         """Seconds until such a call may leave, and what it waits for (empty when nothing).
@@ -253,7 +267,7 @@ class Budget:
         if window is None:
             if len(self._windows) >= KEEP_WINDOWS and len(self._windows) & (len(self._windows) - 1) == 0:
                 self._drop_empty()
-            window = self._windows[limit.name, scope] = Window(limit)
+            window = self._windows[limit.name, scope] = Window(limit, self._uses[limit.name])
         return window
 
     def _drop_empty(self) -> None:

@@ -113,7 +113,7 @@ class Redrawn:
         for outcome, number in _outcomes(snapshot):
             counts.append(f"{number:,} {outcome.replace('_', ' ')}  ", style=_STYLES.get(outcome, "red"))
         for phase, number in _phases(snapshot):
-            counts.append(f"{number:,} {phase.value}  ")
+            counts.append(f"{number:,} {phase}  ")
         tail = Text(f"  {'; '.join(_pace(snapshot))}", style="dim", no_wrap=True, overflow="ellipsis")
         bar = ProgressBar(total=max(1, snapshot.targets), completed=done, width=width)
         numbers = Text(f"  {done:,} of {snapshot.targets:,} done", no_wrap=True)
@@ -130,7 +130,7 @@ def summary(snapshot: Snapshot) -> str:
     """Where a run stands, in one line."""
     done = snapshot.phases.get(Phase.DONE, 0)
     outcomes = [f"{number:,} {outcome.replace('_', ' ')}" for outcome, number in _outcomes(snapshot)]
-    phases = [f"{number:,} {phase.value}" for phase, number in _phases(snapshot)]
+    phases = [f"{number:,} {phase}" for phase, number in _phases(snapshot)]
     parts = [f"{done:,} of {snapshot.targets:,} done", ", ".join(outcomes), ", ".join(phases), *_pace(snapshot)]
     return "; ".join(part for part in parts if part)
 
@@ -139,8 +139,14 @@ def _outcomes(snapshot: Snapshot) -> Iterator[tuple[Outcome, int]]:
     return ((outcome, snapshot.outcomes[outcome]) for outcome in Outcome if snapshot.outcomes.get(outcome))
 
 
-def _phases(snapshot: Snapshot) -> Iterator[tuple[Phase, int]]:
-    return ((phase, snapshot.phases[phase]) for phase in _OPEN if snapshot.phases.get(phase))
+def _phases(snapshot: Snapshot) -> Iterator[tuple[str, int]]:
+    """How many are in each phase; those whose answer was lost are no plain receipts."""
+    for phase in _OPEN:
+        number = snapshot.phases.get(phase, 0) - (snapshot.doubts if phase is Phase.REQUESTED else 0)
+        if number > 0:
+            yield phase.value, number
+    if snapshot.doubts:
+        yield "looked for (answer lost)", snapshot.doubts
 
 
 def _pace(snapshot: Snapshot) -> Iterator[str]:

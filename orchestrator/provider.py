@@ -216,6 +216,15 @@ class Restarts(Protocol):
 
 
 @runtime_checkable
+class ShowsRequests(Protocol):
+    """Knows where a person sees the requests that were made for a target."""
+
+    def requests_page(self, target: Target) -> str:
+        """The page's URL."""
+        ...
+
+
+@runtime_checkable
 class SaysWho(Protocol):
     """Can tell whose token it is."""
 

@@ -12,6 +12,8 @@ from orchestrator.events import CancelAsked, Intended, RunMade, to_json
 from orchestrator.exits import Exit
 from orchestrator.history import load
 from orchestrator.journal import Process
+from orchestrator.limits import Budget
+from orchestrator.live import summary
 from orchestrator.model import Account, BuildState, Limit, Outcome, Timeouts
 from orchestrator.testing import FAKE, Crash, FakeService, MemoryJournal, Script, make_run, targets
 
@@ -630,3 +632,25 @@ async def test_a_step_of_the_wall_clock_neither_ends_nor_prolongs_a_lease(step):
 async def _run_until_killed(engine, scope):
     with pytest.raises((Crash, BaseExceptionGroup)):
         await engine.run()
+
+
+async def test_a_person_sees_how_many_answers_were_lost_and_that_they_are_looked_for():
+    service = FakeService({"acme/a": Script(triggers=("lost_after",)), "acme/b": Script(runs=300.0)})
+    journal = MemoryJournal(now=service.now)
+    await make_run(journal, targets("acme/a", "acme/b"))
+    driving = engine(journal, service)
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(driving.run)
+        await anyio.sleep(2.0)
+        snapshot = driving.snapshot()
+        assert snapshot.doubts == 1
+        assert "1 requested, 1 looked for (answer lost)" in summary(snapshot)
+        await anyio.sleep(60.0)
+        assert driving.snapshot().doubts == 0
+
+
+async def test_permits_that_were_given_back_are_not_told_as_used():
+    budget = Budget([Limit("triggers", 2, 30.0)])
+    budget.take(["triggers"], None).give_back()
+    budget.take(["triggers"], None).answered(1.0)
+    assert budget.used == {"triggers 2/30s": 1}

@@ -12,6 +12,7 @@ from orchestrator.commands.flags import END, PACE, SHOW, Flags, common, outcomes
 from orchestrator.commands.machine import Machine
 from orchestrator.commands.making import make_run, new_id
 from orchestrator.commands.output import checked, note
+from orchestrator.commands.pacing import Pace
 from orchestrator.commands.questions import ask
 from orchestrator.commands.resume import accounts_of, refuse_rehearsal
 from orchestrator.commands.session import Session, run_async
@@ -144,7 +145,7 @@ async def _still_running(history: History, targets: Sequence[Target], session: S
         if not mine:
             continue
         async with session.connect(account) as line:
-            sights = await line.provider_over(line.send).poll(mine)
+            sights = await line.provider_over(Pace(line, session.machine.now).send).poll(mine)
         for one in mine:
             sight = sights.get(one.target.id)
             if sight is None or (sight.refusal is None and not (sight.builds and sight.builds[0].state.is_final)):

@@ -200,7 +200,7 @@ async def _replace(plan: Plan, journal: Journal, session: Session) -> None:
     wanted = {target.id for target in plan.targets}
     for row in await journal.runs(open_only=True):
         if any(target.id in wanted for target in await journal.targets(row.id)):
-            note(f"--overlap replace: canceling run {row.id}")
+            note(f"--overlap replace: canceling run {row.id}, and waiting until its builds have ended")
             await cancel(row, journal, session)
 
 

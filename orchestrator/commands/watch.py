@@ -111,5 +111,7 @@ def snapshot_of(history: History) -> Snapshot:
         phases[progress.phase] = phases.get(progress.phase, 0) + 1
         if progress.verdict is not None:
             outcomes[progress.verdict.outcome] = outcomes.get(progress.verdict.outcome, 0) + 1
+    known = [history.of(target.id) for target in history.targets]
+    doubts = sum(one.doubt is not None and one.verdict is None for one in known)
     stopped = {account: event.cause for account, event in history.accounts_stopped.items()}
-    return Snapshot(len(history.targets), phases, outcomes, 0.0, None, None, stopped)
+    return Snapshot(len(history.targets), phases, outcomes, 0.0, None, None, stopped, doubts)

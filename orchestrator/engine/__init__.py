@@ -42,6 +42,7 @@ class Snapshot:
         waiting_for: the one limit or rule that the next trigger waits for.
         seconds_left: to the last trigger, as far as the account's limits tell.
         accounts_stopped: account to cause.
+        doubts: of those in phase `requested`, the ones whose answer was lost and that are looked for.
     """
 
     targets: int
@@ -51,6 +52,7 @@ class Snapshot:
     waiting_for: str | None
     seconds_left: float | None
     accounts_stopped: Mapping[str, str]
+    doubts: int = 0
 
 
 class Engine:
@@ -170,6 +172,7 @@ class Engine:
             waiting_for=next((d.triggers.waiting_for for d in self._drivers if d.triggers.waiting_for), None),
             seconds_left=self._seconds_left(),
             accounts_stopped={d.ledger.account: str(s) for d in self._drivers if (s := d.ledger.gate.stopped)},
+            doubts=run.doubts,
         )
 
     def _seconds_left(self) -> float | None:

@@ -9,7 +9,7 @@ from orchestrator.errors import InDoubt, LookFailed, RateLimited, Unreachable
 from orchestrator.events import Absent, Ended, Requested
 from orchestrator.model import Interval, Outcome, Request, Trigger
 from orchestrator.policy import NARROWEST, Ask, Find, look_interval
-from orchestrator.provider import Provider
+from orchestrator.provider import Provider, ShowsRequests
 from orchestrator.state import Doubt
 
 SKEW_MARGIN = 2.0  # seconds; the provider's Date header has whole seconds
@@ -32,7 +32,7 @@ class Doubts:
         if doubt is None or not isinstance(step, Find):
             return
         if not ledger.can_find(row):
-            await ledger.end_in_doubt(row, "it carries no marker by which it could be recognised")
+            await self._give_up(row, "it carries no marker by which it could be recognised")
             return
         target = ledger.target(row)
         trigger = Trigger(target, progress.attempts, progress.marker, ledger.run.name)
@@ -122,13 +122,18 @@ class Doubts:
         now = ledger.now()
         ledger.run.observe("find.undecided", target=ledger.target(row).id, cause=why)
         if now >= step.until:
-            await ledger.end_in_doubt(row, why)
+            await self._give_up(row, why)
             return
         wait = look_interval(now - doubt.end) + ledger.run.random.uniform(0.0, 1.0)
         settled = doubt.end + ledger.target(row).timeouts.settle
         # A look just after the settle time is the first that can tell absence: do not sleep past it.
         soonest = settled if now < settled < now + wait else now + wait
         self._again(row, min(step.until, soonest))
+
+    async def _give_up(self, row: int, why: str) -> None:
+        looker, target = self._looker, self.ledger.target(row)
+        where = looker.requests_page(target) if isinstance(looker, ShowsRequests) else "the provider"
+        await self.ledger.end_in_doubt(row, why, where)
 
     def _again(self, row: int, at: float) -> None:
         heappush(self.ledger.rows.finds, (at, row))

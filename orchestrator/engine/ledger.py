@@ -314,11 +314,15 @@ class Ledger:
             await self.append(MarkerProven())
             await self.run.journal.remember(self.principal, marker_proven=True)
 
-    async def end_in_doubt(self, row: int, why: str) -> None:
-        """Gives up looking; a person, or a later resume, can still settle it."""
+    async def end_in_doubt(self, row: int, why: str, where: str) -> None:
+        """Gives up looking; a person, or a later resume, can still settle it.
+
+        Args:
+            where: the place where a person can see what was made.
+        """
         target, progress = self.target(row), self.progress(row)
         cause = progress.doubt.cause if progress.doubt is not None else "the answer was lost"
-        remedy = "look at the provider, then `resume --adopt-request TARGET=ID` or `resume --assume-absent TARGET`"
+        remedy = f"look at {where}, then `resume --adopt-request TARGET=ID` or `resume --assume-absent TARGET`"
         reason = f"answer lost ({cause}) and not found again: {why}; {remedy}"
         await self.record(row, Ended(target.id, Outcome.IN_DOUBT, "in_doubt", reason))
 

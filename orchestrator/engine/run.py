@@ -68,6 +68,7 @@ class Run:
         leaves_builds: builds are not followed any further.
         look_for: target id to the marker that an earlier run, or this one before its state was lost, may have sent:
             it is looked for before the target is triggered first.
+        doubts: targets without a verdict of which the answer is lost.
         restarts: target id to the request and the build that are started again in place of a trigger.
         beat: renews the leases now; raises LeaseLost when one was taken over.
         steady: the state's clock, on which the processes of this machine agree.
@@ -110,6 +111,7 @@ class Run:
         self.phases: Counter[Phase] = Counter(history.of(target.id).phase for target in history.targets)
         self.outcomes: Counter[Outcome] = Counter()
         self.triggered = 0
+        self.doubts = sum(_is_open_doubt(history.of(target.id)) for target in history.targets)
         self.index = {target.id: row for row, target in enumerate(history.targets)}
         self.look_for = _markers_to_look_for(id, history)
         self.restarts = _restarts(history)
@@ -125,6 +127,7 @@ class Run:
         after = self.history.of(event.target)
         self.phases[before.phase] -= 1
         self.phases[after.phase] += 1
+        self.doubts += _is_open_doubt(after) - _is_open_doubt(before)
         if before.request is None and after.request is not None:
             self.triggered += 1
         if before.verdict is not after.verdict:
@@ -138,6 +141,10 @@ class Run:
         """Whether the target's wave is open and its needs have passed."""
         target = self.history.targets[row]
         return target.wave in self.history.waves and (not target.needs or self.history.of(target.id).released)
+
+
+def _is_open_doubt(progress: Progress) -> bool:
+    return progress.doubt is not None and progress.verdict is None
 
 
 def _markers_to_look_for(run: str, history: History) -> Mapping[str, str]:

@@ -14,7 +14,7 @@ from orchestrator.providers.travis.declaration import CALLS, TRIGGERS
 from orchestrator.providers.travis.find import find
 from orchestrator.providers.travis.pages import NotThere, look, walk
 from orchestrator.providers.travis.poll import Poll
-from orchestrator.providers.travis.wire import owner_path, read_receipt, repo_path, trigger_call
+from orchestrator.providers.travis.wire import owner_path, page, read_receipt, repo_path, trigger_call
 from orchestrator.providers.travis.words import (
     error_type,
     everybody_refused,
@@ -93,6 +93,10 @@ class Travis:
             raise look_failed(answer, f"{self._url}/user")
         host = urlsplit(self._url).netloc
         return Principal(f"{host}/user/{body['id']}", said(body.get("login"), 100), said(body.get("name"), 100))
+
+    def requests_page(self, target: Target) -> str:
+        """See `ShowsRequests.requests_page`."""
+        return f"{page(self._url, target.repo, target)}/requests"
 
     async def prepare(self, target: Target) -> Json:
         """Nothing is needed where a slug is given; a number is looked up once, so that people see a name."""
