@@ -68,7 +68,7 @@ def command(
             session.resolve([accounts[name] for name in {target.account for target in targets}], targets)
             if len(targets) > MANY:
                 ask(f"Trigger {len(targets):,} builds again?", flags, machine)
-            await _make(new, row.id, history, targets, journal, session, same_commit)
+            await make(new, row.id, history, targets, journal, session, same_commit)
             note(f"run {new}: {len(targets):,} of {len(history.targets):,} targets of {row.id}")
             made = await load(journal, new)
             options = options_of(made, session, detach=detach)
@@ -168,7 +168,7 @@ def _followed(history: History, target: Target) -> Followed:
     )
 
 
-async def _make(
+async def make(
     new: str,
     old: str,
     history: History,
@@ -177,6 +177,11 @@ async def _make(
     session: Session,
     same_commit: bool,
 ) -> None:
+    """Makes the new run in the journal.
+
+    Raises:
+        NotStarted: an open run holds one of the targets.
+    """
     if history.made is None:
         raise JournalError(f"run {old} has no beginning in this state")
     kept = {key: value for key, value in history.made.options.items() if key not in ("adopt", "look_for", "restart")}
