@@ -11,7 +11,7 @@ from typing import Any
 from orchestrator import registry
 from orchestrator.engine import Engine, Options
 from orchestrator.events import RunMade, to_json
-from orchestrator.journal import Journal, Stamp
+from orchestrator.journal import Journal
 from orchestrator.journal.memory import MemoryJournal
 from orchestrator.journal.process import this_process, up
 from orchestrator.model import Account, Limit, Target
@@ -73,18 +73,11 @@ def engine(
     )
 
 
-class Forgetful(MemoryJournal):
-    """The journal in memory, without what limits leave for later runs: tests need that, and it costs them a sort."""
-
-    async def stamp(self, stamps: Sequence[Stamp]) -> None:
-        """Keeps nothing."""
-
-
 @asynccontextmanager
 async def journal_in(folder: str | None, now: Callable[[], float]) -> AsyncIterator[Journal]:
     """The durable journal in a folder, or, without one, the one in memory."""
     if folder is None:
-        yield Forgetful(now=now)
+        yield MemoryJournal(now=now)
         return
     from orchestrator.journal.sqlite import open_journal
 
