@@ -12,6 +12,8 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, TypeAlias
 
+from orchestrator.brake import Brake
+
 # Not recursive: the hints of events are evaluated at run time, where a forward reference would not resolve.
 Json: TypeAlias = bool | int | float | str | Sequence[Any] | Mapping[str, Any] | None
 
@@ -99,6 +101,7 @@ class Limit:
         per: the period in seconds.
         scope: what it is counted for: `account`, `owner` or `repo`.
         written: whether a person wrote it (then answers of the provider can only tighten it).
+        share: percent of the provider's limit that these calls are; the rest is left to other machines.
     """
 
     name: str
@@ -106,6 +109,7 @@ class Limit:
     per: float
     scope: str = ACCOUNT
     written: bool = False
+    share: int = 100
 
     def __str__(self) -> str:
         return f"{self.name} {self.calls}/{period(self.per)}"
@@ -164,6 +168,7 @@ class Account:
     in_flight: int | None = None
     insecure: bool = False
     settings: Mapping[str, Json] = field(default_factory=dict)  # whatever else the provider's declaration allows here
+    brake: Brake = Brake()  # what holds triggers back for the sake of the CI and of other people
 
 
 @dataclass(frozen=True, slots=True, order=True)
