@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import sys
 from collections.abc import Sequence
 from typing import NoReturn
@@ -15,6 +16,7 @@ def main(argv: Sequence[str] | None = None) -> NoReturn:
 
         sys.stdout.write(f"orchestrator {__version__}\n")
         raise SystemExit(0)
+    gc.disable()  # `run` enables it once everything is imported
     from orchestrator.cli import run
 
     raise SystemExit(run(words))

@@ -7,12 +7,9 @@ told us about it.
 
 from __future__ import annotations
 
-import base64
-import json
 import re
 from collections.abc import Iterator, Mapping
 from typing import Any
-from urllib.parse import quote, quote_plus
 
 BLOT = "***"
 DEEPEST = 12  # levels of nesting that are looked into; what is below is written as text first
@@ -101,6 +98,9 @@ def _written(value: Any) -> str:
 
 def _spellings(secret: str) -> Iterator[str]:
     """The ways in which a secret may turn up in a text."""
+    import json  # not for verbs that resolve no secret
+    from urllib.parse import quote, quote_plus
+
     yield secret
     yield quote(secret, safe="")
     yield quote(secret)
@@ -114,6 +114,8 @@ def _spellings(secret: str) -> Iterator[str]:
 
 def _in_base64(raw: bytes) -> Iterator[str]:
     """The part of its base64 that does not depend on what stands around it, at each of three alignments."""
+    import base64
+
     for before in range(3):
         padded = b"\0" * before + raw
         whole = len(padded) // 3 * 3

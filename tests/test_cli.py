@@ -1,5 +1,6 @@
 """What a person types and what comes back: usage, validation, plans, and where everything is printed."""
 
+import gc
 import json
 import stat
 import subprocess
@@ -48,7 +49,10 @@ def test_the_version_is_answered_before_click_is_imported():
     ("words", "foreign"),
     [
         (["--help"], {"aiohttp", "anyio", "jinja2", "pydantic", "rich", "structlog", "yaml"}),
-        (["check"], {"aiohttp", "anyio", "jinja2", "rich", "structlog"}),
+        (
+            ["check"],
+            {"aiohttp", "anyio", "jinja2", "rich", "structlog", "orchestrator.journal", "orchestrator.report.view"},
+        ),
     ],
 )
 def test_help_and_check_import_only_what_they_need(words, foreign, program):
@@ -56,6 +60,18 @@ def test_help_and_check_import_only_what_they_need(words, foreign, program):
         f"import sys\nfrom orchestrator.cli import run\nrun({words!r})\nprint(sorted({foreign!r} & set(sys.modules)))"
     )
     assert python("-c", code, cwd=program.folder).stdout.splitlines()[-1] == "[]"
+
+
+def test_the_collector_is_off_while_a_process_of_ours_imports_its_verb_and_on_afterwards(program):
+    code = "import gc\nfrom orchestrator.__main__ import main\ntry: main(['check'])\nexcept SystemExit: pass\n"
+    done = python("-c", code + "print(gc.isenabled(), gc.get_freeze_count() > 10_000)", cwd=program.folder)
+    assert done.stdout.splitlines()[-1] == "True True"
+
+
+def test_a_process_of_others_keeps_its_collector_as_it_is(program):
+    frozen = gc.get_freeze_count()
+    assert program("check") == 0
+    assert gc.get_freeze_count() == frozen
 
 
 def test_help_names_every_verb(program):

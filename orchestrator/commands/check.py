@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from datetime import UTC, datetime
 
@@ -44,5 +43,7 @@ def command(flags: Flags, machine: Machine, manifest: str | None) -> int:
 
 def _as_json(problems: Sequence[Problem]) -> str:
     """Problems for editors and other programs."""
+    import json
+
     rows = [{"where": p.where, "keys": p.keys, "text": p.text, "remedy": p.remedy} for p in problems]
     return json.dumps({"valid": not rows, "problems": rows}, indent=1, ensure_ascii=False)
