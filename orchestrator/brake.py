@@ -81,6 +81,9 @@ class Brake:
         return tuple(found)
 
 
+NO_BRAKE = Brake()
+
+
 @dataclass(frozen=True, slots=True)
 class Others:
     """Other people's builds in an owner's queue, the dead ones left out."""

@@ -12,6 +12,7 @@ from bisect import insort
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
+from orchestrator.brake import part
 from orchestrator.model import ACCOUNT, Learnt, Limit, owner_scope, repo_scope
 
 MOST_BY_OTHERS = 1000  # calls by others that one answer can add to a window
@@ -69,13 +70,13 @@ class Window:
 
     def learn(self, calls: int | None, per: float | None, left: int | None, now: float) -> None:
         """Takes over what an answer reveals: a default in both directions, a written limit only downwards."""
-        if calls is not None and per is not None and self._may_learn(calls, per):
-            self.calls, self.per = calls, per
+        if calls is not None and per is not None and calls > 0 and self._may_learn(part(calls, self.limit.share), per):
+            self.calls, self.per = part(calls, self.limit.share), per
         if left is None or left < 0:
             return
         taken = self.taken(now)
-        if calls is None and not self.limit.written and taken + left > self.calls:
-            self.calls = taken + left
+        if calls is None and not self.limit.written:
+            self.calls = max(self.calls, part(taken + left, self.limit.share))
         # What others used counts from now on: when it was made is not told.
         gone = self.calls - taken - left
         if gone > MOST_BY_OTHERS:

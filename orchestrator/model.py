@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, TypeAlias
 
-from orchestrator.brake import Brake
+from orchestrator.brake import NO_BRAKE, Brake
 
 # Not recursive: the hints of events are evaluated at run time, where a forward reference would not resolve.
 Json: TypeAlias = bool | int | float | str | Sequence[Any] | Mapping[str, Any] | None
@@ -168,10 +168,10 @@ class Account:
     in_flight: int | None = None
     insecure: bool = False
     settings: Mapping[str, Json] = field(default_factory=dict)  # whatever else the provider's declaration allows here
-    brake: Brake = Brake()  # what holds triggers back for the sake of the CI and of other people
+    brake: Brake = NO_BRAKE  # what holds triggers back for the sake of the CI and of other people
 
 
-@dataclass(frozen=True, slots=True, order=True)
+@dataclass(frozen=True, slots=True)
 class Target:
     """One build that we want: a ref of a repository, through an account.
 

@@ -9,6 +9,8 @@ from dataclasses import replace
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
+from orchestrator.brake import Brake
+from orchestrator.manifest.brakes import KEYS, brake_of, shared
 from orchestrator.manifest.explain import CLEAR
 from orchestrator.manifest.files import Files, beside
 from orchestrator.manifest.marks import Value
@@ -16,6 +18,7 @@ from orchestrator.manifest.problems import near
 from orchestrator.manifest.units import parse_limit
 from orchestrator.model import Account, Limit
 from orchestrator.provider import Declaration
+from orchestrator.quiet import Quiet
 
 REFERENCE = re.compile(r"(env:[A-Za-z_][A-Za-z0-9_]*|file:.+|command:.+)", re.DOTALL)
 _SAFE_HOSTS = {"localhost", "127.0.0.1", "::1"}
@@ -34,7 +37,7 @@ def default_of(declarations: Mapping[str, Declaration]) -> Declaration:
     return declarations.get("travis") or next(iter(declarations.values()))
 
 
-def the_only(declaration: Declaration) -> Account:
+def the_only(declaration: Declaration, quiet: tuple[Quiet, ...] = ()) -> Account:
     """The account of a manifest that has no `providers`."""
     return Account(
         declaration.type,
@@ -42,19 +45,27 @@ def the_only(declaration: Declaration) -> Account:
         declaration.url,
         limits=declaration.limits,
         connections=declaration.connections,
+        brake=Brake(quiet=quiet),
     )
 
 
 def accounts_of(
-    providers: Mapping[str, Value] | None, declarations: Mapping[str, Declaration], files: Files
+    providers: Mapping[str, Value] | None,
+    declarations: Mapping[str, Declaration],
+    files: Files,
+    quiet: tuple[Quiet, ...] = (),
 ) -> Accounts:
-    """The accounts under `providers`; what is wrong with them goes to the files' problems."""
+    """The accounts under `providers`; what is wrong with them goes to the files' problems.
+
+    Args:
+        quiet: the manifest's quiet hours, for accounts that have none of their own.
+    """
     accounts: dict[str, Account] = {}
     declared: dict[str, Declaration] = {}
     warnings: list[str] = []
     if providers is None:
         first = default_of(declarations)
-        accounts[first.type], declared[first.type] = the_only(first), first
+        accounts[first.type], declared[first.type] = the_only(first, quiet), first
     for name, said in (providers or {}).items():
         type_ = said.get("type", name)
         declaration = declarations.get(type_)
@@ -66,13 +77,15 @@ def accounts_of(
                 files.say(text, f"write `type:`; {remedy}", providers, name, ("providers", name))
             continue
         declared[name] = declaration
-        accounts[name] = _account(name, said, declaration, files)
+        accounts[name] = _account(name, said, declaration, files, quiet)
         warnings += _raised(accounts[name], declaration)
         warnings += declaration.warn_account(accounts[name])
     return Accounts(accounts, declared, warnings)
 
 
-def _account(name: str, said: Mapping[str, Value], declaration: Declaration, files: Files) -> Account:
+def _account(
+    name: str, said: Mapping[str, Value], declaration: Declaration, files: Files, quiet: tuple[Quiet, ...]
+) -> Account:
     keys = ("providers", name)
     limits = said.get("limits", {})
     for key in said:
@@ -89,6 +102,7 @@ def _account(name: str, said: Mapping[str, Value], declaration: Declaration, fil
         in_flight=limits.get("in_flight"),
         insecure=said.get("insecure", False),
         settings={key: value for key, value in said.items() if key in declaration.settings},
+        brake=brake_of(limits, quiet, declaration.fold_case, (*keys, "limits"), files),
     )
     return account
 
@@ -101,10 +115,10 @@ def _limits(
 ) -> tuple[Limit, ...]:
     known = {limit.name for limit in declaration.limits}
     for name in said:
-        if name not in known and name not in ("connections", "in_flight"):
-            remedy = near(name, [*known, "connections", "in_flight"])
+        if name not in known and name not in KEYS:
+            remedy = near(name, [*known, *KEYS])
             files.say(f"unknown limit `{name}` for {declaration.type}", remedy, said, name, (*keys, "limits", name))
-    return tuple(_limit(limit, said, keys, files) for limit in declaration.limits)
+    return tuple(shared(_limit(limit, said, keys, files), said) for limit in declaration.limits)
 
 
 def _limit(limit: Limit, said: Mapping[str, Value], keys: Sequence[str], files: Files) -> Limit:

@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 from orchestrator.manifest.accounts import Accounts, accounts_of
 from orchestrator.manifest.answers import Answers, Questions
+from orchestrator.manifest.brakes import quiet_of
 from orchestrator.manifest.expand import Expander
 from orchestrator.manifest.explain import Judge
 from orchestrator.manifest.files import STDIN, Files, Listing, beside
@@ -107,7 +108,8 @@ def read(
     judge = Judge(shape_of(_all_types(declarations, files.maps)), files.marks)
     broken_accounts = _judge(files, judge)
     raw = merged(files.maps, files.marks)
-    accounts = accounts_of(raw.get("providers"), declarations, files)
+    quiet = quiet_of(raw, (), files) if "quiet_hours" in raw else ()
+    accounts = accounts_of(raw.get("providers"), declarations, files, quiet)
     name = raw.get("name", _stem(source))
     values = values_of(raw.get("params", {}), params or {}, fallback or {}, files, strict=strict_params)
     constants = {f"params.{key}": value for key, value in values.items()} | {"run.id": run_id, "run.name": name}

@@ -18,10 +18,13 @@ from orchestrator.manifest.annotations import schema_of
 from orchestrator.manifest.units import DURATION, LIMIT
 from orchestrator.model import Outcome
 from orchestrator.provider import Declaration
+from orchestrator.quiet import QUIET
 
 VARIABLE = r"^[A-Za-z_][A-Za-z0-9_]*$"
 NAME = r"^[A-Za-z0-9_][A-Za-z0-9_.-]*$"
 PERCENT = r"^[0-9]{1,2}(\.[0-9]{1,3})?%$|^100%$"
+PART = r"^[1-9][0-9]?%$|^100%$"
+CLOCK = r"^[0-9]{1,2}:[0-9]{2}$"
 
 EXPECTED = {
     DURATION: "a duration such as 250ms, 60s, 5m, 24h or 2d",
@@ -29,6 +32,9 @@ EXPECTED = {
     VARIABLE: "a variable's name: letters, digits and _, no digit first",
     NAME: "a name of letters, digits, `_`, `.` and `-`",
     PERCENT: "a number, or a percentage such as 20%",
+    PART: "a share of 1% to 100%, such as 50%",
+    CLOCK: "a time of day such as 08:00",
+    QUIET: "quiet hours such as mon-fri 08:00-18:00 Europe/Berlin",
 }
 """What a pattern asks for, in words."""
 
@@ -55,7 +61,9 @@ NAMED = core.str_schema(pattern=NAME, strict=True)
 VARIABLES = core.str_schema(pattern=VARIABLE, strict=True)
 RATE = core.str_schema(pattern=LIMIT, strict=True)
 TIME = core.str_schema(pattern=DURATION, strict=True)
+TIME_OF_DAY = core.str_schema(pattern=CLOCK, strict=True)
 COUNT = core.int_schema(ge=0, strict=True)
+PLACES = core.int_schema(ge=1, strict=True)
 YES_OR_NO = core.bool_schema(strict=True)
 SHARE = _either(COUNT, core.str_schema(pattern=PERCENT, strict=True))
 MANY = _either(FILLED, _list(FILLED))
@@ -93,15 +101,44 @@ TOKEN: Keys = {
     "command": (MANY, "the command that prints it; no shell is involved"),
 }
 SECRET = _either(FILLED, _use("TokenFrom"))
+QUIET_SPAN_TEXT = core.str_schema(pattern=QUIET, strict=True)
+QUIET_HOURS = _either(QUIET_SPAN_TEXT, _use("Quiet"), _list(_either(QUIET_SPAN_TEXT, _use("Quiet"))))
 LIMITS: Keys = {
     "connections": (
         core.int_schema(ge=1, le=1000, strict=True),
         "calls under way at a time (default: the provider's)",
     ),
     "in_flight": (
-        core.int_schema(ge=1, strict=True),
+        PLACES,
         "builds of this run that may be queued or running (default: no limit)",
     ),
+    "in_flight_per_owner": (
+        _either(PLACES, _map(FILLED, PLACES)),
+        "the same for each owner: a number, or numbers by owner, with `*` for all others",
+    ),
+    "in_flight_per_label": (_map(FILLED, PLACES), "the same for targets with a label: numbers by label"),
+    "queue": (
+        _either(PLACES, _use("Queue")),
+        "triggers go while fewer builds of the owner wait or run, whoever started them; a number, or a map",
+    ),
+    "quiet_hours": (QUIET_HOURS, "when no trigger is sent, as `mon-fri 08:00-18:00 Europe/Berlin`"),
+    "share": (
+        core.str_schema(pattern=PART, strict=True),
+        "this machine's part of each rate, where others use the same token: 50%",
+    ),
+}
+QUEUE: Keys = {
+    "below": (PLACES, "triggers go while fewer builds of the owner wait or run, whoever started them"),
+    "resume": (PLACES, "when others made it longer: go on below this (default: three quarters of `below`)"),
+    "reserve": (COUNT, "places that are kept for other people's builds (default: none)"),
+    "dead_after": (TIME, "a build that has not moved for so long does not count (default 24h)"),
+    "every": (TIME, "how often to look at the queue (default 30s)"),
+}
+QUIET_SPAN: Keys = {
+    "days": (MANY, "on which it begins: mon-fri, or a list such as [sat, sun] (default: every day)"),
+    "from": (TIME_OF_DAY, "when it begins, as 08:00"),
+    "to": (TIME_OF_DAY, "when it ends; not after `from`: on the next day"),
+    "zone": (FILLED, "an IANA time zone such as Europe/Berlin (default UTC)"),
 }
 TIMEOUTS: Keys = {
     "settle": (TIME, "after a lost answer: how long until a look may say that nothing was started"),
@@ -185,6 +222,7 @@ MANIFEST: Keys = {
     "expect": (_use("Expect"), "how many targets there should be; else nothing is started"),
     "fail_on": (_list(_one_of(*(outcome.value for outcome in Outcome))), "outcomes that make the exit code 1"),
     "reports": (_map(NAMED, FILLED), "report format and the file it is written to"),
+    "quiet_hours": (QUIET_HOURS, "when no trigger is sent, on every account that says nothing else in its `limits`"),
     "include": (MANY, "other manifests to merge: maps merge (this file wins), targets append"),
 }
 
@@ -257,6 +295,8 @@ def _definitions(declarations: Mapping[str, Declaration]) -> list[CoreSchema]:
         _keys("TokenFrom", "Where a secret stands; never the secret itself.", TOKEN),
         _keys("Account", "One configured use of a provider.", _account(declarations)),
         _keys("Limits", "Limits of an account.", {**LIMITS, **limits}),
+        _keys("Queue", "The queue of an owner, as the provider shows it.", QUEUE, ["below"]),
+        _keys("Quiet", "Quiet hours: no trigger is sent.", QUIET_SPAN, ["from", "to"]),
         _keys("Timeouts", "How long things may take.", TIMEOUTS),
         _keys("Skip", "Not to be triggered for now.", SKIP, ["reason"]),
         _keys("Matrix", "Names and their values.", MATRIX, extra_behavior="allow", extras_schema=MANY),
