@@ -28,7 +28,7 @@ from orchestrator.providers.travis.newest import NewestPage, Owned, Ranks, newes
 from orchestrator.providers.travis.pages import PAGE, look
 from orchestrator.providers.travis.sight import NOTHING, ids_of, of_builds, of_requests, repo_of, slug_of
 from orchestrator.providers.travis.wire import owner_path, repo_path
-from orchestrator.providers.travis.words import look_failed, mapping, number, rows
+from orchestrator.providers.travis.words import error_type, look_failed, mapping, number, rows
 
 FIRST_LOOK = 3  # looks that told nothing before a request without a build is looked at itself; then 6, 12, ...
 SINGLES = 100  # looks at one request each in a round, fresh ones apart; the turn of the others comes
@@ -216,6 +216,8 @@ class Poll:
             for id_ in ids_of(one):
                 path = f"{lead}/{id_}"
                 answer = await look(self._send, Call("GET", path, purpose="poll", limits=(CALLS,)))
+                if answer.status == 404 and error_type(answer) == "not_found":
+                    continue
                 bodies.append(mapping(answer.body))
                 if answer.status != 200 or bodies[-1].get("@type") != "request":
                     raise look_failed(answer, path)
@@ -223,10 +225,9 @@ class Poll:
             round_.failures.append(error.cause)
             round_.open.pop(one.target.id, None)
             return
-        if bodies:
-            round_.tell(one, of_requests(one, bodies, self._url))
-        else:
-            round_.failures.append(f"{one.target.id}: its request's id {one.request.id[:40]!r} is no id of Travis")
+        # A request that is not there (a person named it, or it went with its repository) is left to its clock.
+        nothing = Sight(warning=f"Travis shows no request {one.request.id[:40]!r}, or not to this token")
+        round_.tell(one, of_requests(one, bodies, self._url) if bodies else nothing)
 
 
 def _is_turn(looks: int, first: int) -> bool:
