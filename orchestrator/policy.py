@@ -72,7 +72,7 @@ def next_step(target: Target, progress: Progress, now: float, since: float) -> S
     Args:
         now: wall clock.
         since: when this process began to drive (wall clock); a doubt is looked into for `accept` from the later of
-            its beginning and this, so that a resume always looks.
+            its beginning and this, so that a resume always looks, and asks once more where nothing was started.
     """
     verdict = progress.verdict
     if verdict is not None and not (verdict.outcome is Outcome.IN_DOUBT and verdict.at < since):
@@ -81,8 +81,8 @@ def next_step(target: Target, progress: Progress, now: float, since: float) -> S
         return _follow(target, progress)
     if progress.asked_at is not None:
         return _doubt(target, progress, since)
-    first = progress.first_asked_at
-    if first is not None and now - first > target.timeouts.accept:
+    first, last = progress.first_asked_at, progress.last_asked_at or since
+    if first is not None and last >= since and now - max(first, since) > target.timeouts.accept:
         return End(Outcome.TIMED_OUT, "no_build", "no build appeared: every attempt was lost on the way")
     return Ask()
 

@@ -63,6 +63,7 @@ class Progress(NamedTuple):
         asked_at: when the open attempt was intended; None when none is open.
         asked_skew: seconds by which the provider's clock was ahead then; None: not known.
         first_asked_at: when the first attempt that may have left was intended; `accept` counts from here.
+        last_asked_at: when the last such attempt was intended.
         doubt: set when the open attempt's answer is lost.
         absences: lost attempts of which a look showed that they started nothing.
         requested_at: when we knew of the request.
@@ -88,6 +89,7 @@ class Progress(NamedTuple):
     canceling_at: float | None = None
     cancel_note: str = ""
     verdict: Verdict | None = None
+    last_asked_at: float | None = None
 
     @property
     def is_done(self) -> bool:
@@ -134,6 +136,7 @@ def apply(progress: Progress, event: TargetEvent, at: float) -> Progress:
                 asked_at=at,
                 asked_skew=skew,
                 first_asked_at=at if first is None else first,
+                last_asked_at=at,
                 doubt=None,
             )
         case Withdrawn():

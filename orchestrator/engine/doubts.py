@@ -13,6 +13,8 @@ from orchestrator.provider import Provider, ShowsRequests
 from orchestrator.state import Doubt
 
 SKEW_MARGIN = 2.0  # seconds; the provider's Date header has whole seconds
+STEP = 60.0  # seconds between two readings of the provider's clock; a listing begins earlier by more than that
+STALLS = 10  # times the settle time, after which no call can still stand in the queue of a provider that stalled
 
 
 class Doubts:
@@ -21,6 +23,8 @@ class Doubts:
     def __init__(self, ledger: Ledger, looker: Provider) -> None:
         self.ledger = ledger
         self._looker = looker
+        self._heard: dict[tuple[int, int], float] = {}  # by row and attempt: when a look at it was first answered
+        self._heard_at: float | None = None  # when any look was
 
     async def find(self, row: int) -> None:
         """One look for the request of a lost call."""
@@ -36,16 +40,21 @@ class Doubts:
             return
         target = ledger.target(row)
         trigger = Trigger(target, progress.attempts, progress.marker, ledger.run.name)
-        began = ledger.now()
+        began, asked = ledger.now(), self._asked(doubt)
         try:
-            request = await self._looker.find(trigger, self._asked(doubt), ledger.known(row))
+            request = await self._looker.find(trigger, asked, ledger.known(row))
         except (InDoubt, LookFailed, RateLimited, Unreachable) as error:
+            if isinstance(error, InDoubt):
+                self._hear(row)
             await self._undecided(row, step, doubt, str(error))
             return
+        self._hear(row)
         if request is not None:
             await self._found(row, request)
-        elif began < doubt.end + target.timeouts.settle:
-            self._again(row, doubt.end + target.timeouts.settle)
+        elif self._asked(doubt).start < asked.start - STEP:  # the answer tells that the provider's clock went back
+            self._again(row, ledger.now())
+        elif began < (settled := self._settled(row, doubt, began)):
+            self._again(row, settled)
         elif not ledger.marker_proven:
             why = "no request of this account was ever seen to carry its marker, so that its absence proves nothing"
             await self._undecided(row, step, doubt, why)
@@ -54,11 +63,31 @@ class Doubts:
             ledger.run.observe("trigger.absent", target=target.id)
             await ledger.record(row, Absent(target.id, progress.attempts, evidence))
 
+    def _hear(self, row: int) -> None:
+        """A look was answered: whatever stood before it in the provider's queue is handled."""
+        now = self.ledger.now()
+        self._heard.setdefault((row, self.ledger.progress(row).attempts), now)
+        self._heard_at = now if self._heard_at is None else self._heard_at
+
+    def _settled(self, row: int, doubt: Doubt, began: float) -> float:
+        """From when on a look that begins then can tell absence.
+
+        A provider that stalls handles a call long after it ended, together with the looks that came behind it. So the
+        settle time counts from the first answer to a look, which shows that the call is no longer under way.
+        """
+        settle = self.ledger.target(row).timeouts.settle
+        if began >= doubt.end + STALLS * settle:
+            return doubt.end + settle
+        return max(doubt.end, self._heard[row, self.ledger.progress(row).attempts]) + settle
+
     # -- before the first trigger -------------------------------------------------------------------------------
 
     async def _look_before(self, row: int) -> None:
         """Looks for what an earlier run, or this one before its state was lost, may have asked for already."""
         ledger, now = self.ledger, self.ledger.now()
+        if ledger.run.is_closed or ledger.is_shelved(row):
+            ledger.rows.make_ready(row)  # with the others that are not triggered any more
+            return
         if not ledger.marker_proven and not self._proves(row):
             self._again(row, now + NARROWEST)
             return
@@ -68,7 +97,7 @@ class Doubts:
     def _proves(self, row: int) -> bool:
         """Where nobody has seen a marker yet, one row goes ahead: what the others do not find proves nothing before."""
         ledger = self.ledger
-        if ledger.prover is None or ledger.progress(ledger.prover).is_done:
+        if ledger.prover is None or ledger.progress(ledger.prover).is_done or ledger.is_shelved(ledger.prover):
             ledger.prover = row
         return ledger.prover == row
 
@@ -77,14 +106,21 @@ class Doubts:
         ledger, target = self.ledger, self.ledger.target(row)
         marker = ledger.run.look_for[target.id]
         trigger = Trigger(target, 1, marker, ledger.run.name)
-        asked = Interval(0.0, ledger.now() + (ledger.gate.skew or 0) + SKEW_MARGIN)
+        began = ledger.now()
+        asked = Interval(0.0, began + (ledger.gate.skew or 0) + SKEW_MARGIN)
         try:
             request = await self._looker.find(trigger, asked, ledger.known(row))
         except (InDoubt, LookFailed, RateLimited, Unreachable) as error:
             await self._cannot_tell(row, str(error))
             return False
-        ledger.looked[row] = ledger.now()
+        self._heard_at = ledger.now() if self._heard_at is None else self._heard_at
         if request is None:
+            # whoever asked for it before did so until this process began, and may have been answered by nobody
+            settled = max(ledger.run.since, self._heard_at) + target.timeouts.settle
+            if began < settled:
+                self._again(row, settled)
+                return False
+            ledger.looked[row] = ledger.now()
             return True
         ledger.run.observe("request.found", target=target.id, id=request.id)
         await ledger.prove_marker()
@@ -109,7 +145,8 @@ class Doubts:
         end = self.ledger.now() + (self.ledger.gate.skew or 0) + SKEW_MARGIN
         if doubt.skew is None:
             return Interval(0.0, end)
-        return Interval(doubt.start + doubt.skew - SKEW_MARGIN, max(end, doubt.end + doubt.skew + SKEW_MARGIN))
+        skews = (doubt.skew, doubt.skew if self.ledger.gate.skew is None else self.ledger.gate.skew)
+        return Interval(doubt.start + min(skews) - SKEW_MARGIN, max(end, doubt.end + doubt.skew + SKEW_MARGIN))
 
     async def _found(self, row: int, request: Request) -> None:
         ledger, target = self.ledger, self.ledger.target(row)

@@ -183,6 +183,7 @@ class Gate:
         for learnt in self.line.declaration.learn(call, answer):
             if self.budget.learn(learnt, now):
                 self._learnt(learnt, call.repo or "")
-        if now - self._skew_at >= SKEW_EVERY and (date := answer.headers.get("date")):
+        is_due = now - self._skew_at >= SKEW_EVERY or call.purpose == "find"  # what a find tells rests on the clock
+        if is_due and (date := answer.headers.get("date")):
             with suppress(ValueError, TypeError, OverflowError):  # a date that is no date says nothing
                 self._skew, self._skew_at = parsedate_to_datetime(date).timestamp() - now, now

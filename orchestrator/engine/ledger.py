@@ -69,6 +69,7 @@ class Ledger:
         self.looked: dict[
             int, float
         ] = {}  # rows of which an earlier request was looked for, and found absent, and when
+        self.vouched: set[int] = set()  # rows of which a person says that they have no request
         self.prover: int | None = None  # the row that shows whether requests of this account carry their marker
         self._closed_owners: set[str] = set()
         self._canceled: set[int] = set()
@@ -119,8 +120,11 @@ class Ledger:
         return not progress.may_exist and not progress.is_done
 
     def must_look(self, row: int) -> bool:
-        """Whether an earlier request of the row has to be looked for before it is triggered first."""
-        return self.target(row).id in self.run.look_for and not self.progress(row).attempts
+        """Whether an earlier request of the row has to be looked for before this process triggers it first."""
+        id_ = self.target(row).id
+        if id_ not in self.run.look_for or row in self.vouched:
+            return False
+        return self.progress(row).attempts == self.run.attempts_before.get(id_, 0)
 
     def is_shelved(self, row: int) -> bool:
         """Whether the row stays open because its owner was refused."""

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from orchestrator.engine.ledger import Ledger
 from orchestrator.events import Absent, Doubted, Requested, TargetEvent
+from orchestrator.model import Outcome
 from orchestrator.policy import End, Nothing
 
 STEP = 5.0  # seconds by which two readings of the provider's clock differ, from which on a clock has stepped
@@ -32,10 +33,11 @@ def _lost_by_a_crash(ledger: Ledger, row: int) -> Sequence[TargetEvent]:
     if asked is None:
         return ()
     if doubt is not None:
-        if not _has_stepped(ledger, doubt.skew):
+        if not _has_stepped(ledger, doubt.skew) and not ledger.run.is_carried:
             return ()
         return (Doubted(target.id, progress.attempts, doubt.cause, doubt.start, now, doubt.skew),)
-    end = now if alive is None or _has_stepped(ledger, progress.asked_skew) else min(max(asked, alive), now)
+    is_unknown = alive is None or ledger.run.is_carried or _has_stepped(ledger, progress.asked_skew)
+    end = now if alive is None or is_unknown else min(max(asked, alive), now)
     return (Doubted(target.id, progress.attempts, LOST, asked, end, progress.asked_skew),)
 
 
@@ -53,10 +55,12 @@ def _has_stepped(ledger: Ledger, skew: int | None) -> bool:
 
 def _said_by_a_person(ledger: Ledger, row: int) -> Sequence[TargetEvent]:
     target, progress, options = ledger.target(row), ledger.progress(row), ledger.run.options
-    if progress.asked_at is None:
+    verdict = progress.verdict
+    if progress.asked_at is None and (verdict is None or verdict.outcome is not Outcome.IN_DOUBT):
         return ()
     if request := options.adopt_request.get(target.id):
         return (Requested(target.id, request, "adopted"),)
     if target.id in options.assume_absent:
+        ledger.vouched.add(row)
         return (Absent(target.id, progress.attempts, "a person said so: --assume-absent"),)
     return ()

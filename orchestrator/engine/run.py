@@ -69,6 +69,8 @@ class Run:
         look_for: target id to the marker that an earlier run, or this one before its state was lost, may have sent:
             it is looked for before the target is triggered first.
         doubts: targets without a verdict of which the answer is lost.
+        attempts_before: target id to the attempts that earlier processes made, of those to be looked for.
+        is_carried: the state was carried here from another machine, and does not know what was done there since.
         restarts: target id to the request and the build that are started again in place of a trigger.
         beat: renews the leases now; raises LeaseLost when one was taken over.
         steady: the state's clock, on which the processes of this machine agree.
@@ -113,7 +115,9 @@ class Run:
         self.triggered = 0
         self.doubts = sum(_is_open_doubt(history.of(target.id)) for target in history.targets)
         self.index = {target.id: row for row, target in enumerate(history.targets)}
+        self.is_carried = len(history.hosts) > 1
         self.look_for = _markers_to_look_for(id, history)
+        self.attempts_before = {id_: n for id_ in self.look_for if (n := history.of(id_).attempts)}
         self.restarts = _restarts(history)
         self.verdict_given: Callable[[int, Progress], None] = lambda row, progress: None
         for target in history.targets:
