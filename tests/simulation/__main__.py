@@ -11,7 +11,7 @@ from contextlib import nullcontext
 from .oracle import problems
 from .planted import BUGS
 from .play import Play, play
-from .schedule import schedule_of
+from .plots import schedule_of
 from .story import tell
 
 
@@ -21,6 +21,7 @@ def main() -> int:
     parser.add_argument("--seeds", default="0:1000", help="FIRST:END, or one seed")
     parser.add_argument("--stop-after", type=int, default=10, help="so many failing seeds, then stop")
     parser.add_argument("-v", "--verbose", action="store_true", help="tell each schedule as a story")
+    parser.add_argument("--plain", action="store_true", help="without plots and weather")
     parser.add_argument("--plant", choices=sorted(BUGS), help="put this bug in")
     said = parser.parse_args()
     with BUGS[said.plant]() if said.plant else nullcontext():
@@ -34,7 +35,7 @@ def play_all(said: argparse.Namespace) -> int:
     figures: Counter[str] = Counter()
     began, failed = time.process_time(), 0
     for seed in seeds:
-        result = play(schedule_of(seed))
+        result = play(schedule_of(seed, plain=said.plain))
         count(result, figures)
         wrong = problems(result)
         if said.verbose:
@@ -42,7 +43,7 @@ def play_all(said: argparse.Namespace) -> int:
         if wrong:
             failed += 1
             say(f"seed {seed}: " + "\n    ".join(wrong))
-            plant = f" --plant {said.plant}" if said.plant else ""
+            plant = (f" --plant {said.plant}" if said.plant else "") + " --plain" * said.plain
             say(f"    replay: python -m tests.simulation --seeds {seed} -v{plant}")
             if failed >= said.stop_after:
                 break

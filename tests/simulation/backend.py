@@ -253,6 +253,38 @@ class Lock:
         self.release()
 
 
+class Semaphore:
+    """A semaphore, whose permits are handed over in the order of asking."""
+
+    __slots__ = ("_kernel", "_left", "_line")
+
+    def __init__(self, kernel: Kernel, left: int) -> None:
+        self._kernel = kernel
+        self._left = left
+        self._line: deque[tuple[Task, int]] = deque()
+
+    async def acquire(self) -> None:
+        task = Backend.task_in_line()
+        if self._left > 0:
+            self._left -= 1
+            await self._kernel.yield_()
+            return
+        self._line.append((task, task.turn + 1))
+        await self._kernel.wait()
+
+    def release(self) -> None:
+        while self._line:
+            if self._kernel.wake(*self._line.popleft()):
+                return
+        self._left += 1
+
+    async def __aenter__(self) -> None:
+        await self.acquire()
+
+    async def __aexit__(self, *error: object) -> None:
+        self.release()
+
+
 class Backend(AsyncBackend):
     """The backend that anyio asks; one kernel at a time."""
 
@@ -315,6 +347,10 @@ class Backend(AsyncBackend):
     @classmethod
     def create_lock(cls, *, fast_acquire: bool) -> Lock:
         return Lock(cls.kernel)
+
+    @classmethod
+    def create_semaphore(cls, initial_value: int, *, max_value: int | None, fast_acquire: bool) -> Semaphore:
+        return Semaphore(cls.kernel, initial_value)
 
 
 def run(main: Callable[[Kernel], Coroutine[Any, Any, Any]], random: Random, **bounds: Any) -> Kernel:

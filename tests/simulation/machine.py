@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from random import Random
 from typing import Any
 
@@ -15,7 +15,7 @@ from orchestrator.events import Event, to_json
 from orchestrator.exits import Exit
 from orchestrator.journal import Entry, Lease
 from orchestrator.journal import Process as Holder
-from orchestrator.journal.memory import Disk, MemoryJournal
+from orchestrator.journal.memory import Disk, MemoryJournal, Run, Stream
 from orchestrator.model import Account
 from orchestrator.provider import Line
 from orchestrator.providers.travis.declaration import DECLARATION
@@ -26,7 +26,6 @@ from .network import Network
 from .schedule import Fate, Job, Schedule
 
 EPOCH = 1_767_571_200.0
-BOOT = "boot"
 URL = "https://api.travis-ci.com"
 
 
@@ -41,12 +40,43 @@ class Written:
     order: int
 
 
+@dataclass(slots=True)
+class State:
+    """One state directory: its disk, and what the simulation saw being written there, by run.
+
+    Args:
+        since: the order from which on it is the one in use.
+    """
+
+    disk: Disk = field(default_factory=Disk)
+    written: dict[str, list[Written]] = field(default_factory=dict)
+    since: int = 0
+
+    def copy(self) -> State:
+        """As `runs --export` makes it; a run that nobody has driven yet is not exported by anybody."""
+        disk = Disk(
+            runs={id_: _copied(run) for id_, run in self.disk.runs.items() if id_ in self.written},
+            stamps=dict(self.disk.stamps),
+            stamped=self.disk.stamped,
+            pruned_at=self.disk.pruned_at,
+            boots=dict(self.disk.boots),
+            memories=dict(self.disk.memories),
+        )
+        return State(disk, {run: list(written) for run, written in self.written.items()})
+
+
+def _copied(run: Run) -> Run:
+    streams = {account: Stream(list(stream.entries), stream.hold) for account, stream in run.streams.items()}
+    return replace(run, streams=streams, wishes=list(run.wishes))
+
+
 class WatchedJournal(MemoryJournal):
     """A journal that tells the simulation what is written, and in which a process may die at an append."""
 
-    def __init__(self, disk: Disk, machine: Machine, process: Process, fate: Fate) -> None:
-        super().__init__(disk, now=machine.steady)
+    def __init__(self, machine: Machine, process: Process, fate: Fate) -> None:
+        super().__init__(machine.state.disk, now=machine.steady)
         self._machine = machine
+        self._written = machine.state.written
         self._process = process
         self._fate = fate
 
@@ -69,7 +99,7 @@ class WatchedJournal(MemoryJournal):
         before = len(entries)
         super()._write(lease, events, at)
         for entry in entries[before:]:
-            self._machine.written.setdefault(lease.run, []).append(
+            self._written.setdefault(lease.run, []).append(
                 Written(
                     self._machine.kernel.time, self._process.name, lease.epoch, entry, self._machine.kernel.ticket()
                 )
@@ -79,12 +109,15 @@ class WatchedJournal(MemoryJournal):
 class Driving:
     """One process that drives a run, from its start to its end.
 
+    Args:
+        options: of the engine, beside those of the job and of the fate.
+
     Attributes:
         code: the exit code, None where it died or failed; `error` how it failed.
         facts: what the engine told, with the time.
     """
 
-    def __init__(self, machine: Machine, job: Job, fate: Fate, name: str, override_stop: bool) -> None:
+    def __init__(self, machine: Machine, job: Job, fate: Fate, name: str, options: Mapping[str, Any]) -> None:
         self.machine = machine
         self.job = job
         self.fate = fate
@@ -94,7 +127,8 @@ class Driving:
         self.began = machine.kernel.time
         self.gone = anyio.Event()
         self.process = Process(name, fate.dies_at_step or float("inf"), self._died)
-        self.journal = WatchedJournal(machine.disk, machine, self.process, fate)
+        self.state = machine.state
+        self.journal = WatchedJournal(machine, self.process, fate)
         self.engine = Engine(
             job.id,
             self.journal,
@@ -104,10 +138,10 @@ class Driving:
                 timeout=fate.timeout,
                 max_fail=job.max_fail,
                 in_flight=job.in_flight,
-                override_stop=override_stop,
+                **options,
             ),
             now=machine.now,
-            process=Holder("machine", BOOT, machine.pid(), name),
+            process=Holder(machine.host, machine.boot, machine.pid(), name),
             up=machine.up,
             random=Random(f"{machine.schedule.seed} {name}"),
             observe=self._observe,
@@ -146,21 +180,36 @@ class Driving:
 
     @asynccontextmanager
     async def _connect(self, account: Account) -> AsyncIterator[Line]:
-        send = self.machine.network.line(self.process, account.name)
-        yield Line(account, DECLARATION, send, lambda sender: Travis(account, sender, str), account.name)
+        yield line_to(self.machine.network, self.process, account)
+
+
+def line_to(network: Network, process: Process, account: Account) -> Line:
+    """The line of a process to an account."""
+    send = network.line(process, account.name)
+    return Line(account, DECLARATION, send, lambda sender: Travis(account, sender, str), account.name)
 
 
 class Machine:
-    """What all processes share."""
+    """What all processes share: one machine, and after it another.
+
+    Attributes:
+        states: each state directory that was in use, the present one last.
+    """
 
     def __init__(self, kernel: Kernel, schedule: Schedule, network: Network) -> None:
         self.kernel = kernel
         self.schedule = schedule
         self.network = network
-        self.disk = Disk()
+        self.states = [State()]
+        self.host, self.boot = "machine", "boot 1"
+        self.booted_at = 0.0
         self.clock_is_off_by = 0.0
-        self.written: dict[str, list[Written]] = {}
         self.driven: list[Driving] = []
+
+    @property
+    def state(self) -> State:
+        """The state directory in use."""
+        return self.states[-1]
 
     def now(self) -> float:
         """The wall clock, which may step."""
@@ -168,19 +217,40 @@ class Machine:
 
     def up(self) -> float:
         """Seconds since the machine's boot."""
-        return self.kernel.time
+        return self.kernel.time - self.booted_at
 
     def steady(self) -> float:
         """The state's clock, once a process has asked for it."""
-        return self.disk.boots.get(BOOT, EPOCH) + self.up()
+        return self.state.disk.boots.get(self.boot, self.now() - self.up()) + self.up()
+
+    def reboot(self) -> None:
+        """All processes die, and are proven dead by the new boot."""
+        self._kill_all()
+        for driving in self.driven:
+            driving.journal.is_proven_dead = driving.journal.is_dead
+        self.boot, self.booted_at = f"boot {self.kernel.ticket()}", self.kernel.time
+
+    def move(self, state: State, clock: float) -> None:
+        """The machine is gone; another one goes on with that state, whose clock is off by so much."""
+        self._kill_all()
+        state.since = self.kernel.ticket()
+        self.states.append(state)
+        self.host, self.boot = f"machine {len(self.states)}", f"boot {state.since}"
+        self.booted_at = self.kernel.time - 1000.0
+        self.clock_is_off_by = clock
+
+    def _kill_all(self) -> None:
+        for driving in self.driven:
+            if not driving.gone.is_set():
+                self.kernel.kill(driving.process)
 
     def pid(self) -> int:
         """A new process's id."""
         return 1000 + len(self.driven)
 
-    def drive(self, job: Job, fate: Fate, override_stop: bool = False) -> Driving:
+    def drive(self, job: Job, fate: Fate, **options: Any) -> Driving:
         """A new process for a run."""
-        driving = Driving(self, job, fate, f"{job.id}/p{len(self.driven)}", override_stop)
+        driving = Driving(self, job, fate, f"{job.id}/p{len(self.driven)}", options)
         self.driven.append(driving)
         driving.start()
         return driving

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from random import Random
 
@@ -13,9 +13,9 @@ from orchestrator.errors import InDoubt, Unreachable
 from orchestrator.provider import Answer, Call, Send
 from orchestrator.sandbox.memory import read
 from orchestrator.sandbox.reply import Effect, Harm
-from orchestrator.sandbox.world import World
 
 from .kernel import Kernel, Process
+from .service import Service
 
 TOKENS = {"travis": "sandbox-token", "other": "other-token", "stranger": "stranger-token"}
 
@@ -26,12 +26,11 @@ class Sent:
 
     Args:
         tag: the message of the target that it is for, empty where it triggers nothing.
-        order: of all calls and entries of the journal.
+        order: of all calls and entries of the journal, and the call's own id.
         left: when it left, `arrived` when the service had it (None: it never did), `answered` when its sender knew.
-        at_service: when it arrived, by the service's clock.
         status: what the service answered, 0 where no answer came.
         refused: whether the service refused the trigger for good.
-        request: the id of the request that it made, once it made one.
+        limited: whether the service refused it because of the limit of its repository.
         fault: what went wrong on purpose.
     """
 
@@ -43,13 +42,22 @@ class Sent:
     left: float
     order: int = 0
     arrived: float | None = None
-    at_service: float = 0.0
     answered: float | None = None
     status: int = 0
     is_ban: bool = False
     refused: bool = False
-    request: int | None = None
+    limited: bool = False
     fault: str = ""
+
+    @property
+    def run(self) -> str:
+        """Whose process sent it."""
+        return self.process.name.partition("/")[0]
+
+    @property
+    def said(self) -> str:
+        """The message without the marker."""
+        return self.tag.partition(" [")[0]
 
 
 class Network:
@@ -57,15 +65,17 @@ class Network:
 
     Args:
         world: the service.
-        time: its clock: kernel time in wall seconds; the world adds its own skew.
+        stalls: when it handles nothing, and for how long; what comes meanwhile it handles at once afterwards.
     """
 
-    def __init__(self, kernel: Kernel, world: World, time: Callable[[], float], random: Random) -> None:
+    def __init__(
+        self, kernel: Kernel, world: Service, random: Random, stalls: Sequence[tuple[float, float]] = ()
+    ) -> None:
         self.log: list[Sent] = []
         self._kernel = kernel
         self._world = world
-        self._time = time
         self._random = random
+        self._stalls = [(began, began + seconds) for began, seconds in stalls]
 
     def line(self, process: Process, account: str) -> Send:
         """The transport of a process for an account."""
@@ -95,38 +105,58 @@ class Network:
         there = self._random.uniform(*self._world.settings.latency) / 2
         gives_up = sent.left + self._world.settings.patience
 
+        def give_up() -> None:
+            box.append(InDoubt("no answer in time"))
+            deliver()
+
         def arrive() -> None:
+            wait = self._stalled_for()
+            if wait:
+                self._kernel.at(self._kernel.time + wait, handle)
+                if self._kernel.time + wait + there > gives_up:
+                    self._kernel.at(gives_up, give_up)
+            else:
+                handle()
+
+        def handle() -> None:
             seen, when = self._at_the_service(sent, call, body)
             when += there
             if when > gives_up:
+                if self._kernel.time > gives_up:
+                    sent.is_ban = False  # it was given up meanwhile, so nobody is told
+                    return
                 seen, when = InDoubt("no answer in time"), gives_up
-            box.append(seen)
-            self._kernel.at(when, deliver)
+            if not box:
+                box.append(seen)
+                self._kernel.at(when, deliver)
 
         self._kernel.at(sent.left + there, arrive)
 
+    def _stalled_for(self) -> float:
+        now = self._kernel.time
+        return next((until - now for began, until in self._stalls if began <= now < until), 0.0)
+
     def _at_the_service(self, sent: Sent, call: Call, body: bytes) -> tuple[Answer | Exception, float]:
         world, now = self._world, self._kernel.time
-        accepted, faults = len(world.counts.accepted), dict(world.counts.faults)
+        faults = dict(world.counts.faults)
         headers = {
             "authorization": f"token {TOKENS[sent.account]}",
             "travis-api-version": "3",
             "content-type": "application/json",
             "accept": "application/json",
             "user-agent": "simulation",
+            "x-request-id": str(sent.order),
         }
-        reply = world.handle(call.method, call.path, call.query, headers, body, self._time())
+        reply = world.handle(call.method, call.path, call.query, headers, body, world.now())
         sent.fault = next((name for name, n in world.counts.faults.items() if n != faults.get(name)), "")
         harm = None if reply.effect is None else reply.effect.harm
         if harm is Harm.NEVER_LEFT:
             return Unreachable("connection refused"), now
-        sent.arrived, sent.at_service, sent.status = now, self._time(), reply.status
-        for request in world.counts.accepted[accepted:]:
-            if sent.tag and request.said == sent.tag:
-                sent.request = request.id
+        sent.arrived, sent.status = now, reply.status
         answer = read(reply)
         sent.is_ban = answer.status == 403 and answer.body == "Forbidden\n" and harm is None
         sent.refused = 400 <= answer.status < 500 and answer.status not in (408, 429) and harm in (None, Harm.SLOW)
+        sent.limited = answer.status == 429 and isinstance(answer.body, dict)
         return _suffered(reply.effect, answer, now, world.settings.patience)
 
 

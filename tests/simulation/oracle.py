@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import groupby
 
 from orchestrator.engine.run import Options
 from orchestrator.errors import LeaseLost
 from orchestrator.events import (
     Absent,
     Claimed,
+    Ended,
     Intended,
     Refused,
     Requested,
@@ -17,23 +19,22 @@ from orchestrator.events import (
 )
 from orchestrator.model import Outcome, Target
 from orchestrator.report.verdict import exit_code
-from orchestrator.sandbox.counts import worst_window
 from orchestrator.sandbox.rows import Request
 from orchestrator.state import NEW, Progress, apply
 
+from .evidence import Evidence, states
 from .machine import Written
-from .network import Sent
 from .play import Play
-from .schedule import Job
+from .rules import keeps_rules
+from .schedule import PATIENCE, Job
 
-SLACK = 1e-6
-CLOCKS = 1.0  # seconds; a Date header has no less
 STATES = {
     Outcome.PASSED: "passed",
     Outcome.FAILED: "failed",
     Outcome.ERRORED: "errored",
     Outcome.CANCELED: "canceled",
 }
+LOOK = 2 * PATIENCE  # seconds before a verdict, from which on its fresh look cannot have missed what had ended
 
 
 def problems(result: Play) -> list[str]:
@@ -45,14 +46,17 @@ def _all(result: Play) -> Iterator[str]:
     if result.stuck:
         yield f"the run does not end: {result.stuck}"
         return
+    evidence = Evidence(result)
     yield from _failures(result)
-    yield from _limits(result)
-    yield from _bans(result)
-    for job in result.schedule.jobs:
-        yield from _stream_order(result.machine.written.get(job.id, []))
+    yield from keeps_rules(result, evidence)
+    for job in result.jobs:
+        for _, written in states(result, job):
+            yield from _stream_order(written)
         yield from _exit_codes(result, job)
         for target in job.targets:
-            yield from _target(result, job, target)
+            yield from _target(result, evidence, job, target)
+    yield from _restarts(evidence)
+    yield from _replaced(result)
 
 
 def _failures(result: Play) -> Iterator[str]:
@@ -65,16 +69,61 @@ def _failures(result: Play) -> Iterator[str]:
 # -- one target -------------------------------------------------------------------------------------------------
 
 
-def _target(result: Play, job: Job, target: Target) -> Iterator[str]:
-    tag = str(target.request["message"])
-    asked = [sent for sent in result.machine.network.log if sent.tag.startswith(tag)]
-    made = [row for row in result.world.counts.accepted if (row.said or "").startswith(tag)]
-    written = [one for one in result.machine.written.get(job.id, []) if target_of(one.entry.event) == target.id]
-    if len(made) > 1:
-        yield f"{target.id} has {len(made)} requests: {', '.join(str(row.id) for row in made)}"
-    yield from _history(target, written)
-    yield from _nothing_there(target, written, [(row, _caller(result, row, asked)) for row in made])
-    yield from _outcome(result, job, target, asked, made)
+def _target(result: Play, evidence: Evidence, job: Job, target: Target) -> Iterator[str]:
+    made = evidence.made(job.id, target)
+    yield from _once(result, evidence, job, target, made)
+    for _, everything in states(result, job):
+        written = [one for one in everything if target_of(one.entry.event) == target.id]
+        yield from _history(target, written)
+        if _can_be_told(result, target):
+            yield from _nothing_there(target, written, [(row, evidence.order_of(row)) for row in made])
+        yield from _in_time(target, written, evidence)
+    if target in result.histories[job.id].targets:
+        yield from _outcome(result, evidence, job, target, made)
+
+
+def _once(result: Play, evidence: Evidence, job: Job, target: Target, made: list[Request]) -> Iterator[str]:
+    """One request at most; a person who says that there is none allows one more, and answers for it."""
+    if not _can_be_told(result, target):
+        return
+    said = sorted(order for order in _absent_by_word(result, job, target))
+    for _, rows in groupby(made, lambda row: sum(order < evidence.order_of(row) for order in said)):
+        ids = [str(row.id) for row in rows]
+        if len(ids) > 1:
+            yield f"{target.id} of {job.id} has {len(ids)} requests: {', '.join(ids)}"
+    old = result.schedule.jobs[0]
+    if job.id == "again" and _was_in_doubt(result, old, target) and made and evidence.made(old.id, target):
+        yield f"{target.id} was in doubt with a request of {old.id}, and {job.id} made another"
+    if job.id == "again" and made:
+        yield from _had_ended(result, evidence, target, evidence.made(old.id, target))
+
+
+def _can_be_told(result: Play, target: Target) -> bool:
+    """On another machine nobody can tell what the first one asked for meanwhile without a marker."""
+    return target.marked or result.schedule.twist.disaster is None
+
+
+def _absent_by_word(result: Play, job: Job, target: Target) -> Iterator[int]:
+    for _, written in states(result, job):
+        for one in written:
+            event = one.entry.event
+            if isinstance(event, Absent) and event.target == target.id and "a person said so" in event.evidence:
+                yield one.order
+
+
+def _was_in_doubt(result: Play, old: Job, target: Target) -> bool:
+    return result.histories[old.id].of(target.id).doubt is not None
+
+
+def _had_ended(result: Play, evidence: Evidence, target: Target, old: list[Request]) -> Iterator[str]:
+    """What is retried by another request runs no more."""
+    made_at = result.made["again"][0]
+    for row in old:
+        if not row.builds and row.result != "rejected":
+            yield f"{target.id} is retried while its old request {row.id} is undecided"
+        for build in row.builds:
+            if not any(at <= made_at for at in evidence.ended(build)):
+                yield f"{target.id} is retried at {made_at:.1f} while its old build {build.id} runs"
 
 
 def _history(target: Target, written: list[Written]) -> Iterator[str]:
@@ -105,66 +154,103 @@ def _verdict_stays(target: Target, before: Progress, after: Progress, one: Writt
         yield f"{target.id}: the outcome {old.outcome} becomes {new.outcome} at {one.time:.1f} without evidence"
 
 
-def _nothing_there(target: Target, written: list[Written], made: list[tuple[Request, Sent | None]]) -> Iterator[str]:
+def _nothing_there(target: Target, written: list[Written], made: list[tuple[Request, int]]) -> Iterator[str]:
     """Where the journal says that an attempt started nothing, no call made until then has a request, ever."""
     requested = False
     for one in written:
         event = one.entry.event
         requested = requested or isinstance(event, Requested)
-        if isinstance(event, Absent | Withdrawn) or (isinstance(event, Refused) and not requested):
-            for row, caller in made:
-                if caller is None or caller.order < one.order:
+        if isinstance(event, Absent) and "a person said so" in event.evidence:
+            made = [(row, order) for row, order in made if order > one.order]  # the person answers for those before
+        elif isinstance(event, Absent | Withdrawn) or (isinstance(event, Refused) and not requested):
+            for row, order in made:
+                if order < one.order:
                     yield f"{target.id}: {event.kind} at {one.time:.1f}, but request {row.id} exists"
 
 
-def _caller(result: Play, row: Request, asked: list[Sent]) -> Sent | None:
-    """The call that made a request, at once or late."""
-    known = next((sent for sent in asked if sent.request == row.id), None)
-    if known is not None:
-        return known
-    settings = result.schedule.settings
-    waits = [rule.seconds for rule in result.schedule.faults if rule.kind == "applied_late" and rule.seconds]
-    return next(
-        (
-            sent
-            for sent in asked
-            if sent.fault == "applied_late"
-            and any(abs(sent.at_service + settings.skew + wait - row.created_at) < 0.001 for wait in waits)
-        ),
-        None,
-    )
+def _in_time(target: Target, written: list[Written], evidence: Evidence) -> Iterator[str]:
+    """What had ended before the last look at it has not run out of time."""
+    request = ""
+    for one in written:
+        event = one.entry.event
+        if isinstance(event, Requested):
+            request = event.id
+        row = evidence.rows.get(int(request)) if request else None
+        if not isinstance(event, Ended) or event.outcome is not Outcome.TIMED_OUT or row is None:
+            continue
+        ends = [at for build in row.builds for at in evidence.ended(build)[-1:]]
+        if ends and max(ends) < one.time - LOOK:
+            yield f"{target.id} is timed out at {one.time:.1f} ({event.reason}); its build ended at {max(ends):.1f}"
 
 
-def _outcome(result: Play, job: Job, target: Target, asked: list[Sent], made: list[Request]) -> Iterator[str]:
+def _outcome(result: Play, evidence: Evidence, job: Job, target: Target, made: list[Request]) -> Iterator[str]:
     progress = result.histories[job.id].of(target.id)
-    verdict = progress.verdict
-    ids = {str(row.id) for row in made}
-    if progress.request is not None and progress.request.id not in ids:
-        yield f"{target.id} holds request {progress.request.id}, which is not its own"
+    verdict, said = progress.verdict, evidence.said(job, target)
     if verdict is None:
-        yield from _open(result, job, target, made)
+        yield from _open(result, job, target)
+    own = [*made, *(evidence.made(result.schedule.jobs[0].id, target) if job.id == "again" else ())]
+    request = progress.request
+    if request is not None and request.id not in {str(row.id) for row in own} and (not said or said.adopted is None):
+        yield f"{target.id} holds request {request.id}, which is not its own"
+    if verdict is None:
         return
-    if made and progress.request is None and verdict.outcome is not Outcome.IN_DOUBT:
+    word = any(True for _ in _absent_by_word(result, job, target))
+    if made and request is None and verdict.outcome is not Outcome.IN_DOUBT and not word:
         yield f"{target.id} is {verdict.outcome}, but it has request {made[0].id}: lost"
-    if verdict.outcome is Outcome.REJECTED:
-        rejected = any(sent.refused for sent in asked) or any(row.result == "rejected" for row in made)
-        if not rejected:
-            yield f"{target.id} is rejected, but nobody refused it"
-    if verdict.outcome in STATES:
-        states = [
-            build.state for row in made for build in row.builds if progress.build and str(build.id) == progress.build.id
-        ]
-        if states != [STATES[verdict.outcome]]:
-            yield f"{target.id} is {verdict.outcome}, but its build is {states}"
+    if verdict.outcome is Outcome.REJECTED and not _is_refused(evidence, job, target, progress):
+        yield f"{target.id} is rejected, but nobody refused it"
+    if verdict.outcome in STATES and progress.build is not None:
+        state = _state_of(evidence, progress)
+        if state != STATES[verdict.outcome]:
+            yield f"{target.id} of {job.id} is {verdict.outcome}, but its build is {state}"
     if verdict.outcome is Outcome.SKIPPED and target.skip is None and not target.needs:
         yield f"{target.id} is skipped for no reason"
+    if verdict.outcome is Outcome.TIMED_OUT and not progress.attempts and request is None:
+        yield f"{target.id} timed out, and was never asked for"
 
 
-def _open(result: Play, job: Job, target: Target, made: list[Request]) -> Iterator[str]:
+def _is_refused(evidence: Evidence, job: Job, target: Target, progress: Progress) -> bool:
+    """Whether the service refused the trigger, the restart, or the request."""
+    row = evidence.rows.get(int(progress.request.id)) if progress.request else None
+    if row is not None and row.result == "rejected":
+        return True
+    restarts = [s for s in evidence.by_order.values() if s.run == job.id and s.path.endswith("/restart")]
+    return any(sent.refused for sent in (*evidence.asked(job, target), *restarts))
+
+
+def _state_of(evidence: Evidence, progress: Progress) -> str:
+    build = evidence.builds.get(progress.build.id if progress.build else "")
+    if build is None:
+        return "none of the service's"
+    is_old = build.restarts > 0 and progress.how != "restarted"
+    return str(build.previous) if is_old else build.state
+
+
+def _open(result: Play, job: Job, target: Target) -> Iterator[str]:
     """An open target is told by the exit code, except where a person ended the run and keeps its builds."""
     history = result.histories[job.id]
-    if history.exit_code in (None, 0) and job.cancel_at is None:
+    if history.exit_code in (None, 0) and job.cancel_at is None and result.schedule.twist.overlap is None:
         yield f"{target.id} is open, and the exit code is {history.exit_code}"
+
+
+def _restarts(evidence: Evidence) -> Iterator[str]:
+    for build in evidence.builds.values():
+        if build.restarts > 1:
+            yield f"build {build.id} was restarted {build.restarts} times"
+
+
+def _replaced(result: Play) -> Iterator[str]:
+    """A run that replaced another one has its targets to itself."""
+    overlap = result.schedule.twist.overlap
+    if overlap is None or overlap.rule == "allow" or overlap.job.id not in result.made:
+        return
+    targets = {target.id for job in result.jobs if job.id == overlap.job.id for target in job.targets}
+    for job in result.jobs:
+        for _, written in states(result, job):
+            for one in written:
+                late = one.order > result.made[overlap.job.id][1] and isinstance(one.entry.event, Intended)
+                if late and job.id != overlap.job.id and target_of(one.entry.event) in targets:
+                    yield f"{job.id} intends {target_of(one.entry.event)} at {one.time:.1f}, which another run holds"
 
 
 # -- the run, the journal ---------------------------------------------------------------------------------------
@@ -186,37 +272,6 @@ def _stream_order(written: list[Written]) -> Iterator[str]:
 def _exit_codes(result: Play, job: Job) -> Iterator[str]:
     """The process that left last says what the journal says."""
     history = result.histories[job.id]
-    codes = [driving.code for driving in result.machine.driven if driving.job is job and driving.code is not None]
+    codes = [driving.code for driving in result.machine.driven if driving.job.id == job.id and driving.code is not None]
     if codes and history.exit_code is not None and exit_code(history, Options().fail_on) != history.exit_code:
         yield f"{job.id}: exit code {history.exit_code}, but its history says {exit_code(history, Options().fail_on)}"
-
-
-# -- the rules of the service -----------------------------------------------------------------------------------
-
-
-def _limits(result: Play) -> Iterator[str]:
-    schedule = result.schedule
-    if schedule.jumps:
-        return  # the service's clock is read every 30 s: what was stamped just before a jump is misjudged
-    ours = [sent for sent in result.machine.network.log if sent.arrived is not None]
-    slack = SLACK
-    if len(schedule.jobs) > 1:  # what two runs share is counted from when a call leaves, by clocks of whole seconds
-        slack = schedule.settings.latency[1] / 2 + CLOCKS
-    for account in schedule.accounts:
-        times = sorted(sent.at_service for sent in ours if sent.account == account and sent.method == "POST")
-        for limit in schedule.limits:
-            if limit.name == "triggers" and (worst := worst_window(times, limit.per - slack)) > limit.calls:
-                yield f"{account}: {worst} POSTs within {limit}"
-
-
-def _bans(result: Play) -> Iterator[str]:
-    """A process that was told of a ban makes no further call."""
-    told: dict[tuple[str, str], float] = {}
-    for sent in result.machine.network.log:
-        if sent.is_ban and sent.answered is not None:
-            key = sent.process.name, sent.account
-            told[key] = min(sent.answered, told.get(key, sent.answered))
-    for sent in result.machine.network.log:
-        since = told.get((sent.process.name, sent.account))
-        if since is not None and sent.left > since:
-            yield f"{sent.process.name} calls {sent.path} at {sent.left:.1f}, banned since {since:.1f}"

@@ -22,16 +22,15 @@ def intent_after_the_call() -> Iterator[None]:
     late: dict[tuple[int, str], Intended] = {}
     append = Ledger.append
 
-    async def intend(self: Ledger, row: int, event: Intended) -> None:
-        late[id(self), event.target] = event
-
     async def append_late(self: Ledger, *events: Event, at: float | None = None) -> None:
-        told = [target_of(event) for event in (*(event for _, event in self._carried), *events)]
+        late.update({(id(self), event.target): event for event in events if isinstance(event, Intended)})
+        rest = [event for event in events if not isinstance(event, Intended)]
+        told = [target_of(event) for event in (*(event for _, event in self._carried), *rest)]
         intents = [late.pop((id(self), target)) for target in told if target and (id(self), target) in late]
         self._carried[:0] = [(self.run.index[event.target], event) for event in intents]
-        await append(self, *events, at=at)
+        await append(self, *rest, at=at)
 
-    with _patched(Ledger, intend=intend, append=append_late):
+    with _patched(Ledger, append=append_late):
         yield
 
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from random import Random
 from typing import Any
 
 import anyio
 
+from orchestrator.commands.making import without
 from orchestrator.errors import LeaseLost
 from orchestrator.events import CancelAsked, RunMade
 from orchestrator.exits import Exit
@@ -16,13 +18,14 @@ from orchestrator.history import History, load
 from orchestrator.journal.memory import MemoryJournal
 from orchestrator.model import Outcome
 from orchestrator.provider import Call
-from orchestrator.sandbox.world import World
 
 from .backend import run
 from .kernel import Kernel, Process, Stuck
 from .machine import EPOCH, URL, Driving, Machine
 from .network import TOKENS, Network, Sent
+from .people import Person, Said
 from .schedule import Fate, Job, Schedule
+from .service import Service
 
 MOST_PROCESSES = 16  # for one run, of which all but the first few live unharmed
 MOST_STOPS = 3  # unharmed processes in a row that left because of an account, before that is the end of it
@@ -35,13 +38,19 @@ class Play:
     """What came of a schedule.
 
     Args:
+        jobs: the runs that were made; `histories` of them at the end.
+        made: when each was made first, and at which order.
+        said: what people said of targets in doubt.
         stuck: why it did not come to an end, empty when it did.
     """
 
     schedule: Schedule
     machine: Machine
-    world: World
+    world: Service
+    jobs: list[Job] = field(default_factory=list)
     histories: dict[str, History] = field(default_factory=dict)
+    made: dict[str, tuple[float, int]] = field(default_factory=dict)
+    said: list[Said] = field(default_factory=list)
     stuck: str = ""
     steps: int = 0
 
@@ -68,80 +77,123 @@ class Stage:
     """Where a schedule is played."""
 
     def __init__(self, kernel: Kernel, schedule: Schedule) -> None:
-        world = World(schedule.settings, began=EPOCH)
+        world = Service(schedule.settings, EPOCH, lambda: kernel.time)
         world.plan_faults(schedule.faults)
         self.kernel = kernel
         self.schedule = schedule
-        self._jumped = 0.0
-        self._network = Network(kernel, world, self._service_time, Random(f"network {schedule.seed}"))
-        self._machine = Machine(kernel, schedule, self._network)
-        self._director = MemoryJournal(self._machine.disk)
-        self.result = Play(schedule, self._machine, world)
+        self.network = Network(kernel, world, Random(f"network {schedule.seed}"), schedule.twist.stalls)
+        self.machine = Machine(kernel, schedule, self.network)
+        self.result = Play(schedule, self.machine, world)
+        self._person = Person(self)
+        self._directors: dict[int, MemoryJournal] = {}
 
-    def _service_time(self) -> float:
-        return EPOCH + self.kernel.time + self._jumped
+    @property
+    def journal(self) -> MemoryJournal:
+        """The state in use, for those who do not drive."""
+        state = self.machine.state
+        if id(state) not in self._directors:
+            self._directors[id(state)] = MemoryJournal(state.disk, now=self.machine.steady)
+        return self._directors[id(state)]
 
     async def play(self) -> None:
         """Plays everything that the schedule has."""
         self._plan_events()
-        if self.schedule.proven:
-            for number in range(len(self.schedule.accounts)):
-                await self._director.remember(f"travis:{URL}:api.travis-ci.com/user/{77 + number}", marker_proven=True)
+        await self._prove()
         async with anyio.create_task_group() as jobs:
             for job in self.schedule.jobs:
                 jobs.start_soon(self._live, job)
-        for driving in self._machine.driven:
+            if self.schedule.twist.overlap is not None:
+                jobs.start_soon(self._person.overlap, self.schedule.twist.overlap)
+        for driving in self.machine.driven:
             await driving.gone.wait()
-        for job in self.schedule.jobs:
-            self.result.histories[job.id] = await load(self._director, job.id)
+        driven = {each.job.id: each.state for each in self.machine.driven if each.job.id in each.state.written}
+        for run_id, state in driven.items():
+            self.result.histories[run_id] = await load(MemoryJournal(state.disk), run_id)
+
+    async def _prove(self) -> None:
+        if self.schedule.proven:
+            for number in range(len(self.schedule.accounts)):
+                await self.journal.remember(f"travis:{URL}:api.travis-ci.com/user/{77 + number}", marker_proven=True)
 
     def _plan_events(self) -> None:
-        kernel, schedule = self.kernel, self.schedule
+        kernel, schedule, twist = self.kernel, self.schedule, self.schedule.twist
         for when, by in schedule.steps:
             kernel.at(when, lambda by=by: self._step_clock(by))
-        for when, by in schedule.jumps:
-            kernel.at(when, lambda by=by: self._jump_service(by))
+        for when, by in (*schedule.jumps, *twist.steps):
+            kernel.at(when, lambda by=by: self.result.world.step(by))
         for when, account, seconds in schedule.bans:
             kernel.at(when, lambda account=account, seconds=seconds: self._ban(account, seconds))
         for when, repo in schedule.strangers:
             kernel.at(when, lambda repo=repo: self._stranger(repo))
+        for when in twist.reboots:
+            kernel.at(when, self.machine.reboot)
+        if twist.disaster is not None:
+            self._plan_disaster()
+
+    def _plan_disaster(self) -> None:
+        disaster, machine, copies = self.schedule.twist.disaster, self.machine, []
+        assert disaster is not None
+        if disaster.copied is not None:
+            self.kernel.at(disaster.copied, lambda: copies.append(machine.state.copy()))
+        fresh = type(machine.state)
+        self.kernel.at(disaster.at, lambda: machine.move(copies[0] if copies else fresh(), disaster.clock))
 
     def _step_clock(self, by: float) -> None:
-        self._machine.clock_is_off_by += by
-
-    def _jump_service(self, by: float) -> None:
-        self._jumped += by
+        self.machine.clock_is_off_by += by
 
     def _ban(self, account: str, seconds: float) -> None:
-        until = self._service_time() + self.schedule.settings.skew + seconds
-        self.result.world.guard.ban(TOKENS[account], until)
+        world = self.result.world
+        world.guard.ban(TOKENS[account], world.now() + self.schedule.settings.skew + seconds)
 
     def _stranger(self, repo: str) -> None:
         body = {"request": {"message": "a stranger's", "branch": "main"}}
         call = Call("POST", f"/repo/{repo.replace('/', '%2F')}/requests", body=body)
         sent = Sent(Process("stranger"), "stranger", "POST", call.path, "a stranger's", self.kernel.time)
-        self._network.travel(sent, call, _json(body), [], lambda: None)
+        self.network.travel(sent, call, json.dumps(body).encode(), [], lambda: None)
 
     # -- one run ------------------------------------------------------------------------------------------------
 
     async def _live(self, job: Job) -> None:
         await anyio.sleep(job.starts)
-        made = RunMade("nightly", None, "", accounts=self._machine.accounts())
-        await self._director.make_run(job.id, made, job.targets, self._machine.now(), forbid_overlap=False)
+        await self._make(job)
         async with anyio.create_task_group() as tasks:
             if job.rival is not None:
                 tasks.start_soon(self._rival, job, *job.rival)
             if job.cancel_at is not None:
                 tasks.start_soon(self._cancel, job, job.cancel_at)
-            await self._keep(job)
+            await self.keep(job)
+        if len(self.machine.states) > 1 and not await self._has_ended(job, doubts_may_stay=True):
+            await self.keep(replace(job, fates=()))  # a rival took it up once more from the copy
+        if job is self.schedule.jobs[0]:
+            await self._person.look_back(job)
 
-    async def _keep(self, job: Job) -> None:
+    async def _make(self, job: Job) -> None:
+        """Makes the run; where it was made before and is lost with its state, it adopts what it had asked for."""
+        if job.id in self.machine.state.disk.runs:
+            return
+        targets, options = job.targets, {}
+        if job.id in self.result.made:
+            unmarked = {target.id for target in targets if not target.marked}
+            targets, options = tuple(without(targets, unmarked)), {"adopt": True}
+        made = RunMade("nightly", None, "", accounts=self.machine.accounts(), options=options)
+        await self.journal.make_run(job.id, made, targets, self.machine.now(), forbid_overlap=False)
+        self.note_made(job)
+
+    def note_made(self, job: Job) -> None:
+        """A run was made."""
+        if job.id not in self.result.made:
+            self.result.made[job.id] = self.kernel.time, self.kernel.ticket()
+            self.result.jobs.append(job)
+
+    async def keep(self, job: Job) -> None:
         """Resumes until the run has ended, or cannot for a reason that its exit code tells."""
         fates, stops, driving, tries, pause = list(job.fates), 0, None, 0, 0.0
         while tries < MOST_PROCESSES:
             is_harmed = bool(fates)
             fate = fates.pop(0) if is_harmed else UNHARMED
-            driving = self._machine.drive(job, fate, _was_stopped(driving))
+            await self._make(job)
+            said = await self._person.speak(job, is_early=True) if driving is not None else {}
+            driving = self.machine.drive(job, fate, override_stop=_was_stopped(driving), **said)
             await self._until_it_seems_over(driving)
             stops = stops + 1 if driving.code is Exit.ACCOUNT and not is_harmed else 0
             if await self._has_ended(job, is_harmed or self.schedule.seed % 3 > 0) or stops >= MOST_STOPS:
@@ -152,33 +204,42 @@ class Stage:
             await anyio.sleep(fate.pause + pause)
         self.result.stuck = f"{job.id} has not ended after {MOST_PROCESSES} processes"
 
+    async def tell(self, job: Job, fate: Fate, options: Mapping[str, Any]) -> None:
+        """One process with these options, and then whatever it takes to the run's end."""
+        driving = self.machine.drive(job, fate, **options)
+        await self._until_it_seems_over(driving)
+        if not await self._has_ended(job, doubts_may_stay=True):
+            await self.keep(replace(job, fates=()))
+
     async def _until_it_seems_over(self, driving: Driving) -> None:
         """Waits for the process's end; nobody waits for long for one that has been stopped."""
         naps = [after for after, seconds in driving.fate.stops if seconds > 20.0]
         with anyio.move_on_after(naps[0] + 10.0 if naps else None):
             await driving.gone.wait()
 
+    async def history(self, job: Job) -> History | None:
+        """What the state in use tells of the run, if it knows it."""
+        return await load(self.journal, job.id) if job.id in self.machine.state.disk.runs else None
+
     async def _has_ended(self, job: Job, doubts_may_stay: bool) -> bool:
-        history = await load(self._director, job.id)
-        if not history.has_ended:
+        history = await self.history(job)
+        if history is None or not history.has_ended:
             return False
         verdicts = [history.of(target.id).verdict for target in job.targets]
         is_doubtful = any(verdict is not None and verdict.outcome is Outcome.IN_DOUBT for verdict in verdicts)
-        looked_again = sum(driving.job is job for driving in self._machine.driven) > len(job.fates) + 1
+        looked_again = sum(driving.job is job for driving in self.machine.driven) > len(job.fates) + 1
         return doubts_may_stay or not is_doubtful or looked_again
 
     async def _rival(self, job: Job, after: float, fate: Fate) -> None:
         await anyio.sleep(after)
-        await self._machine.drive(job, fate).gone.wait()
+        if job.id in self.machine.state.disk.runs:
+            await self.machine.drive(job, fate).gone.wait()
 
     async def _cancel(self, job: Job, after: float) -> None:
         await anyio.sleep(after)
-        await self._director.wish(job.id, CancelAsked("a person", self._machine.now(), job.keep_builds))
+        if job.id in self.machine.state.disk.runs:
+            await self.journal.wish(job.id, CancelAsked("a person", self.machine.now(), job.keep_builds))
 
 
 def _was_stopped(driving: Driving | None) -> bool:
     return driving is not None and driving.code is Exit.STOPPED
-
-
-def _json(body: Any) -> bytes:
-    return json.dumps(body).encode()

@@ -13,6 +13,8 @@ from orchestrator.model import Limit, Target, Timeouts
 from orchestrator.providers.travis.declaration import DECLARATION
 from orchestrator.sandbox.settings import FaultRule, RepoSpec, Rule, Settings, Shares
 
+from .twist import PLAIN, Twist
+
 SETTLE, PATIENCE = 20.0, 8.0
 LATEST, LONGEST_LAG = 13.0, 6.0  # together below SETTLE
 TIMEOUTS = Timeouts(settle=SETTLE, accept=90.0, queue=150.0, build=150.0, reach=60.0)
@@ -93,9 +95,10 @@ class Schedule:
         proven: whether the accounts' markers were proven by earlier runs.
         limits: of each account; `hourly` whether the server's rule for a repository is the one written there.
         steps: pairs of when the machine's wall clock steps and by how much.
-        jumps: the same of the service's clock, forwards only.
+        jumps: the same of the service's clock, forwards only; `twist` has both ways.
         bans: pairs of when an account is banned and for how long.
         strangers: when somebody else triggers which repository.
+        twist: what befalls it beyond.
     """
 
     seed: int
@@ -110,6 +113,7 @@ class Schedule:
     bans: tuple[tuple[float, str, float], ...] = ()
     strangers: tuple[tuple[float, str], ...] = ()
     faults: tuple[FaultRule, ...] = field(default=())
+    twist: Twist = PLAIN
 
 
 class Dice(Random):
@@ -124,8 +128,8 @@ class Dice(Random):
         return least + (most - least) * self.random() ** 2
 
 
-def schedule_of(seed: int) -> Schedule:
-    """The schedule of a seed."""
+def plain_schedule_of(seed: int) -> Schedule:
+    """The schedule of a seed, without a plot."""
     dice = Dice(seed)
     accounts = ("travis",) if dice.chance(0.75) else ("travis", "other")
     repos = _repos(dice)
@@ -244,12 +248,12 @@ def _jobs(dice: Dice, accounts: tuple[str, ...], repos: tuple[str, ...]) -> tupl
 
 
 def _job(dice: Dice, run: str, accounts: tuple[str, ...], repos: tuple[str, ...]) -> Job:
-    rival = (dice.late(0.0, 50.0), _fate(dice)) if dice.chance(0.2) else None
+    rival = (dice.late(0.0, 50.0), fate_of(dice)) if dice.chance(0.2) else None
     canceled = dice.chance(0.05)
     return Job(
         run,
         _targets(dice, run, accounts, repos),
-        fates=tuple(_fate(dice) for _ in range(dice.choice((0, 1, 1, 2, 3)))),
+        fates=tuple(fate_of(dice) for _ in range(dice.choice((0, 1, 1, 2, 3)))),
         rival=rival,
         max_fail="1" if dice.chance(0.04) else None,
         in_flight=1 if dice.chance(0.08) else None,
@@ -280,7 +284,8 @@ def _targets(dice: Dice, run: str, accounts: tuple[str, ...], repos: tuple[str, 
     return tuple(made)
 
 
-def _fate(dice: Dice) -> Fate:
+def fate_of(dice: Dice) -> Fate:
+    """What befalls one process."""
     pause = dice.choice((0.0, 0.5, 5.0, 25.0))
     match dice.choice(("step", "step", "append", "append", "instant", "stop", "stop", "interrupt", "leave")):
         case "step":

@@ -27,7 +27,7 @@ def _drawn(result: Play) -> Iterator[str]:
     yield f"  repos: {', '.join(str(repo.slug) for repo in settings.repos)}"
     for name in ("latency", "lag", "skew", "process", "build", "hourly", "reorder"):
         yield f"  {name}: {getattr(settings, name)}"
-    for job in schedule.jobs:
+    for job in result.jobs:
         yield f"  run {job.id}: starts {job.starts:.1f}, rival {job.rival}, cancel {job.cancel_at}"
         for target in job.targets:
             yield f"    {target.id} needs={target.needs} marked={target.marked} skip={target.skip}"
@@ -41,12 +41,15 @@ def _happened(result: Play) -> Iterator[tuple[float, str]]:
         yield driving.began, f"{driving.began:9.2f}  {name}  STARTS"
         for at, what, said in driving.facts:
             yield at, f"{at:9.2f}  {name}  {what} {said}"
-    for written in result.machine.written.values():
+    for said in result.said:
+        yield -1.0, f"said: {said}"
+    for written in [each for state in result.machine.states for each in state.written.values()]:
         for one in written:
             yield one.time, _line(one.time, one.process, one.entry.account, one.entry.event)
     for sent in result.machine.network.log:
         reached = "never arrived" if sent.arrived is None else f"arrived {sent.arrived:.2f}, {sent.status}"
-        got = "" if sent.request is None else f", request {sent.request}"
+        made = [row for row, caller in result.world.callers.items() if caller == str(sent.order)]
+        got = f", request {made[0]}" if made else ""
         told = "" if sent.answered is None else f", told {sent.answered:.2f}"
         yield (
             sent.left,

@@ -1,0 +1,62 @@
+"""What the service itself counted, sorted by whose it is."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator
+
+from orchestrator.model import Target
+from orchestrator.sandbox.rows import Build, Request
+
+from .machine import State, Written
+from .network import Sent
+from .people import Said, said_by
+from .play import Play
+from .schedule import Job
+
+
+class Evidence:
+    """The calls and the requests of a play, by run and by what they said."""
+
+    def __init__(self, result: Play) -> None:
+        world = result.world
+        self.by_order = {str(sent.order): sent for sent in result.machine.network.log}
+        self._asked: defaultdict[tuple[str, str], list[Sent]] = defaultdict(list)
+        self._made: defaultdict[tuple[str, str], list[Request]] = defaultdict(list)
+        for sent in result.machine.network.log:
+            if sent.tag:
+                self._asked[sent.run, sent.said].append(sent)
+        for row in world.counts.accepted:
+            if (sent := self.by_order.get(world.callers[row.id])) is not None:
+                self._made[sent.run, sent.said].append(row)
+        self.rows = {row.id: row for row in world.counts.accepted}
+        self.builds: dict[str, Build] = {str(build.id): build for row in self.rows.values() for build in row.builds}
+        self._world = world
+        self._said = {(said.run, said.target): said for said in result.said}
+
+    def asked(self, job: Job, target: Target) -> list[Sent]:
+        """The calls that triggered the target."""
+        return self._asked[job.id, said_by(target)]
+
+    def made(self, run: str, target: Target) -> list[Request]:
+        """The requests that these made."""
+        return self._made[run, said_by(target)]
+
+    def order_of(self, row: Request) -> int:
+        """When the call left that made the request."""
+        return self.by_order[self._world.callers[row.id]].order
+
+    def said(self, job: Job, target: Target) -> Said | None:
+        """What a person said of the target last."""
+        return self._said.get((job.id, target.id))
+
+    def ended(self, build: Build) -> list[float]:
+        """When the build ended, in true seconds; several times where it was restarted."""
+        return self._world.ended.get(build.id, [])
+
+
+def states(result: Play, job: Job) -> Iterator[tuple[State, list[Written]]]:
+    """Each state directory in which the run was driven, with what was written there."""
+    for state in result.machine.states:
+        if job.id in state.written:
+            yield state, state.written[job.id]

@@ -1,0 +1,182 @@
+"""What people do beside starting and resuming: retry, say what they know of doubts, start a run that overlaps."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager, redirect_stderr
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import anyio
+
+from orchestrator.commands import retry
+from orchestrator.commands.making import FORBID, REPLACE, make_run
+from orchestrator.commands.resume import refuse_what_is_sure
+from orchestrator.errors import NotStarted, OrchestratorError
+from orchestrator.events import CancelAsked, RunMade
+from orchestrator.history import History
+from orchestrator.model import Account, Outcome, Target
+from orchestrator.provider import Line
+
+from .kernel import Process
+from .machine import line_to
+from .schedule import Dice, Fate, Job
+from .twist import Again, Overlap, Words
+
+if TYPE_CHECKING:
+    from .play import Stage
+
+NOWHERE = 999_999  # the id of a request that there is not
+PATIENCE = 600.0  # seconds for which somebody waits for another run to be canceled
+
+
+@dataclass(frozen=True, slots=True)
+class Said:
+    """What a person said of a target in doubt.
+
+    Args:
+        order: among calls and entries of the journal.
+        adopted: the request's id; None: that there is none.
+    """
+
+    order: int
+    run: str
+    target: str
+    adopted: str | None
+
+
+class Person:
+    """Whoever sits before the stage."""
+
+    def __init__(self, stage: Stage) -> None:
+        self._stage = stage
+        self._dice = Dice(f"person {stage.schedule.seed}")
+        self.machine = stage.machine  # as `commands.session.Session` has it
+
+    async def look_back(self, job: Job) -> None:
+        """After a run: what the schedule has for it."""
+        twist = self._stage.schedule.twist
+        if twist.words is not None:
+            await self._settle(job, twist.words)
+        if twist.again is not None:
+            await self._retry(job, twist.again)
+
+    # -- doubts -------------------------------------------------------------------------------------------------
+
+    async def _settle(self, job: Job, words: Words) -> None:
+        await anyio.sleep(words.pause)
+        for fate in (words.fate, Fate()):
+            if options := await self.speak(job):
+                await self._stage.tell(job, fate, options)
+
+    async def speak(self, job: Job, *, is_early: bool = False) -> Mapping[str, Any]:
+        """What the next process is told of targets in doubt; nothing where the schedule has nobody who speaks."""
+        words, history = self._stage.schedule.twist.words, await self._stage.history(job)
+        if words is None or history is None or (is_early and not words.is_early):
+            return {}
+        absent, adopted = set(), {}
+        for target in history.targets:
+            if _is_in_doubt(history, target) and self._dice.chance(0.8):
+                request = self._known_of(job, target, is_right=self._dice.chance(words.right))
+                said = Said(self._stage.kernel.ticket(), job.id, target.id, request)
+                self._stage.result.said.append(said)
+                if request is None:
+                    absent.add(target.id)
+                else:
+                    adopted[target.id] = request
+        refuse_what_is_sure(history, absent, "--assume-absent")
+        refuse_what_is_sure(history, adopted, "--adopt-request")
+        return {"assume_absent": frozenset(absent), "adopt_request": adopted} if absent or adopted else {}
+
+    def _known_of(self, job: Job, target: Target, *, is_right: bool) -> str | None:
+        """What the person believes: the id of the target's request, or None for none."""
+        world = self._stage.result.world
+        calls = {str(s.order) for s in self._stage.network.log if s.run == job.id and s.said == said_by(target)}
+        own = [row.id for row in world.counts.accepted if world.callers[row.id] in calls]
+        if is_right:
+            return str(own[0]) if own else None
+        others = [r.id for r in world.counts.accepted if r.id not in own and r.repo.slug == target.repo]
+        return str(self._dice.choice([*others, NOWHERE])) if not own or self._dice.chance(0.5) else None
+
+    # -- retry --------------------------------------------------------------------------------------------------
+
+    async def _retry(self, job: Job, again: Again) -> None:
+        await anyio.sleep(again.pause)
+        stage = self._stage
+        history = await stage.history(job)
+        if history is None:
+            return
+        try:
+            targets = await self._chosen(history, again)
+            new = Job("again", tuple(targets), fates=again.fates)
+            await retry.make(new.id, job.id, history, targets, stage.journal, self, again.same_commit)  # type: ignore[arg-type]
+        except NotStarted:
+            return
+        stage.note_made(new)
+        await stage.keep(new)
+
+    async def _chosen(self, history: History, again: Again) -> Sequence[Target]:
+        """As the command chooses; tried again when the looks at old builds fail."""
+        for _ in range(10):
+            try:
+                with redirect_stderr(io.StringIO()):
+                    return await retry.chosen(history, again.outcomes, self, again.same_commit)  # type: ignore[arg-type]
+            except NotStarted:
+                raise
+            except OrchestratorError:
+                await anyio.sleep(30.0)
+        raise NotStarted("the service does not tell which builds still run")
+
+    @asynccontextmanager
+    async def connect(self, account: Account) -> AsyncIterator[Line]:
+        """As `commands.session.Session` has it."""
+        yield line_to(self._stage.network, Process(f"a person/{self._stage.kernel.ticket()}"), account)
+
+    # -- overlap ------------------------------------------------------------------------------------------------
+
+    async def overlap(self, overlap: Overlap) -> None:
+        """Starts a run of targets that another one may hold."""
+        stage, job = self._stage, overlap.job
+        await anyio.sleep(job.starts)
+        if not job.targets:
+            return
+        made = RunMade("nightly", None, "", accounts=stage.machine.accounts())
+        try:
+            if overlap.rule == REPLACE:
+                await self._cancel_others(job)
+            rule = FORBID if overlap.rule == REPLACE else overlap.rule
+            targets = await make_run(job.id, made, job.targets, stage.journal, stage.machine.now(), rule)
+        except NotStarted:
+            return
+        job = replace(job, targets=tuple(targets))
+        stage.note_made(job)
+        await stage.keep(job)
+
+    async def _cancel_others(self, job: Job) -> None:
+        """As `--overlap replace` does: with a process of its own, or by waiting for the one that is at work."""
+        stage, wanted = self._stage, {target.id for target in job.targets}
+        for row in await stage.journal.runs(open_only=True):
+            if not any(target.id in wanted for target in await stage.journal.targets(row.id)):
+                continue
+            await stage.journal.wish(row.id, CancelAsked("a person", stage.machine.now()))
+            other = next(other for other in stage.result.jobs if other.id == row.id)
+            if not row.driven:
+                await stage.machine.drive(other, Fate(), trigger=False).gone.wait()
+            await self._wait_for_end(other)
+
+    async def _wait_for_end(self, job: Job) -> None:
+        with anyio.move_on_after(PATIENCE):
+            while (history := await self._stage.history(job)) is not None and not history.has_ended:  # noqa: ASYNC110  # the journal tells nobody
+                await anyio.sleep(5.0)
+
+
+def said_by(target: Target) -> str:
+    """The message of a target."""
+    return str(target.request["message"])
+
+
+def _is_in_doubt(history: History, target: Target) -> bool:
+    progress = history.of(target.id)
+    verdict = progress.verdict
+    return progress.asked_at is not None or (verdict is not None and verdict.outcome is Outcome.IN_DOUBT)

@@ -1,0 +1,92 @@
+"""Draws what befalls a schedule: one plot at most, and the weather.
+
+The draws come from a stream of their own, so that what a seed's schedule was before there were plots stays as it was.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from orchestrator.commands.making import OVERLAPS
+from orchestrator.model import Outcome
+from orchestrator.sandbox.settings import FaultRule
+
+from .schedule import TIMEOUTS, Dice, Job, Schedule, fate_of, plain_schedule_of
+from .twist import Again, Disaster, Overlap, Twist, Words
+
+PLOTS = ("none",) * 6 + ("lost", "carried", "retry", "retry", "person", "overlap")
+RETRIED = (
+    None,
+    None,
+    frozenset({Outcome.IN_DOUBT}),
+    frozenset({Outcome.IN_DOUBT, Outcome.FAILED, Outcome.TIMED_OUT}),
+    frozenset({Outcome.FAILED, Outcome.ERRORED, Outcome.CANCELED}),
+)
+LOSES = ("lost_before", "lost_after", "timeout_before", "timeout_after", "error_before", "error_stuck")
+
+
+def schedule_of(seed: int, *, plain: bool = False) -> Schedule:
+    """The schedule of a seed.
+
+    Args:
+        plain: without a plot and weather.
+    """
+    schedule = plain_schedule_of(seed)
+    if plain:
+        return schedule
+    dice = Dice(f"twist {seed}")
+    plot = dice.choice(PLOTS)
+    twist = Twist(
+        disaster=_disaster(dice, plot),
+        again=_again(dice) if plot == "retry" else None,
+        words=_words(dice) if plot == "person" else None,
+        overlap=_overlap(dice, schedule.jobs[0]) if plot == "overlap" else None,
+        reboots=(dice.late(1.0, 60.0),) if dice.chance(0.1) else (),
+        stalls=((dice.late(0.5, 60.0), dice.uniform(10.0, 90.0)),) if dice.chance(0.1) else (),
+        steps=((dice.late(1.0, 60.0), dice.choice((-600.0, -40.0, -3.0, 3.0, 40.0))),) if dice.chance(0.08) else (),
+    )
+    schedule = replace(schedule, twist=twist)
+    return _with_doubts(dice, schedule) if plot in ("retry", "person") and dice.chance(0.7) else schedule
+
+
+def _disaster(dice: Dice, plot: str) -> Disaster | None:
+    if plot not in ("lost", "carried"):
+        return None
+    at, clock = dice.late(1.0, 60.0), dice.choice((0.0, 0.0, 3.0, -3.0, 300.0, -300.0))
+    if plot == "lost":
+        return Disaster(at, None, clock)
+    return Disaster(at, at if dice.chance(0.4) else max(0.5, at - dice.late(0.5, 30.0)), clock)
+
+
+def _again(dice: Dice) -> Again:
+    outcomes = dice.choice(RETRIED)
+    same_commit = dice.chance(0.3) and (outcomes is None or Outcome.IN_DOUBT not in outcomes)
+    fates = tuple(fate_of(dice) for _ in range(dice.choice((0, 0, 1, 2))))
+    return Again(outcomes, same_commit, dice.choice((0.0, 5.0, 60.0)), fates)
+
+
+def _words(dice: Dice) -> Words:
+    return Words(dice.choice((1.0, 1.0, 0.5, 0.0)), dice.chance(0.4), dice.choice((0.0, 30.0, 300.0)), fate_of(dice))
+
+
+def _overlap(dice: Dice, job: Job) -> Overlap:
+    run = "r9"
+    targets = tuple(
+        replace(target, needs=(), request={"message": f"{run}-t{number} says so"})
+        for number, target in enumerate(job.targets)
+        if dice.chance(0.8)
+    )
+    fates = tuple(fate_of(dice) for _ in range(dice.choice((0, 1))))
+    starts = job.starts + dice.late(0.1, 60.0)
+    return Overlap(dice.choice(OVERLAPS), Job(run, targets or job.targets[:0], starts=starts, fates=fates))
+
+
+def _with_doubts(dice: Dice, schedule: Schedule) -> Schedule:
+    """The same with more that stays in doubt: answers lost, looks refused, little patience."""
+    rules = (FaultRule(dice.choice(LOSES), dice.choice((0.4, 0.8)), between=(0.0, 120.0)), *schedule.faults)
+    hurried = dice.choice((30.0, 90.0))
+    jobs = tuple(
+        replace(job, targets=tuple(replace(t, timeouts=replace(TIMEOUTS, accept=hurried)) for t in job.targets))
+        for job in schedule.jobs
+    )
+    return replace(schedule, faults=rules, jobs=jobs, proven=schedule.proven and dice.chance(0.5), calm_at=120.0)

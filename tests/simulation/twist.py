@@ -1,0 +1,92 @@
+"""What may befall the runs of a schedule beyond the death of a process, as plain data."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from orchestrator.model import Outcome
+
+if TYPE_CHECKING:
+    from .schedule import Fate, Job
+
+
+@dataclass(frozen=True, slots=True)
+class Disaster:
+    """The machine is gone with its state, and the runs go on elsewhere.
+
+    Args:
+        at: when all its processes die.
+        copied: when the copy of the state was made that is left; None: none is, so the runs are made anew to adopt.
+        clock: by how many seconds the next machine's clock is off.
+    """
+
+    at: float
+    copied: float | None
+    clock: float
+
+
+@dataclass(frozen=True, slots=True)
+class Again:
+    """`retry` of the first run, once that is over.
+
+    Args:
+        outcomes: as `--outcome` says; None: what did not pass.
+        pause: seconds in between.
+    """
+
+    outcomes: frozenset[Outcome] | None
+    same_commit: bool
+    pause: float
+    fates: tuple[Fate, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Words:
+    """A person who says what became of targets in doubt.
+
+    Args:
+        right: how often the person is right.
+        is_early: whether each resume is told, or only one after the end.
+        pause: seconds that the person thinks.
+        fate: of the first process that is told after the end.
+    """
+
+    right: float
+    is_early: bool
+    pause: float
+    fate: Fate
+
+
+@dataclass(frozen=True, slots=True)
+class Overlap:
+    """Another run that wants targets of the first one.
+
+    Args:
+        rule: as `--overlap` says.
+    """
+
+    rule: str
+    job: Job
+
+
+@dataclass(frozen=True, slots=True)
+class Twist:
+    """What befalls a schedule.
+
+    Args:
+        reboots: when the machine boots anew, under the same state.
+        stalls: pairs of when the service stops handling calls and for how long; then it handles all of them at once.
+        steps: pairs of when the service's clock steps and by how much, either way.
+    """
+
+    disaster: Disaster | None = None
+    again: Again | None = None
+    words: Words | None = None
+    overlap: Overlap | None = None
+    reboots: tuple[float, ...] = ()
+    stalls: tuple[tuple[float, float], ...] = ()
+    steps: tuple[tuple[float, float], ...] = ()
+
+
+PLAIN = Twist()
