@@ -5,9 +5,7 @@ The engine goes on from it and reports are views of it; both see the same thing.
 
 from __future__ import annotations
 
-import gc
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 
 from orchestrator.events import (
     AccountStopped,
@@ -24,6 +22,7 @@ from orchestrator.events import (
     WaveOpened,
     target_of,
 )
+from orchestrator.garbage import uncollected
 from orchestrator.journal import Journal
 from orchestrator.model import COORDINATOR, Target
 from orchestrator.state import NEW, Progress, apply
@@ -148,19 +147,7 @@ async def load(journal: Journal, run: str) -> History:
 
 async def read_on(journal: Journal, run: str, history: History) -> None:
     """Takes in what was written since the history was loaded."""
-    with _no_collection():
+    with uncollected():
         while entries := await journal.read(run, history.cursor):
             for entry in entries:
                 history.add(entry.account, entry.seq, entry.at, entry.event)
-
-
-@contextmanager
-def _no_collection() -> Iterator[None]:
-    """Keeps the garbage collector from walking a million new values again and again: none of them is garbage."""
-    was_enabled = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if was_enabled:
-            gc.enable()

@@ -1,3 +1,4 @@
+import datetime
 import json
 import subprocess
 import sys
@@ -8,8 +9,10 @@ import pytest
 from trio.testing import MockClock
 
 import orchestrator
-from benchmarks import allowance, drive, past, report, scale, service
+from benchmarks import allowance, drive, load, past, report, scale, service
 from benchmarks.table import Row, lines_of, to_json
+from orchestrator import registry
+from orchestrator.manifest import expand, questions, read
 
 ROOT = Path(__file__).parent.parent
 PACKAGE = str(Path(orchestrator.__file__).parent)
@@ -73,6 +76,12 @@ def test_a_target_more_costs_a_large_manifest_as_many_steps_as_a_small_one():
     scale.targets(1)  # as above
     steps = {size: steps_of(scale.targets, size) for size in (200, 400, 1600)}
     assert grows_linearly(steps), steps
+
+
+def test_a_manifest_of_which_nothing_had_to_be_asked_is_not_walked_again():
+    found = read("many.yaml", load.manifest(100), declarations=registry.known(), load=load.nothing)
+    asked = steps_of(questions, found)
+    assert steps_of(lambda: expand(found, today=datetime.date(2026, 1, 5))) < asked / 10
 
 
 @pytest.mark.slow

@@ -561,6 +561,19 @@ def test_nothing_is_asked_when_everything_is_written(targets):
     assert not questions(manifest_of(f"version: 1\ntargets: {targets}"))
 
 
+def test_what_was_found_while_asking_is_used_only_for_the_same_answers_and_whatever_the_day():
+    manifest = manifest_of(DISCOVER)
+    owners = {("travis", "acme"): FOUND}
+    questions(manifest, answered(owners=owners))
+    assert expand(manifest, Answers(), today=TODAY).targets == ()
+
+    dated = "version: 1\ntargets: [{repo: acme/a, skip: {reason: frozen, until: '2026-03-01'}}]"
+    manifest = manifest_of(dated)
+    for today, skip in ((datetime.date(2026, 2, 28), "frozen (until 2026-03-01)"), (datetime.date(2026, 3, 1), None)):
+        assert not questions(manifest)
+        assert expand(manifest, today=today).targets[0].skip == skip
+
+
 def test_unanswered_questions_are_left_out_offline_and_a_mistake_otherwise():
     manifest = manifest_of(DISCOVER)
     plan = expand(manifest, Answers(), today=TODAY)

@@ -24,6 +24,9 @@ class Contents:
     Args:
         name: the manifest's, which stands before the marker where there is no message.
         warn: takes sentences for a person.
+
+    Attributes:
+        asked_the_day: whether anything depended on `today`.
     """
 
     def __init__(
@@ -39,6 +42,7 @@ class Contents:
         self.teller = teller
         self.today = today
         self.warn = warn
+        self.asked_the_day = False
         self._requests: dict[int, tuple[Layer, Mapping[str, Json]]] = {}
         self._timeouts: dict[tuple[str, tuple[tuple[str, float], ...]], Timeouts] = {}
         self._messages: dict[tuple[str, str], str | None] = {}
@@ -115,6 +119,7 @@ class Contents:
         until = filled.get("until")
         if until is None:
             return str(filled["reason"])
+        self.asked_the_day = True
         try:
             over = self.today >= day(until)
         except ValueError:

@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple
 
+from orchestrator.garbage import uncollected
 from orchestrator.manifest.answers import Answers
 from orchestrator.manifest.contents import Contents
 from orchestrator.manifest.entries import Entry, Said, Teller
@@ -72,8 +73,9 @@ class Expander:
     def run(self) -> None:
         """Expands every entry, as far as the answers go."""
         above = _Above(Layer())
-        for listing in self.manifest.listings:
-            self._listing(listing, above)
+        with uncollected():
+            for listing in self.manifest.listings:
+                self._listing(listing, above)
         self.targets.unify(self.answers.numbers)
 
     @property

@@ -42,6 +42,7 @@ class Manifest:
         warnings: sentences for a person.
         raw: the merged top level, as plain values.
         listings: the lists of targets, the manifest's own first.
+        walked: what the last `questions` made of the entries, for `expand` to go on from; one at most.
     """
 
     name: str
@@ -62,6 +63,7 @@ class Manifest:
     compiler: Compiler = field(repr=False)
     bases: Mapping[str, Layer] = field(repr=False)
     broken_accounts: frozenset[str] = frozenset()
+    walked: list[Expander] = field(default_factory=list, repr=False)
 
     @property
     def default_account(self) -> str | None:
@@ -149,6 +151,7 @@ def questions(manifest: Manifest, answers: Answers | None = None) -> Questions:
     expander.run()
     if manifest.files.problems:
         raise ManifestError(manifest.files.problems)
+    manifest.walked[:] = [expander]
     numbers = () if expander.owners else expander.targets.numbers()
     return Questions(tuple(expander.owners), tuple(expander.targets.branches), tuple(numbers))
 
@@ -164,8 +167,7 @@ def expand(manifest: Manifest, answers: Answers | None = None, *, today: datetim
         ManifestError: everything that is wrong with the targets.
     """
     given = answers or Answers()
-    expander = Expander(manifest, given, today)
-    expander.run()
+    expander = _walked(manifest, given, today)
     if not given.offline and not expander.is_complete:
         raise ValueError("`questions` were not answered")  # a mistake of the caller, not of the manifest
     targets = expander.finish()
@@ -180,6 +182,16 @@ def expand(manifest: Manifest, answers: Answers | None = None, *, today: datetim
         reports=manifest.reports,
         warnings=(*manifest.warnings, *expander.warnings, *warnings_of(expander)),
     )
+
+
+def _walked(manifest: Manifest, answers: Answers, today: datetime.date) -> Expander:
+    """A walk over all entries: the last one of `questions`, where another would come to the same."""
+    last = manifest.walked.pop() if manifest.walked else None
+    if last is not None and last.answers == answers and not last.contents.asked_the_day:
+        return last
+    expander = Expander(manifest, answers, today)
+    expander.run()
+    return expander
 
 
 def warnings_of(expander: Expander) -> list[str]:
