@@ -143,15 +143,22 @@ async def test_a_run_that_adopts_waits_for_calls_that_are_still_on_their_way():
 async def test_a_canceled_run_that_adopts_does_not_wait_for_the_proof_of_the_marker():
     service = FakeService()
     journal = await a_run(service, targets("acme/a", "acme/b", "acme/c"), proven=False, adopt=True)
-    await journal.wish("r1", CancelAsked("a person", service.now()))
-    with anyio.fail_after(600.0):
-        await engine(journal, service).run()
+
+    async def cancel():
+        await anyio.sleep(10.0)
+        await journal.wish("r1", CancelAsked("a person", service.now()))
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(cancel)
+        with anyio.fail_after(600.0):
+            await engine(journal, service).run()
     assert service.requests == []
 
 
 async def test_rows_do_not_wait_for_a_proof_by_a_target_whose_owner_is_refused():
-    service = FakeService({"acme/a": Script(triggers=("no_credit",))})
-    journal = await a_run(service, targets("acme/a", "umbrella/b"), proven=False, adopt=True)
+    names = [f"acme/r{n}" for n in range(8)]  # whose turn it is first is drawn
+    service = FakeService({name: Script(triggers=("no_credit",)) for name in names})
+    journal = await a_run(service, targets(*names, "umbrella/b"), proven=False, adopt=True)
     with anyio.fail_after(7200.0):
         assert await engine(journal, service).run() == Exit.ACCOUNT
     assert [one.repo for one in service.requests] == ["umbrella/b"]
