@@ -102,7 +102,7 @@ class Entry:
     """A build in an owner's queue, as a look shows it.
 
     Args:
-        since: when it last moved (by our clock); None where the provider does not say.
+        since: when it last moved, by the provider's clock; None where the provider does not say.
     """
 
     id: str
@@ -120,6 +120,7 @@ def others_in(
         ours: ids of the builds of this run that are known.
         unseen: for each request of this run whose build was not seen yet, its repository: one unknown build there is
             taken for it, since it appears in the queue before it is recognised.
+        now: by the clock of the queue's entries.
     """
     known, expected = frozenset(ours), Counter(unseen)
     running = waiting = 0

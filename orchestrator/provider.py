@@ -11,6 +11,7 @@ from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol, TypeAlias, runtime_checkable
 
+from orchestrator.brake import Entry
 from orchestrator.model import (
     Account,
     Build,
@@ -283,6 +284,19 @@ class MeasuresQueue(Protocol):
 
     async def queue_depth(self, owner: str) -> int:
         """Builds of the owner that wait or run, whoever started them."""
+        ...
+
+
+@runtime_checkable
+class ShowsQueue(Protocol):
+    """Can show the provider's own queue."""
+
+    async def queue(self, target: Target) -> list[Entry]:
+        """Every build that waits or runs, whoever started it, in the queue where the target's build would stand.
+
+        Raises:
+            LookFailed: cannot be told now.
+        """
         ...
 
 

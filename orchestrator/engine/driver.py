@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
 import anyio
 from anyio.abc import TaskGroup
 
+from orchestrator.engine.brake import Brakes
 from orchestrator.engine.doubts import Doubts
 from orchestrator.engine.ledger import Ledger
 from orchestrator.engine.looks import GROUPS, Looks
@@ -37,7 +37,8 @@ class Driver:
         looker: Provider = ledger.line.provider_over(ledger.gate.send)
         self._looker = looker
         self._doubts = Doubts(ledger, looker)
-        self.triggers = Triggers(ledger, self._doubts.may_be_triggered)
+        self._brakes = Brakes(ledger, looker)
+        self.triggers = Triggers(ledger, self._brakes, self._doubts.may_be_triggered)
         self._looks = Looks(ledger, looker)
         self._under_way = 0
         self._poke_engine = poke_engine
@@ -87,7 +88,8 @@ class Driver:
         if self.ledger.is_halted or not self._has_slot:
             return None
         at = self.ledger.rows.next_at(with_looks=self._looks.under_way < GROUPS)
-        return at if limit is None else min(limit[0], math.inf if at is None else at)
+        times = [at, self._brakes.next_at, None if limit is None else limit[0]]
+        return min((time for time in times if time is not None), default=None)
 
     def _start_what_is_due(self, tasks: TaskGroup) -> None:
         ledger, rows = self.ledger, self.ledger.rows
@@ -103,6 +105,8 @@ class Driver:
             for group in self._looks.groups(looks):
                 self._looks.under_way += 1
                 self._start(tasks, self._looks.look, group)
+        while self._has_slot and (owner := self._brakes.due(now)) is not None:
+            self._start(tasks, self._brakes.look, owner)
         while self._has_slot and (taken := self.triggers.take()) is not None:
             self.triggers.under_way += 1
             self._start(tasks, self.triggers.work, taken)

@@ -36,6 +36,14 @@ class Rows:
         if until is not None:
             heappush(self.wakes, (until, repo))
 
+    def hold(self, row: int, rule: str) -> None:
+        """The row waits under a rule's name until `give_turn`."""
+        heappush(self.blocked.setdefault(rule, []), row)
+
+    def give_turn(self, rule: str) -> None:
+        """The first row that waits under the rule has its turn."""
+        self._unblock(rule)
+
     def occupy(self, row: int) -> None:
         """A trigger for the row is about to leave: its repository has no other under way until `free`."""
         self.busy[self._repo_of(row)] = row

@@ -41,6 +41,7 @@ class Options:
         override_stop: go on although a rule stopped the run before.
         assume_absent: ids of targets in doubt of which a person says that no build exists.
         adopt_request: target id to the provider's request id, as a person says.
+        ignore_quiet: trigger in quiet hours too.
     """
 
     trigger: bool = True
@@ -52,6 +53,7 @@ class Options:
     override_stop: bool = False
     assume_absent: frozenset[str] = frozenset()
     adopt_request: Mapping[str, str] = field(default_factory=dict)
+    ignore_quiet: bool = False
 
 
 async def _nobody_beats() -> None:

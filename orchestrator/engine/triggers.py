@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from heapq import heappop
 
+from orchestrator.engine.brake import Brakes
 from orchestrator.engine.ledger import Ledger
 from orchestrator.errors import AccessRefused, InDoubt, NotTriggered, RateLimited, Rejected, Unreachable
 from orchestrator.events import Doubted, Intended, Refused, Requested, Withdrawn
@@ -42,8 +43,9 @@ class Triggers:
         waiting_for: what the next row waits for, for people.
     """
 
-    def __init__(self, ledger: Ledger, may_be_triggered: Callable[[int], Awaitable[bool]]) -> None:
+    def __init__(self, ledger: Ledger, brakes: Brakes, may_be_triggered: Callable[[int], Awaitable[bool]]) -> None:
         self.ledger = ledger
+        self._brakes = brakes
         self._look_again = may_be_triggered
         self.wait: tuple[float, str] | None = None
         self.waiting_for = ""
@@ -53,12 +55,16 @@ class Triggers:
 
     def take(self) -> tuple[int, Permit] | None:
         """The next row that may be triggered now, with its permit."""
-        self.wait, self.waiting_for = None, ""
+        self.wait, self.waiting_for = None, self._brakes.why
         ledger, gate = self.ledger, self.ledger.gate
         if not ledger.rows.ready or ledger.run.is_closed or ledger.is_halted or gate.posts_waiting:
             return None
         if self.under_way and (self.doubts_in_a_row >= DOUBTS_IN_A_ROW or not gate.is_reachable):
             self.waiting_for = "an answer: one trigger at a time until there is one"
+            return None
+        quiet, why = self._brakes.quiet()
+        if quiet:
+            self.wait, self.waiting_for = (ledger.now() + quiet, why), why
             return None
         in_flight = self._in_flight
         if in_flight is not None and len(ledger.rows.in_flight) >= in_flight:
@@ -81,24 +87,35 @@ class Triggers:
         return min(said, default=None)
 
     def _take_row(self, now: float) -> tuple[int, Permit] | None:
-        ledger, rows = self.ledger, self.ledger.rows
-        while rows.ready:
-            row = heappop(rows.ready)
-            repo = ledger.repo_of(row)
-            if ledger.is_shelved(row) or row in rows.in_flight or not ledger.may_be_triggered(row):
-                rows.pass_over(row)
-                continue
-            if repo in rows.busy:
-                rows.block(row)
-                continue
-            delay, why = ledger.budget.wait_repo(ledger.trigger_limits, repo, now)
-            if delay > 0.0:
-                rows.block(row, now + delay)
-                self.waiting_for = why
-                continue
-            rows.occupy(row)
-            return row, ledger.budget.take(ledger.trigger_limits, repo)
+        while self.ledger.rows.ready:
+            row = heappop(self.ledger.rows.ready)
+            permit = self._permit(row, now)
+            if self._brakes.has_scopes:
+                self._brakes.go_on(row)
+            if permit is not None:
+                return row, permit
         return None
+
+    def _permit(self, row: int, now: float) -> Permit | None:
+        """A permit for the row, just taken out; else the row is put where it waits."""
+        ledger, rows = self.ledger, self.ledger.rows
+        repo = ledger.repo_of(row)
+        if ledger.is_shelved(row) or row in rows.in_flight or not ledger.may_be_triggered(row):
+            rows.pass_over(row)
+            return None
+        if repo in rows.busy:
+            rows.block(row)
+            return None
+        if self._brakes.has_scopes and self._brakes.holds(row):
+            self.waiting_for = self._brakes.why
+            return None
+        delay, why = ledger.budget.wait_repo(ledger.trigger_limits, repo, now)
+        if delay > 0.0:
+            rows.block(row, now + delay)
+            self.waiting_for = why
+            return None
+        rows.occupy(row)
+        return ledger.budget.take(ledger.trigger_limits, repo)
 
     async def work(self, taken: tuple[int, Permit]) -> None:
         """Triggers this row and then, while there are any, the next ones."""
@@ -123,6 +140,10 @@ class Triggers:
             ledger.rows.free(row)
             return
         if await self._is_crowded(row, permit):
+            return
+        if self._brakes.quiet()[0]:  # it has become quiet while an earlier request was looked for
+            permit.give_back()
+            ledger.rows.put_back(row)
             return
         try:
             await ledger.append(Intended(target.id, attempt, marker, ledger.gate.skew))

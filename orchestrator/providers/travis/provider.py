@@ -7,6 +7,7 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 from urllib.parse import urlsplit
 
+from orchestrator.brake import Entry
 from orchestrator.errors import AccessRefused, InDoubt, LookFailed, NotTriggered, Rejected
 from orchestrator.model import Account, Build, Interval, Json, Request, Target, Trigger, owner_scope
 from orchestrator.provider import Answer, Call, Followed, Principal, RepoFacts, Secrets, Send, Sight
@@ -19,6 +20,7 @@ from orchestrator.providers.travis.words import (
     error_type,
     everybody_refused,
     foreign,
+    instant,
     look_failed,
     mapping,
     not_the_provider,
@@ -147,11 +149,27 @@ class Travis:
 
     async def queue_depth(self, owner: str) -> int:
         """Builds of the owner that wait or run, whoever started them."""
-        path = f"{owner_path(owner)}/active"
+        return len(await self._active(owner_path(owner)))
+
+    async def queue(self, target: Target) -> list[Entry]:
+        """The active builds of the target's owner; all of them in one answer, and without the time of their making."""
+        builds = await self._active(owner_path(target.owner, target.request.get("vcs")))
+        return [
+            Entry(
+                id=str(build.get("id")),
+                repo=text(mapping(build.get("repository")).get("slug"), 300) or "",
+                waits=build.get("state") != "started",
+                since=instant(build.get("started_at")) or instant(build.get("updated_at")),
+            )
+            for build in builds
+        ]
+
+    async def _active(self, owner: str) -> list[Mapping[str, Any]]:
+        path = f"{owner}/active"
         answer = await look(self._send, Call("GET", path, limits=(CALLS,)))
         if answer.status != 200 or not isinstance(mapping(answer.body).get("builds"), list):
             raise look_failed(answer, path)
-        return len(rows(mapping(answer.body)["builds"]))
+        return rows(mapping(answer.body)["builds"])
 
     async def _all(self, call: Call, key: str) -> list[Mapping[str, Any]]:
         """All entries of a listing."""
