@@ -149,7 +149,7 @@ class Budget:
     def __init__(self, limits: Iterable[Limit], accepted: frozenset[str] = frozenset()) -> None:
         self.limits = {limit.name: limit for limit in limits}
         self.accepted = accepted
-        self._windows: dict[tuple[str, str], Window] = {}
+        self._windows: dict[str, dict[str, Window]] = {name: {} for name in self.limits}  # by repo or owner
         self._by_names: dict[tuple[str, ...], Sequence[str]] = {}
         self._frozen: dict[str, tuple[float, str]] = {}
         self._uses = {name: Use() for name in self.limits}
@@ -161,8 +161,9 @@ class Budget:
         plain: list[Window] = []
         accepted: list[Window] = []
         for name in names:
-            window = self._window(name, repo)
-            if window is not None:
+            limit = self.limits.get(name)
+            if limit is not None and (limit.scope == ACCOUNT or repo is not None):
+                window = self._at(limit, _place(limit, repo))
                 (accepted if name in self.accepted else plain).append(window)
         return Permit(plain, accepted)
 
@@ -226,7 +227,7 @@ class Budget:
             return False
         if learnt.left == 0 and learnt.reset is not None:
             self.freeze(learnt.scope, now + learnt.reset, f"{learnt.name} used up")
-        window = self._at(limit, learnt.scope)
+        window = self._at(limit, learnt.scope.partition(":")[2])
         before = window.calls, window.per
         window.learn(learnt.calls, learnt.per, learnt.left, now)
         return (window.calls, window.per) != before
@@ -247,7 +248,7 @@ class Budget:
         """Counts a call of an earlier or another process; call it oldest first, before anything is taken."""
         limit = self.limits.get(name)
         if limit is not None:
-            self._at(limit, scope).add(at)
+            self._at(limit, scope.partition(":")[2]).add(at)
 
     def _reserve(self, window: Window) -> int:
         others = [limit for limit in self.limits.values() if limit.scope == ACCOUNT and limit is not window.limit]
@@ -255,24 +256,32 @@ class Budget:
         return min(window.calls // 4, math.ceil(min(rates))) if rates else window.calls // 4
 
     def _window(self, name: str, repo: str | None) -> Window | None:
+        """The window in which such a call counts; None where nothing was ever counted, or nothing is to be."""
         limit = self.limits.get(name)
-        if limit is None:
+        if limit is None or (limit.scope != ACCOUNT and repo is None):
             return None
-        if limit.scope != ACCOUNT and repo is None:
-            return None
-        return self._at(limit, self.scope_of(limit, repo))
+        return self._windows[name].get(_place(limit, repo))
 
-    def _at(self, limit: Limit, scope: str) -> Window:
-        window = self._windows.get((limit.name, scope))
+    def _at(self, limit: Limit, place: str) -> Window:
+        windows = self._windows[limit.name]
+        window = windows.get(place)
         if window is None:
-            if len(self._windows) >= KEEP_WINDOWS and len(self._windows) & (len(self._windows) - 1) == 0:
-                self._drop_empty()
-            window = self._windows[limit.name, scope] = Window(limit, self._uses[limit.name])
+            if len(windows) >= KEEP_WINDOWS and len(windows) & (len(windows) - 1) == 0:
+                windows = self._windows[limit.name] = _without_empty(windows)
+            window = windows[place] = Window(limit, self._uses[limit.name])
         return window
 
-    def _drop_empty(self) -> None:
-        latest = max((w.answered[-1] for w in self._windows.values() if w.answered), default=0.0)
-        self._windows = {key: w for key, w in self._windows.items() if w.taken(latest) or w.calls != w.limit.calls}
+
+def _place(limit: Limit, repo: str | None) -> str:
+    """Which of a limit's windows a call for the repo counts in."""
+    if limit.scope == ACCOUNT or repo is None:
+        return ""
+    return repo if limit.scope == "repo" else repo.partition("/")[0]
+
+
+def _without_empty(windows: dict[str, Window]) -> dict[str, Window]:
+    latest = max((w.answered[-1] for w in windows.values() if w.answered), default=0.0)
+    return {key: w for key, w in windows.items() if w.taken(latest) or w.calls != w.limit.calls}
 
 
 def _scopes(repo: str | None) -> tuple[str, ...]:

@@ -164,7 +164,9 @@ class Gate:
 
     def scope_name(self, repo: str | None) -> str | None:
         """The repository's name under which its limits are counted."""
-        return repo.lower() if repo is not None and self._fold else repo
+        if repo is None or not self._fold or (folded := repo.lower()) == repo:
+            return repo  # the very text, so that it is in memory once
+        return folded
 
     def _lost(self, error: Unreachable) -> None:
         now = self._now()

@@ -73,13 +73,10 @@ class Ledger:
         self.prover: int | None = None  # the row that shows whether requests of this account carry their marker
         self._closed_owners: set[str] = set()
         self._canceled: set[int] = set()
-        self._known: dict[str, set[str]] = {}
+        self._known: dict[str, set[str]] | None = None
         self._repos: dict[int, str] = {}
         self._learnt: list[LimitLearnt] = []
         self._carried: list[tuple[int, TargetEvent]] = []
-        for row in rows_of:
-            if (request := self.progress(row).request) is not None:
-                self._known.setdefault(self.repo_of(row), set()).add(request.id)
 
     # -- what is known ------------------------------------------------------------------------------------------
 
@@ -104,6 +101,11 @@ class Ledger:
 
     def known(self, row: int) -> Collection[str]:
         """Ids of the requests of the row's repository that are known to be somebody else's."""
+        if self._known is None:  # made for the first look for a lost call: most runs have none
+            self._known = {}
+            for other in self.all_rows:
+                if (request := self.progress(other).request) is not None:
+                    self._known.setdefault(self.repo_of(other), set()).add(request.id)
         return self._known.get(self.repo_of(row), frozenset())
 
     def marker(self, target: Target) -> str | None:
@@ -192,7 +194,7 @@ class Ledger:
             self.run.history.add(self.account, self.run.history.cursor.get(self.account, 0) + 1, at, event)
             return
         self.run.apply(self.account, at, event)  # type: ignore[arg-type]  # events with a target
-        if isinstance(event, Requested):
+        if self._known is not None and isinstance(event, Requested):
             row = self.run.index[event.target]
             self._known.setdefault(self.repo_of(row), set()).add(event.id)
 
