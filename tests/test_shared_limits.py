@@ -12,7 +12,7 @@ from orchestrator.exits import Exit
 from orchestrator.journal import ASK_AGAIN, Process, Reserved, Share, Stamp
 from orchestrator.journal.sqlite import open_journal
 from orchestrator.sandbox.counts import worst_window
-from orchestrator.testing import FakeService, MemoryJournal, make_run, targets
+from orchestrator.testing import FakeService, MemoryJournal, Script, make_run, targets
 
 pytestmark = pytest.mark.anyio
 
@@ -51,6 +51,28 @@ async def test_two_runs_of_one_account_never_overdraw_its_limit_and_use_nearly_a
     assert len(posts) == 320
     assert worst_window(posts, 30.0) <= 44  # at most once, at the start of the second: as many more as connections
     assert posts[-1] - posts[0] <= 7 * 31.5 + later + 2.0
+
+
+async def test_what_another_process_has_called_counts_also_after_it_is_gone():
+    """It used the limit up and died; who drives on alone half a minute later must not use it once more."""
+    service = FakeService({"acme/first": Script(runs=26.0)}, latency=0.2)
+    first = MemoryJournal(now=service.now)
+    second = MemoryJournal(first.disk, now=service.now)
+    (need,) = targets("acme/first")
+    rest = targets(*(f"acme/a{n}" for n in range(40)), needs=(need.id,))
+    await make_run(first, (need, *rest), "one", service.now())
+    await make_run(second, targets(*(f"acme/b{n}" for n in range(40))), "two", service.now())
+
+    async def drive_for_a_moment():
+        await anyio.sleep(10.0)
+        with anyio.move_on_after(3.0):
+            await engine(second, service, "two", 2).run()
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(drive_for_a_moment)
+        assert await engine(first, service, "one", 1).run() == Exit.OK
+    assert len(service.posts) == 80
+    assert worst_window(sorted(service.posts), 29.9) <= 40
 
 
 async def test_a_repositorys_hour_is_shared_too():

@@ -3,7 +3,8 @@
 A process that is alone keeps its permits in memory and only leaves stamps behind. As soon as another one writes to the
 same state, both ask the journal for each permit: one transaction counts the stamps of all and adds one, so that no
 window is ever overdrawn. Another process is noticed by its writes, of which its heartbeat makes one every few seconds;
-a process that starts while another drives a run asks from its first call on.
+a process that starts while another drives a run asks from its first call on. Once the other is gone, or stands still,
+the journal is asked for each limit until the last call of the other can no longer count.
 
 A stamp stands for as long as the call is under way, and from its answer on for one period more: exactly as a permit
 counts in memory. When it is left, its time is the latest at which the provider can come to count the call; the answer
@@ -61,33 +62,26 @@ class Commons:
         """
         if not self.principal:
             return 0.0, ""
-        shares = self._shares(names, repo)
-        if await self._is_shared():
-            if trigger and repo is not None:
-                shares.append(Share(TURN, repo_scope(repo), 1, 0.0))
-            return await self._reserve(permit, shares)
-        if not look:
-            await self._leave_behind(permit, shares, repo if trigger else None)
-        return 0.0, ""
-
-    async def _reserve(self, permit: Permit, shares: Sequence[Share]) -> tuple[float, str]:
-        if not shares:
-            return 0.0, ""
-        now = self._run.steady()
-        reserved = await self._run.journal.reserve(self.principal, shares, now, now + CALL_TIMEOUT)
-        if not reserved.delay:
-            self._tell(permit, shares, list(reserved.keys))
-        return reserved.delay, reserved.name
-
-    async def _leave_behind(self, permit: Permit, shares: Sequence[Share], repo: str | None) -> None:
+        shares, since = self._shares(names, repo), await self._since_others()
+        together = [share for share in shares if since < CALL_TIMEOUT + share.per]
+        alone = [share for share in shares if share not in together] if together else shares
+        if trigger and repo is not None and since < OTHERS_FOR:
+            together.append(Share(TURN, repo_scope(repo), 1, 0.0))
         keys: list[int] = []
-        if shares:
-            until = self._run.steady() + CALL_TIMEOUT
-            stamps = [Stamp(self.principal, share.name, share.scope, until, share.per) for share in shares]
+        until = self._run.steady() + CALL_TIMEOUT
+        if together:
+            reserved = await self._run.journal.reserve(self.principal, together, self._run.steady(), until)
+            if reserved.delay:
+                return reserved.delay, reserved.name
+            keys += reserved.keys
+        if alone and not look:
+            stamps = [Stamp(self.principal, share.name, share.scope, until, share.per) for share in alone]
             keys += await self._run.journal.stamp(stamps)
-        if repo is not None:
+        if trigger and repo is not None and since >= OTHERS_FOR:
             self._under_way[permit] = repo, keys
-        self._tell(permit, shares, keys)
+        if keys or trigger:
+            self._tell(permit, [*together, *alone], keys)
+        return 0.0, ""
 
     def _tell(self, permit: Permit, shares: Sequence[Share], keys: list[int]) -> None:
         """Has the stamps set right as soon as the permit's call is over."""
@@ -103,18 +97,19 @@ class Commons:
 
         permit.tell = over
 
-    async def _is_shared(self) -> bool:
+    async def _since_others(self) -> float:
+        """Seconds since another process last wrote; infinity where none ever did."""
         run = self._run
         now = run.now()
         if now - run.asked_at >= ASK_EVERY:
             if await run.journal.changed_by_others():
                 run.others_at = now
             run.asked_at = now  # only now: whoever comes in between must not believe an old answer
-        is_shared = now - max(self._others_at, run.others_at) < OTHERS_FOR
-        if is_shared and not self._is_known_shared:
+        since = now - max(self._others_at, run.others_at)
+        if since < OTHERS_FOR and not self._is_known_shared:
             await self._show_turns()
-        self._is_known_shared = is_shared
-        return is_shared
+        self._is_known_shared = since < OTHERS_FOR
+        return since
 
     async def _show_turns(self) -> None:
         """Somebody came: which repositories have a trigger under way is now to be seen."""
