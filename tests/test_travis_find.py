@@ -126,8 +126,16 @@ async def test_a_row_of_no_known_kind_is_a_candidate():
 
 
 @pytest.mark.anyio
-async def test_a_request_that_is_known_to_be_anothers_is_not_adopted():
-    assert await Server([row(9, MARKER)]).find(known={"9"}) is None
+async def test_a_request_that_was_adopted_for_another_target_is_neither_adopted_nor_taken_for_absent():
+    with pytest.raises(InDoubt, match="request 9 carries this target's marker, but was adopted for another"):
+        await Server([row(9, MARKER)]).find(known={"9"})
+
+
+@pytest.mark.anyio
+async def test_a_repository_that_travis_does_not_show_leaves_the_doubt_and_tells_what_a_person_can_do():
+    answers = {1: Answer(404, {"@type": "error", "error_type": "not_found"})}
+    with pytest.raises(LookFailed, match="no repository acme/widget.*--assume-absent.*resume"):
+        await Server(answers=answers).find()
 
 
 @pytest.mark.anyio

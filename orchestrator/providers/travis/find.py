@@ -10,11 +10,11 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from typing import Any
 
-from orchestrator.errors import InDoubt
+from orchestrator.errors import InDoubt, LookFailed
 from orchestrator.model import Interval, Request, Trigger
 from orchestrator.provider import Call, Send
 from orchestrator.providers.travis.declaration import CALLS
-from orchestrator.providers.travis.pages import walk
+from orchestrator.providers.travis.pages import NotThere, walk
 from orchestrator.providers.travis.wire import repo_path, request_of
 from orchestrator.providers.travis.words import instant, mapping, number, stamp
 
@@ -49,7 +49,10 @@ async def find(send: Send, trigger: Trigger, asked: Interval, known: Collection[
             _sort(row, marker, known, since, ours, candidates)
         return _is_past(entries, since)
 
-    await walk(send, call, "requests", MOST_PAGES, take)
+    try:
+        await walk(send, call, "requests", MOST_PAGES, take)
+    except NotThere as error:
+        raise LookFailed(_nowhere(target.repo)) from error
     if ours:
         return _adopt(ours, trigger, url)
     if candidates:
@@ -70,9 +73,13 @@ def _sort(
     if id_ is None:
         raise InDoubt("a row of the listing has no id, so that the listing proves nothing")
     kind = row.get("event_type")
-    if str(id_) in known or (isinstance(kind, str) and kind != "api"):
-        return
     message = mapping(row.get("commit")).get("message")
+    if str(id_) in known:
+        if isinstance(message, str) and marker in message:
+            raise InDoubt(f"request {id_} carries this target's marker, but was adopted for another target")
+        return
+    if isinstance(kind, str) and kind != "api":
+        return
     if isinstance(message, str):
         if marker in message:
             ours[id_] = row
@@ -95,6 +102,14 @@ def _adopt(ours: dict[int, Mapping[str, Any]], trigger: Trigger, url: str) -> Re
     if not more:
         return request
     return Request(request.id, {**request.handle, "also": more}, request.url)
+
+
+def _nowhere(repo: str) -> str:
+    """Travis tells "no such repository" and "not for this token" by the same answer: it may have been there before."""
+    return (
+        f"Travis shows this token no repository {repo}; where that was so all along, the call started nothing "
+        "(--assume-absent), else the token lost its access: give it back, and resume"
+    )
 
 
 def _unclear(repo: str, candidates: set[int]) -> str:
