@@ -69,8 +69,14 @@ def count(result: Play, figures: Counter[str]) -> None:
     figures["requests"] += len(result.world.counts.accepted)
     figures["faults"] += sum(result.world.counts.faults.values())
     figures["virtual hours"] += round(result.machine.kernel.time / 3600, 3)
+    figures["states lost or copied"] += len(result.machine.states) - 1
+    figures["words of people"] += len(result.said)
+    figures["runs retried"] += "again" in result.made
+    figures["runs overlapping"] += "r9" in result.made
     for history in result.histories.values():
         for target in history.targets:
+            if how := history.of(target.id).how:
+                figures[f"requests {how}"] += 1
             verdict = history.of(target.id).verdict
             figures[f"= {verdict.outcome.value if verdict else 'open'}"] += 1
 

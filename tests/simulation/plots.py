@@ -14,7 +14,7 @@ from orchestrator.sandbox.settings import FaultRule
 from .schedule import TIMEOUTS, Dice, Job, Schedule, fate_of, plain_schedule_of
 from .twist import Again, Disaster, Overlap, Twist, Words
 
-PLOTS = ("none",) * 6 + ("lost", "carried", "retry", "retry", "person", "overlap")
+PLOTS = ("none",) * 5 + ("lost", "carried", "retry", "retry", "person", "person", "overlap")
 RETRIED = (
     None,
     None,
@@ -46,7 +46,7 @@ def schedule_of(seed: int, *, plain: bool = False) -> Schedule:
         steps=((dice.late(1.0, 60.0), dice.choice((-600.0, -40.0, -3.0, 3.0, 40.0))),) if dice.chance(0.08) else (),
     )
     schedule = replace(schedule, twist=twist)
-    return _with_doubts(dice, schedule) if plot in ("retry", "person") and dice.chance(0.7) else schedule
+    return _with_doubts(dice, schedule) if plot in ("retry", "person") and dice.chance(0.8) else schedule
 
 
 def _disaster(dice: Dice, plot: str) -> Disaster | None:
