@@ -45,8 +45,8 @@ _TOLD_BY_FACTS = frozenset(
     }
 )
 _MAY_REPEAT = frozenset({"account.hello_failed", "look.failed", "trigger.unreachable"})
-_WARNINGS = frozenset({"account.hello_failed", "cancel.failed", "look.failed", "provider.warning"})
-_INFOS = frozenset({"run.canceled", "trigger.unreachable"})
+_WARNINGS = frozenset({"account.hello_failed", "cancel.failed", "look.failed", "provider.warning", "queue.unread"})
+_INFOS = frozenset({"quiet.began", "run.canceled", "trigger.unreachable"})
 PATIENCE = 30.0  # seconds for which the same trouble is not told again
 DOUBT = "its request is looked for; it is asked again only when it is certainly not there"
 

@@ -20,7 +20,6 @@ from orchestrator.quiet import quiet_until
 from orchestrator.report.words import clock
 
 ASK_AGAIN = 900.0  # seconds after which the wall's clock is read again, where it is to tell that quiet hours end
-STALE = 2.0  # intervals after which what a look at a queue told is no longer believed
 LAZIEST = 8.0  # intervals, at most, between two looks at a queue that cannot be read
 
 
@@ -46,7 +45,7 @@ class Queue(Scope):
     Attributes:
         row: any row whose build would stand in it.
         read_at: when it was last looked at, whatever came of it; None before the first look.
-        again_at: when the next look makes sense.
+        again_at: when the next look makes sense; an interval later what the last one told is no longer believed.
         is_asked: whether a look is wanted or under way.
     """
 
@@ -169,8 +168,6 @@ class Brakes:
         self._held_by = scope
         self._ledger.rows.hold(row, scope.name)
         self._ledger.rows.pass_over(row)
-        if isinstance(scope, Queue):
-            self._want(scope)
 
     def _let_go(self, scope: Scope) -> None:
         if self._has_rows(scope) and not self._is_full(scope):
@@ -180,13 +177,15 @@ class Brakes:
         return scope.name in self._ledger.rows.blocked
 
     def _is_full(self, scope: Scope) -> bool:
-        if isinstance(scope, Queue):
-            now = self._ledger.now()
-            if now >= scope.again_at:
-                self._want(scope)
-            if scope.read_at is None or now > scope.again_at + (STALE - 1.0) * scope.loop.rule.every:
-                return True
-        return scope.count >= scope.most
+        """Whether a row under the rule must wait; ask only for a row that is there, since it may cost a look."""
+        if not isinstance(scope, Queue):
+            return scope.count >= scope.most
+        now = self._ledger.now()
+        is_unknown = scope.read_at is None or now > scope.again_at + scope.loop.rule.every
+        is_full = is_unknown or scope.count >= scope.most
+        if is_full or now >= scope.again_at:
+            self._want(scope)
+        return is_full
 
     def _scopes_of(self, row: int) -> tuple[Scope, ...]:
         target = self._ledger.target(row)

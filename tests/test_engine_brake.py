@@ -1,0 +1,428 @@
+"""The brake at work: the engine against the sandbox in memory, in virtual time, with other people at the same queue."""
+
+import json
+import random
+from contextlib import asynccontextmanager, suppress
+from dataclasses import replace
+from datetime import UTC, datetime
+
+import anyio
+import pytest
+
+from orchestrator.brake import Brake, Cap, QueueRule
+from orchestrator.engine import Engine, Options
+from orchestrator.errors import LookFailed
+from orchestrator.events import RunMade, to_json
+from orchestrator.exits import Exit
+from orchestrator.history import load
+from orchestrator.journal import Process
+from orchestrator.model import Account, Limit, Outcome, Target
+from orchestrator.provider import Call, Line
+from orchestrator.providers.travis.declaration import DECLARATION
+from orchestrator.providers.travis.provider import Travis
+from orchestrator.quiet import parse_quiet
+from orchestrator.sandbox.memory import memory_send
+from orchestrator.sandbox.settings import FaultRule, Settings, numbered
+from orchestrator.sandbox.world import World
+from orchestrator.testing import Crash, FakeService, MemoryJournal, Script, make_run, targets
+
+pytestmark = pytest.mark.anyio
+
+EPOCH = 1_767_571_200.0  # Monday 2026-01-05, 00:00 UTC
+OFTEN = (Limit("triggers", 400, 1.0), Limit("calls", 10_000, 1.0), Limit("triggers_per_repo", 50, 3600.0, "repo"))
+PEOPLE = "people-token"
+
+
+class Place:
+    """A world, the engine's way to it, and what was seen on the way."""
+
+    def __init__(self, began=EPOCH, **settings):
+        self.began = began
+        defaults = {"hourly": 50, "burst": None, "minute": None, "latency": (0.02, 0.1), "build": (30.0, 60.0)}
+        self.world = World(
+            Settings(**{**defaults, "others": {PEOPLE: "ann"}, "concurrency": 1000, "seed": 7, **settings})
+        )
+        self.journal = MemoryJournal(now=self.now)
+        self.told = []
+        self.looks = []
+
+    def now(self):
+        return self.began + anyio.current_time()
+
+    async def drive(self, wanted, brake, journal=None, patience=None, limits=OFTEN, **options):
+        send = memory_send(self.world, self.now, anyio.sleep, random.Random(1))
+        account = Account("travis", "travis", DECLARATION.url, limits=limits, brake=brake)
+
+        async def seen(call):
+            if call.path.endswith("/active"):
+                self.looks.append(self.now())
+            return await send(call)
+
+        @asynccontextmanager
+        async def connect(account):
+            yield Line(account, DECLARATION, seen, lambda send: Travis(account, send, lambda reference: ""), "hash")
+
+        journal = journal or self.journal
+        with suppress(Exception):  # it is made only once
+            made = RunMade("nightly", None, "", accounts={"travis": to_json(account)})
+            await journal.make_run("r1", made, wanted, self.now())
+        engine = Engine(
+            "r1",
+            journal,
+            connect,
+            Options(**options),
+            now=self.now,
+            process=Process("here", "boot", 1, "1"),
+            random=random.Random(1),
+            observe=lambda name, **fields: self.told.append((name, fields)),
+        )
+        with anyio.move_on_after(patience):
+            return await engine.run(), await load(journal, "r1")
+        return engine, await load(journal, "r1")
+
+    async def people(self, start, every, number, repo="acme/svc-001"):
+        """So many builds of somebody else."""
+        send = memory_send(self.world, self.now, anyio.sleep, random.Random(2), PEOPLE)
+        path = f"/repo/{repo.replace('/', '%2F')}/requests"
+        await anyio.sleep(start)
+        for _ in range(number):
+            answer = await send(Call("POST", path, body={"request": {"branch": "main", "message": "mine"}}))
+            assert answer.status == 202
+            await anyio.sleep(every)
+
+    def spans(self, login="sandbox", owner=None, repos=None):
+        """From the 202 to the end of each build of this user."""
+        for request in self.world.counts.accepted:
+            if request.user.login != login or (owner is not None and request.repo.owner.login != owner):
+                continue
+            if repos is not None and request.repo.slug not in repos:
+                continue
+            ends = [build.finished_at for build in request.builds]
+            yield request.created_at, ends[0] if ends and ends[0] is not None else float("inf")
+
+
+def most_at_once(*groups):
+    """The most spans that overlap at any instant."""
+    steps = sorted(step for spans in groups for start, end in spans for step in ((start, 1), (end, -1)))
+    most = now = 0
+    for _, step in steps:
+        now += step
+        most = max(most, now)
+    return most
+
+
+def wanted_of(repos, **fields):
+    return [Target(f"travis:{repo.slug}@main", "travis", repo.slug, "main", **fields) for repo in repos]
+
+
+# -- builds of this run ---------------------------------------------------------------------------------------------
+
+
+def labelled(repos):
+    return [
+        replace(target, labels=("core",) if number % 3 == 0 else ("core", "slow") if number % 7 == 0 else ())
+        for number, target in enumerate(wanted_of(repos))
+    ]
+
+
+BRAKE = Brake((Cap("owner", 8), Cap("owner:beta", 3), Cap("label:core", 4), Cap("label:slow", 1)))
+
+
+def assert_no_cap_is_exceeded(place, wanted):
+    assert most_at_once(place.spans(owner="acme")) <= 8
+    assert most_at_once(place.spans(owner="beta")) <= 3
+    for label, most in (("core", 4), ("slow", 1)):
+        repos = {target.repo for target in wanted if label in target.labels}
+        assert most_at_once(place.spans(repos=repos)) <= most
+
+
+async def test_caps_of_owners_and_labels_are_never_exceeded_and_used_to_the_full():
+    repos = numbered(60, ("acme", "Beta"))
+    place, wanted = Place(repos=repos), labelled(repos)
+    code, history = await place.drive(wanted, BRAKE)
+    assert code == Exit.OK
+    assert {history.of(target.id).verdict.outcome for target in wanted} == {Outcome.PASSED}
+    place.world.advance(place.now())
+    for repo in place.world.tables.repos.values():
+        repo.owner.login = repo.owner.login.lower()
+    assert_no_cap_is_exceeded(place, wanted)
+    assert most_at_once(place.spans(owner="acme")) == 8
+    assert most_at_once(place.spans(owner="beta")) == 3
+
+
+@pytest.mark.parametrize("dies_at", [12, 25, 40, 61])
+async def test_after_a_crash_the_builds_of_the_journal_count(dies_at):
+    repos = numbered(30, ("acme", "beta"))
+    place, wanted = Place(repos=repos), labelled(repos)
+    first = MemoryJournal(now=place.now, dies_at=dies_at)
+    with pytest.raises(BaseException) as caught:  # noqa: PT011  # a crash is no Exception, alone or in a group
+        await place.drive(wanted, BRAKE, first)
+    assert isinstance(caught.value, Crash) or caught.group_contains(Crash)
+    code, _ = await place.drive(wanted, BRAKE, MemoryJournal(first.disk, now=place.now))
+    assert code == Exit.OK
+    assert not place.world.counts.duplicates()
+    assert len(place.world.counts.accepted) == 30
+    assert_no_cap_is_exceeded(place, wanted)
+
+
+async def test_rows_that_wait_cost_nothing_until_a_build_ends():
+    place = Place(repos=numbered(500), build=(300.0, 300.0))
+    engine, _ = await place.drive(wanted_of(numbered(500)), Brake((Cap("owner", 2),)), patience=250.0)
+    assert engine.snapshot().waiting_for == "in_flight_per_owner 2 of acme"
+    driver = engine._drivers[0]
+    assert sum(map(len, driver.ledger.rows.blocked.values())) == 498
+    assert not driver.ledger.rows.ready
+
+
+async def test_an_owner_at_its_cap_holds_nobody_else_up():
+    repos = numbered(40, ("acme", "beta"))
+    place = Place(repos=repos, build=(600.0, 600.0))
+    await place.drive(wanted_of(repos), Brake((Cap("owner:acme", 1),)), patience=60.0)
+    assert len(list(place.spans(owner="acme"))) == 1
+    assert len(list(place.spans(owner="beta"))) == 20
+
+
+@pytest.mark.parametrize("seed", range(12))
+async def test_whatever_the_rules_every_target_has_its_turn_and_no_cap_is_exceeded(seed):
+    dice = random.Random(seed)
+    repos = numbered(8, ("acme", "beta"))
+    labels = ("core", "slow", "odd")
+    caps = {f"label:{label}": dice.randint(1, 4) for label in labels if dice.random() < 0.7}
+    caps |= {scope: dice.randint(1, 6) for scope in ("owner", "owner:acme") if dice.random() < 0.7}
+    queue = QueueRule(dice.randint(3, 9), 2, dice.randint(0, 2)) if dice.random() < 0.5 else None
+    wanted = [
+        Target(
+            f"travis:{repo.slug}@{branch}",
+            "travis",
+            repo.slug,
+            branch,
+            labels=tuple(label for label in labels if dice.random() < 0.4),
+        )
+        for branch in ("main", "next", "old")
+        for repo in repos
+    ]
+    place = Place(repos=repos, branches=("main", "next", "old"), hourly=2, hour=600.0, build=(5.0, 90.0), seed=seed)
+    brake = Brake(tuple(Cap(scope, most) for scope, most in caps.items()), queue)
+    rules = (Limit("triggers", 20, 30.0), Limit("calls", 900, 60.0), Limit("triggers_per_repo", 2, 600.0, "repo"))
+    code, history = await place.drive(wanted, brake, limits=rules, in_flight=dice.choice([None, 4]))
+    assert code == Exit.OK
+    assert len(place.world.counts.accepted) == 24
+    spans = {
+        request.said.rpartition(" ")[2]: span
+        for request, span in zip(place.world.counts.accepted, place.spans(), strict=True)
+    }
+    for scope, most in caps.items():
+        name = scope.partition(":")[2]
+        for group in [name] if name else ["beta", *([] if "owner:acme" in caps else ["acme"])]:
+            under = [target for target in wanted if group in (*target.labels, target.owner)]
+            assert most_at_once(spans[history.of(target.id).marker] for target in under) <= most
+
+
+async def test_an_owner_without_credit_frees_what_waited_under_its_rules():
+    service = FakeService({"acme/a2": Script(triggers=("no_credit",)), "acme/a0": Script(runs=300.0)}, latency=0.1)
+    journal = MemoryJournal(now=service.now)
+    wanted = [*targets(*(f"acme/a{n}" for n in range(9))), *targets("beta/b0", "beta/b1")]
+    await make_run(journal, wanted, brake=Brake((Cap("owner", 2),), QueueRule(3, 2)))
+    told = []
+    engine = Engine(
+        "r1",
+        journal,
+        service.connect,
+        Options(),
+        now=service.now,
+        process=Process("here", "boot", 1, "1"),
+        random=random.Random(1),
+        observe=lambda name, **fields: told.append(name),
+    )
+    with anyio.fail_after(3600.0):
+        assert await engine.run() == Exit.ACCOUNT
+    assert sorted(request.repo for request in service.requests) == ["acme/a0", "acme/a1", "beta/b0", "beta/b1"]
+    assert told.count("queue.unread") == 2  # this provider shows no queue: said once for each
+
+
+# -- the queue of an owner ------------------------------------------------------------------------------------------
+
+
+async def drive_among_people(place, wanted, brake, *groups, **options):
+    """The run, with other people at work beside it."""
+    async with anyio.create_task_group() as tasks:
+        for group in groups:
+            tasks.start_soon(place.people, *group)
+        result = await place.drive(wanted, brake, **options)
+        tasks.cancel_scope.cancel()
+    return result
+
+
+async def test_the_run_keeps_the_whole_queue_below_its_bound():
+    repos = numbered(80)
+    place = Place(repos=repos, concurrency=10)
+    brake = Brake(queue=QueueRule(12, 9))
+    await place.people(0.0, 0.0, 5)
+    await anyio.sleep(5.0)
+    code, _ = await drive_among_people(place, wanted_of(repos), brake, (50.0, 200.0, 5))
+    assert code == Exit.OK
+    ours, theirs = list(place.spans()), list(place.spans("ann"))
+    assert len(ours) == 80
+    assert most_at_once(ours, theirs) <= 12 + 1  # one build of others can come between two looks
+    assert most_at_once(ours) >= 11
+    lasted = max(end for _, end in ours) - min(start for start, _ in ours)
+    assert len(place.looks) <= lasted / 30.0 + 3
+
+
+async def test_people_find_their_reserve_free_whenever_they_come():
+    repos = numbered(60)
+    place = Place(repos=repos, concurrency=10)
+    brake = Brake(queue=QueueRule(10, 8, reserve=3))
+    code, _ = await drive_among_people(place, wanted_of(repos), brake, (100.0, 150.0, 3), (100.1, 150.0, 3))
+    assert code == Exit.OK
+    assert most_at_once(place.spans()) == 7
+    theirs = [request.builds[0] for request in place.world.counts.accepted if request.user.login == "ann"]
+    assert len(theirs) >= 4
+    assert all(build.started_at - build.created_at < 0.001 for build in theirs)  # nobody had to queue
+
+
+async def test_when_people_flood_the_queue_the_run_holds_still_and_comes_back_slowly():
+    repos = numbered(150)
+    place = Place(repos=repos, concurrency=20)
+    brake = Brake(queue=QueueRule(20, 10))
+    code, _ = await drive_among_people(place, wanted_of(repos), brake, (60.0, 0.0, 40))
+    assert code == Exit.OK
+    flooded = max(start for start, _ in place.spans("ann")) + 31.0
+    drained = next(at for at in sorted(place.looks) if at > flooded and in_queue(place, at) < 10)
+    assert not [start for start, _ in place.spans() if flooded < start < drained]
+    after = [start for start, _ in place.spans() if start >= drained]
+    assert len(after) > 20
+    assert sum(start < drained + 25.0 for start in after) <= 12  # half of twenty, and a tenth for the look
+    held = [fields for name, fields in place.told if name == "queue.seen" and fields["may"] == 0]
+    assert held
+
+
+def in_queue(place, at):
+    spans = [*place.spans(), *place.spans("ann")]
+    return sum(start <= at < end for start, end in spans)
+
+
+@pytest.mark.parametrize("status", [500, 404])
+async def test_where_the_queue_cannot_be_read_the_runs_own_builds_count(status, monkeypatch):
+    async def fail(self, target):
+        raise LookFailed(f"HTTP {status}")
+
+    monkeypatch.setattr(Travis, "queue", fail)
+    repos = numbered(40)
+    place = Place(repos=repos)
+    code, _ = await drive_among_people(place, wanted_of(repos), Brake(queue=QueueRule(8, 6, 2)), (0.0, 0.0, 20))
+    assert code == Exit.OK
+    assert most_at_once(place.spans()) == 6
+    assert [fields["cause"] for name, fields in place.told if name == "queue.unread"] == [f"HTTP {status}"]
+
+
+async def test_a_queue_that_can_be_read_again_counts_again():
+    repos = numbered(60)
+    harm = FaultRule("error_before", methods=("GET",), between=(0.5, 200.0))
+    place = Place(repos=repos, faults=(harm,), build=(100.0, 100.0))
+    brake = Brake(queue=QueueRule(10, 8))
+    code, _ = await drive_among_people(place, wanted_of(repos), brake, (0.0, 30.0, 4))
+    assert code == Exit.OK
+    assert [name for name, _ in place.told].count("queue.unread") >= 1
+    assert any(name == "queue.seen" for name, _ in place.told)
+    assert most_at_once(place.spans()) <= 10
+    assert len(place.looks) < 60
+
+
+async def test_dead_entries_of_a_queue_are_ignored():
+    repos = numbered(30)
+    place = Place(repos=repos, began=EPOCH + 90_000)
+    dead = Place(began=EPOCH)
+    dead.world = place.world
+    await dead.people(0.0, 0.0, 9)
+    place.world.advance(EPOCH + 20)
+    for build in place.world.tables.builds.values():
+        build.jobs[0].turn += 1  # what would end it finds another turn
+    wanted = wanted_of(repos)
+    code, _ = await place.drive(wanted, Brake(queue=QueueRule(10, 8)))
+    assert code == Exit.OK
+    assert len(place.world.tables.repos[4711].owner.active) == 9
+    assert most_at_once(place.spans()) >= 9
+
+
+async def test_entries_that_are_not_dead_yet_are_not_ignored():
+    repos = numbered(20)
+    place = Place(repos=repos, began=EPOCH + 3300)
+    young = Place(began=EPOCH)
+    young.world = place.world
+    await young.people(0.0, 0.0, 9)
+    place.world.advance(EPOCH + 20)
+    for build in place.world.tables.builds.values():
+        build.jobs[0].turn += 1
+    brake = Brake(queue=QueueRule(10, 10, dead_after=3600.0))
+    code, _ = await place.drive(wanted_of(repos), brake, timeout=1000.0)
+    first = [start - place.began for start, _ in place.spans()][:3]
+    assert first[1] - first[0] > 30.0  # one place, until the nine are old enough
+    assert code == Exit.OK
+    assert most_at_once(span for span in place.spans() if span[0] > EPOCH + 3602) > 1
+
+
+# -- quiet hours ----------------------------------------------------------------------------------------------------
+
+
+def epoch(text):
+    return datetime.fromisoformat(text).replace(tzinfo=UTC).timestamp()
+
+
+def triggered(place):
+    return [datetime.fromtimestamp(request.created_at, UTC) for request in place.world.counts.accepted]
+
+
+@pytest.mark.parametrize(
+    ("began", "hours", "wanted"),
+    [
+        ("2026-01-05 06:59:58", "mon-fri 08:00-08:30 Europe/Berlin", "2026-01-05 07:30"),
+        ("2026-01-05 16:30:00", "mon-fri 08:00-18:00 Europe/Berlin", "2026-01-05 17:00"),
+        ("2026-03-29 00:59:58", "02:30-03:30 Europe/Berlin", "2026-03-29 01:30"),  # the clock goes from 2 to 3
+        ("2026-10-25 00:29:58", "02:30-03:00 Europe/Berlin", "2026-10-25 02:00"),  # 02:30 comes twice
+    ],
+)
+async def test_no_trigger_is_sent_in_quiet_hours_whatever_the_clock_does(began, hours, wanted):
+    repos = numbered(100)
+    place = Place(epoch(began), repos=repos)
+    slow = Brake((Cap("owner", 20),), quiet=(parse_quiet(hours),))
+    code, _ = await place.drive(wanted_of(repos), slow)
+    assert code == Exit.OK
+    again = epoch(wanted)
+    early = [at for at in triggered(place) if at.timestamp() < again]
+    assert all(at.timestamp() < epoch(began) + 3.0 for at in early)
+    assert len(early) == (20 if began.endswith("58") else 0)
+    late = [at.timestamp() for at in triggered(place) if at.timestamp() >= again]
+    assert len(late) == 100 - len(early)
+    assert min(late) < again + 2.0
+
+
+async def test_a_resumed_run_keeps_quiet_too_and_a_person_may_ignore_it():
+    place = Place(epoch("2026-01-05 12:00"), repos=numbered(3))
+    brake = Brake(quiet=(parse_quiet("08:00-18:00 UTC"),))
+    wanted = wanted_of(numbered(3))
+    engine, _ = await place.drive(wanted, brake, timeout=600.0)
+    assert engine == Exit.TIMEOUT
+    code, _ = await place.drive(wanted, brake, MemoryJournal(place.journal.disk, now=place.now), timeout=600.0)
+    assert (code, place.world.counts.accepted) == (Exit.TIMEOUT, [])
+    journal = MemoryJournal(place.journal.disk, now=place.now)
+    code, _ = await place.drive(wanted, brake, journal, ignore_quiet=True)
+    assert code == Exit.OK
+    assert len(place.world.counts.accepted) == 3
+
+
+async def test_the_live_line_names_the_quiet_hours_and_their_end():
+    place = Place(epoch("2026-01-05 12:00"), repos=numbered(3))
+    brake = Brake(quiet=(parse_quiet("mon 08:00-18:00 Europe/Berlin"),))
+    engine, _ = await place.drive(wanted_of(numbered(3)), brake, patience=5.0)
+    wanted = "the end of quiet hours (mon 08:00-18:00 Europe/Berlin) at 2026-01-05T17:00:00Z"
+    assert engine.snapshot().waiting_for == wanted
+    assert [name for name, _ in place.told].count("quiet.began") == 1
+
+
+async def test_builds_are_followed_in_quiet_hours():
+    place = Place(epoch("2026-01-05 07:59:50"), repos=numbered(3))
+    code, history = await place.drive(wanted_of(numbered(3)), Brake(quiet=(parse_quiet("08:00-18:00 UTC"),)))
+    assert code == Exit.OK
+    assert history.left_at < epoch("2026-01-05 08:05")
+    assert json.dumps(place.told).count("quiet.began") == 0
