@@ -65,6 +65,11 @@ class Brake:
     queue: QueueRule | None = None
     quiet: tuple[Quiet, ...] = ()
 
+    @property
+    def holds_all(self) -> bool:
+        """Whether every target falls under a rule that leaves room for other people's builds."""
+        return self.queue is not None or any(cap.scope == "owner" for cap in self.caps)
+
     def caps_of(self, owner: str, labels: Iterable[str]) -> tuple[Cap, ...]:
         """The caps under which a target falls, its owner's with the name in it.
 

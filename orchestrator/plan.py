@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
+from orchestrator.brake import part
 from orchestrator.errors import NotStarted, UsageError
 from orchestrator.manifest.glob import expression
 from orchestrator.manifest.problems import near
@@ -155,10 +156,14 @@ def override_limits(plan: Plan, rates: Mapping[str | None, str]) -> Plan:
 
 
 def _with_rate(account: Account, calls: int, per: float) -> Account:
-    """Replaces the limit `triggers`, or the first that is counted for the account, where there is no such name."""
+    """Replaces the limit `triggers`, or the first that is counted for the account, where there is no such name.
+
+    The share of the account's rates that is this machine's holds for the new one too.
+    """
     names = [limit.name for limit in account.limits if limit.scope == ACCOUNT]
     name = "triggers" if "triggers" in names or not names else names[0]
-    written = Limit(name, calls, per, ACCOUNT, written=True)
+    share = next((limit.share for limit in account.limits if limit.name == name), 100)
+    written = Limit(name, part(calls, share), per, ACCOUNT, written=True, share=share)
     if name not in names:
         return replace(account, limits=(written, *account.limits))
     return replace(account, limits=tuple(written if limit.name == name else limit for limit in account.limits))
@@ -308,7 +313,7 @@ def _crowding(plan: Plan, accounts: Mapping[str, AccountForecast], in_flight: in
     return [
         f"account {name}: no `in_flight` (-j): {each.triggers} builds will stand in the queue before other people's"
         for name, each in accounts.items()
-        if plan.accounts[name].in_flight is None and each.triggers > 1
+        if plan.accounts[name].in_flight is None and not plan.accounts[name].brake.holds_all and each.triggers > 1
     ]
 
 

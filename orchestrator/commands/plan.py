@@ -11,6 +11,7 @@ import click
 
 from orchestrator import registry
 from orchestrator.commands import curl
+from orchestrator.commands.braking import brake_json, brake_lines
 from orchestrator.commands.flags import PACE, PICK, SHOW, Flags, common
 from orchestrator.commands.machine import Machine
 from orchestrator.commands.output import tell
@@ -53,9 +54,9 @@ def show(source: Source, flags: Flags, machine: Machine, *, offline: bool) -> in
     if form == "curl":
         tell("\n".join(curls))
     elif form == "json":
-        tell(json.dumps(_as_json(plan, cast), indent=1, ensure_ascii=False))
+        tell(json.dumps(_as_json(plan, cast, machine.now()), indent=1, ensure_ascii=False))
     else:
-        tell("\n".join(_as_text(plan, cast, manifest, flags)))
+        tell("\n".join(_as_text(plan, cast, manifest, flags, machine.now())))
     return Exit.OK
 
 
@@ -86,7 +87,7 @@ def warnings_of(plan: Plan, cast: Forecast) -> list[str]:
     return list(dict.fromkeys([*hosts, *programs, *accounts, *plan.warnings, *cast.warnings]))
 
 
-def _as_text(plan: Plan, cast: Forecast, manifest: Manifest | None, flags: Flags) -> Iterator[str]:
+def _as_text(plan: Plan, cast: Forecast, manifest: Manifest | None, flags: Flags, now: float) -> Iterator[str]:
     skipped = sum(target.skip is not None for target in plan.targets)
     repos = len({(target.account, target.repo.casefold()) for target in plan.targets})
     where = "1 repository" if repos == 1 else f"{repos:,} repositories"
@@ -95,7 +96,7 @@ def _as_text(plan: Plan, cast: Forecast, manifest: Manifest | None, flags: Flags
     yield f"forecast: {plain(cast.text)}"
     yield from _waves(plan)
     yield ""
-    yield from _accounts(plan, cast)
+    yield from _accounts(plan, cast, now)
     shown = plan.targets if flags.verbose else plan.targets[:NAMED]
     yield ""
     yield from (_line(target) for target in shown)
@@ -113,13 +114,14 @@ def _waves(plan: Plan) -> Iterator[str]:
         yield "waves: " + ", ".join(f"{wave}: {counted(waves[wave], 'target')}" for wave in sorted(waves))
 
 
-def _accounts(plan: Plan, cast: Forecast) -> Iterator[str]:
+def _accounts(plan: Plan, cast: Forecast, now: float) -> Iterator[str]:
     for name, account in plan.accounts.items():
         limits = ", ".join(str(limit) for limit in account.limits)
         yield f"account {name}: {account.type} at {account.url}, token {account.token or 'as the provider has it'}"
         yield f"  limits: {limits}; {account.connections} connections" + (
             f"; in flight {account.in_flight}" if account.in_flight else ""
         )
+        yield from (f"  {plain(line)}" for line in brake_lines(account, now))
         one = cast.accounts.get(name)
         if one is not None:
             last = f"last trigger after {duration(one.seconds)}"
@@ -133,7 +135,7 @@ def _line(target: Target) -> str:
     return f"  {plain(target.id)}{needs}{skip}"
 
 
-def _as_json(plan: Plan, cast: Forecast) -> dict[str, Any]:
+def _as_json(plan: Plan, cast: Forecast, now: float) -> dict[str, Any]:
     return {
         "schema": SCHEMA,
         "name": plan.name,
@@ -141,7 +143,7 @@ def _as_json(plan: Plan, cast: Forecast) -> dict[str, Any]:
         "digest": plan.digest,
         "params": dict(plan.params),
         "targets": [_target(target) for target in plan.targets],
-        "accounts": {name: _account(account, cast) for name, account in plan.accounts.items()},
+        "accounts": {name: _account(account, cast, now) for name, account in plan.accounts.items()},
         "forecast": {"seconds": cast.seconds, "text": cast.text, "levels": cast.levels},
         "warnings": warnings_of(plan, cast),
     }
@@ -165,7 +167,7 @@ def _target(target: Target) -> Mapping[str, Any]:
     }
 
 
-def _account(account: Account, cast: Forecast) -> Mapping[str, Any]:
+def _account(account: Account, cast: Forecast, now: float) -> Mapping[str, Any]:
     one = cast.accounts.get(account.name)
     return {
         "type": account.type,
@@ -174,6 +176,7 @@ def _account(account: Account, cast: Forecast) -> Mapping[str, Any]:
         "limits": [str(limit) for limit in account.limits],
         "connections": account.connections,
         "in_flight": account.in_flight,
+        **brake_json(account, now),
         "triggers": one.triggers if one is not None else 0,
         "looks": one.looks if one is not None else 0,
         "seconds": one.seconds if one is not None else 0.0,

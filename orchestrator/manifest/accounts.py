@@ -9,7 +9,7 @@ from dataclasses import replace
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
-from orchestrator.brake import Brake
+from orchestrator.brake import Brake, part
 from orchestrator.manifest.brakes import KEYS, brake_of, shared
 from orchestrator.manifest.explain import CLEAR
 from orchestrator.manifest.files import Files, beside
@@ -137,7 +137,7 @@ def _raised(account: Account, declaration: Declaration) -> list[str]:
         f"account {account.name}: the limit {limit} is above the provider's default {default}; "
         "the provider may refuse calls, or ban the token"
         for limit, default in zip(account.limits, declaration.limits, strict=True)
-        if limit.calls / limit.per > default.calls / default.per
+        if limit.calls / limit.per > part(default.calls, limit.share) / default.per
     ]
 
 

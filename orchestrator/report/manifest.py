@@ -12,6 +12,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import fields
 from typing import Any
 
+from orchestrator.brake import Brake
 from orchestrator.model import Account, Json, Limit, Target, Timeouts, period
 from orchestrator.report.groups import to_rerun, word_of
 from orchestrator.report.view import Report
@@ -103,11 +104,25 @@ def _account(account: Account) -> dict[str, Any]:
     out: dict[str, Any] = {"type": account.type, "url": account.url}
     out |= {"token": account.token} if account.token is not None else {}
     out |= {"insecure": True} if account.insecure else {}
-    limits: dict[str, Any] = {one.name: _rate(one) for one in account.limits if one.written}
+    # of a share only what it came to: said once more, it would be taken of the share
+    limits: dict[str, Any] = {one.name: _rate(one) for one in account.limits if one.written or one.share != 100}
     usual = Account(account.name, account.type, account.url)
     limits |= {"connections": account.connections} if account.connections != usual.connections else {}
     limits |= {"in_flight": account.in_flight} if account.in_flight is not None else {}
+    limits |= _brake(account.brake)
     return out | ({"limits": limits} if limits else {}) | dict(account.settings)
+
+
+def _brake(brake: Brake) -> dict[str, Any]:
+    out: dict[str, Any] = {}
+    caps = [(cap.scope.partition(":"), cap.most) for cap in brake.caps]
+    for kind in ("owner", "label"):
+        numbers = {name or "*": most for (scope, _, name), most in caps if scope == kind}
+        out |= {f"in_flight_per_{kind}": numbers} if numbers else {}
+    if (rule := brake.queue) is not None:
+        times = {"dead_after": _duration(rule.dead_after), "every": _duration(rule.every)}
+        out["queue"] = {"below": rule.below, "resume": rule.resume, "reserve": rule.reserve, **times}
+    return out | ({"quiet_hours": [str(quiet) for quiet in brake.quiet]} if brake.quiet else {})
 
 
 def _rate(limit: Limit) -> str:
