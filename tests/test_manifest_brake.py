@@ -1,0 +1,110 @@
+"""What a manifest says about the brake on the CI, and what becomes of it."""
+
+import pytest
+import yaml
+from golden.story import target, told
+from manifest_helpers import manifest_of
+
+from orchestrator.brake import Brake, Cap, QueueRule
+from orchestrator.events import RunMade, to_json
+from orchestrator.manifest import expand
+from orchestrator.plan import forecast, override_limits
+from orchestrator.providers.travis.declaration import DECLARATION as TRAVIS
+from orchestrator.quiet import parse_quiet
+from orchestrator.report import render
+from orchestrator.report.view import view
+
+OFFICE, NIGHT = parse_quiet("mon-fri 08:00-18:00 Europe/Berlin"), parse_quiet("sat,sun 22:00-06:00")
+
+
+def account_of(limits, top="", name="travis"):
+    providers = f"providers: {{travis: {{limits: {limits}}}, other: {{type: travis}}}}"
+    return manifest_of(f"version: 1\n{top}\n{providers}\ntargets: ['travis:acme/a']\n").accounts[name]
+
+
+@pytest.mark.parametrize(
+    ("limits", "wanted"),
+    [
+        ("{in_flight: 3}", Brake()),
+        ("{in_flight_per_owner: 20}", Brake((Cap("owner", 20),))),
+        ("{in_flight_per_owner: {Acme: 5, '*': 20}}", Brake((Cap("owner:acme", 5), Cap("owner", 20)))),
+        ("{in_flight_per_label: {Core: 5}}", Brake((Cap("label:Core", 5),))),
+        ("{queue: 40}", Brake(queue=QueueRule(40, 30))),
+        ("{queue: 1}", Brake(queue=QueueRule(1, 1))),
+        (
+            "{queue: {below: 9, resume: 9, reserve: 8, dead_after: 2d, every: 5s}}",
+            Brake(queue=QueueRule(9, 9, 8, 172_800.0, 5.0)),
+        ),
+        ("{quiet_hours: mon-fri 08:00-18:00 Europe/Berlin}", Brake(quiet=(OFFICE,))),
+        (
+            "{quiet_hours: [mon-fri 08:00-18:00 Europe/Berlin, {days: [sat, sun], from: '22:00', to: '06:00'}]}",
+            Brake(quiet=(OFFICE, NIGHT)),
+        ),
+    ],
+)
+def test_the_brake_of_an_account_is_what_its_limits_say(limits, wanted):
+    assert account_of(limits).brake == wanted
+
+
+def test_quiet_hours_of_the_manifest_hold_for_every_account_that_has_none_of_its_own():
+    top = "quiet_hours: [mon-fri 08:00-18:00 Europe/Berlin]"
+    assert account_of("{quiet_hours: 'sat,sun 22:00-06:00'}", top).brake.quiet == (NIGHT,)
+    assert account_of("{quiet_hours: []}", top).brake.quiet == ()
+    assert account_of("{}", top, "other").brake.quiet == (OFFICE,)
+    assert manifest_of(f"version: 1\n{top}\ntargets: [acme/a]").accounts["travis"].brake.quiet == (OFFICE,)
+
+
+def test_a_share_is_taken_of_every_rate_and_of_nothing_else():
+    account = account_of("{share: 33%, triggers: 50/30s, connections: 9, in_flight: 10}")
+    assert [str(limit) for limit in account.limits] == ["triggers 16/30s", "calls 594/1m", "triggers_per_repo 3/1h"]
+    assert {limit.share for limit in account.limits} == {33}
+    assert (account.connections, account.in_flight) == (9, 10)
+
+
+def test_a_rate_from_the_command_line_is_shared_like_the_one_it_replaces():
+    plan = expand(manifest_of("version: 1\nproviders: {travis: {limits: {share: 50%}}}\ntargets: [acme/a]"), today=None)
+    assert str(override_limits(plan, {None: "30/30s"}).accounts["travis"].limits[0]) == "triggers 15/30s"
+
+
+def test_a_share_does_not_hide_that_all_machines_together_are_too_fast():
+    text = "version: 1\nproviders: {{travis: {{limits: {{share: 50%, triggers: {}/30s}}}}}}\ntargets: [acme/a]"
+    assert not [warning for warning in manifest_of(text.format(40)).warnings if "above" in warning]
+    assert [warning for warning in manifest_of(text.format(60)).warnings if "above" in warning]
+
+
+@pytest.mark.parametrize(
+    ("limits", "warns"), [("{}", True), ("{queue: 9}", False), ("{in_flight_per_label: {x: 1}}", True)]
+)
+def test_the_plan_warns_where_nothing_leaves_room_for_other_people(limits, warns):
+    manifest = manifest_of(f"version: 1\nproviders: {{travis: {{limits: {limits}}}}}\ntargets: [acme/a, acme/b]")
+    cast = forecast(expand(manifest, today=None), {"travis": TRAVIS})
+    assert any("no `in_flight`" in warning for warning in cast.warnings) == warns
+
+
+BRAKED = """
+{share: 50%, triggers: 40/30s, in_flight: 9, in_flight_per_owner: {acme: 5, "*": 7}, in_flight_per_label: {core: 2},
+ queue: {below: 9, resume: 8, reserve: 3, dead_after: 2h, every: 10s},
+ quiet_hours: [mon-fri 08:00-18:00 Europe/Berlin, "22:00-06:00"]}
+"""
+
+
+def test_the_manifest_of_what_did_not_pass_brakes_as_before():
+    account = account_of(BRAKED)
+    one = target("travis:acme/a@main")
+    story = told([one], made=RunMade("n", None, "", accounts={"travis": to_json(account)}))
+    text = render(view(story.run_id, story.history, story.now), "manifest")
+    again = manifest_of(text).accounts["travis"]
+    assert again.brake == account.brake
+    assert again.in_flight == 9
+    assert [str(limit) for limit in again.limits] == [str(limit) for limit in account.limits]
+    assert "share" not in yaml.safe_load(text)["providers"]["travis"]["limits"]
+
+
+def test_an_unknown_limit_is_refused_with_the_nearest_known_one():
+    with pytest.raises(Exception, match="did you mean `in_flight_per_owner`"):
+        account_of("{in_flight_by_owner: 3}")
+
+
+def test_a_provider_that_keeps_case_has_owners_that_differ_by_it():
+    text = "version: 1\nproviders: {small: {limits: {in_flight_per_owner: {Acme: 5}}}}\ntargets: [acme/a]"
+    assert manifest_of(text).accounts["small"].brake.caps == (Cap("owner:Acme", 5),)
