@@ -40,6 +40,7 @@ class Flags:
     label: tuple[str, ...] = ()
     first: int | None = None
     in_flight: int | None = None
+    ignore_quiet_hours: bool = False
     rate: Mapping[str | None, str] = field(default_factory=dict)
     max_fail: str | None = None
     timeout: float | None = None
@@ -84,6 +85,11 @@ _OPTIONS: Sequence[tuple[str, tuple[str, ...], dict[str, Any]]] = (
         PACE,
         ("-j", "--in-flight"),
         {"type": click.IntRange(min=1), "metavar": "N", "help": "Builds of this run queued or running at once."},
+    ),
+    (
+        PACE,
+        ("--ignore-quiet-hours",),
+        {"is_flag": True, "help": "Trigger in the manifest's quiet hours too."},
     ),
     (
         PACE,

@@ -31,6 +31,7 @@ from orchestrator.events import (
 from orchestrator.history import History
 from orchestrator.journal import Entry
 from orchestrator.model import Outcome, Target
+from orchestrator.report.braking import held_by
 from orchestrator.report.waiting import scopes_of, unmet_needs, waits_for
 from orchestrator.report.words import clock, duration, plain, shell, sound
 from orchestrator.state import Doubt, Progress
@@ -164,6 +165,7 @@ def _now(target: Target, history: History, now: float, run_id: str) -> Iterator[
         return
     _, sentence = waits_for(history, target, now)
     yield f"now: {sentence}"
+    yield from (f"held by: {rule}" for rule in held_by(history, target, now))
     for need in islice(unmet_needs(history, target), 10):
         yield f"need: {need} is {_standing(history.of(need))}"
     if progress.doubt is not None:

@@ -1,0 +1,57 @@
+"""Which part of the brake on the CI holds a target back, as far as the journal tells."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+from orchestrator.brake import Brake, Cap
+from orchestrator.events import from_json
+from orchestrator.history import History
+from orchestrator.model import Account, Phase, Target
+from orchestrator.quiet import quiet_until
+from orchestrator.report.words import clock
+
+_IN_FLIGHT = frozenset({Phase.REQUESTED, Phase.QUEUED, Phase.RUNNING})
+
+
+def held_by(history: History, target: Target, now: float) -> Iterator[str]:
+    """The rules that hold the trigger of a waiting target back now, a sentence each.
+
+    Args:
+        now: wall clock.
+    """
+    made = history.made
+    if made is None or history.of(target.id).phase is not Phase.WAITING:
+        return
+    account = from_json(Account, made.accounts.get(target.account))
+    until, quiet = quiet_until(account.brake.quiet, now)
+    if quiet is not None:
+        yield f"quiet hours ({quiet}): no trigger goes before {clock(until)}"
+    flying = [one for one in history.targets if history.of(one.id).phase in _IN_FLIGHT]
+    ours = [one for one in flying if one.account == target.account]
+    for name, most in (("in_flight", account.in_flight), ("-j", made.options.get("in_flight"))):
+        if isinstance(most, int) and len(ours) >= most:
+            yield f"{name} {most}: {len(ours)} builds of this run are queued or running"
+    for cap in _caps(account.brake, target):
+        count = sum(map(_is_under(cap), ours))
+        if count >= cap.most:
+            yield f"{cap}: {count} builds of this run are queued or running there"
+    if (rule := account.brake.queue) is not None:
+        count = sum(one.owner.lower() == target.owner.lower() for one in ours)
+        yield (
+            f"{rule} of {target.owner}: {count} builds of this run are in it; how many are other people's is known "
+            "to the process that drives the run, and stands in its live line and its log"
+        )
+
+
+def _caps(brake: Brake, target: Target) -> tuple[Cap, ...]:
+    folded = target.owner.lower()
+    is_named = any(cap.scope == f"owner:{folded}" for cap in brake.caps)
+    return brake.caps_of(folded if is_named else target.owner, target.labels)
+
+
+def _is_under(cap: Cap) -> Callable[[Target], bool]:
+    kind, _, name = cap.scope.partition(":")
+    if kind == "owner":
+        return lambda target: target.owner.lower() == name.lower()
+    return lambda target: name in target.labels
