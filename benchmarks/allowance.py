@@ -49,7 +49,7 @@ def ours(port: int, count: int, calls: int, period: float) -> dict[str, Any]:
 
 
 async def _ours(port: int, count: int, rule: Limit) -> dict[str, Any]:
-    to = drive.account(port, CONNECTIONS, (rule, *drive.UNLIMITED[1:]))
+    to = drive.account(port, CONNECTIONS, (rule, *drive.COUNTED[1:]))
     with tempfile.TemporaryDirectory(prefix="benchmark-journal-") as folder:
         async with drive.journal_in(folder, time.time) as journal:
             await drive.make(journal, drive.targets(count), to, time.time())

@@ -11,6 +11,7 @@ from typing import Any
 from orchestrator import registry
 from orchestrator.engine import Engine, Options
 from orchestrator.events import RunMade, to_json
+from orchestrator.garbage import calm
 from orchestrator.journal import Journal
 from orchestrator.journal.memory import MemoryJournal
 from orchestrator.journal.process import this_process, up
@@ -19,10 +20,11 @@ from orchestrator.provider import Line
 from orchestrator.secrets import Secrets
 
 RUN, NAME, TOKEN = "bench", "benchmark", "not-a-secret"
-UNLIMITED = (
+UNLIMITED: tuple[Limit, ...] = ()
+COUNTED = (
     Limit("triggers", 10**7, 1.0, written=True),
     Limit("calls", 10**7, 1.0, written=True),
-    Limit("triggers_per_repo", 10, 3600.0, "repo"),  # as it is by default: its book-keeping is part of a trigger
+    Limit("triggers_per_repo", 10, 3600.0, "repo"),  # as it is by default
 )
 
 
@@ -57,7 +59,8 @@ def engine(
     run: str = RUN,
     **options: Any,
 ) -> Engine:
-    """An engine for the run."""
+    """An engine for the run, in a process with the collector of garbage set as the command line sets it."""
+    calm()
     clock = {} if ticks is None else {"ticks": ticks}
     return Engine(
         run,

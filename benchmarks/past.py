@@ -24,7 +24,7 @@ def fill(folder: str, count: int, triggered: int, ended: int, port: int = 1) -> 
         ended: of these, so many builds have passed.
         port: where its account is.
     """
-    anyio.run(_fill, folder, count, triggered, ended, drive.account(port, 32))
+    anyio.run(_fill, folder, count, triggered, ended, drive.account(port, 32, drive.COUNTED))
     return {}
 
 

@@ -19,6 +19,7 @@ from benchmarks import drive, nginx
 from benchmarks.child import Failed, measure
 from benchmarks.table import Asked, Row
 from benchmarks.tools import tool
+from orchestrator.model import Account
 
 CONNECTIONS = 32
 # uvloop comes with the extra `fast`; where it is not installed, its rows are left out of the table
@@ -48,6 +49,7 @@ def rows(asked: Asked) -> Iterator[Row]:
         strangers = _strangers(port, asked.quick)
         for loop in LOOPS:
             yield from _against_bare(port, loop, count, times, strangers)
+        yield from _counted(port, count, times)
         yield from _without_disk(port, count, times)
         limit = strangers["wrk"]
         aside = "; ".join(f"{name} {rate:,.0f}/s" for name, rate in strangers.items())
@@ -74,6 +76,16 @@ def _against_bare(port: int, loop: str, count: int, times: int, strangers: dict[
         yield Row(f"triggers, durable journal, {loop}", ours / strangers[name], "x", name, wanted)
 
 
+def _counted(port: int, count: int, times: int) -> Iterator[Row]:
+    """What it costs to count each trigger against three limits, and to leave that to other processes."""
+    extra = []
+    for _ in range(times):
+        free = measure("triggers:ours", port=port, count=count, loop=LOOPS[-1])
+        counted = measure("triggers:ours", port=port, count=count, loop=LOOPS[-1], limited=True)
+        extra.append((counted["work"] - free["work"]) / count * 1e6)
+    yield Row("three limits, counted for each trigger", statistics.median(extra), "us", "no limit")
+
+
 def _without_disk(port: int, count: int, times: int) -> Iterator[Row]:
     shares = []
     for _ in range(times):
@@ -91,18 +103,20 @@ def _without_disk(port: int, count: int, times: int) -> Iterator[Row]:
     )
 
 
-def ours(port: int, count: int, loop: str, durable: bool = True, begun: Begun = nothing) -> dict[str, Any]:
+def ours(
+    port: int, count: int, loop: str, durable: bool = True, begun: Begun = nothing, limited: bool = False
+) -> dict[str, Any]:
     """Triggers every target of a run with the engine, until nothing is left to trigger."""
     with tempfile.TemporaryDirectory(prefix="benchmark-journal-") as folder:
-        return _on(loop, _ours(port, count, folder if durable else None, begun))
+        limits = drive.COUNTED if limited else drive.UNLIMITED
+        return _on(loop, _ours(drive.account(port, CONNECTIONS, limits), count, folder if durable else None, begun))
 
 
-async def _ours(port: int, count: int, folder: str | None, begun: Begun) -> dict[str, Any]:
+async def _ours(to: Account, count: int, folder: str | None, begun: Begun) -> dict[str, Any]:
     # start-up is another row's
     import_module("orchestrator.providers.http")
     import_module("orchestrator.providers.travis.provider")
 
-    to = drive.account(port, CONNECTIONS)
     async with drive.journal_in(folder, time.time) as journal:
         await drive.make(journal, drive.targets(count), to, time.time())
         begun()

@@ -5,7 +5,6 @@ Times are seconds since the Unix epoch, UTC, as floats; durations are seconds. O
 
 from __future__ import annotations
 
-import base64
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -329,8 +328,13 @@ def marker_of(manifest: str, run: str, target: str) -> str:
         target: the target's id.
     """
     digest = hashlib.sha256(f"{manifest}\n{run}\n{target}".encode()).digest()
-    return f"[{run}.{base64.b32encode(digest[:5]).decode().lower()}]"  # 5 bytes are 8 characters
+    bits = int.from_bytes(digest[:5], "big")  # 5 bytes are 8 characters
+    return f"[{run}.{_PAIRS[bits >> 30]}{_PAIRS[bits >> 20 & 1023]}{_PAIRS[bits >> 10 & 1023]}{_PAIRS[bits & 1023]}]"
 
+
+# base64.b32encode is written in Python, and a marker is needed for each trigger
+_BASE32 = "abcdefghijklmnopqrstuvwxyz234567"
+_PAIRS = tuple(f"{one}{two}" for one in _BASE32 for two in _BASE32)
 
 _UNITS = (("d", 86400.0), ("h", 3600.0), ("m", 60.0))
 

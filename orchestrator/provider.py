@@ -54,7 +54,10 @@ class Call:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What came back: the status, the JSON value (or the text, where it is no JSON), the headers in lower case."""
+    """What came back: the status, the JSON value (or the text, where it is no JSON), the headers.
+
+    A header is asked for by its name in lower case.
+    """
 
     status: int
     body: Json = None

@@ -14,6 +14,7 @@ from orchestrator import registry
 from orchestrator.commands.flags import Flags
 from orchestrator.commands.machine import Machine
 from orchestrator.errors import OrchestratorError
+from orchestrator.garbage import calm
 from orchestrator.live import Plain, Redrawn, Screen
 from orchestrator.model import Account, Plan, Target
 from orchestrator.secrets import Secret, Secrets
@@ -151,5 +152,6 @@ def run_async(main: Callable[[], Coroutine[Any, Any, T]]) -> T:
 
     import anyio
 
+    calm()
     fast = sys.platform != "win32" and find_spec("uvloop") is not None
     return anyio.run(main, backend="asyncio", backend_options={"use_uvloop": fast})

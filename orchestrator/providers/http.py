@@ -134,7 +134,7 @@ def _sender(session: aiohttp.ClientSession, base: str, host: str, via: URL | Non
         except (aiohttp.ClientError, OSError, UnicodeError) as error:
             failure = _sorted(error, host)
         else:
-            return Answer(response.status, value(blotted(body, hidden)), _lower(response))
+            return Answer(response.status, value(blotted(body, hidden)), response.headers)
         # Outside the handler: aiohttp's errors hold the headers that were sent, so they must not hang on to ours.
         raise failure
 
@@ -200,10 +200,6 @@ async def _read(response: aiohttp.ClientResponse) -> bytes:
         if size > LARGEST:
             too_large()
     return b"".join(parts)
-
-
-def _lower(response: aiohttp.ClientResponse) -> dict[str, str]:
-    return {name.lower(): value for name, value in response.headers.items()}
 
 
 def _refuse_redirect(response: aiohttp.ClientResponse, host: str) -> NoReturn:

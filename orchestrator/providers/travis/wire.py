@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 from collections.abc import Mapping
 from functools import cache
@@ -28,6 +29,7 @@ from orchestrator.providers.travis.words import (
     text,
 )
 
+_PLAIN_SLUG = re.compile(r"[A-Za-z0-9_.-]+/[A-Za-z0-9_.-]+").fullmatch
 AS_WRITTEN = ("branch", "sha", "tag_name", "config", "configs", "merge_mode")
 WEB_ORG = "https://travis-ci.org"
 ENV_MODE = "deep_merge_append"  # of the entry that carries `env` where it cannot be put into `config`
@@ -52,6 +54,8 @@ def headers(account: object, token: str) -> Mapping[str, str]:
 def repo_path(repo: str, vcs: Json = None) -> str:
     """`/repo/4711` or `/repo/owner%2Fname`: the slug is one segment."""
     lead = f"/{vcs}" if isinstance(vcs, str) else ""
+    if _PLAIN_SLUG(repo):  # nearly every one, and `quote` takes long
+        return f"/repo{lead}/{repo.replace('/', '%2F')}"
     return f"/repo{lead}/{repo if repo.isascii() and repo.isdigit() else quote(repo, safe='')}"
 
 
