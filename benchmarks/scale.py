@@ -114,16 +114,18 @@ async def _run(folder: str, wanted: tuple[Any, ...], stages: Stages) -> int:
     Returns:
         How many events it took.
     """
-    from orchestrator.history import load as load_history
     from orchestrator.report import render
     from orchestrator.report.view import view
 
     async with drive.journal_in(folder, service.now) as journal:
         await drive.make(journal, wanted, service.account(), service.now())
         stages.end("make")
-        code = await drive.engine(journal, service.now, service.line).run()
+        engine = drive.engine(journal, service.now, service.line)
+        code = await engine.run()
         stages.end("run")
-        history = await load_history(journal, drive.RUN)
+        history = engine.history
+        assert history is not None  # noqa: S101  # it ran
+        del engine
         text = render(view(drive.RUN, history, service.now()), "json")
         stages.end("report")
     if code or text.count('"outcome": "passed"') != len(wanted):

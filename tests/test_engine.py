@@ -10,7 +10,7 @@ from orchestrator.engine import Engine, Options
 from orchestrator.errors import LeaseLost
 from orchestrator.events import CancelAsked, Intended, RunMade, to_json
 from orchestrator.exits import Exit
-from orchestrator.history import load
+from orchestrator.history import History, load
 from orchestrator.journal import Process
 from orchestrator.limits import Budget
 from orchestrator.live import summary
@@ -654,3 +654,27 @@ async def test_permits_that_were_given_back_are_not_told_as_used():
     budget.take(["triggers"], None).give_back()
     budget.take(["triggers"], None).answered(1.0)
     assert budget.used == {"triggers 2/30s": 1}
+
+
+@pytest.mark.parametrize("interrupted", [False, True])
+async def test_what_the_engine_knows_at_its_end_is_what_the_journal_tells(interrupted):
+    service = FakeService(
+        {
+            "acme/a": Script(triggers=("lost_after",)),
+            "acme/b": Script(triggers=("limited:20",)),
+            "acme/c": Script(BuildState.FAILED),
+            "acme/d": Script(triggers=("rejected",)),
+            "acme/e": Script(triggers=("lost_before",)),
+        }
+    )
+    journal = MemoryJournal(now=service.now)
+    await make_run(journal, targets(*(f"acme/{letter}" for letter in "abcdefg"), timeouts=Timeouts(settle=5.0)))
+    driving = engine(journal, service)
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(driving.run)
+        if interrupted:
+            await anyio.sleep(30.0)
+            driving.interrupt("SIGINT")
+    told = await load(journal, "r1")
+    for name in History.__slots__:
+        assert getattr(driving.history, name) == getattr(told, name), name

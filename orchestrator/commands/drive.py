@@ -72,7 +72,9 @@ async def drive(
         raise sole(group) from None
     finally:
         session.screen.close()
-    return await finish(run, journal, session, code)
+    history = engine.history
+    del engine  # its rows are not needed for the report, and may be many
+    return await finish(run, journal, session, code, history)
 
 
 def sole(group: BaseExceptionGroup[BaseException]) -> BaseException:
@@ -83,13 +85,16 @@ def sole(group: BaseExceptionGroup[BaseException]) -> BaseException:
     return error
 
 
-async def finish(run: str, journal: Journal, session: Session, code: Exit) -> Ended:
+async def finish(run: str, journal: Journal, session: Session, code: Exit, history: History | None = None) -> Ended:
     """Writes the run's reports to their files.
+
+    Args:
+        history: the run's, where it is known up to its last entry.
 
     Returns:
         The exit code, which is not 0 when a report could not be written.
     """
-    history = await load(journal, run)
+    history = history or await load(journal, run)
     report = view(run, history, session.machine.now())
     files = {**journaled(history.made, "reports"), **files_of(session.flags.outputs, session.machine)}
     if not write_files(report, files, session.machine) and code is Exit.OK:

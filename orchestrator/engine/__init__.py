@@ -158,6 +158,11 @@ class Engine:
             driver.ledger.gate.hush()
             driver.poke()
 
+    @property
+    def history(self) -> History | None:
+        """What the journal tells of the run, as far as this process knows; None before it is loaded."""
+        return None if self._run is None else self._run.history
+
     def snapshot(self) -> Snapshot | None:
         """Where the run stands, None before it is loaded."""
         run = self._run
@@ -293,7 +298,9 @@ class Engine:
         last: Event = RunEnded(int(code), tallies) if not left_by else Interrupted(left_by, int(code), tallies)
         with anyio.CancelScope(shield=True):
             lease = next(lease for lease in self._leases if lease.account == COORDINATOR)
-            await self._journal.append(lease, [last], run.now())
+            at = run.now()
+            await self._journal.append(lease, [last], at)
+            run.history.add(COORDINATOR, run.history.cursor[COORDINATOR] + 1, at, last)
         return code
 
     def _left_by(self, run: Run) -> str:
