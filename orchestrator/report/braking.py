@@ -15,7 +15,7 @@ _IN_FLIGHT = frozenset({Phase.REQUESTED, Phase.QUEUED, Phase.RUNNING})
 
 
 def held_by(history: History, target: Target, now: float) -> Iterator[str]:
-    """The rules that hold the trigger of a waiting target back now, a sentence each.
+    """The rules that hold the trigger of a waiting target back now, or may do so, a line each.
 
     Args:
         now: wall clock.
@@ -26,22 +26,25 @@ def held_by(history: History, target: Target, now: float) -> Iterator[str]:
     account = from_json(Account, made.accounts.get(target.account))
     until, quiet = quiet_until(account.brake.quiet, now)
     if quiet is not None:
-        yield f"quiet hours ({quiet}): no trigger goes before {clock(until)}"
+        yield f"held by: quiet hours ({quiet}): no trigger goes before {clock(until)}"
     flying = [one for one in history.targets if history.of(one.id).phase in _IN_FLIGHT]
     ours = [one for one in flying if one.account == target.account]
     for name, most in (("in_flight", account.in_flight), ("-j", made.options.get("in_flight"))):
         if isinstance(most, int) and len(ours) >= most:
-            yield f"{name} {most}: {len(ours)} builds of this run are queued or running"
+            yield f"held by: {name} {most}: {len(ours)} builds of this run are queued or running"
     for cap in _caps(account.brake, target):
         count = sum(map(_is_under(cap), ours))
         if count >= cap.most:
-            yield f"{cap}: {count} builds of this run are queued or running there"
+            yield f"held by: {cap}: {count} builds of this run are queued or running there"
     if (rule := account.brake.queue) is not None:
         count = sum(one.owner.lower() == target.owner.lower() for one in ours)
-        yield (
-            f"{rule} of {target.owner}: {count} builds of this run are in it; how many are other people's is known "
-            "to the process that drives the run, and stands in its live line and its log"
-        )
+        if count >= rule.below - rule.reserve:
+            yield f"held by: {rule} of {target.owner}: {count} builds of this run are in it"
+        else:
+            yield (
+                f"may be held by: {rule} of {target.owner}: {count} builds of this run are in it; how many are other "
+                "people's, the live line and the log (-v) of the process at work tell"
+            )
 
 
 def _caps(brake: Brake, target: Target) -> tuple[Cap, ...]:

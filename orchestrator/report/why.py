@@ -165,7 +165,7 @@ def _now(target: Target, history: History, now: float, run_id: str) -> Iterator[
         return
     _, sentence = waits_for(history, target, now)
     yield f"now: {sentence}"
-    yield from (f"held by: {rule}" for rule in held_by(history, target, now))
+    yield from held_by(history, target, now)
     for need in islice(unmet_needs(history, target), 10):
         yield f"need: {need} is {_standing(history.of(need))}"
     if progress.doubt is not None:
