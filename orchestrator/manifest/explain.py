@@ -10,9 +10,10 @@ from typing import Any, NamedTuple, TypeAlias
 from pydantic_core import ValidationError
 
 from orchestrator.manifest.marks import Marks, Value
+from orchestrator.manifest.pieces import EXPECTED
 from orchestrator.manifest.problems import Problem, near
 from orchestrator.manifest.read import kind
-from orchestrator.manifest.schema import EXPECTED, Shape
+from orchestrator.manifest.schema import Shape
 
 _WORDS = {
     "string_type": "text",

@@ -10,9 +10,10 @@ from typing import Any, NamedTuple
 from orchestrator.manifest.accounts import reference
 from orchestrator.manifest.files import Files
 from orchestrator.manifest.marks import Value
+from orchestrator.manifest.pieces import EXPECTED, VARIABLE
 from orchestrator.manifest.problems import near
 from orchestrator.manifest.read import kind
-from orchestrator.manifest.schema import COMMON, EXPECTED, VARIABLE
+from orchestrator.manifest.schema import COMMON
 from orchestrator.manifest.template import Compiled, Malformed, Template, Undefined, compile_text, is_constant
 from orchestrator.manifest.units import parse_duration
 from orchestrator.provider import Declaration

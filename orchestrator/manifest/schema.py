@@ -7,7 +7,7 @@ pydantic's core, which is loaded in a tenth of the time that models take.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from functools import cached_property, lru_cache
 from typing import Any
 
@@ -15,94 +15,46 @@ from pydantic_core import CoreSchema, SchemaValidator
 from pydantic_core import core_schema as core
 
 from orchestrator.manifest.annotations import schema_of
-from orchestrator.manifest.units import DURATION, LIMIT
+from orchestrator.manifest.pieces import (
+    COUNT,
+    FILLED,
+    MANY,
+    NAMED,
+    PART,
+    PLACES,
+    RATE,
+    REPO,
+    SHARE,
+    TEXT,
+    TIME,
+    TIME_OF_DAY,
+    VARIABLES,
+    YES_OR_NO,
+    Keys,
+    either,
+    keys_of,
+    list_of,
+    map_of,
+    one_of,
+    use,
+)
 from orchestrator.model import Outcome
 from orchestrator.provider import Declaration
 from orchestrator.quiet import QUIET
 
-VARIABLE = r"^[A-Za-z_][A-Za-z0-9_]*$"
-NAME = r"^[A-Za-z0-9_][A-Za-z0-9_.-]*$"
-PERCENT = r"^[0-9]{1,2}(\.[0-9]{1,3})?%$|^100%$"
-PART = r"^[1-9][0-9]?%$|^100%$"
-CLOCK = r"^[0-9]{1,2}:[0-9]{2}$"
-
-EXPECTED = {
-    DURATION: "a duration such as 250ms, 60s, 5m, 24h or 2d",
-    LIMIT: "so many calls per period, such as 40/30s or 10/1h",
-    VARIABLE: "a variable's name: letters, digits and _, no digit first",
-    NAME: "a name of letters, digits, `_`, `.` and `-`",
-    PERCENT: "a number, or a percentage such as 20%",
-    PART: "a share of 1% to 100%, such as 50%",
-    CLOCK: "a time of day such as 08:00",
-    QUIET: "quiet hours such as mon-fri 08:00-18:00 Europe/Berlin",
-}
-"""What a pattern asks for, in words."""
-
-
-def _list(one: CoreSchema, least: int | None = None) -> CoreSchema:
-    return core.list_schema(one, min_length=least, strict=True)
-
-
-def _either(*choices: CoreSchema) -> CoreSchema:
-    return core.union_schema(list(choices))
-
-
-def _map(names: CoreSchema, values: CoreSchema, least: int | None = None) -> CoreSchema:
-    return core.dict_schema(names, values, min_length=least, strict=True)
-
-
-def _one_of(*words: Any) -> CoreSchema:
-    return core.literal_schema(list(words))
-
-
-TEXT = core.str_schema(strict=True)
-FILLED = core.str_schema(min_length=1, strict=True)
-NAMED = core.str_schema(pattern=NAME, strict=True)
-VARIABLES = core.str_schema(pattern=VARIABLE, strict=True)
-RATE = core.str_schema(pattern=LIMIT, strict=True)
-TIME = core.str_schema(pattern=DURATION, strict=True)
-TIME_OF_DAY = core.str_schema(pattern=CLOCK, strict=True)
-COUNT = core.int_schema(ge=0, strict=True)
-PLACES = core.int_schema(ge=1, strict=True)
-YES_OR_NO = core.bool_schema(strict=True)
-SHARE = _either(COUNT, core.str_schema(pattern=PERCENT, strict=True))
-MANY = _either(FILLED, _list(FILLED))
-REPO = _either(FILLED, core.int_schema(strict=True))
-
-Keys = Mapping[str, tuple[CoreSchema, str]]
-"""Keys of a map: what each may hold, and its line for the reference."""
-
-
-def _keys(name: str, help_: str, keys: Keys, required: Iterable[str] = (), **more: Any) -> CoreSchema:
-    """A map that has only these keys."""
-    fields = {
-        key: core.typed_dict_field(schema, required=key in required, metadata=_said(description=line))
-        for key, (schema, line) in keys.items()
-    }
-    about = _said(title=name, description=help_, **more.pop("about", {}))
-    more.setdefault("extra_behavior", "forbid")
-    return core.typed_dict_schema(fields, ref=name, strict=True, metadata=about, **more)
-
-
-def _said(**about: Any) -> dict[str, Any]:
-    return {"pydantic_js_updates": about}
-
-
-_use = core.definition_reference_schema
-
 PARAM: Keys = {
     "default": (TEXT, "the value when none is given; without it `run` and `plan` want one"),
     "help": (TEXT, "one line for people"),
-    "choices": (_list(TEXT), "the only values allowed"),
+    "choices": (list_of(TEXT), "the only values allowed"),
 }
 TOKEN: Keys = {
     "env": (FILLED, "the environment variable that holds it"),
     "file": (FILLED, "the file that holds it, relative to the manifest"),
     "command": (MANY, "the command that prints it; no shell is involved"),
 }
-SECRET = _either(FILLED, _use("TokenFrom"))
+SECRET = either(FILLED, use("TokenFrom"))
 QUIET_SPAN_TEXT = core.str_schema(pattern=QUIET, strict=True)
-QUIET_HOURS = _either(QUIET_SPAN_TEXT, _use("Quiet"), _list(_either(QUIET_SPAN_TEXT, _use("Quiet"))))
+QUIET_HOURS = either(QUIET_SPAN_TEXT, use("Quiet"), list_of(either(QUIET_SPAN_TEXT, use("Quiet"))))
 LIMITS: Keys = {
     "connections": (
         core.int_schema(ge=1, le=1000, strict=True),
@@ -113,12 +65,12 @@ LIMITS: Keys = {
         "builds of this run that may be queued or running (default: no limit)",
     ),
     "in_flight_per_owner": (
-        _either(PLACES, _map(FILLED, PLACES)),
+        either(PLACES, map_of(FILLED, PLACES)),
         "the same for each owner: a number, or numbers by owner, with `*` for all others",
     ),
-    "in_flight_per_label": (_map(FILLED, PLACES), "the same for targets with a label: numbers by label"),
+    "in_flight_per_label": (map_of(FILLED, PLACES), "the same for targets with a label: numbers by label"),
     "queue": (
-        _either(PLACES, _use("Queue")),
+        either(PLACES, use("Queue")),
         "triggers go while fewer builds of the owner wait or run, whoever started them; a number, or a map",
     ),
     "quiet_hours": (QUIET_HOURS, "when no trigger is sent, as `mon-fri 08:00-18:00 Europe/Berlin`"),
@@ -150,28 +102,28 @@ TIMEOUTS: Keys = {
 SKIP: Keys = {
     "reason": (FILLED, "why; it stands in the report"),
     "until": (
-        _either(TEXT, core.date_schema(strict=True)),
+        either(TEXT, core.date_schema(strict=True)),
         "the first day on which it is triggered again, as 2027-03-01",
     ),
 }
 MATRIX: Keys = {
-    "exclude": (_list(_map(TEXT, TEXT)), 'combinations to leave out, as in {python: "3.11", os: osx}'),
+    "exclude": (list_of(map_of(TEXT, TEXT)), 'combinations to leave out, as in {python: "3.11", os: osx}'),
 }
 SHARED: Keys = {
     "branch": (FILLED, "the branch to build, any ref that the provider accepts; a glob is expanded from its branches"),
     "branches": (MANY, "the branches to build, a target each; globs are expanded from the provider's branches"),
     "message": (FILLED, "the message of the build; the marker follows it"),
     "env": (
-        _map(VARIABLES, core.nullable_schema(TEXT)),
+        map_of(VARIABLES, core.nullable_schema(TEXT)),
         "variables for the build; merged by name, null removes one",
     ),
     "labels": (MANY, "labels to select by; those of defaults are added"),
-    "matrix": (_use("Matrix"), "names and their values: a target for each combination, for ${{ matrix.NAME }}"),
+    "matrix": (use("Matrix"), "names and their values: a target for each combination, for ${{ matrix.NAME }}"),
     "needs": (MANY, "targets that must pass before: an id, a repo, or label:NAME"),
-    "skip": (_either(FILLED, _use("Skip")), "the reason not to trigger it, or a map with `reason` and `until`"),
-    "timeouts": (_use("Timeouts"), "how long things may take; merged by name"),
+    "skip": (either(FILLED, use("Skip")), "the reason not to trigger it, or a map with `reason` and `until`"),
+    "timeouts": (use("Timeouts"), "how long things may take; merged by name"),
     "marker": (
-        _one_of("auto", "none"),
+        one_of("auto", "none"),
         "`none` sends the message without a marker; a lost answer then stays in doubt",
     ),
 }
@@ -182,8 +134,8 @@ DISCOVER: Keys = {
 }
 TARGET: Keys = {
     "repo": (REPO, "the repository: owner/name, or the provider's number"),
-    "repos": (_list(REPO, 1), "several repositories that share what stands here"),
-    "discover": (_use("Discover"), "every active repository of an owner"),
+    "repos": (list_of(REPO, 1), "several repositories that share what stands here"),
+    "discover": (use("Discover"), "every active repository of an owner"),
     "from": (FILLED, "a file of targets: a line each, or .csv with a header; - is stdin"),
     "account": (NAMED, "the account under `providers`; needless when there is only one"),
     "name": (FILLED, "tells two targets of one repo and branch apart"),
@@ -205,23 +157,23 @@ STOP: Keys = {
     "after": (COUNT, "not before so many have ended"),
 }
 ROLLOUT: Keys = {
-    "waves": (_list(_either(SHARE, _use("Wave"))), "cumulative: [1, 10%, 100%], or maps with `name`, `labels`, `upto`"),
-    "stop_when": (_use("StopWhen"), "when to stop"),
+    "waves": (list_of(either(SHARE, use("Wave"))), "cumulative: [1, 10%, 100%], or maps with `name`, `labels`, `upto`"),
+    "stop_when": (use("StopWhen"), "when to stop"),
 }
 MANIFEST: Keys = {
-    "version": (_one_of(1), "of the manifest's format"),
+    "version": (one_of(1), "of the manifest's format"),
     "name": (
         core.str_schema(min_length=1, max_length=200, strict=True),
         "the run's name, in reports and markers (default: the file's name)",
     ),
-    "params": (_map(VARIABLES, _either(TEXT, _use("Param"))), "parameters, for ${{ params.NAME }}"),
-    "providers": (_map(NAMED, _use("Account"), 1), "accounts; left out: one, `travis`"),
-    "defaults": (_use("Defaults"), "what every target says unless it says otherwise"),
-    "targets": (_list(_either(FILLED, _use("Target"))), "the builds that we want, in the order of triggering"),
-    "rollout": (_use("Rollout"), "waves and when to stop"),
-    "expect": (_use("Expect"), "how many targets there should be; else nothing is started"),
-    "fail_on": (_list(_one_of(*(outcome.value for outcome in Outcome))), "outcomes that make the exit code 1"),
-    "reports": (_map(NAMED, FILLED), "report format and the file it is written to"),
+    "params": (map_of(VARIABLES, either(TEXT, use("Param"))), "parameters, for ${{ params.NAME }}"),
+    "providers": (map_of(NAMED, use("Account"), 1), "accounts; left out: one, `travis`"),
+    "defaults": (use("Defaults"), "what every target says unless it says otherwise"),
+    "targets": (list_of(either(FILLED, use("Target"))), "the builds that we want, in the order of triggering"),
+    "rollout": (use("Rollout"), "waves and when to stop"),
+    "expect": (use("Expect"), "how many targets there should be; else nothing is started"),
+    "fail_on": (list_of(one_of(*(outcome.value for outcome in Outcome))), "outcomes that make the exit code 1"),
+    "reports": (map_of(NAMED, FILLED), "report format and the file it is written to"),
     "quiet_hours": (QUIET_HOURS, "when no trigger is sent, on every account that says nothing else in its `limits`"),
     "include": (MANY, "other manifests to merge: maps merge (this file wins), targets append"),
 }
@@ -231,7 +183,7 @@ class Shape:
     """What a manifest may hold, given the providers."""
 
     def __init__(self, declarations: Mapping[str, Declaration]) -> None:
-        self._core = core.definitions_schema(_use("Manifest"), _definitions(declarations))
+        self._core = core.definitions_schema(use("Manifest"), _definitions(declarations))
         self.validator = SchemaValidator(self._core)
 
     @cached_property
@@ -287,27 +239,27 @@ def _definitions(declarations: Mapping[str, Declaration]) -> list[CoreSchema]:
         for given in declarations.values()
         for limit in given.limits
     }
-    one_of = {"oneOf": [{"required": [key]} for key in KINDS]}
+    exactly_one = {"oneOf": [{"required": [key]} for key in KINDS]}
     account = {"account": (NAMED, "the account of targets that name none")}
     return [
-        _keys("Manifest", "The builds that we want.", MANIFEST),
-        _keys("Param", "A parameter: `-p NAME=VALUE` on the command line.", PARAM),
-        _keys("TokenFrom", "Where a secret stands; never the secret itself.", TOKEN),
-        _keys("Account", "One configured use of a provider.", _account(declarations)),
-        _keys("Limits", "Limits of an account.", {**LIMITS, **limits}),
-        _keys("Queue", "The queue of an owner, as the provider shows it.", QUEUE, ["below"]),
-        _keys("Quiet", "Quiet hours: no trigger is sent.", QUIET_SPAN, ["from", "to"]),
-        _keys("Timeouts", "How long things may take.", TIMEOUTS),
-        _keys("Skip", "Not to be triggered for now.", SKIP, ["reason"]),
-        _keys("Matrix", "Names and their values.", MATRIX, extra_behavior="allow", extras_schema=MANY),
-        _keys("Shared", "What an account's targets say by default.", shared),
-        _keys("Defaults", "What every target says by default.", {**shared, **account}),
-        _keys("Discover", "Every active repository of an owner.", DISCOVER, ["owner"]),
-        _keys("Target", "One build that we want, or several.", {**TARGET, **shared}, about=one_of),
-        _keys("Expect", "How many targets there should be; else nothing is started.", EXPECT),
-        _keys("Wave", "A group of targets that may run together.", WAVE),
-        _keys("StopWhen", "When to stop a rollout.", STOP),
-        _keys("Rollout", "How a run spreads out in waves.", ROLLOUT),
+        keys_of("Manifest", "The builds that we want.", MANIFEST),
+        keys_of("Param", "A parameter: `-p NAME=VALUE` on the command line.", PARAM),
+        keys_of("TokenFrom", "Where a secret stands; never the secret itself.", TOKEN),
+        keys_of("Account", "One configured use of a provider.", _account(declarations)),
+        keys_of("Limits", "Limits of an account.", {**LIMITS, **limits}),
+        keys_of("Queue", "The queue of an owner, as the provider shows it.", QUEUE, ["below"]),
+        keys_of("Quiet", "Quiet hours: no trigger is sent.", QUIET_SPAN, ["from", "to"]),
+        keys_of("Timeouts", "How long things may take.", TIMEOUTS),
+        keys_of("Skip", "Not to be triggered for now.", SKIP, ["reason"]),
+        keys_of("Matrix", "Names and their values.", MATRIX, extra_behavior="allow", extras_schema=MANY),
+        keys_of("Shared", "What an account's targets say by default.", shared),
+        keys_of("Defaults", "What every target says by default.", {**shared, **account}),
+        keys_of("Discover", "Every active repository of an owner.", DISCOVER, ["owner"]),
+        keys_of("Target", "One build that we want, or several.", {**TARGET, **shared}, about=exactly_one),
+        keys_of("Expect", "How many targets there should be; else nothing is started.", EXPECT),
+        keys_of("Wave", "A group of targets that may run together.", WAVE),
+        keys_of("StopWhen", "When to stop a rollout.", STOP),
+        keys_of("Rollout", "How a run spreads out in waves.", ROLLOUT),
     ]
 
 
@@ -317,7 +269,7 @@ def _of_providers(declarations: Mapping[str, Declaration]) -> dict[str, tuple[Co
         for name, key in given.keys.items():
             schema = SECRET if key.reference else schema_of(key.type)
             if name in keys:
-                schema = _either(keys[name][0], schema)
+                schema = either(keys[name][0], schema)
             keys[name] = (schema, f"{given.title}: {key.help}")
     return keys
 
@@ -327,8 +279,8 @@ def _account(declarations: Mapping[str, Declaration]) -> Keys:
         "type": (FILLED, f"the provider: {', '.join(declarations)}; left out: the account's name"),
         "url": (FILLED, "base URL (default: the type's)"),
         "token": (SECRET, "env:NAME, file:PATH or command:ARGV, or a map of one of them"),
-        "limits": (_use("Limits"), "limits that replace the provider's defaults, as 40/30s"),
-        "defaults": (_use("Shared"), "defaults of this account's targets; they win over the global ones"),
+        "limits": (use("Limits"), "limits that replace the provider's defaults, as 40/30s"),
+        "defaults": (use("Shared"), "defaults of this account's targets; they win over the global ones"),
         "insecure": (YES_OR_NO, "allows plain http to a host that is not this machine"),
     }
     for given in declarations.values():
