@@ -7,15 +7,14 @@ by a newer version: that is an error, never ignored.
 
 from __future__ import annotations
 
-import json
-import types
 import typing
-from collections.abc import Callable, Mapping
-from dataclasses import MISSING, Field, dataclass, field, fields, is_dataclass
-from enum import StrEnum
-from functools import cache, partial
-from typing import Any, ClassVar, TypeAlias, TypeVar, Union
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, TypeAlias
 
+from orchestrator.codec import DAMAGES, from_text, to_text
+from orchestrator.codec import from_json as from_json  # for those who read what stands in events
+from orchestrator.codec import to_json as to_json  # as above
 from orchestrator.errors import JournalError
 from orchestrator.model import Build, Json, Outcome
 
@@ -310,8 +309,6 @@ TargetEvent: TypeAlias = (
 Wish: TypeAlias = CancelAsked | Approved | PauseAsked
 Event: TypeAlias = RunEvent | AccountEvent | TargetEvent | Wish
 
-V = TypeVar("V")
-
 KINDS: Mapping[str, type[Any]] = {cls.kind: cls for cls in typing.get_args(Event)}
 
 
@@ -322,13 +319,7 @@ def target_of(event: Event) -> str | None:
 
 def encode(event: Event) -> str:
     """The event's fields as compact JSON, without its kind and its target; fields at their default are left out."""
-    text = _text_of(event, skip="target")
-    if not text.isascii():
-        try:
-            text.encode()
-        except UnicodeEncodeError:  # half of a surrogate pair, from a server: escaped, or no database takes it
-            return json.dumps(json.loads(text), separators=(",", ":"))
-    return text
+    return to_text(event, skip="target")
 
 
 def decode(kind: str, target: str | None, text: str) -> Event:
@@ -341,171 +332,6 @@ def decode(kind: str, target: str | None, text: str) -> Event:
     if cls is None:
         raise JournalError(f"the journal has an event {kind[:40]!r} that this version does not know; upgrade")
     try:
-        raw, end = _scan(text)
-        if end != len(text):
-            raise ValueError("something stands behind the object")
-        if target is not None:
-            raw["target"] = target
-        return typing.cast(Event, _built(cls, raw))
-    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+        return typing.cast(Event, from_text(cls, text, target))
+    except DAMAGES as error:
         raise JournalError(f"the journal has a damaged event {kind!r}: {error}") from error
-
-
-def to_json(value: Any) -> Any:
-    """A frozen value of the model as a JSON value; fields at their default are left out."""
-    return _json(value)
-
-
-def from_json(kind: type[V], raw: Json) -> V:
-    """The frozen value that was written so.
-
-    Raises:
-        JournalError: it is not what this class has.
-    """
-    try:
-        return typing.cast(V, _value(kind, raw))
-    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
-        raise JournalError(f"the journal has a damaged {kind.__name__}: {error}") from error
-
-
-def _wire(name: str) -> str:
-    return name.rstrip("_")
-
-
-def _text_of(value: Any, skip: str = "") -> str:
-    """What `_plain` gives, as JSON text. Written out, since every trigger pays for two of these."""
-    parts = []
-    for name, head, default in _heads(type(value)):  # type: ignore[arg-type]  # as above
-        item = getattr(value, name)
-        if name == skip or item == default:
-            continue
-        if isinstance(item, str):
-            parts.append(head + _quoted(item))
-        elif type(item) is int:
-            parts.append(head + str(item))
-        elif is_dataclass(item):
-            parts.append(head + _text_of(item))
-        else:
-            parts.append(head + _dumps(item))
-    return "{" + ",".join(parts) + "}"
-
-
-def _plain(value: Any, skip: str = "") -> dict[str, Any]:
-    out: dict[str, Any] = {}
-    for name, default in _defaults(type(value)):  # type: ignore[arg-type]  # a class is hashable
-        if name != skip and (item := getattr(value, name)) != default:
-            out[_wire(name)] = _json(item)
-    return out
-
-
-def _json(value: Any) -> Any:
-    if value is None or isinstance(value, (bool, int, float)):
-        return value
-    if isinstance(value, StrEnum):
-        return value.value
-    if isinstance(value, str):
-        return value
-    if is_dataclass(value):
-        return _plain(value)
-    if isinstance(value, Mapping):
-        return {key: _json(item) for key, item in value.items()}
-    return [_json(item) for item in value]
-
-
-_NOTHING = object()
-_quoted = json.encoder.encode_basestring
-_dumps = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), default=_json).encode
-_scan = json.JSONDecoder().raw_decode  # takes no white space around the value: none is written
-
-
-@cache
-def _heads(cls: type[Any]) -> tuple[tuple[str, str, Any], ...]:
-    """For each field its name, how it begins in JSON, and its default."""
-    return tuple((name, f"{_quoted(_wire(name))}:", default) for name, default in _defaults(cls))  # type: ignore[arg-type]  # as above
-
-
-@cache
-def _defaults(cls: type[Any]) -> tuple[tuple[str, Any], ...]:
-    return tuple((f.name, _default(f)) for f in fields(cls))
-
-
-def _default(one: Field[Any]) -> Any:
-    if one.default is not MISSING:
-        return one.default
-    return _NOTHING if one.default_factory is MISSING else one.default_factory()
-
-
-@cache
-def _types(cls: type[Any]) -> Mapping[str, Any]:
-    hints = typing.get_type_hints(cls)
-    return {f.name: hints[f.name] for f in fields(cls)}
-
-
-@cache
-def _readers(cls: type[Any]) -> Mapping[str, tuple[str, frozenset[type], Callable[[Any], Any]]]:
-    """By name in JSON: the field's name, the types that are taken as they are, what checks or converts the others."""
-    return {_wire(name): (name, _exact(hint), _converter(hint)) for name, hint in _types(cls).items()}  # type: ignore[arg-type]  # a class is hashable
-
-
-def _converter(hint: Any) -> Callable[[Any], Any]:
-    if isinstance(hint, type) and issubclass(hint, StrEnum):
-        return hint
-    return partial(_built if is_dataclass(hint) else _value, hint)
-
-
-def _exact(hint: Any) -> frozenset[type]:
-    if hint in (str, int, bool, float, type(None)):
-        return frozenset({hint})
-    origin = typing.get_origin(hint)
-    if origin in (Union, types.UnionType):
-        kinds = typing.get_args(hint)
-        return frozenset().union(*map(_exact, kinds)) if len(kinds) == 2 else frozenset()
-    return frozenset({dict}) if origin not in (None, tuple) else frozenset()
-
-
-def _built(cls: type[Any], raw: Any) -> Any:
-    """The dataclass from a JSON object; names that it does not have are left out."""
-    if type(raw) is not dict:
-        raise TypeError(f"{cls.__name__}: expected an object")
-    readers = _readers(cls)  # type: ignore[arg-type]  # a class is hashable
-    said = {}
-    for wire, item in raw.items():
-        if wire in readers:
-            name, exact, convert = readers[wire]
-            said[name] = item if type(item) in exact else convert(item)
-    return cls(**said)
-
-
-def _value(kind: Any, raw: Any) -> Any:
-    """`raw` as a value of the annotated type `kind`; strict, since a journal is input from outside."""
-    if is_dataclass(kind) and isinstance(kind, type):
-        return _built(kind, raw)
-    origin = typing.get_origin(kind)
-    if origin in (Union, types.UnionType):
-        return _one_of(typing.get_args(kind), raw)
-    if origin is tuple:
-        if not isinstance(raw, list):
-            raise TypeError("expected a list")
-        return tuple(_value(typing.get_args(kind)[0], item) for item in raw)
-    if origin is not None:
-        return _checked(raw, dict)
-    if isinstance(kind, type) and issubclass(kind, StrEnum):
-        return kind(raw)
-    if kind is float:
-        return float(_checked(raw, (int, float)))
-    return _checked(raw, kind)
-
-
-def _one_of(kinds: tuple[Any, ...], raw: Any) -> Any:
-    if raw is None and type(None) in kinds:
-        return None
-    rest = [kind for kind in kinds if kind is not type(None)]
-    if len(rest) != 1:
-        return raw
-    return _value(rest[0], raw)
-
-
-def _checked(raw: Any, kind: Any) -> Any:
-    if not isinstance(raw, kind) or (isinstance(raw, bool) and kind is not bool):
-        raise TypeError(f"expected {getattr(kind, '__name__', kind)}, found {type(raw).__name__}")
-    return raw

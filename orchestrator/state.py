@@ -12,6 +12,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import NamedTuple, assert_never
 
+from orchestrator.codec import maker
 from orchestrator.events import (
     Absent,
     Canceling,
@@ -117,6 +118,7 @@ class Progress(NamedTuple):
 
 
 NEW = Progress()
+_request, _verdict = maker(Request), maker(Verdict)
 
 
 def apply(progress: Progress, event: TargetEvent, at: float) -> Progress:
@@ -125,9 +127,14 @@ def apply(progress: Progress, event: TargetEvent, at: float) -> Progress:
     Args:
         at: when the fact was written (wall clock).
     """
-    match event:
-        case Released():
-            return progress._replace(released=True)
+    match event:  # the frequent ones first: each case that does not fit costs as much as a field
+        case Sighted(build=build):
+            first_seen = progress.appeared_at
+            return progress._replace(
+                builds=_with_build(progress.builds, build),
+                appeared_at=at if first_seen is None else first_seen,
+                verdict=_unless_provisional(progress.verdict),
+            )
         case Intended(attempt=attempt, marker=marker, skew=skew):
             first = progress.first_asked_at
             return progress._replace(
@@ -139,6 +146,22 @@ def apply(progress: Progress, event: TargetEvent, at: float) -> Progress:
                 last_asked_at=at,
                 doubt=None,
             )
+        case Requested(id=id_, handle=handle, url=url, how=how, marker=marker):
+            asked = at if progress.asked_at is None else progress.asked_at
+            return progress._replace(
+                request=_request(id_, handle, url),
+                marker=marker or progress.marker,
+                how=how,
+                requested_at=at if progress.requested_at is None else progress.requested_at,
+                triggered_at=asked if progress.triggered_at is None else progress.triggered_at,
+                asked_at=None,
+                doubt=None,
+                verdict=_unless_provisional(progress.verdict),
+            )
+        case Ended(outcome=outcome, code=code, reason=reason):
+            return progress._replace(verdict=_verdict(outcome, code, reason, at))
+        case Released():
+            return progress._replace(released=True)
         case Withdrawn():
             first = progress.first_asked_at if progress.absences else None
             return progress._replace(asked_at=None, doubt=None, first_asked_at=first)
@@ -151,27 +174,8 @@ def apply(progress: Progress, event: TargetEvent, at: float) -> Progress:
                 absences=progress.absences + 1,
                 verdict=_unless_provisional(progress.verdict),
             )
-        case Requested(id=id_, handle=handle, url=url, how=how, marker=marker):
-            return progress._replace(
-                request=Request(id_, handle, url),
-                marker=marker or progress.marker,
-                how=how,
-                requested_at=at if progress.requested_at is None else progress.requested_at,
-                triggered_at=_first(progress.triggered_at, progress.asked_at, at),
-                asked_at=None,
-                doubt=None,
-                verdict=_unless_provisional(progress.verdict),
-            )
         case Refused(code=code, reason=reason):
             return progress._replace(asked_at=None, doubt=None, verdict=Verdict(Outcome.REJECTED, code, reason, at))
-        case Sighted(build=build):
-            others = tuple(known for known in progress.builds if known.id != build.id)
-            first_seen = progress.appeared_at
-            return progress._replace(
-                builds=_deciding_first(progress.builds, build, others),
-                appeared_at=at if first_seen is None else first_seen,
-                verdict=_unless_provisional(progress.verdict),
-            )
         case Restarted():
             return progress._replace(
                 builds=(), appeared_at=None, verdict=None, canceling_at=None, requested_at=at, triggered_at=at
@@ -180,8 +184,6 @@ def apply(progress: Progress, event: TargetEvent, at: float) -> Progress:
             return progress._replace(canceling_at=at, cancel_note=note)
         case Skipped(code=code, reason=reason):
             return progress._replace(verdict=Verdict(Outcome.SKIPPED, code, reason, at))
-        case Ended(outcome=outcome, code=code, reason=reason):
-            return progress._replace(verdict=Verdict(outcome, code, reason, at))
         case _:
             assert_never(event)
 
@@ -194,15 +196,13 @@ def fold(events: Iterable[tuple[float, TargetEvent]]) -> Progress:
     return progress
 
 
-def _first(*times: float | None) -> float | None:
-    return next((at for at in times if at is not None), None)
-
-
 def _unless_provisional(verdict: Verdict | None) -> Verdict | None:
     return None if verdict is not None and verdict.outcome.is_provisional else verdict
 
 
-def _deciding_first(before: tuple[Build, ...], build: Build, others: tuple[Build, ...]) -> tuple[Build, ...]:
-    if before and before[0].id != build.id:
-        return (*others, build)
-    return (build, *others)
+def _with_build(before: tuple[Build, ...], build: Build) -> tuple[Build, ...]:
+    """The builds with one as last seen: the deciding one stays first."""
+    if not before or (len(before) == 1 and before[0].id == build.id):
+        return (build,)
+    others = tuple(known for known in before if known.id != build.id)
+    return (*others, build) if before[0].id != build.id else (build, *others)

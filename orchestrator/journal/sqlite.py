@@ -14,6 +14,7 @@ from typing import TypeVar, cast
 
 from anyio.lowlevel import checkpoint
 
+from orchestrator.codec import maker
 from orchestrator.errors import JournalError
 from orchestrator.events import Claimed, Event, RunEnded, RunMade, Wish, encode, target_of
 from orchestrator.journal import (
@@ -44,6 +45,8 @@ from orchestrator.journal.process import boot_clock, is_dead, this_process, up
 from orchestrator.model import COORDINATOR, Target
 
 T = TypeVar("T")
+
+_entry = maker(Entry)
 
 INSERT = "INSERT INTO event (key, at, kind, target, body) VALUES (?, ?, ?, ?, ?)"
 
@@ -244,7 +247,7 @@ class SqliteJournal:
         event, ids = self._kinds.event, plan.ids
         with self._trusting_nothing(f"the events of run {run}"):
             return [
-                Entry(account, seq, at + 0.0, event(kind, None if place is None else ids[place], body))
+                _entry(account, seq, at + 0.0, event(kind, None if place is None else ids[place], body))
                 for account, rows in streams
                 for seq, at, kind, place, body in rows
             ]

@@ -1,0 +1,125 @@
+"""What is written as JSON is read back as the same value, and nothing else is taken for one."""
+
+import types
+import typing
+from dataclasses import MISSING, fields
+from enum import StrEnum
+
+import pytest
+
+from orchestrator import model
+from orchestrator.codec import from_json, maker, to_json
+from orchestrator.errors import JournalError
+from orchestrator.events import KINDS, Requested, Sighted, decode, encode
+from orchestrator.model import Build, BuildState, Target
+
+BUILD = Build("5", BuildState.RUNNING, "started", started_at=60.0)
+MODELS = [one for one in vars(model).values() if isinstance(one, type) and hasattr(one, "__dataclass_fields__")]
+
+
+def example_of(hint):
+    """A value of an annotated type, other than any default."""
+    if hint is Build:
+        return BUILD
+    if isinstance(hint, type) and issubclass(hint, StrEnum):
+        return list(hint)[-1]
+    origin = typing.get_origin(hint)
+    if origin in (typing.Union, types.UnionType):
+        return example_of(typing.get_args(hint)[0])
+    if origin is tuple:
+        return (example_of(typing.get_args(hint)[0]),)
+    if hasattr(hint, "__dataclass_fields__"):
+        return full(hint)
+    plain = {str: "a ü \ud800", int: 4711, float: 2.5, bool: True}
+    return plain.get(hint, {"a": [1, None, {"b": "c"}]})
+
+
+def full(cls):
+    """A value of a dataclass of which no field is at its default."""
+    hints = typing.get_type_hints(cls)
+    return cls(**{one.name: example_of(hints[one.name]) for one in fields(cls)})
+
+
+def least(cls):
+    """A value of a dataclass of which every field that has a default is at it."""
+    hints = typing.get_type_hints(cls)
+    needed = [one.name for one in fields(cls) if one.default is MISSING and one.default_factory is MISSING]
+    return cls(**{name: example_of(hints[name]) for name in needed})
+
+
+@pytest.mark.parametrize("make", [full, least])
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_event_is_read_back_as_it_was_written(kind, make):
+    event = make(KINDS[kind])
+    assert decode(kind, getattr(event, "target", None), encode(event)) == event
+    assert from_json(KINDS[kind], to_json(event)) == event
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_field_of_another_type_is_never_taken(kind):
+    cls = KINDS[kind]
+    written = to_json(full(cls))
+    for name in written:
+        with pytest.raises(JournalError, match=cls.__name__):
+            from_json(cls, {**written, name: object()})
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_field_that_is_needed_is_missed_by_its_name(kind):
+    cls = KINDS[kind]
+    for name in to_json(least(cls)):
+        with pytest.raises(JournalError, match=f"`{name}` is missing|expected an object"):
+            from_json(cls, {key: value for key, value in to_json(least(cls)).items() if key != name})
+
+
+@pytest.mark.parametrize(
+    ("kind", "text"),
+    [
+        ("intended", '{"attempt":true,"marker":null}'),
+        ("intended", '{"attempt":1.0,"marker":null}'),
+        ("intended", '{"attempt":null,"marker":null}'),
+        ("sighted", '{"build":{"id":"5","state":"flying","native":"x"}}'),
+        ("sighted", '{"build":{"id":"5","state":[],"native":"x"}}'),
+        ("sighted", '{"build":["5","running","x"]}'),
+        ("requested", '{"id":"5","how":"found","handle":[]}'),
+        ("run_ended", '{"exit_code":0,"tallies":{}}'),
+        ("marker_proven", "{}{}"),
+        ("marker_proven", "{} "),
+        ("marker_proven", ""),
+        ("marker_proven", "[]"),
+        ("sighted", "[" * 100_000),
+    ],
+)
+def test_what_no_version_wrote_is_damage(kind, text):
+    with pytest.raises(JournalError, match=f"a damaged event '{kind}'"):
+        decode(kind, "travis:acme/a" if kind in ("intended", "sighted", "requested") else None, text)
+
+
+def test_what_a_newer_version_added_is_left_out_and_a_whole_number_is_a_time():
+    text = '{"build":{"id":"5","state":"running","native":"started","started_at":60,"mood":"good"},"more":1}'
+    event = decode("sighted", "travis:acme/a", text)
+    assert event == Sighted("travis:acme/a", BUILD)
+    assert type(event.build.started_at) is float
+
+
+@pytest.mark.parametrize("cls", [*MODELS, *KINDS.values()])
+def test_a_made_value_is_what_the_class_makes(cls):
+    make = maker(cls)
+    for value in (full(cls), least(cls)):
+        given = {one.name: getattr(value, one.name) for one in fields(cls)}
+        assert make(**given) == value
+        assert make(*given.values()) == value
+    needed = [one.name for one in fields(cls) if one.default is MISSING and one.default_factory is MISSING]
+    assert make(**{name: getattr(value, name) for name in needed}) == value
+    assert type(make(**given)) is cls
+
+
+def test_a_made_value_is_as_frozen_as_any():
+    target = maker(Target)("travis:acme/a", "travis", "acme/a")
+    with pytest.raises(AttributeError, match="repo"):
+        target.repo = "acme/b"
+    assert hash(target) == hash(Target("travis:acme/a", "travis", "acme/a"))
+    with pytest.raises(TypeError, match="missing 1 required positional argument: 'repo'"):
+        maker(Target)("travis:acme/a", "travis")
+    with pytest.raises(TypeError, match="unexpected keyword argument 'mood'"):
+        maker(Requested)("travis:acme/a", "5", "found", mood="good")
