@@ -1,5 +1,6 @@
 import pytest
 
+from orchestrator.brake import Entry
 from orchestrator.errors import AccessRefused, InDoubt, LookFailed, RateLimited, Rejected, Unreachable
 from orchestrator.model import Account, Build, BuildState, Target, Trigger
 from orchestrator.provider import Answer, Principal, RepoFacts
@@ -257,6 +258,24 @@ async def test_logs_of_nothing_are_a_failed_look():
         await Server(Answer(200, [])).provider.logs(BUILD, 9)
     with pytest.raises(LookFailed):
         await Server(Answer(200, {"jobs": [{"id": 1}]}), Answer(403, error("log_expired"))).provider.logs(BUILD, 9)
+
+
+async def test_the_queue_of_an_owner_shows_who_waits_and_since_when():
+    builds = [
+        {"id": 1, "state": "started", "started_at": "2026-01-05T01:00:00Z", "repository": {"slug": "acme/a"}},
+        {"id": 2, "state": "created", "started_at": None, "updated_at": "2026-01-05T02:00:00.500Z"},
+        {"id": "odd", "state": 7, "repository": [], "started_at": "soon"},
+        "not even a build",
+    ]
+    server = Server(Answer(200, {"@type": "active", "builds": builds}))
+    assert await server.provider.queue(WIDGET) == [
+        Entry("1", "acme/a", waits=False, since=1_767_574_800.0),
+        Entry("2", "", waits=True, since=1_767_578_400.5),
+        Entry("odd", "", waits=True, since=None),
+    ]
+    assert server.calls[0].path == "/owner/acme/active"
+    with pytest.raises(LookFailed):
+        await Server(Answer(404, error("not_found"))).provider.queue(WIDGET)
 
 
 async def test_the_queue_of_an_owner_counts_everybodys_builds():

@@ -126,7 +126,7 @@ def options_of(history: History, session: Session, **more: Any) -> Options:
         in_flight=flags.in_flight or (in_flight if isinstance(in_flight, int) else None),
         max_fail=flags.max_fail or (max_fail if isinstance(max_fail, str) else None),
         timeout=flags.timeout,
-        ignore_quiet=flags.ignore_quiet_hours,
+        ignore_quiet=flags.ignore_quiet_hours or flags.sandbox,  # a rehearsal disturbs nobody
         fail_on=fail_on_of(made) if flags.fail_on is None else flags.fail_on,
         **more,
     )
