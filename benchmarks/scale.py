@@ -114,8 +114,9 @@ async def _run(folder: str, wanted: tuple[Any, ...], stages: Stages) -> int:
     Returns:
         How many events it took.
     """
-    from orchestrator.report import render
+    from orchestrator.report import pieces
     from orchestrator.report.view import view
+    from orchestrator.report.writer import write
 
     async with drive.journal_in(folder, service.now) as journal:
         await drive.make(journal, wanted, service.account(), service.now())
@@ -126,8 +127,10 @@ async def _run(folder: str, wanted: tuple[Any, ...], stages: Stages) -> int:
         history = engine.history
         assert history is not None  # noqa: S101  # it ran
         del engine
-        text = render(view(drive.RUN, history, service.now()), "json")
+        report = Path(folder) / "report.json"
+        write(pieces(view(drive.RUN, history, service.now()), "json"), report)
         stages.end("report")
+        text = report.read_text(encoding="utf-8")
     if code or text.count('"outcome": "passed"') != len(wanted):
         raise AssertionError(f"exit {code}, or not every target passed")
     return sum(history.cursor.values())

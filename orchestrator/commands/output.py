@@ -13,7 +13,7 @@ import click
 from orchestrator.commands.flags import Flags, Output
 from orchestrator.commands.machine import Machine
 from orchestrator.errors import UsageError
-from orchestrator.report import FORMATS, render
+from orchestrator.report import FORMATS, pieces, render
 from orchestrator.report.writer import write
 
 if TYPE_CHECKING:
@@ -51,7 +51,7 @@ def write_files(report: Report, files: Mapping[str, str], machine: Machine) -> b
     is_whole = True
     for path, name in files.items():
         try:
-            write(render(report, name), path)
+            write(pieces(report, name), path)
         except OSError as error:
             is_whole = False
             note(f"orchestrator: the {name} report could not be written to {path}: {error.strerror or error}")

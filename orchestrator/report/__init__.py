@@ -1,12 +1,13 @@
 """Reports: views of the journal. `view` makes the values, each format is a file of its own, `FORMATS` lists them.
 
-A new format is a file with `render(report) -> str` and a line in `FORMATS`; help, checks and `-o` derive from it.
+A new format is a file with `render(report) -> str` and a line in `FORMATS`; help, checks and `-o` derive from it. One
+that has a line for each target also has `pieces(report)`, so that a hundred thousand are not in memory at once.
 """
 
 from __future__ import annotations
 
 import importlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -55,7 +56,14 @@ def render(report: Report, format: str, **options: Any) -> str:  # noqa: A002  #
     Raises:
         UsageError: there is no such format.
     """
+    return "".join(pieces(report, format, **options))
+
+
+def pieces(report: Report, format: str, **options: Any) -> Iterator[str]:  # noqa: A002  # as above
+    """As `render`, piece by piece where the format is made so."""
     if format not in FORMATS:
         raise UsageError(f"unknown report format {format!r}; there are: {', '.join(FORMATS)}")
     module = importlib.import_module(f"{__name__}.{FORMATS[format].module}")
-    return sound(module.render(report, **options))
+    if hasattr(module, "pieces"):
+        return map(sound, module.pieces(report, **options))
+    return iter((sound(module.render(report, **options)),))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Iterator
+from itertools import chain
 
 from orchestrator.report.view import Report, Row
 from orchestrator.report.words import plain
@@ -14,11 +15,18 @@ COLUMNS = tuple(name for name in Row.__slots__ if name not in ("target", "builds
 
 def render(report: Report) -> str:
     """A header with the names of `report.json`, then the targets; lists and matrices are joined by `;`."""
-    out = io.StringIO()
-    writer = csv.writer(out, lineterminator="\n")
-    writer.writerow(COLUMNS)
-    writer.writerows(_cells(row) for row in report.targets)
-    return out.getvalue()
+    return "".join(pieces(report))
+
+
+def pieces(report: Report) -> Iterator[str]:
+    """The rows, one at a time."""
+    line = io.StringIO()
+    writer = csv.writer(line, lineterminator="\n")
+    for cells in chain([COLUMNS], map(_cells, report.targets)):
+        writer.writerow(cells)
+        yield line.getvalue()
+        line.seek(0)
+        line.truncate()
 
 
 def _cells(row: Row) -> Iterator[str]:

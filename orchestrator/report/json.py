@@ -13,7 +13,7 @@ _dump = json.JSONEncoder(ensure_ascii=False).encode
 
 def render(report: Report) -> str:
     """The document that `schema.json` describes."""
-    return "".join(_lines(report))
+    return "".join(pieces(report))
 
 
 def plain_row(row: Row) -> dict[str, Any]:
@@ -32,7 +32,8 @@ _ROW = tuple(name for name in Row.__slots__ if name != "target")
 _BUILD = BuildView.__slots__
 
 
-def _lines(report: Report) -> Iterator[str]:
+def pieces(report: Report) -> Iterator[str]:
+    """The document, a target at a time."""
     yield f'{{"schema": {_dump(SCHEMA)},\n'
     yield f' "run": {_dump(plain_run(report.run))},\n'
     yield f' "totals": {_dump(dict(report.totals))},\n'
