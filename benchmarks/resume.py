@@ -10,11 +10,12 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 from benchmarks import drive, window
 from benchmarks.child import ROOT, Failed, measure
-from benchmarks.startup import AS_SCRIPT
+from benchmarks.startup import AS_SCRIPT, compiled
 from benchmarks.table import Asked, Row
 
 PATIENCE = 120.0  # seconds
@@ -23,20 +24,26 @@ PATIENCE = 120.0  # seconds
 def rows(asked: Asked) -> Iterator[Row]:
     """The figures."""
     count, times = (2_000, 1) if asked.quick else (100_000, 3)
-    seconds = [_once(count) for _ in range(times)]
+    with tempfile.TemporaryDirectory(prefix="benchmark-compiled-") as cache:
+        _once(10, Path(cache))  # compiles what is imported, as an installer does
+        seconds = [_once(count, Path(cache)) for _ in range(times)]
     aside = f"half of them triggered, a quarter ended; from {min(seconds):.2f} to {max(seconds):.2f} s"
     what = f"resume of a run with {count:,} targets, first new trigger"
     yield Row(what, statistics.median(seconds), "s", "", ("at most", 3.0), aside, {"seconds": seconds})
 
 
-def _once(count: int) -> float:
-    """Seconds from the start of the process to the first trigger that the server sees."""
+def _once(count: int, cache: Path) -> float:
+    """Seconds from the start of the process to the first trigger that the server sees.
+
+    Args:
+        cache: where compiled files are.
+    """
     with (
         tempfile.TemporaryDirectory(prefix="benchmark-resume-") as folder,
         window.served(10**6, 1.0, 0.01) as (port, stats),
     ):
         measure("past:fill", folder=folder, count=count, triggered=count // 2, ended=count // 4, port=port)
-        env = {**os.environ, "PYTHONPATH": str(ROOT), "TOKEN": drive.TOKEN}
+        env = {**os.environ, **compiled(cache), "PYTHONPATH": str(ROOT), "TOKEN": drive.TOKEN}
         argv = [sys.executable, "-c", AS_SCRIPT, "resume", drive.RUN, "--state", folder, "-q"]
         began = time.monotonic()
         with subprocess.Popen(argv, env=env, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as process:

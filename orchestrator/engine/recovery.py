@@ -28,10 +28,11 @@ async def recover(ledger: Ledger) -> None:
 
 
 def _lost_by_a_crash(ledger: Ledger, row: int) -> Sequence[TargetEvent]:
-    target, progress, now = ledger.target(row), ledger.progress(row), ledger.now()
-    asked, doubt, alive = progress.asked_at, progress.doubt, _last_alive(ledger)
+    target, progress = ledger.target(row), ledger.progress(row)
+    asked, doubt = progress.asked_at, progress.doubt
     if asked is None:
-        return ()
+        return ()  # nearly all of them: no clock is read for these
+    now, alive = ledger.now(), _last_alive(ledger)
     if doubt is not None:
         if not _has_stepped(ledger, doubt.skew) and not ledger.run.is_carried:
             return ()
