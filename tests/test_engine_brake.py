@@ -297,6 +297,16 @@ async def test_when_people_flood_the_queue_the_run_holds_still_and_comes_back_sl
     assert held
 
 
+async def test_the_runs_own_builds_are_never_taken_for_other_peoples():
+    repos = numbered(40)
+    place = Place(repos=repos, build=(2.0, 30.0), process=(0.2, 0.5))
+    code, _ = await place.drive(wanted_of(repos), Brake(queue=QueueRule(6, 4, every=5.0)))
+    assert code == Exit.OK
+    seen = [fields for name, fields in place.told if name == "queue.seen"]
+    assert len(seen) > 10
+    assert {fields["others"] for fields in seen} == {0}
+
+
 def in_queue(place, at):
     spans = [*place.spans(), *place.spans("ann")]
     return sum(start <= at < end for start, end in spans)

@@ -232,7 +232,7 @@ class Brakes:
             queue.unread(ledger.now())
             raise
         except (LookFailed, NotTriggered) as error:
-            if not queue.failures:
+            if not queue.failures and not ledger.is_halted:
                 ledger.run.observe("queue.unread", account=ledger.account, owner=owner, cause=str(error))
             queue.unread(ledger.now())
         else:
