@@ -247,7 +247,7 @@ class Engine:
     def _cancel(self) -> None:
         """The builds that this run started are to be canceled."""
         for driver in self._drivers:
-            for row in list(driver.ledger.changed):
+            for row in driver.ledger.followed():
                 driver.ledger.cancel_soon(row)
 
     # -- while it runs ------------------------------------------------------------------------------------------

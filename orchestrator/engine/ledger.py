@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Callable, Collection, Sequence
 from heapq import heappush
 
@@ -28,6 +29,7 @@ from orchestrator.policy import FIRST_LOOK, Ask, End, Find, Look, Nothing, Step,
 from orchestrator.provider import Line, Principal
 from orchestrator.state import Progress, apply
 
+NOT_FOLLOWED = -1.0
 OWNER_REFUSED_FOR = 86_400.0  # seconds; an owner without credit stays closed for this process
 
 
@@ -61,8 +63,9 @@ class Ledger:
         )
         self.commons = self.gate.commons = Commons(run, self.budget)
         self.rows = Rows(self.repo_of)
-        self.changed: dict[int, float] = {}  # rows being followed: when they last told something new
-        self.looks: dict[int, int] = {}  # rows being followed: looks since then that told nothing new
+        # for each row, in eight and four bytes: when it last told something new, and the looks since then that did not
+        self.changed = array("d", [NOT_FOLLOWED]) * len(run.history.targets)
+        self.looks = array("I", [0]) * len(run.history.targets)
         self.trigger_limits = line.declaration.trigger_limits
         self.poke = poke
         self.lease = lease
@@ -74,7 +77,7 @@ class Ledger:
         self._closed_owners: set[str] = set()
         self._canceled: set[int] = set()
         self._known: dict[str, set[str]] | None = None
-        self._repos: dict[int, str] = {}
+        self._repos: list[str | None] = [None] * len(run.history.targets)
         self._learnt: list[LimitLearnt] = []
         self._carried: list[tuple[int, TargetEvent]] = []
 
@@ -90,7 +93,7 @@ class Ledger:
 
     def repo_of(self, row: int) -> str:
         """The repository of a row, under the name by which its limits are counted."""
-        repo = self._repos.get(row)
+        repo = self._repos[row]
         if repo is None:
             repo = self._repos[row] = self.gate.scope_name(self.target(row).repo) or ""
         return repo
@@ -217,8 +220,7 @@ class Ledger:
             case _:
                 rows.in_flight.discard(row)
                 rows.free(row)
-                self.changed.pop(row, None)
-                self.looks.pop(row, None)
+                self.changed[row] = NOT_FOLLOWED
 
     def _ready(self, row: int) -> None:
         if self.must_look(row) and row not in self.looked and not self.run.is_closed:
@@ -228,15 +230,19 @@ class Ledger:
 
     def look_at(self, row: int, at: float) -> None:
         """The row's request is to be looked at then, together with others that are due about then."""
-        heappush(self.rows.looks, (tick(at), row))
+        self.rows.looks.add(row, tick(at))
 
     def _follow(self, row: int) -> None:
         now = self.now()
         if self.run.is_canceling:
             self.cancel_soon(row)
-        is_new = row not in self.changed
+        is_new = self.changed[row] == NOT_FOLLOWED
         self.changed[row], self.looks[row] = now, 0
         self.look_at(row, now + FIRST_LOOK if is_new else now + 1.0)
+
+    def followed(self) -> list[int]:
+        """The rows whose request is being followed."""
+        return [row for row in self.all_rows if self.changed[row] != NOT_FOLLOWED]
 
     def cancel_soon(self, row: int) -> None:
         """The row's build is to be canceled, once by each process: an earlier one may have died before it asked."""

@@ -63,7 +63,7 @@ class Looks:
             progress.marker,
             progress.build,
             since=progress.requested_at or now,
-            looks=self.ledger.looks.get(row, 0),
+            looks=self.ledger.looks[row],
             fresh=isinstance(step, Look) and now >= step.deadline,
         )
 
@@ -111,8 +111,8 @@ class Looks:
         now, step = ledger.now(), ledger.step(row)
         if not isinstance(step, Look):
             return
-        ledger.looks[row] = ledger.looks.get(row, 0) + 1
-        due = now + look_interval(now - ledger.changed.get(row, now))
+        ledger.looks[row] += 1
+        due = now + look_interval(now - ledger.changed[row])
         ledger.look_at(row, min(due, step.deadline) if step.deadline > now else due)
 
     # -- cancel -------------------------------------------------------------------------------------------------
