@@ -257,11 +257,11 @@ class Brakes:
         """
         ledger, looker, rule = self._ledger, self._looker, queue.loop.rule
         if isinstance(looker, ShowsQueue):
-            entries = await looker.queue(ledger.target(queue.row))
+            before, _ = self._ours(queue)  # one that ends while the answer is on its way is ours too
+            entries = self._folded(await looker.queue(ledger.target(queue.row)))
             ours, unseen = self._ours(queue)
-            return others_in(
-                self._folded(entries), ours, unseen, ledger.now() + (ledger.gate.skew or 0), rule.dead_after
-            )
+            theirs = ledger.now() + (ledger.gate.skew or 0)
+            return others_in(entries, [*before, *ours], unseen, theirs, rule.dead_after)
         if isinstance(looker, MeasuresQueue):
             return Others(running=max(0, await looker.queue_depth(queue.owner) - queue.count))
         raise LookFailed(f"{ledger.line.declaration.title} does not show its queue")
