@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from orchestrator.engine.driver import HELLO_TRIES
 from orchestrator.sandbox.counts import worst_window
 
 from .evidence import Evidence
-from .machine import State
+from .machine import Driving, State
 from .play import Play
 from .schedule import PATIENCE
 
@@ -23,12 +24,22 @@ def keeps_rules(result: Play, evidence: Evidence) -> Iterator[str]:
 
 
 def _limits(result: Play) -> Iterator[str]:
+    if result.schedule.steps and result.schedule.twist.reboots:
+        return  # over a boot only the wall clock and a period of caution tell what still counts
+    if any(_is_nobody(driving) for driving in result.machine.driven):
+        return  # whose calls count with its own it could not learn
     for state in result.machine.states:
         for account in result.schedule.accounts:
             times = sorted(_known_to(state, result, account))
             for limit in result.schedule.limits:
                 if limit.name == "triggers" and (worst := worst_window(times, limit.per - SLACK)) > limit.calls:
                     yield f"{account}: {worst} POSTs within {limit}"
+
+
+def _is_nobody(driving: Driving) -> bool:
+    """Whether the process went on without having learnt whose token it uses."""
+    failed = sum(name == "account.hello_failed" for _, name, _ in driving.facts)
+    return failed >= HELLO_TRIES
 
 
 def _known_to(state: State, result: Play, account: str) -> Iterator[float]:
