@@ -425,7 +425,7 @@ async def test_the_live_line_names_the_quiet_hours_and_their_end():
     place = Place(epoch("2026-01-05 12:00"), repos=numbered(3))
     brake = Brake(quiet=(parse_quiet("mon 08:00-18:00 Europe/Berlin"),))
     engine, _ = await place.drive(wanted_of(numbered(3)), brake, patience=5.0)
-    wanted = "the end of quiet hours (mon 08:00-18:00 Europe/Berlin) at 2026-01-05T17:00:00Z"
+    wanted = "quiet hours to end at 2026-01-05T17:00:00Z (mon 08:00-18:00 Europe/Berlin)"
     assert engine.snapshot().waiting_for == wanted
     assert [name for name, _ in place.told].count("quiet.began") == 1
 

@@ -140,7 +140,7 @@ class Brakes:
         if until > self._told_until:
             self._told_until = until
             self._ledger.run.observe("quiet.began", account=self._ledger.account, hours=str(quiet), until=clock(until))
-        return min(until - now, ASK_AGAIN), f"the end of quiet hours ({quiet}) at {clock(until)}"
+        return min(until - now, ASK_AGAIN), f"quiet hours to end at {clock(until)} ({quiet})"
 
     # -- builds of this run, and the queues of owners -----------------------------------------------------------
 
