@@ -1,5 +1,6 @@
 """The verbs that work from the journal, and the ones that drive a run, against the look-alike in this process."""
 
+import gc
 import json
 from pathlib import Path
 
@@ -8,10 +9,12 @@ import pytest
 from cli_machine import Program
 
 from orchestrator.commands.making import made_of, new_id
+from orchestrator.errors import NotStarted
 from orchestrator.events import Ended, Interrupted, Requested, RunEnded, Sighted
 from orchestrator.exits import Exit
 from orchestrator.journal.process import this_process
 from orchestrator.journal.sqlite import open_journal
+from orchestrator.manifest import Manifest
 from orchestrator.model import COORDINATOR, DEFAULT_FAIL_ON, Account, Build, BuildState, Outcome, Plan, Target
 from orchestrator.redact import Redactor
 from orchestrator.sandbox.demo import world_for
@@ -250,3 +253,18 @@ def test_of_a_target_that_is_not_in_doubt_nobody_may_say_anything(program, words
     program.environ["TRAVIS_TOKEN"] = "t0ken"
     assert program("resume", "open", "--state", "s", *words) == Exit.USAGE
     assert "not in doubt, its request is" in program.err
+
+
+def test_while_a_run_is_driven_neither_its_manifest_nor_its_plan_takes_memory(program, monkeypatch):
+    kept = []
+
+    async def drive(*_):
+        gc.collect()
+        kept.extend(type(one) for one in gc.get_objects() if isinstance(one, (Manifest, Plan)))
+        raise NotStarted("enough")
+
+    monkeypatch.setattr("orchestrator.commands.run.drive", drive)
+    program.environ["TRAVIS_TOKEN"] = "t0ken"
+    program.write("orchestrator.yaml", "version: 1\ntargets: [acme/a@main]\n")
+    assert program("run", "--state", "s") == Exit.NOT_STARTED
+    assert kept == []

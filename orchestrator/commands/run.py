@@ -125,6 +125,7 @@ async def _start(wanted: Wanted, journal: Journal, flags: Flags, machine: Machin
                 raise
             return await _again(row, wanted, journal, flags, machine)  # somebody was quicker by a moment
         session.log.info("run.made", run=run, targets=len(plan.targets))
+        del plan  # from here on the journal's targets count, and two of each would cost a large run its memory
         history = await load(journal, run)
         options = options_of(history, session, detach=wanted.detach)
         return conclude(await drive(run, journal, session, options, history), session, detach=wanted.detach)
@@ -136,13 +137,18 @@ async def _planned(wanted: Wanted, run: str, flags: Flags, machine: Machine) -> 
     title = wanted.source.title(run)
     if not flags.sandbox:
         session = Session(flags, machine, title)
-        plan, manifest = await plan_of(wanted.source, flags, machine, run, session)
-        refuse_unsupported(manifest)
-        yield plan, session
+        yield await _plan(wanted, run, flags, machine, session), session
         return
     async with rehearsed(wanted.source, flags, machine, run) as (plan, manifest, environ):
         refuse_unsupported(manifest)
         yield plan, Session(flags, machine, title, environ)
+
+
+async def _plan(wanted: Wanted, run: str, flags: Flags, machine: Machine, session: Session) -> Plan:
+    """The plan alone: what was read to make it is not kept while the run is driven."""
+    plan, manifest = await plan_of(wanted.source, flags, machine, run, session)
+    refuse_unsupported(manifest)
+    return plan
 
 
 def refuse_unsupported(manifest: Manifest | None) -> None:
