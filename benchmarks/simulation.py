@@ -21,7 +21,7 @@ def seeds(count: int) -> dict[str, Any]:
     """Plays that many schedules and judges each."""
     from tests.simulation.oracle import problems
     from tests.simulation.play import play
-    from tests.simulation.schedule import schedule_of
+    from tests.simulation.plots import schedule_of
 
     began, wrong = time.process_time(), 0
     for seed in range(count):
