@@ -436,3 +436,26 @@ async def test_builds_are_followed_in_quiet_hours():
     assert code == Exit.OK
     assert history.left_at < epoch("2026-01-05 08:05")
     assert json.dumps(place.told).count("quiet.began") == 0
+
+
+# -- a share of the limits ------------------------------------------------------------------------------------------
+
+
+async def test_a_share_is_kept_although_the_server_tells_that_more_is_left():
+    """As two machines with a state each: together they may have all that one may."""
+    branches = tuple(f"b{number}" for number in range(12))
+    repos = numbered(2)
+    place = Place(repos=repos, branches=branches, hourly=10, hour=600.0, build=(5.0, 9.0))
+    rates = (
+        Limit("triggers", 20, 30.0, share=50),
+        Limit("calls", 900, 60.0, share=50),
+        Limit("triggers_per_repo", 5, 600.0, "repo", share=50),
+    )
+    wanted = [
+        Target(f"travis:{repo.slug}@{branch}", "travis", repo.slug, branch) for repo in repos for branch in branches
+    ]
+    code, _ = await place.drive(wanted, Brake(), limits=rates)
+    assert code == Exit.OK
+    assert len(place.world.counts.accepted) == 24
+    assert place.world.counts.worst_of_a_repo(600.0) == 5
+    assert place.world.counts.statuses.get("429", 0) == 0
