@@ -62,6 +62,16 @@ def test_a_comment_is_not_worth_a_word(program):
     assert said(program) == []
 
 
+def test_another_brake_is_told_since_the_run_keeps_its_own(program):
+    started(program, PLAIN)
+    limits = "{in_flight: 3, quiet_hours: '08:00-18:00'}"
+    program.write("orchestrator.yaml", f"{PLAIN}providers: {{travis: {{limits: {limits}}}}}\n")
+    assert said(program) == [
+        "account travis: this run keeps the `in_flight` and `queue` that it was made with; -j lowers them",
+        "account travis: this run keeps the quiet hours that it was made with; --ignore-quiet-hours leaves them",
+    ]
+
+
 def test_targets_that_came_and_went_are_named(program):
     started(program, PLAIN)
     program.write("orchestrator.yaml", PLAIN.replace("acme/a", "acme/c, acme/d"))

@@ -14,10 +14,10 @@ from orchestrator.commands.flags import Flags
 from orchestrator.commands.machine import Machine
 from orchestrator.commands.planning import STDIN, Source, read_manifest, selected
 from orchestrator.errors import NotStarted, UsageError
-from orchestrator.events import RunMade, to_json
+from orchestrator.events import RunMade, from_json, to_json
 from orchestrator.history import History
 from orchestrator.manifest import Manifest
-from orchestrator.model import Plan, Target
+from orchestrator.model import Account, Plan, Target
 from orchestrator.report.words import counted, plain
 
 NAMED = 5
@@ -40,7 +40,11 @@ def differences(history: History, source: Source, flags: Flags, machine: Machine
         return [f"the manifest cannot be compared with the run's plan: {plain(first)}"]
     if plan is None:
         return [f"{manifest.source} was edited since the run was made"] * (manifest.digest != made.digest)
-    return [*_params(made, plan.params), *_targets(history.targets, plan.targets, manifest, made)]
+    return [
+        *_params(made, plan.params),
+        *_brakes(made, plan.accounts),
+        *_targets(history.targets, plan.targets, manifest, made),
+    ]
 
 
 def _planned(manifest: Manifest, flags: Flags, machine: Machine) -> Plan | None:
@@ -56,6 +60,21 @@ def _params(made: RunMade, now: Mapping[str, str]) -> Iterator[str]:
         was, is_ = made.params.get(name), now.get(name)
         if was != is_:
             yield f"parameter {name} is {_said(was)} in this run, not {_said(is_)}"
+
+
+def _brakes(made: RunMade, now: Mapping[str, Account]) -> Iterator[str]:
+    for name, account in now.items():
+        if (kept := made.accounts.get(name)) is None:
+            continue
+        before, keeps = from_json(Account, kept), f"account {name}: this run keeps the"
+        if _builds(before) != _builds(account):
+            yield f"{keeps} `in_flight` and `queue` that it was made with; -j lowers them"
+        if before.brake.quiet != account.brake.quiet:
+            yield f"{keeps} quiet hours that it was made with; --ignore-quiet-hours leaves them"
+
+
+def _builds(account: Account) -> tuple[object, ...]:
+    return account.in_flight, account.brake.caps, account.brake.queue
 
 
 def _said(value: object) -> str:
