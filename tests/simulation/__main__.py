@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import gc
 import sys
 import time
 from collections import Counter
@@ -24,6 +25,7 @@ def main() -> int:
     parser.add_argument("--plain", action="store_true", help="without plots and weather")
     parser.add_argument("--plant", choices=sorted(BUGS), help="put this bug in")
     said = parser.parse_args()
+    gc.freeze()  # what was imported is no garbage: a tenth of the time
     with BUGS[said.plant]() if said.plant else nullcontext():
         return play_all(said)
 
