@@ -10,7 +10,9 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from orchestrator.events import Tally, from_json
+from orchestrator.codec import from_json, maker
+from orchestrator.events import Tally
+from orchestrator.garbage import uncollected
 from orchestrator.history import History
 from orchestrator.model import Account, Build, Json, Outcome, Phase, Target
 from orchestrator.report.waiting import waits_for
@@ -133,6 +135,9 @@ class Report:
     as_of: float = 0.0
 
 
+_made, _made_build = maker(Row), maker(BuildView)
+
+
 def view(run_id: str, history: History, now: float) -> Report:
     """The report of a run.
 
@@ -145,7 +150,8 @@ def view(run_id: str, history: History, now: float) -> Report:
     as_of = now if history.left_at is None else history.left_at
     accounts = _accounts(history)
     types = {name: account.type for name, account in accounts.items()}
-    rows = tuple(_row(history, one, types.get(one.account, one.account), as_of) for one in history.targets)
+    with uncollected():
+        rows = tuple(_row(history, one, types.get(one.account, one.account), as_of) for one in history.targets)
     return Report(
         run=_run(run_id, history),
         totals=_totals(rows),
@@ -210,7 +216,7 @@ def _row(history: History, target: Target, provider: str, as_of: float) -> Row:
     build, verdict = progress.build, progress.verdict
     code, reason = (verdict.code, verdict.reason) if verdict else waits_for(history, target, as_of)
     triggered = progress.asked_at if progress.triggered_at is None else progress.triggered_at
-    return Row(
+    return _made(
         id=target.id,
         account=target.account,
         provider=provider,
@@ -231,7 +237,7 @@ def _row(history: History, target: Target, provider: str, as_of: float) -> Row:
         build_id=build.id if build else None,
         build_number=build.number if build else None,
         url=_url(progress),
-        builds=tuple(BuildView(one.id, one.state.value, one.url, one.number) for one in progress.builds),
+        builds=tuple(_made_build(one.id, one.state.value, one.url, one.number) for one in progress.builds),
         triggered_at=clock(triggered) or None,
         started_at=clock(build.started_at) or None if build else None,
         finished_at=clock(_finished(progress)) or None,
