@@ -90,10 +90,7 @@ def ours(count: int) -> dict[str, Any]:
 
     clock = MockClock(autojump_threshold=0)
     with tempfile.TemporaryDirectory(prefix="benchmark-scale-") as folder:
-        stages = Stages()
-        wanted = targets(count)
-        stages.end("plan")
-        events = anyio.run(_run, folder, wanted, stages, backend="trio", backend_options={"clock": clock})
+        events, stages = anyio.run(_run, folder, count, backend="trio", backend_options={"clock": clock})
         size = sum(path.stat().st_size for path in Path(folder).glob("state.db*"))
     most = max(stage["peak"] for stage in stages.found.values())
     return {**stages.found, "most": most, "bytes": size, "events": events}
@@ -108,18 +105,22 @@ def targets(count: int) -> tuple[Any, ...]:
     return expand(found, today=datetime.date(2026, 1, 5)).targets
 
 
-async def _run(folder: str, wanted: tuple[Any, ...], stages: Stages) -> int:
-    """The rest of the run.
+async def _run(folder: str, count: int) -> tuple[int, Stages]:
+    """The run, with as much kept from each stage to the next as the command line keeps.
 
     Returns:
-        How many events it took.
+        How many events it took, and what each stage cost.
     """
     from orchestrator.report import pieces
     from orchestrator.report.view import view
     from orchestrator.report.writer import write
 
+    stages = Stages()
+    wanted = targets(count)
+    stages.end("plan")
     async with drive.journal_in(folder, service.now) as journal:
         await drive.make(journal, wanted, service.account(), service.now())
+        del wanted
         stages.end("make")
         engine = drive.engine(journal, service.now, service.line)
         code = await engine.run()
@@ -131,6 +132,6 @@ async def _run(folder: str, wanted: tuple[Any, ...], stages: Stages) -> int:
         write(pieces(view(drive.RUN, history, service.now()), "json"), report)
         stages.end("report")
         text = report.read_text(encoding="utf-8")
-    if code or text.count('"outcome": "passed"') != len(wanted):
+    if code or text.count('"outcome": "passed"') != count:
         raise AssertionError(f"exit {code}, or not every target passed")
-    return sum(history.cursor.values())
+    return sum(history.cursor.values()), stages
