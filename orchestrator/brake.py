@@ -13,7 +13,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
-from orchestrator.quiet import Quiet
+from orchestrator.quiet import Quiet, quiet_until
 
 GROWTH = 10  # readings in which the places of a loop grow from none to all
 
@@ -69,6 +69,21 @@ class Brake:
     def holds_all(self) -> bool:
         """Whether every target falls under a rule that leaves room for other people's builds."""
         return self.queue is not None or any(cap.scope == "owner" for cap in self.caps)
+
+    def check(self, now: float) -> None:
+        """Refuses what no manifest can have made, or what this machine cannot follow.
+
+        Raises:
+            ValueError: says what is wrong, such as a time zone that is not known here.
+        """
+        rule = self.queue
+        if any(cap.most < 1 for cap in self.caps):
+            raise ValueError("a number of builds in flight below one")
+        if rule is not None and not (1 <= rule.resume <= rule.below and 0 <= rule.reserve < rule.below):
+            raise ValueError(f"a queue below {rule.below} with resume {rule.resume} and reserve {rule.reserve}")
+        if rule is not None and not rule.every >= 1.0:
+            raise ValueError(f"a look at the queue every {rule.every:g} s")
+        quiet_until(self.quiet, now)
 
     def caps_of(self, owner: str, labels: Iterable[str]) -> tuple[Cap, ...]:
         """The caps under which a target falls, its owner's with the name in it.

@@ -1,5 +1,7 @@
 """The arithmetic of the brake: caps, the closed loop on a queue, shares of limits."""
 
+import math
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -8,7 +10,7 @@ from orchestrator.brake import Brake, Cap, Entry, Loop, Others, QueueRule, other
 from orchestrator.events import from_json, to_json
 from orchestrator.limits import Window
 from orchestrator.model import Account, Limit
-from orchestrator.quiet import parse_quiet
+from orchestrator.quiet import Quiet, parse_quiet
 
 RULE = QueueRule(below=40, resume=30, reserve=5)
 
@@ -157,6 +159,22 @@ def test_what_a_server_reveals_is_shared_as_well(learnt, wanted):
     window = Window(Limit("triggers_per_repo", 5, 3600.0, "repo", share=50))
     window.learn(*learnt, now=0.0)
     assert window.calls == wanted
+
+
+@pytest.mark.parametrize(
+    ("brake", "problem"),
+    [
+        (Brake((Cap("owner", 0),)), "below one"),
+        (Brake(queue=QueueRule(9, 10)), "queue below 9 with resume 10"),
+        (Brake(queue=QueueRule(9, 5, 9)), "reserve 9"),
+        (Brake(queue=QueueRule(9, 5, every=0.0)), "every 0 s"),
+        (Brake(queue=QueueRule(9, 5, every=math.nan)), "every nan s"),
+        (Brake(quiet=(Quiet((0,), 0, 9, "Mars/Olympus"),)), "unknown time zone 'Mars/Olympus'"),
+    ],
+)
+def test_a_brake_from_a_damaged_journal_is_refused(brake, problem):
+    with pytest.raises(ValueError, match=problem):
+        brake.check(NOW)
 
 
 def test_a_brake_survives_the_journal():

@@ -1,6 +1,7 @@
 """What people are told of the brake: by `plan`, by `why`, and by a rehearsal at noon."""
 
 import time
+from dataclasses import replace
 
 import pytest
 from cli_machine import Program
@@ -92,6 +93,11 @@ def flying(*names):
             Brake(queue=QueueRule(9, 9)),
             flying("acme/a"),
             ["may be held by: queue below 9 of acme: 1 builds of this run"],
+        ),
+        (
+            Brake(quiet=(replace(OFFICE, zone="Mars/A"),)),
+            [],
+            ["may be held by: quiet hours (unknown time zone 'Mars/A'"],
         ),
         (
             Brake(quiet=(OFFICE,)),

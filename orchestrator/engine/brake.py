@@ -12,15 +12,24 @@ from collections.abc import Callable, Iterable
 from heapq import heappop, heappush
 from typing import Any
 
-from orchestrator.brake import Cap, Entry, Loop, Others, QueueRule, others_in
+from orchestrator.brake import Brake, Cap, Entry, Loop, Others, QueueRule, others_in
 from orchestrator.engine.ledger import Ledger
-from orchestrator.errors import AccessRefused, LookFailed, NotTriggered
+from orchestrator.errors import AccessRefused, JournalError, LookFailed, NotTriggered
 from orchestrator.provider import MeasuresQueue, Provider, ShowsQueue
 from orchestrator.quiet import quiet_until
 from orchestrator.report.words import clock
 
 ASK_AGAIN = 900.0  # seconds after which the wall's clock is read again, where it is to tell that quiet hours end
 LAZIEST = 8.0  # intervals, at most, between two looks at a queue that cannot be read
+
+
+def _checked(ledger: Ledger) -> Brake:
+    brake = ledger.line.account.brake
+    try:
+        brake.check(ledger.run.wall())
+    except ValueError as error:
+        raise JournalError(f"account {ledger.account}: this run's limits cannot be kept here: {error}") from None
+    return brake
 
 
 class Scope:
@@ -116,7 +125,7 @@ class Brakes:
     def __init__(self, ledger: Ledger, looker: Provider) -> None:
         self._ledger = ledger
         self._looker = looker
-        self._rule = ledger.line.account.brake
+        self._rule = _checked(ledger)
         self._scopes: dict[str, Scope] = {}
         self._queues: dict[str, Queue] = {}
         self._known: dict[tuple[str, tuple[str, ...]], tuple[Scope, ...]] = {}

@@ -24,9 +24,7 @@ def held_by(history: History, target: Target, now: float) -> Iterator[str]:
     if made is None or history.of(target.id).phase is not Phase.WAITING:
         return
     account = from_json(Account, made.accounts.get(target.account))
-    until, quiet = quiet_until(account.brake.quiet, now)
-    if quiet is not None:
-        yield f"held by: quiet hours ({quiet}): no trigger goes before {clock(until)}"
+    yield from _quiet(account.brake, now)
     flying = [one for one in history.targets if history.of(one.id).phase in _IN_FLIGHT]
     ours = [one for one in flying if one.account == target.account]
     for name, most in (("in_flight", account.in_flight), ("-j", made.options.get("in_flight"))):
@@ -45,6 +43,16 @@ def held_by(history: History, target: Target, now: float) -> Iterator[str]:
                 f"may be held by: {rule} of {target.owner}: {count} builds of this run are in it; how many are other "
                 "people's, the live line and the log (-v) of the process at work tell"
             )
+
+
+def _quiet(brake: Brake, now: float) -> Iterator[str]:
+    try:
+        until, quiet = quiet_until(brake.quiet, now)
+    except ValueError as error:  # the run was made on a machine that knows more time zones
+        yield f"may be held by: quiet hours ({error})"
+        return
+    if quiet is not None:
+        yield f"held by: quiet hours ({quiet}): no trigger goes before {clock(until)}"
 
 
 def _caps(brake: Brake, target: Target) -> tuple[Cap, ...]:
