@@ -126,7 +126,7 @@ async def _run(folder: str, count: int) -> tuple[int, Stages]:
         code = await engine.run()
         stages.end("run")
         history = engine.history
-        assert history is not None  # noqa: S101  # it ran
+        assert history is not None  # it ran
         del engine
         report = Path(folder) / "report.json"
         write(pieces(view(drive.RUN, history, service.now()), "json"), report)

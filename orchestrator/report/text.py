@@ -55,7 +55,9 @@ def headline(report: Report) -> str:
     run = report.run
     lasted = seconds_between(run.started_at, run.finished_at)
     words = [run.status]
-    if run.stopped_by is not None:
+    if run.stopped_by == CANCELED:
+        words = [CANCELED]
+    elif run.stopped_by is not None:
         words.append(f"by {plain(run.stopped_by)}")
     if run.stopped_why is not None and _stopped_by_rule(report):  # an account's cause stands with its targets
         words.append(f"({plain(run.stopped_why)})")
