@@ -433,7 +433,7 @@ async def test_the_live_line_names_the_quiet_hours_and_their_end():
 async def test_a_zone_that_this_machine_does_not_know_ends_the_run_before_anything_is_sent():
     place = Place(repos=numbered(1))
     brake = Brake(quiet=(replace(parse_quiet("08:00-18:00 UTC"), zone="Mars/Olympus"),))
-    with pytest.raises(JournalError, match="account travis: .*unknown time zone 'Mars/Olympus'"):
+    with pytest.raises(JournalError, match=r"account travis: .*unknown time zone 'Mars/Olympus'"):
         await place.drive(wanted_of(numbered(1)), brake)
     assert not place.world.counts.calls
 
