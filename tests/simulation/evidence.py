@@ -10,7 +10,7 @@ from orchestrator.sandbox.rows import Build, Request
 
 from .machine import State, Written
 from .network import Sent
-from .people import Said, said_by
+from .people import said_by
 from .play import Play
 from .schedule import Job
 
@@ -32,7 +32,7 @@ class Evidence:
         self.rows = {row.id: row for row in world.counts.accepted}
         self.builds: dict[str, Build] = {str(build.id): build for row in self.rows.values() for build in row.builds}
         self._world = world
-        self._said = {(said.run, said.target): said for said in result.said}
+        self._named = {(said.run, said.target, said.adopted) for said in result.said}
 
     def asked(self, job: Job, target: Target) -> list[Sent]:
         """The calls that triggered the target."""
@@ -46,9 +46,9 @@ class Evidence:
         """When the call left that made the request."""
         return self.by_order[self._world.callers[row.id]].order
 
-    def said(self, job: Job, target: Target) -> Said | None:
-        """What a person said of the target last."""
-        return self._said.get((job.id, target.id))
+    def is_named(self, job: Job, target: Target, request: str) -> bool:
+        """Whether a person named that request as the target's."""
+        return (job.id, target.id, request) in self._named
 
     def ended(self, build: Build) -> list[float]:
         """When the build ended, in true seconds; several times where it was restarted."""

@@ -185,12 +185,13 @@ def _in_time(target: Target, written: list[Written], evidence: Evidence) -> Iter
 
 def _outcome(result: Play, evidence: Evidence, job: Job, target: Target, made: list[Request]) -> Iterator[str]:
     progress = result.histories[job.id].of(target.id)
-    verdict, said = progress.verdict, evidence.said(job, target)
+    verdict = progress.verdict
     if verdict is None:
         yield from _open(result, job, target)
     own = [*made, *(evidence.made(result.schedule.jobs[0].id, target) if job.id == "again" else ())]
     request = progress.request
-    if request is not None and request.id not in {str(row.id) for row in own} and (not said or said.adopted is None):
+    is_own = request is None or request.id in {str(row.id) for row in own}
+    if request is not None and not is_own and not evidence.is_named(job, target, request.id):
         yield f"{target.id} holds request {request.id}, which is not its own"
     if verdict is None:
         return
