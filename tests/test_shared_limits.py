@@ -10,7 +10,9 @@ import pytest
 from orchestrator.engine import Engine, Options
 from orchestrator.exits import Exit
 from orchestrator.journal import ASK_AGAIN, Process, Reserved, Share, Stamp
+from orchestrator.journal.process import as_text
 from orchestrator.journal.sqlite import open_journal
+from orchestrator.model import Limit
 from orchestrator.sandbox.counts import worst_window
 from orchestrator.testing import FakeService, MemoryJournal, Script, make_run, targets
 
@@ -161,3 +163,43 @@ async def test_triggers_of_one_repository_are_serialised_over_runs():
     posts = sorted(service.posts)
     assert len(posts) == 6
     assert min(after - before for before, after in itertools.pairwise(posts)) >= 3.0
+
+
+@pytest.mark.parametrize("anyio_backend", ["asyncio"])
+@pytest.mark.parametrize("kind", ["file", "memory"])
+async def test_connections_of_a_dead_process_are_free_at_once_and_those_of_one_that_lives_are_not(
+    tmp_path, kind, anyio_backend
+):
+    dead = set()
+    async with AsyncExitStack() as stack:
+        if kind == "file":
+            one, two = [await stack.enter_async_context(open_journal(str(tmp_path), now=lambda: 0.0)) for _ in "12"]
+            one._holder, two._is_dead = as_text(Process("here", "boot", 77, "1")), lambda process: process.pid in dead
+        else:
+            one = MemoryJournal()
+            two = MemoryJournal(one.disk)
+        connections = Share("connections", "account", 2, 0.0, while_alive=True)
+        shares = [connections, Share("triggers", "account", 3, 30.0)]
+        for _ in "12":
+            assert (await one.reserve("p", shares, 1000.0, 1030.0)).delay == 0.0
+        assert await two.reserve("p", shares, 1001.0, 1031.0) == Reserved(ASK_AGAIN, "connections")
+        dead.add(77)
+        one.kill() if kind == "memory" else None
+        assert (await two.reserve("p", shares, 1001.0, 1031.0)).delay == 0.0
+        assert await two.reserve("p", shares, 1001.0, 1031.0) == Reserved(ASK_AGAIN, "triggers")  # these stay
+
+
+async def test_connections_are_shared_between_processes():
+    service = FakeService(latency=2.0)
+    first = MemoryJournal(now=service.now)
+    second = MemoryJournal(first.disk, now=service.now)
+    limits = (Limit("triggers", 1000, 30.0), Limit("calls", 10_000, 60.0))
+    for journal, run in ((first, "one"), (second, "two")):
+        wanted = targets(*(f"acme/{run}{n}" for n in range(30)))
+        await make_run(journal, wanted, run, service.now(), connections=4, limits=limits)
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(engine(first, service, "one", 1).run)
+        tasks.start_soon(engine(second, service, "two", 2).run)
+    posts = sorted(service.posts)
+    assert len(posts) == 60
+    assert worst_window(posts, 1.99) <= 4  # none is answered sooner

@@ -25,14 +25,16 @@ OTHERS_FOR = LEASE / 2  # seconds after another process's last write for which i
 ASK_EVERY = 0.02  # seconds between two questions whether another process wrote; less than a call takes
 SHARED_FROM = 5.0  # seconds; limits of a shorter period are shared by nobody: they are over before it matters
 CALL_TIMEOUT = 30.0  # seconds; how long after it was intended a call can have been counted
+CONNECTIONS = "connections"  # the name under which calls under way are counted, over all processes that live
 TURN = "turn"  # the name under which triggers of a repository are serialised: one under way, counted until its answer
 
 
 class Commons:
     """Asks for permits of the principal where other processes draw on the same limits."""
 
-    def __init__(self, run: Run, budget: Budget) -> None:
+    def __init__(self, run: Run, budget: Budget, connections: int) -> None:
         self.principal = ""
+        self._connections = Share(CONNECTIONS, ACCOUNT, connections, 0.0, while_alive=True)
         self._run = run
         self._budget = budget
         self._others_at = -math.inf
@@ -67,6 +69,8 @@ class Commons:
         alone = [share for share in shares if share not in together] if together else shares
         if trigger and repo is not None and since < OTHERS_FOR:
             together.append(Share(TURN, repo_scope(repo), 1, 0.0))
+        if since < OTHERS_FOR:
+            together.append(self._connections)
         keys: list[int] = []
         until = self._run.steady() + CALL_TIMEOUT
         if together:

@@ -61,7 +61,7 @@ class Ledger:
             alive=self._check_alive,
             learnt=self._rule_learnt,
         )
-        self.commons = self.gate.commons = Commons(run, self.budget)
+        self.commons = self.gate.commons = Commons(run, self.budget, line.account.connections)
         self.rows = Rows(self.repo_of)
         # for each row, in eight and four bytes: when it last told something new, and the looks since then that did not
         self.changed = array("d", [NOT_FOLLOWED]) * len(run.history.targets)

@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable
 from heapq import heappop
 
 from orchestrator.engine.brake import Brakes
+from orchestrator.engine.commons import CONNECTIONS
 from orchestrator.engine.ledger import Ledger
 from orchestrator.errors import AccessRefused, InDoubt, NotTriggered, RateLimited, Rejected, Unreachable
 from orchestrator.events import Doubted, Intended, Refused, Requested, Withdrawn
@@ -197,7 +198,9 @@ class Triggers:
         permit.give_back()
         until = ledger.now() + delay
         limit = ledger.budget.limits.get(name)
-        if limit is None:
+        if name == CONNECTIONS:
+            self.crowded = (until, f"connections {ledger.line.account.connections}, shared with other processes")
+        elif limit is None:
             ledger.budget.freeze(repo_scope(repo), until, "a trigger of another run is under way")
         elif limit.scope == ACCOUNT:
             self.crowded = (until, str(limit))

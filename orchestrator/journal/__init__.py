@@ -106,6 +106,7 @@ class Stamp:
             (the state's clock).
         per: the limit's period in seconds: how long the call counts, and how much caution it takes once the machine
             has booted anew.
+        holder: the process with whose death it ends; empty where it outlives that.
     """
 
     principal: str
@@ -113,16 +114,22 @@ class Stamp:
     scope: str
     at: float
     per: float = 3600.0
+    holder: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Share:
-    """A limit as several processes share it: so many calls in so many seconds."""
+    """A limit as several processes share it: so many calls in so many seconds.
+
+    Args:
+        while_alive: a call counts only until it is answered, and not at all once its process is proven dead.
+    """
 
     name: str
     scope: str
     calls: int
     per: float
+    while_alive: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,6 +14,7 @@ import anyio.lowlevel
 from orchestrator.errors import JournalError
 from orchestrator.events import Claimed, Event, RunEnded, RunMade, Wish, target_of
 from orchestrator.journal import (
+    ASK_AGAIN,
     AccountMemory,
     Cursor,
     Entry,
@@ -64,6 +65,7 @@ class Disk:
     stamped: int = 0
     pruned_at: float = 0.0
     boots: dict[str, float] = field(default_factory=dict)
+    holders: dict[int, MemoryJournal] = field(default_factory=dict)
     memories: dict[str, AccountMemory] = field(default_factory=dict)
     writes: int = 0
 
@@ -223,15 +225,25 @@ class MemoryJournal:
         longest, name = 0.0, ""
         for share in shares:
             mine = (principal, share.name, share.scope)
+            if share.while_alive:
+                if not longest and self._held(mine, at) >= share.calls:
+                    longest, name = ASK_AGAIN, share.name
+                continue
             times = sorted(s.at for s in self.disk.stamps.values() if (s.principal, s.name, s.scope) == mine)
             last = times[-share.calls] if len(times) >= share.calls else None
             if (delay := room_at(last, share, at)) > longest:
                 longest, name = delay, share.name
         if longest:
             return Reserved(longest, name)
-        return Reserved(
-            0.0, "", self._stamp([Stamp(principal, share.name, share.scope, until, share.per) for share in shares])
-        )
+        keys = self._stamp([Stamp(principal, share.name, share.scope, until, share.per) for share in shares])
+        self.disk.holders |= {key: self for key, share in zip(keys, shares, strict=True) if share.while_alive}
+        return Reserved(0.0, "", keys)
+
+    def _held(self, which: tuple[str, str, str], at: float) -> int:
+        """Calls under way of processes that may be alive."""
+        under_way = [k for k, s in self.disk.stamps.items() if s.at > at and (s.principal, s.name, s.scope) == which]
+        holders = self.disk.holders
+        return sum(not (key in holders and holders[key].is_proven_dead) for key in under_way)
 
     def settle(self, keys: Sequence[int], at: float | None) -> None:
         """See `Journal.settle`. It reaches the disk with the next write, as in a file."""

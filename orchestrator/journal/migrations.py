@@ -45,9 +45,10 @@ def make(db: sqlite3.Connection) -> None:
 
 
 def keep_time(db: sqlite3.Connection) -> None:
-    """Version 2: a clock that all processes of a boot agree on, and how long a stamp counts."""
+    """Version 2: a clock that all processes of a boot agree on, and how long a stamp counts, or for whose life."""
     db.execute("CREATE TABLE boot (id TEXT PRIMARY KEY, began REAL NOT NULL) WITHOUT ROWID")
     db.execute("ALTER TABLE stamp ADD COLUMN per REAL NOT NULL DEFAULT 3600")
+    db.execute("ALTER TABLE stamp ADD COLUMN holder TEXT NOT NULL DEFAULT ''")
 
 
 STEPS: Sequence[Step] = (make, keep_time)

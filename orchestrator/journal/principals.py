@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import os
 import sqlite3
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
-from orchestrator.journal import AccountMemory, Reserved, Share, Stamp, room_at
+from orchestrator.journal import ASK_AGAIN, AccountMemory, Reserved, Share, Stamp, room_at
 
 STAMPS_FOR = 7200.0  # seconds; no limit looks back further
 PRUNE_EVERY = 60.0
@@ -54,8 +54,8 @@ class Stamps:
             if stamp.principal not in numbers:
                 numbers[stamp.principal] = number_of(db, stamp.principal)
         db.executemany(
-            "INSERT OR REPLACE INTO stamp (num, at, principal, name, scope, per) VALUES (?, ?, ?, ?, ?, ?)",
-            [(key, s.at, numbers[s.principal], s.name, s.scope, s.per) for key, s in self.waiting.items()],
+            "INSERT OR REPLACE INTO stamp (num, at, principal, name, scope, per, holder) VALUES (?, ?, ?, ?, ?, ?, ?)",
+            [(key, s.at, numbers[s.principal], s.name, s.scope, s.per, s.holder) for key, s in self.waiting.items()],
         )
         newest = max(stamp.at for stamp in self.waiting.values())
         if newest - self._pruned_at >= PRUNE_EVERY:
@@ -101,11 +101,21 @@ def stamps_of(db: sqlite3.Connection, principal: str, since: float) -> list[Stam
     return [Stamp(principal, str(name), str(scope), float(at), float(per)) for name, scope, at, per in rows]
 
 
-def room(db: sqlite3.Connection, principal: str, shares: Sequence[Share], at: float) -> Reserved:
-    """Whether each limit has room for one more call."""
+def room(
+    db: sqlite3.Connection, principal: str, shares: Sequence[Share], at: float, is_gone: Callable[[str], bool]
+) -> Reserved:
+    """Whether each limit has room for one more call.
+
+    Args:
+        is_gone: whether the holder of a stamp is proven dead.
+    """
     number = number_of(db, principal)
     longest, name = 0.0, ""
     for share in shares:
+        if share.while_alive:
+            if not longest and _held(db, number, share, at, is_gone) >= share.calls:
+                longest, name = ASK_AGAIN, share.name
+            continue
         row = db.execute(
             "SELECT at FROM stamp WHERE at > ? AND principal = ? AND name = ? AND scope = ?"
             " ORDER BY at DESC LIMIT 1 OFFSET ?",
@@ -115,6 +125,15 @@ def room(db: sqlite3.Connection, principal: str, shares: Sequence[Share], at: fl
         if delay > longest:
             longest, name = delay, share.name
     return Reserved(longest, name)
+
+
+def _held(db: sqlite3.Connection, principal: int, share: Share, at: float, is_gone: Callable[[str], bool]) -> int:
+    """Calls under way of processes that may be alive."""
+    rows = db.execute(
+        "SELECT holder, count(*) FROM stamp WHERE at > ? AND principal = ? AND name = ? AND scope = ? GROUP BY holder",
+        (at, principal, share.name, share.scope),
+    ).fetchall()
+    return sum(int(calls) for holder, calls in rows if not is_gone(str(holder)))
 
 
 def remember(db: sqlite3.Connection, principal: str, marker_proven: bool, frozen: Mapping[str, float]) -> None:

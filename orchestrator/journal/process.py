@@ -25,6 +25,21 @@ def this_process() -> Process:
     return Process(socket.gethostname(), _boot(), pid, _start_of(pid) or "")
 
 
+def as_text(process: Process) -> str:
+    """The process in one text, for `from_text`."""
+    return "\n".join((process.host, process.boot, str(process.pid), process.started))
+
+
+def from_text(text: str) -> Process:
+    """The process that was written so.
+
+    Raises:
+        ValueError: none was.
+    """
+    host, boot, pid, started = text.split("\n")
+    return Process(host, boot, int(pid), started)
+
+
 def boot_clock(process: Process) -> str:
     """An id of the clock that `up` reads in that process: of its boot, and of its time namespace."""
     boot, _, spaces = process.boot.partition("/")

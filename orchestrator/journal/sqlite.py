@@ -14,7 +14,6 @@ from typing import TypeVar, cast
 
 from anyio.lowlevel import checkpoint
 
-from orchestrator.codec import maker
 from orchestrator.errors import JournalError
 from orchestrator.events import Claimed, Event, RunEnded, RunMade, Wish, encode, target_of
 from orchestrator.journal import (
@@ -41,12 +40,10 @@ from orchestrator.journal.leases import Hold, held_by_another, taken_over
 from orchestrator.journal.migrations import JOIN
 from orchestrator.journal.plans import Places, targets_of
 from orchestrator.journal.principals import Stamps, clock_of, memory_of, remember, room, set_clock, stamps_of
-from orchestrator.journal.process import boot_clock, is_dead, this_process, up
+from orchestrator.journal.process import as_text, boot_clock, from_text, is_dead, this_process, up
 from orchestrator.model import COORDINATOR, Target
 
 T = TypeVar("T")
-
-_entry = maker(Entry)
 
 INSERT = "INSERT INTO event (key, at, kind, target, body) VALUES (?, ?, ?, ?, ?)"
 
@@ -93,6 +90,7 @@ class SqliteJournal:
         self._kinds = Kinds()
         self._data_version = 0
         self._began: float | None = None
+        self._holder = as_text(this_process())
 
     @property
     def path(self) -> Path:
@@ -247,7 +245,7 @@ class SqliteJournal:
         event, ids = self._kinds.event, plan.ids
         with self._trusting_nothing(f"the events of run {run}"):
             return [
-                _entry(account, seq, at + 0.0, event(kind, None if place is None else ids[place], body))
+                Entry(account, seq, at + 0.0, event(kind, None if place is None else ids[place], body))
                 for account, rows in streams
                 for seq, at, kind, place, body in rows
             ]
@@ -320,10 +318,14 @@ class SqliteJournal:
 
         def work(db: sqlite3.Connection) -> Reserved:
             self._stamps.write(db)  # what we made in memory counts first; written again below, to no effect
-            found = room(db, principal, shares, at)
+            found = room(db, principal, shares, at, self._is_gone)
             if found.delay:
                 return found
-            stamps = [Stamp(principal, share.name, share.scope, until, share.per) for share in shares]
+            holders = [self._holder if share.while_alive else "" for share in shares]
+            stamps = [
+                Stamp(principal, share.name, share.scope, until, share.per, holder)
+                for share, holder in zip(shares, holders, strict=True)
+            ]
             return Reserved(0.0, "", self._stamps.add(stamps))
 
         return await self._write(work)
@@ -336,6 +338,12 @@ class SqliteJournal:
             stamp for stamp in self._stamps.waiting.values() if stamp.principal == principal and stamp.at >= since
         ]
         return sorted([*found, *waiting], key=lambda stamp: stamp.at)
+
+    def _is_gone(self, holder: str) -> bool:
+        try:
+            return holder != self._holder and self._is_dead(from_text(holder))
+        except ValueError:  # nobody's that we know: time ends it
+            return False
 
     async def remember(self, principal: str, *, marker_proven: bool = False, frozen: Mapping[str, float] = {}) -> None:
         """See `Journal.remember`."""
