@@ -13,15 +13,26 @@ import time
 from pathlib import Path
 
 from benchmarks.child import Failed
-from benchmarks.table import Asked, Row, lines_of, to_json
+from benchmarks.table import Asked, Beside, Row, lines_beside, lines_of, to_json
 
-ROWS = ("triggers", "allowance", "scale", "load", "following", "startup", "resume", "report", "simulation")
+ROWS = (
+    "triggers",
+    "allowance",
+    "limits",
+    "scale",
+    "load",
+    "following",
+    "startup",
+    "resume",
+    "report",
+    "simulation",
+)
 
 
 def main(argv: list[str] | None = None) -> int:
     """Exit 0 when every goal was met, 1 when one was missed (not judged with `--quick`) or could not be measured."""
     asked = _parser().parse_args(argv)
-    found: list[Row] = []
+    found: list[Row | Beside] = []
     failed: list[str] = []
     for name in asked.rows or ROWS:
         began = time.monotonic()
@@ -32,11 +43,13 @@ def main(argv: list[str] | None = None) -> int:
         except (Failed, OSError, subprocess.SubprocessError) as error:
             failed.append(f"benchmarks: {name} could not be measured: {error}")
         sys.stderr.write(f"benchmarks: {name} took {time.monotonic() - began:.0f} s\n")
-    print("\n".join([*lines_of(found), *failed]))
+    rows = [row for row in found if isinstance(row, Row)]
+    besides = [beside for beside in found if isinstance(beside, Beside)]
+    print("\n".join([*lines_of(rows), *(line for beside in besides for line in lines_beside(beside)), *failed]))
     if asked.json is not None:
         asked.json.parent.mkdir(parents=True, exist_ok=True)
-        asked.json.write_text(json.dumps(to_json(found, **_machine()), indent=1) + "\n", encoding="utf-8")
-    missed = not asked.quick and any(row.is_met is False for row in found)
+        asked.json.write_text(json.dumps(to_json(rows, besides, **_machine()), indent=1) + "\n", encoding="utf-8")
+    missed = not asked.quick and any(row.is_met is False for row in rows)
     return 1 if failed or missed else 0
 
 

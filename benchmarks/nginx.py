@@ -84,17 +84,28 @@ PATIENCE = 10.0  # seconds to come up
 @contextmanager
 def served() -> Iterator[int]:
     """The port, while the server runs."""
+    with running(CONFIG, receipt=RECEIPT) as (port, _):
+        yield port
+
+
+@contextmanager
+def running(config: str, **fields: object) -> Iterator[tuple[int, Path]]:
+    """The port and the folder of an nginx, while it runs.
+
+    Args:
+        config: text in which `{folder}`, `{port}` and `fields` are filled in.
+    """
     with tempfile.TemporaryDirectory(prefix="benchmark-nginx-") as name:
         folder, port = Path(name), free_port()
-        config = folder / "nginx.conf"
-        config.write_text(CONFIG.format(folder=folder, port=port, receipt=RECEIPT), encoding="utf-8")
-        argv = [tool("nginx"), "-p", name, "-c", str(config), "-e", "stderr"]
+        file = folder / "nginx.conf"
+        file.write_text(config.format(folder=folder, port=port, **fields), encoding="utf-8")
+        argv = [tool("nginx"), "-p", name, "-c", str(file), "-e", "stderr"]
         if os.geteuid() == 0:
             argv += ["-g", "user root;"]  # a worker of another user could not use the folder
         process = subprocess.Popen(argv)
         try:
             wait_for(port, process)
-            yield port
+            yield port, folder
         finally:
             process.terminate()
             process.wait(PATIENCE)

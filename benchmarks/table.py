@@ -54,19 +54,44 @@ class Row:
         return self.value >= number if word == "at least" else self.value <= number
 
 
+@dataclass(frozen=True, slots=True)
+class Beside:
+    """Many figures of many competitors, side by side.
+
+    Args:
+        head: what the columns are; the first names the competitor.
+        cells: a line for each competitor.
+        notes: what a person has to know to read it.
+    """
+
+    title: str
+    head: tuple[str, ...]
+    cells: tuple[tuple[str, ...], ...]
+    notes: tuple[str, ...] = ()
+
+
 HEAD = ("what", "measured", "goal", "", "yardstick", "absolute figures")
 WORDS = {True: "ok", False: "MISSED", None: ""}
 
 
 def lines_of(rows: Iterable[Row]) -> list[str]:
     """The table as text, Markdown at the same time."""
-    cells = [HEAD, *(tuple(cell.replace("|", r"\|") for cell in _cells(row)) for row in rows)]
-    widths = [max(len(line[column]) for line in cells) for column in range(len(HEAD))]
-    lines = [_line(line, widths) for line in cells]
-    return [lines[0], _line(["-" * width for width in widths], widths), *lines[1:]]
+    return _drawn([HEAD, *(_cells(row) for row in rows)])
 
 
-def to_json(rows: Iterable[Row], **machine: Any) -> dict[str, Any]:
+def lines_beside(beside: Beside) -> list[str]:
+    """What stands side by side as text, Markdown at the same time."""
+    return ["", f"{beside.title}:", "", *_drawn([beside.head, *beside.cells]), "", *beside.notes]
+
+
+def _drawn(lines: Sequence[Sequence[str]]) -> list[str]:
+    cells = [[cell.replace("|", r"\|") for cell in line] for line in lines]
+    widths = [max(len(line[column]) for line in cells) for column in range(len(cells[0]))]
+    drawn = [_line(line, widths) for line in cells]
+    return [drawn[0], _line(["-" * width for width in widths], widths), *drawn[1:]]
+
+
+def to_json(rows: Iterable[Row], besides: Iterable[Beside] = (), **machine: Any) -> dict[str, Any]:
     """The rows for machines, with what is known of the machine."""
     return {
         "schema": "orchestrator.benchmarks/1",
@@ -84,6 +109,7 @@ def to_json(rows: Iterable[Row], **machine: Any) -> dict[str, Any]:
             }
             for row in rows
         ],
+        "tables": [{"title": one.title, "head": one.head, "lines": one.cells, "notes": one.notes} for one in besides],
     }
 
 
