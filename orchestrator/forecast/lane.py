@@ -1,0 +1,268 @@
+"""One account in a simulated run: takes rows in the engine's order, under the engine's limits, in virtual time.
+
+The windows are those of `limits`, the rows those of the engine, the brake that of `brake`: only the calls are missing.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from heapq import heappop
+
+from orchestrator.brake import Loop
+from orchestrator.engine.rows import Rows
+from orchestrator.limits import Budget, Permit
+from orchestrator.model import ACCOUNT, Account, Target
+from orchestrator.policy import NARROWEST, look_interval, tick
+from orchestrator.provider import Declaration
+from orchestrator.quiet import quiet_until
+
+SERIAL = "one trigger at a time of a repository"
+NEEDS = "needs"
+LOOKS_AT_END = 0.5  # calls, about, to learn how a build ended, beside the listings: some share a page, some do not
+
+
+class Scope:
+    """What a rule of the brake counts."""
+
+    __slots__ = ("count", "most", "name")
+
+    def __init__(self, name: str, most: int) -> None:
+        self.name, self.most, self.count = name, most, 0
+
+
+class Course:
+    """Which rule made the next trigger wait, and when: changes in order, the last one open."""
+
+    __slots__ = ("changes", "places")
+
+    def __init__(self) -> None:
+        self.changes: list[tuple[float, str]] = []
+        self.places: list[set[str]] = []
+
+    def binds(self, now: float, rule: str, place: str = "") -> None:
+        """From now on this rule binds; empty: none."""
+        if self.changes and self.changes[-1][0] == now and self.changes[-1][1] != rule:  # it was only passed through
+            self.changes.pop()
+            self.places.pop()
+        if not self.changes or self.changes[-1][1] != rule:
+            self.changes.append((now, rule))
+            self.places.append(set())
+        if place:
+            self.places[-1].add(place)
+
+
+class Lane:
+    """The rows of one account.
+
+    Args:
+        start: the wall clock at the run's start; quiet hours go by it.
+        in_flight: what `-j` says.
+        latency: seconds from a call to its answer.
+
+    Attributes:
+        wake_at: when the next row can be triggered by time alone; infinity where only an event can change anything.
+        triggered: how many triggers left.
+        looks: how many calls followed them.
+    """
+
+    def __init__(
+        self,
+        account: Account,
+        declaration: Declaration,
+        targets: Sequence[Target],
+        start: float,
+        in_flight: int | None,
+        latency: float,
+    ) -> None:
+        fold = declaration.fold_case
+        self._targets = targets
+        self._name: Callable[[str], str] = str.lower if fold else str
+        self._account = account
+        self._budget = Budget(account.limits, declaration.accepted_limits)
+        self._names = declaration.trigger_limits
+        self._look_names = _of_looks(account, declaration)
+        self._start = start
+        self._latency = latency
+        self.rows = Rows(self.repo_of)
+        self._most = min((n for n in (account.in_flight, in_flight) if n is not None), default=None)
+        self._scopes: dict[str, Scope] = {}
+        self._known: dict[tuple[str, tuple[str, ...]], tuple[Scope, ...]] = {}
+        self._has_scopes = bool(account.brake.caps or account.brake.queue)
+        self._causes: dict[str, str] = {}
+        self._permits: dict[int, Permit] = {}
+        self._free = account.connections
+        self._owners: dict[str, int] = {}
+        self._changed = 0.0
+        self._owed = 0.0  # parts of calls for looks
+        self._closed_until = 0.0
+        self.ticking = False
+        self.course = Course()
+        self.unreleased = 0
+        self.wake_at = math.inf
+        self.triggered = self.looks = 0
+        self.number = 0
+
+    def repo_of(self, row: int) -> str:
+        """The row's repository, as its limits count it."""
+        return self._name(self._targets[row].repo)
+
+    # -- triggers -----------------------------------------------------------------------------------------------
+
+    def start_rows(self, now: float) -> list[int]:
+        """The rows whose triggers leave now; `wake_at` tells when to ask again."""
+        rows, taken = self.rows, list[int]()
+        self.wake_at = math.inf
+        if now < self._closed_until:
+            self.wake_at = self._closed_until
+            return taken
+        rows.wake(now)
+        while rows.ready:
+            delay, rule = self._account_wait(now)
+            if delay:
+                self.course.binds(now, rule)
+                if delay < math.inf:
+                    self._closed_until = self.wake_at = now + delay
+                return taken
+            row = heappop(rows.ready)
+            if self._try(row, now):
+                taken.append(row)
+        self._bind_waiting(now)
+        return taken
+
+    def _account_wait(self, now: float) -> tuple[float, str]:
+        """Seconds until the account may trigger again, and what it waits for; infinity: until something ends."""
+        if not self._free:
+            return math.inf, f"connections {self._account.connections}"
+        if self._account.brake.quiet:
+            wall = self._start + now
+            until, quiet = quiet_until(self._account.brake.quiet, wall)
+            if quiet is not None:
+                return until - wall, f"quiet hours {quiet}"
+        if self._most is not None and len(self.rows.in_flight) >= self._most:
+            return math.inf, f"in_flight {self._most}"
+        return self._budget.wait_account(self._names, now)
+
+    def _try(self, row: int, now: float) -> bool:
+        """Whether the row, just taken out, is triggered; else it is put where it waits."""
+        repo = self.repo_of(row)
+        if repo in self.rows.busy:
+            self.rows.block(row)
+            self._causes[repo] = SERIAL
+            return False
+        scopes = self._scopes_of(row) if self._has_scopes else ()
+        for scope in scopes:
+            if scope.count >= scope.most:
+                self.rows.hold(row, scope.name)
+                self.rows.pass_over(row)
+                return False
+        is_taken = self._fits(row, repo, now)
+        if is_taken:
+            self._take(row, repo, scopes)
+        for scope in scopes:
+            if scope.count < scope.most:
+                self.rows.give_turn(scope.name)
+        return is_taken
+
+    def _fits(self, row: int, repo: str, now: float) -> bool:
+        """Whether the limits of the row's repository and owner have room; else the row waits for them."""
+        delay, why = self._budget.wait_repo(self._names, repo, now)
+        if delay:
+            self.rows.block(row, now + (self._latency if delay == math.inf else delay))
+            self._causes[repo] = why.rpartition(": ")[2]
+        return not delay
+
+    def _take(self, row: int, repo: str, scopes: Sequence[Scope]) -> None:
+        for scope in scopes:
+            scope.count += 1
+        self.rows.occupy(row)
+        self._permits[row] = self._budget.take(self._names, repo)
+        self._free -= 1
+        self.triggered += 1
+
+    def _bind_waiting(self, now: float) -> None:
+        """No row is ready: tells the course what those wait for that are there."""
+        rows = self.rows
+        while rows.wakes and rows.wakes[0][1] not in rows.blocked:
+            heappop(rows.wakes)
+        if rows.wakes:
+            self.wake_at, repo = rows.wakes[0]
+            self.course.binds(now, self._causes.get(repo, ""), repo)
+        elif rows.blocked:
+            name = next(iter(rows.blocked))
+            if name in self._scopes:
+                self.course.binds(now, name)
+            elif self._causes.get(name) != SERIAL:
+                self.course.binds(now, self._causes.get(name, ""), name)
+        else:
+            self.course.binds(now, NEEDS if self.unreleased else "")
+
+    def answered(self, row: int, now: float) -> None:
+        """The row's trigger is answered: its build is followed from now on."""
+        self._permits.pop(row).answered(now)
+        self._free += 1
+        self._changed = now
+        owner = self._targets[row].owner
+        self._owners[owner] = self._owners.get(owner, 0) + 1
+        self.rows.free(row)
+
+    def ended(self, row: int, now: float) -> None:
+        """A look showed the end of the row's build."""
+        self._changed = now
+        self._owed += LOOKS_AT_END
+        owner = self._targets[row].owner
+        self._owners[owner] -= 1
+        if not self._owners[owner]:
+            del self._owners[owner]
+        self.rows.in_flight.discard(row)
+        for scope in self._scopes_of(row) if self._has_scopes else ():
+            scope.count -= 1
+            self.rows.give_turn(scope.name)
+
+    def _scopes_of(self, row: int) -> tuple[Scope, ...]:
+        target, brake = self._targets[row], self._account.brake
+        owner = self._name(target.owner)
+        found = self._known.get((owner, target.labels))
+        if found is None:
+            scopes = [self._scope(str(cap), cap.most) for cap in brake.caps_of(owner, target.labels)]
+            if brake.queue is not None:  # other people's builds are not known: the places that are certainly ours
+                scopes.append(self._scope(f"{brake.queue} of {owner}", Loop.of(brake.queue).places))
+            found = self._known[owner, target.labels] = tuple(scopes)
+        return found
+
+    def _scope(self, name: str, most: int) -> Scope:
+        return self._scopes.setdefault(name, Scope(name, most))
+
+    # -- looks --------------------------------------------------------------------------------------------------
+
+    @property
+    def is_followed(self) -> bool:
+        """Whether there is anything to look at."""
+        return bool(self._owners)
+
+    def next_look(self, now: float) -> float:
+        """When the next round of looks is due."""
+        return tick(now + max(NARROWEST, look_interval(now - self._changed)))
+
+    def look(self, now: float) -> float:
+        """A round of looks, as far as the limits have room: one listing, one more for each owner, the ends of builds.
+
+        Returns:
+            Seconds until the rest may go; zero when all went.
+        """
+        self._owed += 1 + sum(1 for count in self._owners.values() if count > 1)
+        while self._owed >= 1:
+            delay, _ = self._budget.wait(self._look_names, None, now, look=True)
+            if delay:
+                return NARROWEST if delay == math.inf else delay
+            self._budget.take(self._look_names, None).answered(now)
+            self._owed -= 1
+            self.looks += 1
+        return 0.0
+
+
+def _of_looks(account: Account, declaration: Declaration) -> tuple[str, ...]:
+    """The limits that looks share with triggers: all of the account's but the tightest, which is for triggers alone."""
+    shared = [limit for limit in account.limits if limit.scope == ACCOUNT and limit.name in declaration.trigger_limits]
+    tightest = min(shared, key=lambda limit: limit.calls / limit.per, default=None)
+    return tuple(limit.name for limit in shared if limit is not tightest)

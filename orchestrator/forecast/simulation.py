@@ -1,0 +1,133 @@
+"""A whole run in virtual time: a heap of what happens next, nothing else. Linear in the number of targets."""
+
+from __future__ import annotations
+
+import math
+from array import array
+from collections.abc import Mapping, Sequence
+from heapq import heappop, heappush
+from itertools import count
+
+from orchestrator.forecast.lane import Course, Lane
+from orchestrator.forecast.times import Times, seen_at
+from orchestrator.model import Plan
+from orchestrator.provider import Declaration
+
+ANSWERED, ENDED, WAKE, LOOK = range(4)
+NEVER = -1.0
+PHASES = 10  # of a tick, for which the same answer holds
+
+
+class Simulation:
+    """One run of a plan.
+
+    Args:
+        start: the wall clock at the run's start.
+
+    Attributes:
+        asked: by row, when its trigger leaves; negative where it never does.
+        ended: by row, when the end of its build is seen.
+        steps: how many events there were.
+    """
+
+    def __init__(
+        self, plan: Plan, declarations: Mapping[str, Declaration], in_flight: int | None, start: float, times: Times
+    ) -> None:
+        self._targets = plan.targets
+        self._times = times
+        self.lanes = {
+            name: Lane(account, declarations[account.type], plan.targets, start, in_flight, times.latency)
+            for name, account in plan.accounts.items()
+        }
+        self._lanes = tuple(self.lanes.values())
+        for number, lane in enumerate(self._lanes):
+            lane.number = number
+        self._events: list[tuple[float, int, int, int]] = []
+        self._order = count()
+        self._seen: dict[tuple[int, float, float], float] = {}
+        self.asked = array("d", [NEVER]) * len(plan.targets)
+        self.ended = array("d", [NEVER]) * len(plan.targets)
+        self.steps = 0
+        self._dependents: dict[str, list[int]] = {}
+        self._unmet: dict[int, int] = {}
+        self._place()
+
+    def _place(self) -> None:
+        known = {target.id for target in self._targets}
+        for row, target in enumerate(self._targets):
+            if target.skip is not None:
+                continue
+            lane = self.lanes[target.account]
+            unmet = {need for need in target.needs if need in known}
+            if not unmet:
+                lane.rows.make_ready(row)
+                continue
+            self._unmet[row] = len(unmet)
+            lane.unreleased += 1
+            for need in unmet:
+                self._dependents.setdefault(need, []).append(row)
+
+    def run(self) -> None:
+        """To the end."""
+        for lane in self._lanes:
+            self._start(lane, 0.0)
+        while self._events:
+            now, what, number, row = heappop(self._events)
+            lane = self._lanes[number]
+            self.steps += 1
+            if what == ANSWERED:
+                self._answered(lane, row, now)
+            elif what == ENDED:
+                self._has_ended(lane, row, now)
+            elif what == LOOK:
+                self._look(lane, now)
+                continue
+            elif now < lane.wake_at:
+                continue
+            self._start(lane, now)
+
+    def _start(self, lane: Lane, now: float) -> None:
+        before = lane.wake_at
+        for row in lane.start_rows(now):
+            self.asked[row] = now
+            heappush(self._events, (now + self._times.latency, ANSWERED, lane.number, row))
+        if lane.wake_at < math.inf and lane.wake_at != before:
+            heappush(self._events, (lane.wake_at, WAKE, lane.number, 0))
+
+    def _answered(self, lane: Lane, row: int, now: float) -> None:
+        lane.answered(row, now)
+        account, repo = self._targets[row].account, lane.repo_of(row)
+        heappush(self._events, (self._seen_at(now, *self._times.build(account, repo)), ENDED, lane.number, row))
+        if not lane.ticking:
+            lane.ticking = True
+            heappush(self._events, (lane.next_look(now), LOOK, lane.number, 0))
+
+    def _seen_at(self, now: float, queued: float, runs: float) -> float:
+        """When a build's end is seen; the same for requests of about the same part of a tick."""
+        tenth = int(now / 5.0 * PHASES)
+        key = (tenth % PHASES, queued, runs)
+        base = (tenth - key[0]) / PHASES * 5.0
+        found = self._seen.get(key)
+        if found is None:
+            asked = (key[0] + 0.5) / PHASES * 5.0
+            found = self._seen[key] = seen_at(asked, asked + queued, asked + queued + runs)
+        return base + found
+
+    def _has_ended(self, lane: Lane, row: int, now: float) -> None:
+        lane.ended(row, now)
+        self.ended[row] = now
+        for dependent in self._dependents.pop(self._targets[row].id, ()):
+            self._unmet[dependent] -= 1
+            if not self._unmet[dependent]:
+                other = self.lanes[self._targets[dependent].account]
+                other.unreleased -= 1
+                other.rows.make_ready(dependent)
+                if other is not lane:
+                    self._start(other, now)
+
+    def _look(self, lane: Lane, now: float) -> None:
+        if not lane.is_followed:
+            lane.ticking = False
+            return
+        delay = lane.look(now)
+        heappush(self._events, (now + delay if delay else lane.next_look(now), LOOK, lane.number, 0))

@@ -1,0 +1,94 @@
+"""How long calls and builds take: what earlier runs showed, else assumptions, which are told as such."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from dataclasses import field
+from statistics import median
+
+from orchestrator.model import Build, Target
+from orchestrator.policy import FIRST_LOOK, NARROWEST, look_interval, tick
+from orchestrator.values import dataclass
+
+LATENCY = 0.25  # seconds from a call to its answer
+APPEARS = 2.0  # seconds from the receipt to the build
+BUILD = 300.0  # seconds that a build runs where nothing is known
+KEPT = 20  # durations of a repository that count, the newest
+
+
+@dataclass(frozen=True, slots=True)
+class Times:
+    """What a forecast supposes.
+
+    Args:
+        latency: seconds from a call to its answer.
+        queued: seconds from a request to the start of its build; by account where earlier runs showed it.
+        repos: median seconds that a build runs, by account and repository.
+        accounts: the same, by account.
+        builds: how many builds of earlier runs this rests on.
+    """
+
+    latency: float = LATENCY
+    queued: Mapping[str, float] = field(default_factory=dict)
+    repos: Mapping[tuple[str, str], float] = field(default_factory=dict)
+    accounts: Mapping[str, float] = field(default_factory=dict)
+    builds: int = 0
+
+    def build(self, account: str, repo: str) -> tuple[float, float]:
+        """Seconds from a request to the start of its build, and from there to its end.
+
+        Args:
+            repo: as limits count it.
+        """
+        runs = self.repos.get((account, repo))
+        return self.queued.get(account, APPEARS), self.accounts.get(account, BUILD) if runs is None else runs
+
+
+ASSUMED = Times()
+
+
+def times_of(builds: Iterable[tuple[Target, Build]]) -> Times:
+    """What builds of earlier runs tell.
+
+    Args:
+        builds: ended ones, the newest first.
+    """
+    runs: defaultdict[tuple[str, str], list[float]] = defaultdict(list)
+    queued: defaultdict[str, list[float]] = defaultdict(list)
+    for target, build in builds:
+        if build.started_at is None or build.finished_at is None or build.finished_at < build.started_at:
+            continue
+        known = runs[target.account, target.repo.lower()]
+        if len(known) < KEPT:
+            known.append(build.finished_at - build.started_at)
+        if build.created_at is not None and build.created_at <= build.started_at:
+            queued[target.account].append(build.started_at - build.created_at)
+    accounts: defaultdict[str, list[float]] = defaultdict(list)
+    for (account, _), found in runs.items():
+        accounts[account] += found
+    return Times(
+        queued={name: APPEARS + median(found) for name, found in queued.items()},
+        repos={place: median(found) for place, found in runs.items()},
+        accounts={name: median(found) for name, found in accounts.items()},
+        builds=sum(map(len, runs.values())),
+    )
+
+
+def seen_at(asked: float, starts: float, ends: float) -> float:
+    """When the look comes that shows the end of a build; looks widen as the engine's do.
+
+    Args:
+        asked: when the request was answered; this and what follows in seconds of one clock.
+    """
+    at, changed, stage = tick(asked + FIRST_LOOK), asked, 0
+    while at < ends:
+        now = (at >= asked + APPEARS) + (at >= starts)
+        if now != stage:
+            stage, changed = now, at
+            at = tick(at + 1.0)
+        else:
+            at = tick(at + look_interval(at - changed))
+        if ends - at > 10 * NARROWEST and at - changed > 8 * 60.0:
+            at += (ends - at) // 60.0 * 60.0  # looks come every minute by now
+    return at
