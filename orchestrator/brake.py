@@ -11,9 +11,10 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from orchestrator.quiet import Quiet, quiet_until
+from orchestrator.values import dataclass
 
 GROWTH = 10  # readings in which the places of a loop grow from none to all
 

@@ -68,7 +68,7 @@ def to_text(value: Any, skip: str = "") -> str:
 
 
 def from_text(cls: type[Any], text: str, target: str | None = None) -> Any:
-    """The value that was written so, of a dataclass with slots.
+    """The value that was written so, of a dataclass.
 
     Args:
         target: the field of this name, which does not stand in the text.
@@ -82,26 +82,6 @@ def from_text(cls: type[Any], text: str, target: str | None = None) -> Any:
     if target is not None:
         raw["target"] = target
     return _reader(cls)(raw)  # type: ignore[arg-type]  # a class is hashable
-
-
-def maker(cls: type[V]) -> type[V]:
-    """A function that does what calling the class does, in half of the time, for those who make 100,000 values.
-
-    The `__init__` of a frozen class goes through `object.__setattr__`, by name; this one fills the slots.
-
-    Args:
-        cls: a dataclass with slots, without `__post_init__`. What its default factories make is made once, and
-            shared: frozen values may share it.
-    """
-    known: dict[str, Any] = {"_cls": cls, "_new": object.__new__}
-    arguments, lines = [], []
-    for one in fields(cls):  # type: ignore[arg-type]  # a dataclass, as is said above
-        known |= {f"_set_{one.name}": vars(cls)[one.name].__set__, f"_default_{one.name}": _default(one)}
-        arguments.append(one.name if _default(one) is _NOTHING else f"{one.name}=_default_{one.name}")
-        lines.append(f"    _set_{one.name}(_value, {one.name})")
-    head = f"def make({', '.join(arguments)}):\n    _value = _new(_cls)\n"
-    exec(head + "\n".join(lines) + "\n    return _value", known)  # noqa: S102  # names of our own classes only
-    return typing.cast(type[V], known["make"])
 
 
 # -- writing ----------------------------------------------------------------------------------------------------
@@ -160,38 +140,33 @@ def _default(one: Field[Any]) -> Any:
 
 @cache
 def _reader(cls: type[Any]) -> Callable[[Any], Any]:
-    """A function made for this class, as `dataclass` makes `__init__`: half of the time of a loop over its fields.
-
-    It fills the slots itself: the `__init__` of a frozen class goes through `object.__setattr__` by name.
-    """
-    known: dict[str, Any] = {"cls": cls, "new": object.__new__}
+    """A function made for this class, as `__init__` is: half of the time of a loop over its fields."""
+    known: dict[str, Any] = {"cls": cls}
     lines = [
         "def read(raw):",
         "    if type(raw) is not dict:",
         f"        raise TypeError({f'{cls.__name__}: expected an object'!r})",
-        "    value, get = new(cls), raw.get",
+        "    get = raw.get",
     ]
     hints = typing.get_type_hints(cls)
     for at, one in enumerate(fields(cls)):
         default, hint = _default(one), hints[one.name]
-        known |= {f"default{at}": default, f"set{at}": vars(cls)[one.name].__set__}
-        known[f"convert{at}"] = _converter(hint, _wire(one.name), default)
-        lines.append(f"    item = get({_wire(one.name)!r}, default{at})")
-        lines.append(f"    if {_differs(hint)}:")
-        lines.append(f"        item = convert{at}(item)")
-        lines.append(f"    set{at}(value, item)")
-    lines.append("    return value")
+        known |= {f"default{at}": default, f"convert{at}": _converter(hint, _wire(one.name), default)}
+        lines.append(f"    item{at} = get({_wire(one.name)!r}, default{at})")
+        lines.append(f"    if {_differs(hint, f'item{at}')}:")
+        lines.append(f"        item{at} = convert{at}(item{at})")
+    lines.append(f"    return cls({', '.join(f'item{at}' for at in range(len(fields(cls))))})")
     exec("\n".join(lines), known)  # noqa: S102  # of the names of our own classes, nothing from outside
     made: Callable[[Any], Any] = known["read"]
     return made
 
 
-def _differs(hint: Any) -> str:
+def _differs(hint: Any, item: str) -> str:
     """The condition, in Python, under which an item is not taken as it is."""
     exact = _exact(hint)
     known = sorted(one.__name__ for one in exact if one is not type(None))
-    tests = ["item is not None"] if type(None) in exact else []
-    return " and ".join([*tests, *(f"type(item) is not {name}" for name in known)]) or "True"
+    tests = [f"{item} is not None"] if type(None) in exact else []
+    return " and ".join([*tests, *(f"type({item}) is not {name}" for name in known)]) or "True"
 
 
 def _converter(hint: Any, name: str, default: Any) -> Callable[[Any], Any]:

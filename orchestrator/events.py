@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import typing
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any, ClassVar, TypeAlias
 
 from orchestrator.codec import DAMAGES, from_text, to_text
@@ -17,6 +17,7 @@ from orchestrator.codec import from_json as from_json  # for those who read what
 from orchestrator.codec import to_json as to_json  # as above
 from orchestrator.errors import JournalError
 from orchestrator.model import Build, Json, Outcome
+from orchestrator.values import dataclass
 
 CANCELED = "canceled by a person"  # the rule of `Stopped` where a person asked for it
 VERSION = 1  # of this set; a change that an older reader would misread raises it

@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from enum import StrEnum
 from typing import Any, TypeAlias
 
 from orchestrator.brake import NO_BRAKE, Brake
+from orchestrator.values import dataclass
 
 # Not recursive: the hints of events are evaluated at run time, where a forward reference would not resolve.
 Json: TypeAlias = bool | int | float | str | Sequence[Any] | Mapping[str, Any] | None

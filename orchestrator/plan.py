@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from typing import TYPE_CHECKING
 
 from orchestrator.brake import part
@@ -15,6 +15,7 @@ from orchestrator.manifest.problems import near
 from orchestrator.manifest.units import parse_limit
 from orchestrator.model import ACCOUNT, Account, Limit, Plan, Target, period
 from orchestrator.provider import Declaration
+from orchestrator.values import dataclass
 
 if TYPE_CHECKING:
     from orchestrator.manifest import Expect

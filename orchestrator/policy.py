@@ -6,12 +6,12 @@ the first one would have.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from random import Random
 from typing import TypeAlias
 
 from orchestrator.model import Build, BuildState, Outcome, Target
 from orchestrator.state import Progress
+from orchestrator.values import dataclass
 
 BASE, CAP = 0.5, 30.0  # seconds; full jitter between 0 and min(CAP, BASE * 2**n)
 FIRST_LOOK = 3.0  # seconds from the receipt to the first look; the provider's own pages wait as long

@@ -8,7 +8,7 @@ The limits of the account are kept inside `Send`: a provider never waits and nev
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any, Protocol, TypeAlias, runtime_checkable
 
 from orchestrator.brake import Entry
@@ -26,6 +26,7 @@ from orchestrator.model import (
     Target,
     Trigger,
 )
+from orchestrator.values import dataclass
 
 
 @dataclass(frozen=True, slots=True)

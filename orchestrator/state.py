@@ -9,10 +9,8 @@ run cannot differ.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 from typing import NamedTuple, assert_never
 
-from orchestrator.codec import maker
 from orchestrator.events import (
     Absent,
     Canceling,
@@ -29,6 +27,7 @@ from orchestrator.events import (
     Withdrawn,
 )
 from orchestrator.model import Build, BuildState, Outcome, Phase, Request
+from orchestrator.values import dataclass
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,7 +117,6 @@ class Progress(NamedTuple):
 
 
 NEW = Progress()
-_request, _verdict = maker(Request), maker(Verdict)
 
 
 def apply(progress: Progress, event: TargetEvent, at: float) -> Progress:
@@ -149,7 +147,7 @@ def apply(progress: Progress, event: TargetEvent, at: float) -> Progress:
         case Requested(id=id_, handle=handle, url=url, how=how, marker=marker):
             asked = at if progress.asked_at is None else progress.asked_at
             return progress._replace(
-                request=_request(id_, handle, url),
+                request=Request(id_, handle, url),
                 marker=marker or progress.marker,
                 how=how,
                 requested_at=at if progress.requested_at is None else progress.requested_at,
@@ -159,7 +157,7 @@ def apply(progress: Progress, event: TargetEvent, at: float) -> Progress:
                 verdict=_unless_provisional(progress.verdict),
             )
         case Ended(outcome=outcome, code=code, reason=reason):
-            return progress._replace(verdict=_verdict(outcome, code, reason, at))
+            return progress._replace(verdict=Verdict(outcome, code, reason, at))
         case Released():
             return progress._replace(released=True)
         case Withdrawn():

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import field, fields
 from functools import wraps
 from typing import Any, TypeVar
 
@@ -14,6 +14,7 @@ from orchestrator.commands.machine import Machine
 from orchestrator.errors import UsageError
 from orchestrator.exits import Exit
 from orchestrator.model import Outcome
+from orchestrator.values import dataclass
 
 F = TypeVar("F", bound=Callable[..., Any])
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 
 from orchestrator.redact import Redactor
+from orchestrator.values import dataclass
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,6 +17,7 @@ from orchestrator.commands.flags import ENV, Flags
 from orchestrator.commands.machine import Machine
 from orchestrator.errors import UsageError
 from orchestrator.model import Plan
+from orchestrator.values import dataclass
 
 if TYPE_CHECKING:
     from orchestrator.commands.session import Session

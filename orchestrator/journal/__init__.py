@@ -8,11 +8,12 @@ another database can stand behind the same port.
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Protocol
 
 from orchestrator.events import Event, RunMade, Wish
 from orchestrator.model import Target
+from orchestrator.values import dataclass
 
 
 @dataclass(frozen=True, slots=True)

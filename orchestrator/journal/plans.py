@@ -11,7 +11,7 @@ from dataclasses import MISSING, fields
 from operator import attrgetter
 from typing import Any
 
-from orchestrator.codec import from_json, maker, to_json
+from orchestrator.codec import from_json, to_json
 from orchestrator.model import Target
 
 OWN = ("id", "account", "repo", "branch", "wave", "where")
@@ -21,7 +21,6 @@ Row = tuple[str, str, str, str | None, int, str, int | None, int | None]
 """The values of OWN, then the numbers of the parts that hold `request` and the rest; None for nothing of note."""
 
 _rest_of = attrgetter(*REST)
-_target = maker(Target)
 _DEFAULTS = {one.name: one.default for one in fields(Target) if one.default is not MISSING}
 
 
@@ -98,7 +97,7 @@ def targets_of(rows: Iterable[Sequence[Any]], parts: Mapping[int, str]) -> list[
         if rest not in rests:
             rests[rest] = _kept(_object(parts[rest]))
         found.append(
-            _target(
+            Target(
                 id_,
                 same.setdefault(account, account),
                 repo,

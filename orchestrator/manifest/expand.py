@@ -11,7 +11,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple
 
-from orchestrator.codec import maker
 from orchestrator.garbage import uncollected
 from orchestrator.manifest.answers import Answers
 from orchestrator.manifest.contents import Contents
@@ -31,8 +30,6 @@ from orchestrator.provider import RepoFacts
 
 if TYPE_CHECKING:
     from orchestrator.manifest.manifest import Manifest
-
-_target = maker(Target)
 
 
 class _Ready(NamedTuple):
@@ -156,7 +153,7 @@ class Expander:
             if request is None:
                 request = self.contents.request(ready.layer, names_of(repo, branch, made), ready.account, entry)
             self.targets.append(
-                _target(
+                Target(
                     made, ready.account, repo, branch, (), None, ready.labels, 1, (),
                     ready.skip, ready.marked, ready.timeouts, request, where,
                 ),

@@ -6,7 +6,7 @@ import datetime
 import hashlib
 import posixpath
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import NamedTuple
 
 from orchestrator.manifest.accounts import Accounts, accounts_of
@@ -23,6 +23,7 @@ from orchestrator.manifest.problems import ManifestError, Problem, near
 from orchestrator.manifest.schema import shape_of
 from orchestrator.model import DEFAULT_FAIL_ON, Account, Outcome, Plan
 from orchestrator.provider import Declaration
+from orchestrator.values import dataclass
 
 
 class Expect(NamedTuple):

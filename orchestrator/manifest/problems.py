@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from orchestrator.errors import UsageError
+from orchestrator.values import dataclass
 
 _CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029]")  # a name may hold them; a message is one line
 SHOWN = 1000  # problems of one file that are printed; nobody repairs more in one go

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.errors import UsageError
 from orchestrator.report.words import sound
+from orchestrator.values import dataclass
 
 if TYPE_CHECKING:
     from orchestrator.report.view import Report  # `check` counts targets in words, and wants no history for it

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from itertools import accumulate
 
 from orchestrator.report.view import Row
 from orchestrator.report.words import clock, duration, epoch
+from orchestrator.values import dataclass
 
 STEPS = 240
 WIDTH, HEIGHT = 960, 180

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
 
 from orchestrator.model import Outcome
 from orchestrator.report.view import Report, Row
+from orchestrator.values import dataclass
 
 IN_DOUBT = "in doubt"
 OPEN = "open"

@@ -8,7 +8,6 @@ from __future__ import annotations
 import base64
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass
 from importlib.resources import files
 
 import jinja2
@@ -18,6 +17,7 @@ from orchestrator.report.groups import ORDER, counts, groups, word_of
 from orchestrator.report.text import headline
 from orchestrator.report.view import Report, Row
 from orchestrator.report.words import counted, duration, link, plain
+from orchestrator.values import dataclass
 
 AT_MOST = 10_000  # rows; a browser that gets more is no help to anybody
 

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 
-from orchestrator.codec import from_json, maker
+from orchestrator.codec import from_json
 from orchestrator.events import Tally
 from orchestrator.garbage import uncollected
 from orchestrator.history import History
@@ -18,6 +18,7 @@ from orchestrator.model import Account, Build, Json, Outcome, Phase, Target
 from orchestrator.report.waiting import waits_for
 from orchestrator.report.words import clock
 from orchestrator.state import Progress
+from orchestrator.values import dataclass
 
 SCHEMA = "orchestrator.report/1"
 OUTCOMES = tuple(outcome.value for outcome in Outcome)
@@ -135,9 +136,6 @@ class Report:
     as_of: float = 0.0
 
 
-_made, _made_build = maker(Row), maker(BuildView)
-
-
 def view(run_id: str, history: History, now: float) -> Report:
     """The report of a run.
 
@@ -216,7 +214,7 @@ def _row(history: History, target: Target, provider: str, as_of: float) -> Row:
     build, verdict = progress.build, progress.verdict
     code, reason = (verdict.code, verdict.reason) if verdict else waits_for(history, target, as_of)
     triggered = progress.asked_at if progress.triggered_at is None else progress.triggered_at
-    return _made(
+    return Row(
         id=target.id,
         account=target.account,
         provider=provider,
@@ -237,7 +235,7 @@ def _row(history: History, target: Target, provider: str, as_of: float) -> Row:
         build_id=build.id if build else None,
         build_number=build.number if build else None,
         url=_url(progress),
-        builds=tuple(_made_build(one.id, one.state.value, one.url, one.number) for one in progress.builds),
+        builds=tuple(BuildView(one.id, one.state.value, one.url, one.number) for one in progress.builds),
         triggered_at=clock(triggered) or None,
         started_at=clock(build.started_at) or None if build else None,
         finished_at=clock(_finished(progress)) or None,
