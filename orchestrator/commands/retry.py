@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 
 import click
@@ -17,14 +17,16 @@ from orchestrator.commands.questions import ask
 from orchestrator.commands.resume import accounts_of, refuse_rehearsal
 from orchestrator.commands.session import Session, run_async
 from orchestrator.commands.state import latest, writable
+from orchestrator.engine.run import look_since
 from orchestrator.errors import JournalError, NotStarted, UsageError
 from orchestrator.events import to_json
 from orchestrator.exits import Exit
 from orchestrator.history import History, load
 from orchestrator.journal import Journal
-from orchestrator.model import Outcome, Target
+from orchestrator.model import Outcome, Target, marker_of
 from orchestrator.provider import Followed
 
+OF_ONE_RUN = ("adopt", "look_for", "look_since", "restart")  # options that hold for the old run only
 MANY = 100  # targets above which a person is asked
 NAMED = 10
 
@@ -184,16 +186,30 @@ async def make(
     """
     if history.made is None:
         raise JournalError(f"run {old} has no beginning in this state")
-    kept = {key: value for key, value in history.made.options.items() if key not in ("adopt", "look_for", "restart")}
+    kept = {key: value for key, value in history.made.options.items() if key not in OF_ONE_RUN}
     known = {target.id: history.of(target.id) for target in targets}
     if same_commit:
         kept["restart"] = {
             id_: {"request": to_json(one.request), "build": one.build.id} for id_, one in known.items() if one.build
         }
-    elif look_for := {id_: one.marker for id_, one in known.items() if one.doubt is not None}:
-        kept["look_for"] = look_for
+    elif look_for := {t.id: marker for t in targets if (marker := _old_marker(history, old, t)) is not None}:
+        kept["look_for"], kept["look_since"] = look_for, look_since(history)
     made = replace(history.made, parent=old, options=kept)
     await make_run(new, made, targets, journal, session.machine.now())
+
+
+def _old_marker(history: History, old: str, target: Target) -> str | None:
+    """What an earlier trigger of the target may have carried; None where it is known that none is open."""
+    progress, made = history.of(target.id), history.made
+    if progress.doubt is not None or made is None:
+        return progress.marker
+    if progress.request is not None or (progress.verdict and progress.verdict.outcome is not Outcome.IN_DOUBT):
+        return None
+    before = made.options.get("look_for")
+    if isinstance(before, Mapping) and target.id in before:
+        return str(before[target.id])  # the old run, itself a retry, did not come to know
+    is_unknown = bool(made.options.get("adopt")) or len(history.hosts) > 1
+    return marker_of(made.name, old, target.id) if is_unknown and target.marked else None
 
 
 def _tell(why: str, ids: Sequence[str]) -> None:

@@ -106,8 +106,8 @@ class Doubts:
         ledger, target = self.ledger, self.ledger.target(row)
         marker = ledger.run.look_for[target.id]
         trigger = Trigger(target, 1, marker, ledger.run.name)
-        began = ledger.now()
-        asked = Interval(0.0, began + (ledger.gate.skew or 0) + SKEW_MARGIN)
+        began, skew = ledger.now(), ledger.gate.skew or 0
+        asked = Interval(ledger.run.look_since + min(skew, 0), began + skew + SKEW_MARGIN)
         try:
             request = await self._looker.find(trigger, asked, ledger.known(row))
         except (InDoubt, LookFailed, RateLimited, Unreachable) as error:

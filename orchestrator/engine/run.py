@@ -17,6 +17,8 @@ from orchestrator.state import Progress
 
 LEASE = 30.0  # seconds for which a lease holds without a heartbeat
 BEAT = LEASE / 6  # seconds between heartbeats
+DAY = 86_400.0  # seconds; the clocks of two machines differ by less
+ADOPTED_WITHIN = 30 * DAY  # how far back a run whose state was lost is looked for: nobody lists years of requests
 STALE = LEASE / 3  # seconds after the last heartbeat, from which on this process sends nothing
 
 
@@ -71,6 +73,7 @@ class Run:
         look_for: target id to the marker that an earlier run, or this one before its state was lost, may have sent:
             it is looked for before the target is triggered first.
         doubts: targets without a verdict of which the answer is lost.
+        look_since: from when on it may have been sent (wall clock).
         attempts_before: target id to the attempts that earlier processes made, of those to be looked for.
         is_carried: the state was carried here from another machine, and does not know what was done there since.
         restarts: target id to the request and the build that are started again in place of a trigger.
@@ -119,6 +122,7 @@ class Run:
         self.index = {target.id: row for row, target in enumerate(history.targets)}
         self.is_carried = len(history.hosts) > 1
         self.look_for = _markers_to_look_for(id, history)
+        self.look_since = look_since(history) - DAY if history.made is not None else 0.0
         self.attempts_before = {id_: n for id_ in self.look_for if (n := history.of(id_).attempts)}
         self.restarts = _restarts(history)
         self.verdict_given: Callable[[int, Progress], None] = lambda row, progress: None
@@ -151,6 +155,15 @@ class Run:
 
 def _is_open_doubt(progress: Progress) -> bool:
     return progress.doubt is not None and progress.verdict is None
+
+
+def look_since(history: History) -> float:
+    """From when on what is to be looked for may have been sent (wall clock)."""
+    made = history.made
+    kept = made.options.get("look_since") if made is not None else None
+    if made is not None and made.options.get("adopt"):
+        return history.made_at - ADOPTED_WITHIN
+    return float(kept) if isinstance(kept, int | float) else history.made_at
 
 
 def _markers_to_look_for(run: str, history: History) -> Mapping[str, str]:

@@ -1,0 +1,76 @@
+"""What a retried run is told of the old one, so that it asks for nothing twice."""
+
+from types import SimpleNamespace
+
+import pytest
+
+from orchestrator.commands import retry
+from orchestrator.engine.run import ADOPTED_WITHIN, Options, Run
+from orchestrator.events import Claimed, Doubted, Ended, Intended, Requested, RunMade
+from orchestrator.history import History, load
+from orchestrator.journal.memory import MemoryJournal
+from orchestrator.model import COORDINATOR, Outcome, marker_of
+from orchestrator.testing import targets
+
+pytestmark = pytest.mark.anyio
+
+(TARGET,) = targets("acme/a")
+MADE_AT = 5_000_000.0
+SENT = (Intended(TARGET.id, 1, "[r1.own]"), Doubted(TARGET.id, 1, "reset", 0.0, 1.0))
+UNTOLD = Ended(TARGET.id, Outcome.IN_DOUBT, "in_doubt", "it cannot be told")
+
+
+async def retried(*events, hosts=("here",), **options):
+    """The options that the new run has, and its history."""
+    history = History([TARGET])
+    facts = [RunMade("nightly", None, "", options=options), *(Claimed(1, host, 1) for host in hosts)]
+    for seq, event in enumerate(facts, start=1):
+        history.add(COORDINATOR, seq, MADE_AT, event)
+    for seq, event in enumerate(events, start=1):
+        history.add("fake", seq, MADE_AT, event)
+    journal, person = MemoryJournal(), SimpleNamespace(machine=SimpleNamespace(now=lambda: 6_000_000.0))
+    await retry.make("r2", "r1", history, [TARGET], journal, person, False)
+    made = await load(journal, "r2")
+    return made.made.options, made
+
+
+OWN = marker_of("nightly", "r1", TARGET.id)
+
+
+@pytest.mark.parametrize(
+    ("events", "how", "expected"),
+    [
+        (SENT, {}, "[r1.own]"),
+        ((*SENT, UNTOLD), {}, "[r1.own]"),
+        ((UNTOLD,), {"adopt": True}, OWN),  # it never came to know what it had asked for before its state was lost
+        ((), {"adopt": True}, OWN),  # it was canceled before it had looked
+        ((UNTOLD,), {"hosts": ("here", "there")}, OWN),
+        ((UNTOLD,), {"look_for": {TARGET.id: "[r0.older]"}}, "[r0.older]"),
+        ((Requested(TARGET.id, "7", "found"),), {"adopt": True}, None),
+        ((Ended(TARGET.id, Outcome.REJECTED, "x", "x"),), {"adopt": True}, None),
+        ((), {}, None),
+    ],
+)
+async def test_whatever_the_old_run_did_not_come_to_know_is_looked_for(events, how, expected):
+    options, _ = await retried(*events, **how)
+    assert options.get("look_for", {}).get(TARGET.id) == expected
+    assert "adopt" not in options
+
+
+@pytest.mark.parametrize(("how", "back"), [({}, 0.0), ({"adopt": True}, ADOPTED_WITHIN), ({"look_since": 7e5}, 4.3e6)])
+async def test_it_is_looked_for_from_when_the_old_run_may_have_asked(how, back):
+    look_for = {"look_for": {TARGET.id: "[r0.older]"}}
+    options, made = await retried(UNTOLD, **look_for, **how)
+    assert options["look_since"] == MADE_AT - back
+    run = Run(
+        "r2",
+        None,
+        made,
+        Options(),
+        now=float,
+        wall=float,
+        steady=float,
+        random=None,
+        observe=lambda name, **fields: None,
+    )
+    assert run.look_since == MADE_AT - back - 86_400.0
