@@ -2,6 +2,7 @@
 
 import random
 from collections import Counter
+from contextlib import asynccontextmanager
 from dataclasses import replace
 from email.utils import formatdate
 
@@ -15,7 +16,8 @@ from orchestrator.exits import Exit
 from orchestrator.history import load
 from orchestrator.journal import Process
 from orchestrator.model import COORDINATOR, Account, Outcome, Timeouts
-from orchestrator.testing import FAKE, FakeService, MemoryJournal, Script, targets
+from orchestrator.provider import Line
+from orchestrator.testing import FAKE, FakeProvider, FakeService, MemoryJournal, Script, targets
 
 pytestmark = pytest.mark.anyio
 
@@ -126,6 +128,22 @@ async def test_a_person_can_say_which_request_an_earlier_run_made():
     assert len(service.posts) == 0
 
 
+async def test_what_a_person_adopted_for_one_target_is_no_proof_for_another():
+    """The id was the other's: that one is found, and not asked for once more."""
+    service = FakeService({"acme/a": Script(triggers=("lost_after", "lost_after"))})
+    wanted = targets("acme/a@one", "acme/a@two", timeouts=TIMES)
+    journal = await a_run(service, wanted)
+    await engine(journal, service, timeout=2.0).run()
+    first = (await load(journal, "r1")).of("fake:acme/a@one")
+    named, other = ("one", "two") if first.doubt is None else ("two", "one")
+    assert [one.id for one in service.requests] == ["1"]
+    journal = await write(journal, service, Intended(f"fake:acme/a@{named}", 1, "[r1.x]"))
+    await engine(journal, service, adopt_request={f"fake:acme/a@{named}": "1"}).run()
+    history = await load(journal, "r1")
+    assert history.of(f"fake:acme/a@{other}").how == "found"
+    assert [one.id for one in service.requests] == ["1"]
+
+
 # -- a state that was lost --------------------------------------------------------------------------------------
 
 
@@ -162,6 +180,26 @@ async def test_rows_do_not_wait_for_a_proof_by_a_target_whose_owner_is_refused()
     with anyio.fail_after(7200.0):
         assert await engine(journal, service).run() == Exit.ACCOUNT
     assert [one.repo for one in service.requests] == ["umbrella/b"]
+
+
+async def test_a_run_that_adopts_looks_back_a_month_and_not_to_the_beginning_of_time():
+    """A repository with years of requests has more of them than anybody can list."""
+    intervals = []
+
+    class Asked(FakeProvider):
+        async def find(self, trigger, asked, known):
+            intervals.append(asked)
+            return await super().find(trigger, asked, known)
+
+    class Service(FakeService):
+        @asynccontextmanager
+        async def connect(self, account):
+            yield Line(account, FAKE, self.send, lambda send: Asked(account, send), "hash")
+
+    service = Service()
+    journal = await a_run(service, targets("acme/a", timeouts=TIMES), adopt=True)
+    assert await engine(journal, service).run() == Exit.OK
+    assert {round((service.epoch - asked.start) / 86_400.0) for asked in intervals} == {31}
 
 
 # -- a state that was copied to another machine -----------------------------------------------------------------

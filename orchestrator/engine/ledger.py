@@ -30,6 +30,7 @@ from orchestrator.provider import Line, Principal
 from orchestrator.state import Progress, apply
 
 NOT_FOLLOWED = -1.0
+ADOPTED = "adopted"  # how a request became a target's: a person said so
 OWNER_REFUSED_FOR = 86_400.0  # seconds; an owner without credit stays closed for this process
 
 
@@ -103,12 +104,13 @@ class Ledger:
         return next_step(self.target(row), self.progress(row), self.now(), self.run.since)
 
     def known(self, row: int) -> Collection[str]:
-        """Ids of the requests of the row's repository that are known to be somebody else's."""
+        """Ids of the requests of the row's repository that are known to be somebody else's; no person's word counts."""
         if self._known is None:  # made for the first look for a lost call: most runs have none
             self._known = {}
             for other in self.all_rows:
-                if (request := self.progress(other).request) is not None:
-                    self._known.setdefault(self.repo_of(other), set()).add(request.id)
+                progress = self.progress(other)
+                if progress.request is not None and progress.how != ADOPTED:
+                    self._known.setdefault(self.repo_of(other), set()).add(progress.request.id)
         return self._known.get(self.repo_of(row), frozenset())
 
     def marker(self, target: Target) -> str | None:
@@ -197,7 +199,7 @@ class Ledger:
             self.run.history.add(self.account, self.run.history.cursor.get(self.account, 0) + 1, at, event)
             return
         self.run.apply(self.account, at, event)  # type: ignore[arg-type]  # events with a target
-        if self._known is not None and isinstance(event, Requested):
+        if self._known is not None and isinstance(event, Requested) and event.how != ADOPTED:
             row = self.run.index[event.target]
             self._known.setdefault(self.repo_of(row), set()).add(event.id)
 
