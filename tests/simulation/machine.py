@@ -26,6 +26,7 @@ from .network import Network
 from .schedule import Fate, Job, Schedule
 
 EPOCH = 1_767_571_200.0
+BOOT_TAKES = 10.0  # seconds; more than a call is on its way
 URL = "https://api.travis-ci.com"
 
 
@@ -202,7 +203,7 @@ class Machine:
         self.network = network
         self.states = [State()]
         self.host, self.boot = "machine", "boot 1"
-        self.booted_at = 0.0
+        self.booted_at = self.ready_at = 0.0
         self.clock_is_off_by = 0.0
         self.driven: list[Driving] = []
 
@@ -229,6 +230,12 @@ class Machine:
         for driving in self.driven:
             driving.journal.is_proven_dead = driving.journal.is_dead
         self.boot, self.booted_at = f"boot {self.kernel.ticket()}", self.kernel.time
+        self.ready_at = self.kernel.time + BOOT_TAKES
+
+    async def ready(self) -> None:
+        """Returns when the machine is there for a new process."""
+        if self.ready_at > self.kernel.time:
+            await anyio.sleep(self.ready_at - self.kernel.time)
 
     def move(self, state: State, clock: float) -> None:
         """The machine is gone; another one goes on with that state, whose clock is off by so much."""

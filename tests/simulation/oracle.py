@@ -92,8 +92,8 @@ def _once(result: Play, evidence: Evidence, job: Job, target: Target, made: list
         if len(ids) > 1:
             yield f"{target.id} of {job.id} has {len(ids)} requests: {', '.join(ids)}"
     old = result.schedule.jobs[0]
-    if job.id == "again" and _was_in_doubt(result, old, target) and made and evidence.made(old.id, target):
-        yield f"{target.id} was in doubt with a request of {old.id}, and {job.id} made another"
+    if job.id == "again" and made and evidence.made(old.id, target) and not _is_known(result, old, target):
+        yield f"{target.id} has a request of {old.id} that was not known, and {job.id} made another"
     if job.id == "again" and made:
         yield from _had_ended(result, evidence, target, evidence.made(old.id, target))
 
@@ -111,8 +111,8 @@ def _absent_by_word(result: Play, job: Job, target: Target) -> Iterator[int]:
                 yield one.order
 
 
-def _was_in_doubt(result: Play, old: Job, target: Target) -> bool:
-    return result.histories[old.id].of(target.id).doubt is not None
+def _is_known(result: Play, old: Job, target: Target) -> bool:
+    return result.histories[old.id].of(target.id).request is not None
 
 
 def _had_ended(result: Play, evidence: Evidence, target: Target, old: list[Request]) -> Iterator[str]:

@@ -72,8 +72,8 @@ class Person:
 
     async def speak(self, job: Job, *, is_early: bool = False) -> Mapping[str, Any]:
         """What the next process is told of targets in doubt; nothing where the schedule has nobody who speaks."""
-        words, history = self._stage.schedule.twist.words, await self._stage.history(job)
-        if words is None or history is None or (is_early and not words.is_early):
+        words = self._stage.schedule.twist.words
+        if words is None or (is_early and not words.is_early) or (history := await self._stage.history(job)) is None:
             return {}
         absent, adopted = set(), {}
         for target in history.targets:

@@ -191,6 +191,7 @@ class Stage:
         while tries < MOST_PROCESSES:
             is_harmed = bool(fates)
             fate = fates.pop(0) if is_harmed else UNHARMED
+            await self.machine.ready()
             await self._make(job)
             said = await self._person.speak(job, is_early=True) if driving is not None else {}
             driving = self.machine.drive(job, fate, override_stop=_was_stopped(driving), **said)
@@ -206,6 +207,7 @@ class Stage:
 
     async def tell(self, job: Job, fate: Fate, options: Mapping[str, Any]) -> None:
         """One process with these options, and then whatever it takes to the run's end."""
+        await self.machine.ready()
         driving = self.machine.drive(job, fate, **options)
         await self._until_it_seems_over(driving)
         if not await self._has_ended(job, doubts_may_stay=True):
@@ -232,6 +234,7 @@ class Stage:
 
     async def _rival(self, job: Job, after: float, fate: Fate) -> None:
         await anyio.sleep(after)
+        await self.machine.ready()
         if job.id in self.machine.state.disk.runs:
             await self.machine.drive(job, fate).gone.wait()
 

@@ -45,6 +45,8 @@ def schedule_of(seed: int, *, plain: bool = False) -> Schedule:
         stalls=((dice.late(0.5, 60.0), dice.uniform(10.0, 90.0)),) if dice.chance(0.1) else (),
         steps=((dice.late(1.0, 60.0), dice.choice((-600.0, -40.0, -3.0, 3.0, 40.0))),) if dice.chance(0.08) else (),
     )
+    if twist.disaster is not None and dice.chance(0.3):
+        twist = replace(twist, again=replace(_again(dice), same_commit=False))
     schedule = replace(schedule, twist=twist)
     return _with_doubts(dice, schedule) if plot in ("retry", "person") and dice.chance(0.8) else schedule
 
