@@ -5,7 +5,9 @@ from types import SimpleNamespace
 import pytest
 
 from orchestrator.commands import retry
+from orchestrator.commands.resume import refuse_what_is_retried
 from orchestrator.engine.run import ADOPTED_WITHIN, Options, Run
+from orchestrator.errors import UsageError
 from orchestrator.events import Claimed, Doubted, Ended, Intended, Requested, RunMade
 from orchestrator.history import History, load
 from orchestrator.journal.memory import MemoryJournal
@@ -32,6 +34,19 @@ async def retried(*events, hosts=("here",), **options):
     await retry.make("r2", "r1", history, [TARGET], journal, person, False)
     made = await load(journal, "r2")
     return made.made.options, made
+
+
+async def test_a_run_whose_doubt_was_retried_is_not_taken_up_again():
+    """It would look for its own marker, find none, and start a second build beside that of the retry."""
+    _, made = await retried(UNTOLD, adopt=True)
+    journal = MemoryJournal()
+    await journal.make_run("r2", made.made, [TARGET], 0.0)
+    old = History([TARGET])
+    old.add("fake", 1, 0.0, UNTOLD)
+    with pytest.raises(UsageError, match="run r2 has retried fake:acme/a.*settle it there"):
+        await refuse_what_is_retried("r1", old, journal)
+    await refuse_what_is_retried("r0", old, journal)
+    await refuse_what_is_retried("r1", History([TARGET]), journal)
 
 
 OWN = marker_of("nightly", "r1", TARGET.id)

@@ -20,6 +20,7 @@ from orchestrator.exits import Exit
 from orchestrator.history import History, load
 from orchestrator.journal import Journal, RunRow
 from orchestrator.model import Account, Outcome
+from orchestrator.state import Progress
 
 
 @click.command("resume", short_help="Go on with an open run.")
@@ -79,6 +80,8 @@ async def go_on(
     adopted = dict(_adopted(history, text) for text in said.get("adopt_request", ()))
     refuse_what_is_sure(history, absent, "--assume-absent")
     refuse_what_is_sure(history, adopted, "--adopt-request")
+    if row.ended_at is not None:
+        await refuse_what_is_retried(row.id, history, journal)
     resolve(history, session)
     settled = options_of(history, session, assume_absent=absent, adopt_request=adopted, **options)
     ended = await drive(row.id, journal, session, settled, history)
@@ -115,10 +118,31 @@ def refuse_what_is_sure(history: History, ids: Iterable[str], flag: str) -> None
     """
     for id_ in ids:
         progress = history.of(id_)
-        if progress.asked_at is not None or (progress.verdict and progress.verdict.outcome is Outcome.IN_DOUBT):
+        if _is_in_doubt(progress):
             continue
         known = f"its request is {progress.request.id}" if progress.request else "no answer of it was lost"
         raise UsageError(f"{flag} {id_}: not in doubt, {known}; leave the flag out (see `orchestrator why {id_}`)")
+
+
+async def refuse_what_is_retried(run: str, history: History, journal: Journal) -> None:
+    """What a later run has asked for again is settled there: the old run would look for its own marker only.
+
+    Raises:
+        UsageError: a target in doubt was retried.
+    """
+    doubtful = {target.id for target in history.targets if _is_in_doubt(history.of(target.id))}
+    for other in await journal.runs():
+        held = [t.id for t in await journal.targets(other.id) if t.id in doubtful] if other.parent == run else []
+        if held:
+            raise UsageError(
+                f"run {other.id} has retried {held[0]}, and may have a build of it: this run would start one more; "
+                f"see `orchestrator why {other.id} {held[0]}`, and settle it there"
+            )
+
+
+def _is_in_doubt(progress: Progress) -> bool:
+    verdict = progress.verdict
+    return progress.asked_at is not None or (verdict is not None and verdict.outcome is Outcome.IN_DOUBT)
 
 
 def _adopted(history: History, text: str) -> tuple[str, str]:
