@@ -9,7 +9,7 @@ run cannot differ.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import NamedTuple, assert_never
+from typing import Any, NamedTuple, assert_never
 
 from orchestrator.events import (
     Absent,
@@ -115,6 +115,19 @@ class Progress(NamedTuple):
             return Phase.QUEUED if self.build.state is BuildState.QUEUED else Phase.RUNNING
         return Phase.REQUESTED if self.may_exist else Phase.WAITING
 
+
+_AT = {name: at for at, name in enumerate(Progress._fields)}
+
+
+def _replaced(self: Progress, /, **changes: Any) -> Progress:
+    """What `_replace` does, in half of the time: it is called for every event of a run."""
+    values = [*self]
+    for name, value in changes.items():
+        values[_AT[name]] = value
+    return tuple.__new__(Progress, values)
+
+
+Progress._replace = _replaced  # type: ignore[method-assign, assignment]  # the checker goes on checking names and types by the old one
 
 NEW = Progress()
 
