@@ -18,14 +18,14 @@ CLOCKS = 1.0  # seconds by which the clocks of two machines may differ before a 
 
 def keeps_rules(result: Play, evidence: Evidence) -> Iterator[str]:
     """Where a rule was broken."""
-    yield from _limits(result)
-    yield from _repositories(result)
+    if not (result.schedule.steps and result.schedule.twist.reboots):
+        # over a boot only the wall clock, and a period of caution, tell what still counts
+        yield from _limits(result)
+        yield from _repositories(result)
     yield from _bans(result)
 
 
 def _limits(result: Play) -> Iterator[str]:
-    if result.schedule.steps and result.schedule.twist.reboots:
-        return  # over a boot only the wall clock and a period of caution tell what still counts
     if any(_is_nobody(driving) for driving in result.machine.driven):
         return  # whose calls count with its own it could not learn
     for state in result.machine.states:
