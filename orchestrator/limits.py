@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import TypeAlias
 
 from orchestrator.model import ACCOUNT, Learnt, Limit, owner_scope, repo_scope
-from orchestrator.windows import Permit, Use, Window, bounded
+from orchestrator.windows import Permit, Use, Window
 
 __all__ = ["Budget", "Permit", "Use", "Window"]
 
@@ -28,11 +28,15 @@ class Budget:
     Args:
         limits: the account's limits.
         accepted: names of those that count only what was, or may have been, accepted.
+        sought: names of those that nobody knows and that are found by trying.
     """
 
-    def __init__(self, limits: Iterable[Limit], accepted: frozenset[str] = frozenset()) -> None:
+    def __init__(
+        self, limits: Iterable[Limit], accepted: frozenset[str] = frozenset(), sought: frozenset[str] = frozenset()
+    ) -> None:
         self.limits = {limit.name: limit for limit in limits}
         self.accepted = accepted
+        self.sought = sought
         self._windows: dict[str, dict[str, Window]] = {name: {} for name in self.limits}  # by repo or owner
         self._by_names: dict[tuple[str, ...], Sequence[Costs]] = {}
         self._frozen: dict[str, tuple[float, str]] = {}
@@ -116,12 +120,23 @@ class Budget:
         limit = self.limits.get(learnt.name)
         if limit is None:
             return False
-        if learnt.left == 0 and learnt.reset is not None:
-            self.freeze(learnt.scope, now + bounded(learnt.reset), f"{learnt.name} used up")
         window = self._at(limit, learnt.scope.partition(":")[2])
-        before = window.calls, window.per
+        before = window.rules
         window.learn(learnt.calls, learnt.per, learnt.left, now, learnt.reset)
-        return (window.calls, window.per) != before
+        return window.rules != before
+
+    def tried(self, names: Sequence[str], repo: str | None, refused: bool, now: float) -> list[Learnt]:
+        """Takes over how a call ended that counts against limits found by trying.
+
+        Returns:
+            What they are now, of those that changed.
+        """
+        found = []
+        for name in self.sought.intersection(names):
+            window = self._window(name, repo)
+            if window is not None and window.tried(refused, now):
+                found.append(Learnt(name, self.scope_of(window.limit, repo), window.calls, window.per))
+        return found
 
     def rule(self, name: str, repo: str | None) -> tuple[int, float]:
         """Calls and period of a limit as it holds now: what was learnt is in it."""
@@ -172,7 +187,7 @@ def _place(limit: Limit, repo: str | None) -> str:
 
 def _without_empty(windows: dict[str, Window]) -> dict[str, Window]:
     latest = max((w.answered[-1] for w in windows.values() if w.answered), default=0.0)
-    return {key: w for key, w in windows.items() if w.taken(latest) or w.calls != w.limit.calls}
+    return {key: w for key, w in windows.items() if w.taken(latest) or w.taught is not None}
 
 
 def _scopes(repo: str | None) -> tuple[str, ...]:

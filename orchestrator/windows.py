@@ -1,4 +1,4 @@
-"""One limit at one scope, and the right to make one call. Time is passed in; nothing here waits.
+"""Sliding windows: the arithmetic of one limit at one scope. Time is passed in; nothing here waits.
 
 A call counts from the moment it may leave until the period after it was *answered*: the provider stamped it at some
 instant in between, so however long the network took, no window of the provider's can see more calls than the limit.
@@ -8,21 +8,37 @@ That bounds the use of an allowance by P/(P+L), P the period and L the latency o
 from __future__ import annotations
 
 import math
-from bisect import bisect_right, insort
+from bisect import bisect_left, bisect_right, insort
 from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 from orchestrator.brake import part
-from orchestrator.model import ACCOUNT, Limit
+from orchestrator.model import Limit
 
 MOST_CALLS = 10**7  # calls in a period; a server that tells of more is not believed
-LONGEST, SHORTEST = 86400.0, 0.1  # seconds; a period or a reset that a server tells of is held within a day
-MOST_BY_ALL = 20_000  # calls by others that one answer can add to a window
-MOST_IN_A_REPO = 1000  # the same for a repository or an owner, of which there are many
+SHORTEST, LONGEST = 0.1, 31 * 86_400.0  # seconds; a period that is shorter or longer is not believed
+LONGEST_WAIT = 86_400.0  # seconds for which a reset keeps us away; then an answer tells it anew
+MOST_BY_OTHERS = 1000  # calls by others that are kept one by one; more of them are one number
+MOST_RULES = 4  # rules that a window takes over from answers; the ones told last
+FEW_LEFT = 4  # below this part of an allowance what is left is taken as the server means it, call by call
+GROWTH = 10  # periods in which an unknown limit, found by trying, grows by what it was thought to be
+FLOOR = 1  # calls in a period below which an unknown limit is never halved
 
 
 def bounded(seconds: float) -> float:
     """A time to wait as a server may tell it: never negative, no number, or longer than a day."""
-    return min(seconds, LONGEST) if seconds > 0.0 else 0.0
+    return min(seconds, LONGEST_WAIT) if seconds > 0.0 else 0.0
+
+
+class Rule(NamedTuple):
+    """So many calls in so many seconds."""
+
+    calls: int
+    per: float
+
+    def holds_within(self, other: Rule) -> bool:
+        """Whether who keeps the other rule keeps this one, too."""
+        return self.calls >= other.calls * math.ceil(self.per / other.per)
 
 
 class Use:
@@ -34,25 +50,54 @@ class Use:
         self.calls = 0
 
 
-class Window:
-    """One limit at one scope: in no period, wherever it starts, more calls than allowed."""
+class Taught:
+    """What answers told a window.
 
-    __slots__ = ("answered", "calls", "limit", "per", "under_way", "use")
+    Attributes:
+        learnt: the provider's own rules, the newest last.
+        rules: all that are to be kept.
+        longest: the longest of their periods.
+        others: calls by others, too many to be kept one by one, and when they were made at the latest.
+        tried_at: when a limit that is found by trying last changed.
+    """
+
+    __slots__ = ("learnt", "longest", "others", "rules", "tried_at")
+
+    def __init__(self, rule: Rule) -> None:
+        self.learnt: tuple[Rule, ...] = ()
+        self.rules: tuple[Rule, ...] = (rule,)
+        self.longest = rule.per
+        self.others: tuple[int, float] = (0, -math.inf)
+        self.tried_at = -math.inf
+
+
+class Window:
+    """One limit at one scope: in no period, wherever it starts, more calls than allowed.
+
+    Attributes:
+        calls: the limit as it holds now, and `per`, its period: of several rules the slowest.
+        answered: until when calls that are over count, less the period; rising.
+    """
+
+    __slots__ = ("answered", "calls", "limit", "per", "taught", "under_way", "use")
 
     def __init__(self, limit: Limit, use: Use | None = None) -> None:
         self.limit = limit
         self.use = use or Use()
         self.calls = limit.calls
         self.per = limit.per
+        self.taught: Taught | None = None  # most windows are never told anything
         self.under_way = 0
-        self.answered: list[float] = []  # rising; a list of few is a fraction of a deque, and most windows have few
+        self.answered: list[float] = []  # a list of few is a fraction of a deque, and most windows have few
+
+    @property
+    def rules(self) -> tuple[Rule, ...]:
+        """The rules that are kept."""
+        return (Rule(self.calls, self.per),) if self.taught is None else self.taught.rules
 
     def taken(self, now: float) -> int:
         """Calls that count now."""
-        answered, horizon = self.answered, now - self.per
-        if answered and answered[0] <= horizon:
-            del answered[: bisect_right(answered, horizon)]
-        return self.under_way + len(answered)
+        return self.under_way + len(self._counted(now)) + self._by_others(now, self.per)
 
     def add(self, at: float) -> None:
         """One more call counts from then for one period."""
@@ -65,40 +110,131 @@ class Window:
         """Seconds until one more call fits; infinity while only an answer under way can make room.
 
         Args:
-            reserve: how much of the allowance is not for this call.
-            cost: how much of it the call takes; one that takes more than all of it goes out alone.
+            reserve: calls of the allowance that are not for this one.
+            cost: as how many calls it counts; one that is more than all of the allowance goes out alone.
         """
-        over = self.taken(now) + cost - 1 - max(cost, self.calls - reserve)
-        if over < 0:
+        answered = self._counted(now)
+        if self.taught is not None:
+            return max(self._wait_under(rule, now, reserve, cost) for rule in self.taught.rules)
+        over = self.under_way + len(answered) + cost - max(cost, self.calls - reserve)
+        if over <= 0:
             return 0.0
-        if over >= len(self.answered):
+        if over > len(answered):
             return math.inf
-        return max(0.0, self.answered[over] + self.per - now)
+        return max(0.0, answered[over - 1] + self.per - now)
+
+    def _counted(self, now: float) -> list[float]:
+        """The calls that are over and may count, under any of the rules."""
+        answered = self.answered
+        horizon = now - (self.per if self.taught is None else self.taught.longest)
+        if answered and answered[0] <= horizon:
+            del answered[: bisect_right(answered, horizon)]
+        return answered
+
+    def _by_others(self, now: float, per: float) -> int:
+        if self.taught is None:
+            return 0
+        calls, at = self.taught.others
+        return calls if at > now - per else 0
+
+    def _wait_under(self, rule: Rule, now: float, reserve: int, cost: int) -> float:
+        """As `wait`, under one of several rules; the calls of others end all at once."""
+        first = bisect_right(self.answered, now - rule.per)
+        mine, others = len(self.answered) - first, self._by_others(now, rule.per)
+        over = self.under_way + mine + others + cost - max(cost, rule.calls - reserve)
+        if over <= 0:
+            return 0.0
+        if over > mine + others:
+            return math.inf
+        at = self.taught.others[1] if self.taught is not None else 0.0
+        before = bisect_right(self.answered, at) - first if others else mine
+        if over > before:
+            over -= others
+            if over <= before:
+                return max(0.0, at + rule.per - now)
+        return max(0.0, self.answered[first + over - 1] + rule.per - now)
+
+    # -- learning -----------------------------------------------------------------------------------------------
 
     def learn(
         self, calls: int | None, per: float | None, left: int | None, now: float, reset: float | None = None
     ) -> None:
-        """Takes over what an answer reveals: a default in both directions, a written limit only downwards."""
-        if calls is not None and per is not None and self._may_learn(part(calls, self.limit.share), calls, per):
-            self.calls, self.per = part(calls, self.limit.share), min(per, LONGEST)
+        """Takes over what an answer reveals: a default in both directions, a written limit only downwards.
+
+        Args:
+            left: calls that are still free until the reset.
+            reset: seconds from now; None where it is not told: then what others used counts for one period more.
+        """
+        if calls is not None and per is not None and 0 < calls <= MOST_CALLS and SHORTEST <= per <= LONGEST:
+            self._keep(Rule(part(calls, self.limit.share), per))
         if left is None or not 0 <= left <= MOST_CALLS:
             return
-        taken = self.taken(now)
         if calls is None and not self.limit.written:
-            self.calls = max(self.calls, part(taken + left, self.limit.share))
-        # What others used is free again at the reset; where none is told, it counts from now on.
-        gone = self.calls - taken - left
-        at = now if reset is None else now + min(bounded(reset) - self.per, 0.0)
-        if gone > (MOST_BY_ALL if self.limit.scope == ACCOUNT else MOST_IN_A_REPO):
-            self.calls = max(1, taken + left)  # a written limit of no use; not a million times in memory
-        elif gone > 0:
-            place = bisect_right(self.answered, at)
-            self.answered[place:place] = [at] * gone
+            self._keep(Rule(max(self.calls, part(self.taken(now) + left, self.limit.share)), self.per))
+        told = next((rule for rule in self.rules if rule.per == per), Rule(self.calls, self.per))
+        self._leave(told, left, now, now if reset is None else now + bounded(reset) - told.per)
 
-    def _may_learn(self, part_of_it: int, calls: int, per: float) -> bool:
-        if not (0 < calls <= MOST_CALLS and per >= SHORTEST):
+    def _keep(self, rule: Rule) -> None:
+        """From now on this rule of the provider's holds, in place of an earlier one of the same period."""
+        written = Rule(self.limit.calls, self.limit.per)
+        learnt = () if self.taught is None else self.taught.learnt
+        if not learnt and rule == written:
+            return
+        learnt = (*(old for old in learnt if old.per != rule.per), rule)[-MOST_RULES:]
+        told = (written, *learnt) if self.limit.written else learnt
+        self._taught_of().learnt = learnt
+        self._obey(tuple(dict.fromkeys(a for a in told if not any(a != b and a.holds_within(b) for b in told))))
+
+    def _obey(self, rules: tuple[Rule, ...]) -> None:
+        taught = self._taught_of()
+        taught.rules, taught.longest = rules, max(rule.per for rule in rules)
+        self.calls, self.per = min(rules, key=lambda rule: rule.calls / rule.per)
+
+    def _leave(self, rule: Rule, left: int, now: float, at: float) -> None:
+        """Leaves only so many calls free; calls of others, and near the end our own, count as if made then."""
+        answered = self._counted(now)
+        first = bisect_right(answered, now - rule.per)
+        if at <= now - rule.per:
+            return  # over by now
+        if left * FEW_LEFT <= rule.calls and at != now:
+            # the provider forgets all of them at once, when it starts anew: none is free before
+            until = bisect_left(answered, at)
+            answered[first:until] = [at] * (until - first)
+        gone = rule.calls - (self.under_way + len(answered) - first + self._by_others(now, rule.per)) - left
+        if gone > MOST_BY_OTHERS:
+            taught = self._taught_of()
+            taught.others = (gone + self._by_others(now, rule.per), max(at, taught.others[1]))
+        elif gone > 0:
+            place = bisect_right(answered, at)
+            answered[place:place] = [at] * gone
+
+    def _taught_of(self) -> Taught:
+        if self.taught is None:
+            self.taught = Taught(Rule(self.calls, self.per))
+        return self.taught
+
+    def tried(self, refused: bool, now: float) -> bool:
+        """Finds a limit that nobody knows, where a refusal does no harm; whether that changed it.
+
+        A refusal halves it, at most once a period, since calls that were under way are refused with it. A period
+        without a refusal, in which all of it was used, lets it grow by a fixed part of what it was thought to be.
+        """
+        taught = self._taught_of()
+        if taught.tried_at == -math.inf and not refused:
+            taught.tried_at = now
+        if now - taught.tried_at < self.per:
             return False
-        return not self.limit.written or part_of_it / per < self.calls / self.per
+        most = self.limit.calls if self.limit.written else math.inf
+        if refused:
+            found = max(FLOOR, self.calls // 2)
+        elif self.taken(now) >= self.calls:
+            found = int(min(most, self.calls + max(1, self.limit.calls // GROWTH)))
+        else:
+            return False
+        taught.tried_at = now
+        changed = found != self.calls
+        self._obey((Rule(found, self.per),))
+        return changed
 
 
 class Permit:
