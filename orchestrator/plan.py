@@ -1,11 +1,10 @@
-"""What becomes of a plan before it runs: selection, other limits, and the forecast of how long it takes."""
+"""What becomes of a plan before it runs: selection, and other limits."""
 
 from __future__ import annotations
 
 import re
-from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import field, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from orchestrator.brake import part
@@ -13,14 +12,13 @@ from orchestrator.errors import NotStarted, UsageError
 from orchestrator.manifest.glob import expression
 from orchestrator.manifest.problems import near
 from orchestrator.manifest.units import parse_limit
-from orchestrator.model import ACCOUNT, Account, Limit, Plan, Target, period
-from orchestrator.provider import Declaration
+from orchestrator.model import ACCOUNT, Account, Limit, Plan, Target
 from orchestrator.values import dataclass
 
 if TYPE_CHECKING:
     from orchestrator.manifest import Expect
 
-_NAMED = 5  # targets or repositories that a warning names
+_NAMED = 5  # targets that a warning names
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,176 +166,3 @@ def _with_rate(account: Account, calls: int, per: float) -> Account:
     if name not in names:
         return replace(account, limits=(written, *account.limits))
     return replace(account, limits=tuple(written if limit.name == name else limit for limit in account.limits))
-
-
-@dataclass(frozen=True, slots=True)
-class Wait:
-    """How long one limit makes a plan take, in seconds from the first trigger to the last.
-
-    Args:
-        scope: whom it binds: an account's name, an owner or a repository.
-        count: triggers that count against it there.
-    """
-
-    limit: Limit
-    scope: str
-    count: int
-    seconds: float
-
-    def __str__(self) -> str:
-        return f"{self.scope}: {self.count} triggers under {self.limit} take {duration(self.seconds)}"
-
-
-@dataclass(frozen=True, slots=True)
-class AccountForecast:
-    """What a plan means for one account.
-
-    Args:
-        triggers: calls that start builds.
-        looks: calls that follow them, about.
-        seconds: from the first trigger to the last, as far as limits tell.
-        binding: the limit that takes longest; None when none makes it wait.
-        slow: repositories or owners that a limit of theirs delays, the slowest first.
-    """
-
-    account: str
-    triggers: int
-    looks: int
-    seconds: float
-    binding: Wait | None
-    slow: tuple[Wait, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class Forecast:
-    """How long a plan takes, and which rule makes it take that long.
-
-    Args:
-        seconds: from the first trigger to the last, without waiting for builds.
-        levels: how many builds must pass one after the other before the last trigger.
-        text: the forecast in a sentence.
-        warnings: sentences for a person.
-    """
-
-    seconds: float
-    text: str
-    accounts: Mapping[str, AccountForecast] = field(default_factory=dict)
-    levels: int = 0
-    warnings: tuple[str, ...] = ()
-
-
-def forecast(plan: Plan, declarations: Mapping[str, Declaration], in_flight: int | None = None) -> Forecast:
-    """The forecast in closed form: targets over limits, the slowest repository of each account.
-
-    Args:
-        declarations: by type of provider.
-        in_flight: builds of this run that may be queued or running, where `-j` says so.
-    """
-    counts: dict[str, list[Target]] = {name: [] for name in plan.accounts}
-    for target in plan.targets:
-        if target.skip is None:
-            counts[target.account].append(target)
-    accounts = {
-        name: _of_account(plan.accounts[name], targets, declarations[plan.accounts[name].type])
-        for name, targets in counts.items()
-        if targets
-    }
-    seconds = max((each.seconds for each in accounts.values()), default=0.0)
-    levels = _levels(plan.targets)
-    warnings = [*_crowding(plan, accounts, in_flight), *_slowness(accounts), *_repeats(plan), *_too_long(plan, seconds)]
-    return Forecast(seconds, _sentence(accounts, seconds, levels), accounts, levels, tuple(warnings))
-
-
-def duration(seconds: float) -> str:
-    """A duration for people: `45 s`, `12 min`, `3 h`, `2 h 30 min`."""
-    if seconds < 120:
-        return f"{seconds:.0f} s"
-    minutes = round(seconds / 60)
-    if minutes < 120:
-        return f"{minutes} min"
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours} h {minutes} min" if minutes and hours < 24 else f"{hours} h"
-
-
-def _of_account(account: Account, targets: Sequence[Target], declaration: Declaration) -> AccountForecast:
-    waits = [wait for limit in account.limits if limit.name in declaration.trigger_limits
-             for wait in _waits(account, limit, targets, declaration.fold_case)]  # fmt: skip
-    slowest = sorted(waits, key=lambda wait: -wait.seconds)
-    binding = slowest[0] if slowest else None
-    slow = tuple(wait for wait in slowest if wait.limit.scope != ACCOUNT)
-    looks = len(targets) + len(targets) // 5
-    return AccountForecast(account.name, len(targets), looks, binding.seconds if binding else 0.0, binding, slow)
-
-
-def _waits(account: Account, limit: Limit, targets: Sequence[Target], fold: bool) -> list[Wait]:
-    """The scopes of a limit in which somebody has to wait: the n-th trigger leaves (n - 1) // calls periods later."""
-    if limit.scope == ACCOUNT:
-        scopes = Counter({account.name: len(targets)})
-    else:
-        names = (target.owner if limit.scope == "owner" else target.repo for target in targets)
-        scopes = Counter(name.lower() if fold else name for name in names)
-    return [
-        Wait(limit, scope, count, (count - 1) // limit.calls * limit.per)
-        for scope, count in scopes.items()
-        if count > limit.calls
-    ]
-
-
-def _levels(targets: Sequence[Target]) -> int:
-    """The longest chain of needs."""
-    by_id = {target.id: target for target in targets}
-    depth: dict[str, int] = {}
-    stack = [target.id for target in targets if target.needs]
-    while stack:
-        here = by_id[stack[-1]]
-        open_ = [need for need in here.needs if need in by_id and by_id[need].needs and need not in depth]
-        if open_:
-            stack += open_
-            continue
-        depth[stack.pop()] = 1 + max((depth.get(need, 0) for need in here.needs), default=-1)
-    return max(depth.values(), default=0)
-
-
-def _sentence(accounts: Mapping[str, AccountForecast], seconds: float, levels: int) -> str:
-    number = sum(each.triggers for each in accounts.values())
-    count = "1 trigger" if number == 1 else f"{number:,} triggers"
-    builds = f"; needs add the time of their builds, {levels} deep" if levels else ""
-    binding = max((each for each in accounts.values() if each.binding), key=lambda each: each.seconds, default=None)
-    if binding is None:
-        return f"{count}, no limit makes {'it' if number == 1 else 'them'} wait{builds}"
-    return f"{count}, the last after {duration(seconds)}; what takes longest is {binding.binding}{builds}"
-
-
-def _crowding(plan: Plan, accounts: Mapping[str, AccountForecast], in_flight: int | None) -> list[str]:
-    if in_flight is not None:
-        return []
-    return [
-        f"account {name}: no `in_flight` (-j): {each.triggers} builds will stand in the queue before other people's"
-        for name, each in accounts.items()
-        if plan.accounts[name].in_flight is None and not plan.accounts[name].brake.holds_all and each.triggers > 1
-    ]
-
-
-def _slowness(accounts: Mapping[str, AccountForecast]) -> list[str]:
-    waits = sorted((wait for each in accounts.values() for wait in each.slow), key=lambda wait: -wait.seconds)
-    more = [f"and {len(waits) - _NAMED} more repositories wait for limits of their own"] if len(waits) > _NAMED else []
-    return [str(wait) for wait in waits[:_NAMED]] + more
-
-
-def _repeats(plan: Plan) -> list[str]:
-    """A provider may cancel a queued build when a newer one of the same branch arrives."""
-    refs = Counter((target.account, target.repo, target.branch) for target in plan.targets if target.skip is None)
-    twice = [f"{repo}@{branch}" if branch else repo for (_, repo, branch), count in refs.items() if count > 1]
-    if not twice:
-        return []
-    named = ", ".join(twice[:_NAMED]) + (f" and {len(twice) - _NAMED} more" if len(twice) > _NAMED else "")
-    return [f"several triggers of one branch ({named}): where auto-cancel is on, a newer build may cancel a queued one"]
-
-
-def _too_long(plan: Plan, seconds: float) -> list[str]:
-    queue = min((target.timeouts.queue for target in plan.targets if target.skip is None), default=seconds)
-    if seconds <= queue:
-        return []
-    return [
-        f"triggering takes {duration(seconds)}, longer than `timeouts.queue` ({period(queue)}): builds may time out"
-    ]

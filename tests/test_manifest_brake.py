@@ -7,8 +7,9 @@ from manifest_helpers import manifest_of
 
 from orchestrator.brake import Brake, Cap, QueueRule
 from orchestrator.events import RunMade, to_json
+from orchestrator.forecast import forecast
 from orchestrator.manifest import expand
-from orchestrator.plan import forecast, override_limits
+from orchestrator.plan import override_limits
 from orchestrator.providers.travis.declaration import DECLARATION as TRAVIS
 from orchestrator.quiet import parse_quiet
 from orchestrator.report import render

@@ -1,11 +1,11 @@
 """What becomes of a plan before it runs."""
 
 import pytest
-from manifest_helpers import KNOWN, ids, plan_of
+from manifest_helpers import ids, plan_of
 
 from orchestrator.errors import NotStarted, UsageError
 from orchestrator.manifest import Expect
-from orchestrator.plan import Selection, duration, forecast, override_limits, select
+from orchestrator.plan import Selection, override_limits, select
 
 TEXT = """
 version: 1
@@ -128,71 +128,3 @@ def test_a_rate_that_is_none_or_for_nobody_is_refused():
         override_limits(plan_of(TWO), {"tow": "5/1s"})
     with pytest.raises(UsageError, match="expected so many calls per period"):
         override_limits(plan_of(TWO), {None: "fast"})
-
-
-# forecast
-
-
-def forecast_of(text, **more):
-    return forecast(plan_of(text), KNOWN, **more)
-
-
-def repos(count, more=""):
-    return f"version: 1\n{more}\ntargets:\n" + "".join(f"  - acme/r{n}@main\n" for n in range(count))
-
-
-@pytest.mark.parametrize(("count", "seconds"), [(1, 0), (40, 0), (41, 30), (80, 30), (81, 60), (400, 270)])
-def test_the_last_trigger_leaves_after_as_many_periods_as_the_window_asks_for(count, seconds):
-    found = forecast_of(repos(count))
-    assert found.seconds == seconds
-    assert found.accounts["travis"].triggers == count
-
-
-def test_the_forecast_names_the_rule_that_takes_longest():
-    found = forecast_of(repos(400))
-    assert "400 triggers, the last after 4" in found.text
-    assert "triggers 40/30s" in found.text
-    assert forecast_of(repos(3)).text == "3 triggers, no limit makes them wait"
-
-
-def test_many_branches_of_one_repo_wait_for_its_hourly_limit():
-    branches = ", ".join(f"b{n}" for n in range(35))
-    found = forecast_of(f"version: 1\ntargets: [acme/x, {{repo: acme/X, branches: [{branches}]}}]")
-    assert found.seconds == 3 * 3600
-    assert "acme/x: 36 triggers under triggers_per_repo 10/1h take 3 h" in found.warnings
-    assert "triggers_per_repo 10/1h" in found.text
-
-
-def test_a_limit_of_an_owner_counts_the_owner():
-    text = "version: 1\nproviders: {small: {}}\ntargets: [a/1, a/2, a/3, b/1, b/2]"
-    found = forecast_of(text)
-    assert (found.seconds, found.accounts["small"].binding.scope) == (60, "a")
-
-
-def test_skipped_targets_cost_nothing():
-    text = f"version: 1\ntargets: [{''.join(f'{{repo: acme/r{n}, skip: x}}, ' for n in range(50))}acme/a]"
-    assert forecast_of(text).accounts["travis"].triggers == 1
-
-
-def test_levels_of_needs_are_counted():
-    assert forecast_of(TEXT).levels == 2
-    assert "needs add the time of their builds, 2 deep" in forecast_of(TEXT).text
-
-
-def test_a_person_is_told_of_queues_repeats_and_long_waits():
-    crowd = "account travis: no `in_flight` (-j): 3 builds will stand in the queue before other people's"
-    assert crowd in forecast_of(repos(3)).warnings
-    assert crowd not in forecast_of(repos(3), in_flight=2).warnings
-    assert crowd not in forecast_of(repos(3, "providers: {travis: {limits: {in_flight: 2}}}")).warnings
-    twice = forecast_of("version: 1\ntargets: [acme/a@x, 'acme/a@x#again', acme/b]").warnings
-    assert any(warning.startswith("several triggers of one branch (acme/a@x)") for warning in twice)
-    slow = forecast_of(repos(200, "defaults: {timeouts: {queue: 1m}}")).warnings
-    assert any("longer than `timeouts.queue` (1m)" in warning for warning in slow)
-
-
-@pytest.mark.parametrize(
-    ("seconds", "text"),
-    [(0, "0 s"), (45, "45 s"), (600, "10 min"), (7200, "2 h"), (9000, "2 h 30 min"), (100000, "27 h")],
-)
-def test_durations_are_said_for_people(seconds, text):
-    assert duration(seconds) == text

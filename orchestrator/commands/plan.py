@@ -13,18 +13,21 @@ from orchestrator import registry
 from orchestrator.commands import curl
 from orchestrator.commands.braking import brake_json, brake_lines
 from orchestrator.commands.flags import PACE, PICK, SHOW, Flags, common
+from orchestrator.commands.forecasting import account_json, forecast_json, forecast_lines
 from orchestrator.commands.machine import Machine
 from orchestrator.commands.output import tell
+from orchestrator.commands.past import times
 from orchestrator.commands.planning import Source, plan_of, source_flags
 from orchestrator.commands.questions import foreign_hosts, token_commands
 from orchestrator.commands.rehearsal import invented_plan
 from orchestrator.commands.session import Session, run_async
 from orchestrator.events import to_json
 from orchestrator.exits import Exit
+from orchestrator.forecast import Forecast, Times, forecast
+from orchestrator.forecast.words import length
 from orchestrator.manifest import Manifest
 from orchestrator.model import Account, Plan, Target
-from orchestrator.plan import Forecast, forecast
-from orchestrator.report.words import counted, duration, plain
+from orchestrator.report.words import counted, plain
 
 SCHEMA = "orchestrator.plan/1"
 FORMATS = ("text", "json", "curl")
@@ -49,8 +52,8 @@ def command(
 def show(source: Source, flags: Flags, machine: Machine, *, offline: bool) -> int:
     """Prints the plan in the format that the flags ask for."""
     form = flags.stdout_format("text", FORMATS)
-    plan, manifest, curls = run_async(lambda: _planned(source, flags, machine, form, offline))
-    cast = forecast(plan, {name: registry.declaration(name) for name in _types(plan)}, flags.in_flight)
+    plan, manifest, curls, known = run_async(lambda: _planned(source, flags, machine, form, offline))
+    cast = forecast_of(plan, flags, machine, known)
     if form == "curl":
         tell("\n".join(curls))
     elif form == "json":
@@ -62,17 +65,20 @@ def show(source: Source, flags: Flags, machine: Machine, *, offline: bool) -> in
 
 async def _planned(
     source: Source, flags: Flags, machine: Machine, form: str, offline: bool
-) -> tuple[Plan, Manifest | None, list[str]]:
+) -> tuple[Plan, Manifest | None, list[str], Times]:
     if flags.sandbox:
         plan, manifest = await invented_plan(source, flags, machine, RUN)
     else:
         session = None if offline else Session(flags, machine)
         plan, manifest = await plan_of(source, flags, machine, RUN, session)
-    return plan, manifest, await curl.lines(plan) if form == "curl" else []
+    curls = await curl.lines(plan) if form == "curl" else []
+    return plan, manifest, curls, await times(flags, machine, plan.name)
 
 
-def _types(plan: Plan) -> set[str]:
-    return {account.type for account in plan.accounts.values()}
+def forecast_of(plan: Plan, flags: Flags, machine: Machine, known: Times, *, advise: bool = True) -> Forecast:
+    """The forecast of a run that starts now."""
+    declarations = {account.type: registry.declaration(account.type) for account in plan.accounts.values()}
+    return forecast(plan, declarations, flags.in_flight, start=machine.now(), times=known, advise=advise)
 
 
 def warnings_of(plan: Plan, cast: Forecast) -> list[str]:
@@ -93,7 +99,7 @@ def _as_text(plan: Plan, cast: Forecast, manifest: Manifest | None, flags: Flags
     where = "1 repository" if repos == 1 else f"{repos:,} repositories"
     left_out = f", {skipped:,} skipped" if skipped else ""
     yield f"{plain(plan.name)}: {counted(len(plan.targets), 'target')} in {where}{left_out}"
-    yield f"forecast: {plain(cast.text)}"
+    yield from forecast_lines(cast)
     yield from _waves(plan)
     yield ""
     yield from _accounts(plan, cast, now)
@@ -124,8 +130,11 @@ def _accounts(plan: Plan, cast: Forecast, now: float) -> Iterator[str]:
         yield from (f"  {plain(line)}" for line in brake_lines(account, now))
         one = cast.accounts.get(name)
         if one is not None:
-            last = f"last trigger after {duration(one.seconds)}"
-            binding = f"; binding: {one.binding}" if one.binding is not None else "; no limit makes it wait"
+            last = f"last trigger after {length(one.last_trigger)}"
+            bound = one.binding
+            binding = (
+                f"; binding: {plain(bound.rule + bound.whom)}" if bound is not None else "; no limit makes it wait"
+            )
             yield f"  calls: {counted(one.triggers, 'trigger')}, about {counted(one.looks, 'look')}; {last}{binding}"
 
 
@@ -144,7 +153,7 @@ def _as_json(plan: Plan, cast: Forecast, now: float) -> dict[str, Any]:
         "params": dict(plan.params),
         "targets": [_target(target) for target in plan.targets],
         "accounts": {name: _account(account, cast, now) for name, account in plan.accounts.items()},
-        "forecast": {"seconds": cast.seconds, "text": cast.text, "levels": cast.levels},
+        "forecast": forecast_json(cast),
         "warnings": warnings_of(plan, cast),
     }
 
@@ -177,8 +186,5 @@ def _account(account: Account, cast: Forecast, now: float) -> Mapping[str, Any]:
         "connections": account.connections,
         "in_flight": account.in_flight,
         **brake_json(account, now),
-        "triggers": one.triggers if one is not None else 0,
-        "looks": one.looks if one is not None else 0,
-        "seconds": one.seconds if one is not None else 0.0,
-        "binding": str(one.binding) if one is not None and one.binding is not None else None,
+        **account_json(one),
     }

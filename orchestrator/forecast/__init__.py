@@ -1,1 +1,129 @@
-"""How a run will go, before it starts: simulated in virtual time, under the limits that the engine keeps."""
+"""How a run will go, before it starts: simulated in virtual time, under the limits that the engine keeps.
+
+What it cannot know it says: how long calls take, other people's calls and builds, and which builds will fail.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+
+from orchestrator.forecast.advice import alternatives, slowest
+from orchestrator.forecast.lane import Lane
+from orchestrator.forecast.simulation import Simulation
+from orchestrator.forecast.spans import spans
+from orchestrator.forecast.times import ASSUMED, Times, times_of
+from orchestrator.forecast.uses import uses
+from orchestrator.forecast.values import AccountForecast, Advice, Forecast, Span, Use
+from orchestrator.forecast.words import sentence, supposed, warnings
+from orchestrator.garbage import uncollected
+from orchestrator.model import Plan, Target
+from orchestrator.provider import Declaration
+
+__all__ = ["ASSUMED", "AccountForecast", "Advice", "Forecast", "Span", "Times", "Use", "forecast", "times_of"]
+
+WORTH = 0.95  # an alternative that takes more of the time than this is not worth a person's thought
+
+
+def forecast(
+    plan: Plan,
+    declarations: Mapping[str, Declaration],
+    in_flight: int | None = None,
+    *,
+    start: float = 0.0,
+    times: Times = ASSUMED,
+    advise: bool = True,
+) -> Forecast:
+    """How a run of the plan will go.
+
+    Args:
+        declarations: by type of provider.
+        in_flight: builds of this run that may be queued or running, where `-j` says so.
+        start: wall clock at the start; quiet hours go by it.
+        times: how long calls and builds take.
+        advise: whether to try what would help; each trial costs as much as the forecast itself.
+    """
+    with uncollected():
+        run = _simulated(plan, declarations, in_flight, start, times)
+        accounts = {
+            name: _of_account(plan, name, lane, run, declarations[plan.accounts[name].type])
+            for name, lane in run.lanes.items()
+            if lane.triggered
+        }
+        last_trigger, last_build = max(run.asked, default=0.0), max(run.ended, default=0.0)
+        advice = tuple(_advice(plan, accounts, declarations, in_flight, start, times)) if advise else ()
+    levels = _levels(plan.targets)
+    fold = {name for name, account in plan.accounts.items() if declarations[account.type].fold_case}
+    last_trigger, last_build = max(last_trigger, 0.0), max(last_build, 0.0)
+    return Forecast(
+        last_trigger,
+        last_build,
+        accounts,
+        levels,
+        tuple(supposed(plan, times)),
+        advice,
+        sentence(accounts, last_trigger, levels),
+        warnings(plan, accounts, last_trigger, in_flight, fold),
+        run.asked,
+        run.steps,
+    )
+
+
+def _simulated(
+    plan: Plan, declarations: Mapping[str, Declaration], in_flight: int | None, start: float, times: Times
+) -> Simulation:
+    run = Simulation(plan, declarations, in_flight, start, times)
+    run.run()
+    return run
+
+
+def _of_account(plan: Plan, name: str, lane: Lane, run: Simulation, declaration: Declaration) -> AccountForecast:
+    rows = [row for row, target in enumerate(plan.targets) if target.account == name and run.asked[row] >= 0.0]
+    rows.sort(key=run.asked.__getitem__)
+    last = run.asked[rows[-1]]
+    found = spans(lane.course, last)
+    timed = [(run.asked[row], plan.targets[row]) for row in rows]
+    return AccountForecast(
+        name,
+        lane.triggered,
+        lane.looks,
+        last,
+        max(run.ended[row] for row in rows),
+        found,
+        max(found, key=lambda one: one.end - one.start, default=None),
+        tuple(uses(plan.accounts[name], declaration, timed)),
+    )
+
+
+def _advice(
+    plan: Plan,
+    accounts: Mapping[str, AccountForecast],
+    declarations: Mapping[str, Declaration],
+    in_flight: int | None,
+    start: float,
+    times: Times,
+) -> Iterator[Advice]:
+    """What would help the account that takes longest, the best first."""
+    slow = slowest(list(accounts.values()))
+    if slow is None:
+        return
+    before = max(one.last_trigger for one in accounts.values())
+    tried = []
+    for what, other in alternatives(plan, slow, declarations[plan.accounts[slow.account].type]):
+        run = _simulated(other, declarations, in_flight, start, times)
+        tried.append(Advice(what, max(run.asked), max(run.ended)))
+    yield from sorted((one for one in tried if one.last_trigger < WORTH * before), key=lambda one: one.last_trigger)
+
+
+def _levels(targets: Sequence[Target]) -> int:
+    """The longest chain of needs."""
+    by_id = {target.id: target for target in targets}
+    depth: dict[str, int] = {}
+    stack = [target.id for target in targets if target.needs]
+    while stack:
+        here = by_id[stack[-1]]
+        open_ = [need for need in here.needs if need in by_id and by_id[need].needs and need not in depth]
+        if open_:
+            stack += open_
+            continue
+        depth[stack.pop()] = 1 + max((depth.get(need, 0) for need in here.needs), default=-1)
+    return max(depth.values(), default=0)

@@ -32,24 +32,28 @@ class Scope:
 
 
 class Course:
-    """Which rule made the next trigger wait, and when: changes in order, the last one open."""
+    """Which rule made the next trigger wait, and when.
+
+    Attributes:
+        changes: in order, the last one holds; empty: none.
+        places: by rule, the repositories or owners that it ever bound (a dict, for its order).
+    """
 
     __slots__ = ("changes", "places")
 
     def __init__(self) -> None:
         self.changes: list[tuple[float, str]] = []
-        self.places: list[set[str]] = []
+        self.places: dict[str, dict[str, None]] = {}
 
-    def binds(self, now: float, rule: str, place: str = "") -> None:
+    def binds(self, now: float, rule: str) -> None:
         """From now on this rule binds; empty: none."""
-        if self.changes and self.changes[-1][0] == now and self.changes[-1][1] != rule:  # it was only passed through
+        if self.changes and self.changes[-1][1] == rule:
+            return
+        if self.changes and self.changes[-1][0] == now:  # it was only passed through
             self.changes.pop()
-            self.places.pop()
-        if not self.changes or self.changes[-1][1] != rule:
+            self.binds(now, rule)
+        else:
             self.changes.append((now, rule))
-            self.places.append(set())
-        if place:
-            self.places[-1].add(place)
 
 
 class Lane:
@@ -169,7 +173,8 @@ class Lane:
         delay, why = self._budget.wait_repo(self._names, repo, now)
         if delay:
             self.rows.block(row, now + (self._latency if delay == math.inf else delay))
-            self._causes[repo] = why.rpartition(": ")[2]
+            rule = self._causes[repo] = why.rpartition(": ")[2]
+            self.course.places.setdefault(rule, {})[repo] = None
         return not delay
 
     def _take(self, row: int, repo: str, scopes: Sequence[Scope]) -> None:
@@ -187,13 +192,13 @@ class Lane:
             heappop(rows.wakes)
         if rows.wakes:
             self.wake_at, repo = rows.wakes[0]
-            self.course.binds(now, self._causes.get(repo, ""), repo)
+            self.course.binds(now, self._causes.get(repo, ""))
         elif rows.blocked:
             name = next(iter(rows.blocked))
             if name in self._scopes:
                 self.course.binds(now, name)
             elif self._causes.get(name) != SERIAL:
-                self.course.binds(now, self._causes.get(name, ""), name)
+                self.course.binds(now, self._causes.get(name, ""))
         else:
             self.course.binds(now, NEEDS if self.unreleased else "")
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import math
 from array import array
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from heapq import heappop, heappush
 from itertools import count
 
-from orchestrator.forecast.lane import Course, Lane
+from orchestrator.forecast.lane import Lane
 from orchestrator.forecast.times import Times, seen_at
 from orchestrator.model import Plan
 from orchestrator.provider import Declaration

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import field
 
 from orchestrator.model import Limit
@@ -16,7 +16,7 @@ class Span:
     Args:
         rule: a limit (`triggers 40/30s`), a rule of the brake (`in_flight 20`), `connections 16`, or `needs`.
         where: the repository or owner that it binds; None for the whole account.
-        places: how many of them it bound in this time.
+        places: how many of them it binds in this run.
     """
 
     start: float
@@ -103,7 +103,7 @@ class Forecast:
         supposed: what it supposes, sentences for a person.
         text: the forecast in a sentence.
         warnings: sentences for a person.
-        asked: for each target that is triggered, by its place in the plan, when its trigger leaves.
+        asked: for each target of the plan when its trigger leaves; negative where it never does.
         steps: events of the simulation.
     """
 
@@ -115,5 +115,5 @@ class Forecast:
     advice: tuple[Advice, ...] = ()
     text: str = ""
     warnings: tuple[str, ...] = ()
-    asked: Mapping[int, float] = field(default_factory=dict)
+    asked: Sequence[float] = ()
     steps: int = 0
