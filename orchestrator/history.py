@@ -140,8 +140,9 @@ class History:
 
 async def load(journal: Journal, run: str) -> History:
     """The history of a run up to now; `cursor` tells how far, for reading on."""
-    history = History(await journal.targets(run))
-    await read_on(journal, run, history)
+    with uncollected():
+        history = History(await journal.targets(run))
+        await read_on(journal, run, history)
     return history
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from random import Random
@@ -55,6 +56,7 @@ async def drive(
         session.connect,
         options,
         now=session.machine.now,
+        ticks=time.monotonic,  # what anyio's clock is on asyncio, without asking which loop it is: 1 us a look
         process=this_process(),
         up=up,
         random=Random(),  # noqa: S311  # jitter, no secret

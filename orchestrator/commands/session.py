@@ -103,12 +103,14 @@ class Session:
             UsageError: one cannot be resolved.
         """
         references: set[str] = set()
-        kinds = {account.name: registry.declaration(account.type) for account in accounts}
+        secret_keys: dict[str, list[str]] = {}
         for account in accounts:
             self.resolve_token(account)
+            keys = registry.declaration(account.type).keys
+            secret_keys[account.name] = [key for key, declared in keys.items() if declared.reference]
         for target in targets:
-            for key, declared in kinds[target.account].keys.items():
-                if declared.reference and isinstance(reference := target.request.get(key), str):
+            for key in secret_keys[target.account]:
+                if isinstance(reference := target.request.get(key), str):
                     references.add(reference)
         for reference in sorted(references):
             self.secrets.resolve(reference)
