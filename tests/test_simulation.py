@@ -19,7 +19,15 @@ from simulation.plots import schedule_of
 ONCE_WRONG = (1221, 2128, 2150, 2376, 2474, 2727, 2864, 3232, 4271, 4403, 5593, 5640, 5687, 6056, 6680, 6682, 7573)
 ONCE_WRONG += (34188, 72577, 475, 1811, 6814, 8098, 8681, 12892, 17571, 20886, 21145, 24275, 25190, 25646, 26697, 27880)
 FEW, MANY = 100, 10_000
-FOUND_WITHIN = {"intent-after-the-call": 200, "find-before-the-settle-time": 800, "epoch-not-checked": 200}
+FOUND_WITHIN = {
+    "intent-after-the-call": 200,
+    "find-before-the-settle-time": 800,
+    "epoch-not-checked": 400,
+    "clock-without-a-look": 200,
+    "adopt-without-a-look": 200,
+    "retry-without-markers": 800,
+    "limits-not-shared": 400,
+}
 
 
 # The same of schedules with a plot or weather.

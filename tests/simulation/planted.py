@@ -6,14 +6,17 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
+from orchestrator.commands import retry
+from orchestrator.engine.commons import Commons
 from orchestrator.engine.doubts import Doubts
 from orchestrator.engine.ledger import Ledger
+from orchestrator.engine.looks import Looks
 from orchestrator.errors import InDoubt, LookFailed, RateLimited, Unreachable
-from orchestrator.events import Absent, Event, Intended, target_of
+from orchestrator.events import Absent, Ended, Event, Intended, target_of
 from orchestrator.journal import Entry, Lease
 from orchestrator.journal.memory import MemoryJournal
 from orchestrator.model import Trigger
-from orchestrator.policy import Find
+from orchestrator.policy import Find, Look, timed_out
 
 
 @contextmanager
@@ -73,15 +76,65 @@ def epoch_not_checked() -> Iterator[None]:
         yield
 
 
+@contextmanager
+def clock_without_a_look() -> Iterator[None]:
+    """A clock that has run out ends its target without a fresh look."""
+    look = Looks.look
+
+    async def decide(self: Looks, rows: Sequence[int]) -> None:
+        left = []
+        for row in rows:
+            step = self.ledger.step(row)
+            if isinstance(step, Look) and self.ledger.now() >= step.deadline:
+                end = timed_out(step.why)
+                target = self.ledger.target(row).id
+                await self.ledger.record(row, Ended(target, end.outcome, end.code, end.reason))
+            else:
+                left.append(row)
+        await look(self, left)
+
+    with _patched(Looks, look=decide):
+        yield
+
+
+@contextmanager
+def adopt_without_a_look() -> Iterator[None]:
+    """What was asked for before a state was lost or copied is not looked for."""
+    with _patched(Ledger, must_look=lambda self, row: False):
+        yield
+
+
+@contextmanager
+def retry_without_markers() -> Iterator[None]:
+    """A retried run is not told what the old one may have asked for."""
+    with _patched(retry, _old_marker=lambda history, old, target: None):
+        yield
+
+
+@contextmanager
+def limits_not_shared() -> Iterator[None]:
+    """Each process counts its own calls only."""
+
+    async def take(self: Commons, *args: Any, **more: Any) -> tuple[float, str]:
+        return 0.0, ""
+
+    with _patched(Commons, take=take):
+        yield
+
+
 BUGS: Mapping[str, Callable[[], Any]] = {
     "intent-after-the-call": intent_after_the_call,
     "find-before-the-settle-time": find_before_the_settle_time,
     "epoch-not-checked": epoch_not_checked,
+    "clock-without-a-look": clock_without_a_look,
+    "adopt-without-a-look": adopt_without_a_look,
+    "retry-without-markers": retry_without_markers,
+    "limits-not-shared": limits_not_shared,
 }
 
 
 @contextmanager
-def _patched(cls: type[Any], **methods: Any) -> Iterator[None]:
+def _patched(cls: Any, **methods: Any) -> Iterator[None]:
     before = {name: getattr(cls, name) for name in methods}
     for name, method in methods.items():
         setattr(cls, name, method)
