@@ -149,6 +149,7 @@ class Driver:
                 raise
             except (LookFailed, NotTriggered) as error:
                 failures += self.ledger.gate.is_reachable  # else it is asked until the account's time is over
+                self.triggers.waiting_for = f"{self.ledger.line.account.url} to say whose token it is"
                 self.ledger.run.observe("account.hello_failed", account=self.ledger.account, cause=str(error))
                 await anyio.sleep(backoff(failures, self.ledger.run.random))
         if failures:

@@ -31,6 +31,7 @@ from orchestrator.state import Progress, apply
 
 NOT_FOLLOWED = -1.0
 ADOPTED = "adopted"  # how a request became a target's: a person said so
+NOT_TOLD = "the server did not say whose token it is; others may just have used its limits up"
 OWNER_REFUSED_FOR = 86_400.0  # seconds; an owner without credit stays closed for this process
 
 
@@ -278,11 +279,13 @@ class Ledger:
             self.budget.remember(stamp.name, stamp.scope, stamp.at - ahead)
 
     def assume_all_used(self) -> None:
-        """Waits a full period before the first trigger, as if others had just used all that the account may."""
-        for limit in self.budget.limits.values():
-            if limit.scope == ACCOUNT and limit.name in self.trigger_limits:
-                for _ in range(limit.calls):
-                    self.budget.remember(limit.name, ACCOUNT, self.now())
+        """Waits a full period before the first trigger, as if others had just used all that the account may.
+
+        A freeze, not full windows: no limit of ours made the run wait, and none is to be blamed for it.
+        """
+        limits = [self.budget.limits[name] for name in self.trigger_limits if name in self.budget.limits]
+        longest = max((limit.per for limit in limits if limit.scope == ACCOUNT), default=0.0)
+        self.budget.freeze(ACCOUNT, self.now() + longest, NOT_TOLD)
 
     async def refuse(self, error: AccessRefused) -> None:
         """Stops a whole scope: the account at once, or one owner while others go on."""

@@ -1,0 +1,105 @@
+"""What a person is told while a server is down: that it is, and of no limit that nobody has reached."""
+
+import random
+from contextlib import asynccontextmanager
+
+import anyio
+import pytest
+
+from orchestrator.engine import Engine, Options
+from orchestrator.errors import InDoubt, Unreachable
+from orchestrator.events import RunMade, to_json
+from orchestrator.exits import Exit
+from orchestrator.journal import Process
+from orchestrator.model import Account, Target
+from orchestrator.provider import Answer, Line
+from orchestrator.providers.travis.declaration import DECLARATION
+from orchestrator.providers.travis.provider import Travis
+from orchestrator.sandbox.memory import memory_send
+from orchestrator.sandbox.settings import Settings, numbered
+from orchestrator.sandbox.world import World
+from orchestrator.testing import MemoryJournal
+
+pytestmark = pytest.mark.anyio
+
+EPOCH, DOWN_FOR = 1_767_571_200.0, 90.0
+HELLO = f"{DECLARATION.url} to say whose token it is"
+
+
+def now():
+    return EPOCH + anyio.current_time()
+
+
+async def refused():
+    raise Unreachable("connection refused")
+
+
+async def hung():
+    await anyio.sleep(30.0)
+    raise InDoubt("no answer within 30 s")
+
+
+async def broken():
+    await anyio.sleep(0.1)
+    return Answer(502, "bad gateway")
+
+
+async def drive_while(befalls):
+    """What 50 targets waited for, as told live and at the end, where for 90 s every call is befallen."""
+    repos = numbered(50)
+    world = World(Settings(repos=repos, latency=(0.05, 0.3), build=(5.0, 20.0), concurrency=500, seed=2))
+    reaches, began = memory_send(world, now, anyio.sleep, random.Random(1)), now()
+
+    async def send(call):
+        return await (befalls() if now() - began < DOWN_FOR else reaches(call))
+
+    @asynccontextmanager
+    async def connect(account):
+        yield Line(account, DECLARATION, send, lambda send: Travis(account, send, lambda reference: ""), "hash")
+
+    journal = MemoryJournal(now=now)
+    account = Account("travis", "travis", DECLARATION.url, limits=DECLARATION.limits)
+    wanted = [Target(f"travis:{repo.slug}@main", "travis", repo.slug, "main") for repo in repos]
+    await journal.make_run("r1", RunMade("nightly", None, "", accounts={"travis": to_json(account)}), wanted, now())
+    engine = Engine(
+        "r1",
+        journal,
+        connect,
+        Options(),
+        now=now,
+        process=Process("here", "boot", 1, "1"),
+        random=random.Random(1),
+        observe=lambda name, **fields: None,
+    )
+    told = []
+
+    async def watch():
+        while True:
+            await anyio.sleep(1.0)
+            if (snapshot := engine.snapshot()) is not None and snapshot.waiting_for:
+                told.append(snapshot.waiting_for)
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(watch)
+        assert await engine.run() == Exit.OK
+        tasks.cancel_scope.cancel()
+    return told, {rule for tally in engine.history.tallies for rule in tally.waited}
+
+
+@pytest.mark.parametrize("befalls", [refused, hung, broken])
+async def test_a_server_that_is_down_at_the_start_is_what_a_run_waits_for(befalls):
+    told, _ = await drive_while(befalls)
+    assert told[0] == HELLO
+    assert "calls 1800/1m" not in told
+
+
+@pytest.mark.parametrize("befalls", [refused, hung, broken])
+async def test_a_server_that_was_down_is_no_limit_that_made_the_run_wait(befalls):
+    _, waited = await drive_while(befalls)
+    assert waited <= {"triggers 40/30s"}
+
+
+async def test_a_period_passes_before_the_first_trigger_where_nobody_said_whose_token_it_is():
+    told, _ = await drive_while(hung)
+    others = [text for text in told if "others may just have used its limits up" in text]
+    assert 58 <= len(others) <= 61  # a look a second: the longest period of the account's limits is a minute
