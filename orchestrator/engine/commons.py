@@ -128,5 +128,6 @@ class Commons:
             limit = self._budget.limits.get(name)
             if limit is not None and limit.per >= SHARED_FROM and (limit.scope == ACCOUNT or repo is not None):
                 calls, per = self._budget.rule(name, repo)
-                found.append(Share(name, self._budget.scope_of(limit, repo), calls, per))
+                least = max(1, calls - names.count(name) + 1)  # room for all that the call costs, or for none of it
+                found.append(Share(name, self._budget.scope_of(limit, repo), least, per))
         return found

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Awaitable, Callable
-from contextlib import suppress
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager, suppress
 from email.utils import parsedate_to_datetime
 from random import Random
 
@@ -14,11 +14,12 @@ import anyio
 from orchestrator.engine.commons import Commons
 from orchestrator.errors import AccessRefused, InDoubt, Unreachable
 from orchestrator.limits import Budget, Permit
-from orchestrator.model import Learnt, period
+from orchestrator.model import ACCOUNT, Learnt, period
 from orchestrator.policy import backoff
 from orchestrator.provider import Answer, Call, Line
 
 LOST_FOR = 60.0  # seconds after a lost answer in which the provider may still handle, and count, the call
+TOO_MANY = 429  # the status with which a harmless refusal comes
 SKEW_EVERY = 30.0  # seconds between two readings of the provider's clock
 
 
@@ -60,7 +61,7 @@ class Gate:
         self._lost_since: float | None = None
         self._skew = 0.0
         self._skew_at = -math.inf
-        self._turns: dict[tuple[str, ...], anyio.Lock] = {}
+        self._turns: dict[tuple[tuple[str, ...], str | None], anyio.Lock] = {}
         self._room = anyio.Event()
         self._wants_room = False
         self._is_hushed = False
@@ -91,7 +92,11 @@ class Gate:
         if self.stopped is not None:
             permit.give_back()
             raise self.stopped
-        await self._alive()
+        try:
+            await self._alive()
+        except BaseException:
+            permit.give_back()
+            raise
         self.calls[call.purpose] += 1
         try:
             answer = await self.line.send(call)
@@ -118,36 +123,85 @@ class Gate:
         return answer
 
     async def _permit(self, call: Call) -> Permit:
-        posts = call.method != "GET"
+        """A permit for a call, in the order in which the calls came.
+
+        What holds up its repository alone is waited for in a line of its own, so that no other call stands behind it.
+        """
+        repo, posts = self.scope_name(call.repo), call.method != "GET"
         self.posts_waiting += posts
         try:
-            async with self._turns.setdefault(call.limits, anyio.Lock()):
+            async with self._turn(call.limits, repo):
                 while True:
-                    while delay := self._delay(call, posts):
+                    while delay := self._delay_alone(call, repo):
                         await self._until(delay)
-                    permit = self.budget.take(call.limits, self.scope_name(call.repo))
-                    if not (delay := await self._shared(call, permit, posts)):
-                        return permit
-                    permit.give_back()
-                    await self._until(delay)
+                    async with self._turn(call.limits, ""):
+                        if permit := await self._next(call, repo, posts):
+                            return permit
         finally:
             self.posts_waiting -= posts
 
-    async def _shared(self, call: Call, permit: Permit, posts: bool) -> float:
+    @asynccontextmanager
+    async def _turn(self, names: tuple[str, ...], repo: str | None) -> AsyncIterator[None]:
+        """One at a time, first come first served; a line in which nobody stands takes no memory."""
+        key = names, repo
+        turn = self._turns.setdefault(key, anyio.Lock())
+        try:
+            async with turn:
+                yield
+        finally:
+            if not turn.locked() and self._turns.get(key) is turn:
+                del self._turns[key]
+
+    async def _next(self, call: Call, repo: str | None, posts: bool) -> Permit | None:
+        """The permit for the call whose turn it is; None where its repository alone is held up by now."""
+        while not self._delay_alone(call, repo):
+            if delay := self._delay(call, repo, posts):
+                await self._until(delay)
+                continue
+            permit = self.budget.take(call.limits, repo)
+            try:
+                delay = await self._shared(call, repo, permit, posts)
+            except BaseException:
+                permit.give_back()
+                raise
+            if not delay:
+                return permit
+            permit.give_back()
+            if not self._delay_alone(call, repo):
+                await self._until(delay)
+        return None
+
+    async def _shared(self, call: Call, repo: str | None, permit: Permit, posts: bool) -> float:
         """Takes the permit for other processes to see; seconds to wait, where it must."""
         if self.commons is None:
             return 0.0
-        delay, _ = await self.commons.take(permit, call.limits, self.scope_name(call.repo), look=not posts)
+        delay, name = await self.commons.take(permit, call.limits, repo, look=not posts)
+        limit = self.budget.limits.get(name)
+        if delay and limit is not None and limit.scope != ACCOUNT:
+            self.budget.freeze(self.budget.scope_of(limit, repo), self._now() + delay, str(limit))
         return delay
 
-    def _delay(self, call: Call, posts: bool) -> float:
+    def _delay_alone(self, call: Call, repo: str | None) -> float:
+        """Seconds for which only calls for this repository, or for its owner, are to wait."""
+        now = self._go_on()
+        if repo is None:
+            return 0.0
+        whole, _ = self.budget.frozen(None, now)
+        delay, _ = self.budget.wait_repo(call.limits, repo, now)
+        return delay if delay > whole else 0.0
+
+    def _delay(self, call: Call, repo: str | None, posts: bool) -> float:
+        now = self._go_on()
+        limited, _ = self.budget.wait(call.limits, repo, now, look=not posts)
+        return max(limited, self.pause_until - now, 0.0)
+
+    def _go_on(self) -> float:
+        """Now, as long as calls may leave at all."""
         if self.stopped is not None:
             raise self.stopped
         if self._is_hushed:
             raise Unreachable("not sent: the run is being interrupted")
-        now = self._now()
-        limited, _ = self.budget.wait(call.limits, self.scope_name(call.repo), now, look=not posts)
-        return max(limited, self.pause_until - now, 0.0)
+        return self._now()
 
     async def _until(self, delay: float) -> None:
         """Waits so long, or, where only an answer under way can make room, until there is one."""
@@ -185,6 +239,10 @@ class Gate:
         for learnt in self.line.declaration.learn(call, answer):
             if self.budget.learn(learnt, now):
                 self._learnt(learnt, call.repo or "")
+        if self.budget.sought:
+            repo, refused = self.scope_name(call.repo), answer.status == TOO_MANY
+            for found in self.budget.tried(call.limits, repo, refused, now):
+                self._learnt(found, call.repo or "")
         is_due = now - self._skew_at >= SKEW_EVERY or call.purpose == "find"  # what a find tells rests on the clock
         if is_due and (date := answer.headers.get("date")):
             with suppress(ValueError, TypeError, OverflowError):  # a date that is no date says nothing

@@ -1,0 +1,161 @@
+"""Calls that cost several of a limit, what others have used, and turns at the gate."""
+
+import random
+
+import anyio
+import anyio.lowlevel
+import pytest
+
+from orchestrator.engine.commons import Commons
+from orchestrator.engine.gate import Gate
+from orchestrator.limits import Budget
+from orchestrator.model import Account, Learnt, Limit
+from orchestrator.provider import Answer, Call, Line
+from orchestrator.testing import FAKE, FakeProvider, MemoryJournal
+
+POINTS = Limit("points", 12, 60.0)
+WRITE, READ = ("points",) * 5, ("points",)
+
+
+def test_a_call_waits_until_all_that_it_costs_is_free():
+    one = Budget([POINTS])
+    one.take(WRITE, None).answered(0.0)
+    one.take(READ, None).answered(3.0)
+    one.take(WRITE, None).answered(7.0)
+    assert one.wait(WRITE, None, 10.0) == (50.0, "points 12/1m")
+    assert one.wait(READ, None, 10.0)[0] == 0.0
+    assert one.wait(WRITE, None, 60.0)[0] == 0.0
+    assert one.used == {"points 12/1m": 11}
+
+
+def test_a_call_that_costs_more_than_there_is_goes_out_alone():
+    one = Budget([Limit("points", 3, 60.0)])
+    assert one.wait(WRITE, None, 0.0)[0] == 0.0
+    one.take(READ, None).answered(0.0)
+    assert one.wait(WRITE, None, 1.0)[0] == 59.0
+
+
+def test_what_a_call_costs_is_given_back_as_a_whole():
+    one = Budget([POINTS])
+    one.take(WRITE, None).give_back()
+    assert one.used == {"points 12/1m": 0}
+    assert one.wait(("points",) * 12, None, 0.0)[0] == 0.0
+
+
+def test_what_others_used_is_free_again_at_the_reset_and_is_no_news_when_told_again():
+    one = Budget([Limit("calls", 1000, 3600.0)])
+    assert one.learn(Learnt("calls", "account", 5000, 3600.0, left=1, reset=60.0), 0.0)
+    assert not one.learn(Learnt("calls", "account", 5000, 3600.0, left=1, reset=60.0), 0.0)
+    assert one.wait(("calls",), None, 0.0)[0] == 0.0
+    one.take(("calls",), None).answered(0.0)
+    assert one.wait(("calls",), None, 0.0)[0] == 60.0
+
+
+@pytest.mark.parametrize("reset", [-5.0, float("nan"), float("inf"), 10.0**18])
+def test_no_reset_that_a_server_tells_keeps_us_away_for_more_than_a_day(reset):
+    one = Budget([Limit("calls", 10, 60.0)])
+    one.learn(Learnt("calls", "account", 10, 60.0, left=0, reset=reset), 0.0)
+    assert 0.0 <= one.wait(("calls",), None, 0.0)[0] <= 86400.0
+
+
+@pytest.mark.parametrize(("calls", "per"), [(10**8, 60.0), (5, 0.0), (5, -1.0), (5, float("nan")), (5, 1e-9)])
+def test_a_rule_that_no_server_can_have_is_not_believed(calls, per):
+    one = Budget([Limit("calls", 10, 60.0)])
+    assert not one.learn(Learnt("calls", "account", calls, per, left=10**12), 0.0)
+    assert one.rule("calls", None) == (10, 60.0)
+
+
+class Lived:
+    """As much of a run as shared limits ask for, while another process is there."""
+
+    def __init__(self, journal):
+        self.id, self.journal, self.others_at, self.asked_at = "r", journal, 0.0, 0.0
+
+    def now(self):
+        return 1000.0
+
+    steady = now
+
+
+@pytest.mark.anyio
+async def test_processes_that_share_a_limit_share_what_calls_cost():
+    first = MemoryJournal()
+    second = MemoryJournal(first.disk)
+    delays = []
+    for journal in (first, second, first):
+        budget, run = Budget([POINTS]), Lived(journal)
+        run.others_at = run.now()
+        commons = Commons(run, budget, 16)
+        commons.principal = "p"
+        delays.append((await commons.take(budget.take(WRITE, None), WRITE, None, look=True))[0])
+    assert delays[:2] == [0.0, 0.0]
+    assert delays[2] > 0.0  # two of twelve points are left, not five
+
+
+def gate(*limits, latency=0.1):
+    sent = []
+
+    async def send(call):
+        sent.append((call.path, anyio.current_time()))
+        await anyio.sleep(latency)
+        return Answer(200)
+
+    async def alive():
+        pass
+
+    account = Account("fake", "fake", FAKE.url, "env:TOKEN", limits=limits)
+    line = Line(account, FAKE, send, lambda send: FakeProvider(account, send), "hash")
+    made = Gate(
+        line,
+        Budget(limits),
+        now=anyio.current_time,
+        reach=600.0,
+        random=random.Random(1),
+        alive=alive,
+        learnt=lambda learnt, repo: None,
+    )
+    return made, sent
+
+
+@pytest.mark.anyio
+async def test_a_call_for_a_frozen_repository_holds_no_other_call_up():
+    one, sent = gate(Limit("calls", 100, 60.0))
+    began = anyio.current_time()
+    one.budget.freeze("repo:acme/a", began + 500.0, "refused")
+    async with anyio.create_task_group() as tasks:
+        for repo in ("acme/a", "acme/b", "acme/c"):
+            tasks.start_soon(one.send, Call("GET", repo, repo=repo))
+            await anyio.lowlevel.checkpoint()
+    assert {path: round(at - began) for path, at in sent} == {"acme/b": 0, "acme/c": 0, "acme/a": 500}
+
+
+@pytest.mark.anyio
+async def test_calls_leave_in_the_order_in_which_they_came():
+    one, sent = gate(Limit("calls", 3, 10.0))
+    async with anyio.create_task_group() as tasks:
+        for n in range(40):
+            tasks.start_soon(one.send, Call("POST", str(n)))
+            await anyio.lowlevel.checkpoint()
+    assert [path for path, _ in sent] == [str(n) for n in range(40)]
+
+
+@pytest.mark.anyio
+async def test_who_gives_up_waiting_takes_no_permit_along_and_lets_the_next_one_go():
+    one, sent = gate(Limit("calls", 1, 10.0))
+    scopes = [anyio.CancelScope() for _ in range(5)]
+
+    async def wanted(n):
+        with scopes[n]:
+            await one.send(Call("POST", str(n)))
+
+    began = anyio.current_time()
+    async with anyio.create_task_group() as tasks:
+        for n in range(5):
+            tasks.start_soon(wanted, n)
+            await anyio.lowlevel.checkpoint()
+        await anyio.sleep(5.0)
+        scopes[1].cancel()  # the one whose turn is next, and one that stands behind it
+        scopes[3].cancel()
+    assert [(path, round(at - began)) for path, at in sent] == [("0", 0), ("2", 10), ("4", 20)]
+    assert one.budget.used == {"calls 1/10s": 3}
+    assert one.posts_waiting == 0
