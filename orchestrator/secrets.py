@@ -13,10 +13,11 @@ import signal
 import subprocess
 import threading
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 
 from orchestrator.errors import UsageError
+from orchestrator.values import dataclass
 
 AT_MOST = 64 * 1024  # bytes; longer than any token
 PATIENCE = 30.0  # seconds that a command may take

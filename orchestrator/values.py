@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 else:
 
     def dataclass(*, frozen: bool, slots: bool, eq: bool = True) -> Callable[[type[Any]], type[Any]]:
-        """As the one of `dataclasses`, for frozen classes with slots and without `__post_init__` or bases."""
+        """As the one of `dataclasses`, for frozen classes with slots and without `__post_init__`."""
         if not (frozen and slots):
             raise TypeError("take the one of `dataclasses`")
         return _made if eq else _made_by_identity
@@ -49,7 +49,7 @@ def _init(cls: type[Any], fields: tuple[Field[Any], ...]) -> Any:
     arguments, lines = ["self"], []
     for one in fields:
         name = one.name
-        known[f"_set_{name}"] = vars(cls)[name].__set__
+        known[f"_set_{name}"] = getattr(cls, name).__set__
         if one.default is not MISSING:
             known[f"_default_{name}"] = one.default
             arguments.append(f"{name}=_default_{name}")

@@ -138,3 +138,19 @@ def test_only_init_is_compiled_for_a_class(module):
 
 def _is_compiled(function):
     return function.__code__.co_filename == "<string>"
+
+
+def test_a_value_may_build_on_another():
+    @dataclass(**OPTIONS)
+    class More(Ours):
+        """One field more."""
+
+        more: int = 5
+
+    one = More("x", 1, more=7)
+    assert (one.id, one.size, one.key, one.more) == ("x", 1, "a", 7)
+    assert one == More("x", 1, more=7)
+    assert one != More("x", 1)
+    assert one != Ours("x", 1)
+    with pytest.raises(FrozenInstanceError):
+        one.id = "y"

@@ -6,7 +6,7 @@ import json
 import shutil
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +27,7 @@ from orchestrator.journal.database import SQLITE_VERSION
 from orchestrator.model import Account, Plan
 from orchestrator.provider import Inspects, Provider, RepoFacts, SaysWho
 from orchestrator.report.words import counted, plain
+from orchestrator.values import dataclass
 
 SKEWED = 30.0  # seconds that clocks may differ before it is worth a word
 LITTLE = 200 * 2**20  # bytes of free space below which a state is in danger

@@ -6,7 +6,6 @@ import os
 import signal
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from random import Random
 from typing import Any, cast
 
@@ -24,6 +23,7 @@ from orchestrator.journal.process import this_process, up
 from orchestrator.model import DEFAULT_FAIL_ON, Outcome
 from orchestrator.report import render
 from orchestrator.report.view import Report, view
+from orchestrator.values import dataclass
 
 LOOK_EVERY = 0.25  # seconds between two looks at the engine for the live view
 SIGNALS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import click
 
@@ -29,6 +29,7 @@ from orchestrator.journal import Journal, RunRow
 from orchestrator.manifest import Manifest
 from orchestrator.model import DEFAULT_FAIL_ON, Json, Plan
 from orchestrator.report.words import counted
+from orchestrator.values import dataclass
 
 MANY = 100  # targets above which a person is asked
 

@@ -6,7 +6,7 @@ import sys
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable, Mapping
 from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from orchestrator import log as logs
@@ -18,6 +18,7 @@ from orchestrator.garbage import calm
 from orchestrator.live import Plain, Redrawn, Screen
 from orchestrator.model import Account, Plan, Target
 from orchestrator.secrets import Secret, Secrets
+from orchestrator.values import dataclass
 
 if TYPE_CHECKING:
     from orchestrator.provider import Answer, Call, Line, Send

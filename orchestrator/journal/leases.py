@@ -8,11 +8,12 @@ is over, and nobody who lost the lease can still be sending.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from orchestrator.errors import LeaseLost
 from orchestrator.journal import Process
 from orchestrator.model import COORDINATOR
+from orchestrator.values import dataclass
 
 SENDS_FOR = 1 / 3  # of the lease, counted from the last heartbeat
 

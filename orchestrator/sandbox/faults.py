@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from enum import StrEnum
 
 from orchestrator.sandbox.chance import Chance
 from orchestrator.sandbox.reply import HTML_TYPE, JSON_TYPE, Effect, Harm, Reply, text
 from orchestrator.sandbox.settings import FaultRule
+from orchestrator.values import dataclass
 
 SORRY = "Sorry, we experienced an error.\n\nrequest_id:sandbox\n"
 STUCK = '{"error":"Travis encountered an error, sorry :("}'

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from functools import lru_cache, partial
 from operator import attrgetter
 from typing import Any
+
+from orchestrator.values import dataclass
 
 VCS_NAMES = {"github": "Github", "gitlab": "Gitlab", "bitbucket": "Bitbucket", "assembla": "Assembla"}
 

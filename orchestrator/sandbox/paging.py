@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlencode
 
 from orchestrator.sandbox.reply import wrong_params
+from orchestrator.values import dataclass
 
 MOST = 100
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, NamedTuple
+
+from orchestrator.values import dataclass
 
 JSON_TYPE = "application/json"
 TEXT_TYPE = "text/plain"

@@ -19,7 +19,6 @@ import struct
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
 from random import Random
 from urllib.parse import parse_qsl
 
@@ -30,6 +29,7 @@ from orchestrator.sandbox.reading import read_faults
 from orchestrator.sandbox.reply import Effect, Harm, Reply, json_reply, text
 from orchestrator.sandbox.stats import stats
 from orchestrator.sandbox.world import World
+from orchestrator.values import dataclass
 
 KEEP_ALIVE = 5.0  # seconds; the application's own proxy closes idle connections after as long (reference 6)
 LARGEST = 4 * 1024 * 1024  # bytes of a call's body

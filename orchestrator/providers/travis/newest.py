@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from typing import Any
 
 from orchestrator.provider import Call, Followed, Send
@@ -13,6 +12,7 @@ from orchestrator.providers.travis.declaration import CALLS
 from orchestrator.providers.travis.pages import read_page
 from orchestrator.providers.travis.sight import ids_of, message_of
 from orchestrator.providers.travis.words import mapping, number
+from orchestrator.values import dataclass
 
 _MARKER = re.compile(r"\[[A-Za-z0-9._-]{1,64}\.[a-z2-7]{8}\]")
 
