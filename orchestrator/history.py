@@ -82,7 +82,7 @@ class History:
         self.exit_code: int | None = None
         self.frozen: dict[tuple[str, str], Frozen] = {}
         self.accounts_stopped: dict[str, AccountStopped] = {}
-        self.learnt: dict[tuple[str, str], LimitLearnt] = {}
+        self.learnt: dict[tuple[str, str, str], LimitLearnt] = {}  # by account, scope and name of the limit
         self.hosts: set[str] = set()
         self.proven: set[str] = set()
         self.tallies: list[Tally] = []
@@ -120,8 +120,8 @@ class History:
                 self.frozen[account, scope] = event
             case AccountStopped():
                 self.accounts_stopped[account] = event
-            case LimitLearnt(scope=scope):
-                self.learnt[account, scope] = event
+            case LimitLearnt(scope=scope, rule=rule):
+                self.learnt[account, scope, rule.partition(" ")[0]] = event
             case MarkerProven():
                 self.proven.add(account)
             case _:  # a wish is no fact about what happened

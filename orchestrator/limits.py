@@ -6,6 +6,7 @@ A name that a call gives several times is its cost: `("points",) * 5` takes five
 from __future__ import annotations
 
 import math
+import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TypeAlias
@@ -13,7 +14,10 @@ from typing import TypeAlias
 from orchestrator.model import ACCOUNT, Learnt, Limit, owner_scope, repo_scope
 from orchestrator.windows import Permit, Use, Window
 
-__all__ = ["Budget", "Permit", "Use", "Window"]
+__all__ = ["Budget", "Permit", "Use", "Window", "read_rule"]
+
+_RULE = re.compile(r"([0-9]{1,9})/([0-9]{1,9}(?:\.[0-9]{1,9})?)([smhd])")
+_SECONDS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86_400.0}
 
 KEEP_WINDOWS = 4096  # windows of single scopes above which the ones that have run empty are dropped
 
@@ -129,14 +133,22 @@ class Budget:
         """Takes over how a call ended that counts against limits found by trying.
 
         Returns:
-            What they are now, of those that changed.
+            Those that changed.
         """
         found = []
         for name in self.sought.intersection(names):
             window = self._window(name, repo)
             if window is not None and window.tried(refused, now):
-                found.append(Learnt(name, self.scope_of(window.limit, repo), window.calls, window.per))
+                found.append(Learnt(name, self.scope_of(window.limit, repo)))
         return found
+
+    def told(self, learnt: Learnt) -> str:
+        """The provider's rule after something was learnt of it, in writing: `triggers_per_repo 10/1h`."""
+        calls, per = learnt.calls, learnt.per
+        if calls is None or per is None:
+            window = self._at(self.limits[learnt.name], learnt.scope.partition(":")[2])
+            calls, per = window.calls * 100 // window.limit.share, window.per
+        return str(Limit(learnt.name, calls, per))
 
     def rule(self, name: str, repo: str | None) -> tuple[int, float]:
         """Calls and period of a limit as it holds now: what was learnt is in it."""
@@ -176,6 +188,15 @@ class Budget:
                 windows = self._windows[limit.name] = _without_empty(windows)
             window = windows[place] = Window(limit, self._uses[limit.name])
         return window
+
+
+def read_rule(scope: str, rule: str) -> Learnt | None:
+    """What was learnt, of the rule in writing; None where the writing is no rule."""
+    name, _, said = rule.partition(" ")
+    found = _RULE.fullmatch(said)
+    if found is None:
+        return None
+    return Learnt(name, scope, int(found[1]), float(found[2]) * _SECONDS[found[3]])
 
 
 def _place(limit: Limit, repo: str | None) -> str:

@@ -332,6 +332,8 @@ class Declaration:
         limits: default limits; their order is the order of reports.
         trigger_limits: names of the limits that a trigger counts against.
         accepted_limits: those of them that count only what was, or may have been, accepted.
+        harmless_refusals: names of limits that nobody knows, and of which a refusal (429) does no harm: they are found
+            by trying, from the default on. Never for a provider that bans.
         keys: keys of a target that this provider has beyond those of every target.
         settings: keys of an account that this provider has beyond those of every account.
         token_env: environment variable that holds the token when the manifest names none.
@@ -343,6 +345,7 @@ class Declaration:
         message_problem: what is wrong with a message (a skip command), or None.
         warn: warnings for a target, sentences for a person.
         warn_account: warnings for an account.
+        learn: what an answer reveals of limits; where headers tell it, made by `providers.headers.tells`.
     """
 
     type: str
@@ -356,6 +359,7 @@ class Declaration:
     trigger_limits: tuple[str, ...]
     sandbox: str | None = None
     accepted_limits: frozenset[str] = frozenset()
+    harmless_refusals: frozenset[str] = frozenset()
     connections: int = 16
     settle: float = 60.0
     finds: Findability = Findability.BY_MARKER

@@ -23,7 +23,7 @@ from orchestrator.events import (
     target_of,
 )
 from orchestrator.journal import Lease
-from orchestrator.limits import Budget
+from orchestrator.limits import Budget, read_rule
 from orchestrator.model import ACCOUNT, Learnt, Outcome, Refusal, Target, marker_of, repo_scope
 from orchestrator.policy import FIRST_LOOK, Ask, End, Find, Look, Nothing, Step, next_step, tick
 from orchestrator.provider import Line, Principal
@@ -53,7 +53,7 @@ class Ledger:
         self.all_rows = rows_of
         self.principal = f"{line.declaration.type}:{line.account.url}:{line.token_hash}"
         self.marker_proven = self.account in run.history.proven
-        self.budget = Budget(line.account.limits, line.declaration.accepted_limits)
+        self.budget = Budget(line.account.limits, line.declaration.accepted_limits, line.declaration.harmless_refusals)
         self.gate = Gate(
             line,
             self.budget,
@@ -271,6 +271,9 @@ class Ledger:
             self.budget.freeze(scope, until, "as an earlier run was told")
         for frozen in (f for (account, _), f in self.run.history.frozen.items() if account == self.account):
             self.budget.freeze(frozen.scope, frozen.until, frozen.cause)
+        for told in (told for (account, *_), told in self.run.history.learnt.items() if account == self.account):
+            if (learnt := read_rule(told.scope, told.rule)) is not None:
+                self.budget.learn(learnt, now)
         longest = max((limit.per for limit in self.budget.limits.values()), default=0.0)
         ahead = self.run.steady() - now
         names = dict.fromkeys((anonymous, self.principal))
@@ -344,7 +347,7 @@ class Ledger:
         await self.record(row, Ended(target.id, Outcome.IN_DOUBT, "in_doubt", reason))
 
     def _rule_learnt(self, learnt: Learnt, repo: str) -> None:
-        self._learnt.append(LimitLearnt(learnt.scope, f"{learnt.name} {learnt.calls or ''}".strip()))
+        self._learnt.append(LimitLearnt(learnt.scope, self.budget.told(learnt)))
 
     async def _check_alive(self) -> None:
         """Before a call leaves: a process that was stalled makes sure that nobody took its lease meanwhile."""
