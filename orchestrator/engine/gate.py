@@ -144,7 +144,7 @@ class Gate:
     async def _turn(self, names: tuple[str, ...], repo: str | None) -> AsyncIterator[None]:
         """One at a time, first come first served; a line in which nobody stands takes no memory."""
         key = names, repo
-        turn = self._turns.setdefault(key, anyio.Lock())
+        turn = self._turns.setdefault(key, anyio.Lock(fast_acquire=True))
         try:
             async with turn:
                 yield
