@@ -35,10 +35,10 @@ def _of(calls: int, period: float, periods: int) -> Iterator[Row]:
     yield Row(f"allowance of {rule}, calls refused", counted["refused"], "", "the rule, kept exactly", ("at most", 0.0))
 
 
-def used(stamps: Sequence[float], calls: int, period: float) -> float:
+def used(stamps: Sequence[float], calls: int, period: float, latency: float = LATENCY) -> float:
     """The share of the best possible rate: so many calls in every period and latency, once it has started."""
     gaps = [later - earlier for earlier, later in zip(stamps, stamps[calls:], strict=False)]
-    return (period + LATENCY) / (sum(gaps) / len(gaps))
+    return (period + latency) / (sum(gaps) / len(gaps))
 
 
 def ours(port: int, count: int, calls: int, period: float) -> dict[str, Any]:
