@@ -19,7 +19,9 @@ from orchestrator.quiet import quiet_until
 
 SERIAL = "one trigger at a time of a repository"
 NEEDS = "needs"
-LOOKS_AT_END = 0.5  # calls, about, to learn how a build ended, beside the listings: some share a page, some do not
+PAGE = 100  # builds that the listing of the newest shows in one call
+FAR = 300  # newer builds above which a build that has ended is not found by the way
+LOOKS_AT_END = 0.4  # calls, about, to learn how such a one ended: some share a page, some do not
 
 
 class Scope:
@@ -98,6 +100,7 @@ class Lane:
         self._free = account.connections
         self._owners: dict[str, int] = {}
         self._changed = 0.0
+        self._place: dict[int, int] = {}  # of what is followed: how many triggers had left
         self._owed = 0.0  # parts of calls for looks
         self._closed_until = 0.0
         self.ticking = False
@@ -209,12 +212,14 @@ class Lane:
         self._changed = now
         owner = self._targets[row].owner
         self._owners[owner] = self._owners.get(owner, 0) + 1
+        self._place[row] = self.triggered
         self.rows.free(row)
 
     def ended(self, row: int, now: float) -> None:
         """A look showed the end of the row's build."""
         self._changed = now
-        self._owed += LOOKS_AT_END
+        if self.triggered - self._place.pop(row) > FAR:
+            self._owed += LOOKS_AT_END
         owner = self._targets[row].owner
         self._owners[owner] -= 1
         if not self._owners[owner]:
@@ -255,7 +260,9 @@ class Lane:
         Returns:
             Seconds until the rest may go; zero when all went.
         """
-        self._owed += 1 + sum(1 for count in self._owners.values() if count > 1)
+        self._owed += 1
+        if len(self._place) > PAGE:
+            self._owed += sum(1 for count in self._owners.values() if count > 1)
         while self._owed >= 1:
             delay, _ = self._budget.wait(self._look_names, None, now, look=True)
             if delay:
