@@ -62,6 +62,7 @@ class Gate:
         self._skew = 0.0
         self._skew_at = -math.inf
         self._turns: dict[tuple[tuple[str, ...], str | None], anyio.Lock] = {}
+        self._lines: dict[tuple[str, ...], anyio.Lock] = {}
         self._room = anyio.Event()
         self._wants_room = False
         self._is_hushed = False
@@ -134,17 +135,26 @@ class Gate:
                 while True:
                     while delay := self._delay_alone(call, repo):
                         await self._until(delay)
-                    async with self._turn(call.limits, ""):
+                    async with self._line(call.limits):
                         if permit := await self._next(call, repo, posts):
                             return permit
         finally:
             self.posts_waiting -= posts
 
+    def _line(self, names: tuple[str, ...]) -> anyio.Lock:
+        """The line of all calls that count against these limits."""
+        line = self._lines.get(names)
+        if line is None:
+            line = self._lines[names] = anyio.Lock(fast_acquire=True)
+        return line
+
     @asynccontextmanager
     async def _turn(self, names: tuple[str, ...], repo: str | None) -> AsyncIterator[None]:
         """One at a time, first come first served; a line in which nobody stands takes no memory."""
         key = names, repo
-        turn = self._turns.setdefault(key, anyio.Lock(fast_acquire=True))
+        turn = self._turns.get(key)
+        if turn is None:
+            turn = self._turns[key] = anyio.Lock(fast_acquire=True)
         try:
             async with turn:
                 yield
