@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import subprocess
 import tempfile
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,6 +16,7 @@ from urllib.request import urlopen
 from benchmarks.tools import tool
 
 SOURCE = Path(__file__).with_name("window.c")
+COMPILING = threading.Lock()
 
 
 @contextmanager
@@ -24,17 +27,28 @@ def served(calls: int, period: float, latency: float) -> Iterator[tuple[int, Cal
         period: seconds.
         latency: seconds from a call's arrival to its answer; it is counted at some instant in between.
     """
-    with tempfile.TemporaryDirectory(prefix="benchmark-window-") as folder:
-        binary = f"{folder}/window"
-        subprocess.run([tool("cc"), "-O2", "-Wall", "-Wextra", "-o", binary, str(SOURCE)], check=True)
-        argv = [binary, str(calls), str(period), str(latency)]
-        with subprocess.Popen(argv, stdout=subprocess.PIPE, text=True) as process:
-            try:
-                assert process.stdout is not None
-                port = int(process.stdout.readline())
-                yield port, lambda: _stats(port)
-            finally:
-                process.terminate()
+    argv = [f"{_compiled().name}/window", str(calls), str(period), str(latency)]
+    with subprocess.Popen(argv, stdout=subprocess.PIPE, text=True) as process:
+        try:
+            assert process.stdout is not None
+            port = int(process.stdout.readline())
+            yield port, lambda: _stats(port)
+        finally:
+            process.terminate()
+
+
+def _compiled() -> tempfile.TemporaryDirectory[str]:
+    """The folder of the binary, which goes when this process ends."""
+    with COMPILING:
+        return _compile()
+
+
+@functools.cache
+def _compile() -> tempfile.TemporaryDirectory[str]:
+    folder = tempfile.TemporaryDirectory(prefix="benchmark-window-")
+    command = [tool("cc"), "-O2", "-Wall", "-Wextra", "-o", f"{folder.name}/window", str(SOURCE)]
+    subprocess.run(command, check=True)
+    return folder
 
 
 def _stats(port: int) -> dict[str, Any]:
