@@ -226,7 +226,8 @@ async def test_others_requests_of_a_busy_repository_do_not_hide_ours():
     sandbox.now += 5.0
     assert (await sandbox.find(wish)).id == str(sandbox.world.counts.accepted[150].id)
     known = {str(each.id) for each in sandbox.world.counts.accepted}
-    assert await sandbox.find(wish, known) is None
+    with pytest.raises(InDoubt, match="was adopted for another target"):
+        await sandbox.find(wish, known)
 
 
 @pytest.mark.parametrize(
