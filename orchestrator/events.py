@@ -37,6 +37,7 @@ class RunMade:
     parent: str | None = None
     version: int = VERSION
     options: Mapping[str, Json] = field(default_factory=dict)  # fail_on, max_fail, in_flight, timeout, reports
+    forecast: Mapping[str, Json] = field(default_factory=dict)  # what it began with; empty where there was none
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,8 +24,14 @@ def new_id(now: float) -> str:
     return f"{at}-{''.join(secrets.choice(_LETTERS) for _ in range(4))}"
 
 
-def made_of(plan: Plan, options: Mapping[str, Json], parent: str | None = None) -> RunMade:
-    """The first event of a run of this plan; it holds all that a resume needs but the targets."""
+def made_of(
+    plan: Plan, options: Mapping[str, Json], parent: str | None = None, forecast: Mapping[str, Json] | None = None
+) -> RunMade:
+    """The first event of a run of this plan; it holds all that a resume needs but the targets.
+
+    Args:
+        forecast: how long it is to take, for the report to compare with what happens.
+    """
     return RunMade(
         name=plan.name,
         manifest=plan.manifest,
@@ -35,6 +41,7 @@ def made_of(plan: Plan, options: Mapping[str, Json], parent: str | None = None) 
         limits={name: [str(limit) for limit in account.limits] for name, account in plan.accounts.items()},
         parent=parent,
         options=options,
+        forecast=forecast or {},
     )
 
 

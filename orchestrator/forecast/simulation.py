@@ -13,7 +13,7 @@ from orchestrator.forecast.times import Times, seen_at
 from orchestrator.model import Plan
 from orchestrator.provider import Declaration
 
-ANSWERED, ENDED, WAKE, LOOK = range(4)
+ANSWERED, LOOK, ENDED, WAKE = range(4)  # in this order where they fall together
 NEVER = -1.0
 PHASES = 10  # of a tick, for which the same answer holds
 

@@ -26,6 +26,8 @@ class Times:
         queued: seconds from a request to the start of its build; by account where earlier runs showed it.
         repos: median seconds that a build runs, by account and repository.
         accounts: the same, by account.
+        starts: seconds from a request to the start of its build where no earlier run tells.
+        runs: seconds that a build runs where no earlier run tells.
         builds: how many builds of earlier runs this rests on.
     """
 
@@ -33,6 +35,8 @@ class Times:
     queued: Mapping[str, float] = field(default_factory=dict)
     repos: Mapping[tuple[str, str], float] = field(default_factory=dict)
     accounts: Mapping[str, float] = field(default_factory=dict)
+    starts: float = APPEARS
+    runs: float = BUILD
     builds: int = 0
 
     def build(self, account: str, repo: str) -> tuple[float, float]:
@@ -42,7 +46,7 @@ class Times:
             repo: as limits count it.
         """
         runs = self.repos.get((account, repo))
-        return self.queued.get(account, APPEARS), self.accounts.get(account, BUILD) if runs is None else runs
+        return self.queued.get(account, self.starts), self.accounts.get(account, self.runs) if runs is None else runs
 
 
 ASSUMED = Times()

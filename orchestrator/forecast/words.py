@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 
-from orchestrator.forecast.times import APPEARS, BUILD, Times
+from orchestrator.forecast.times import Times
 from orchestrator.forecast.values import AccountForecast
 from orchestrator.model import Plan, Target, period
 from orchestrator.report.words import counted
@@ -51,7 +51,7 @@ def supposed(plan: Plan, times: Times) -> Iterator[str]:
         yield f"builds run as long as the median of earlier runs ({counted(times.builds, 'build')} in this state)"
     if unknown:
         whose = f" of account {', '.join(unknown)}" if times.builds else ""
-        each = f"{length(BUILD)} each, started {length(APPEARS)} after the trigger"
+        each = f"{length(times.runs)} each, started {length(times.starts)} after the trigger"
         yield f"no build{whose} is known from earlier runs: {each}"
     yield f"each call is answered after {times.latency:g} s, and every build passes"
     yield "other people's builds in the queue are not known: what waits for them ends later"

@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
+from orchestrator.report.foreseen import ForecastView
 from orchestrator.report.view import SCHEMA, BuildView, LimitView, Report, Row, RunView
 
 _dump = json.JSONEncoder(ensure_ascii=False).encode
@@ -43,4 +44,8 @@ def pieces(report: Report) -> Iterator[str]:
     yield '],\n "limits": ['
     for number, limit in enumerate(report.limits):
         yield f"{',' if number else ''}\n  {_dump({name: getattr(limit, name) for name in LimitView.__slots__})}"
-    yield f'],\n "calls": {_dump(dict(report.calls))}}}\n'
+    yield f'],\n "calls": {_dump(dict(report.calls))},\n "forecast": {_dump(_forecast(report.forecast))}}}\n'
+
+
+def _forecast(told: ForecastView | None) -> dict[str, Any] | None:
+    return None if told is None else {name: getattr(told, name) for name in ForecastView.__slots__}

@@ -9,6 +9,7 @@ import textwrap
 from collections.abc import Callable, Iterator, Sequence
 
 from orchestrator.events import CANCELED
+from orchestrator.report.foreseen import ForecastView
 from orchestrator.report.groups import IN_DOUBT, OPEN, Group, counts, groups, shares
 from orchestrator.report.view import LimitView, Report, Row
 from orchestrator.report.words import counted, duration, plain, seconds_between, shell, short
@@ -105,6 +106,23 @@ def _waits(report: Report) -> Iterator[str]:
     waited = [limit for limit in report.limits if limit.waited_seconds >= 1]
     for limit in sorted(waited, key=_longest)[:3]:
         yield f"waited: {limit.limit} of {limit.account}, {duration(limit.waited_seconds)}, all calls added up"
+    if report.forecast is not None:
+        yield from _foreseen(report.forecast)
+
+
+def _foreseen(told: ForecastView) -> Iterator[str]:
+    """What was forecast beside what happened, as far as it has."""
+    pairs = (
+        ("last trigger", told.actual_last_trigger_seconds, told.last_trigger_seconds),
+        ("last build", told.actual_last_build_seconds, told.last_build_seconds),
+    )
+    parts = [
+        f"{what} after {duration(fact)}, {duration(cast)} were forecast"
+        for what, fact, cast in pairs
+        if fact is not None
+    ]
+    if parts:
+        yield f"forecast: {'; '.join(parts)}"
 
 
 def _longest(limit: LimitView) -> float:

@@ -15,6 +15,7 @@ from orchestrator.events import Tally
 from orchestrator.garbage import uncollected
 from orchestrator.history import History
 from orchestrator.model import Account, Build, Json, Outcome, Phase, Target
+from orchestrator.report.foreseen import ForecastView, foreseen
 from orchestrator.report.waiting import waits_for
 from orchestrator.report.words import clock
 from orchestrator.state import Progress
@@ -125,6 +126,7 @@ class Report:
         calls: by purpose: `trigger`, `find`, `poll`, `other`.
         accounts: by name; they hold references to secrets, never secrets.
         as_of: for which instant it is told (wall clock).
+        forecast: what the run began with, beside what happened; None where it began without one.
     """
 
     run: RunView
@@ -134,6 +136,7 @@ class Report:
     calls: Mapping[str, int]
     accounts: Mapping[str, Account] = field(default_factory=dict)
     as_of: float = 0.0
+    forecast: ForecastView | None = None
 
 
 def view(run_id: str, history: History, now: float) -> Report:
@@ -158,6 +161,7 @@ def view(run_id: str, history: History, now: float) -> Report:
         calls=_calls(history),
         accounts=accounts,
         as_of=as_of,
+        forecast=foreseen(history),
     )
 
 
