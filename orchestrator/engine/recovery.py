@@ -17,6 +17,8 @@ async def recover(ledger: Ledger) -> None:
     """Puts every row into its place; a call that an earlier process left without an answer is in doubt."""
     lost: list[tuple[int, Sequence[TargetEvent]]] = []
     for row in ledger.all_rows:
+        if (verdict := ledger.progress(row).verdict) is not None and verdict.outcome is not Outcome.IN_DOUBT:
+            continue  # whatever is done stays so, and most of what is taken up is
         events = _said_by_a_person(ledger, row) or _lost_by_a_crash(ledger, row)
         if events:
             lost.append((row, events))

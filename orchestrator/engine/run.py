@@ -115,10 +115,12 @@ class Run:
         self.beat_at, self.beat_wall = steady(), wall()
         self.asked_at = self.others_at = -math.inf
         self.beat: Callable[[], Awaitable[None]] = _nobody_beats
-        self.phases: Counter[Phase] = Counter(history.of(target.id).phase for target in history.targets)
-        self.outcomes: Counter[Outcome] = Counter()
+        known = history.progress.values()
+        self.phases: Counter[Phase] = Counter(progress.phase for progress in known)
+        self.phases[Phase.WAITING] += len(history.targets) - len(known)
+        self.outcomes: Counter[Outcome] = Counter(one.verdict.outcome for one in known if one.verdict is not None)
         self.triggered = 0
-        self.doubts = sum(_is_open_doubt(history.of(target.id)) for target in history.targets)
+        self.doubts = sum(map(_is_open_doubt, known))
         self.index = {target.id: row for row, target in enumerate(history.targets)}
         self.is_carried = len(history.hosts) > 1
         self.look_for = _markers_to_look_for(id, history)
@@ -126,9 +128,6 @@ class Run:
         self.attempts_before = {id_: n for id_ in self.look_for if (n := history.of(id_).attempts)}
         self.restarts = _restarts(history)
         self.verdict_given: Callable[[int, Progress], None] = lambda row, progress: None
-        for target in history.targets:
-            if (verdict := history.of(target.id).verdict) is not None:
-                self.outcomes[verdict.outcome] += 1
 
     def apply(self, account: str, at: float, event: TargetEvent) -> None:
         """Takes one more fact about a target in, and tells whoever decides on verdicts."""
