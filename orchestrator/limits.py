@@ -119,14 +119,18 @@ class Budget:
                     longest, why = until - now, f"{scope}: {cause}"
         return longest, why
 
-    def learn(self, learnt: Learnt, now: float) -> bool:
-        """Takes over what an answer reveals; whether that changed the rule itself."""
+    def learn(self, learnt: Learnt, now: float, under_way: int = 0) -> bool:
+        """Takes over what an answer reveals; whether that changed the rule itself.
+
+        Args:
+            under_way: as how many calls the one that was answered still counts as under way.
+        """
         limit = self.limits.get(learnt.name)
         if limit is None:
             return False
         window = self._at(limit, learnt.scope.partition(":")[2])
         before = window.rules
-        window.learn(learnt.calls, learnt.per, learnt.left, now, learnt.reset)
+        window.learn(learnt.calls, learnt.per, learnt.left, now, learnt.reset, under_way)
         return window.rules != before
 
     def tried(self, names: Sequence[str], repo: str | None, refused: bool, now: float) -> list[Learnt]:

@@ -8,7 +8,7 @@ That bounds the use of an allowance by P/(P+L), P the period and L the latency o
 from __future__ import annotations
 
 import math
-from bisect import bisect_left, bisect_right, insort
+from bisect import bisect_right, insort
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
@@ -18,10 +18,10 @@ from orchestrator.model import Limit
 MOST_CALLS = 10**7  # calls in a period; a server that tells of more is not believed
 SHORTEST, LONGEST = 0.1, 31 * 86_400.0  # seconds; a period that is shorter or longer is not believed
 LONGEST_WAIT = 86_400.0  # seconds for which a reset keeps us away; then an answer tells it anew
-MOST_BY_OTHERS = 1000  # calls by others that are kept one by one; more of them are one number
+MOST_BY_OTHERS = 1000  # calls by others that are kept one by one; of more only the end is known
 MOST_RULES = 4  # rules that a window takes over from answers; the ones told last
-FEW_LEFT = 4  # below this part of an allowance what is left is taken as the server means it, call by call
-GROWTH = 10  # periods in which an unknown limit, found by trying, grows by what it was thought to be
+SAME = 2.0  # seconds by which two resets differ that mean the same moment
+GROWTH = 10  # periods in which an unknown limit, found by trying, grows by what it was halved to
 FLOOR = 1  # calls in a period below which an unknown limit is never halved
 
 
@@ -57,18 +57,32 @@ class Taught:
         learnt: the provider's own rules, the newest last.
         rules: all that are to be kept.
         longest: the longest of their periods.
-        others: calls by others, too many to be kept one by one, and when they were made at the latest.
-        tried_at: when a limit that is found by trying last changed.
+        told: calls that were free, as an answer told it, until `reset`.
+        left: those that are free now; calls that were answered since are taken off, calls under way are not.
+        step: by how much a limit that is found by trying grows in a period; it changed at `tried_at`.
     """
 
-    __slots__ = ("learnt", "longest", "others", "rules", "tried_at")
+    __slots__ = ("halved_at", "learnt", "left", "longest", "reset", "rules", "step", "told", "tried_at")
 
     def __init__(self, rule: Rule) -> None:
         self.learnt: tuple[Rule, ...] = ()
         self.rules: tuple[Rule, ...] = (rule,)
         self.longest = rule.per
-        self.others: tuple[int, float] = (0, -math.inf)
-        self.tried_at = -math.inf
+        self.told = self.left = 0
+        self.reset = self.halved_at = self.tried_at = -math.inf
+        self.step = max(1, rule.calls // GROWTH)
+
+    def leave(self, told: int, under_way: int, now: float, reset: float) -> None:
+        """So many calls are free until the reset; of answers that overtook each other the one that tells less holds."""
+        again = now < self.reset and abs(reset - self.reset) < SAME
+        self.told = min(self.told, told) if again else told
+        self.left, self.reset = self.told + under_way, reset
+
+    def wait(self, now: float, under_way: int, cost: int) -> float:
+        """Seconds until what is left has room; every call under way is taken for one that the provider has not seen."""
+        if now >= self.reset or under_way + cost <= self.left:
+            return 0.0
+        return self.reset - now if self.left < cost else math.inf
 
 
 class Window:
@@ -97,7 +111,7 @@ class Window:
 
     def taken(self, now: float) -> int:
         """Calls that count now."""
-        return self.under_way + len(self._counted(now)) + self._by_others(now, self.per)
+        return self.under_way + len(self._counted(now))
 
     def add(self, at: float) -> None:
         """One more call counts from then for one period."""
@@ -105,6 +119,13 @@ class Window:
             self.answered.append(at)
         else:
             insort(self.answered, at)
+
+    def over(self, at: float) -> None:
+        """A call under way was answered: from then on it counts for one period more."""
+        self.under_way -= 1
+        if self.taught is not None:
+            self.taught.left -= 1
+        self.add(at)
 
     def wait(self, now: float, reserve: int = 0, cost: int = 1) -> float:
         """Seconds until one more call fits; infinity while only an answer under way can make room.
@@ -114,8 +135,9 @@ class Window:
             cost: as how many calls it counts; one that is more than all of the allowance goes out alone.
         """
         answered = self._counted(now)
-        if self.taught is not None:
-            return max(self._wait_under(rule, now, reserve, cost) for rule in self.taught.rules)
+        if (taught := self.taught) is not None:
+            delay = taught.wait(now, self.under_way, cost)
+            return max(delay, *(self._wait_under(rule, now, reserve, cost) for rule in taught.rules))
         over = self.under_way + len(answered) + cost - max(cost, self.calls - reserve)
         if over <= 0:
             return 0.0
@@ -131,39 +153,34 @@ class Window:
             del answered[: bisect_right(answered, horizon)]
         return answered
 
-    def _by_others(self, now: float, per: float) -> int:
-        if self.taught is None:
-            return 0
-        calls, at = self.taught.others
-        return calls if at > now - per else 0
-
     def _wait_under(self, rule: Rule, now: float, reserve: int, cost: int) -> float:
-        """As `wait`, under one of several rules; the calls of others end all at once."""
+        """As `wait`, under one of several rules."""
         first = bisect_right(self.answered, now - rule.per)
-        mine, others = len(self.answered) - first, self._by_others(now, rule.per)
-        over = self.under_way + mine + others + cost - max(cost, rule.calls - reserve)
+        counted = len(self.answered) - first
+        over = self.under_way + counted + cost - max(cost, rule.calls - reserve)
         if over <= 0:
             return 0.0
-        if over > mine + others:
+        if over > counted:
             return math.inf
-        at = self.taught.others[1] if self.taught is not None else 0.0
-        before = bisect_right(self.answered, at) - first if others else mine
-        if over > before:
-            over -= others
-            if over <= before:
-                return max(0.0, at + rule.per - now)
         return max(0.0, self.answered[first + over - 1] + rule.per - now)
 
     # -- learning -----------------------------------------------------------------------------------------------
 
     def learn(
-        self, calls: int | None, per: float | None, left: int | None, now: float, reset: float | None = None
+        self,
+        calls: int | None,
+        per: float | None,
+        left: int | None,
+        now: float,
+        reset: float | None = None,
+        under_way: int = 0,
     ) -> None:
         """Takes over what an answer reveals: a default in both directions, a written limit only downwards.
 
         Args:
             left: calls that are still free until the reset.
             reset: seconds from now; None where it is not told: then what others used counts for one period more.
+            under_way: as how many calls the one that was answered still counts as under way here.
         """
         if calls is not None and per is not None and 0 < calls <= MOST_CALLS and SHORTEST <= per <= LONGEST:
             self._keep(Rule(part(calls, self.limit.share), per))
@@ -171,8 +188,15 @@ class Window:
             return
         if calls is None and not self.limit.written:
             self._keep(Rule(max(self.calls, part(self.taken(now) + left, self.limit.share)), self.per))
-        told = next((rule for rule in self.rules if rule.per == per), Rule(self.calls, self.per))
-        self._leave(told, left, now, now if reset is None else now + bounded(reset) - told.per)
+        if reset is not None and (wait := bounded(reset)) > 0.0:
+            self._taught_of().leave(left, under_way, now, now + wait)
+            return
+        gone = self.calls - self.taken(now) - left
+        if gone > MOST_BY_OTHERS:
+            self._taught_of().leave(left, under_way, now, now + self.per)
+        elif gone > 0:  # when they were made is not told
+            place = bisect_right(self.answered, now)
+            self.answered[place:place] = [now] * gone
 
     def _keep(self, rule: Rule) -> None:
         """From now on this rule of the provider's holds, in place of an earlier one of the same period."""
@@ -190,24 +214,6 @@ class Window:
         taught.rules, taught.longest = rules, max(rule.per for rule in rules)
         self.calls, self.per = min(rules, key=lambda rule: rule.calls / rule.per)
 
-    def _leave(self, rule: Rule, left: int, now: float, at: float) -> None:
-        """Leaves only so many calls free; calls of others, and near the end our own, count as if made then."""
-        answered = self._counted(now)
-        first = bisect_right(answered, now - rule.per)
-        if at <= now - rule.per:
-            return  # over by now
-        if left * FEW_LEFT <= rule.calls and at != now:
-            # the provider forgets all of them at once, when it starts anew: none is free before
-            until = bisect_left(answered, at)
-            answered[first:until] = [at] * (until - first)
-        gone = rule.calls - (self.under_way + len(answered) - first + self._by_others(now, rule.per)) - left
-        if gone > MOST_BY_OTHERS:
-            taught = self._taught_of()
-            taught.others = (gone + self._by_others(now, rule.per), max(at, taught.others[1]))
-        elif gone > 0:
-            place = bisect_right(answered, at)
-            answered[place:place] = [at] * gone
-
     def _taught_of(self) -> Taught:
         if self.taught is None:
             self.taught = Taught(Rule(self.calls, self.per))
@@ -217,24 +223,21 @@ class Window:
         """Finds a limit that nobody knows, where a refusal does no harm; whether that changed it.
 
         A refusal halves it, at most once a period, since calls that were under way are refused with it. A period
-        without a refusal, in which all of it was used, lets it grow by a fixed part of what it was thought to be.
+        without a refusal, in which all of it was used, lets it grow by a fixed part of what it was halved to.
         """
-        taught = self._taught_of()
-        if taught.tried_at == -math.inf and not refused:
+        taught, found = self._taught_of(), self.calls
+        if taught.tried_at == -math.inf:
             taught.tried_at = now
-        if now - taught.tried_at < self.per:
-            return False
-        most = self.limit.calls if self.limit.written else math.inf
-        if refused:
-            found = max(FLOOR, self.calls // 2)
-        elif self.taken(now) >= self.calls:
-            found = int(min(most, self.calls + max(1, self.limit.calls // GROWTH)))
-        else:
+        if refused and now - taught.halved_at >= self.per:
+            found, taught.halved_at = max(FLOOR, self.calls // 2), now
+            taught.step = max(1, found // GROWTH)
+        elif not refused and now - taught.tried_at >= self.per and self.taken(now) >= self.calls:
+            found = min(self.calls + taught.step, self.limit.calls if self.limit.written else MOST_CALLS)
+        if found == self.calls:
             return False
         taught.tried_at = now
-        changed = found != self.calls
         self._obey((Rule(found, self.per),))
-        return changed
+        return True
 
 
 class Permit:
@@ -262,12 +265,12 @@ class Permit:
             at: now; for a call whose answer was lost, the latest instant at which the provider may still count it.
         """
         for window in self._windows:
-            window.under_way -= 1
-            window.add(at)
+            window.over(at)
         for window in self._accepted:
-            window.under_way -= 1
-            if not refused:
-                window.add(at)
+            if refused:
+                window.under_way -= 1
+            else:
+                window.over(at)
         self._windows = self._accepted = ()
         self._tell(at, refused)
 

@@ -120,7 +120,7 @@ class Gate:
         now = self._now()
         if settle:
             permit.answered(now)
-        self._learn(call, answer, now)
+        self._learn(call, answer, now, settle)
         return answer
 
     async def _permit(self, call: Call) -> Permit:
@@ -245,9 +245,10 @@ class Gate:
         pause = min(backoff(self._failures, self._random), self._reach - (now - self._lost_since))
         self.pause_until = max(self.pause_until, now + max(pause, 0.0))
 
-    def _learn(self, call: Call, answer: Answer, now: float) -> None:
+    def _learn(self, call: Call, answer: Answer, now: float, is_settled: bool) -> None:
         for learnt in self.line.declaration.learn(call, answer):
-            if self.budget.learn(learnt, now):
+            under_way = 0 if is_settled else max(1, call.limits.count(learnt.name))
+            if self.budget.learn(learnt, now, under_way):
                 self._learnt(learnt, call.repo or "")
         if self.budget.sought:
             repo, refused = self.scope_name(call.repo), answer.status == TOO_MANY
