@@ -2,22 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import click
 
+from orchestrator import registry
 from orchestrator.commands.flags import SHOW, Flags, common
 from orchestrator.commands.machine import Machine
 from orchestrator.commands.output import tell
+from orchestrator.commands.past import times_in
 from orchestrator.commands.reading import code_of, exit_status
 from orchestrator.commands.session import run_async
 from orchestrator.commands.state import latest, readable
 from orchestrator.errors import UsageError
+from orchestrator.events import from_json
+from orchestrator.forecast import Expected, expected
 from orchestrator.history import History
 from orchestrator.journal import Entry, Journal
-from orchestrator.model import Target
+from orchestrator.model import Account, Phase, Target
 from orchestrator.report.view import view
+from orchestrator.report.waiting import unmet_needs
 from orchestrator.report.why import explain
+from orchestrator.report.words import clock, counted, duration
 
 NAMED = 20
 
@@ -39,13 +45,46 @@ def command(flags: Flags, machine: Machine, words: tuple[str, ...], exit_status:
         async with readable(flags, machine, run) as journal:
             row = await latest(journal, run)
             history, entries = await _read(journal, row.id)
-        target = the_one(history.targets, name)
-        lines = explain(target, entries, history, machine.now(), row.id)
+            target, now = the_one(history.targets, name), machine.now()
+            foreseen = [] if not _may_come(history, target) else await _foreseen(journal, flags, history, target, now)
+        lines = explain(target, entries, history, now, row.id, foreseen)
         return lines, int(code_of(view(row.id, history, machine.now()), exit_status))
 
     lines, code = run_async(explained)
     tell("\n".join(lines))
     return code
+
+
+def _may_come(history: History, target: Target) -> bool:
+    """Whether somebody drives the run and may still trigger the target."""
+    is_waiting = history.of(target.id).phase is Phase.WAITING and not history.of(target.id).may_exist
+    is_stopped = history.stopped is not None or target.account in history.accounts_stopped
+    return is_waiting and not is_stopped and history.left_at is None
+
+
+async def _foreseen(journal: Journal, flags: Flags, history: History, target: Target, now: float) -> list[str]:
+    """The limits that hold a waiting target back and when it is expected to be triggered, a line each."""
+    made = history.made
+    assert made is not None  # noqa: S101  # a run that exists has been made
+    types = {from_json(Account, account).type for account in made.accounts.values()}
+    declarations = {name: registry.declaration(name) for name in types}
+    found = expected(history, target, declarations, now, await times_in(journal, made.name, flags))
+    return list(foreseen_lines(found, now, has_needs=any(unmet_needs(history, target))))
+
+
+def foreseen_lines(found: Expected, now: float, *, has_needs: bool) -> Iterator[str]:
+    """The same in words.
+
+    Args:
+        has_needs: whether other targets must pass first.
+    """
+    for one in found.waits:
+        others = "it is the next" if not one.before else f"before it {counted(one.before, 'other')}"
+        yield f"waits for {one.rule} {one.whom}: next at {clock(one.next_at)}; {others}"
+    if found.at is None:
+        return
+    needs = ", if all that it needs passes" if has_needs else ""
+    yield f"expected at about {clock(found.at)} (in {duration(max(0.0, found.at - now))}){needs}"
 
 
 async def _read(journal: Journal, run: str) -> tuple[History, list[Entry]]:

@@ -11,6 +11,7 @@ from orchestrator.forecast.advice import alternatives, slowest
 from orchestrator.forecast.lane import Lane
 from orchestrator.forecast.simulation import Simulation
 from orchestrator.forecast.spans import spans
+from orchestrator.forecast.standing import Expected, Waits, expected
 from orchestrator.forecast.times import ASSUMED, Times, times_of
 from orchestrator.forecast.uses import uses
 from orchestrator.forecast.values import AccountForecast, Advice, Forecast, Span, Use
@@ -19,7 +20,20 @@ from orchestrator.garbage import uncollected
 from orchestrator.model import Plan, Target
 from orchestrator.provider import Declaration
 
-__all__ = ["ASSUMED", "AccountForecast", "Advice", "Forecast", "Span", "Times", "Use", "forecast", "times_of"]
+__all__ = [
+    "ASSUMED",
+    "AccountForecast",
+    "Advice",
+    "Expected",
+    "Forecast",
+    "Span",
+    "Times",
+    "Use",
+    "Waits",
+    "expected",
+    "forecast",
+    "times_of",
+]
 
 WORTH = 0.95  # an alternative that takes more of the time than this is not worth a person's thought
 

@@ -6,13 +6,13 @@ The windows are those of `limits`, the rows those of the engine, the brake that 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from heapq import heappop
 
 from orchestrator.brake import Loop
 from orchestrator.engine.rows import Rows
 from orchestrator.limits import Budget, Permit
-from orchestrator.model import ACCOUNT, Account, Target
+from orchestrator.model import ACCOUNT, Account, Limit, Target
 from orchestrator.policy import NARROWEST, look_interval, tick
 from orchestrator.provider import Declaration
 from orchestrator.quiet import quiet_until
@@ -114,6 +114,37 @@ class Lane:
         """The row's repository, as its limits count it."""
         return self._name(self._targets[row].repo)
 
+    def owner_of(self, row: int) -> str:
+        """The row's owner, as its limits count it."""
+        return self._name(self._targets[row].owner)
+
+    # -- where a run stands -------------------------------------------------------------------------------------
+
+    def remember(self, row: int, at: float) -> None:
+        """The row's trigger was answered then; oldest first."""
+        repo = self.repo_of(row)
+        for name in self._names:
+            if name in self._budget.limits:
+                self._budget.remember(name, self._budget.scope_of(self._budget.limits[name], repo), at)
+
+    def take_up(self, row: int) -> None:
+        """The row's build goes on."""
+        self.rows.in_flight.add(row)
+        self._follow(row)
+        for scope in self._scopes_of(row) if self._has_scopes else ():
+            scope.count += 1
+
+    def freeze(self, scope: str, seconds: float, cause: str) -> None:
+        """The scope is left alone for so long."""
+        self._budget.freeze(scope, seconds, cause)
+
+    def waits_of(self, row: int) -> Iterator[tuple[Limit, float]]:
+        """The limits that have no room for the row at the beginning, and seconds until they have."""
+        for name in self._names:
+            delay, _ = self._budget.wait((name,), self.repo_of(row), 0.0)
+            if 0.0 < delay < math.inf and name in self._budget.limits:
+                yield self._budget.limits[name], delay
+
     # -- triggers -----------------------------------------------------------------------------------------------
 
     def start_rows(self, now: float) -> list[int]:
@@ -210,10 +241,13 @@ class Lane:
         self._permits.pop(row).answered(now)
         self._free += 1
         self._changed = now
+        self._follow(row)
+        self.rows.free(row)
+
+    def _follow(self, row: int) -> None:
         owner = self._targets[row].owner
         self._owners[owner] = self._owners.get(owner, 0) + 1
         self._place[row] = self.triggered
-        self.rows.free(row)
 
     def ended(self, row: int, now: float) -> None:
         """A look showed the end of the row's build."""

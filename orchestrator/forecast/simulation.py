@@ -11,11 +11,30 @@ from itertools import count
 from orchestrator.forecast.lane import Lane
 from orchestrator.forecast.times import Times, seen_at
 from orchestrator.model import Plan
+from orchestrator.policy import NARROWEST
 from orchestrator.provider import Declaration
+from orchestrator.values import dataclass
 
 ANSWERED, LOOK, ENDED, WAKE = range(4)  # in this order where they fall together
 NEVER = -1.0
 PHASES = 10  # of a tick, for which the same answer holds
+
+
+@dataclass(frozen=True, slots=True)
+class Past:
+    """What has happened to a target before a simulation begins; times are seconds from its beginning, so negative.
+
+    Args:
+        asked: when its trigger left; None where it never did.
+        is_over: whether nothing more is to come of it.
+        is_met: whether it passed.
+        started: when its build started; None where it has not.
+    """
+
+    asked: float | None
+    is_over: bool
+    is_met: bool
+    started: float | None = None
 
 
 class Simulation:
@@ -23,6 +42,7 @@ class Simulation:
 
     Args:
         start: the wall clock at the run's start.
+        past: by row, what has happened before; who is not there waits.
 
     Attributes:
         asked: by row, when its trigger leaves; negative where it never does.
@@ -31,7 +51,13 @@ class Simulation:
     """
 
     def __init__(
-        self, plan: Plan, declarations: Mapping[str, Declaration], in_flight: int | None, start: float, times: Times
+        self,
+        plan: Plan,
+        declarations: Mapping[str, Declaration],
+        in_flight: int | None,
+        start: float,
+        times: Times,
+        past: Mapping[int, Past] | None = None,
     ) -> None:
         self._targets = plan.targets
         self._times = times
@@ -50,12 +76,31 @@ class Simulation:
         self.steps = 0
         self._dependents: dict[str, list[int]] = {}
         self._unmet: dict[int, int] = {}
+        self._past = past or {}
+        self._take_up()
         self._place()
 
+    def _take_up(self) -> None:
+        """What has happened before: calls count under their limits, builds go on."""
+        asked = [(one.asked, row) for row, one in self._past.items() if one.asked is not None]
+        for at, row in sorted(asked):
+            lane, one = self.lanes[self._targets[row].account], self._past[row]
+            lane.remember(row, at + self._times.latency)
+            if not one.is_over:
+                lane.take_up(row)
+                queued, runs = self._times.build(self._targets[row].account, lane.repo_of(row))
+                start = max(0.0, at + queued) if one.started is None else one.started
+                heappush(self._events, (max(NARROWEST, start + runs), ENDED, lane.number, row))
+
+    def is_waiting(self, row: int) -> bool:
+        """Whether the row was to be triggered when the simulation began."""
+        return row not in self._past and self._targets[row].skip is None
+
     def _place(self) -> None:
-        known = {target.id for target in self._targets}
+        met = {self._targets[row].id for row, one in self._past.items() if one.is_met}
+        known = {target.id for target in self._targets} - met
         for row, target in enumerate(self._targets):
-            if target.skip is not None:
+            if not self.is_waiting(row):
                 continue
             lane = self.lanes[target.account]
             unmet = {need for need in target.needs if need in known}
@@ -67,11 +112,11 @@ class Simulation:
             for need in unmet:
                 self._dependents.setdefault(need, []).append(row)
 
-    def run(self) -> None:
-        """To the end."""
+    def run(self, until: int | None = None) -> None:
+        """To the end, or until the trigger of a row has left."""
         for lane in self._lanes:
             self._start(lane, 0.0)
-        while self._events:
+        while self._events and (until is None or self.asked[until] < 0.0):
             now, what, number, row = heappop(self._events)
             lane = self._lanes[number]
             self.steps += 1

@@ -48,7 +48,14 @@ _HOW = {
 }
 
 
-def explain(target: Target, entries: Iterable[Entry], history: History, now: float, run_id: str = "RUN") -> list[str]:
+def explain(
+    target: Target,
+    entries: Iterable[Entry],
+    history: History,
+    now: float,
+    run_id: str = "RUN",
+    foreseen: Iterable[str] = (),
+) -> list[str]:
     """The chain of events of one target, and what it waits for.
 
     Args:
@@ -56,11 +63,12 @@ def explain(target: Target, entries: Iterable[Entry], history: History, now: flo
         history: the fold of the same entries.
         now: the present (wall clock).
         run_id: for the command lines that help.
+        foreseen: when it is expected to be triggered, and what it waits for until then, a line each.
     """
     told = sorted((entry for entry in entries if concerns(entry, target)), key=lambda entry: entry.at)
     lines = [f"{target.id}: {_standing(history.of(target.id))}"]
     lines += [f"  {clock(entry.at)}  {_words(entry.event)}" for entry in told]
-    lines += [f"  {line}" for line in _now(target, history, now, run_id)]
+    lines += [f"  {line}" for line in _now(target, history, now, run_id, foreseen)]
     return [sound(plain_line(line)) for line in lines]
 
 
@@ -156,7 +164,7 @@ def _words_of_target(event: Event) -> str:
             return event.kind.replace("_", " ")
 
 
-def _now(target: Target, history: History, now: float, run_id: str) -> Iterator[str]:
+def _now(target: Target, history: History, now: float, run_id: str, foreseen: Iterable[str]) -> Iterator[str]:
     progress = history.of(target.id)
     verdict = progress.verdict
     if verdict is not None:
@@ -168,6 +176,7 @@ def _now(target: Target, history: History, now: float, run_id: str) -> Iterator[
     yield from held_by(history, target, now)
     for need in islice(unmet_needs(history, target), 10):
         yield f"need: {need} is {_standing(history.of(need))}"
+    yield from foreseen
     if progress.doubt is not None:
         yield from _doubt(target, progress.doubt, now)
     if history.left_at is not None:

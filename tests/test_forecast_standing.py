@@ -1,0 +1,124 @@
+"""When a target of a run that goes on will be triggered, and what it waits for until then."""
+
+import random
+
+import anyio
+import pytest
+
+from orchestrator.commands.why import foreseen_lines
+from orchestrator.engine import Engine, Options
+from orchestrator.events import RunMade, to_json
+from orchestrator.forecast import Expected, Times, Waits, expected
+from orchestrator.history import History, load
+from orchestrator.journal import Process
+from orchestrator.model import Account, Target
+from orchestrator.state import Progress
+from orchestrator.testing import FAKE, FakeService, MemoryJournal, Script, make_run, targets
+
+NOW = 1_767_571_200.0
+TIMES = Times(latency=0.1, queued={"fake": 17.0}, accounts={"fake": 45.0})
+
+
+async def seen_and_fact(wanted, after, service, **account):
+    """What is expected for each target that waits after so many seconds, and when they are triggered in fact."""
+    journal = MemoryJournal(now=service.now)
+    await make_run(journal, wanted, "r1", service.now(), **account)
+    engine = Engine(
+        "r1",
+        journal,
+        service.connect,
+        Options(),
+        now=service.now,
+        process=Process("here", "boot", 1, "1"),
+        random=random.Random(1),
+        observe=lambda name, **fields: None,
+    )
+    seen = {}
+
+    async def look():
+        await anyio.sleep(after)
+        history = await load(journal, "r1")
+        for target in wanted:
+            if not history.of(target.id).may_exist:
+                seen[target.id] = expected(history, target, {"fake": FAKE}, service.now(), TIMES)
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(look)
+        await engine.run()
+    history = await load(journal, "r1")
+    return seen, {id_: history.of(id_).triggered_at for id_ in seen}
+
+
+@pytest.mark.anyio
+async def test_a_target_leaves_about_when_it_was_expected_to():
+    wanted = targets(*(f"acme/r{number % 45}@b{number // 45}" for number in range(90)))
+    seen, fact = await seen_and_fact(wanted, 10.0, FakeService())
+    assert len(seen) == 50
+    assert {id_: one.at for id_, one in seen.items()} == pytest.approx(fact, abs=1.0)
+    account = seen[wanted[-1].id].waits[-1]
+    assert (account.rule, account.whom, account.before) == ("triggers 40/30s", "of account fake", 49)
+
+
+@pytest.mark.anyio
+async def test_a_repository_that_has_had_its_hour_is_named_with_those_before():
+    wanted = targets(*(f"acme/api@b{number}" for number in range(14)))
+    seen, fact = await seen_and_fact(wanted, 60.0, FakeService())
+    [(id_, last)] = [pair for pair in seen.items() if pair[0] == wanted[-1].id]
+    assert (last.waits[0].rule, last.waits[0].whom, last.waits[0].before) == (
+        "triggers_per_repo 10/1h",
+        "of acme/api",
+        3,
+    )
+    assert last.at == pytest.approx(fact[id_], abs=5.0)
+
+
+@pytest.mark.anyio
+async def test_a_target_with_needs_is_expected_when_their_builds_have_ended():
+    (need,) = targets("acme/lib")
+    (one,) = targets("acme/api", needs=(need.id,))
+    seen, fact = await seen_and_fact((need, one), 20.0, FakeService({"acme/lib": Script(runs=60.0)}))
+    assert seen[one.id].waits == ()
+    assert seen[one.id].at == pytest.approx(fact[one.id], abs=10.0)
+
+
+@pytest.mark.anyio
+async def test_a_target_that_builds_in_flight_hold_back_is_expected_when_they_end():
+    wanted = targets(*(f"acme/r{number}" for number in range(6)))
+    seen, fact = await seen_and_fact(wanted, 20.0, FakeService(), in_flight=2)
+    assert len(seen) == 4
+    assert {id_: one.at for id_, one in seen.items()} == pytest.approx(fact, abs=25.0)
+
+
+def history_of(wanted, **account):
+    history = History(wanted)
+    one = Account("fake", "fake", FAKE.url, limits=FAKE.limits, **account)
+    history.made, history.made_at = RunMade("n", None, "", accounts={"fake": to_json(one)}), NOW
+    return history
+
+
+def test_a_need_that_passed_before_is_met_and_one_that_cannot_come_is_never_expected():
+    wanted = (
+        Target("fake:a/a", "fake", "a/a", skip="gone"),
+        Target("fake:a/b", "fake", "a/b", needs=("fake:a/a",)),
+    )
+    assert expected(history_of(wanted), wanted[1], {"fake": FAKE}, NOW, TIMES) == Expected(None, ())
+
+
+def test_a_trigger_that_left_before_counts_under_its_limits():
+    wanted = targets("acme/a", "acme/b")
+    history = history_of(wanted)
+    history.progress[wanted[0].id] = Progress(asked_at=NOW - 5.0, attempts=1)
+    assert expected(history, wanted[1], {"fake": FAKE}, NOW, TIMES).at == NOW
+
+
+def test_what_is_expected_is_told_in_words():
+    waits = (
+        Waits("triggers_per_repo 10/1h", "of acme/api", NOW + 600.0, 3),
+        Waits("triggers 4/1m", "of account a", NOW, 0),
+    )
+    assert list(foreseen_lines(Expected(NOW + 720.0, waits), NOW, has_needs=True)) == [
+        "waits for triggers_per_repo 10/1h of acme/api: next at 2026-01-05T00:10:00Z; before it 3 others",
+        "waits for triggers 4/1m of account a: next at 2026-01-05T00:00:00Z; it is the next",
+        "expected at about 2026-01-05T00:12:00Z (in 12m 00s), if all that it needs passes",
+    ]
+    assert list(foreseen_lines(Expected(None, ()), NOW, has_needs=False)) == []
