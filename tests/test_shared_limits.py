@@ -8,6 +8,7 @@ import anyio
 import pytest
 
 from orchestrator.engine import Engine, Options
+from orchestrator.errors import InDoubt
 from orchestrator.exits import Exit
 from orchestrator.journal import ASK_AGAIN, Process, Reserved, Share, Stamp
 from orchestrator.journal.process import as_text
@@ -203,3 +204,23 @@ async def test_connections_are_shared_between_processes():
     posts = sorted(service.posts)
     assert len(posts) == 60
     assert worst_window(posts, 1.99) <= 4  # none is answered sooner
+
+
+class Shy(FakeService):
+    """Does not say whose token it is."""
+
+    async def send(self, call):
+        if call.path == "/user":
+            raise InDoubt("no whole answer in time")
+        return await super().send(call)
+
+
+async def test_a_principal_that_was_named_once_is_known_when_the_provider_does_not_say():
+    service = FakeService()
+    journal = MemoryJournal(now=service.now)
+    await make_run(journal, targets("acme/a"), "one", service.now())
+    assert await engine(journal, service, "one", 1).run() == Exit.OK
+    shy = Shy()
+    await make_run(journal, targets("acme/b"), "two", shy.now())
+    assert await engine(journal, shy, "two", 2).run() == Exit.OK
+    assert len({stamp.principal for stamp in journal.disk.stamps.values()}) == 1

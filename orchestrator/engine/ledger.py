@@ -259,9 +259,14 @@ class Ledger:
     async def know_principal(self, principal: Principal | None) -> None:
         """Takes over what earlier runs know of whom the provider counts, also what they did before they were told."""
         anonymous = self.principal
+        alias = (await self.run.journal.memory(anonymous)).alias
         if principal is not None:
             self.principal = f"{self.line.declaration.type}:{self.line.account.url}:{principal.id}"
             self.run.observe("account.known", account=self.account, login=principal.login)
+            if alias != self.principal:
+                await self.run.journal.remember(anonymous, alias=self.principal)
+        elif alias:
+            self.principal = alias  # the provider does not say today, and has said it before
         await self.commons.begin(self.principal)
         memory = await self.run.journal.memory(self.principal)
         if memory.marker_proven and not self.marker_proven:

@@ -155,10 +155,12 @@ class AccountMemory:
     Args:
         marker_proven: whether a known request was ever seen to carry its marker.
         frozen: scope to wall clock until which it is to be left alone.
+        alias: of the hash of a token, the principal that the provider once named for it; empty where it never did.
     """
 
     marker_proven: bool = False
     frozen: Mapping[str, float] = field(default_factory=dict)
+    alias: str = ""
 
 
 ASK_AGAIN = 0.25  # seconds; a call that is not answered yet may make room at any moment
@@ -285,7 +287,9 @@ class Journal(Protocol):
         """The calls of the principal from that instant on, of all runs, oldest first."""
         ...
 
-    async def remember(self, principal: str, *, marker_proven: bool = False, frozen: Mapping[str, float] = {}) -> None:
+    async def remember(
+        self, principal: str, *, marker_proven: bool = False, frozen: Mapping[str, float] = {}, alias: str = ""
+    ) -> None:
         """Adds to what all runs know of a principal."""
         ...
 

@@ -255,11 +255,15 @@ class MemoryJournal:
         found = [stamp for stamp in self.disk.stamps.values() if stamp.principal == principal and stamp.at >= since]
         return sorted(found, key=lambda stamp: stamp.at)
 
-    async def remember(self, principal: str, *, marker_proven: bool = False, frozen: Mapping[str, float] = {}) -> None:
+    async def remember(
+        self, principal: str, *, marker_proven: bool = False, frozen: Mapping[str, float] = {}, alias: str = ""
+    ) -> None:
         """See `Journal.remember`."""
         await self._step_to_write()
         known = self.disk.memories.get(principal, AccountMemory())
-        self.disk.memories[principal] = AccountMemory(known.marker_proven or marker_proven, {**known.frozen, **frozen})
+        self.disk.memories[principal] = AccountMemory(
+            known.marker_proven or marker_proven, {**known.frozen, **frozen}, alias or known.alias
+        )
 
     async def memory(self, principal: str) -> AccountMemory:
         """See `Journal.memory`."""

@@ -45,10 +45,11 @@ def make(db: sqlite3.Connection) -> None:
 
 
 def keep_time(db: sqlite3.Connection) -> None:
-    """Version 2: a clock that all processes of a boot agree on, and how long a stamp counts, or for whose life."""
+    """Version 2: a clock for each boot, how long and for whose life a stamp counts, whose token a hash stands for."""
     db.execute("CREATE TABLE boot (id TEXT PRIMARY KEY, began REAL NOT NULL) WITHOUT ROWID")
     db.execute("ALTER TABLE stamp ADD COLUMN per REAL NOT NULL DEFAULT 3600")
     db.execute("ALTER TABLE stamp ADD COLUMN holder TEXT NOT NULL DEFAULT ''")
+    db.execute("ALTER TABLE principal ADD COLUMN alias TEXT NOT NULL DEFAULT ''")
 
 
 STEPS: Sequence[Step] = (make, keep_time)

@@ -136,11 +136,15 @@ def _held(db: sqlite3.Connection, principal: int, share: Share, at: float, is_go
     return sum(int(calls) for holder, calls in rows if not is_gone(str(holder)))
 
 
-def remember(db: sqlite3.Connection, principal: str, marker_proven: bool, frozen: Mapping[str, float]) -> None:
+def remember(
+    db: sqlite3.Connection, principal: str, marker_proven: bool, frozen: Mapping[str, float], alias: str
+) -> None:
     """Adds to what is known; a proof stays, and of two freezes of a scope the longer."""
     number = number_of(db, principal)
     if marker_proven:
         db.execute("UPDATE principal SET marker_proven = 1 WHERE num = ?", (number,))
+    if alias:
+        db.execute("UPDATE principal SET alias = ? WHERE num = ?", (alias, number))
     db.executemany(
         "INSERT INTO freeze (principal, scope, until) VALUES (?, ?, ?)"
         " ON CONFLICT (principal, scope) DO UPDATE SET until = max(until, excluded.until)",
@@ -150,10 +154,10 @@ def remember(db: sqlite3.Connection, principal: str, marker_proven: bool, frozen
 
 def memory_of(db: sqlite3.Connection, principal: str) -> AccountMemory:
     """What is known of a principal."""
-    row = db.execute("SELECT num, marker_proven FROM principal WHERE name = ?", (principal,)).fetchone()
+    row = db.execute("SELECT num, marker_proven, alias FROM principal WHERE name = ?", (principal,)).fetchone()
     if row is None:
         return AccountMemory()
     frozen: Sequence[tuple[str, float]] = db.execute(
         "SELECT scope, until FROM freeze WHERE principal = ?", (row[0],)
     ).fetchall()
-    return AccountMemory(bool(row[1]), {str(scope): float(until) for scope, until in frozen})
+    return AccountMemory(bool(row[1]), {str(scope): float(until) for scope, until in frozen}, str(row[2]))

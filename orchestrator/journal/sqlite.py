@@ -345,10 +345,12 @@ class SqliteJournal:
         except ValueError:  # nobody's that we know: time ends it
             return False
 
-    async def remember(self, principal: str, *, marker_proven: bool = False, frozen: Mapping[str, float] = {}) -> None:
+    async def remember(
+        self, principal: str, *, marker_proven: bool = False, frozen: Mapping[str, float] = {}, alias: str = ""
+    ) -> None:
         """See `Journal.remember`."""
         await checkpoint()
-        await self._write(lambda db: remember(db, principal, marker_proven, frozen))
+        await self._write(lambda db: remember(db, principal, marker_proven, frozen, alias))
 
     async def memory(self, principal: str) -> AccountMemory:
         """See `Journal.memory`."""
