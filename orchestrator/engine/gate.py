@@ -247,7 +247,7 @@ class Gate:
 
     def _learn(self, call: Call, answer: Answer, now: float, is_settled: bool) -> None:
         for learnt in self.line.declaration.learn(call, answer):
-            under_way = 0 if is_settled else max(1, call.limits.count(learnt.name))
+            under_way = 0 if is_settled else call.limits.count(learnt.name)
             if self.budget.learn(learnt, now, under_way):
                 self._learnt(learnt, call.repo or "")
         if self.budget.sought:
