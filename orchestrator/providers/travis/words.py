@@ -14,6 +14,7 @@ from typing import Any
 from orchestrator.errors import AccessRefused, LookFailed, NotTriggered, RateLimited, Rejected
 from orchestrator.model import ACCOUNT, Json, Refusal, owner_scope
 from orchestrator.provider import Answer
+from orchestrator.providers.headers import retry_after
 
 BAN = 3600.0  # seconds that a ban lasts
 MINUTE = 60.0  # the throttle counts calls in whole minutes of the server's clock
@@ -124,9 +125,9 @@ def everybody_refused(answer: Answer) -> NotTriggered | None:
 
 def patience(answer: Answer) -> float:
     """Seconds until the throttle forgets: as said, else to the server's next whole minute."""
-    wanted = answer.headers.get("retry-after", "")
-    if wanted.isascii() and wanted.isdigit() and len(wanted) <= 5:
-        return float(wanted)
+    wanted = retry_after(answer.headers)
+    if wanted is not None:
+        return wanted
     now = server_time(answer)
     return MINUTE if now is None else MINUTE - now % MINUTE + GRACE
 
