@@ -26,6 +26,7 @@ ROWS = (
     "resume",
     "report",
     "simulation",
+    "forecast",
 )
 
 

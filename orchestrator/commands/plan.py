@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from typing import Any
 
 import click
@@ -77,6 +78,9 @@ async def _planned(
 
 def forecast_of(plan: Plan, flags: Flags, machine: Machine, known: Times, *, advise: bool = True) -> Forecast:
     """The forecast of a run that starts now."""
+    if flags.ignore_quiet_hours or flags.sandbox:  # as the run will do
+        loud = {name: replace(one, brake=replace(one.brake, quiet=())) for name, one in plan.accounts.items()}
+        plan = replace(plan, accounts=loud)
     declarations = {account.type: registry.declaration(account.type) for account in plan.accounts.values()}
     return forecast(plan, declarations, flags.in_flight, start=machine.now(), times=known, advise=advise)
 
