@@ -50,10 +50,11 @@ def served(calls: int, period: float, latency: float) -> Iterator[tuple[int, Cal
     with window.served(UNLIMITED, 1.0, latency) as (behind, _):
         fields = {"rate": round(calls / period), "burst": calls - 1, "behind": behind}
         with running(CONFIG, **fields) as (port, folder):
-            yield port, lambda: _stats(folder / "calls.log", period)
+            yield port, lambda: stats_of(folder / "calls.log", period)
 
 
-def _stats(log: Path, period: float) -> dict[str, Any]:
+def stats_of(log: Path, period: float) -> dict[str, Any]:
+    """What an access log counts: lines of the instant of the answer, the seconds until then, the status."""
     lines = [line.split() for line in log.read_text(encoding="utf-8").splitlines()]
     came = sorted((float(ended) - float(took), status) for ended, took, status in lines)
     return {

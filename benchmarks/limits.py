@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping
 from concurrent.futures import Executor, ThreadPoolExecutor
 from typing import Any
 
-from benchmarks import limit_req, window
+from benchmarks import limit_req, sharing, window
 from benchmarks.allowance import used
 from benchmarks.child import Failed, measure
 from benchmarks.crowd import CALLS, CROWD, PER, TASKS
@@ -36,7 +36,7 @@ def rows(asked: Asked) -> Iterator[Row | Beside]:
     missing = [package for module, package in PACKAGES.items() if importlib.util.find_spec(module) is None]
     if missing:
         raise Failed(f"not installed: {', '.join(missing)}; pip install 'batch-trigger-orchestrator[bench]'")
-    seconds, crowd, times = (2.0, 1.0, 1) if asked.quick else (12.0, 3.0, 3)
+    seconds, crowd, times = (2.0, 1.0, 1) if asked.quick else (10.0, 3.0, 3)
     at_once = 4 * len(SERVERS) if asked.quick else len(SERVERS)  # a run is mostly asleep
     found: dict[str, dict[str, Any]] = {}
     pairs = [(name, server) for name in LIMITERS for server in SERVERS]
@@ -47,6 +47,7 @@ def rows(asked: Asked) -> Iterator[Row | Beside]:
         micro = _costs(pool, times, crowd)
     yield from _judged(found["ours"])
     yield _beside(found, micro)
+    yield from sharing.rows(200, 1) if asked.quick else sharing.rows(600, 3)
 
 
 def _at(name: str, server: str, seconds: float) -> dict[str, Any]:
@@ -96,4 +97,12 @@ def _line(name: str, one: Mapping[str, Any], micro: float) -> tuple[str, ...]:
     return (*cells, f"{micro:.0f} us")
 
 
-NOTES = ("used: of P/(P+L), the most that is possible without a refusal for who cannot know when the server counts;",)
+NOTES = (
+    "used: of P/(P+L), P the period, L the latency: the most that is possible without a refusal for who does not know",
+    "at which instant of a call the server counts it. More is for who is refused, or for who knows the server:",
+    "`limit_req` counts a call when it comes, and forgets a little at every moment.",
+    "worst window: calls in any period as the server saw them, refused ones among them. spread: calls of the task that",
+    "made most, less those of the one that made fewest.",
+    "CPU: ours also asks for other limits, for freezes and for what the answer teaches. The others keep one rule; the",
+    "semaphore does so with a task asleep for each permit of a period.",
+)

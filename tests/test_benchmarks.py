@@ -2,6 +2,7 @@ import datetime
 import json
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import anyio
@@ -9,10 +10,11 @@ import pytest
 from trio.testing import MockClock
 
 import orchestrator
-from benchmarks import allowance, drive, load, past, report, scale, service
-from benchmarks.table import Row, lines_of, to_json
+from benchmarks import allowance, drive, limit_req, limiters, load, past, report, scale, service
+from benchmarks.table import Beside, Row, lines_beside, lines_of, to_json
 from orchestrator import registry
 from orchestrator.manifest import expand, questions, read
+from orchestrator.provider import Answer
 
 ROOT = Path(__file__).parent.parent
 PACKAGE = str(Path(orchestrator.__file__).parent)
@@ -133,3 +135,57 @@ def test_the_quick_mode_runs_every_row_and_writes_what_it_prints(tmp_path):
     assert all(row["value"] > 0 for row in written["rows"] if row["unit"] == "x")
     refused = [row["value"] for row in written["rows"] if row["what"].endswith("calls refused")]
     assert refused == [0, 0]
+
+
+def test_the_worst_window_is_found_wherever_it_begins():
+    assert limit_req.worst_of([0.0, 0.9, 1.0, 1.5, 1.89, 3.0], 1.0) == 4
+    assert limit_req.worst_of([0.0, 1.0, 2.0], 1.0) == 1
+    assert limit_req.worst_of([], 1.0) == 0
+
+
+def test_a_servers_log_tells_when_each_call_came_and_how_it_ended(tmp_path):
+    log = tmp_path / "calls.log"
+    log.write_text("100.250 0.200 202\n100.100 0.000 429\n101.300 0.050 202\n", encoding="utf-8")
+    found = limit_req.stats_of(log, 1.0)
+    assert (found["accepted"], found["refused"], found["worst"]) == (2, 1, 2)
+    assert found["stamps"] == [pytest.approx(100.05), pytest.approx(101.25)]
+
+
+def test_competitors_stand_side_by_side_under_their_title():
+    lines = lines_beside(Beside("Two limiters", ("limiter", "used"), (("ours", "99 %"), ("a|b", "1 %")), ("a note",)))
+    assert lines == [
+        "",
+        "Two limiters:",
+        "",
+        "| limiter | used |",
+        "| ------- | ---- |",
+        "| ours    | 99 % |",
+        r"| a\|b    | 1 %  |",
+        "",
+        "a note",
+    ]
+
+
+def test_the_gate_beside_other_limiters_keeps_its_rule_and_is_fair():
+    made, stamps = [0] * 8, []
+
+    async def make():
+        stamps.append(time.monotonic())
+        await anyio.sleep(0.001)
+        return Answer(202)
+
+    async def main():
+        call = limiters.ours(make, 20, 0.1)
+
+        async def work(number):
+            while len(stamps) < 60:
+                await call()
+                made[number] += 1
+
+        async with anyio.create_task_group() as tasks:
+            for number in range(len(made)):
+                tasks.start_soon(work, number)
+
+    anyio.run(main)
+    assert limit_req.worst_of(stamps, 0.1) <= 20
+    assert max(made) - min(made) <= 1
