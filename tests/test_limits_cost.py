@@ -1,6 +1,8 @@
 """Calls that cost several of a limit, what others have used, and turns at the gate."""
 
 import random
+import tracemalloc
+from dataclasses import replace
 
 import anyio
 import anyio.lowlevel
@@ -8,6 +10,7 @@ import pytest
 
 from orchestrator.engine.commons import Commons
 from orchestrator.engine.gate import Gate
+from orchestrator.errors import LeaseLost
 from orchestrator.limits import Budget
 from orchestrator.model import Account, Learnt, Limit
 from orchestrator.provider import Answer, Call, Line
@@ -92,7 +95,7 @@ async def test_processes_that_share_a_limit_share_what_calls_cost():
     assert delays[2] > 0.0  # two of twelve points are left, not five
 
 
-def gate(*limits, latency=0.1):
+def gate(*limits, latency=0.1, declaration=FAKE, alive=None, learnt=lambda learnt, repo: None):
     sent = []
 
     async def send(call):
@@ -100,19 +103,19 @@ def gate(*limits, latency=0.1):
         await anyio.sleep(latency)
         return Answer(200)
 
-    async def alive():
+    async def lives():
         pass
 
     account = Account("fake", "fake", FAKE.url, "env:TOKEN", limits=limits)
-    line = Line(account, FAKE, send, lambda send: FakeProvider(account, send), "hash")
+    line = Line(account, declaration, send, lambda send: FakeProvider(account, send), "hash")
     made = Gate(
         line,
         Budget(limits),
         now=anyio.current_time,
         reach=600.0,
         random=random.Random(1),
-        alive=alive,
-        learnt=lambda learnt, repo: None,
+        alive=alive or lives,
+        learnt=learnt,
     )
     return made, sent
 
@@ -159,3 +162,85 @@ async def test_who_gives_up_waiting_takes_no_permit_along_and_lets_the_next_one_
     assert [(path, round(at - began)) for path, at in sent] == [("0", 0), ("2", 10), ("4", 20)]
     assert one.budget.used == {"calls 1/10s": 3}
     assert one.posts_waiting == 0
+
+
+@pytest.mark.anyio
+async def test_looks_without_end_leave_room_for_a_call_that_changes_something():
+    one, sent = gate(Limit("calls", 20, 10.0), Limit("triggers", 5, 10.0))
+
+    async def look():
+        while True:
+            await one.send(Call("GET", "look"))
+
+    began, posts = anyio.current_time(), []
+    async with anyio.create_task_group() as tasks:
+        for _ in range(8):
+            tasks.start_soon(look)
+        for n in range(4):
+            await anyio.sleep(5.0)
+            await one.send(Call("POST", "post", limits=("triggers", "calls")))
+            posts.append(round(anyio.current_time() - began - 5.1 * (n + 1), 1))
+        tasks.cancel_scope.cancel()
+    assert posts == [0.0] * 4
+    assert len([1 for path, _ in sent if path == "look"]) > 25
+
+
+@pytest.mark.anyio
+async def test_who_is_canceled_while_the_journal_is_asked_gives_the_permit_back():
+    one, sent = gate(Limit("calls", 1, 10.0))
+
+    class Slow:
+        async def take(self, permit, names, repo, *, look):
+            await anyio.sleep(2.0)
+            return 0.0, ""
+
+    one.commons = Slow()
+    with anyio.move_on_after(1.0):
+        await one.send(Call("GET", "first"))
+    assert one.budget.used == {"calls 1/10s": 0}
+    await one.send(Call("GET", "second"))
+    assert [path for path, _ in sent] == ["second"]
+
+
+@pytest.mark.anyio
+async def test_who_may_no_longer_act_gives_the_permit_back():
+    async def lost():
+        raise LeaseLost("somebody else drives this account")
+
+    one, sent = gate(Limit("calls", 1, 10.0), alive=lost)
+    with pytest.raises(LeaseLost):
+        await one.send(Call("GET", "first"))
+    assert (one.budget.used, sent) == ({"calls 1/10s": 0}, [])
+
+
+@pytest.mark.anyio
+async def test_a_server_that_tells_another_rule_with_every_answer_fills_no_journal():
+    rules = iter(range(10, 10_000))
+    declaration = replace(FAKE, learn=lambda call, answer: [Learnt("calls", "account", next(rules), 60.0)])
+    told = []
+    one, _ = gate(Limit("calls", 1000, 60.0), declaration=declaration, learnt=lambda learnt, repo: told.append(learnt))
+    for _ in range(300):
+        await one.send(Call("GET", "look"))
+    assert len(told) == 100
+
+
+@pytest.mark.anyio
+async def test_a_line_in_which_nobody_stands_takes_no_memory():
+    one, _ = gate(Limit("calls", 10_000, 60.0))
+    for n in range(50):
+        await one.send(Call("GET", "look", repo=f"acme/r{n}"))
+    assert one._turns == {}
+
+
+def test_a_target_that_waits_takes_no_memory():
+    one = Budget([Limit("triggers", 1, 10.0), Limit("triggers_per_repo", 2, 3600.0, "repo")])
+    names = ("triggers", "triggers_per_repo")
+    one.take(names, "acme/a").answered(0.0)
+    tracemalloc.start()
+    try:
+        for n in range(20_000):
+            assert one.wait(names, f"acme/r{n}", 1.0)[0] == 9.0
+        kept, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert kept < 20_000

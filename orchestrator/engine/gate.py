@@ -20,6 +20,7 @@ from orchestrator.provider import Answer, Call, Line
 
 LOST_FOR = 60.0  # seconds after a lost answer in which the provider may still handle, and count, the call
 TOO_MANY = 429  # the status with which a harmless refusal comes
+MOST_NEWS = 100  # changes of one rule that are journaled: a server that tells another with every answer fills no disk
 SKEW_EVERY = 30.0  # seconds between two readings of the provider's clock
 
 
@@ -49,6 +50,7 @@ class Gate:
         self.budget = budget
         self.stopped: AccessRefused | None = None
         self.calls: Counter[str] = Counter()
+        self._news: Counter[tuple[str, str]] = Counter()
         self.pause_until = 0.0
         self.posts_waiting = 0
         self.commons: Commons | None = None
@@ -246,14 +248,18 @@ class Gate:
         self.pause_until = max(self.pause_until, now + max(pause, 0.0))
 
     def _learn(self, call: Call, answer: Answer, now: float, is_settled: bool) -> None:
+        news = []
         for learnt in self.line.declaration.learn(call, answer):
             under_way = 0 if is_settled else call.limits.count(learnt.name)
             if self.budget.learn(learnt, now, under_way):
-                self._learnt(learnt, call.repo or "")
+                news.append(learnt)
         if self.budget.sought:
             repo, refused = self.scope_name(call.repo), answer.status == TOO_MANY
-            for found in self.budget.tried(call.limits, repo, refused, now):
-                self._learnt(found, call.repo or "")
+            news += self.budget.tried(call.limits, repo, refused, now)
+        for learnt in news:
+            self._news[learnt.scope, learnt.name] += 1
+            if self._news[learnt.scope, learnt.name] <= MOST_NEWS:
+                self._learnt(learnt, call.repo or "")
         is_due = now - self._skew_at >= SKEW_EVERY or call.purpose == "find"  # what a find tells rests on the clock
         if is_due and (date := answer.headers.get("date")):
             with suppress(ValueError, TypeError, OverflowError):  # a date that is no date says nothing
