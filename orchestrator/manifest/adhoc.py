@@ -12,10 +12,11 @@ from orchestrator.manifest.expand import Expander
 from orchestrator.manifest.explain import Judge
 from orchestrator.manifest.files import STDIN, Files, Listing
 from orchestrator.manifest.layers import Compiler, Layer
-from orchestrator.manifest.manifest import Expect, Manifest, warnings_of
+from orchestrator.manifest.manifest import Expect, Manifest
 from orchestrator.manifest.marks import pack
 from orchestrator.manifest.problems import ManifestError
 from orchestrator.manifest.schema import shape_of
+from orchestrator.manifest.steps import warnings_of
 from orchestrator.model import DEFAULT_FAIL_ON, Plan
 from orchestrator.provider import Declaration
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import datetime
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 from orchestrator.garbage import uncollected
 from orchestrator.manifest.answers import Answers
@@ -19,6 +19,7 @@ from orchestrator.manifest.files import Listing
 from orchestrator.manifest.glob import matches
 from orchestrator.manifest.identity import PLAIN, Parts, parse
 from orchestrator.manifest.layers import Layer, lacking
+from orchestrator.manifest.manifest import Manifest
 from orchestrator.manifest.marks import Value
 from orchestrator.manifest.needs import resolve
 from orchestrator.manifest.problems import ManifestError, near
@@ -27,9 +28,6 @@ from orchestrator.manifest.targets import Targets, names_of
 from orchestrator.manifest.template import Compiled
 from orchestrator.model import Json, Target, Timeouts
 from orchestrator.provider import RepoFacts
-
-if TYPE_CHECKING:
-    from orchestrator.manifest.manifest import Manifest
 
 
 class _Ready(NamedTuple):
