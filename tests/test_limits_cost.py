@@ -203,6 +203,24 @@ async def test_who_is_canceled_while_the_journal_is_asked_gives_the_permit_back(
 
 
 @pytest.mark.anyio
+async def test_a_repository_whose_limit_other_processes_used_up_holds_no_other_call_up():
+    names = ("calls", "triggers_per_repo")
+    one, sent = gate(Limit("calls", 100, 60.0), Limit("triggers_per_repo", 2, 3600.0, "repo"))
+
+    class Crowded:
+        async def take(self, permit, names, repo, *, look):
+            is_full = repo == "acme/a" and anyio.current_time() < began + 500.0
+            return (500.0, "triggers_per_repo") if is_full else (0.0, "")
+
+    one.commons, began = Crowded(), anyio.current_time()
+    async with anyio.create_task_group() as tasks:
+        for repo in ("acme/a", "acme/b"):
+            tasks.start_soon(one.send, Call("POST", repo, repo=repo, limits=names))
+            await anyio.lowlevel.checkpoint()
+    assert [(path, round(at - began)) for path, at in sent] == [("acme/b", 0), ("acme/a", 500)]
+
+
+@pytest.mark.anyio
 async def test_who_may_no_longer_act_gives_the_permit_back():
     async def lost():
         raise LeaseLost("somebody else drives this account")

@@ -294,7 +294,7 @@ async def test_what_others_use_of_the_same_allowance_is_left_to_them():
     journal = await start(service, 60, Limit("triggers", 5, 10.0), connections=4)
     assert await drive(service, journal) == Exit.OK
     assert service.refused == 0
-    assert service.posts[-1] - service.posts[0] < 125.0
+    assert service.posts[-1] - service.posts[0] < 95.0  # 6 in each 10 s, the last one too
 
 
 @pytest.mark.anyio
