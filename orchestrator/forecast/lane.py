@@ -103,6 +103,7 @@ class Lane:
         self._place: dict[int, int] = {}  # of what is followed: how many triggers had left
         self._owed = 0.0  # parts of calls for looks
         self._closed_until = 0.0
+        self._loud_until = -math.inf
         self.ticking = False
         self.course = Course()
         self.unreleased = 0
@@ -172,11 +173,12 @@ class Lane:
         """Seconds until the account may trigger again, and what it waits for; infinity: until something ends."""
         if not self._free:
             return math.inf, f"connections {self._account.connections}"
-        if self._account.brake.quiet:
-            wall = self._start + now
+        wall = self._start + now
+        if self._account.brake.quiet and wall >= self._loud_until:
             until, quiet = quiet_until(self._account.brake.quiet, wall)
             if quiet is not None:
                 return until - wall, f"quiet hours {quiet}"
+            self._loud_until = (wall // 60.0 + 1.0) * 60.0  # quiet hours begin at whole minutes
         if self._most is not None and len(self.rows.in_flight) >= self._most:
             return math.inf, f"in_flight {self._most}"
         return self._budget.wait_account(self._names, now)
