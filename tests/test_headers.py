@@ -128,6 +128,13 @@ def test_a_limit_of_a_repository_or_owner_is_learnt_for_the_one_that_was_called(
     assert read(told, {"ratelimit-limit": "5"}) == []
 
 
+@pytest.mark.parametrize(("fold_case", "expected"), [(True, "repo:acme/a"), (False, "repo:ACME/a")])
+def test_a_repository_is_learnt_under_the_name_by_which_it_is_counted(fold_case, expected):
+    learn = tells(Told("calls", per=60.0, scope="repo"), fold_case=fold_case)
+    answer = Answer(200, {}, {"ratelimit-limit": "5", "retry-after": "7"})
+    assert {learnt.scope for learnt in learn(Call("GET", "/", repo="ACME/a"), answer)} == {expected}
+
+
 def test_patience_comes_in_seconds_and_as_a_date():
     assert retry_after({"retry-after": "120"}) == 120.0
     assert retry_after({"retry-after": "0.5"}) == 0.5

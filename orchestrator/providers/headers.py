@@ -61,17 +61,21 @@ class _Rule:
     per: float | None
 
 
-def tells(*told: Told) -> Callable[[Call, Answer], Sequence[Learnt]]:
+def tells(*told: Told, fold_case: bool = True) -> Callable[[Call, Answer], Sequence[Learnt]]:
     """The `learn` of a declaration whose provider speaks in headers.
+
+    Args:
+        fold_case: as in the declaration: whether `ACME/x` and `acme/x` are one repository.
 
     A `Retry-After` on an answer that is no refusal asks for patience, too (Azure does so): it empties the first limit.
     On a refusal the provider reads it (`retry_after`), since only it knows which scope was refused.
     """
 
     def learn(call: Call, answer: Answer) -> list[Learnt]:
-        learnt = read_limits(told, answer.headers, call.repo)
+        repo = call.repo.lower() if fold_case and call.repo is not None else call.repo
+        learnt = read_limits(told, answer.headers, repo)
         patience = retry_after(answer.headers) if answer.status < 400 else None
-        scope = _scope(told[0].scope, call.repo) if told else None
+        scope = _scope(told[0].scope, repo) if told else None
         if patience and scope is not None:
             learnt.append(Learnt(told[0].limit, scope, left=0, reset=patience))
         return learnt
