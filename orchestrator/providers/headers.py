@@ -64,11 +64,11 @@ class _Rule:
 def tells(*told: Told, fold_case: bool = True) -> Callable[[Call, Answer], Sequence[Learnt]]:
     """The `learn` of a declaration whose provider speaks in headers.
 
-    Args:
-        fold_case: as in the declaration: whether `ACME/x` and `acme/x` are one repository.
-
     A `Retry-After` on an answer that is no refusal asks for patience, too (Azure does so): it empties the first limit.
     On a refusal the provider reads it (`retry_after`), since only it knows which scope was refused.
+
+    Args:
+        fold_case: as in the declaration: whether `ACME/x` and `acme/x` are one repository.
     """
 
     def learn(call: Call, answer: Answer) -> list[Learnt]:
