@@ -229,7 +229,9 @@ class MemoryJournal:
                 if not longest and self._held(mine, at) >= share.calls:
                     longest, name = ASK_AGAIN, share.name
                 continue
-            times = sorted(s.at for s in self.disk.stamps.values() if (s.principal, s.name, s.scope) == mine)
+            since = at - share.per  # older ones have made room; most are, and there are many
+            recent = [s for s in self.disk.stamps.values() if s.at > since and s.scope == share.scope]
+            times = sorted(s.at for s in recent if (s.principal, s.name, s.scope) == mine)
             last = times[-share.calls] if len(times) >= share.calls else None
             if (delay := room_at(last, share, at)) > longest:
                 longest, name = delay, share.name
