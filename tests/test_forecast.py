@@ -105,7 +105,7 @@ def test_targets_wait_for_the_builds_that_they_need():
     assert 60.0 < api < 75.0
     assert web == pytest.approx(2 * api, abs=5.0)
     assert (found.levels, found.accounts["travis"].binding.rule) == (2, "needs")
-    assert "needs wait for their builds, 2 deep" in found.text
+    assert found.text.endswith("what takes longest is the builds needed, 2 deep")
 
 
 def test_what_needs_a_skipped_target_is_never_triggered():
@@ -176,6 +176,21 @@ def test_a_limit_below_the_safe_one_may_be_raised():
     low = forecast_of(repos(100, "providers: {travis: {limits: {triggers: 10/30s}}}"))
     assert "triggers 40/30s, which is safe" in [advice.what for advice in low.advice]
     assert "40/30s" not in "".join(advice.what for advice in forecast_of(repos(100)).advice)
+
+
+@pytest.mark.parametrize(
+    ("account", "what"),
+    [
+        ({"in_flight": 5}, "in_flight 10"),
+        ({"brake": Brake(caps=(Cap("owner", 5),))}, "twice as much in_flight_per_owner"),
+        ({"brake": Brake(quiet=(parse_quiet("00:00-06:00"),))}, "no quiet hours"),
+        ({"connections": 1, "limits": ()}, "connections 2"),
+    ],
+)
+def test_a_rule_of_ones_own_may_be_loosened(account, what):
+    found = cast(40, 40, more={"times": Times(latency=2.0, accounts={"travis": 60.0})}, **account)
+    assert found.advice[0].what == what
+    assert found.advice[0].last_trigger < found.last_trigger
 
 
 def test_nothing_is_advised_where_nothing_binds():

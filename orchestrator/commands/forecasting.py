@@ -28,7 +28,7 @@ def forecast_lines(cast: Forecast) -> Iterator[str]:
     for advice in cast.advice:
         shorter = f"{length(advice.last_trigger)} instead of {length(cast.last_trigger)}"
         yield f"  would help: {plain(advice.what)}: {shorter} to the last trigger"
-    yield f"  supposes: {plain('; '.join(cast.supposed))}"
+    yield from (f"  supposes: {plain(one)}" for one in cast.supposed)
 
 
 def _phases(one: AccountForecast) -> str:

@@ -39,12 +39,22 @@ def alternatives(plan: Plan, one: AccountForecast, declaration: Declaration) -> 
     if account.in_flight is not None and f"in_flight {account.in_flight}" in rules:
         more = account.in_flight * 2
         yield f"in_flight {more}", _with(plan, replace(account, in_flight=more))
+    for kind in ("owner", "label"):
+        if any(rule.startswith(f"in_flight_per_{kind} ") for rule in rules):
+            yield f"twice as much in_flight_per_{kind}", _with(plan, _with_caps_doubled(account, kind))
     if any(rule.startswith("quiet hours") for rule in rules):
         yield "no quiet hours", _with(plan, replace(account, brake=replace(account.brake, quiet=())))
 
 
 def _with(plan: Plan, account: Account) -> Plan:
     return replace(plan, accounts={**plan.accounts, account.name: account})
+
+
+def _with_caps_doubled(account: Account, kind: str) -> Account:
+    caps = [
+        replace(cap, most=2 * cap.most) if cap.scope.partition(":")[0] == kind else cap for cap in account.brake.caps
+    ]
+    return replace(account, brake=replace(account.brake, caps=tuple(caps)))
 
 
 def _with_limit(account: Account, other: Limit) -> Account:

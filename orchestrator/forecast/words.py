@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 
+from orchestrator.forecast.lane import NEEDS
 from orchestrator.forecast.times import Times
 from orchestrator.forecast.values import AccountForecast
 from orchestrator.model import Plan, Target, period
@@ -35,11 +36,13 @@ def sentence(accounts: Mapping[str, AccountForecast], last_trigger: float, level
     """The forecast in a sentence."""
     number = sum(each.triggers for each in accounts.values())
     count = counted(number, "trigger")
-    builds = f"; needs wait for their builds, {levels} deep" if levels else ""
+    builds = f"; needs add the time of their builds, {levels} deep" if levels else ""
     slow = max((each for each in accounts.values() if each.binding), key=lambda each: each.last_trigger, default=None)
     if slow is None or slow.binding is None:
         return f"{count}, no limit makes {'it' if number == 1 else 'them'} wait{builds}"
     binding = slow.binding
+    if binding.rule == NEEDS:
+        return f"{count}, the last after {length(last_trigger)}; what takes longest is the builds needed, {levels} deep"
     longest = f"what takes longest is {binding.rule}{binding.whom}"
     return f"{count}, the last after {length(last_trigger)}; {longest}{builds}"
 
@@ -54,7 +57,7 @@ def supposed(plan: Plan, times: Times) -> Iterator[str]:
         each = f"{length(times.runs)} each, started {length(times.starts)} after the trigger"
         yield f"no build{whose} is known from earlier runs: {each}"
     yield f"each call is answered after {times.latency:g} s, and every build passes"
-    yield "other people's builds in the queue are not known: what waits for them ends later"
+    yield "other people's builds in the queue, and other calls with this token, are not known: they make it take longer"
 
 
 def warnings(

@@ -1,0 +1,138 @@
+"""The forecast as people and programs get it: from `plan`, in the report, from what earlier runs showed."""
+
+import json
+
+import pytest
+from cli_machine import Program
+from golden.story import START, target, told
+
+from orchestrator.commands.past import times_in
+from orchestrator.events import Ended, Intended, Requested, RunMade, Sighted
+from orchestrator.model import Build, BuildState, Outcome
+from orchestrator.report import render
+from orchestrator.report.view import view
+from orchestrator.testing import MemoryJournal
+
+MANIFEST = """
+version: 1
+providers: {travis: {token: env:T}}
+targets:
+  - {repo: acme/api, branches: [a, b, c, d, e, f, g, h, i, j, k, l]}
+  - acme/web
+"""
+A, B = "travis:acme/a@main", "travis:acme/b@main"
+CAST = {"last_trigger_seconds": 61.0, "last_build_seconds": 400.0}
+
+
+@pytest.fixture
+def program(tmp_path, capsys):
+    made = Program(tmp_path, capsys, T="x")
+    made.write("orchestrator.yaml", MANIFEST)
+    return made
+
+
+def test_a_plan_says_what_binds_when_what_helps_and_what_is_left_for_people(program):
+    assert program("plan", "--offline") == 0
+    for line in (
+        "forecast: 13 triggers, the last after 60 min; what takes longest is triggers_per_repo 10/1h of acme/api",
+        "  last build: ends after about 66 min",
+        "  waits for: 0:02-1:00:00 triggers_per_repo 10/1h of acme/api",
+        "acme/api: nothing of triggers_per_repo 10/1h",
+        "  would help: at most 10 targets of a repository (2 targets left out): 2 s instead of 60 min",
+        "  supposes: no build is known from earlier runs: 5 min each, started 2 s after the trigger",
+    ):
+        assert line in program.out, program.out
+
+
+def test_a_plan_says_the_same_to_programs(program):
+    assert program("plan", "--offline", "-o", "json") == 0
+    cast, account = program.json["forecast"], program.json["accounts"]["travis"]
+    assert cast["seconds"] == cast["last_trigger_seconds"] == account["seconds"] == pytest.approx(3602.5, abs=2.0)
+    assert cast["last_build_seconds"] > cast["last_trigger_seconds"] + 300.0
+    assert (cast["triggers"], account["triggers"]) == (13, 13)
+    assert cast["advice"][0].keys() == {"what", "last_trigger_seconds", "last_build_seconds"}
+    [phase] = account["phases"]
+    assert (phase["limit"], phase["where"], phase["places"]) == ("triggers_per_repo 10/1h", "acme/api", 1)
+    [busiest] = [one for one in account["allowance"] if one["where"] == "acme/api"]
+    assert (busiest["used"], busiest["allowed"], busiest["left"]) == (10, 10, 0.0)
+
+
+def test_quiet_hours_that_are_ignored_put_nothing_off(program):
+    program.write("q.yaml", MANIFEST.replace("token: env:T", "token: env:T, limits: {quiet_hours: '00:00-23:59'}"))
+    assert program("plan", "q.yaml", "--offline", "--ignore-quiet-hours", "-o", "json") == 0
+    assert program.json["forecast"]["seconds"] < 3700.0
+
+
+def test_a_rehearsal_keeps_what_was_forecast_and_the_next_plan_knows_its_builds(program):
+    program.write("one.yaml", "version: 1\ntargets: [acme/a]\n")
+    program("run", "one.yaml", "--sandbox", "-o", "json")
+    cast = program.json["forecast"]
+    assert cast["last_build_seconds"] > 0.0
+    assert cast["actual_last_build_seconds"] == pytest.approx(cast["last_build_seconds"], abs=15.0)
+    program("plan", "one.yaml", "--sandbox")
+    assert "builds run as long as the median of earlier runs (1 build in this state)" in program.out
+
+
+# the report
+
+
+def story(*facts, cast=CAST):
+    made = RunMade("n", None, "", forecast=cast)
+    return told([target(A), target(B)], *facts, made=made)
+
+
+def ended(second, name):
+    build = Build("1", BuildState.PASSED, "passed")
+    return [
+        (second, Intended(name, 1, None)),
+        (second, Requested(name, "1", "answered")),
+        (second + 50, Sighted(name, build)),
+        (second + 50, Ended(name, Outcome.PASSED, "passed", "")),
+    ]
+
+
+def report_of(made):
+    return view(made.run_id, made.history, made.now)
+
+
+def test_a_report_tells_what_was_forecast_beside_what_happened():
+    told_ = report_of(story(*ended(1, A), *ended(63, B)))
+    document = json.loads(render(told_, "json"))
+    assert document["forecast"] == {
+        **CAST,
+        "actual_last_trigger_seconds": pytest.approx(63.0, abs=1.0),
+        "actual_last_build_seconds": pytest.approx(113.0, abs=1.0),
+    }
+    line = "forecast: last trigger after 1m 03s, 1m 01s were forecast; last build after 1m 53s, 6m 40s were forecast"
+    assert line in render(told_, "text")
+
+
+def test_what_is_still_to_come_is_not_compared():
+    document = json.loads(render(report_of(story(*ended(1, A))), "json"))
+    assert document["forecast"]["actual_last_trigger_seconds"] is None
+    assert document["forecast"]["actual_last_build_seconds"] is None
+    assert "were forecast" not in render(report_of(story(*ended(1, A))), "text")
+
+
+@pytest.mark.parametrize("cast", [{}, {"last_trigger_seconds": "soon", "last_build_seconds": -1}, {"other": [1]}])
+def test_a_forecast_that_is_none_is_left_out(cast):
+    report = report_of(story(*ended(1, A), cast=cast))
+    assert report.forecast is None
+    assert '"forecast": null' in render(report, "json")
+
+
+# what earlier runs showed
+
+
+@pytest.mark.anyio
+async def test_the_builds_of_earlier_runs_are_read_from_the_journal():
+    from orchestrator.commands.flags import Flags
+    from orchestrator.journal import Process
+
+    journal = MemoryJournal(now=lambda: START)
+    await journal.make_run("one", RunMade("n", None, ""), [target(A)], START)
+    lease = await journal.claim("one", "travis", Process("h", "b", 1, "1"), START, 30.0)
+    build = Build("1", BuildState.PASSED, "passed", created_at=START, started_at=START + 5.0, finished_at=START + 95.0)
+    await journal.append(lease, [Intended(A, 1, None), Requested(A, "1", "answered"), Sighted(A, build)], START)
+    times = await times_in(journal, "n", Flags())
+    assert (times.builds, times.build("travis", "acme/a")) == (1, (7.0, 90.0))
