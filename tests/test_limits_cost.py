@@ -143,6 +143,16 @@ async def test_calls_leave_in_the_order_in_which_they_came():
 
 
 @pytest.mark.anyio
+async def test_calls_for_one_repository_are_not_passed_by_those_for_others():
+    one, sent = gate(Limit("calls", 3, 10.0))
+    async with anyio.create_task_group() as tasks:
+        for n in range(20):
+            tasks.start_soon(one.send, Call("POST", str(n), repo="acme/b" if n % 4 == 3 else "acme/a"))
+            await anyio.lowlevel.checkpoint()
+    assert [path for path, _ in sent] == [str(n) for n in range(20)]
+
+
+@pytest.mark.anyio
 async def test_who_gives_up_waiting_takes_no_permit_along_and_lets_the_next_one_go():
     one, sent = gate(Limit("calls", 1, 10.0))
     scopes = [anyio.CancelScope() for _ in range(5)]

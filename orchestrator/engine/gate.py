@@ -128,11 +128,16 @@ class Gate:
     async def _permit(self, call: Call) -> Permit:
         """A permit for a call, in the order in which the calls came.
 
-        What holds up its repository alone is waited for in a line of its own, so that no other call stands behind it.
+        What holds up its repository alone is waited for in a line of its own, so that no other call stands behind it;
+        as long as nothing does, all repositories stand in one line.
         """
         repo, posts = self.scope_name(call.repo), call.method != "GET"
         self.posts_waiting += posts
         try:
+            if (call.limits, repo) not in self._turns and not self._delay_alone(call, repo):
+                async with self._line(call.limits):
+                    if permit := await self._next(call, repo, posts):
+                        return permit
             async with self._turn(call.limits, repo):
                 while True:
                     while delay := self._delay_alone(call, repo):
