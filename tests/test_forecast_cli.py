@@ -63,6 +63,7 @@ def test_quiet_hours_that_are_ignored_put_nothing_off(program):
     assert program.json["forecast"]["seconds"] < 3700.0
 
 
+@pytest.mark.slow  # builds of some seconds, in real time
 def test_a_rehearsal_keeps_what_was_forecast_and_the_next_plan_knows_its_builds(program):
     program.write("one.yaml", "version: 1\ntargets: [acme/a]\n")
     program("run", "one.yaml", "--sandbox", "-o", "json")

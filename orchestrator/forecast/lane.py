@@ -310,7 +310,13 @@ class Lane:
 
 
 def _of_looks(account: Account, declaration: Declaration) -> tuple[str, ...]:
-    """The limits that looks share with triggers: all of the account's but the tightest, which is for triggers alone."""
-    shared = [limit for limit in account.limits if limit.scope == ACCOUNT and limit.name in declaration.trigger_limits]
-    tightest = min(shared, key=lambda limit: limit.calls / limit.per, default=None)
-    return tuple(limit.name for limit in shared if limit is not tightest)
+    """The limits that looks share with triggers: all of the account's but the one that is for triggers alone.
+
+    That is the tightest by the provider's own rules, whatever a person wrote.
+    """
+    whole = [
+        limit for limit in declaration.limits if limit.scope == ACCOUNT and limit.name in declaration.trigger_limits
+    ]
+    tightest = min(whole, key=lambda limit: limit.calls / limit.per, default=None)
+    own = tightest.name if tightest is not None and len(whole) > 1 else None
+    return tuple(limit.name for limit in account.limits if limit.scope == ACCOUNT and limit.name != own)

@@ -1,0 +1,73 @@
+"""The forecast beside the engine, rule by rule, in virtual time: both take the same course."""
+
+import random
+
+import pytest
+
+from orchestrator.brake import Brake, Cap
+from orchestrator.engine import Engine, Options
+from orchestrator.exits import Exit
+from orchestrator.forecast import Times, forecast
+from orchestrator.history import load
+from orchestrator.journal import Process
+from orchestrator.model import Limit
+from orchestrator.quiet import parse_quiet
+from orchestrator.testing import FAKE, FakeService, MemoryJournal, make_run, targets
+
+pytestmark = pytest.mark.anyio
+
+TIMES = Times(latency=0.1, queued={"fake": 17.0}, accounts={"fake": 45.0})
+
+
+def repos(count, branches=1):
+    return targets(*(f"acme/r{number}@b{branch}" for branch in range(branches) for number in range(count)))
+
+
+def chain(length):
+    """Each needs the one before."""
+    made = [targets("acme/r0")[0]]
+    for number in range(1, length):
+        made += targets(f"acme/r{number}", needs=(made[-1].id,))
+    return tuple(made)
+
+
+CASES = {
+    "the limit of the account": (repos(130), {}),
+    "the limit of repositories": (repos(5, 13), {}),
+    "both": (repos(50, 11), {}),
+    "in flight": (repos(40), {"in_flight": 7}),
+    "in flight for an owner": (repos(40), {"brake": Brake(caps=(Cap("owner", 7),))}),
+    "in flight for a label": (
+        (*repos(9), *targets("acme/x", "acme/y", "acme/z", labels=("core",))),
+        {"brake": Brake(caps=(Cap("label:core", 1),))},
+    ),
+    "connections": (repos(200), {"connections": 1, "limits": (Limit("triggers", 1000, 30.0),)}),
+    "needs": (chain(5), {}),
+    "quiet hours": (repos(60), {"brake": Brake(quiet=(parse_quiet("00:00-03:00"),))}),
+    "a limit of all calls": (repos(60), {"limits": (Limit("triggers", 40, 30.0), Limit("calls", 20, 60.0))}),
+}
+
+
+@pytest.mark.parametrize("case", CASES)
+async def test_the_engine_takes_as_long_as_forecast_under(case):
+    wanted, account = CASES[case]
+    service = FakeService()
+    journal = MemoryJournal(now=service.now)
+    began = service.now()
+    plan = await make_run(journal, wanted, "r1", began, **account)
+    cast = forecast(plan, {"fake": FAKE}, start=began, times=TIMES)
+    engine = Engine(
+        "r1",
+        journal,
+        service.connect,
+        Options(),
+        now=service.now,
+        process=Process("here", "boot", 1, "1"),
+        random=random.Random(1),
+        observe=lambda name, **fields: None,
+    )
+    assert await engine.run() == Exit.OK
+    history = await load(journal, "r1")
+    told = [history.of(target.id) for target in wanted]
+    assert cast.last_trigger == pytest.approx(max(one.triggered_at for one in told) - began, rel=0.05, abs=1.0)
+    assert cast.last_build == pytest.approx(max(one.verdict.at for one in told) - began, rel=0.05, abs=5.0)
