@@ -2,15 +2,17 @@
 
 import random
 
+import anyio
 import pytest
 
 from orchestrator.brake import Brake, Cap
 from orchestrator.engine import Engine, Options
+from orchestrator.events import RunMade, to_json
 from orchestrator.exits import Exit
 from orchestrator.forecast import Times, forecast
 from orchestrator.history import load
 from orchestrator.journal import Process
-from orchestrator.model import Limit
+from orchestrator.model import Account, Limit
 from orchestrator.quiet import parse_quiet
 from orchestrator.testing import FAKE, FakeService, MemoryJournal, make_run, targets
 
@@ -29,6 +31,19 @@ def chain(length):
     for number in range(1, length):
         made += targets(f"acme/r{number}", needs=(made[-1].id,))
     return tuple(made)
+
+
+def engine_of(journal, service):
+    return Engine(
+        "r1",
+        journal,
+        service.connect,
+        Options(),
+        now=service.now,
+        process=Process("here", "boot", 1, "1"),
+        random=random.Random(1),
+        observe=lambda name, **fields: None,
+    )
 
 
 CASES = {
@@ -56,18 +71,23 @@ async def test_the_engine_takes_as_long_as_forecast_under(case):
     began = service.now()
     plan = await make_run(journal, wanted, "r1", began, **account)
     cast = forecast(plan, {"fake": FAKE}, start=began, times=TIMES)
-    engine = Engine(
-        "r1",
-        journal,
-        service.connect,
-        Options(),
-        now=service.now,
-        process=Process("here", "boot", 1, "1"),
-        random=random.Random(1),
-        observe=lambda name, **fields: None,
-    )
-    assert await engine.run() == Exit.OK
+    assert await engine_of(journal, service).run() == Exit.OK
     history = await load(journal, "r1")
     told = [history.of(target.id) for target in wanted]
     assert cast.last_trigger == pytest.approx(max(one.triggered_at for one in told) - began, rel=0.05, abs=1.0)
     assert cast.last_build == pytest.approx(max(one.verdict.at for one in told) - began, rel=0.05, abs=5.0)
+
+
+@pytest.mark.parametrize(("cast", "left"), [({"last_trigger_seconds": 7200.0}, 7190.0), ({}, 0.0)])
+async def test_the_live_view_tells_what_is_left_of_the_time_that_was_forecast(cast, left):
+    service = FakeService()
+    journal = MemoryJournal(now=service.now)
+    one = Account("fake", "fake", FAKE.url, limits=(Limit("triggers_per_repo", 10, 3600.0, "repo"),))
+    made = RunMade("n", None, "", accounts={"fake": to_json(one)}, forecast=cast)
+    await journal.make_run("r1", made, repos(1, 25), service.now())
+    engine = engine_of(journal, service)
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(engine.run)
+        await anyio.sleep(10.0)
+        assert engine.snapshot().seconds_left == pytest.approx(left, abs=1.0)
+        tasks.cancel_scope.cancel()

@@ -40,7 +40,7 @@ class Snapshot:
     Args:
         triggered_per_minute: since this process began.
         waiting_for: the one limit or rule that the next trigger waits for.
-        seconds_left: to the last trigger, as far as the account's limits tell.
+        seconds_left: to the last trigger, as far as the run's forecast and the account's limits tell.
         accounts_stopped: account to cause.
         doubts: of those in phase `requested`, the ones whose answer was lost and that are looked for.
     """
@@ -175,19 +175,27 @@ class Engine:
             outcomes={outcome: n for outcome, n in run.outcomes.items() if n},
             triggered_per_minute=run.triggered / minutes,
             waiting_for=next((d.triggers.waiting_for for d in self._drivers if d.triggers.waiting_for), None),
-            seconds_left=self._seconds_left(),
+            seconds_left=self._seconds_left(run),
             accounts_stopped={d.ledger.account: str(s) for d in self._drivers if (s := d.ledger.gate.stopped)},
             doubts=run.doubts,
         )
 
-    def _seconds_left(self) -> float | None:
-        left = 0.0
+    def _seconds_left(self, run: Run) -> float | None:
+        left = self._forecast_left(run) if run.phases[Phase.WAITING] else 0.0
         for driver in self._drivers:
             rules = [rule for rule in driver.ledger.line.account.limits if rule.scope == "account"]
             rules = [rule for rule in rules if rule.name in driver.ledger.trigger_limits]
             waiting = driver.ledger.rows.waiting()
             left = max([left, *((math.ceil(waiting / rule.calls) - 1) * rule.per for rule in rules if waiting)])
         return left
+
+    def _forecast_left(self, run: Run) -> float:
+        """What is left of the time to the last trigger that was forecast when the run was made."""
+        made = run.history.made
+        said = None if made is None else made.forecast.get("last_trigger_seconds")
+        if not isinstance(said, int | float) or not math.isfinite(said):
+            return 0.0
+        return max(0.0, run.history.made_at + said - run.now())
 
     # -- setting up ---------------------------------------------------------------------------------------------
 
