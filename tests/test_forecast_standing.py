@@ -1,6 +1,7 @@
 """When a target of a run that goes on will be triggered, and what it waits for until then."""
 
 import random
+from dataclasses import replace
 
 import anyio
 import pytest
@@ -11,8 +12,8 @@ from orchestrator.events import RunMade, to_json
 from orchestrator.forecast import Expected, Times, Waits, expected
 from orchestrator.history import History, load
 from orchestrator.journal import Process
-from orchestrator.model import Account, Target
-from orchestrator.state import Progress
+from orchestrator.model import Account, Outcome, Target
+from orchestrator.state import Progress, Verdict
 from orchestrator.testing import FAKE, FakeService, MemoryJournal, Script, make_run, targets
 
 NOW = 1_767_571_200.0
@@ -109,6 +110,18 @@ def test_a_trigger_that_left_before_counts_under_its_limits():
     history = history_of(wanted)
     history.progress[wanted[0].id] = Progress(asked_at=NOW - 5.0, attempts=1)
     assert expected(history, wanted[1], {"fake": FAKE}, NOW, TIMES).at == NOW
+
+
+def test_a_trigger_that_was_refused_counts_where_the_provider_counts_it():
+    wanted = targets("acme/a", "acme/b", "acme/a@x")
+    history = history_of(wanted)
+    refused = Verdict(Outcome.REJECTED, "not_found", "", NOW - 4.0)
+    history.progress[wanted[0].id] = Progress(attempts=1, last_asked_at=NOW - 5.0, verdict=refused)
+    one = replace(FAKE.limits[0], calls=1), replace(FAKE.limits[2], calls=1)
+    history.made = replace(history.made, accounts={"fake": to_json(Account("fake", "fake", FAKE.url, limits=one))})
+    found = expected(history, wanted[1], {"fake": FAKE}, NOW, TIMES)
+    assert found.at == pytest.approx(NOW + 25.1, abs=0.1)
+    assert [wait.rule for wait in expected(history, wanted[2], {"fake": FAKE}, NOW, TIMES).waits] == ["triggers 1/30s"]
 
 
 def test_what_is_expected_is_told_in_words():

@@ -121,11 +121,11 @@ class Lane:
 
     # -- where a run stands -------------------------------------------------------------------------------------
 
-    def remember(self, row: int, at: float) -> None:
+    def remember(self, row: int, at: float, *, refused: bool) -> None:
         """The row's trigger was answered then; oldest first."""
         repo = self.repo_of(row)
         for name in self._names:
-            if name in self._budget.limits:
+            if name in self._budget.limits and not (refused and name in self._budget.accepted):
                 self._budget.remember(name, self._budget.scope_of(self._budget.limits[name], repo), at)
 
     def take_up(self, row: int) -> None:

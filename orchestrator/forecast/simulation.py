@@ -29,12 +29,14 @@ class Past:
         is_over: whether nothing more is to come of it.
         is_met: whether it passed.
         started: when its build started; None where it has not.
+        is_refused: whether the provider refused its trigger.
     """
 
     asked: float | None
     is_over: bool
     is_met: bool
     started: float | None = None
+    is_refused: bool = False
 
 
 class Simulation:
@@ -85,7 +87,7 @@ class Simulation:
         asked = [(one.asked, row) for row, one in self._past.items() if one.asked is not None]
         for at, row in sorted(asked):
             lane, one = self.lanes[self._targets[row].account], self._past[row]
-            lane.remember(row, at + self._times.latency)
+            lane.remember(row, at + self._times.latency, refused=one.is_refused)
             if not one.is_over:
                 lane.take_up(row)
                 queued, runs = self._times.build(self._targets[row].account, lane.repo_of(row))

@@ -75,7 +75,9 @@ def expected(
 def _past(progress: Progress, now: float) -> Past | None:
     """What has happened to a target so far; None where it waits."""
     if not progress.may_exist:
-        return Past(None, is_over=True, is_met=False) if progress.is_done else None
+        last = progress.last_asked_at
+        asked = None if last is None else last - now
+        return Past(asked, is_over=True, is_met=False, is_refused=True) if progress.is_done else None
     asked = progress.triggered_at or progress.asked_at or now
     build = progress.build
     started = None if build is None or build.started_at is None else build.started_at - now
