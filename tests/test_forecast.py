@@ -246,6 +246,8 @@ def test_what_is_assumed_is_said():
     known = cast(1, 1, more={"times": Times(accounts={"travis": 60.0}, builds=7)}).supposed
     assert known[0] == "builds run as long as the median of earlier runs (7 builds in this state)"
     assert any("other people's builds" in each for each in known)
+    beside = cast(1, 1, more={"times": Times(beside=("r1", "r2"))}).supposed
+    assert "runs that go on in this state are not counted (r1, r2): of the same account, all take longer" in beside
 
 
 # size

@@ -137,3 +137,4 @@ async def test_the_builds_of_earlier_runs_are_read_from_the_journal():
     await journal.append(lease, [Intended(A, 1, None), Requested(A, "1", "answered"), Sighted(A, build)], START)
     times = await times_in(journal, "n", Flags())
     assert (times.builds, times.build("travis", "acme/a")) == (1, (7.0, 90.0))
+    assert times.beside == ("one",)

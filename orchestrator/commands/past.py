@@ -46,6 +46,7 @@ async def times_in(journal: Journal, name: str, flags: Flags) -> Times:
         name: of the plan; what ran under it counts before the rest.
     """
     rows = sorted(await journal.runs(), key=lambda row: row.name != name)  # stable: newest first among each
+    beside = tuple(row.id for row in rows if row.driven)
     found: list[tuple[Target, Build]] = []
     left = ENTRIES
     for row in [row for row in rows if row.targets <= LARGEST][:RUNS]:
@@ -55,7 +56,9 @@ async def times_in(journal: Journal, name: str, flags: Flags) -> Times:
         found += builds
         left -= read
     known = times_of(found)
-    return replace(known, latency=assumed(flags).latency) if known.builds else assumed(flags)
+    if known.builds:
+        return replace(known, latency=assumed(flags).latency, beside=beside)
+    return replace(assumed(flags), beside=beside)
 
 
 async def _ended(journal: Journal, row: RunRow, at_most: int) -> tuple[Sequence[tuple[Target, Build]], int]:

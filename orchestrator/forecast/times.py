@@ -28,6 +28,7 @@ class Times:
         accounts: the same, by account.
         starts: seconds from a request to the start of its build where no earlier run tells.
         runs: seconds that a build runs where no earlier run tells.
+        beside: ids of runs that go on in the same state; what they call is not known here.
         builds: how many builds of earlier runs this rests on.
     """
 
@@ -38,6 +39,7 @@ class Times:
     starts: float = APPEARS
     runs: float = BUILD
     builds: int = 0
+    beside: tuple[str, ...] = ()
 
     def build(self, account: str, repo: str) -> tuple[float, float]:
         """Seconds from a request to the start of its build, and from there to its end.

@@ -57,6 +57,9 @@ def supposed(plan: Plan, times: Times) -> Iterator[str]:
         each = f"{length(times.runs)} each, started {length(times.starts)} after the trigger"
         yield f"no build{whose} is known from earlier runs: {each}"
     yield f"each call is answered after {times.latency:g} s, and every build passes"
+    if times.beside:
+        named = f"{', '.join(times.beside[:NAMED])}{', ...' if len(times.beside) > NAMED else ''}"
+        yield f"runs that go on in this state are not counted ({named}): of the same account, all take longer"
     yield "other people's builds in the queue, and other calls with this token, are not known: they make it take longer"
 
 
