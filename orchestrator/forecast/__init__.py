@@ -8,9 +8,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 
 from orchestrator.forecast.advice import alternatives, slowest
+from orchestrator.forecast.course import spans
 from orchestrator.forecast.lane import Lane
 from orchestrator.forecast.simulation import Simulation
-from orchestrator.forecast.spans import spans
 from orchestrator.forecast.standing import Expected, Waits, expected
 from orchestrator.forecast.times import ASSUMED, Times, times_of
 from orchestrator.forecast.uses import uses

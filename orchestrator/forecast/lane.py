@@ -11,13 +11,13 @@ from heapq import heappop
 
 from orchestrator.brake import Loop
 from orchestrator.engine.rows import Rows
+from orchestrator.forecast.course import SERIAL, Course
 from orchestrator.limits import Budget, Permit
 from orchestrator.model import ACCOUNT, Account, Limit, Target
 from orchestrator.policy import NARROWEST, look_interval, tick
 from orchestrator.provider import Declaration
 from orchestrator.quiet import quiet_until
 
-SERIAL = "one trigger at a time of a repository"
 NEEDS = "needs"
 PAGE = 100  # builds that the listing of the newest shows in one call
 FAR = 300  # newer builds above which a build that has ended is not found by the way
@@ -31,31 +31,6 @@ class Scope:
 
     def __init__(self, name: str, most: int) -> None:
         self.name, self.most, self.count = name, most, 0
-
-
-class Course:
-    """Which rule made the next trigger wait, and when.
-
-    Attributes:
-        changes: in order, the last one holds; empty: none.
-        places: by rule, the repositories or owners that it ever bound (a dict, for its order).
-    """
-
-    __slots__ = ("changes", "places")
-
-    def __init__(self) -> None:
-        self.changes: list[tuple[float, str]] = []
-        self.places: dict[str, dict[str, None]] = {}
-
-    def binds(self, now: float, rule: str) -> None:
-        """From now on this rule binds; empty: none."""
-        if self.changes and self.changes[-1][1] == rule:
-            return
-        if self.changes and self.changes[-1][0] == now:  # it was only passed through
-            self.changes.pop()
-            self.binds(now, rule)
-        else:
-            self.changes.append((now, rule))
 
 
 class Lane:

@@ -4,12 +4,37 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from orchestrator.forecast.lane import SERIAL, Course
 from orchestrator.forecast.values import Span
 
+SERIAL = "one trigger at a time of a repository"  # over in a moment, so nothing that a person waits for
 AT_MOST = 6  # spans that a person reads; more are drawn together
 MOMENT = 1.0  # second; the first step towards that
 SHORT = 0.002  # part of the whole below which a span is left out
+
+
+class Course:
+    """Which rule made the next trigger wait, and when.
+
+    Attributes:
+        changes: in order, the last one holds; empty: none.
+        places: by rule, the repositories or owners that it ever bound (a dict, for its order).
+    """
+
+    __slots__ = ("changes", "places")
+
+    def __init__(self) -> None:
+        self.changes: list[tuple[float, str]] = []
+        self.places: dict[str, dict[str, None]] = {}
+
+    def binds(self, now: float, rule: str) -> None:
+        """From now on this rule binds; empty: none."""
+        if self.changes and self.changes[-1][1] == rule:
+            return
+        if self.changes and self.changes[-1][0] == now:  # it was only passed through
+            self.changes.pop()
+            self.binds(now, rule)
+        else:
+            self.changes.append((now, rule))
 
 
 def spans(course: Course, end: float) -> tuple[Span, ...]:
