@@ -49,6 +49,10 @@ def engine_of(journal, service):
 CASES = {
     "the limit of the account": (repos(130), {}),
     "the limit of repositories": (repos(5, 13), {}),
+    "the limit of owners": (
+        targets(*(f"{owner}/r{number}" for number in range(7) for owner in ("acme", "other"))),
+        {"limits": (Limit("triggers", 40, 30.0), Limit("triggers_per_repo", 2, 60.0, "owner"))},
+    ),
     "both": (repos(50, 11), {}),
     "in flight": (repos(40), {"in_flight": 7}),
     "in flight for an owner": (repos(40), {"brake": Brake(caps=(Cap("owner", 7),))}),

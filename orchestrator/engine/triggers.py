@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Awaitable, Callable
 from heapq import heappop
 
@@ -18,6 +19,7 @@ from orchestrator.provider import Answer, Call, Provider, Restarts
 # Seconds to leave a scope alone where a refusal does not say how long. A repo's hourly limit names no time of reset:
 # ten minutes, then ask once.
 REPO_PATIENCE, ACCOUNT_PATIENCE = 600.0, 60.0
+ROOM_AGAIN = 0.25  # seconds after which a row looks again whether an answer has made room in its owner's limit
 LOOK_AGAIN_AFTER = 10.0  # seconds for which the absence of an earlier request is believed without another look
 
 
@@ -112,7 +114,8 @@ class Triggers:
             return None
         delay, why = ledger.budget.wait_repo(ledger.trigger_limits, repo, now)
         if delay > 0.0:
-            rows.block(row, now + delay)
+            # an owner's limit may wait for the answer to a call for another repository, which wakes nobody here
+            rows.block(row, now + (ROOM_AGAIN if delay == math.inf else delay))
             self.waiting_for = why
             return None
         rows.occupy(row)
