@@ -7,6 +7,7 @@ import anyio
 import pytest
 from cli_machine import Program
 
+from orchestrator.commands import pacing
 from orchestrator.exits import Exit
 from orchestrator.sandbox.serve import serve
 from orchestrator.sandbox.settings import RepoSpec, Settings
@@ -66,7 +67,8 @@ def test_a_dead_token_is_found_and_no_repository_is_asked(program):
     assert "wr0ng" not in program.out + program.err
 
 
-def test_nobody_at_the_address_is_told_with_where_to_look(program):
+def test_nobody_at_the_address_is_told_with_where_to_look(program, monkeypatch):
+    monkeypatch.setattr(pacing, "PAUSE", 0.001)  # it tries four times
     with served(program):
         pass
     assert program("doctor") == Exit.ACCOUNT

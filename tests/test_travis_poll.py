@@ -482,6 +482,7 @@ async def test_a_request_of_odd_shape_gives_a_sight_all_the_same(world, odd):
     assert sight.builds == ()
 
 
+@pytest.mark.slow
 async def test_a_thousand_builds_of_one_owner_are_followed_within_budget(world):
     """Seven triggers a round; a build appears two rounds later; sixty run at once, each for ten rounds."""
     total, rounds, since = 1000, 0, {}

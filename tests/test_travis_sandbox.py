@@ -299,7 +299,7 @@ async def test_the_queue_and_the_logs_can_be_asked():
     assert 0 < len(log) <= 1000
 
 
-@pytest.mark.parametrize(("total", "longest"), [(60, 60.0), pytest.param(1000, 300.0, marks=pytest.mark.slow)])
+@pytest.mark.parametrize(("total", "longest"), [(20, 60.0), pytest.param(1000, 300.0, marks=pytest.mark.slow)])
 async def test_the_builds_of_one_owner_are_followed_within_budget(total, longest):
     """Triggered at 40 in 30 s, a round of looks every 5 s: at most 1.2 calls a build and one a round."""
     sandbox = Sandbox(
