@@ -14,10 +14,10 @@ from orchestrator import registry
 from orchestrator.commands import curl
 from orchestrator.commands.braking import brake_json, brake_lines
 from orchestrator.commands.flags import PACE, PICK, SHOW, Flags, common
-from orchestrator.commands.forecasting import account_json, forecast_json, forecast_lines
+from orchestrator.commands.forecasting import account_json, forecast_json, forecast_kept, forecast_lines
 from orchestrator.commands.machine import Machine
 from orchestrator.commands.output import tell
-from orchestrator.commands.past import times
+from orchestrator.commands.past import times, times_in
 from orchestrator.commands.planning import Source, plan_of, source_flags
 from orchestrator.commands.questions import foreign_hosts, token_commands
 from orchestrator.commands.rehearsal import invented_plan
@@ -26,8 +26,9 @@ from orchestrator.events import to_json
 from orchestrator.exits import Exit
 from orchestrator.forecast import Forecast, Times, forecast
 from orchestrator.forecast.words import length
+from orchestrator.journal import Journal
 from orchestrator.manifest import Manifest
-from orchestrator.model import Account, Plan, Target
+from orchestrator.model import Account, Json, Plan, Target
 from orchestrator.report.words import counted, plain
 
 SCHEMA = "orchestrator.plan/1"
@@ -83,6 +84,12 @@ def forecast_of(plan: Plan, flags: Flags, machine: Machine, known: Times, *, adv
         plan = replace(plan, accounts=loud)
     declarations = {account.type: registry.declaration(account.type) for account in plan.accounts.values()}
     return forecast(plan, declarations, flags.in_flight, start=machine.now(), times=known, advise=advise)
+
+
+async def forecast_at_start(plan: Plan, journal: Journal, flags: Flags, machine: Machine) -> Mapping[str, Json]:
+    """What a run of the plan keeps of its forecast, for the report to compare with what happens."""
+    known = await times_in(journal, plan.name, flags)
+    return forecast_kept(forecast_of(plan, flags, machine, known, advise=False))
 
 
 def warnings_of(plan: Plan, cast: Forecast) -> list[str]:

@@ -13,6 +13,7 @@ from orchestrator.commands.machine import Machine
 from orchestrator.commands.making import make_run, new_id
 from orchestrator.commands.output import checked, note
 from orchestrator.commands.pacing import Pace
+from orchestrator.commands.plan import forecast_at_start
 from orchestrator.commands.questions import ask
 from orchestrator.commands.resume import accounts_of, refuse_rehearsal
 from orchestrator.commands.session import Session, run_async
@@ -23,7 +24,7 @@ from orchestrator.events import to_json
 from orchestrator.exits import Exit
 from orchestrator.history import History, load
 from orchestrator.journal import Journal
-from orchestrator.model import Outcome, Target, marker_of
+from orchestrator.model import Outcome, Plan, Target, marker_of
 from orchestrator.provider import Followed
 
 OF_ONE_RUN = ("adopt", "look_for", "look_since", "restart")  # options that hold for the old run only
@@ -194,7 +195,10 @@ async def make(
         }
     elif look_for := {t.id: marker for t in targets if (marker := _old_marker(history, old, t)) is not None}:
         kept["look_for"], kept["look_since"] = look_for, look_since(history)
-    made = replace(history.made, parent=old, options=kept)
+    accounts = {account.name: account for account in accounts_of(history)}
+    plan = Plan(history.made.name, tuple(targets), accounts)
+    cast = await forecast_at_start(plan, journal, session.flags, session.machine)
+    made = replace(history.made, parent=old, options=kept, forecast=cast)
     await make_run(new, made, targets, journal, session.machine.now())
 
 

@@ -13,11 +13,9 @@ from orchestrator.commands.cancel import cancel
 from orchestrator.commands.drive import conclude, drive, options_of
 from orchestrator.commands.edited import differences
 from orchestrator.commands.flags import END, ENV, PACE, PICK, SHOW, Flags, common, run_id
-from orchestrator.commands.forecasting import forecast_kept
 from orchestrator.commands.machine import Machine
 from orchestrator.commands.making import FORBID, OVERLAPS, REPLACE, SKIP, made_of, make_run, new_id
 from orchestrator.commands.output import checked, files_of, note
-from orchestrator.commands.past import times_in
 from orchestrator.commands.planning import Source, plan_of, source_flags
 from orchestrator.commands.questions import ask, foreign_hosts, token_commands
 from orchestrator.commands.rehearsal import rehearsed
@@ -179,10 +177,9 @@ def refuse_unmarked(plan: Plan) -> None:
 
 
 async def _made(run: str, plan: Plan, wanted: Wanted, journal: Journal, session: Session) -> Plan:
-    known = await times_in(journal, plan.name, session.flags)
-    cast = plan_verb.forecast_of(plan, session.flags, session.machine, known, advise=False)
+    cast = await plan_verb.forecast_at_start(plan, journal, session.flags, session.machine)
     options = {**_kept(plan, session), **({"adopt": True} if wanted.adopt else {})}
-    made = made_of(plan, options, forecast=forecast_kept(cast))
+    made = made_of(plan, options, forecast=cast)
     if wanted.overlap == REPLACE:
         await _replace(plan, journal, session)
     overlap = FORBID if wanted.overlap == REPLACE else wanted.overlap
