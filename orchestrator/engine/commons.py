@@ -93,6 +93,8 @@ class Commons:
 
         def over(at: float | None, refused: bool) -> None:
             self._under_way.pop(permit, None)
+            if not keys:
+                return
             steady = None if at is None else at + self._run.steady() - self._run.now()
             spared = [key for key, share in zip(keys, shares, strict=False) if refused and share.name in accepted]
             journal.settle(keys, steady)

@@ -254,7 +254,7 @@ class Gate:
 
     def _learn(self, call: Call, answer: Answer, now: float, is_settled: bool) -> None:
         news = []
-        for learnt in self.line.declaration.learn(call, answer):
+        for learnt in self.line.declaration.learn(call, answer) if self.budget.limits else ():
             under_way = 0 if is_settled else call.limits.count(learnt.name)
             if self.budget.learn(learnt, now, under_way):
                 news.append(learnt)

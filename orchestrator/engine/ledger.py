@@ -30,6 +30,7 @@ from orchestrator.provider import Line, Principal
 from orchestrator.state import Progress, apply
 
 NOT_FOLLOWED = -1.0
+FOLLOW = Look(0.0, "")  # what comes after a receipt; until when is asked when it is looked at
 ADOPTED = "adopted"  # how a request became a target's: a person said so
 NOT_TOLD = "the server did not say whose token it is; others may just have used its limits up"
 OWNER_REFUSED_FOR = 86_400.0  # seconds; an owner without credit stays closed for this process
@@ -81,7 +82,7 @@ class Ledger:
         self._known: dict[str, set[str]] | None = None
         self._repos: list[str | None] = [None] * len(run.history.targets)
         self._learnt: list[LimitLearnt] = []
-        self._carried: list[tuple[int, TargetEvent]] = []
+        self._carried: list[tuple[int, Requested]] = []
 
     # -- what is known ------------------------------------------------------------------------------------------
 
@@ -169,8 +170,8 @@ class Ledger:
             self.place(row, step)
         self.poke()
 
-    def carry(self, row: int, event: TargetEvent) -> None:
-        """Takes a fact along with the next append, with which it shares a sync; until then nothing is built on it."""
+    def carry(self, row: int, event: Requested) -> None:
+        """Takes a receipt along with the next append, with which it shares a sync; until then nothing is built on it."""
         self._carried.append((row, event))
 
     async def flush(self) -> None:
@@ -193,7 +194,7 @@ class Ledger:
         for event in batch:
             self._take_in(event, at)
         for row, _ in carried:
-            self.place(row)
+            self.place(row, FOLLOW)
 
     def _take_in(self, event: Event, at: float) -> None:
         if target_of(event) is None:
