@@ -1,13 +1,16 @@
 """The forecast as people and programs get it: from `plan`, in the report, from what earlier runs showed."""
 
 import json
+from types import SimpleNamespace
 
 import pytest
 from cli_machine import Program
 from golden.story import START, target, told
 
+from orchestrator.commands import retry
 from orchestrator.commands.past import times_in
 from orchestrator.events import Ended, Intended, Requested, RunMade, Sighted
+from orchestrator.history import load
 from orchestrator.model import Build, BuildState, Outcome
 from orchestrator.report import render
 from orchestrator.report.view import view
@@ -138,3 +141,12 @@ async def test_the_builds_of_earlier_runs_are_read_from_the_journal():
     times = await times_in(journal, "n", Flags())
     assert (times.builds, times.build("travis", "acme/a")) == (1, (7.0, 90.0))
     assert times.beside == ("one",)
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("cast", [{"last_trigger_seconds": 1.0, "last_build_seconds": 2.0}, None])
+async def test_a_retry_never_takes_over_the_forecast_of_the_old_run(cast):
+    journal, one = MemoryJournal(), target(A)
+    person = SimpleNamespace(machine=SimpleNamespace(now=lambda: START))
+    await retry.make("r2", "r1", story(*ended(1, A)).history, [one], journal, person, False, cast)
+    assert (await load(journal, "r2")).made.forecast == (cast or {})

@@ -24,7 +24,7 @@ from orchestrator.events import to_json
 from orchestrator.exits import Exit
 from orchestrator.history import History, load
 from orchestrator.journal import Journal
-from orchestrator.model import Outcome, Plan, Target, marker_of
+from orchestrator.model import Json, Outcome, Plan, Target, marker_of
 from orchestrator.provider import Followed
 
 OF_ONE_RUN = ("adopt", "look_for", "look_since", "restart")  # options that hold for the old run only
@@ -71,7 +71,8 @@ def command(
             session.resolve([accounts[name] for name in {target.account for target in targets}], targets)
             if len(targets) > MANY:
                 ask(f"Trigger {len(targets):,} builds again?", flags, machine)
-            await make(new, row.id, history, targets, journal, session, same_commit)
+            cast = await forecast_at_start(Plan(row.name, tuple(targets), accounts), journal, flags, machine)
+            await make(new, row.id, history, targets, journal, session, same_commit, cast)
             note(f"run {new}: {len(targets):,} of {len(history.targets):,} targets of {row.id}")
             made = await load(journal, new)
             options = options_of(made, session, detach=detach)
@@ -179,8 +180,12 @@ async def make(
     journal: Journal,
     session: Session,
     same_commit: bool,
+    cast: Mapping[str, Json] | None = None,
 ) -> None:
     """Makes the new run in the journal.
+
+    Args:
+        cast: how long it is to take, for its report to compare with what happens.
 
     Raises:
         NotStarted: an open run holds one of the targets.
@@ -195,10 +200,7 @@ async def make(
         }
     elif look_for := {t.id: marker for t in targets if (marker := _old_marker(history, old, t)) is not None}:
         kept["look_for"], kept["look_since"] = look_for, look_since(history)
-    accounts = {account.name: account for account in accounts_of(history)}
-    plan = Plan(history.made.name, tuple(targets), accounts)
-    cast = await forecast_at_start(plan, journal, session.flags, session.machine)
-    made = replace(history.made, parent=old, options=kept, forecast=cast)
+    made = replace(history.made, parent=old, options=kept, forecast=cast or {})
     await make_run(new, made, targets, journal, session.machine.now())
 
 
