@@ -19,6 +19,7 @@ from orchestrator.events import (
     RunMade,
     Stopped,
     Tally,
+    TargetEvent,
     WaveOpened,
     target_of,
 )
@@ -90,6 +91,13 @@ class History:
     def of(self, target: str) -> Progress:
         """The progress of a target, by id."""
         return self.progress.get(target, NEW)
+
+    def advance(self, account: str, at: float, event: TargetEvent) -> tuple[Progress, Progress]:
+        """Takes the stream's next entry in, a fact about a target; gives the target's progress before and after."""
+        self.cursor[account] = self.cursor.get(account, 0) + 1
+        before = self.progress.get(event.target, NEW)
+        after = self.progress[event.target] = apply(before, event, at)
+        return before, after
 
     def add(self, account: str, seq: int, at: float, event: Event) -> None:
         """Takes one more entry of the journal in."""

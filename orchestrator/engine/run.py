@@ -131,12 +131,12 @@ class Run:
 
     def apply(self, account: str, at: float, event: TargetEvent) -> None:
         """Takes one more fact about a target in, and tells whoever decides on verdicts."""
-        before = self.history.of(event.target)
-        self.history.add(account, self.history.cursor.get(account, 0) + 1, at, event)
-        after = self.history.of(event.target)
-        self.phases[before.phase] -= 1
-        self.phases[after.phase] += 1
-        self.doubts += _is_open_doubt(after) - _is_open_doubt(before)
+        before, after = self.history.advance(account, at, event)
+        if (was := before.phase) is not (now := after.phase):
+            self.phases[was] -= 1
+            self.phases[now] += 1
+        if before.doubt is not after.doubt or before.verdict is not after.verdict:
+            self.doubts += _is_open_doubt(after) - _is_open_doubt(before)
         if before.request is None and after.request is not None:
             self.triggered += 1
         if before.verdict is not after.verdict:
