@@ -41,3 +41,9 @@ def test_no_message_repeats_a_secret(path):
     said = told(path)
     assert "hunter2" not in said
     assert "12345678)" not in said
+
+
+def test_a_parser_that_gives_up_on_nesting_before_we_do_is_explained():
+    with pytest.raises(ManifestError) as caught:
+        read("deep.yaml", b"targets: " + b"[" * 50_000, declarations=KNOWN, load=from_folder(FOLDER))
+    assert "flatten it" in str(caught.value)

@@ -57,6 +57,8 @@ def of_parser(error: yaml.YAMLError, text: bytes) -> Oddity:
 
 def _remedy(problem: str, context: str, line: str, column: int) -> tuple[str, str]:
     here = line[column - 1 : column]
+    if "nesting depth" in problem:  # libyaml from 0.2.6 on gives up by itself, further in than we do
+        return "nested too deeply", "flatten it"
     if "alias" in context or "anchor" in context:
         start = "*" if "alias" in context else "&"
         return f"`{start}` starts an {'alias' if start == '*' else 'anchor'} in YAML", f'quote it: "{start}..."'
