@@ -90,13 +90,13 @@ statuses = st.integers(0, len(STATUSES) - 1)
 one_answer = st.builds(lambda status, body: bytes([status]) + json.dumps(body).encode(), statuses, spoilt())
 
 
-@settings(max_examples=120, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.lists(one_answer, min_size=1, max_size=4))
 def test_spoilt_answers_become_what_a_method_may_say(parts):
     answers(BETWEEN.join(parts))
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=50, deadline=None)
 @given(st.binary(max_size=200))
 def test_bytes_that_are_no_answer_become_what_a_method_may_say(data):
     answers(data)

@@ -222,7 +222,7 @@ TEXT = st.one_of(
 NAMES = ("", "-policy", "-limit", "-remaining", "-reset", "-resettime")
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(st.dictionaries(st.sampled_from(["date", "retry-after", *(f"ratelimit{name}" for name in NAMES)]), TEXT))
 def test_whatever_a_server_sends_is_bounded(headers):
     for learnt in tells(PLAIN)(Call("GET", "/"), Answer(200, None, headers)):

@@ -128,7 +128,7 @@ def test_a_rule_that_no_journal_of_ours_has_is_not_read(text):
     assert read_rule("account", text) is None
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=80, deadline=None)
 @given(
     st.lists(
         st.tuples(

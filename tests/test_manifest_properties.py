@@ -16,7 +16,7 @@ from orchestrator.manifest.read import DEEPEST, Marks, read_yaml
 from orchestrator.manifest.template import compile_text, fill
 from orchestrator.manifest.units import parse_duration, parse_limit
 
-quick = settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+quick = settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 WORDS = [
     "version", "1", "targets", "repo", "acme/a", "defaults", "branches", "main", "env", "~", "on", "1.10", "2024-01-01",
@@ -135,7 +135,7 @@ def slow_match(glob, text):
     return slow_match(glob[1:], text[1:])
 
 
-@settings(max_examples=600, deadline=None)
+@settings(max_examples=300, deadline=None)
 @given(st.text("ab/*?", max_size=9), st.text("ab/", max_size=9))
 def test_a_glob_matches_what_its_definition_says(glob, text):
     assert matches(glob, text) == slow_match(glob, text)

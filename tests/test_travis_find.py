@@ -134,7 +134,7 @@ async def test_a_request_that_was_adopted_for_another_target_is_neither_adopted_
 @pytest.mark.anyio
 async def test_a_repository_that_travis_does_not_show_leaves_the_doubt_and_tells_what_a_person_can_do():
     answers = {1: Answer(404, {"@type": "error", "error_type": "not_found"})}
-    with pytest.raises(LookFailed, match="no repository acme/widget.*--assume-absent.*resume"):
+    with pytest.raises(LookFailed, match=r"no repository acme/widget.*--assume-absent.*resume"):
         await Server(answers=answers).find()
 
 

@@ -171,7 +171,7 @@ class Ledger:
         self.poke()
 
     def carry(self, row: int, event: Requested) -> None:
-        """Takes a receipt along with the next append, with which it shares a sync; until then nothing is built on it."""
+        """Takes a receipt along with the next append, so that they share a sync; until then nothing is built on it."""
         self._carried.append((row, event))
 
     async def flush(self) -> None:
