@@ -22,6 +22,9 @@ pytestmark = pytest.mark.anyio
 ME = Process("here", "boot", 1, "1")
 
 
+BANNED = Script(triggers=("banned",))
+
+
 def engine(journal, service, run="r1", **options):
     facts = []
     made = Engine(
@@ -678,3 +681,20 @@ async def test_what_the_engine_knows_at_its_end_is_what_the_journal_tells(interr
     told = await load(journal, "r1")
     for name in History.__slots__:
         assert getattr(driving.history, name) == getattr(told, name), name
+
+
+async def test_what_a_ban_keeps_from_being_canceled_is_canceled_after_it_and_nobody_knocks_before():
+    service = FakeService({"acme/a": Script(runs=20_000.0), "acme/b": Script(runs=20_000.0), "acme/c": BANNED})
+    journal = MemoryJournal(now=service.now)
+    await make_run(journal, targets("acme/a", "acme/b", "acme/c"), connections=1)
+    assert await engine(journal, service).run() == Exit.ACCOUNT
+    calls = len(service.calls)
+    await journal.wish("r1", CancelAsked("me", service.now()))
+    assert await engine(journal, service, trigger=False).run() == Exit.ACCOUNT
+    assert len(service.calls) == calls
+    assert not (await load(journal, "r1")).has_ended
+    await anyio.sleep(3600.0)
+    await engine(journal, service).run()
+    history = await load(journal, "r1")
+    assert history.has_ended
+    assert outcomes(history) == {"acme/a": "canceled", "acme/b": "canceled", "acme/c": None}

@@ -22,6 +22,7 @@ from orchestrator.events import CancelAsked
 from orchestrator.exits import Exit
 from orchestrator.history import History, load
 from orchestrator.journal import Journal, RunRow
+from orchestrator.report.words import counted
 
 NAMED = 20
 
@@ -51,6 +52,8 @@ def command(flags: Flags, machine: Machine, run: str | None, keep_builds: bool) 
             ended = await cancel(row, journal, session, keep_builds=keep_builds)
             code = verdict(await load(journal, row.id), ended.code)
             show(ended.report, flags, machine, is_silent=flags.quiet and code is Exit.OK)
+            if code is Exit.ACCOUNT:
+                note(f"orchestrator: nothing is lost; go on with: orchestrator resume {row.id}")
             return code
 
     return run_async(main)
@@ -77,6 +80,9 @@ def _refuse_what_cannot_be(history: History, session: Session) -> None:
 
 def verdict(history: History, code: Exit) -> Exit:
     """0 when all that could be canceled is; 1 names what could not; what is more severe stays."""
+    going_on = sum(one.may_exist and not one.is_done for one in history.progress.values())
+    if code is Exit.ACCOUNT and going_on:
+        note(f"{counted(going_on, 'build')} not canceled yet, since the account takes no call now")
     if code not in (Exit.OK, Exit.FAILED, Exit.STOPPED):
         return code
     left = [(id_, one.cancel_note) for id_, one in history.progress.items() if one.cancel_note]

@@ -317,11 +317,21 @@ class Engine:
             return self._signal
         is_open = any(not run.history.of(target.id).is_done for target in run.history.targets)
         stopped = run.history.stopped
-        if not is_open or (stopped is not None and stopped.rule == CANCELED):
+        if not is_open:
             return ""
+        if stopped is not None and stopped.rule == CANCELED:
+            return "account" if run.is_canceling and self._cannot_cancel(run) else ""
         if run.history.accounts_stopped or any(scope.startswith("owner:") for _, scope in run.history.frozen):
             return "account"
         return "stopped" if stopped is not None else "detached"
+
+    def _cannot_cancel(self, run: Run) -> bool:
+        """Whether builds go on only because their account takes no call now."""
+        known = ((target, run.history.of(target.id)) for target in run.history.targets)
+        return any(
+            target.account in run.history.accounts_stopped and one.may_exist and not one.is_done
+            for target, one in known
+        )
 
     def _tally(self, driver: Driver) -> Tally:
         budget = driver.ledger.budget

@@ -131,6 +131,7 @@ class Driver:
 
     async def _begin(self) -> None:
         try:
+            await self.ledger.heed_earlier_ban()
             principal = await self._hello()
         except AccessRefused as error:
             await self.ledger.refuse(error)

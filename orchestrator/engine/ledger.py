@@ -257,6 +257,19 @@ class Ledger:
 
     # -- the account --------------------------------------------------------------------------------------------
 
+    async def heed_earlier_ban(self) -> None:
+        """Before the first call: who was told to stay away does not knock, not even to ask whose token it is.
+
+        Raises:
+            AccessRefused: until then nothing is called.
+        """
+        journal = self.run.journal
+        mine = await journal.memory(self.principal)
+        named = await journal.memory(mine.alias) if mine.alias else mine
+        until = max(mine.frozen.get(ACCOUNT, 0.0), named.frozen.get(ACCOUNT, 0.0))
+        if (left := until - self.now()) > 0.0:
+            raise AccessRefused("banned", "an earlier run was told to stay away, so nothing was asked", ACCOUNT, left)
+
     async def know_principal(self, principal: Principal | None) -> None:
         """Takes over what earlier runs know of whom the provider counts, also what they did before they were told."""
         anonymous = self.principal
