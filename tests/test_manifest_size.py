@@ -51,13 +51,13 @@ def flow(prefix, count):
 @pytest.mark.parametrize(
     "entry",
     [
-        f"{{repo: acme/a, matrix: {{a: &v {flow('x', 100)}, b: *v, c: *v}}}}",
-        f"{{repos: {flow('acme/r', 1000)}, branches: {flow('b', 1000)}}}",
+        f"{{repo: acme/a, matrix: {{a: &v {flow('x', 100)}, b: *v, c: *v, d: &w [x, y]}}}}",
+        f"{{repos: {flow('acme/r', 1000)}, branches: {flow('b', 2000)}}}",
     ],
     ids=["matrix", "repos-and-branches"],
 )
 def test_a_small_text_that_means_too_many_targets_is_refused(entry):
-    with pytest.raises(ManifestError, match=f"it makes 1000000 targets, more than {MOST_TARGETS}"):
+    with pytest.raises(ManifestError, match=f"it makes 2000000 targets, more than {MOST_TARGETS}"):
         plan_of(f"version: 1\ntargets: [{entry}]")
 
 

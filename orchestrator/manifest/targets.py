@@ -17,7 +17,7 @@ from orchestrator.manifest.template import Compiled
 from orchestrator.model import Target
 from orchestrator.provider import Declaration
 
-MOST_TARGETS = 500_000
+MOST_TARGETS = 1_000_000
 
 Matrix = tuple[tuple[str, str], ...]
 
