@@ -493,6 +493,31 @@ def test_targets_come_from_csv_with_dots_for_nesting_and_semicolons_for_lists():
     assert last.skip == "frozen"
 
 
+TWO = "version: 1\nproviders: {one: {type: travis}, two: {type: small}}\n"
+
+
+def test_each_row_of_a_csv_may_name_its_own_account():
+    rows = "repo,account\nacme/a,one\nacme/b,two\n"
+    assert ids(plan_of(TWO + "targets: [{from: r.csv}]", load=files(r_csv=rows))) == ["one:acme/a", "two:acme/b"]
+    lines = "one:acme/a\ntwo:acme/b\n"
+    assert ids(plan_of(TWO + "targets: [{from: r.txt}]", load=files(r_txt=lines))) == ["one:acme/a", "two:acme/b"]
+
+
+def test_a_row_that_names_no_account_is_told_with_its_line():
+    rows = "repo,account\nacme/a,one\nacme/b,\n"
+    with pytest.raises(ManifestError) as caught:
+        plan_of(TWO + "targets: [{from: r.csv}]", load=files(r_csv=rows))
+    (problem,) = str(caught.value).splitlines()
+    assert problem.startswith("r.csv:3:1")
+    assert "which account? there are one, two" in problem
+
+
+def test_a_key_that_no_account_knows_is_refused_though_the_rows_name_the_accounts():
+    rows = "repo,account\nacme/a,one\n"
+    with pytest.raises(ManifestError, match="unknown key `messsage`"):
+        plan_of(TWO + "targets: [{from: r.csv, messsage: x}]", load=files(r_csv=rows))
+
+
 def test_a_column_of_a_list_takes_one_item_too():
     rows = "repos,branches\nacme/a;acme/b,main\nacme/c,main;dev\n"
     plan = plan_of("version: 1\ntargets: [{from: r.csv}]", load=files(r_csv=rows))

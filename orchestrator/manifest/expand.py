@@ -226,15 +226,16 @@ class Expander:
             text = f"{named} stand side by side" if kinds else f"missing key: one of {', '.join(KINDS)}"
             return self.teller.problem(entry, text, "keep one of them" if kinds else "name the repository")
         written = said.get("account", above.account)
+        if "from" in said and self._is_left_to_rows(written):
+            self._known_somewhere(said, entry)
+            return self._from(said, written, above, entry)
         account = self._account(written, entry, "account")
         if account is None:
             return None
         self._known_keys(said, account, entry)
-        layer = self.compiler.layer(said, entry.keys).over(above.layer)
         if "from" in said:
-            listing = self.files.lists.get(id(said))
-            return None if listing is None else self._listing(listing, _Above(layer, written, entry))
-        layer = layer.over(self.manifest.base_of(account))
+            return self._from(said, written, above, entry)
+        layer = self.compiler.layer(said, entry.keys).over(above.layer).over(self.manifest.base_of(account))
         if not self.targets.fits(layer, len(said.get("repos", "1")), entry):
             return None
         name = self.compiler.value(said["name"], said, "name", (*entry.keys, "name")) if "name" in said else None
@@ -242,11 +243,27 @@ class Expander:
             self.targets.add(Said(repo, layer, account, entry, name, labels=labels))
         return None
 
+    def _from(self, said: dict[str, Value], account: str | None, above: _Above, entry: Entry) -> None:
+        listing = self.files.lists.get(id(said))
+        if listing is not None:
+            layer = self.compiler.layer(said, entry.keys).over(above.layer)
+            self._listing(listing, _Above(layer, account, entry))
+
+    def _is_left_to_rows(self, account: str | None) -> bool:
+        """Whether nothing above the rows of a file says which of several accounts is meant."""
+        return account is None and self.default_account is None and not self.manifest.broken_accounts
+
     def _known_keys(self, said: dict[str, Value], account: str, entry: Entry) -> None:
         declaration = self.manifest.declared[account]
         for key in lacking(said, declaration):
             remedy = f"remove it; {declaration.title} knows {', '.join(declaration.keys) or 'no keys of its own'}"
             self.teller.problem(entry, f"unknown key `{key}` for {declaration.title}", remedy, key)
+
+    def _known_somewhere(self, said: dict[str, Value], entry: Entry) -> None:
+        """For a file whose rows name the accounts: a key that no account's provider knows is wrong in any case."""
+        known = [set(lacking(said, self.manifest.declared[name])) for name in self.manifest.accounts]
+        for key in (key for key in said if all(key in lacks for lacks in known)):
+            self.teller.problem(entry, f"unknown key `{key}` for every account", "remove it", key)
 
     def _repos(self, said: dict[str, Value], account: str, entry: Entry) -> Iterator[tuple[Compiled, tuple[str, ...]]]:
         """The repositories that an entry names, each with labels of its own."""
