@@ -4,12 +4,15 @@ import typing
 from golden.story import START, read, target, told
 
 from orchestrator.events import (
+    CANCELED,
     KINDS,
     Ended,
     Event,
     Frozen,
     Intended,
+    RunEnded,
     Sighted,
+    Stopped,
     TargetEvent,
     decode,
     encode,
@@ -93,3 +96,21 @@ def test_what_a_server_said_cannot_steer_the_terminal():
     story = told([target(A)], (1, Sighted(A, build)))
     lines = explain(target(A), story.entries, story.history, story.now)
     assert all("\x1b" not in line and "\n" not in line for line in lines)
+
+
+def test_what_a_canceled_run_never_sent_is_told_with_the_way_to_send_it():
+    stop = (2, Stopped(CANCELED, "asked by me"))
+    story = told([target(A)], stop, (3, RunEnded(1, ())))
+    told_last = explain(target(A), story.entries, story.history, story.now, "r1")[-2:]
+    assert told_last == [
+        "  the run has ended; it was never sent: not triggered, canceled by a person: asked by me",
+        "  a new run triggers it: orchestrator retry r1",
+    ]
+
+
+def test_a_build_that_an_ended_run_left_open_is_not_called_unsent():
+    story = told([target(A)], (1, Intended(A, 1, None)), (2, Stopped(CANCELED, "asked by me")), (3, RunEnded(1, ())))
+    assert (
+        "the run has ended; it is no longer followed: "
+        in explain(target(A), story.entries, story.history, story.now)[-2]
+    )

@@ -172,6 +172,10 @@ def _now(target: Target, history: History, now: float, run_id: str, foreseen: It
             yield from _ways_out(target, run_id)
         return
     _, sentence = waits_for(history, target, now)
+    if history.has_ended:
+        yield f"the run has ended; {_left_open(progress)}: {sentence}"
+        yield f"a new run triggers it: orchestrator retry {run_id}"
+        return
     yield f"now: {sentence}"
     yield from held_by(history, target, now)
     for need in islice(unmet_needs(history, target), 10):
@@ -181,6 +185,10 @@ def _now(target: Target, history: History, now: float, run_id: str, foreseen: It
         yield from _doubt(target, progress.doubt, now)
     if history.left_at is not None:
         yield f"nobody drives the run now: orchestrator resume {run_id}"
+
+
+def _left_open(progress: Progress) -> str:
+    return "it is no longer followed" if progress.may_exist else "it was never sent"
 
 
 def _doubt(target: Target, doubt: Doubt, now: float) -> Iterator[str]:
