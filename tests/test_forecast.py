@@ -2,12 +2,14 @@
 
 import itertools
 import math
+from collections import Counter
 
 import pytest
 from manifest_helpers import KNOWN, plan_of
 
 from orchestrator.brake import Brake, Cap, QueueRule
 from orchestrator.forecast import ASSUMED, Times, forecast, times_of
+from orchestrator.forecast.deal import Deal
 from orchestrator.forecast.times import LATENCY
 from orchestrator.forecast.words import instant, length
 from orchestrator.model import Account, Build, BuildState, Limit, Plan, Target
@@ -24,7 +26,7 @@ targets:
   - {repo: other/Web, labels: [web], needs: [acme/api, acme/lib]}
   - {repo: other/old, skip: gone}
 """
-QUICK = Times(latency=0.0, accounts={"travis": 60.0})
+QUICK = Times(latency=0.0, accounts={"travis": (60.0,)})
 
 
 def forecast_of(text, **more):
@@ -188,7 +190,7 @@ def test_a_limit_below_the_safe_one_may_be_raised():
     ],
 )
 def test_a_rule_of_ones_own_may_be_loosened(account, what):
-    found = cast(40, 40, more={"times": Times(latency=2.0, accounts={"travis": 60.0})}, **account)
+    found = cast(40, 40, more={"times": Times(latency=2.0, accounts={"travis": (60.0,)})}, **account)
     assert found.advice[0].what == what
     assert found.advice[0].last_trigger < found.last_trigger
 
@@ -227,13 +229,37 @@ def build(started, finished, created=None):
     return Build("1", BuildState.PASSED, "passed", created_at=created, started_at=started, finished_at=finished)
 
 
-def test_builds_take_the_median_of_their_repository_then_of_the_account_then_what_is_assumed():
-    one = Target("travis:a/R", "travis", "a/R")
-    known = times_of([(one, build(10.0, 110.0, 4.0)), (one, build(0.0, 50.0, 0.0)), (one, build(0.0, 90.0, -8.0))])
+def test_builds_take_as_long_as_those_of_their_repository_then_of_the_account_then_what_is_assumed():
+    one, two = Target("travis:a/R", "travis", "a/R"), Target("travis:a/s", "travis", "a/s")
+    known = times_of([(one, build(10.0, 110.0, 4.0)), (one, build(0.0, 50.0, 0.0)), (two, build(0.0, 90.0, -8.0))])
     assert known.builds == 3
-    assert known.build("travis", "a/r") == (2.0 + 6.0, 90.0)
-    assert known.build("travis", "b/b") == (8.0, 90.0)
-    assert known.build("other", "b/b") == ASSUMED.build("other", "b/b") == (2.0, 300.0)
+    assert known.build("travis", "a/r") == (2.0 + 6.0, (50.0, 100.0))
+    assert known.build("travis", "b/b") == (8.0, (50.0, 90.0, 100.0))
+    assert known.build("other", "b/b") == ASSUMED.build("other", "b/b") == (2.0, (300.0,))
+
+
+def test_many_builds_of_an_account_are_known_by_lengths_that_are_spread_as_theirs():
+    many = [(Target(f"travis:a/r{n}", "travis", f"a/r{n}"), build(0.0, float(n))) for n in range(1000)]
+    assert times_of(many).accounts["travis"] == tuple(range(25, 1000, 50))
+
+
+LENGTHS = (30.0, 60.0, 90.0, 300.0)
+
+
+def test_each_length_is_dealt_out_as_often_as_the_others_and_always_in_the_same_order():
+    first, second = (
+        [deal.build("travis", "a/r")[1] for _ in range(40)]
+        for deal in (Deal(Times(accounts={"travis": LENGTHS})) for _ in range(2))
+    )
+    assert first == second
+    assert Counter(first) == dict.fromkeys(LENGTHS, 10)
+    assert len({tuple(first[n : n + 4]) for n in range(0, 40, 4)}) > 1
+
+
+@pytest.mark.parametrize(("past", "rest"), [(0.0, set(LENGTHS)), (75.0, {90.0, 300.0}), (400.0, {400.0})])
+def test_a_build_that_goes_on_ends_no_sooner_than_now(past, rest):
+    deal = Deal(Times(accounts={"travis": LENGTHS}))
+    assert {deal.build("travis", "a/r", past)[1] for _ in range(20)} == rest
 
 
 def test_builds_with_times_that_cannot_be_are_left_out():
@@ -243,8 +269,8 @@ def test_builds_with_times_that_cannot_be_are_left_out():
 
 def test_what_is_assumed_is_said():
     assert "no build is known from earlier runs: 5 min each, started 2 s after the trigger" in cast(1, 1).supposed
-    known = cast(1, 1, more={"times": Times(accounts={"travis": 60.0}, builds=7)}).supposed
-    assert known[0] == "builds run as long as the median of earlier runs (7 builds in this state)"
+    known = cast(1, 1, more={"times": Times(accounts={"travis": (60.0,)}, builds=7)}).supposed
+    assert known[0] == "builds run as long as those of earlier runs did (7 builds in this state)"
     assert any("other people's builds" in each for each in known)
     beside = cast(1, 1, more={"times": Times(beside=("r1", "r2"))}).supposed
     assert "runs that go on in this state are not counted (r1, r2): of the same account, all take longer" in beside

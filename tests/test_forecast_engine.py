@@ -18,7 +18,7 @@ from orchestrator.testing import FAKE, FakeService, MemoryJournal, make_run, tar
 
 pytestmark = pytest.mark.anyio
 
-TIMES = Times(latency=0.1, queued={"fake": 17.0}, accounts={"fake": 45.0})
+TIMES = Times(latency=0.1, queued={"fake": 17.0}, accounts={"fake": (45.0,)})
 
 
 def repos(count, branches=1):

@@ -17,7 +17,7 @@ from orchestrator.state import Progress, Verdict
 from orchestrator.testing import FAKE, FakeService, MemoryJournal, Script, make_run, targets
 
 NOW = 1_767_571_200.0
-TIMES = Times(latency=0.1, queued={"fake": 17.0}, accounts={"fake": 45.0})
+TIMES = Times(latency=0.1, queued={"fake": 17.0}, accounts={"fake": (45.0,)})
 
 
 async def seen_and_fact(wanted, after, service, **account):

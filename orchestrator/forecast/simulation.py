@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from heapq import heappop, heappush
 from itertools import count
 
+from orchestrator.forecast.deal import Deal
 from orchestrator.forecast.lane import Lane
 from orchestrator.forecast.times import Times, seen_at
 from orchestrator.model import Plan
@@ -62,7 +63,8 @@ class Simulation:
         past: Mapping[int, Past] | None = None,
     ) -> None:
         self._targets = plan.targets
-        self._times = times
+        self._latency = times.latency
+        self._deal = Deal(times)
         self.lanes = {
             name: Lane(account, declarations[account.type], plan.targets, start, in_flight, times.latency)
             for name, account in plan.accounts.items()
@@ -87,10 +89,11 @@ class Simulation:
         asked = [(one.asked, row) for row, one in self._past.items() if one.asked is not None]
         for at, row in sorted(asked):
             lane, one = self.lanes[self._targets[row].account], self._past[row]
-            lane.remember(row, at + self._times.latency, refused=one.is_refused)
+            lane.remember(row, at + self._latency, refused=one.is_refused)
             if not one.is_over:
                 lane.take_up(row)
-                queued, runs = self._times.build(self._targets[row].account, lane.repo_of(row))
+                ran = 0.0 if one.started is None else -one.started
+                queued, runs = self._deal.build(self._targets[row].account, lane.repo_of(row), ran)
                 start = max(0.0, at + queued) if one.started is None else one.started
                 heappush(self._events, (max(NARROWEST, start + runs), ENDED, lane.number, row))
 
@@ -137,14 +140,14 @@ class Simulation:
         before = lane.wake_at
         for row in lane.start_rows(now):
             self.asked[row] = now
-            heappush(self._events, (now + self._times.latency, ANSWERED, lane.number, row))
+            heappush(self._events, (now + self._latency, ANSWERED, lane.number, row))
         if lane.wake_at < math.inf and lane.wake_at != before:
             heappush(self._events, (lane.wake_at, WAKE, lane.number, 0))
 
     def _answered(self, lane: Lane, row: int, now: float) -> None:
         lane.answered(row, now)
         account, repo = self._targets[row].account, lane.repo_of(row)
-        heappush(self._events, (self._seen_at(now, *self._times.build(account, repo)), ENDED, lane.number, row))
+        heappush(self._events, (self._seen_at(now, *self._deal.build(account, repo)), ENDED, lane.number, row))
         if not lane.ticking:
             lane.ticking = True
             heappush(self._events, (lane.next_look(now), LOOK, lane.number, 0))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import field
 from statistics import median
 
@@ -14,7 +14,8 @@ from orchestrator.values import dataclass
 LATENCY = 0.25  # seconds from a call to its answer
 APPEARS = 2.0  # seconds from the receipt to the build
 BUILD = 300.0  # seconds that a build runs where nothing is known
-KEPT = 20  # durations of a repository that count, the newest
+KEPT = 20  # lengths of a repository's builds that count, the newest
+QUANTILES = 20  # lengths that stand for the builds of an account
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,8 +25,8 @@ class Times:
     Args:
         latency: seconds from a call to its answer.
         queued: seconds from a request to the start of its build; by account where earlier runs showed it.
-        repos: median seconds that a build runs, by account and repository.
-        accounts: the same, by account.
+        repos: seconds that builds ran, by account and repository: each as often in a run as the others.
+        accounts: the same, by account, for the builds of repositories that are not there.
         starts: seconds from a request to the start of its build where no earlier run tells.
         runs: seconds that a build runs where no earlier run tells.
         beside: ids of runs that go on in the same state; what they call is not known here.
@@ -34,21 +35,21 @@ class Times:
 
     latency: float = LATENCY
     queued: Mapping[str, float] = field(default_factory=dict)
-    repos: Mapping[tuple[str, str], float] = field(default_factory=dict)
-    accounts: Mapping[str, float] = field(default_factory=dict)
+    repos: Mapping[tuple[str, str], tuple[float, ...]] = field(default_factory=dict)
+    accounts: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
     starts: float = APPEARS
     runs: float = BUILD
     builds: int = 0
     beside: tuple[str, ...] = ()
 
-    def build(self, account: str, repo: str) -> tuple[float, float]:
-        """Seconds from a request to the start of its build, and from there to its end.
+    def build(self, account: str, repo: str) -> tuple[float, tuple[float, ...]]:
+        """Seconds from a request to the start of its build, and the lengths that its build may have.
 
         Args:
             repo: as limits count it.
         """
-        runs = self.repos.get((account, repo))
-        return self.queued.get(account, self.starts), self.accounts.get(account, self.runs) if runs is None else runs
+        lengths = self.repos.get((account, repo)) or self.accounts.get(account) or (self.runs,)
+        return self.queued.get(account, self.starts), lengths
 
 
 ASSUMED = Times()
@@ -75,10 +76,18 @@ def times_of(builds: Iterable[tuple[Target, Build]]) -> Times:
         accounts[account] += found
     return Times(
         queued={name: APPEARS + median(found) for name, found in queued.items()},
-        repos={place: median(found) for place, found in runs.items()},
-        accounts={name: median(found) for name, found in accounts.items()},
+        repos={place: tuple(sorted(found)) for place, found in runs.items()},
+        accounts={name: quantiles(found) for name, found in accounts.items()},
         builds=sum(map(len, runs.values())),
     )
+
+
+def quantiles(values: Sequence[float], at_most: int = QUANTILES) -> tuple[float, ...]:
+    """So many values, in order, that are spread as those are; the values themselves where they are no more."""
+    ordered = sorted(values)
+    if len(ordered) <= at_most:
+        return tuple(ordered)
+    return tuple(ordered[int((number + 0.5) * len(ordered) / at_most)] for number in range(at_most))
 
 
 def seen_at(asked: float, starts: float, ends: float) -> float:

@@ -51,7 +51,7 @@ def supposed(plan: Plan, times: Times) -> Iterator[str]:
     """What the forecast supposes."""
     unknown = [name for name in plan.accounts if name not in times.accounts]
     if times.builds:
-        yield f"builds run as long as the median of earlier runs ({counted(times.builds, 'build')} in this state)"
+        yield f"builds run as long as those of earlier runs did ({counted(times.builds, 'build')} in this state)"
     if unknown:
         whose = f" of account {', '.join(unknown)}" if times.builds else ""
         each = f"{length(times.runs)} each, started {length(times.starts)} after the trigger"
