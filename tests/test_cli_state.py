@@ -119,6 +119,17 @@ def test_why_tells_the_chain_of_one_target(program):
     assert "no target 'acme/z'" in program.err
 
 
+def test_why_tells_the_chain_to_programs_and_refuses_what_it_cannot_write(program):
+    tell(program, "one", P, F, None)
+    assert program("why", "acme/b", "--state", "s", "-o", "json") == 0
+    assert program.json["target"] == "travis:acme/b@main"
+    assert program.json["outcome"] == "failed"
+    assert program.json["events"][0]["kind"] == "run_made"
+    for output, said in (("bogus", "-o bogus"), ("junit=f.xml", "-o junit"), ("json=f.json", "redirect it")):
+        assert program("why", "acme/b", "--state", "s", "-o", output) == Exit.USAGE
+        assert said in program.err
+
+
 def test_diff_tells_what_changed(program):
     tell(program, "one", P, F, P)
     tell(program, "two", F, P, P)

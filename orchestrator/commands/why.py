@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Sequence
 
 import click
@@ -22,7 +23,7 @@ from orchestrator.journal import Entry, Journal
 from orchestrator.model import Account, Phase, Target
 from orchestrator.report.view import view
 from orchestrator.report.waiting import unmet_needs
-from orchestrator.report.why import explain
+from orchestrator.report.why import explain, explain_json
 from orchestrator.report.words import clock, counted, duration
 
 NAMED = 20
@@ -39,19 +40,25 @@ def command(flags: Flags, machine: Machine, words: tuple[str, ...], exit_status:
     """
     if len(words) > 2:
         raise UsageError(f"why: expected [RUN] TARGET, found {len(words)} words; quote ids that hold spaces")
+    form = flags.stdout_format("text", ("text", "json"))
+    if any(output.file is not None for output in flags.outputs):
+        raise UsageError("-o FORMAT=FILE: why writes to stdout; redirect it, as in `orchestrator why ... > FILE`")
     run, name = (words[0], words[1]) if len(words) == 2 else (None, words[0])
 
-    async def explained() -> tuple[list[str], int]:
+    async def explained() -> tuple[str, int]:
         async with readable(flags, machine, run) as journal:
             row = await latest(journal, run)
             history, entries = await _read(journal, row.id)
             target, now = the_one(history.targets, name), machine.now()
             foreseen = [] if not _may_come(history, target) else await _foreseen(journal, flags, history, target, now)
-        lines = explain(target, entries, history, now, row.id, foreseen)
-        return lines, int(code_of(view(row.id, history, machine.now()), exit_status))
+        if form == "json":
+            text = json.dumps(explain_json(target, entries, history, now, row.id, foreseen), indent=2)
+        else:
+            text = "\n".join(explain(target, entries, history, now, row.id, foreseen))
+        return text, int(code_of(view(row.id, history, machine.now()), exit_status))
 
-    lines, code = run_async(explained)
-    tell("\n".join(lines))
+    text, code = run_async(explained)
+    tell(text)
     return code
 
 

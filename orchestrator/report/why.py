@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from itertools import islice
+from typing import Any
 
 from orchestrator.events import (
     Absent,
@@ -36,6 +37,8 @@ from orchestrator.report.waiting import scopes_of, unmet_needs, waits_for
 from orchestrator.report.words import clock, duration, plain, shell, sound
 from orchestrator.state import Doubt, Progress
 
+SCHEMA = "orchestrator.why/1"
+
 _WITHDRAWN = {
     "unreachable": "the call never left this machine",
     "rate_limited": "the provider asked for patience",
@@ -65,11 +68,41 @@ def explain(
         run_id: for the command lines that help.
         foreseen: when it is expected to be triggered, and what it waits for until then, a line each.
     """
-    told = sorted((entry for entry in entries if concerns(entry, target)), key=lambda entry: entry.at)
     lines = [f"{target.id}: {_standing(history.of(target.id))}"]
-    lines += [f"  {clock(entry.at)}  {_words(entry.event)}" for entry in told]
+    lines += [f"  {clock(entry.at)}  {_words(entry.event)}" for entry in _chain(target, entries)]
     lines += [f"  {line}" for line in _now(target, history, now, run_id, foreseen)]
     return [sound(plain_line(line)) for line in lines]
+
+
+def explain_json(
+    target: Target,
+    entries: Iterable[Entry],
+    history: History,
+    now: float,
+    run_id: str = "RUN",
+    foreseen: Iterable[str] = (),
+) -> dict[str, Any]:
+    """The same for programs; arguments as of `explain`. `now` is empty where there is a verdict without a doubt."""
+    progress = history.of(target.id)
+    verdict = progress.verdict
+    return {
+        "schema": SCHEMA,
+        "run": run_id,
+        "target": target.id,
+        "phase": progress.phase.value,
+        "outcome": verdict.outcome.value if verdict is not None else None,
+        "code": (verdict.code or None) if verdict is not None else waits_for(history, target, now)[0],
+        "events": [
+            {"at": clock(entry.at), "kind": entry.event.kind, "text": plain(_words(entry.event))}
+            for entry in _chain(target, entries)
+        ],
+        "now": [plain(line) for line in _now(target, history, now, run_id, foreseen)],
+    }
+
+
+def _chain(target: Target, entries: Iterable[Entry]) -> list[Entry]:
+    """What touches the target, oldest first."""
+    return sorted((entry for entry in entries if concerns(entry, target)), key=lambda entry: entry.at)
 
 
 def plain_line(line: str) -> str:
