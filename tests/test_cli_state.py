@@ -8,10 +8,11 @@ import anyio
 import pytest
 from cli_machine import Program
 
-from orchestrator.commands.making import made_of, new_id
+from orchestrator.commands.making import made_of, make_run, new_id
 from orchestrator.errors import NotStarted
 from orchestrator.events import Ended, Interrupted, Requested, RunEnded, Sighted
 from orchestrator.exits import Exit
+from orchestrator.journal.memory import MemoryJournal
 from orchestrator.journal.process import this_process
 from orchestrator.journal.sqlite import open_journal
 from orchestrator.manifest import Manifest
@@ -212,6 +213,47 @@ def test_a_rehearsal_has_a_state_of_its_own_and_pasted_commands_find_it(program)
     assert "1 requested" in program.out
     assert program("resume", "try", "--sandbox") == Exit.USAGE
     assert "its sandbox ended with its process" in program.err
+
+
+def test_printed_commands_name_the_state_that_was_given(program):
+    tell(program, "one", P, F, None, ends=False)
+    for verb, wanted in (("status", "resume one --state s"), ("report", "retry one --state s")):
+        assert program(verb, "one", "--state", "s") == 0
+        assert wanted in program.out
+    assert program("why", "one", "c", "--state", "s") == 0
+    assert "orchestrator resume one --state s" in program.out
+    (program.folder / "s").rename(program.folder / "my state")
+    program("report", "one", "--state", "my state")
+    assert "orchestrator why one travis:acme/b@main --state 'my state'\n" in program.out
+
+
+def test_a_rehearsal_advises_no_retry_of_what_its_sandbox_took_along(program):
+    assert program("run", "--repo", "acme/x@main", "--sandbox", "--detach", "--run-id", "try") == 0
+    for verb in ("report", "status"):
+        assert program(verb, "try") == 0
+        assert "retry" not in program.out
+        assert "resume" not in program.out
+    assert program("why", "try", "x") == 0
+
+
+async def overlapping(driven: bool) -> str:
+    journal, made = MemoryJournal(now=lambda: AT), made_of(Plan("nightly", TARGETS, {"travis": ACCOUNT}), {})
+    await make_run("one", made, TARGETS, journal, AT)
+    if driven:
+        await journal.claim("one", COORDINATOR, this_process(), AT, 30.0)
+    with pytest.raises(NotStarted) as caught:
+        await make_run("two", made, TARGETS, journal, AT, behind=" --state s")
+    return str(caught.value)
+
+
+def test_an_overlap_with_a_run_at_work_advises_to_watch_it():
+    told = anyio.run(overlapping, True)
+    assert "wait for it (orchestrator watch one --state s) or end it (orchestrator cancel one --state s)" in told
+    assert "resume" not in told
+
+
+def test_an_overlap_with_a_run_that_nobody_drives_advises_to_finish_it():
+    assert "finish it (orchestrator resume one --state s)" in anyio.run(overlapping, False)
 
 
 def test_ids_sort_by_time_and_fit():

@@ -53,7 +53,7 @@ def command(flags: Flags, machine: Machine, run: str | None, keep_builds: bool) 
             code = verdict(await load(journal, row.id), ended.code)
             show(ended.report, flags, machine, is_silent=flags.quiet and code is Exit.OK)
             if code is Exit.ACCOUNT:
-                note(f"orchestrator: nothing is lost; go on with: orchestrator resume {row.id}")
+                note(f"orchestrator: nothing is lost; go on with: orchestrator resume {row.id}{flags.behind}")
             return code
 
     return run_async(main)

@@ -111,11 +111,11 @@ def conclude(ended: Ended, session: Session, *, detach: bool = False) -> Exit:
     if detach and not any(output.file is None for output in flags.outputs):
         tell(run)  # alone on stdout, so that a script can keep it
         if not is_silent:
-            note(render(ended.report, "text", width=width()).rstrip("\n"))
+            note(render(ended.report, "text", width=width(), behind=flags.behind).rstrip("\n"))
     else:
         show(ended.report, flags, session.machine, is_silent=is_silent)
     if code in (Exit.SIGINT, Exit.SIGTERM, Exit.TIMEOUT, Exit.ACCOUNT) and not flags.sandbox:
-        note(f"orchestrator: nothing is lost; go on with: orchestrator resume {run}")
+        note(f"orchestrator: nothing is lost; go on with: orchestrator resume {run}{flags.behind}")
     return code
 
 

@@ -14,6 +14,7 @@ from orchestrator.commands.machine import Machine
 from orchestrator.errors import UsageError
 from orchestrator.exits import Exit
 from orchestrator.model import Outcome
+from orchestrator.report.words import shell
 from orchestrator.values import dataclass
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -59,6 +60,11 @@ class Flags:
     def verbosity(self) -> int:
         """-1 quiet, 0 what a person should see, 1 every change, 2 every call."""
         return -1 if self.quiet else self.verbose
+
+    @property
+    def behind(self) -> str:
+        """What goes behind a printed command line, so that it finds the same state."""
+        return "" if self.state is None else f" --state {shell(self.state)}"
 
     def stdout_format(self, default: str, allowed: Sequence[str]) -> str:
         """The format that goes to stdout, for a verb that writes nothing else.

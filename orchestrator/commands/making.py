@@ -46,12 +46,19 @@ def made_of(
 
 
 async def make_run(
-    run: str, made: RunMade, targets: Sequence[Target], journal: Journal, now: float, overlap: str = FORBID
+    run: str,
+    made: RunMade,
+    targets: Sequence[Target],
+    journal: Journal,
+    now: float,
+    overlap: str = FORBID,
+    behind: str = "",
 ) -> Sequence[Target]:
     """Makes the run.
 
     Args:
         overlap: `forbid` refuses to start, `allow` does not mind, `skip` leaves out what another open run holds.
+        behind: goes behind each command line that is advised, such as ` --state DIR`.
 
     Returns:
         The targets that it really has.
@@ -64,11 +71,12 @@ async def make_run(
     if not found or overlap == ALLOW:
         return targets
     if overlap != SKIP:
-        raise NotStarted(_refusal(found))
+        driven = any(row.driven for row in await journal.runs(found[0].run) if row.id == found[0].run)
+        raise NotStarted(_refusal(found, driven, behind))
     rest = without(targets, {one.target for one in found})
     if not rest:
         raise NotStarted(f"--overlap skip: other open runs hold every target:\n{_listed(found)}")
-    return await make_run(run, made, rest, journal, now, overlap)
+    return await make_run(run, made, rest, journal, now, overlap, behind)
 
 
 def without(targets: Sequence[Target], held: set[str]) -> Sequence[Target]:
@@ -80,11 +88,13 @@ def without(targets: Sequence[Target], held: set[str]) -> Sequence[Target]:
     ]
 
 
-def _refusal(overlaps: Sequence[Overlap]) -> str:
-    first = overlaps[0].run
+def _refusal(overlaps: Sequence[Overlap], driven: bool, behind: str) -> str:
+    """What to do; a run that a process is at work on can only be waited for."""
+    first = f"{overlaps[0].run}{behind}"
+    finish = f"wait for it (orchestrator watch {first})" if driven else f"finish it (orchestrator resume {first})"
     return (
         f"{len(overlaps):,} of these targets belong to a run that is still open:\n{_listed(overlaps)}\n"
-        f"finish it (orchestrator resume {first}) or end it (orchestrator cancel {first}); "
+        f"{finish} or end it (orchestrator cancel {first}); "
         "or start all the same with --overlap allow, skip (leave those out) or replace (cancel the other run first)"
     )
 

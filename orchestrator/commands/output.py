@@ -84,7 +84,7 @@ def show(report: Report, flags: Flags, machine: Machine, *, is_silent: bool = Fa
         return
     if name in (None, "text"):
         colour = machine.colours(sys.stdout, flags.no_color)
-        tell(render(report, "text", width=width(), colour=colour).rstrip("\n"))
+        tell(render(report, "text", width=width(), colour=colour, behind=flags.behind).rstrip("\n"))
     else:
         tell(render(report, name).rstrip("\n"))
 

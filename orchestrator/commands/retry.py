@@ -201,7 +201,7 @@ async def make(
     elif look_for := {t.id: marker for t in targets if (marker := _old_marker(history, old, t)) is not None}:
         kept["look_for"], kept["look_since"] = look_for, look_since(history)
     made = replace(history.made, parent=old, options=kept, forecast=cast or {})
-    await make_run(new, made, targets, journal, session.machine.now())
+    await make_run(new, made, targets, journal, session.machine.now(), behind=session.flags.behind)
 
 
 def _old_marker(history: History, old: str, target: Target) -> str | None:

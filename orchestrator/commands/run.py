@@ -179,11 +179,11 @@ def refuse_unmarked(plan: Plan) -> None:
 async def _made(run: str, plan: Plan, wanted: Wanted, journal: Journal, session: Session) -> Plan:
     cast = await plan_verb.forecast_at_start(plan, journal, session.flags, session.machine)
     options = {**_kept(plan, session), **({"adopt": True} if wanted.adopt else {})}
-    made = made_of(plan, options, forecast=cast)
+    flags, made = session.flags, made_of(plan, options, forecast=cast)
     if wanted.overlap == REPLACE:
         await _replace(plan, journal, session)
     overlap = FORBID if wanted.overlap == REPLACE else wanted.overlap
-    targets = await make_run(run, made, plan.targets, journal, session.machine.now(), overlap)
+    targets = await make_run(run, made, plan.targets, journal, session.machine.now(), overlap, flags.behind)
     if overlap == SKIP and len(targets) < len(plan.targets):
         note(f"{len(plan.targets) - len(targets):,} targets are left out, since other open runs hold them")
     return replace(plan, targets=tuple(targets))

@@ -32,11 +32,11 @@ def command(flags: Flags, machine: Machine, run: str | None, exit_status: bool) 
     if form == "json":
         show(report, flags, machine)
     else:
-        tell("\n".join(_lines(row, report)))
+        tell("\n".join(_lines(row, report, flags.behind)))
     return code_of(report, exit_status)
 
 
-def _lines(row: RunRow, report: Report) -> Iterator[str]:
+def _lines(row: RunRow, report: Report, behind: str) -> Iterator[str]:
     run = report.run
     yield f"{plain(run.name) or 'run'} {run.id}: {standing(row, report.run.status)}"
     lasted = seconds_between(run.started_at, run.finished_at)
@@ -51,7 +51,7 @@ def _lines(row: RunRow, report: Report) -> Iterator[str]:
     yield from (f"  {number:>6,}  {short(reason or '')}" for reason, number in reasons.most_common(REASONS))
     if len(reasons) > REASONS:
         yield f"          ... and {len(reasons) - REASONS:,} other reasons"
-    yield from _next(row, report)
+    yield from (f"{line}{behind}" for line in _next(row, report))
 
 
 def standing(row: RunRow, status: str) -> str:
@@ -70,7 +70,7 @@ def _numbers(report: Report) -> str:
 def _next(row: RunRow, report: Report) -> Iterator[str]:
     if row.ended_at is None and row.driven:
         yield f"follow it: orchestrator watch {row.id}"
-    elif row.ended_at is None:
+    elif row.ended_at is None and not report.is_rehearsal:
         yield f"go on:     orchestrator resume {row.id}"
     elif report.totals["targets"] > report.totals["passed"]:
         yield f"report:    orchestrator report {row.id}"

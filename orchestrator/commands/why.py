@@ -52,9 +52,9 @@ def command(flags: Flags, machine: Machine, words: tuple[str, ...], exit_status:
             target, now = the_one(history.targets, name), machine.now()
             foreseen = [] if not _may_come(history, target) else await _foreseen(journal, flags, history, target, now)
         if form == "json":
-            text = json.dumps(explain_json(target, entries, history, now, row.id, foreseen), indent=2)
+            text = json.dumps(explain_json(target, entries, history, now, row.id, foreseen, flags.behind), indent=2)
         else:
-            text = "\n".join(explain(target, entries, history, now, row.id, foreseen))
+            text = "\n".join(explain(target, entries, history, now, row.id, foreseen, flags.behind))
         return text, int(code_of(view(row.id, history, machine.now()), exit_status))
 
     text, code = run_async(explained)

@@ -6,7 +6,7 @@ Plain text; colour is an option. Ids and URLs are never cut, so that they can be
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 
 from orchestrator.events import CANCELED
 from orchestrator.report.foreseen import ForecastView
@@ -23,15 +23,16 @@ Paint = Callable[[str, str], str]
 _COLOURS = {"in doubt": "35;1", "passed": "32", "skipped": "2", "open": "33", "canceled": "33", "superseded": "33"}
 
 
-def render(report: Report, *, width: int = 100, colour: bool = False, at_most: int = AT_MOST) -> str:
+def render(report: Report, *, width: int = 100, colour: bool = False, at_most: int = AT_MOST, behind: str = "") -> str:
     """The text report.
 
     Args:
         width: columns; longer sentences are wrapped, ids and URLs are not.
         at_most: how many targets are named.
+        behind: goes behind each command line, such as ` --state DIR`.
     """
     paint = _painted if colour else _unpainted
-    parts = (_head(report, paint), _groups(report, width, at_most, paint), _waits(report), _next(report))
+    parts = (_head(report, paint), _groups(report, width, at_most, paint), _waits(report), _next(report, behind))
     blocks = ("\n".join(lines) for part in parts if (lines := list(part)))
     return "\n\n".join(blocks) + "\n"
 
@@ -129,21 +130,27 @@ def _longest(limit: LimitView) -> float:
     return -limit.waited_seconds
 
 
-def _next(report: Report) -> Iterator[str]:
-    """Command lines that can be pasted."""
+def _next(report: Report, behind: str) -> Iterator[str]:
+    """Command lines that can be pasted; a rehearsal cannot go on, since its sandbox is gone."""
     found = {group.word: group.rows[0].id for group in reversed(groups(report))}
     run = report.run
     if not found:
         return
     first = found.get(IN_DOUBT) or next(iter(reversed(found.values())))
-    yield f"why:    orchestrator why {run.id} {shell(first)}"
+    yield f"why:    orchestrator why {run.id} {shell(first)}{behind}"
+    if not report.is_rehearsal:
+        yield from _onwards(report, found, behind)
+    yield f"all:    orchestrator report {run.id} -o csv{behind}"
+
+
+def _onwards(report: Report, found: Collection[str], behind: str) -> Iterator[str]:
+    run = report.run
     is_canceled = run.stopped_by == CANCELED
     if IN_DOUBT in found or (OPEN in found and not is_canceled):
         override = " --override-stop" if run.status == "stopped" and _stopped_by_rule(report) else ""
-        yield f"go on:  orchestrator resume {run.id}{override}"
+        yield f"go on:  orchestrator resume {run.id}{override}{behind}"
     if set(found) - {OPEN, IN_DOUBT, "skipped"} or (OPEN in found and is_canceled):
-        yield f"again:  orchestrator retry {run.id}"
-    yield f"all:    orchestrator report {run.id} -o csv"
+        yield f"again:  orchestrator retry {run.id}{behind}"
 
 
 def _stopped_by_rule(report: Report) -> bool:

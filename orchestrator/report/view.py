@@ -127,6 +127,7 @@ class Report:
         accounts: by name; they hold references to secrets, never secrets.
         as_of: for which instant it is told (wall clock).
         forecast: what the run began with, beside what happened; None where it began without one.
+        is_rehearsal: whether its builds were the built-in sandbox's, which ended with the process.
     """
 
     run: RunView
@@ -137,6 +138,7 @@ class Report:
     accounts: Mapping[str, Account] = field(default_factory=dict)
     as_of: float = 0.0
     forecast: ForecastView | None = None
+    is_rehearsal: bool = False
 
 
 def view(run_id: str, history: History, now: float) -> Report:
@@ -162,6 +164,7 @@ def view(run_id: str, history: History, now: float) -> Report:
         accounts=accounts,
         as_of=as_of,
         forecast=foreseen(history),
+        is_rehearsal=history.made is not None and history.made.options.get("sandbox") is True,
     )
 
 

@@ -58,6 +58,7 @@ def explain(
     now: float,
     run_id: str = "RUN",
     foreseen: Iterable[str] = (),
+    behind: str = "",
 ) -> list[str]:
     """The chain of events of one target, and what it waits for.
 
@@ -67,10 +68,11 @@ def explain(
         now: the present (wall clock).
         run_id: for the command lines that help.
         foreseen: when it is expected to be triggered, and what it waits for until then, a line each.
+        behind: goes behind each of those, such as ` --state DIR`.
     """
     lines = [f"{target.id}: {_standing(history.of(target.id))}"]
     lines += [f"  {clock(entry.at)}  {_words(entry.event)}" for entry in _chain(target, entries)]
-    lines += [f"  {line}" for line in _now(target, history, now, run_id, foreseen)]
+    lines += [f"  {line}" for line in _now(target, history, now, run_id, foreseen, behind)]
     return [sound(plain_line(line)) for line in lines]
 
 
@@ -81,6 +83,7 @@ def explain_json(
     now: float,
     run_id: str = "RUN",
     foreseen: Iterable[str] = (),
+    behind: str = "",
 ) -> dict[str, Any]:
     """The same for programs; arguments as of `explain`. `now` is empty where there is a verdict without a doubt."""
     progress = history.of(target.id)
@@ -96,7 +99,7 @@ def explain_json(
             {"at": clock(entry.at), "kind": entry.event.kind, "text": plain(_words(entry.event))}
             for entry in _chain(target, entries)
         ],
-        "now": [plain(line) for line in _now(target, history, now, run_id, foreseen)],
+        "now": [plain(line) for line in _now(target, history, now, run_id, foreseen, behind)],
     }
 
 
@@ -197,17 +200,19 @@ def _words_of_target(event: Event) -> str:
             return event.kind.replace("_", " ")
 
 
-def _now(target: Target, history: History, now: float, run_id: str, foreseen: Iterable[str]) -> Iterator[str]:
+def _now(
+    target: Target, history: History, now: float, run_id: str, foreseen: Iterable[str], behind: str
+) -> Iterator[str]:
     progress = history.of(target.id)
     verdict = progress.verdict
     if verdict is not None:
         if verdict.outcome is Outcome.IN_DOUBT:
-            yield from _ways_out(target, run_id)
+            yield from _ways_out(target, run_id, behind, has_ended=history.has_ended)
         return
     _, sentence = waits_for(history, target, now)
     if history.has_ended:
         yield f"the run has ended; {_left_open(progress)}: {sentence}"
-        yield f"a new run triggers it: orchestrator retry {run_id}"
+        yield f"a new run triggers it: orchestrator retry {run_id}{behind}"
         return
     yield f"now: {sentence}"
     yield from held_by(history, target, now)
@@ -217,7 +222,7 @@ def _now(target: Target, history: History, now: float, run_id: str, foreseen: It
     if progress.doubt is not None:
         yield from _doubt(target, progress.doubt, now)
     if history.left_at is not None:
-        yield f"nobody drives the run now: orchestrator resume {run_id}"
+        yield f"nobody drives the run now: orchestrator resume {run_id}{behind}"
 
 
 def _left_open(progress: Progress) -> str:
@@ -236,8 +241,9 @@ def _in(seconds: float) -> str:
     return f" (in {duration(seconds)})" if seconds > 0 else ""
 
 
-def _ways_out(target: Target, run_id: str) -> Iterator[str]:
+def _ways_out(target: Target, run_id: str, behind: str, *, has_ended: bool) -> Iterator[str]:
     name = shell(target.id)
-    yield f"look again:            orchestrator resume {run_id}"
-    yield f"you see no build:      orchestrator resume {run_id} --assume-absent {name}"
-    yield f"you see its request:   orchestrator resume {run_id} --adopt-request {name}=ID"
+    look = f"retry {run_id} --outcome in_doubt" if has_ended else f"resume {run_id}"
+    yield f"look again:            orchestrator {look}{behind}"
+    yield f"you see no build:      orchestrator resume {run_id} --assume-absent {name}{behind}"
+    yield f"you see its request:   orchestrator resume {run_id} --adopt-request {name}=ID{behind}"
