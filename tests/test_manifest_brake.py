@@ -2,8 +2,9 @@
 
 import pytest
 import yaml
+from cli_machine import Program
 from golden.story import target, told
-from manifest_helpers import manifest_of
+from manifest_helpers import TODAY, manifest_of
 
 from orchestrator.brake import Brake, Cap, QueueRule
 from orchestrator.events import RunMade, to_json
@@ -109,3 +110,35 @@ def test_an_unknown_limit_is_refused_with_the_nearest_known_one():
 def test_a_provider_that_keeps_case_has_owners_that_differ_by_it():
     text = "version: 1\nproviders: {small: {limits: {in_flight_per_owner: {Acme: 5}}}}\ntargets: [acme/a]"
     assert manifest_of(text).accounts["small"].brake.caps == (Cap("owner:Acme", 5),)
+
+
+def capped(limits, targets="[{repo: Acme/a, labels: [core]}]"):
+    text = f"version: 1\nproviders: {{travis: {{limits: {limits}}}, other: {{type: travis}}}}\n"
+    plan = expand(manifest_of(f"{text}defaults: {{account: travis}}\ntargets: {targets}\n"), today=TODAY)
+    return [warning for warning in plan.warnings if "in_flight" in warning]
+
+
+def test_a_cap_that_no_target_has_is_warned_of_with_the_nearest_name():
+    assert capped("{in_flight_per_label: {cor: 3}}") == [
+        "account travis: in_flight_per_label of cor caps nothing: no target has this label; did you mean `core`?",
+    ]
+    assert capped("{in_flight_per_owner: {acm: 3}}") == [
+        "account travis: in_flight_per_owner of acm caps nothing: no target has this owner; did you mean `acme`?",
+    ]
+
+
+def test_a_cap_that_holds_a_target_or_stands_with_an_unused_account_is_not_warned_of():
+    assert capped('{in_flight_per_owner: {acme: 3, "*": 5}, in_flight_per_label: {core: 3}}') == []
+    assert capped("{in_flight_per_label: {cor: 3}}", "['other:acme/a']") == []
+
+
+def test_check_tells_of_a_cap_that_caps_nothing(tmp_path, capsys):
+    program = Program(tmp_path, capsys)
+    program.write(
+        "m.yaml", "version: 1\nproviders: {travis: {limits: {in_flight_per_owner: {acm: 3}}}}\ntargets: [acme/a]"
+    )
+    assert program("check", "m.yaml") == 0
+    assert "warning: account travis: in_flight_per_owner of acm caps nothing" in program.err
+    assert "API builds" not in program.err
+    assert program("check", "m.yaml", "-q") == 0
+    assert program.err == ""

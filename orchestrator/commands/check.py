@@ -12,8 +12,9 @@ from orchestrator.commands.flags import PICK, SHOW, Flags, common
 from orchestrator.commands.machine import Machine
 from orchestrator.commands.planning import Source, manifest_argument, read_manifest
 from orchestrator.exits import Exit
+from orchestrator.manifest.brakes import idle_caps
 from orchestrator.manifest.problems import ManifestError, Problem
-from orchestrator.report.words import counted
+from orchestrator.report.words import counted, plain
 
 
 @click.command("check", short_help="Validate a manifest offline.")
@@ -37,6 +38,9 @@ def command(flags: Flags, machine: Machine, manifest: str | None) -> int:
     if form == "json":
         click.echo(_as_json(()))
     elif not flags.quiet:
+        slips = set(idle_caps(plan.accounts, plan.targets))
+        for warning in (one for one in plan.warnings if one in slips):  # only `plan` tells what is no slip
+            click.echo(f"warning: {plain(warning)}", err=True)
         click.echo(f"{manifest or 'orchestrator.yaml'}: fine, {counted(len(plan.targets), 'target')}")
     return Exit.OK
 

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
 from orchestrator.brake import Brake, Cap, QueueRule, part
 from orchestrator.manifest.files import Files
 from orchestrator.manifest.marks import Value
+from orchestrator.manifest.problems import near
 from orchestrator.manifest.units import parse_duration
-from orchestrator.model import Limit
+from orchestrator.model import Account, Limit, Target
 from orchestrator.quiet import LONGEST, Quiet, make_quiet, parse_quiet, quiet_until
 
 KEYS = ("connections", "in_flight", "in_flight_per_owner", "in_flight_per_label", "queue", "quiet_hours", "share")
@@ -47,6 +48,23 @@ def _caps(limits: Mapping[str, Value], fold_case: bool) -> Iterator[Cap]:
         yield Cap("owner" if name == EACH else f"owner:{name.lower() if fold_case else name}", most)
     for name, most in limits.get("in_flight_per_label", {}).items():
         yield Cap(f"label:{name}", most)
+
+
+def idle_caps(accounts: Mapping[str, Account], targets: Iterable[Target]) -> Iterator[str]:
+    """A sentence for each cap on an owner or a label that no target of its account has: most likely a slip."""
+    owners: dict[str, set[str]] = {}
+    labels: dict[str, set[str]] = {}
+    capped = {name for name, account in accounts.items() if account.brake.caps}
+    for target in targets if capped else ():
+        if target.account in capped:
+            owners.setdefault(target.account, set()).add(target.owner.lower())
+            labels.setdefault(target.account, set()).update(target.labels)
+    for account in owners:  # one without targets is not in use
+        for kind, _, name in (cap.scope.partition(":") for cap in accounts[account].brake.caps):
+            known = owners[account] if kind == "owner" else labels[account]
+            if name and (name.lower() if kind == "owner" else name) not in known:
+                text = f"account {account}: in_flight_per_{kind} of {name} caps nothing: no target has this {kind}"
+                yield f"{text}; {near(name, known)}" if known else text
 
 
 def _queue(limits: Mapping[str, Value], keys: Keys, files: Files) -> QueueRule | None:

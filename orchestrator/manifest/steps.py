@@ -9,7 +9,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 
 from orchestrator.manifest.accounts import Accounts, accounts_of
 from orchestrator.manifest.answers import Answers, Questions
-from orchestrator.manifest.brakes import quiet_of
+from orchestrator.manifest.brakes import idle_caps, quiet_of
 from orchestrator.manifest.expand import Expander
 from orchestrator.manifest.explain import Judge
 from orchestrator.manifest.files import STDIN, Files, Listing, beside
@@ -117,6 +117,7 @@ def expand(manifest: Manifest, answers: Answers | None = None, *, today: datetim
     if not given.offline and not expander.is_complete:
         raise ValueError("`questions` were not answered")  # a mistake of the caller, not of the manifest
     targets = expander.finish()
+    idle = idle_caps(manifest.accounts, targets) if expander.is_complete else ()
     return Plan(
         name=manifest.name,
         targets=targets,
@@ -126,7 +127,7 @@ def expand(manifest: Manifest, answers: Answers | None = None, *, today: datetim
         params=manifest.params,
         fail_on=manifest.fail_on,
         reports=manifest.reports,
-        warnings=(*manifest.warnings, *expander.warnings, *warnings_of(expander)),
+        warnings=(*manifest.warnings, *expander.warnings, *warnings_of(expander), *idle),
     )
 
 
