@@ -8,6 +8,7 @@ from cli_machine import Program
 from golden.story import START, target, told
 
 from orchestrator.commands import retry
+from orchestrator.commands.flags import Flags
 from orchestrator.commands.past import times_in
 from orchestrator.events import Ended, Intended, Requested, RunMade, Sighted
 from orchestrator.history import load
@@ -147,6 +148,6 @@ async def test_the_builds_of_earlier_runs_are_read_from_the_journal():
 @pytest.mark.parametrize("cast", [{"last_trigger_seconds": 1.0, "last_build_seconds": 2.0}, None])
 async def test_a_retry_never_takes_over_the_forecast_of_the_old_run(cast):
     journal, one = MemoryJournal(), target(A)
-    person = SimpleNamespace(machine=SimpleNamespace(now=lambda: START))
+    person = SimpleNamespace(machine=SimpleNamespace(now=lambda: START), flags=Flags())
     await retry.make("r2", "r1", story(*ended(1, A)).history, [one], journal, person, False, cast)
     assert (await load(journal, "r2")).made.forecast == (cast or {})

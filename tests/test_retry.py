@@ -5,6 +5,7 @@ from types import SimpleNamespace
 import pytest
 
 from orchestrator.commands import retry
+from orchestrator.commands.flags import Flags
 from orchestrator.commands.resume import refuse_what_is_retried
 from orchestrator.engine.run import ADOPTED_WITHIN, Options, Run
 from orchestrator.errors import UsageError
@@ -30,7 +31,7 @@ async def retried(*events, hosts=("here",), **options):
         history.add(COORDINATOR, seq, MADE_AT, event)
     for seq, event in enumerate(events, start=1):
         history.add("fake", seq, MADE_AT, event)
-    journal, person = MemoryJournal(), SimpleNamespace(machine=SimpleNamespace(now=lambda: 6_000_000.0))
+    journal, person = MemoryJournal(), SimpleNamespace(machine=SimpleNamespace(now=lambda: 6_000_000.0), flags=Flags())
     await retry.make("r2", "r1", history, [TARGET], journal, person, False)
     made = await load(journal, "r2")
     return made.made.options, made
