@@ -431,3 +431,34 @@ def test_twice_the_targets_do_not_take_four_times_as_long():
         return best
 
     assert taken(report_large) < 10 * taken(report_small)
+
+
+def foretold(*facts):
+    cast = {"last_trigger_seconds": 10.0, "last_build_seconds": 20.0}
+    story = told([target(A), target(B)], *facts, made=RunMade("n", None, "", forecast=cast))
+    return view(story.run_id, story.history, story.now)
+
+
+B = "travis:acme/b@main"
+BUILT = (
+    (1, Intended(A, 1, None)),
+    (1, Requested(A, "1", "answered")),
+    (9, Sighted(A, Build("1", BuildState.PASSED, "passed"))),
+    (9, Ended(A, Outcome.PASSED, "passed", "")),
+)
+REJECTED = (
+    (2, Intended(B, 1, None)),
+    (2, Requested(B, "2", "answered")),
+    (43, Ended(B, Outcome.REJECTED, "no_jobs", "no jobs")),
+)
+
+
+def test_a_rejected_request_is_no_last_build():
+    assert foretold(*BUILT, *REJECTED).forecast.actual_last_build_seconds == 9.0
+    skipped = (1, Ended(A, Outcome.SKIPPED, "s", "s"))
+    assert foretold(skipped, *REJECTED).forecast.actual_last_build_seconds is None
+
+
+@pytest.mark.parametrize("name", ["text", "markdown", "html"])
+def test_people_read_what_was_forecast_beside_what_happened(name):
+    assert "last build after 9s, 20s were forecast" in render(foretold(*BUILT, *REJECTED), name)

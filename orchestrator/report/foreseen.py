@@ -17,7 +17,8 @@ class ForecastView:
         last_trigger_seconds: when the last trigger was to leave.
         last_build_seconds: when the last build was to be seen to have ended.
         actual_last_trigger_seconds: when it left; None while one is still to leave, or none did.
-        actual_last_build_seconds: when the last verdict on a build was given; None while a target is open.
+        actual_last_build_seconds: when the last verdict on a build was given; None while a target is open, or where
+            there was no build.
     """
 
     last_trigger_seconds: float
@@ -35,7 +36,7 @@ def foreseen(history: History) -> ForecastView | None:
     told = [history.of(target.id) for target in history.targets]
     is_asked = all(one.is_done or one.may_exist for one in told)
     asked = max((one.triggered_at or one.asked_at or 0.0 for one in told if one.may_exist), default=0.0)
-    ended = max((one.verdict.at for one in told if one.verdict is not None and one.may_exist), default=0.0)
+    ended = max((one.verdict.at for one in told if one.verdict is not None and one.build is not None), default=0.0)
     is_done = all(one.is_done for one in told)
     return ForecastView(
         trigger,

@@ -14,7 +14,7 @@ import jinja2
 
 from orchestrator.report.chart import chart
 from orchestrator.report.groups import ORDER, counts, groups, word_of
-from orchestrator.report.text import headline
+from orchestrator.report.text import foreseen_lines, headline
 from orchestrator.report.view import Report, Row
 from orchestrator.report.words import counted, duration, link, plain
 from orchestrator.values import dataclass
@@ -49,6 +49,7 @@ def render(report: Report, *, at_most: int = AT_MOST) -> str:
     return environment.from_string(_page("page.html")).render(
         report=report,
         headline=headline(report),
+        foreseen=list(foreseen_lines(report.forecast)) if report.forecast is not None else [],
         title=plain(report.run.name) or report.run.id,
         counts=[Count(number, word, 100 * number / total) for number, word in counts(report)],
         rows=_rows(report, at_most),

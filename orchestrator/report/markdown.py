@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterator
 
 from orchestrator.report.groups import counts, groups
-from orchestrator.report.text import headline
+from orchestrator.report.text import foreseen_lines, headline
 from orchestrator.report.view import Report, Row
 from orchestrator.report.words import counted, duration, link, plain, short
 
@@ -39,6 +39,9 @@ def _lines(report: Report) -> Iterator[tuple[str, int]]:
     yield f"## {_shown(run.name or 'run')}: {_numbers(report)}", 0
     yield "", 0
     yield f"Run `{run.id}`: {_shown(headline(report))}", 0
+    if report.forecast is not None:
+        for line in foreseen_lines(report.forecast):
+            yield from (("", 0), (_shown(line.capitalize()), 0))
     yield from ((line, 0) for line in _limits(report))
     all_groups = groups(report)
     if all_groups:

@@ -108,11 +108,11 @@ def _waits(report: Report) -> Iterator[str]:
     for limit in sorted(waited, key=_longest)[:3]:
         yield f"waited: {limit.limit} of {limit.account}, {duration(limit.waited_seconds)}, all calls added up"
     if report.forecast is not None:
-        yield from _foreseen(report.forecast)
+        yield from foreseen_lines(report.forecast)
 
 
-def _foreseen(told: ForecastView) -> Iterator[str]:
-    """What was forecast beside what happened, as far as it has."""
+def foreseen_lines(told: ForecastView) -> Iterator[str]:
+    """What was forecast beside what happened, as far as it has: a line or none."""
     pairs = (
         ("last trigger", told.actual_last_trigger_seconds, told.last_trigger_seconds),
         ("last build", told.actual_last_build_seconds, told.last_build_seconds),
