@@ -3,10 +3,14 @@
 import random
 from collections import Counter
 from contextlib import asynccontextmanager
+from dataclasses import replace
 
 import anyio
 import pytest
 
+from orchestrator.brake import Brake, Cap
+from orchestrator.commands.flags import Flags
+from orchestrator.commands.past import times_in
 from orchestrator.engine import Engine, Options
 from orchestrator.events import RunMade, to_json
 from orchestrator.exits import Exit
@@ -29,7 +33,7 @@ REPOS = numbered(300)
 BUILD = 120.0
 LATENCY = (0.1, 0.4)
 ACCOUNT = Account("travis", "travis", DECLARATION.url, limits=DECLARATION.limits)
-TIMES = Times(latency=sum(LATENCY) / 2, accounts={"travis": BUILD})
+TIMES = Times(latency=sum(LATENCY) / 2, accounts={"travis": (BUILD,)})
 
 
 def now():
@@ -64,7 +68,7 @@ def optimum(wanted):
     return max((len(wanted) - 1) // 40 * 30.0, *((count - 1) // 10 * 3600.0 for count in repos.values()))
 
 
-async def drive(server, journal, run, wanted):
+async def drive(server, journal, run, wanted, account=ACCOUNT):
     dice = random.Random(run)
     send = memory_send(server, now, anyio.sleep, dice)
 
@@ -72,7 +76,7 @@ async def drive(server, journal, run, wanted):
     async def connect(account):
         yield Line(account, DECLARATION, send, lambda send: Travis(account, send, lambda reference: ""), "hash")
 
-    made = RunMade("trial", None, "", accounts={"travis": to_json(ACCOUNT)})
+    made = RunMade("trial", None, "", accounts={"travis": to_json(account)})
     await journal.make_run(run, made, wanted, now())
     number = int(run)
     engine = Engine(
@@ -112,6 +116,32 @@ async def test_a_thousand_targets_take_as_long_as_forecast_and_hardly_longer_tha
     server, wanted = world(), targets_of(pairs)
     history = await drive(server, MemoryJournal(now=now), "1", wanted)
     judge(server, [history], wanted)
+
+
+ALL, SOME = REPOS[:200], REPOS[240:]  # an earlier run had some or all, the later one has all
+VARIED = {
+    "short builds": (30.0, 300.0, 600, ALL, ACCOUNT),
+    "long builds": (600.0, 1800.0, 300, SOME, ACCOUNT),
+    "few at once": (30.0, 300.0, 400, SOME, replace(ACCOUNT, in_flight=20)),
+    "few of an owner at once": (30.0, 300.0, 400, ALL, replace(ACCOUNT, brake=Brake(caps=(Cap("owner", 15),)))),
+}
+
+
+@pytest.mark.parametrize("case", VARIED)
+async def test_builds_that_vary_take_as_long_as_forecast_from_an_earlier_run(case):
+    shortest, longest, count, known, account = VARIED[case]
+    server, journal = world(build=(shortest, longest)), MemoryJournal(now=now)
+    earlier = targets_of((known[n % len(known)].slug, f"b{n // len(known)}") for n in range(400))
+    wanted = targets_of((ALL[n % 200].slug, f"b{10 + n // 200}") for n in range(count))
+    await drive(server, journal, "1", earlier)
+    times = await times_in(journal, "trial", Flags())
+    cast = forecast(Plan("trial", tuple(wanted), {"travis": account}), {"travis": DECLARATION}, times=times)
+    await anyio.sleep(3600.0)
+    began = now()
+    history = await drive(server, journal, "2", wanted, account)
+    told = [history.of(target.id) for target in wanted]
+    assert cast.last_trigger == pytest.approx(max(one.triggered_at for one in told) - began, rel=0.05)
+    assert cast.last_build == pytest.approx(max(one.verdict.at for one in told) - began, rel=0.05)
 
 
 async def test_the_looks_are_about_as_many_as_forecast():

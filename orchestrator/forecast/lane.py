@@ -21,6 +21,8 @@ from orchestrator.quiet import quiet_until
 NEEDS = "needs"
 PAGE = 100  # builds that the listing of the newest shows in one call
 FAR = 300  # newer builds above which a build that has ended is not found by the way
+BULK = 32  # looks that are taken in one go; a power of two
+BREATH = 1.0  # seconds after which looks that found no room are tried again, at the soonest: some may leave by then
 LOOKS_AT_END = 0.4  # calls, about, to learn how such a one ended: some share a page, some do not
 
 
@@ -63,6 +65,7 @@ class Lane:
         self._budget = Budget(account.limits, declaration.accepted_limits)
         self._names = declaration.trigger_limits
         self._look_names = _of_looks(account, declaration)
+        self._bulk = _bulk([limit for limit in account.limits if limit.name in self._look_names])
         self._start = start
         self._latency = latency
         self.rows = Rows(self.repo_of)
@@ -73,7 +76,8 @@ class Lane:
         self._causes: dict[str, str] = {}
         self._permits: dict[int, Permit] = {}
         self._free = account.connections
-        self._owners: dict[str, int] = {}
+        self._owners: dict[str, int] = {}  # builds that are followed
+        self._crowded = 0  # owners with several of them
         self._changed = 0.0
         self._place: dict[int, int] = {}  # of what is followed: how many triggers had left
         self._owed = 0.0  # parts of calls for looks
@@ -223,7 +227,8 @@ class Lane:
 
     def _follow(self, row: int) -> None:
         owner = self._targets[row].owner
-        self._owners[owner] = self._owners.get(owner, 0) + 1
+        count = self._owners[owner] = self._owners.get(owner, 0) + 1
+        self._crowded += count == 2
         self._place[row] = self.triggered
 
     def ended(self, row: int, now: float) -> None:
@@ -232,8 +237,9 @@ class Lane:
         if self.triggered - self._place.pop(row) > FAR:
             self._owed += LOOKS_AT_END
         owner = self._targets[row].owner
-        self._owners[owner] -= 1
-        if not self._owners[owner]:
+        count = self._owners[owner] = self._owners[owner] - 1
+        self._crowded -= count == 1
+        if not count:
             del self._owners[owner]
         self.rows.in_flight.discard(row)
         for scope in self._scopes_of(row) if self._has_scopes else ():
@@ -273,15 +279,30 @@ class Lane:
         """
         self._owed += 1
         if len(self._place) > PAGE:
-            self._owed += sum(1 for count in self._owners.values() if count > 1)
+            self._owed += self._crowded
+        many = self._bulk
         while self._owed >= 1:
-            delay, _ = self._budget.wait(self._look_names, None, now, look=True)
-            if delay:
-                return NARROWEST if delay == math.inf else delay
-            self._budget.take(self._look_names, None).answered(now)
-            self._owed -= 1
-            self.looks += 1
+            while many > self._owed:
+                many //= 2
+            delay, _ = self._budget.wait(self._look_names * many, None, now, look=True)
+            if not delay:
+                self._budget.take(self._look_names * many, None).answered(now)
+                self._owed -= many
+                self.looks += many
+            elif many > 1:
+                many //= 2
+            else:
+                return NARROWEST if delay == math.inf else max(delay, BREATH)
         return 0.0
+
+
+def _bulk(limits: Sequence[Limit]) -> int:
+    """How many looks are taken of their limits in one go: a power of two, at most half of what any allows."""
+    least = min((limit.calls for limit in limits), default=2 * BULK)
+    many = BULK
+    while many > 1 and 2 * many > least:
+        many //= 2
+    return many
 
 
 def _of_looks(account: Account, declaration: Declaration) -> tuple[str, ...]:
