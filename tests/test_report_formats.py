@@ -60,7 +60,7 @@ def many(number, outcome=Outcome.FAILED, reason="build failed"):
 def test_text_begins_with_doubt_and_names_the_next_commands():
     text = rendered("mixed", "text")
     assert text.startswith("14 targets: 1 in doubt, 2 failed")
-    assert "orchestrator retry mixed-1 --outcome in_doubt" in text
+    assert "orchestrator resume mixed-1" in text
     assert "orchestrator retry mixed-1" in text
     assert "orchestrator why mixed-1 travis:acme/lost@main" in text
 

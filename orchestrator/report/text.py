@@ -146,9 +146,7 @@ def _next(report: Report, behind: str) -> Iterator[str]:
 def _onwards(report: Report, found: Collection[str], behind: str) -> Iterator[str]:
     run = report.run
     is_canceled = run.stopped_by == CANCELED
-    if IN_DOUBT in found and run.status == "ended":  # a resume would only print its report
-        yield f"look:   orchestrator retry {run.id} --outcome in_doubt{behind}"
-    elif IN_DOUBT in found or (OPEN in found and not is_canceled):
+    if IN_DOUBT in found or (OPEN in found and not is_canceled):
         override = " --override-stop" if run.status == "stopped" and _stopped_by_rule(report) else ""
         yield f"go on:  orchestrator resume {run.id}{override}{behind}"
     if set(found) - {OPEN, IN_DOUBT, "skipped"} or (OPEN in found and is_canceled):
