@@ -10,7 +10,7 @@ from cli_machine import Program
 
 from orchestrator.commands.making import made_of, make_run, new_id
 from orchestrator.errors import NotStarted
-from orchestrator.events import Ended, Interrupted, Requested, RunEnded, Sighted
+from orchestrator.events import Doubted, Ended, Intended, Interrupted, Requested, RunEnded, Sighted
 from orchestrator.exits import Exit
 from orchestrator.journal.memory import MemoryJournal
 from orchestrator.journal.process import this_process
@@ -321,3 +321,29 @@ def test_while_a_run_is_driven_neither_its_manifest_nor_its_plan_takes_memory(pr
     program.write("orchestrator.yaml", "version: 1\ntargets: [acme/a@main]\n")
     assert program("run", "--state", "s") == Exit.NOT_STARTED
     assert kept == []
+
+
+async def doubtful_story(folder: Path):
+    """Journals a run that ended with one target in doubt."""
+    async with open_journal(str(folder), now=lambda: AT) as journal:
+        plan = Plan("nightly", TARGETS[:1], {"travis": ACCOUNT})
+        await journal.make_run("r", made_of(plan, {}), TARGETS[:1], AT, forbid_overlap=False)
+        leases = [await journal.claim("r", name, this_process(), AT, 30.0) for name in (COORDINATOR, "travis")]
+        (target,) = TARGETS[:1]
+        lost = [Intended(target.id, 1, "[r.abcdefgh]"), Doubted(target.id, 1, "HTTP 502", AT, AT + 1.0)]
+        await journal.append(leases[1], [*lost, Ended(target.id, Outcome.IN_DOUBT, "in_doubt", "lost")], AT + 10)
+        await journal.append(leases[0], [RunEnded(3)], AT + 60)
+        await journal.release(leases)
+
+
+def test_a_resume_of_an_ended_run_looks_again_for_what_it_left_in_doubt(program, monkeypatch):
+    async def drive(*_):
+        raise NotStarted("it looks")
+
+    anyio.run(doubtful_story, program.folder / "s")
+    monkeypatch.setattr("orchestrator.commands.resume.drive", drive)
+    program.environ["TRAVIS_TOKEN"] = "t0ken"
+    assert program("run", "--repo", "acme/a@main", "--run-id", "r", "--state", "s") == Exit.IN_DOUBT
+    assert "has ended: nothing is triggered again" in program.err
+    assert program("resume", "r", "--state", "s") == Exit.NOT_STARTED
+    assert "it looks" in program.err

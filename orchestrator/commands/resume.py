@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
 import click
@@ -49,7 +49,9 @@ def command(
         async with writable(flags, machine) as journal:
             row = await only_open(journal, run)
             said = {"assume_absent": assume_absent, "adopt_request": adopt_request}
-            return await go_on(row, journal, flags, machine, said, override_stop=override_stop, detach=detach)
+            return await go_on(
+                row, journal, flags, machine, said, look_again=True, override_stop=override_stop, detach=detach
+            )
 
     return run_async(main)
 
@@ -60,19 +62,23 @@ async def go_on(
     flags: Flags,
     machine: Machine,
     said: Mapping[str, tuple[str, ...]] = {},
+    *,
+    look_again: bool = False,
     **options: Any,
 ) -> Exit:
     """Goes on with a run; of one that has ended, and has no doubt to settle, prints the report.
 
     Args:
         said: what a person says of targets in doubt, by the flag's name.
+        look_again: look once more for what an ended run left in doubt.
 
     Raises:
         LeaseLost: another process drives it.
     """
     history = await load(journal, row.id)
     session = Session(flags, machine, f"{row.name} {row.id}")
-    if row.ended_at is not None and not any(said.values()):
+    settles = any(said.values()) or (look_again and await _can_be_settled(row.id, history, journal))
+    if row.ended_at is not None and not settles:
         ended = await finish(row.id, journal, session, Exit(row.exit_code or 0))
         return conclude(ended, session)
     refuse_rehearsal(history)
@@ -130,14 +136,30 @@ async def refuse_what_is_retried(run: str, history: History, journal: Journal) -
     Raises:
         UsageError: a target in doubt was retried.
     """
-    doubtful = {target.id for target in history.targets if _is_in_doubt(history.of(target.id))}
+    for other, held in await _retried(run, _doubtful(history), journal):
+        raise UsageError(
+            f"run {other} has retried {held}, and may have a build of it: this run would start one more; "
+            f"see `orchestrator why {other} {held}`, and settle it there"
+        )
+
+
+async def _can_be_settled(run: str, history: History, journal: Journal) -> bool:
+    """Whether a target is in doubt that no later run has asked for again."""
+    doubtful = _doubtful(history)
+    return bool(doubtful) and not await _retried(run, doubtful, journal)
+
+
+async def _retried(run: str, doubtful: Collection[str], journal: Journal) -> list[tuple[str, str]]:
+    """The runs that asked for one of these targets again, each with the first of them."""
+    found = []
     for other in await journal.runs():
         held = [t.id for t in await journal.targets(other.id) if t.id in doubtful] if other.parent == run else []
-        if held:
-            raise UsageError(
-                f"run {other.id} has retried {held[0]}, and may have a build of it: this run would start one more; "
-                f"see `orchestrator why {other.id} {held[0]}`, and settle it there"
-            )
+        found += [(other.id, held[0])] if held else []
+    return found
+
+
+def _doubtful(history: History) -> set[str]:
+    return {target.id for target in history.targets if _is_in_doubt(history.of(target.id))}
 
 
 def _is_in_doubt(progress: Progress) -> bool:

@@ -207,7 +207,7 @@ def _now(
     verdict = progress.verdict
     if verdict is not None:
         if verdict.outcome is Outcome.IN_DOUBT:
-            yield from _ways_out(target, run_id, behind, has_ended=history.has_ended)
+            yield from _ways_out(target, run_id, behind)
         return
     _, sentence = waits_for(history, target, now)
     if history.has_ended:
@@ -241,9 +241,8 @@ def _in(seconds: float) -> str:
     return f" (in {duration(seconds)})" if seconds > 0 else ""
 
 
-def _ways_out(target: Target, run_id: str, behind: str, *, has_ended: bool) -> Iterator[str]:
+def _ways_out(target: Target, run_id: str, behind: str) -> Iterator[str]:
     name = shell(target.id)
-    look = f"retry {run_id} --outcome in_doubt" if has_ended else f"resume {run_id}"
-    yield f"look again:            orchestrator {look}{behind}"
+    yield f"look again:            orchestrator resume {run_id}{behind}"
     yield f"you see no build:      orchestrator resume {run_id} --assume-absent {name}{behind}"
     yield f"you see its request:   orchestrator resume {run_id} --adopt-request {name}=ID{behind}"
