@@ -27,7 +27,8 @@ def alternatives(plan: Plan, one: AccountForecast, declaration: Declaration) -> 
         if str(limit) not in rules:
             continue
         if limit.scope == ACCOUNT:
-            yield "two accounts", _split(plan, account)
+            if account.brake.queue is None:  # the queue is the owner's, whoever fills it
+                yield "two accounts", _split(plan, account)
         else:
             yield _fewer(plan, account, limit)
         higher = next((each for each in declaration.limits if each.name == limit.name), limit)

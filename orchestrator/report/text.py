@@ -106,7 +106,7 @@ def _waits(report: Report) -> Iterator[str]:
     """The limits that made the run wait, the longest first; what was never waited for is in `report.json`."""
     waited = [limit for limit in report.limits if limit.waited_seconds >= 1]
     for limit in sorted(waited, key=_longest)[:3]:
-        yield f"waited: {limit.limit} of {limit.account}, {duration(limit.waited_seconds)}, all calls added up"
+        yield f"waited: {duration(limit.waited_seconds)} for {limit.limit} of {limit.account}"
     if report.forecast is not None:
         yield from foreseen_lines(report.forecast)
 
