@@ -10,8 +10,10 @@ from manifest_helpers import KNOWN, plan_of
 from orchestrator.brake import Brake, Cap, QueueRule
 from orchestrator.forecast import ASSUMED, Times, forecast, times_of
 from orchestrator.forecast.deal import Deal
+from orchestrator.forecast.looks import Looks
 from orchestrator.forecast.times import LATENCY
 from orchestrator.forecast.words import instant, length
+from orchestrator.limits import Budget
 from orchestrator.model import Account, Build, BuildState, Limit, Plan, Target
 from orchestrator.providers.travis.declaration import DECLARATION as TRAVIS
 from orchestrator.quiet import parse_quiet
@@ -282,6 +284,27 @@ def test_what_is_assumed_is_said():
 def test_the_cost_of_a_forecast_grows_as_the_number_of_targets():
     small, large = (cast(count, count // 3, more={"advise": False}).steps for count in (1_000, 10_000))
     assert large <= 10.5 * small
+
+
+def test_the_cost_of_a_forecast_grows_as_the_number_of_targets_whoever_owns_them():
+    def steps(count):
+        targets = tuple(Target(f"travis:o{n // 2}/r{n}", "travis", f"o{n // 2}/r{n}") for n in range(count))
+        account = Account("travis", "travis", TRAVIS.url, limits=TRAVIS.limits)
+        found = forecast(Plan("p", targets, {"travis": account}), {"travis": TRAVIS}, advise=False)
+        assert found.accounts["travis"].looks <= 30.0 * found.last_build  # the limit of all calls
+        return found.steps
+
+    assert steps(12_000) <= 4.2 * steps(3_000) <= 4.2 * 3 * 3_000  # a trigger, its end, and less than a look for each
+
+
+@pytest.mark.parametrize("calls", [1, 3, 50])
+def test_looks_that_are_taken_in_one_go_are_no_more_than_their_limit_allows(calls):
+    account = Account("travis", "travis", TRAVIS.url, limits=(Limit("calls", calls, 60.0),))
+    looks = Looks(account, TRAVIS, Budget(account.limits))
+    for row in range(400):
+        looks.follow(row, f"o{row // 2}", 400)
+    assert looks.round(0.0) == pytest.approx(60.0)
+    assert looks.made == calls - calls // 4  # the rest is kept for triggers
 
 
 @pytest.mark.parametrize(

@@ -99,7 +99,7 @@ def _of_account(plan: Plan, name: str, lane: Lane, run: Simulation, declaration:
     return AccountForecast(
         name,
         lane.triggered,
-        lane.looks,
+        lane.looks.made,
         last,
         max(run.ended[row] for row in rows),
         found,

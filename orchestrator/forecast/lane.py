@@ -12,18 +12,13 @@ from heapq import heappop
 from orchestrator.brake import Loop
 from orchestrator.engine.rows import Rows
 from orchestrator.forecast.course import SERIAL, Course
+from orchestrator.forecast.looks import Looks
 from orchestrator.limits import Budget, Permit
-from orchestrator.model import ACCOUNT, Account, Limit, Target
-from orchestrator.policy import NARROWEST, look_interval, tick
+from orchestrator.model import Account, Limit, Target
 from orchestrator.provider import Declaration
 from orchestrator.quiet import quiet_until
 
 NEEDS = "needs"
-PAGE = 100  # builds that the listing of the newest shows in one call
-FAR = 300  # newer builds above which a build that has ended is not found by the way
-BULK = 32  # looks that are taken in one go; a power of two
-BREATH = 1.0  # seconds after which looks that found no room are tried again, at the soonest: some may leave by then
-LOOKS_AT_END = 0.4  # calls, about, to learn how such a one ended: some share a page, some do not
 
 
 class Scope:
@@ -46,7 +41,7 @@ class Lane:
     Attributes:
         wake_at: when the next row can be triggered by time alone; infinity where only an event can change anything.
         triggered: how many triggers left.
-        looks: how many calls followed them.
+        looks: the calls that follow them.
     """
 
     def __init__(
@@ -64,8 +59,7 @@ class Lane:
         self._account = account
         self._budget = Budget(account.limits, declaration.accepted_limits)
         self._names = declaration.trigger_limits
-        self._look_names = _of_looks(account, declaration)
-        self._bulk = _bulk([limit for limit in account.limits if limit.name in self._look_names])
+        self.looks = Looks(account, declaration, self._budget)
         self._start = start
         self._latency = latency
         self.rows = Rows(self.repo_of)
@@ -76,18 +70,13 @@ class Lane:
         self._causes: dict[str, str] = {}
         self._permits: dict[int, Permit] = {}
         self._free = account.connections
-        self._owners: dict[str, int] = {}  # builds that are followed
-        self._crowded = 0  # owners with several of them
-        self._changed = 0.0
-        self._place: dict[int, int] = {}  # of what is followed: how many triggers had left
-        self._owed = 0.0  # parts of calls for looks
         self._closed_until = 0.0
         self._loud_until = -math.inf
         self.ticking = False
         self.course = Course()
         self.unreleased = 0
         self.wake_at = math.inf
-        self.triggered = self.looks = 0
+        self.triggered = 0
         self.number = 0
 
     def repo_of(self, row: int) -> str:
@@ -110,7 +99,7 @@ class Lane:
     def take_up(self, row: int) -> None:
         """The row's build goes on."""
         self.rows.in_flight.add(row)
-        self._follow(row)
+        self.looks.follow(row, self._targets[row].owner, self.triggered)
         for scope in self._scopes_of(row) if self._has_scopes else ():
             scope.count += 1
 
@@ -221,26 +210,14 @@ class Lane:
         """The row's trigger is answered: its build is followed from now on."""
         self._permits.pop(row).answered(now)
         self._free += 1
-        self._changed = now
-        self._follow(row)
+        self.looks.changed(now)
+        self.looks.follow(row, self._targets[row].owner, self.triggered)
         self.rows.free(row)
-
-    def _follow(self, row: int) -> None:
-        owner = self._targets[row].owner
-        count = self._owners[owner] = self._owners.get(owner, 0) + 1
-        self._crowded += count == 2
-        self._place[row] = self.triggered
 
     def ended(self, row: int, now: float) -> None:
         """A look showed the end of the row's build."""
-        self._changed = now
-        if self.triggered - self._place.pop(row) > FAR:
-            self._owed += LOOKS_AT_END
-        owner = self._targets[row].owner
-        count = self._owners[owner] = self._owners[owner] - 1
-        self._crowded -= count == 1
-        if not count:
-            del self._owners[owner]
+        self.looks.ended(row, self._targets[row].owner, self.triggered)
+        self.looks.changed(now)
         self.rows.in_flight.discard(row)
         for scope in self._scopes_of(row) if self._has_scopes else ():
             scope.count -= 1
@@ -259,60 +236,3 @@ class Lane:
 
     def _scope(self, name: str, most: int) -> Scope:
         return self._scopes.setdefault(name, Scope(name, most))
-
-    # -- looks --------------------------------------------------------------------------------------------------
-
-    @property
-    def is_followed(self) -> bool:
-        """Whether there is anything to look at."""
-        return bool(self._owners)
-
-    def next_look(self, now: float) -> float:
-        """When the next round of looks is due."""
-        return tick(now + max(NARROWEST, look_interval(now - self._changed)))
-
-    def look(self, now: float) -> float:
-        """A round of looks, as far as the limits have room: one listing, one more for each owner, the ends of builds.
-
-        Returns:
-            Seconds until the rest may go; zero when all went.
-        """
-        self._owed += 1
-        if len(self._place) > PAGE:
-            self._owed += self._crowded
-        many = self._bulk
-        while self._owed >= 1:
-            while many > self._owed:
-                many //= 2
-            delay, _ = self._budget.wait(self._look_names * many, None, now, look=True)
-            if not delay:
-                self._budget.take(self._look_names * many, None).answered(now)
-                self._owed -= many
-                self.looks += many
-            elif many > 1:
-                many //= 2
-            else:
-                return NARROWEST if delay == math.inf else max(delay, BREATH)
-        return 0.0
-
-
-def _bulk(limits: Sequence[Limit]) -> int:
-    """How many looks are taken of their limits in one go: a power of two, at most half of what any allows."""
-    least = min((limit.calls for limit in limits), default=2 * BULK)
-    many = BULK
-    while many > 1 and 2 * many > least:
-        many //= 2
-    return many
-
-
-def _of_looks(account: Account, declaration: Declaration) -> tuple[str, ...]:
-    """The limits that looks share with triggers: all of the account's but the one that is for triggers alone.
-
-    That is the tightest by the provider's own rules, whatever a person wrote.
-    """
-    whole = [
-        limit for limit in declaration.limits if limit.scope == ACCOUNT and limit.name in declaration.trigger_limits
-    ]
-    tightest = min(whole, key=lambda limit: limit.calls / limit.per, default=None)
-    own = tightest.name if tightest is not None and len(whole) > 1 else None
-    return tuple(limit.name for limit in account.limits if limit.scope == ACCOUNT and limit.name != own)

@@ -150,7 +150,7 @@ class Simulation:
         heappush(self._events, (self._seen_at(now, *self._deal.build(account, repo)), ENDED, lane.number, row))
         if not lane.ticking:
             lane.ticking = True
-            heappush(self._events, (lane.next_look(now), LOOK, lane.number, 0))
+            heappush(self._events, (lane.looks.next_at(now), LOOK, lane.number, 0))
 
     def _seen_at(self, now: float, queued: float, runs: float) -> float:
         """When a build's end is seen; the same for requests of about the same part of a tick."""
@@ -176,8 +176,8 @@ class Simulation:
                     self._start(other, now)
 
     def _look(self, lane: Lane, now: float) -> None:
-        if not lane.is_followed:
+        if not lane.looks.any:
             lane.ticking = False
             return
-        delay = lane.look(now)
-        heappush(self._events, (now + delay if delay else lane.next_look(now), LOOK, lane.number, 0))
+        delay = lane.looks.round(now)
+        heappush(self._events, (now + delay if delay else lane.looks.next_at(now), LOOK, lane.number, 0))
