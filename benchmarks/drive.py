@@ -11,7 +11,7 @@ from typing import Any
 from orchestrator import registry
 from orchestrator.engine import Engine, Options
 from orchestrator.events import RunMade, to_json
-from orchestrator.garbage import calm
+from orchestrator.garbage import calm, tidy
 from orchestrator.journal import Journal
 from orchestrator.journal.memory import MemoryJournal
 from orchestrator.journal.process import this_process, up
@@ -61,6 +61,7 @@ def engine(
 ) -> Engine:
     """An engine for the run, in a process with the collector of garbage set as the command line sets it."""
     calm()
+    tidy()
     clock = {} if ticks is None else {"ticks": ticks}
     return Engine(
         run,

@@ -12,6 +12,7 @@ from orchestrator.commands.making import made_of, make_run, new_id
 from orchestrator.errors import NotStarted
 from orchestrator.events import Doubted, Ended, Intended, Interrupted, Requested, RunEnded, Sighted
 from orchestrator.exits import Exit
+from orchestrator.garbage import tidy
 from orchestrator.journal.memory import MemoryJournal
 from orchestrator.journal.process import this_process
 from orchestrator.journal.sqlite import open_journal
@@ -312,7 +313,7 @@ def test_while_a_run_is_driven_neither_its_manifest_nor_its_plan_takes_memory(pr
     kept = []
 
     async def drive(*_):
-        gc.collect()
+        tidy()  # as `drive` begins
         kept.extend(type(one) for one in gc.get_objects() if isinstance(one, (Manifest, Plan)))
         raise NotStarted("enough")
 

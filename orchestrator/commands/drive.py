@@ -17,6 +17,7 @@ from orchestrator.commands.session import Session
 from orchestrator.engine import Engine, Options
 from orchestrator.events import RunMade
 from orchestrator.exits import Exit
+from orchestrator.garbage import tidy
 from orchestrator.history import History, load
 from orchestrator.journal import Journal
 from orchestrator.journal.process import this_process, up
@@ -49,6 +50,7 @@ async def drive(
         LeaseLost: another process drives the run.
         JournalError: the state cannot be used.
     """
+    tidy()
     observer = Observer(session.log, session.machine.now)
     engine = Engine(
         run,
