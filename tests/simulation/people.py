@@ -6,6 +6,7 @@ import io
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager, redirect_stderr
 from dataclasses import dataclass, replace
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import anyio
@@ -52,7 +53,8 @@ class Person:
     def __init__(self, stage: Stage) -> None:
         self._stage = stage
         self._dice = Dice(f"person {stage.schedule.seed}")
-        self.machine = stage.machine  # as `commands.session.Session` has it
+        self.machine = stage.machine  # as `commands.session.Session` has it, and what follows
+        self.flags = SimpleNamespace(behind="")
 
     async def look_back(self, job: Job) -> None:
         """After a run: what the schedule has for it."""
