@@ -33,17 +33,17 @@ def rows(asked: Asked) -> Iterator[Row]:
     for smaller, larger in pairwise(sizes):
         yield from _growth(smaller, larger, found)
     most, before = sizes[-1 - asked.million], sizes[-2 - asked.million]
-    per_target = (found[most]["most"] - found[before]["most"]) / (most - before) / KB
+    per_target = (found[most]["run"]["peak"] - found[before]["run"]["peak"]) / (most - before) / KB
     stages = ", ".join(f"{stage} {found[most][stage]['peak'] / MB:.0f}" for stage in STAGES)
     yield Row(
-        f"memory, {most:,} targets running",
+        f"memory of a whole run, {most:,} targets",
         found[most]["most"] / MB,
         "MB",
         goal=("at most", 350.0),
         aside=f"peaks in MB: {stages}",
         data={str(size): one for size, one in found.items()},
     )
-    yield Row(f"memory, {before:,} to {most:,}", per_target, "KB a target", goal=("at most", 2.5))
+    yield Row(f"memory while running, {before:,} to {most:,}", per_target, "KB a target", goal=("at most", 2.5))
     yield Row("journal of a whole run", found[most]["bytes"] / most, "bytes a target", aside=_events(found[most], most))
 
 
