@@ -10,7 +10,7 @@ from typing import Any
 from benchmarks import drive, window
 from benchmarks.child import measure
 from benchmarks.table import Asked, Row
-from orchestrator.model import Limit
+from orchestrator.core.model import Limit
 
 LATENCY = 0.05  # seconds
 CONNECTIONS = 32

@@ -8,16 +8,16 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
-from orchestrator import registry
-from orchestrator.engine import Engine, Options
-from orchestrator.events import RunMade, to_json
-from orchestrator.garbage import calm, tidy
-from orchestrator.journal import Journal
+from orchestrator.core.events import RunMade, to_json
+from orchestrator.core.gc import calm, tidy
+from orchestrator.core.model import Account, Limit, Target
+from orchestrator.core.secrets import Secrets
+from orchestrator.engine.engine import Engine, Options
 from orchestrator.journal.memory import MemoryJournal
+from orchestrator.journal.port import Journal
 from orchestrator.journal.process import this_process, up
-from orchestrator.model import Account, Limit, Target
-from orchestrator.provider import Line
-from orchestrator.secrets import Secrets
+from orchestrator.providers import registry
+from orchestrator.providers.port import Line
 
 RUN, NAME, TOKEN = "bench", "benchmark", "not-a-secret"
 UNLIMITED: tuple[Limit, ...] = ()
@@ -83,7 +83,7 @@ async def journal_in(folder: str | None, now: Callable[[], float]) -> AsyncItera
     if folder is None:
         yield MemoryJournal(now=now)
         return
-    from orchestrator.journal.sqlite import open_journal
+    from orchestrator.journal.store import open_journal
 
     async with open_journal(folder, now=now) as journal:
         yield journal

@@ -13,9 +13,9 @@ import anyio
 from benchmarks import drive
 from benchmarks.child import measure
 from benchmarks.table import Asked, Row
-from orchestrator.model import Account, Limit, Target
-from orchestrator.policy import NARROWEST
-from orchestrator.provider import Answer, Call, Line
+from orchestrator.core.model import Account, Limit, Target
+from orchestrator.core.next_step import NARROWEST
+from orchestrator.providers.port import Answer, Call, Line
 
 EPOCH = 1_767_571_200.0
 BUILD, INTERVAL = 1.2, 1.0  # calls: for a build, and for an interval between looks
@@ -44,11 +44,11 @@ def ours(count: int, concurrency: int) -> dict[str, Any]:
 
 
 async def _ours(count: int, concurrency: int) -> dict[str, Any]:
+    from orchestrator.lookalike.kit.memory import memory_send
+    from orchestrator.lookalike.travis.settings import Settings, numbered
+    from orchestrator.lookalike.travis.world import World
     from orchestrator.providers.travis.declaration import DECLARATION
     from orchestrator.providers.travis.provider import Travis
-    from orchestrator.sandbox.memory import memory_send
-    from orchestrator.sandbox.settings import Settings, numbered
-    from orchestrator.sandbox.world import World
 
     repos = numbered(count)
     world = World(Settings(repos=repos, burst=None, minute=None, concurrency=concurrency, latency=(0.05, 0.2)))

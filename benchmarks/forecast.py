@@ -23,8 +23,8 @@ def rows(asked: Asked) -> Iterator[Row]:
 
 def ours(count: int) -> dict[str, Any]:
     """Forecasts once, every third repository with several targets."""
+    from orchestrator.core.model import Account, Plan, Target
     from orchestrator.forecast import forecast
-    from orchestrator.model import Account, Plan, Target
     from orchestrator.providers.travis.declaration import DECLARATION
 
     repos = max(1, count // 3)

@@ -13,8 +13,8 @@ from datetime import timedelta
 from random import Random
 from typing import TypeAlias
 
-from orchestrator.model import Account, Learnt, Limit
-from orchestrator.provider import Answer, Call
+from orchestrator.core.model import Account, Learnt, Limit
+from orchestrator.providers.port import Answer, Call
 
 Make: TypeAlias = Callable[[], Awaitable[Answer]]
 """Makes one call, whatever the limit."""
@@ -24,10 +24,10 @@ WAITS = 3600.0  # seconds; where a limiter wants to know how long it may wait
 
 def ours(make: Make, calls: int, per: float) -> Make:
     """The gate of an account over its budget."""
-    from orchestrator import registry
     from orchestrator.engine.gate import Gate
-    from orchestrator.limits import Budget
-    from orchestrator.provider import Line
+    from orchestrator.limits.budget import Budget
+    from orchestrator.providers import registry
+    from orchestrator.providers.port import Line
 
     travis = registry.PROVIDERS["travis"]
     account = Account("travis", "travis", travis.url, limits=(Limit("triggers", calls, per, written=True),))

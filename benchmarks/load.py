@@ -34,8 +34,8 @@ def manifest(count: int) -> bytes:
 
 def ours(count: int) -> dict[str, Any]:
     """Reads, validates and expands, as `run` does: before expanding it sees whether a provider is to be asked."""
-    from orchestrator import registry
     from orchestrator.manifest import expand, questions, read
+    from orchestrator.providers import registry
 
     text = manifest(count)
     at = [time.process_time()]

@@ -8,10 +8,10 @@ from typing import Any
 import anyio
 
 from benchmarks import drive
-from orchestrator.events import Ended, Event, Intended, Interrupted, Requested, RunEnded, Sighted, WaveOpened
-from orchestrator.journal import Journal, Lease
+from orchestrator.core.events import Ended, Event, Intended, Interrupted, Requested, RunEnded, Sighted, WaveOpened
+from orchestrator.core.model import COORDINATOR, Account, Build, BuildState, Outcome, Target, marker_of
+from orchestrator.journal.port import Journal, Lease
 from orchestrator.journal.process import this_process
-from orchestrator.model import COORDINATOR, Account, Build, BuildState, Outcome, Target, marker_of
 
 BATCH = 1_000  # events an append
 

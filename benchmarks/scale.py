@@ -98,8 +98,8 @@ def ours(count: int) -> dict[str, Any]:
 
 def targets(count: int) -> tuple[Any, ...]:
     """As many targets, out of a manifest."""
-    from orchestrator import registry
     from orchestrator.manifest import expand, read
+    from orchestrator.providers import registry
 
     found = read("many.yaml", load.manifest(count), declarations=registry.known(), load=load.nothing)
     return expand(found, today=datetime.date(2026, 1, 5)).targets

@@ -11,8 +11,8 @@ from contextlib import asynccontextmanager
 
 import anyio
 
-from orchestrator.model import Account, Build, BuildState, Interval, Limit, Request, Trigger
-from orchestrator.provider import Answer, Call, Followed, Line, Send, Sight
+from orchestrator.core.model import Account, Build, BuildState, Interval, Limit, Request, Trigger
+from orchestrator.providers.port import Answer, Call, Followed, Line, Send, Sight
 from orchestrator.testing import FAKE
 
 EPOCH = 1_767_571_200.0

@@ -19,7 +19,7 @@ from benchmarks import drive, nginx
 from benchmarks.child import Failed, measure
 from benchmarks.table import Asked, Row
 from benchmarks.tools import tool
-from orchestrator.model import Account
+from orchestrator.core.model import Account
 
 CONNECTIONS = 32
 # uvloop comes with the extra `fast`; where it is not installed, its rows are left out of the table
@@ -114,7 +114,7 @@ def ours(
 
 async def _ours(to: Account, count: int, folder: str | None, begun: Begun) -> dict[str, Any]:
     # start-up is another row's
-    import_module("orchestrator.providers.http")
+    import_module("orchestrator.providers.kit.transport")
     import_module("orchestrator.providers.travis.provider")
 
     async with drive.journal_in(folder, time.time) as journal:

@@ -17,7 +17,7 @@ def main(argv: Sequence[str] | None = None) -> NoReturn:
         sys.stdout.write(f"orchestrator {__version__}\n")
         raise SystemExit(0)
     gc.disable()  # `run` enables it once everything is imported
-    from orchestrator.cli import run
+    from orchestrator.cli.main import run
 
     raise SystemExit(run(words))
 

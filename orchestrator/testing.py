@@ -14,11 +14,9 @@ from typing import Any
 
 import anyio
 
-from orchestrator.errors import AccessRefused, InDoubt, LookFailed, RateLimited, Rejected, Unreachable
-from orchestrator.events import RunMade, to_json
-from orchestrator.journal import Journal
-from orchestrator.journal.memory import Crash, Disk, MemoryJournal
-from orchestrator.model import (
+from orchestrator.core.errors import AccessRefused, InDoubt, LookFailed, RateLimited, Rejected, Unreachable
+from orchestrator.core.events import RunMade, to_json
+from orchestrator.core.model import (
     ACCOUNT,
     Account,
     Build,
@@ -31,7 +29,9 @@ from orchestrator.model import (
     Timeouts,
     Trigger,
 )
-from orchestrator.provider import Answer, Call, Declaration, Followed, Line, Principal, Send, Sight
+from orchestrator.journal.memory import Crash, Disk, MemoryJournal
+from orchestrator.journal.port import Journal
+from orchestrator.providers.port import Answer, Call, Declaration, Followed, Line, Principal, Send, Sight
 
 __all__ = ["FAKE", "Crash", "Disk", "FakeProvider", "FakeService", "MemoryJournal", "Script", "make_run", "targets"]
 

@@ -6,9 +6,9 @@ import time
 from pathlib import Path
 
 import orchestrator
-from orchestrator.cli import run
-from orchestrator.commands.machine import Machine
-from orchestrator.redact import Redactor
+from orchestrator.app.machine import Machine
+from orchestrator.cli.main import run
+from orchestrator.core.redact import Redactor
 
 # Other processes find the package that is tested, installed or not, in whatever folder they start.
 ENVIRON = {**os.environ, "PYTHONPATH": str(Path(orchestrator.__file__).parents[1])}

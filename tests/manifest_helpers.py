@@ -3,9 +3,9 @@
 import datetime
 from pathlib import Path
 
+from orchestrator.core.model import BuildState, Limit
 from orchestrator.manifest import Answers, expand, read
-from orchestrator.model import BuildState, Limit
-from orchestrator.provider import Declaration, Key
+from orchestrator.providers.port import Declaration, Key
 from orchestrator.providers.travis.declaration import DECLARATION as TRAVIS
 
 SMALL = Declaration(

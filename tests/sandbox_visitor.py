@@ -2,8 +2,8 @@
 
 import json
 
-from orchestrator.sandbox.settings import RepoSpec, Settings, numbered
-from orchestrator.sandbox.world import World
+from orchestrator.lookalike.travis.settings import RepoSpec, Settings, numbered
+from orchestrator.lookalike.travis.world import World
 
 START = 1_800_000_000.0  # a whole number of 30 s and 60 s windows
 HEADERS = {

@@ -6,11 +6,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orchestrator.brake import Brake, Cap, Entry, Loop, Others, QueueRule, others_in, part
-from orchestrator.events import from_json, to_json
-from orchestrator.limits import Window
-from orchestrator.model import Account, Limit
-from orchestrator.quiet import Quiet, parse_quiet
+from orchestrator.core.events import from_json, to_json
+from orchestrator.core.model import Account, Limit
+from orchestrator.limits.budget import Window
+from orchestrator.limits.concurrency import Brake, Cap, Entry, Loop, Others, QueueRule, others_in, part
+from orchestrator.limits.quiet_hours import Quiet, parse_quiet
 
 RULE = QueueRule(below=40, resume=30, reserve=5)
 

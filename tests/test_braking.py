@@ -7,13 +7,13 @@ import pytest
 from cli_machine import Program
 from golden.story import START, target, told
 
-from orchestrator.brake import Brake, Cap, QueueRule
-from orchestrator.commands.braking import brake_json, brake_lines
-from orchestrator.events import Ended, Intended, Requested, RunMade, to_json
-from orchestrator.exits import Exit
-from orchestrator.model import Account, Limit, Outcome
-from orchestrator.quiet import parse_quiet
-from orchestrator.report.braking import held_by
+from orchestrator.cli.concurrency import brake_json, brake_lines
+from orchestrator.core.events import Ended, Intended, Requested, RunMade, to_json
+from orchestrator.core.exits import Exit
+from orchestrator.core.model import Account, Limit, Outcome
+from orchestrator.limits.concurrency import Brake, Cap, QueueRule
+from orchestrator.limits.quiet_hours import parse_quiet
+from orchestrator.report.held import held_by
 
 NOON = 1_767_614_400.0  # Monday 2026-01-05, 12:00 UTC
 OFFICE = parse_quiet("mon-fri 08:00-18:00 Europe/Berlin")

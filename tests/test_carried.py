@@ -6,10 +6,10 @@ from random import Random
 import pytest
 from test_engine import ME, markers
 
-from orchestrator.engine import Engine, Options
-from orchestrator.exits import Exit
-from orchestrator.journal import Process
-from orchestrator.model import COORDINATOR
+from orchestrator.core.exits import Exit
+from orchestrator.core.model import COORDINATOR
+from orchestrator.engine.engine import Engine, Options
+from orchestrator.journal.port import Process
 from orchestrator.testing import FakeService, MemoryJournal, make_run, targets
 
 pytestmark = pytest.mark.anyio

@@ -10,9 +10,9 @@ import pytest
 from cli_machine import ENVIRON, Program
 
 from orchestrator import __version__
-from orchestrator.cli import ALIASES, VERBS
-from orchestrator.commands import state
-from orchestrator.exits import Exit
+from orchestrator.app import open_journal as state
+from orchestrator.cli.main import ALIASES, VERBS
+from orchestrator.core.exits import Exit
 
 MANIFEST = """\
 version: 1
@@ -57,7 +57,8 @@ def test_the_version_is_answered_before_click_is_imported():
 )
 def test_help_and_check_import_only_what_they_need(words, foreign, program):
     code = (
-        f"import sys\nfrom orchestrator.cli import run\nrun({words!r})\nprint(sorted({foreign!r} & set(sys.modules)))"
+        f"import sys\nfrom orchestrator.cli.main import run\nrun({words!r})\n"
+        f"print(sorted({foreign!r} & set(sys.modules)))"
     )
     assert python("-c", code, cwd=program.folder).stdout.splitlines()[-1] == "[]"
 
@@ -284,7 +285,7 @@ def test_a_bug_exits_70_and_keeps_a_private_redacted_traceback(program, monkeypa
         raise RuntimeError("Authorization: token s3cret-t0ken")
 
     monkeypatch.setattr(state, "place", broken)
-    monkeypatch.setattr("orchestrator.commands.runs.place", broken)
+    monkeypatch.setattr("orchestrator.cli.runs.place", broken)
     assert program("runs") == Exit.BUG
     assert "this is a bug" in program.err
     kept = next(tmp_path.glob("orchestrator-bug-*.txt"))

@@ -8,19 +8,19 @@ import anyio
 import pytest
 from cli_machine import Program
 
-from orchestrator.commands.making import made_of, make_run, new_id
-from orchestrator.errors import NotStarted
-from orchestrator.events import Doubted, Ended, Intended, Interrupted, Requested, RunEnded, Sighted
-from orchestrator.exits import Exit
-from orchestrator.garbage import tidy
+from orchestrator.app.create_run import made_of, make_run, new_id
+from orchestrator.core.errors import NotStarted
+from orchestrator.core.events import Doubted, Ended, Intended, Interrupted, Requested, RunEnded, Sighted
+from orchestrator.core.exits import Exit
+from orchestrator.core.gc import tidy
+from orchestrator.core.model import COORDINATOR, DEFAULT_FAIL_ON, Account, Build, BuildState, Outcome, Plan, Target
+from orchestrator.core.redact import Redactor
 from orchestrator.journal.memory import MemoryJournal
 from orchestrator.journal.process import this_process
-from orchestrator.journal.sqlite import open_journal
+from orchestrator.journal.store import open_journal
+from orchestrator.lookalike.kit.serve import serve
+from orchestrator.lookalike.travis.demo import world_for
 from orchestrator.manifest import Manifest
-from orchestrator.model import COORDINATOR, DEFAULT_FAIL_ON, Account, Build, BuildState, Outcome, Plan, Target
-from orchestrator.redact import Redactor
-from orchestrator.sandbox.demo import world_for
-from orchestrator.sandbox.serve import serve
 
 REPOS = ("acme/a", "acme/b", "acme/c")
 TARGETS = tuple(Target(f"travis:{repo}@main", "travis", repo, "main") for repo in REPOS)
@@ -317,7 +317,7 @@ def test_while_a_run_is_driven_neither_its_manifest_nor_its_plan_takes_memory(pr
         kept.extend(type(one) for one in gc.get_objects() if isinstance(one, (Manifest, Plan)))
         raise NotStarted("enough")
 
-    monkeypatch.setattr("orchestrator.commands.run.drive", drive)
+    monkeypatch.setattr("orchestrator.cli.run.drive", drive)
     program.environ["TRAVIS_TOKEN"] = "t0ken"
     program.write("orchestrator.yaml", "version: 1\ntargets: [acme/a@main]\n")
     assert program("run", "--state", "s") == Exit.NOT_STARTED
@@ -342,7 +342,7 @@ def test_a_resume_of_an_ended_run_looks_again_for_what_it_left_in_doubt(program,
         raise NotStarted("it looks")
 
     anyio.run(doubtful_story, program.folder / "s")
-    monkeypatch.setattr("orchestrator.commands.resume.drive", drive)
+    monkeypatch.setattr("orchestrator.cli.resume.drive", drive)
     program.environ["TRAVIS_TOKEN"] = "t0ken"
     assert program("run", "--repo", "acme/a@main", "--run-id", "r", "--state", "s") == Exit.IN_DOUBT
     assert "has ended: nothing is triggered again" in program.err

@@ -7,10 +7,10 @@ from enum import StrEnum
 
 import pytest
 
-from orchestrator.codec import from_json, to_json
-from orchestrator.errors import JournalError
-from orchestrator.events import KINDS, Sighted, decode, encode
-from orchestrator.model import Build, BuildState
+from orchestrator.core.codec import from_json, to_json
+from orchestrator.core.errors import JournalError
+from orchestrator.core.events import KINDS, Sighted, decode, encode
+from orchestrator.core.model import Build, BuildState
 
 BUILD = Build("5", BuildState.RUNNING, "started", started_at=60.0)
 

@@ -7,11 +7,11 @@ import anyio
 import pytest
 from cli_machine import Program
 
-from orchestrator.commands import pacing
-from orchestrator.exits import Exit
-from orchestrator.sandbox.serve import serve
-from orchestrator.sandbox.settings import RepoSpec, Settings
-from orchestrator.sandbox.world import World
+from orchestrator.app import pacing
+from orchestrator.core.exits import Exit
+from orchestrator.lookalike.kit.serve import serve
+from orchestrator.lookalike.travis.settings import RepoSpec, Settings
+from orchestrator.lookalike.travis.world import World
 
 REPOS = (
     RepoSpec("acme/off", active=False),

@@ -6,14 +6,14 @@ import pytest
 from anyio import run
 from cli_machine import Program
 
-from orchestrator.commands.making import made_of
-from orchestrator.events import Interrupted
-from orchestrator.exits import Exit
+from orchestrator.app.create_run import made_of
+from orchestrator.core.events import Interrupted
+from orchestrator.core.exits import Exit
+from orchestrator.core.model import COORDINATOR
 from orchestrator.journal.process import this_process
-from orchestrator.journal.sqlite import open_journal
+from orchestrator.journal.store import open_journal
 from orchestrator.manifest import Answers, expand, read
-from orchestrator.model import COORDINATOR
-from orchestrator.registry import known
+from orchestrator.providers.registry import known
 
 AT = 1_767_571_200.0  # 2026-01-05T00:00:00Z
 HEAD = "version: 1\nparams: {image: {default: one}}\n"

@@ -6,15 +6,15 @@ from collections import Counter
 import anyio
 import pytest
 
-from orchestrator.engine import Engine, Options
-from orchestrator.errors import LeaseLost
-from orchestrator.events import CancelAsked, Intended, RunMade, to_json
-from orchestrator.exits import Exit
-from orchestrator.history import History, load
-from orchestrator.journal import Process
-from orchestrator.limits import Budget
-from orchestrator.live import summary
-from orchestrator.model import Account, BuildState, Limit, Outcome, Timeouts
+from orchestrator.cli.live import summary
+from orchestrator.core.errors import LeaseLost
+from orchestrator.core.events import CancelAsked, Intended, RunMade, to_json
+from orchestrator.core.exits import Exit
+from orchestrator.core.history import History, load
+from orchestrator.core.model import Account, BuildState, Limit, Outcome, Timeouts
+from orchestrator.engine.engine import Engine, Options
+from orchestrator.journal.port import Process
+from orchestrator.limits.budget import Budget
 from orchestrator.testing import FAKE, Crash, FakeService, MemoryJournal, Script, make_run, targets
 
 pytestmark = pytest.mark.anyio

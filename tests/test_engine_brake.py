@@ -9,21 +9,21 @@ from datetime import UTC, datetime
 import anyio
 import pytest
 
-from orchestrator.brake import Brake, Cap, QueueRule
-from orchestrator.engine import Engine, Options
-from orchestrator.errors import JournalError, LookFailed
-from orchestrator.events import RunMade, to_json
-from orchestrator.exits import Exit
-from orchestrator.history import load
-from orchestrator.journal import Process
-from orchestrator.model import Account, Limit, Outcome, Target
-from orchestrator.provider import Call, Line
+from orchestrator.core.errors import JournalError, LookFailed
+from orchestrator.core.events import RunMade, to_json
+from orchestrator.core.exits import Exit
+from orchestrator.core.history import load
+from orchestrator.core.model import Account, Limit, Outcome, Target
+from orchestrator.engine.engine import Engine, Options
+from orchestrator.journal.port import Process
+from orchestrator.limits.concurrency import Brake, Cap, QueueRule
+from orchestrator.limits.quiet_hours import parse_quiet
+from orchestrator.lookalike.kit.memory import memory_send
+from orchestrator.lookalike.travis.settings import FaultRule, Settings, numbered
+from orchestrator.lookalike.travis.world import World
+from orchestrator.providers.port import Call, Line
 from orchestrator.providers.travis.declaration import DECLARATION
 from orchestrator.providers.travis.provider import Travis
-from orchestrator.quiet import parse_quiet
-from orchestrator.sandbox.memory import memory_send
-from orchestrator.sandbox.settings import FaultRule, Settings, numbered
-from orchestrator.sandbox.world import World
 from orchestrator.testing import Crash, FakeService, MemoryJournal, Script, make_run, targets
 
 pytestmark = pytest.mark.anyio

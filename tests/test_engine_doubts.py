@@ -9,14 +9,14 @@ from email.utils import formatdate
 import anyio
 import pytest
 
-from orchestrator.engine import Engine, Options
-from orchestrator.errors import InDoubt
-from orchestrator.events import Absent, CancelAsked, Doubted, Ended, Intended, RunMade, to_json
-from orchestrator.exits import Exit
-from orchestrator.history import load
-from orchestrator.journal import Process
-from orchestrator.model import COORDINATOR, Account, Outcome, Timeouts
-from orchestrator.provider import Line
+from orchestrator.core.errors import InDoubt
+from orchestrator.core.events import Absent, CancelAsked, Doubted, Ended, Intended, RunMade, to_json
+from orchestrator.core.exits import Exit
+from orchestrator.core.history import load
+from orchestrator.core.model import COORDINATOR, Account, Outcome, Timeouts
+from orchestrator.engine.engine import Engine, Options
+from orchestrator.journal.port import Process
+from orchestrator.providers.port import Line
 from orchestrator.testing import FAKE, FakeProvider, FakeService, MemoryJournal, Script, targets
 
 pytestmark = pytest.mark.anyio

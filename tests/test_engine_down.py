@@ -6,18 +6,18 @@ from contextlib import asynccontextmanager
 import anyio
 import pytest
 
-from orchestrator.engine import Engine, Options
-from orchestrator.errors import InDoubt, Unreachable
-from orchestrator.events import RunMade, to_json
-from orchestrator.exits import Exit
-from orchestrator.journal import Process
-from orchestrator.model import Account, Target
-from orchestrator.provider import Answer, Line
+from orchestrator.core.errors import InDoubt, Unreachable
+from orchestrator.core.events import RunMade, to_json
+from orchestrator.core.exits import Exit
+from orchestrator.core.model import Account, Target
+from orchestrator.engine.engine import Engine, Options
+from orchestrator.journal.port import Process
+from orchestrator.lookalike.kit.memory import memory_send
+from orchestrator.lookalike.travis.settings import Settings, numbered
+from orchestrator.lookalike.travis.world import World
+from orchestrator.providers.port import Answer, Line
 from orchestrator.providers.travis.declaration import DECLARATION
 from orchestrator.providers.travis.provider import Travis
-from orchestrator.sandbox.memory import memory_send
-from orchestrator.sandbox.settings import Settings, numbered
-from orchestrator.sandbox.world import World
 from orchestrator.testing import MemoryJournal
 
 pytestmark = pytest.mark.anyio

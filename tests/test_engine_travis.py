@@ -7,18 +7,18 @@ from contextlib import asynccontextmanager
 import anyio
 import pytest
 
-from orchestrator.engine import Engine, Options
-from orchestrator.events import RunMade, to_json
-from orchestrator.exits import Exit
-from orchestrator.history import load
-from orchestrator.journal import Process
-from orchestrator.model import Account, Limit, Outcome, Target, Timeouts
-from orchestrator.provider import Line
+from orchestrator.core.events import RunMade, to_json
+from orchestrator.core.exits import Exit
+from orchestrator.core.history import load
+from orchestrator.core.model import Account, Limit, Outcome, Target, Timeouts
+from orchestrator.engine.engine import Engine, Options
+from orchestrator.journal.port import Process
+from orchestrator.lookalike.kit.memory import memory_send
+from orchestrator.lookalike.travis.settings import FaultRule, RepoSpec, Rule, Settings, Shares, numbered
+from orchestrator.lookalike.travis.world import World
+from orchestrator.providers.port import Line
 from orchestrator.providers.travis.declaration import DECLARATION
 from orchestrator.providers.travis.provider import Travis
-from orchestrator.sandbox.memory import memory_send
-from orchestrator.sandbox.settings import FaultRule, RepoSpec, Rule, Settings, Shares, numbered
-from orchestrator.sandbox.world import World
 from orchestrator.testing import MemoryJournal
 
 pytestmark = pytest.mark.anyio

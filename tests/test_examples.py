@@ -11,19 +11,19 @@ import anyio
 import pytest
 
 from orchestrator import manifest as manifests
-from orchestrator.commands.making import made_of
-from orchestrator.engine import Engine, Options
-from orchestrator.exits import Exit
-from orchestrator.history import load
-from orchestrator.journal import Process
-from orchestrator.provider import Line
+from orchestrator.app.create_run import made_of
+from orchestrator.core.exits import Exit
+from orchestrator.core.history import load
+from orchestrator.engine.engine import Engine, Options
+from orchestrator.journal.port import Process
+from orchestrator.lookalike.kit.memory import memory_send
+from orchestrator.lookalike.kit.serve import serve
+from orchestrator.lookalike.travis.demo import world_for
+from orchestrator.lookalike.travis.settings import Settings, numbered
+from orchestrator.lookalike.travis.world import World
+from orchestrator.providers.port import Line
+from orchestrator.providers.registry import known
 from orchestrator.providers.travis.provider import Travis
-from orchestrator.registry import known
-from orchestrator.sandbox.demo import world_for
-from orchestrator.sandbox.memory import memory_send
-from orchestrator.sandbox.serve import serve
-from orchestrator.sandbox.settings import Settings, numbered
-from orchestrator.sandbox.world import World
 from orchestrator.testing import MemoryJournal
 
 pytestmark = pytest.mark.anyio

@@ -2,8 +2,8 @@
 
 import pytest
 
-from orchestrator.commands.facts import PATIENCE, Observer
-from orchestrator.events import Absent, Claimed, Doubted, Intended, Interrupted, Requested, RunEnded, WaveOpened
+from orchestrator.app.observer import PATIENCE, Observer
+from orchestrator.core.events import Absent, Claimed, Doubted, Intended, Interrupted, Requested, RunEnded, WaveOpened
 
 
 class Lines:

@@ -7,16 +7,16 @@ from collections import Counter
 import pytest
 from manifest_helpers import KNOWN, plan_of
 
-from orchestrator.brake import Brake, Cap, QueueRule
+from orchestrator.core.model import Account, Build, BuildState, Limit, Plan, Target
 from orchestrator.forecast import ASSUMED, Times, forecast, times_of
-from orchestrator.forecast.deal import Deal
+from orchestrator.forecast.durations import LATENCY
+from orchestrator.forecast.durations_dealt import Deal
 from orchestrator.forecast.looks import Looks
-from orchestrator.forecast.times import LATENCY
 from orchestrator.forecast.words import instant, length
-from orchestrator.limits import Budget
-from orchestrator.model import Account, Build, BuildState, Limit, Plan, Target
+from orchestrator.limits.budget import Budget
+from orchestrator.limits.concurrency import Brake, Cap, QueueRule
+from orchestrator.limits.quiet_hours import parse_quiet
 from orchestrator.providers.travis.declaration import DECLARATION as TRAVIS
-from orchestrator.quiet import parse_quiet
 
 TEXT = """
 version: 1

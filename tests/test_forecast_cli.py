@@ -7,12 +7,12 @@ import pytest
 from cli_machine import Program
 from golden.story import START, target, told
 
-from orchestrator.commands import retry
-from orchestrator.commands.flags import Flags
-from orchestrator.commands.past import times_in
-from orchestrator.events import Ended, Intended, Requested, RunMade, Sighted
-from orchestrator.history import load
-from orchestrator.model import Build, BuildState, Outcome
+from orchestrator.app.build_times import times_in
+from orchestrator.cli import retry
+from orchestrator.cli.flags import Flags
+from orchestrator.core.events import Ended, Intended, Requested, RunMade, Sighted
+from orchestrator.core.history import load
+from orchestrator.core.model import Build, BuildState, Outcome
 from orchestrator.report import render
 from orchestrator.report.view import view
 from orchestrator.testing import MemoryJournal
@@ -131,8 +131,8 @@ def test_a_forecast_that_is_none_is_left_out(cast):
 
 @pytest.mark.anyio
 async def test_the_builds_of_earlier_runs_are_read_from_the_journal():
-    from orchestrator.commands.flags import Flags
-    from orchestrator.journal import Process
+    from orchestrator.cli.flags import Flags
+    from orchestrator.journal.port import Process
 
     journal = MemoryJournal(now=lambda: START)
     await journal.make_run("one", RunMade("n", None, ""), [target(A)], START)

@@ -5,15 +5,15 @@ import random
 import anyio
 import pytest
 
-from orchestrator.brake import Brake, Cap
-from orchestrator.engine import Engine, Options
-from orchestrator.events import RunMade, to_json
-from orchestrator.exits import Exit
+from orchestrator.core.events import RunMade, to_json
+from orchestrator.core.exits import Exit
+from orchestrator.core.history import load
+from orchestrator.core.model import Account, Limit
+from orchestrator.engine.engine import Engine, Options
 from orchestrator.forecast import Times, forecast
-from orchestrator.history import load
-from orchestrator.journal import Process
-from orchestrator.model import Account, Limit
-from orchestrator.quiet import parse_quiet
+from orchestrator.journal.port import Process
+from orchestrator.limits.concurrency import Brake, Cap
+from orchestrator.limits.quiet_hours import parse_quiet
 from orchestrator.testing import FAKE, FakeService, MemoryJournal, make_run, targets
 
 pytestmark = pytest.mark.anyio

@@ -6,14 +6,14 @@ from dataclasses import replace
 import anyio
 import pytest
 
-from orchestrator.commands.why import foreseen_lines
-from orchestrator.engine import Engine, Options
-from orchestrator.events import RunMade, to_json
+from orchestrator.cli.why import foreseen_lines
+from orchestrator.core.events import RunMade, to_json
+from orchestrator.core.history import History, load
+from orchestrator.core.model import Account, Outcome, Target
+from orchestrator.core.progress import Progress, Verdict
+from orchestrator.engine.engine import Engine, Options
 from orchestrator.forecast import Expected, Times, Waits, expected
-from orchestrator.history import History, load
-from orchestrator.journal import Process
-from orchestrator.model import Account, Outcome, Target
-from orchestrator.state import Progress, Verdict
+from orchestrator.journal.port import Process
 from orchestrator.testing import FAKE, FakeService, MemoryJournal, Script, make_run, targets
 
 NOW = 1_767_571_200.0

@@ -8,22 +8,22 @@ from dataclasses import replace
 import anyio
 import pytest
 
-from orchestrator.brake import Brake, Cap
-from orchestrator.commands.flags import Flags
-from orchestrator.commands.past import times_in
-from orchestrator.engine import Engine, Options
-from orchestrator.events import RunMade, to_json
-from orchestrator.exits import Exit
+from orchestrator.app.build_times import times_in
+from orchestrator.cli.flags import Flags
+from orchestrator.core.events import RunMade, to_json
+from orchestrator.core.exits import Exit
+from orchestrator.core.history import load
+from orchestrator.core.model import Account, Outcome, Plan, Target
+from orchestrator.engine.engine import Engine, Options
 from orchestrator.forecast import Times, forecast
-from orchestrator.history import load
-from orchestrator.journal import Process
-from orchestrator.model import Account, Outcome, Plan, Target
-from orchestrator.provider import Line
+from orchestrator.journal.port import Process
+from orchestrator.limits.concurrency import Brake, Cap
+from orchestrator.lookalike.kit.memory import memory_send
+from orchestrator.lookalike.travis.settings import Settings, numbered
+from orchestrator.lookalike.travis.world import World
+from orchestrator.providers.port import Line
 from orchestrator.providers.travis.declaration import DECLARATION
 from orchestrator.providers.travis.provider import Travis
-from orchestrator.sandbox.memory import memory_send
-from orchestrator.sandbox.settings import Settings, numbered
-from orchestrator.sandbox.world import World
 from orchestrator.testing import MemoryJournal
 
 pytestmark = [pytest.mark.anyio, pytest.mark.slow]

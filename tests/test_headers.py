@@ -7,9 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from orchestrator.model import Learnt
-from orchestrator.provider import Answer, Call
-from orchestrator.providers.headers import (
+from orchestrator.core.model import Learnt
+from orchestrator.limits.headers import (
     LONGEST_WAIT,
     MOST_CALLS,
     Told,
@@ -20,6 +19,7 @@ from orchestrator.providers.headers import (
     retry_after,
     tells,
 )
+from orchestrator.providers.port import Answer, Call
 
 NOW = 1_767_571_200.0
 DATE = {"date": formatdate(NOW, usegmt=True)}

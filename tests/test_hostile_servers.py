@@ -5,7 +5,7 @@ import resource
 import pytest
 from test_http import anyio_backend, failure  # noqa: F401  # the fixture: these tests need real sockets, too
 
-from orchestrator.errors import InDoubt
+from orchestrator.core.errors import InDoubt
 
 pytestmark = pytest.mark.anyio
 

@@ -10,12 +10,12 @@ from urllib.parse import urlsplit
 import pytest
 
 from orchestrator import __version__
-from orchestrator.errors import AccessRefused, InDoubt, OrchestratorError, Unreachable, UsageError
-from orchestrator.model import Account
-from orchestrator.provider import Call
-from orchestrator.providers.bodies import LARGEST
-from orchestrator.providers.http import Proxies, is_loopback, transport
-from orchestrator.secrets import Secret
+from orchestrator.core.errors import AccessRefused, InDoubt, OrchestratorError, Unreachable, UsageError
+from orchestrator.core.model import Account
+from orchestrator.core.secrets import Secret
+from orchestrator.providers.kit.bodies import LARGEST
+from orchestrator.providers.kit.transport import Proxies, is_loopback, transport
+from orchestrator.providers.port import Call
 
 pytestmark = pytest.mark.anyio
 

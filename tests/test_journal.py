@@ -5,9 +5,9 @@ from contextlib import asynccontextmanager
 import pytest
 from ram import folder_in_memory
 
-from orchestrator import events
-from orchestrator.errors import JournalError, LeaseLost
-from orchestrator.events import (
+from orchestrator.core import events
+from orchestrator.core.errors import JournalError, LeaseLost
+from orchestrator.core.events import (
     CancelAsked,
     Claimed,
     Ended,
@@ -19,10 +19,10 @@ from orchestrator.events import (
     Sighted,
     WaveOpened,
 )
-from orchestrator.journal import AccountMemory, Entry, Overlap, Process, Stamp
+from orchestrator.core.model import COORDINATOR, Build, BuildState, Outcome, Target, Timeouts
 from orchestrator.journal.memory import MemoryJournal
-from orchestrator.journal.sqlite import open_journal
-from orchestrator.model import COORDINATOR, Build, BuildState, Outcome, Target, Timeouts
+from orchestrator.journal.port import AccountMemory, Entry, Overlap, Process, Stamp
+from orchestrator.journal.store import open_journal
 
 pytestmark = pytest.mark.anyio
 

@@ -12,10 +12,10 @@ import anyio
 import pytest
 from ram import folder_in_memory
 
-from orchestrator.events import Claimed, Intended, RunMade
+from orchestrator.core.events import Claimed, Intended, RunMade
+from orchestrator.core.model import Target
 from orchestrator.journal.process import this_process
-from orchestrator.journal.sqlite import open_journal
-from orchestrator.model import Target
+from orchestrator.journal.store import open_journal
 
 pytestmark = [pytest.mark.anyio, pytest.mark.slow]
 
@@ -23,10 +23,10 @@ TARGETS = [Target(f"fake:acme/r{n}", "fake", f"acme/r{n}") for n in range(40)]
 
 APPENDER = """
 import anyio, sys, time
-from orchestrator.errors import LeaseLost
-from orchestrator.events import Intended
+from orchestrator.core.errors import LeaseLost
+from orchestrator.core.events import Intended
 from orchestrator.journal.process import this_process
-from orchestrator.journal.sqlite import open_journal
+from orchestrator.journal.store import open_journal
 
 async def main(where, who, appenders, lease_for):
     async with open_journal(where, now=time.time) as journal:
@@ -112,9 +112,9 @@ async def test_every_acknowledged_append_survives_kill_9_at_any_point(where, run
 async def test_kill_9_while_a_run_is_made_leaves_all_of_it_or_nothing(where):
     code = """
 import anyio, sys
-from orchestrator.events import RunMade
-from orchestrator.journal.sqlite import open_journal
-from orchestrator.model import Target
+from orchestrator.core.events import RunMade
+from orchestrator.journal.store import open_journal
+from orchestrator.core.model import Target
 async def main():
     async with open_journal(sys.argv[1], now=lambda: 0.0) as journal:
         targets = [Target(f"fake:acme/r{n}", "fake", f"acme/r{n}") for n in range(5000)]

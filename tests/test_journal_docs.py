@@ -2,8 +2,8 @@ import re
 from dataclasses import MISSING, fields
 from pathlib import Path
 
-from orchestrator.events import KINDS
-from orchestrator.journal.migrations import APPLICATION
+from orchestrator.core.events import KINDS
+from orchestrator.journal.sql.migrations import APPLICATION
 
 PAGE = (Path(__file__).parent.parent / "docs" / "journal.md").read_text("utf-8")
 

@@ -6,11 +6,11 @@ import anyio
 import pytest
 from ram import folder_in_memory
 
-from orchestrator.errors import JournalError, LeaseLost
-from orchestrator.events import Intended, RunMade
-from orchestrator.journal import Process
-from orchestrator.journal.sqlite import open_journal
-from orchestrator.model import Target
+from orchestrator.core.errors import JournalError, LeaseLost
+from orchestrator.core.events import Intended, RunMade
+from orchestrator.core.model import Target
+from orchestrator.journal.port import Process
+from orchestrator.journal.store import open_journal
 
 pytestmark = pytest.mark.anyio
 

@@ -6,12 +6,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from ram import folder_in_memory
 
-from orchestrator.errors import JournalError, LeaseLost
-from orchestrator.events import Intended, PauseAsked, RunEnded, RunMade
-from orchestrator.journal import Process, Stamp
+from orchestrator.core.errors import JournalError, LeaseLost
+from orchestrator.core.events import Intended, PauseAsked, RunEnded, RunMade
+from orchestrator.core.model import COORDINATOR, Target
 from orchestrator.journal.memory import Crash, MemoryJournal
-from orchestrator.journal.sqlite import open_journal
-from orchestrator.model import COORDINATOR, Target
+from orchestrator.journal.port import Process, Stamp
+from orchestrator.journal.store import open_journal
 
 pytestmark = pytest.mark.anyio
 

@@ -13,15 +13,16 @@ import pytest
 from anyio.streams.buffered import BufferedByteReceiveStream
 from ram import folder_in_memory
 
-from orchestrator.errors import JournalError, LeaseLost
-from orchestrator.events import Intended, PauseAsked, RunEnded, RunMade
-from orchestrator.journal import Process, Stamp, database
-from orchestrator.journal.database import Database
+from orchestrator.core.errors import JournalError, LeaseLost
+from orchestrator.core.events import Intended, PauseAsked, RunEnded, RunMade
+from orchestrator.core.model import COORDINATOR, Target
 from orchestrator.journal.files import file_system_of, locate, refuse_network
-from orchestrator.journal.migrations import APPLICATION, STEPS
+from orchestrator.journal.port import Process, Stamp
 from orchestrator.journal.process import this_process
-from orchestrator.journal.sqlite import open_journal
-from orchestrator.model import COORDINATOR, Target
+from orchestrator.journal.sql import connection as database
+from orchestrator.journal.sql.connection import Database
+from orchestrator.journal.sql.migrations import APPLICATION, STEPS
+from orchestrator.journal.store import open_journal
 
 pytestmark = pytest.mark.anyio
 
@@ -272,10 +273,10 @@ async def test_a_disk_that_became_read_only_is_named(home, code, name, said):
 
 LIMITED = """
 import anyio, resource, sys
-from orchestrator.errors import JournalError
-from orchestrator.events import Intended
-from orchestrator.journal import Process
-from orchestrator.journal.sqlite import open_journal
+from orchestrator.core.errors import JournalError
+from orchestrator.core.events import Intended
+from orchestrator.journal.port import Process
+from orchestrator.journal.store import open_journal
 
 async def main():
     async with open_journal(sys.argv[1], now=lambda: 0.0) as journal:

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from orchestrator.limits import Budget, Permit, Window
-from orchestrator.model import Learnt, Limit
+from orchestrator.core.model import Learnt, Limit
+from orchestrator.limits.budget import Budget, Permit, Window
 
 TRIGGERS = Limit("triggers", 4, 10.0)
 CALLS = Limit("calls", 100, 60.0)

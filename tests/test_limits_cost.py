@@ -8,12 +8,12 @@ import anyio
 import anyio.lowlevel
 import pytest
 
-from orchestrator.engine.commons import Commons
+from orchestrator.core.errors import LeaseLost
+from orchestrator.core.model import Account, Learnt, Limit
 from orchestrator.engine.gate import Gate
-from orchestrator.errors import LeaseLost
-from orchestrator.limits import Budget
-from orchestrator.model import Account, Learnt, Limit
-from orchestrator.provider import Answer, Call, Line
+from orchestrator.engine.shared_limits import Commons
+from orchestrator.limits.budget import Budget
+from orchestrator.providers.port import Answer, Call, Line
 from orchestrator.testing import FAKE, FakeProvider, MemoryJournal
 
 POINTS = Limit("points", 12, 60.0)

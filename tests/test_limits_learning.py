@@ -10,16 +10,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from orchestrator.engine import Engine, Options
-from orchestrator.events import LimitLearnt
-from orchestrator.exits import Exit
-from orchestrator.history import load
-from orchestrator.journal import Process
-from orchestrator.limits import Budget, read_rule
-from orchestrator.model import Learnt, Limit
-from orchestrator.provider import Answer, Line
-from orchestrator.providers.headers import Told, tells
-from orchestrator.sandbox.counts import worst_window
+from orchestrator.core.events import LimitLearnt
+from orchestrator.core.exits import Exit
+from orchestrator.core.history import load
+from orchestrator.core.model import Learnt, Limit
+from orchestrator.engine.engine import Engine, Options
+from orchestrator.journal.port import Process
+from orchestrator.limits.budget import Budget, read_rule
+from orchestrator.limits.headers import Told, tells
+from orchestrator.lookalike.kit.counts import worst_window
+from orchestrator.providers.port import Answer, Line
 from orchestrator.testing import FAKE, FakeProvider, FakeService, MemoryJournal, make_run, targets
 
 CALLS = ("calls",)

@@ -7,9 +7,9 @@ from heapq import heappop, heappush
 import pytest
 from reference_window import ServerRule, broken, soonest
 
-from orchestrator.limits import Budget
-from orchestrator.model import Limit
-from orchestrator.windows import Permit
+from orchestrator.core.model import Limit
+from orchestrator.limits.budget import Budget
+from orchestrator.limits.window import Permit
 
 FAST, ALL = 250, 10_000
 TIMEOUT, LOST_FOR = 30.0, 60.0

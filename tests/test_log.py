@@ -6,8 +6,8 @@ from urllib.parse import quote, quote_plus
 
 import pytest
 
-from orchestrator.log import make
-from orchestrator.redact import DEEPEST, Redactor
+from orchestrator.cli.log import make
+from orchestrator.core.redact import DEEPEST, Redactor
 
 TOKEN = "tr4vis+/S3cr3t==%&"
 SHORT = "k3y"

@@ -5,6 +5,7 @@ import datetime
 import pytest
 from manifest_helpers import KNOWN, TODAY, files, ids, manifest_of, plan_of
 
+from orchestrator.core.model import Limit, Outcome, Timeouts
 from orchestrator.manifest import (
     Answers,
     ManifestError,
@@ -16,8 +17,7 @@ from orchestrator.manifest import (
     read,
     starter,
 )
-from orchestrator.model import Limit, Outcome, Timeouts
-from orchestrator.provider import RepoFacts
+from orchestrator.providers.port import RepoFacts
 
 
 def wrong(text, **more):

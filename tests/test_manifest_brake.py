@@ -6,13 +6,13 @@ from cli_machine import Program
 from golden.story import target, told
 from manifest_helpers import TODAY, manifest_of
 
-from orchestrator.brake import Brake, Cap, QueueRule
-from orchestrator.events import RunMade, to_json
+from orchestrator.core.events import RunMade, to_json
+from orchestrator.core.selection import override_limits
 from orchestrator.forecast import forecast
+from orchestrator.limits.concurrency import Brake, Cap, QueueRule
+from orchestrator.limits.quiet_hours import parse_quiet
 from orchestrator.manifest import expand
-from orchestrator.plan import override_limits
 from orchestrator.providers.travis.declaration import DECLARATION as TRAVIS
-from orchestrator.quiet import parse_quiet
 from orchestrator.report import render
 from orchestrator.report.view import view
 

@@ -10,8 +10,8 @@ import yaml
 from manifest_helpers import KNOWN, TODAY, plan_of
 
 from orchestrator.manifest import Answers, expand, json_schema, read, starter
-from orchestrator.provider import RepoFacts
-from orchestrator.registry import known
+from orchestrator.providers.port import RepoFacts
+from orchestrator.providers.registry import known
 
 ROOT = Path(__file__).parent.parent
 REFERENCE = (ROOT / "docs" / "manifest.md").read_text()

@@ -12,9 +12,9 @@ from manifest_helpers import KNOWN, TODAY, no_files
 from orchestrator.manifest import Answers, ManifestError, expand, questions, read
 from orchestrator.manifest.glob import matches
 from orchestrator.manifest.identity import Parts, id_of, parse
-from orchestrator.manifest.read import DEEPEST, Marks, read_yaml
 from orchestrator.manifest.template import compile_text, fill
 from orchestrator.manifest.units import parse_duration, parse_limit
+from orchestrator.manifest.yaml_reader import DEEPEST, Marks, read_yaml
 
 quick = settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 

@@ -3,9 +3,9 @@
 import pytest
 from manifest_helpers import ids, plan_of
 
-from orchestrator.errors import NotStarted, UsageError
+from orchestrator.core.errors import NotStarted, UsageError
+from orchestrator.core.selection import Selection, override_limits, select
 from orchestrator.manifest import Expect
-from orchestrator.plan import Selection, override_limits, select
 
 TEXT = """
 version: 1

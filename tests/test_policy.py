@@ -2,10 +2,21 @@ import random
 
 import pytest
 
-from orchestrator.events import Absent, Doubted, Ended, Intended, Requested, Sighted, Withdrawn
-from orchestrator.model import Build, BuildState, Outcome, Target, Timeouts
-from orchestrator.policy import Ask, End, Find, Look, Nothing, backoff, look_interval, next_step, tick, timed_out
-from orchestrator.state import NEW, fold
+from orchestrator.core.events import Absent, Doubted, Ended, Intended, Requested, Sighted, Withdrawn
+from orchestrator.core.model import Build, BuildState, Outcome, Target, Timeouts
+from orchestrator.core.next_step import (
+    Ask,
+    End,
+    Find,
+    Look,
+    Nothing,
+    backoff,
+    look_interval,
+    next_step,
+    tick,
+    timed_out,
+)
+from orchestrator.core.progress import NEW, fold
 
 TIMES = Timeouts(settle=60.0, accept=600.0, queue=3600.0, build=1800.0)
 TARGET = Target("t:acme/a", "t", "acme/a", timeouts=TIMES)

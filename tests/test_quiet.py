@@ -8,7 +8,7 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from orchestrator.quiet import DAYS, make_quiet, parse_quiet, quiet_until
+from orchestrator.limits.quiet_hours import DAYS, make_quiet, parse_quiet, quiet_until
 
 
 def at(text, zone="UTC", fold=0):

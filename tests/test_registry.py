@@ -5,10 +5,11 @@ from dataclasses import replace
 
 import pytest
 
-from orchestrator import registry
-from orchestrator.errors import UsageError
-from orchestrator.model import Account
-from orchestrator.provider import (
+from orchestrator.core.errors import UsageError
+from orchestrator.core.model import Account
+from orchestrator.core.secrets import Secrets
+from orchestrator.providers import registry
+from orchestrator.providers.port import (
     Cancels,
     Discovers,
     Inspects,
@@ -20,7 +21,6 @@ from orchestrator.provider import (
     ShowsLogs,
 )
 from orchestrator.providers.travis.declaration import DECLARATION
-from orchestrator.secrets import Secrets
 
 
 @pytest.fixture
@@ -41,7 +41,7 @@ def install(monkeypatch, *points):
 
 def test_travis_is_known_without_importing_http():
     code = (
-        "import sys; from orchestrator import registry; registry.declaration('travis');"
+        "import sys; from orchestrator.providers import registry; registry.declaration('travis');"
         "print([m for m in ('aiohttp', 'anyio', 'structlog', 'ssl', 'yaml') if m in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -3,8 +3,8 @@ import json
 import pytest
 from golden.story import read, target, told
 
-from orchestrator.events import Ended, Intended
-from orchestrator.model import Outcome
+from orchestrator.core.events import Ended, Intended
+from orchestrator.core.model import Outcome
 from orchestrator.report.diff import KINDS, as_json, as_text, compare
 from orchestrator.report.view import view
 

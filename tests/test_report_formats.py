@@ -15,15 +15,26 @@ import pytest
 import yaml
 from golden.story import CASES, START, read, target, told
 
-from orchestrator.events import Ended, Intended, Interrupted, Refused, Requested, RunMade, Sighted, Stopped, to_json
+from orchestrator.core.events import (
+    Ended,
+    Intended,
+    Interrupted,
+    Refused,
+    Requested,
+    RunMade,
+    Sighted,
+    Stopped,
+    to_json,
+)
+from orchestrator.core.model import Account, Build, BuildState, Limit, Outcome, Timeouts
 from orchestrator.manifest import Answers, expand
 from orchestrator.manifest import read as read_manifest
-from orchestrator.model import Account, Build, BuildState, Limit, Outcome, Timeouts
-from orchestrator.registry import known
-from orchestrator.report import chart, render
+from orchestrator.providers.registry import known
+from orchestrator.report import render
+from orchestrator.report.formats import chart
+from orchestrator.report.formats.html import AT_MOST as ROWS_AT_MOST
+from orchestrator.report.formats.manifest import written
 from orchestrator.report.groups import to_rerun
-from orchestrator.report.html import AT_MOST as ROWS_AT_MOST
-from orchestrator.report.manifest import written
 from orchestrator.report.view import view
 
 A = "travis:acme/a@main"

@@ -7,8 +7,8 @@ import jsonschema
 import pytest
 from golden.story import CASES, HERE, START, read, target, told
 
-from orchestrator.errors import JournalError, UsageError
-from orchestrator.events import (
+from orchestrator.core.errors import JournalError, UsageError
+from orchestrator.core.events import (
     CANCELED,
     AccountStopped,
     Claimed,
@@ -26,12 +26,12 @@ from orchestrator.events import (
     Tally,
     WaveOpened,
 )
-from orchestrator.exits import Exit, severest
-from orchestrator.model import DEFAULT_FAIL_ON, Build, BuildState, Outcome
+from orchestrator.core.exits import Exit, severest
+from orchestrator.core.model import DEFAULT_FAIL_ON, Build, BuildState, Outcome
+from orchestrator.core.verdict import LEFT_BY, exit_code
 from orchestrator.report import FORMATS, render
 from orchestrator.report.diff import KINDS
 from orchestrator.report.groups import ORDER, counts, groups, shares, to_rerun, word_of
-from orchestrator.report.verdict import LEFT_BY, exit_code
 from orchestrator.report.view import Report, Row, view
 from orchestrator.report.words import clock, duration, link, plain, shell, short, sound
 

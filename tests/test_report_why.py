@@ -3,7 +3,7 @@ import typing
 
 from golden.story import START, read, target, told
 
-from orchestrator.events import (
+from orchestrator.core.events import (
     CANCELED,
     KINDS,
     Ended,
@@ -17,7 +17,7 @@ from orchestrator.events import (
     decode,
     encode,
 )
-from orchestrator.model import Build, BuildState, Outcome
+from orchestrator.core.model import Build, BuildState, Outcome
 from orchestrator.report.why import concerns, explain
 
 A, B = "travis:acme/a@main", "travis:acme/b@main"

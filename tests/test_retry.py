@@ -4,15 +4,15 @@ from types import SimpleNamespace
 
 import pytest
 
-from orchestrator.commands import retry
-from orchestrator.commands.flags import Flags
-from orchestrator.commands.resume import refuse_what_is_retried
+from orchestrator.cli import retry
+from orchestrator.cli.flags import Flags
+from orchestrator.cli.resume import refuse_what_is_retried
+from orchestrator.core.errors import UsageError
+from orchestrator.core.events import Claimed, Doubted, Ended, Intended, Requested, RunMade
+from orchestrator.core.history import History, load
+from orchestrator.core.model import COORDINATOR, Outcome, marker_of
 from orchestrator.engine.run import ADOPTED_WITHIN, Options, Run
-from orchestrator.errors import UsageError
-from orchestrator.events import Claimed, Doubted, Ended, Intended, Requested, RunMade
-from orchestrator.history import History, load
 from orchestrator.journal.memory import MemoryJournal
-from orchestrator.model import COORDINATOR, Outcome, marker_of
 from orchestrator.testing import targets
 
 pytestmark = pytest.mark.anyio

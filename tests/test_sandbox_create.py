@@ -5,7 +5,7 @@ import json
 import pytest
 from sandbox_visitor import HEADERS, WIDGET, Visitor
 
-from orchestrator.sandbox.settings import RepoSpec
+from orchestrator.lookalike.travis.settings import RepoSpec
 
 CONFIG = {"env": {"global": ["BATCH_RUN=01JX8"]}}
 MINIMAL = {

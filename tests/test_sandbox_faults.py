@@ -6,12 +6,12 @@ import anyio
 import pytest
 from sandbox_visitor import START, WIDGET, Visitor
 
-from orchestrator.errors import InDoubt, Unreachable
-from orchestrator.provider import Call
-from orchestrator.sandbox.faults import KINDS
-from orchestrator.sandbox.memory import memory_send
-from orchestrator.sandbox.settings import FaultRule, RepoSpec, Settings, numbered
-from orchestrator.sandbox.world import World
+from orchestrator.core.errors import InDoubt, Unreachable
+from orchestrator.lookalike.kit.faults import KINDS
+from orchestrator.lookalike.kit.memory import memory_send
+from orchestrator.lookalike.travis.settings import FaultRule, RepoSpec, Settings, numbered
+from orchestrator.lookalike.travis.world import World
+from orchestrator.providers.port import Call
 
 POST = Call("POST", f"{WIDGET}/requests", body={"request": {"message": "nightly [run.abcdefgh]"}})
 

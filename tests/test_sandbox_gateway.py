@@ -6,7 +6,7 @@ import json
 import pytest
 from sandbox_visitor import HEADERS, START, WIDGET, Visitor
 
-from orchestrator.sandbox.settings import RepoSpec, Rule
+from orchestrator.lookalike.travis.settings import RepoSpec, Rule
 
 
 def without(name):

@@ -5,7 +5,7 @@ from collections import Counter
 import pytest
 from sandbox_visitor import HEADERS, START, WIDGET, Visitor
 
-from orchestrator.sandbox.settings import RepoSpec, Shares, numbered
+from orchestrator.lookalike.travis.settings import RepoSpec, Shares, numbered
 
 NO_ANSWER = {"commit": None, "branch_name": None, "builds": [], "result": None, "message": None}
 

@@ -3,7 +3,7 @@
 import pytest
 from sandbox_visitor import WIDGET, Visitor
 
-from orchestrator.sandbox.settings import RepoSpec, numbered
+from orchestrator.lookalike.travis.settings import RepoSpec, numbered
 
 BUILD_MINIMAL = {
     "id", "number", "state", "duration", "event_type", "previous_state", "pull_request_title", "pull_request_number",

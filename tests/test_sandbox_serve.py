@@ -12,10 +12,10 @@ import pytest
 from sandbox_visitor import HEADERS
 from yarl import URL
 
-from orchestrator.errors import UsageError
-from orchestrator.sandbox.serve import is_loopback, serve
-from orchestrator.sandbox.settings import FaultRule, RepoSpec, Settings, numbered
-from orchestrator.sandbox.world import World
+from orchestrator.core.errors import UsageError
+from orchestrator.lookalike.kit.serve import is_loopback, serve
+from orchestrator.lookalike.travis.settings import FaultRule, RepoSpec, Settings, numbered
+from orchestrator.lookalike.travis.world import World
 
 pytestmark = pytest.mark.anyio
 CREATE = "/repo/acme%2Fwidget/requests"

@@ -7,15 +7,15 @@ from collections import Counter
 import pytest
 from sandbox_visitor import HEADERS, START, Visitor
 
-from orchestrator.errors import UsageError
-from orchestrator.model import Account, Limit, Target
-from orchestrator.sandbox import world_for
-from orchestrator.sandbox.counts import marker_in, worst_window
-from orchestrator.sandbox.demo import demo_settings, repos_of
-from orchestrator.sandbox.faults import KINDS
-from orchestrator.sandbox.reading import _READERS, duration, parse, share
-from orchestrator.sandbox.settings import FaultRule, RepoSpec, Rule, Settings, Shares, numbered
-from orchestrator.sandbox.stats import stats
+from orchestrator.core.errors import UsageError
+from orchestrator.core.model import Account, Limit, Target
+from orchestrator.lookalike import world_for
+from orchestrator.lookalike.kit.counts import marker_in, worst_window
+from orchestrator.lookalike.kit.faults import KINDS
+from orchestrator.lookalike.kit.reading import _READERS, duration, parse, share
+from orchestrator.lookalike.kit.stats import stats
+from orchestrator.lookalike.travis.demo import demo_settings, repos_of
+from orchestrator.lookalike.travis.settings import FaultRule, RepoSpec, Rule, Settings, Shares, numbered
 
 
 def test_nothing_said_is_a_hundred_repos_and_defaults():

@@ -4,8 +4,8 @@ import time
 
 import pytest
 
-from orchestrator.errors import UsageError
-from orchestrator.secrets import AT_MOST, Secret, Secrets, shown
+from orchestrator.core.errors import UsageError
+from orchestrator.core.secrets import AT_MOST, Secret, Secrets, shown
 
 TOKEN = "s3cr3t-tok3n"
 

@@ -7,14 +7,14 @@ from contextlib import AsyncExitStack
 import anyio
 import pytest
 
-from orchestrator.engine import Engine, Options
-from orchestrator.errors import InDoubt
-from orchestrator.exits import Exit
-from orchestrator.journal import ASK_AGAIN, Process, Reserved, Share, Stamp
+from orchestrator.core.errors import InDoubt
+from orchestrator.core.exits import Exit
+from orchestrator.core.model import Limit
+from orchestrator.engine.engine import Engine, Options
+from orchestrator.journal.port import ASK_AGAIN, Process, Reserved, Share, Stamp
 from orchestrator.journal.process import as_text
-from orchestrator.journal.sqlite import open_journal
-from orchestrator.model import Limit
-from orchestrator.sandbox.counts import worst_window
+from orchestrator.journal.store import open_journal
+from orchestrator.lookalike.kit.counts import worst_window
 from orchestrator.testing import FakeService, MemoryJournal, Script, make_run, targets
 
 pytestmark = pytest.mark.anyio

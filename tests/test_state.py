@@ -1,6 +1,6 @@
 import pytest
 
-from orchestrator.events import (
+from orchestrator.core.events import (
     Absent,
     Doubted,
     Ended,
@@ -12,8 +12,8 @@ from orchestrator.events import (
     Skipped,
     Withdrawn,
 )
-from orchestrator.model import Build, BuildState, Outcome, Phase
-from orchestrator.state import fold
+from orchestrator.core.model import Build, BuildState, Outcome, Phase
+from orchestrator.core.progress import fold
 
 T = "travis:acme/a"
 ASKED = (1.0, Intended(T, 1, "m"))

@@ -5,8 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator import manifest, registry
-from orchestrator.model import Trigger, marker_of
+from orchestrator import manifest
+from orchestrator.core.model import Trigger, marker_of
+from orchestrator.providers import registry
 from orchestrator.providers.travis.wire import trigger_call
 
 FOLDER = Path(__file__).parent.parent / "manifests"

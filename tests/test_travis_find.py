@@ -2,9 +2,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from orchestrator.errors import AccessRefused, InDoubt, LookFailed, RateLimited, Unreachable
-from orchestrator.model import Account, Interval, Target, Trigger
-from orchestrator.provider import Answer
+from orchestrator.core.errors import AccessRefused, InDoubt, LookFailed, RateLimited, Unreachable
+from orchestrator.core.model import Account, Interval, Target, Trigger
+from orchestrator.providers.port import Answer
 from orchestrator.providers.travis.find import MOST_PAGES
 from orchestrator.providers.travis.provider import Travis
 from orchestrator.providers.travis.words import stamp

@@ -3,12 +3,12 @@ from dataclasses import replace
 
 import pytest
 
-from orchestrator.errors import AccessRefused, InDoubt, LookFailed, RateLimited, Unreachable
-from orchestrator.model import Account, Build, BuildState, Request, Target
-from orchestrator.provider import Answer, Followed
+from orchestrator.core.errors import AccessRefused, InDoubt, LookFailed, RateLimited, Unreachable
+from orchestrator.core.model import Account, Build, BuildState, Request, Target
+from orchestrator.providers.port import Answer, Followed
+from orchestrator.providers.travis.observe import NOTHING
 from orchestrator.providers.travis.poll import FIRST_LOOK, MISSES, SINGLES
 from orchestrator.providers.travis.provider import Travis
-from orchestrator.providers.travis.sight import NOTHING
 
 pytestmark = pytest.mark.anyio
 

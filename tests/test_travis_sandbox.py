@@ -5,16 +5,16 @@ from collections import Counter
 
 import pytest
 
-from orchestrator.errors import AccessRefused, InDoubt, RateLimited, Rejected, Unreachable
-from orchestrator.model import Account, BuildState, Interval, Target, Trigger, marker_of
-from orchestrator.provider import Answer, Followed
-from orchestrator.providers.bodies import value
+from orchestrator.core.errors import AccessRefused, InDoubt, RateLimited, Rejected, Unreachable
+from orchestrator.core.model import Account, BuildState, Interval, Target, Trigger, marker_of
+from orchestrator.lookalike.kit.reply import Harm
+from orchestrator.lookalike.travis.settings import FaultRule, RepoSpec, Rule, Settings, Shares, numbered
+from orchestrator.lookalike.travis.world import World
+from orchestrator.providers.kit.bodies import value
+from orchestrator.providers.port import Answer, Followed
 from orchestrator.providers.travis.declaration import DECLARATION
 from orchestrator.providers.travis.provider import Travis
 from orchestrator.providers.travis.wire import headers
-from orchestrator.sandbox.reply import Harm
-from orchestrator.sandbox.settings import FaultRule, RepoSpec, Rule, Settings, Shares, numbered
-from orchestrator.sandbox.world import World
 
 pytestmark = pytest.mark.anyio
 

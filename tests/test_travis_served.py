@@ -5,14 +5,15 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from orchestrator import __version__, registry
-from orchestrator.errors import AccessRefused, InDoubt
-from orchestrator.model import Account, BuildState, Interval, Target, Trigger, marker_of
-from orchestrator.provider import Followed
-from orchestrator.sandbox.serve import serve
-from orchestrator.sandbox.settings import FaultRule, Settings, numbered
-from orchestrator.sandbox.world import World
-from orchestrator.secrets import Secrets
+from orchestrator import __version__
+from orchestrator.core.errors import AccessRefused, InDoubt
+from orchestrator.core.model import Account, BuildState, Interval, Target, Trigger, marker_of
+from orchestrator.core.secrets import Secrets
+from orchestrator.lookalike.kit.serve import serve
+from orchestrator.lookalike.travis.settings import FaultRule, Settings, numbered
+from orchestrator.lookalike.travis.world import World
+from orchestrator.providers import registry
+from orchestrator.providers.port import Followed
 
 pytestmark = pytest.mark.anyio
 

@@ -2,9 +2,9 @@ import shlex
 
 import pytest
 
-from orchestrator.errors import AccessRefused, InDoubt, NotTriggered, RateLimited, Rejected, UsageError
-from orchestrator.model import Learnt, Request, Target, Trigger
-from orchestrator.provider import Answer
+from orchestrator.core.errors import AccessRefused, InDoubt, NotTriggered, RateLimited, Rejected, UsageError
+from orchestrator.core.model import Learnt, Request, Target, Trigger
+from orchestrator.providers.port import Answer
 from orchestrator.providers.travis import wire, words
 from orchestrator.providers.travis.declaration import API_COM
 

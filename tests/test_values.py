@@ -10,8 +10,9 @@ from typing import ClassVar
 
 import pytest
 
-from orchestrator import events, model, provider
-from orchestrator.values import dataclass
+from orchestrator.core import events, model
+from orchestrator.core.frozen import dataclass
+from orchestrator.providers import port as provider
 
 FIELDS = {"kind": ClassVar[str], "id": str, "size": int, "parts": list, "note": Mapping, "key": str}
 OPTIONS = {"frozen": True, "slots": True}

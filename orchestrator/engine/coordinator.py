@@ -9,11 +9,21 @@ from collections.abc import Callable, Sequence
 
 import anyio
 
+from orchestrator.core.events import (
+    CANCELED,
+    CancelAsked,
+    Event,
+    Released,
+    Skipped,
+    Stopped,
+    WaveOpened,
+    Wish,
+    target_of,
+)
+from orchestrator.core.model import COORDINATOR, Outcome
+from orchestrator.core.progress import Progress
 from orchestrator.engine.run import Run
-from orchestrator.events import CANCELED, CancelAsked, Event, Released, Skipped, Stopped, WaveOpened, Wish, target_of
-from orchestrator.journal import Lease
-from orchestrator.model import COORDINATOR, Outcome
-from orchestrator.state import Progress
+from orchestrator.journal.port import Lease
 
 WISHES_EVERY = 2.0  # seconds between two looks at what people wish
 

@@ -11,12 +11,12 @@ from random import Random
 
 import anyio
 
-from orchestrator.engine.commons import Commons
-from orchestrator.errors import AccessRefused, InDoubt, Unreachable
-from orchestrator.limits import Budget, Permit
-from orchestrator.model import ACCOUNT, Learnt, period
-from orchestrator.policy import backoff
-from orchestrator.provider import Answer, Call, Line
+from orchestrator.core.errors import AccessRefused, InDoubt, Unreachable
+from orchestrator.core.model import ACCOUNT, Learnt, period
+from orchestrator.core.next_step import backoff
+from orchestrator.engine.shared_limits import Commons
+from orchestrator.limits.budget import Budget, Permit
+from orchestrator.providers.port import Answer, Call, Line
 
 LOST_FOR = 60.0  # seconds after a lost answer in which the provider may still handle, and count, the call
 TOO_MANY = 429  # the status with which a harmless refusal comes

@@ -9,11 +9,11 @@ from dataclasses import dataclass, field
 from random import Random
 from typing import Any, Protocol
 
-from orchestrator.events import TargetEvent, from_json
-from orchestrator.history import History
-from orchestrator.journal import Journal
-from orchestrator.model import DEFAULT_FAIL_ON, Outcome, Phase, Request, marker_of
-from orchestrator.state import Progress
+from orchestrator.core.events import TargetEvent, from_json
+from orchestrator.core.history import History
+from orchestrator.core.model import DEFAULT_FAIL_ON, Outcome, Phase, Request, marker_of
+from orchestrator.core.progress import Progress
+from orchestrator.journal.port import Journal
 
 LEASE = 30.0  # seconds for which a lease holds without a heartbeat
 BEAT = LEASE / 6  # seconds between heartbeats

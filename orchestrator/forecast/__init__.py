@@ -7,18 +7,18 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 
+from orchestrator.core.gc import uncollected
+from orchestrator.core.model import Plan, Target
+from orchestrator.forecast.account_queue import Lane
 from orchestrator.forecast.advice import alternatives, slowest
-from orchestrator.forecast.course import spans
-from orchestrator.forecast.lane import Lane
-from orchestrator.forecast.simulation import Simulation
-from orchestrator.forecast.standing import Expected, Waits, expected
-from orchestrator.forecast.times import ASSUMED, Times, times_of
-from orchestrator.forecast.uses import uses
-from orchestrator.forecast.values import AccountForecast, Advice, Forecast, Span, Use
+from orchestrator.forecast.binding import spans
+from orchestrator.forecast.durations import ASSUMED, Times, times_of
+from orchestrator.forecast.remaining import Expected, Waits, expected
+from orchestrator.forecast.result import AccountForecast, Advice, Forecast, Span, Use
+from orchestrator.forecast.simulate import Simulation
+from orchestrator.forecast.usage import uses
 from orchestrator.forecast.words import sentence, supposed, warnings
-from orchestrator.garbage import uncollected
-from orchestrator.model import Plan, Target
-from orchestrator.provider import Declaration
+from orchestrator.providers.port import Declaration
 
 __all__ = [
     "ASSUMED",

@@ -6,10 +6,10 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
-from orchestrator.brake import part
-from orchestrator.forecast.values import AccountForecast
-from orchestrator.model import ACCOUNT, Account, Limit, Plan, Target
-from orchestrator.provider import Declaration
+from orchestrator.core.model import ACCOUNT, Account, Limit, Plan, Target
+from orchestrator.forecast.result import AccountForecast
+from orchestrator.limits.concurrency import part
+from orchestrator.providers.port import Declaration
 from orchestrator.report.words import counted
 
 SECOND = "a second account"

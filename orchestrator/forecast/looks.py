@@ -5,10 +5,10 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from orchestrator.limits import Budget
-from orchestrator.model import ACCOUNT, Account, Limit
-from orchestrator.policy import NARROWEST, look_interval, tick
-from orchestrator.provider import Declaration
+from orchestrator.core.model import ACCOUNT, Account, Limit
+from orchestrator.core.next_step import NARROWEST, look_interval, tick
+from orchestrator.limits.budget import Budget
+from orchestrator.providers.port import Declaration
 
 PAGE = 100  # builds that the listing of the newest shows in one call
 FAR = 300  # newer builds above which a build that has ended is not found by the way

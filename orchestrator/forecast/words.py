@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 
-from orchestrator.forecast.lane import NEEDS
-from orchestrator.forecast.times import Times
-from orchestrator.forecast.values import AccountForecast
-from orchestrator.model import Plan, Target, period
+from orchestrator.core.model import Plan, Target, period
+from orchestrator.forecast.account_queue import NEEDS
+from orchestrator.forecast.durations import Times
+from orchestrator.forecast.result import AccountForecast
 from orchestrator.report.words import counted
 
 NAMED = 5  # repositories that a warning names

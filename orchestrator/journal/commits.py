@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import anyio
 from anyio.lowlevel import cancel_shielded_checkpoint, checkpoint_if_cancelled
 
-from orchestrator.errors import JournalError
+from orchestrator.core.errors import JournalError
 
 JOINING = 4  # turns of the loop, at most, in which others may join
 BROKEN_OFF = "the commit was broken off; start again with `orchestrator resume`"

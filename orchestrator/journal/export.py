@@ -7,9 +7,9 @@ import sqlite3
 from collections.abc import Collection
 from pathlib import Path
 
-from orchestrator.errors import JournalError
+from orchestrator.core.errors import JournalError
 from orchestrator.journal.files import make_private, sync_folder
-from orchestrator.journal.tables import drop_run
+from orchestrator.journal.sql.tables import drop_run
 
 
 def export(db: sqlite3.Connection, path: Path, runs: Collection[str] | None) -> None:

@@ -7,7 +7,7 @@ import sys
 from contextlib import suppress
 from pathlib import Path
 
-from orchestrator.errors import JournalError
+from orchestrator.core.errors import JournalError
 
 NAME = "state.db"
 SCHEME = "sqlite:///"

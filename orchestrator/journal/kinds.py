@@ -5,7 +5,7 @@ from __future__ import annotations
 import sqlite3
 from typing import Any
 
-from orchestrator.events import KINDS, Event, decode
+from orchestrator.core.events import KINDS, Event, decode
 
 
 class Kinds:

@@ -11,9 +11,11 @@ from dataclasses import dataclass, field, replace
 
 import anyio.lowlevel
 
-from orchestrator.errors import JournalError
-from orchestrator.events import Claimed, Event, RunEnded, RunMade, Wish, target_of
-from orchestrator.journal import (
+from orchestrator.core.errors import JournalError
+from orchestrator.core.events import Claimed, Event, RunEnded, RunMade, Wish, target_of
+from orchestrator.core.model import COORDINATOR, Target
+from orchestrator.journal.lease import Hold, held_by_another, taken_over
+from orchestrator.journal.port import (
     ASK_AGAIN,
     AccountMemory,
     Cursor,
@@ -27,9 +29,7 @@ from orchestrator.journal import (
     Stamp,
     room_at,
 )
-from orchestrator.journal.leases import Hold, held_by_another, taken_over
-from orchestrator.journal.principals import PRUNE_EVERY, STAMPS_FOR
-from orchestrator.model import COORDINATOR, Target
+from orchestrator.journal.usage import PRUNE_EVERY, STAMPS_FOR
 
 
 class Crash(BaseException):

@@ -12,7 +12,7 @@ import sys
 import time
 from pathlib import Path
 
-from orchestrator.journal import Process
+from orchestrator.journal.port import Process
 
 BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 NAMESPACES = ("pid", "time")  # a pid, and a start time, mean nothing outside of theirs

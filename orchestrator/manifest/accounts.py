@@ -9,16 +9,16 @@ from dataclasses import replace
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
-from orchestrator.brake import Brake, part
+from orchestrator.core.model import Account, Limit
+from orchestrator.limits.concurrency import Brake, part
+from orchestrator.limits.quiet_hours import Quiet
 from orchestrator.manifest.brakes import KEYS, brake_of, shared
-from orchestrator.manifest.explain import CLEAR
+from orchestrator.manifest.diagnostics import near
 from orchestrator.manifest.files import Files, beside
-from orchestrator.manifest.marks import Value
-from orchestrator.manifest.problems import near
+from orchestrator.manifest.positions import Value
 from orchestrator.manifest.units import parse_limit
-from orchestrator.model import Account, Limit
-from orchestrator.provider import Declaration
-from orchestrator.quiet import Quiet
+from orchestrator.manifest.validate import CLEAR
+from orchestrator.providers.port import Declaration
 
 REFERENCE = re.compile(r"(env:[A-Za-z_][A-Za-z0-9_]*|file:.+|command:.+)", re.DOTALL)
 _SAFE_HOSTS = {"localhost", "127.0.0.1", "::1"}

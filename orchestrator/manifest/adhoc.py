@@ -6,19 +6,19 @@ import datetime
 from array import array
 from collections.abc import Mapping, Sequence
 
+from orchestrator.core.model import DEFAULT_FAIL_ON, Plan
 from orchestrator.manifest.accounts import default_of, the_only
-from orchestrator.manifest.answers import Answers
+from orchestrator.manifest.diagnostics import ManifestError
 from orchestrator.manifest.expand import Expander
-from orchestrator.manifest.explain import Judge
 from orchestrator.manifest.files import STDIN, Files, Listing
 from orchestrator.manifest.layers import Compiler, Layer
+from orchestrator.manifest.load import warnings_of
+from orchestrator.manifest.lookups import Answers
 from orchestrator.manifest.manifest import Expect, Manifest
-from orchestrator.manifest.marks import pack
-from orchestrator.manifest.problems import ManifestError
+from orchestrator.manifest.positions import pack
 from orchestrator.manifest.schema import shape_of
-from orchestrator.manifest.steps import warnings_of
-from orchestrator.model import DEFAULT_FAIL_ON, Plan
-from orchestrator.provider import Declaration
+from orchestrator.manifest.validate import Judge
+from orchestrator.providers.port import Declaration
 
 
 def from_repos(repos: Sequence[str], *, declarations: Mapping[str, Declaration], name: str = "adhoc") -> Plan:

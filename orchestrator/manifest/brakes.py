@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
-from orchestrator.brake import Brake, Cap, QueueRule, part
+from orchestrator.core.model import Account, Limit, Target
+from orchestrator.limits.concurrency import Brake, Cap, QueueRule, part
+from orchestrator.limits.quiet_hours import LONGEST, Quiet, make_quiet, parse_quiet, quiet_until
+from orchestrator.manifest.diagnostics import near
 from orchestrator.manifest.files import Files
-from orchestrator.manifest.marks import Value
-from orchestrator.manifest.problems import near
+from orchestrator.manifest.positions import Value
 from orchestrator.manifest.units import parse_duration
-from orchestrator.model import Account, Limit, Target
-from orchestrator.quiet import LONGEST, Quiet, make_quiet, parse_quiet, quiet_until
 
 KEYS = ("connections", "in_flight", "in_flight_per_owner", "in_flight_per_label", "queue", "quiet_hours", "share")
 """The keys below `limits` that are the same for every provider."""

@@ -7,11 +7,11 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any, TypeVar
 
+from orchestrator.core.model import Json, Timeouts
 from orchestrator.manifest.entries import Entry, Teller
 from orchestrator.manifest.layers import Layer
 from orchestrator.manifest.template import Compiled, Undefined, fill, is_constant
-from orchestrator.model import Json, Timeouts
-from orchestrator.provider import Declaration
+from orchestrator.providers.port import Declaration
 
 _REMEMBERED = 1000  # layers and messages
 K = TypeVar("K")

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
+from orchestrator.manifest.diagnostics import near
 from orchestrator.manifest.files import Files
 from orchestrator.manifest.layers import Layer
-from orchestrator.manifest.marks import Value
-from orchestrator.manifest.problems import near
+from orchestrator.manifest.positions import Value
 from orchestrator.manifest.template import Compiled, Undefined, fill
 
 

@@ -11,23 +11,23 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
-from orchestrator.garbage import uncollected
-from orchestrator.manifest.answers import Answers
+from orchestrator.core.gc import uncollected
+from orchestrator.core.model import Json, Target, Timeouts
 from orchestrator.manifest.contents import Contents
+from orchestrator.manifest.diagnostics import ManifestError, near
 from orchestrator.manifest.entries import Entry, Said, Teller
 from orchestrator.manifest.files import Listing
 from orchestrator.manifest.glob import matches
 from orchestrator.manifest.identity import PLAIN, Parts, parse
 from orchestrator.manifest.layers import Layer, lacking
+from orchestrator.manifest.lookups import Answers
 from orchestrator.manifest.manifest import Manifest
-from orchestrator.manifest.marks import Value
 from orchestrator.manifest.needs import resolve
-from orchestrator.manifest.problems import ManifestError, near
+from orchestrator.manifest.positions import Value
 from orchestrator.manifest.schema import KINDS
 from orchestrator.manifest.targets import Targets, names_of
 from orchestrator.manifest.template import Compiled
-from orchestrator.model import Json, Target, Timeouts
-from orchestrator.provider import RepoFacts
+from orchestrator.providers.port import RepoFacts
 
 
 class _Ready(NamedTuple):

@@ -8,10 +8,10 @@ from array import array
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
-from orchestrator.manifest.explain import Judge, path_of
-from orchestrator.manifest.marks import Marks, Value, pack
-from orchestrator.manifest.problems import ManifestError, Problem, near
-from orchestrator.manifest.read import LARGEST, read_yaml
+from orchestrator.manifest.diagnostics import ManifestError, Problem, near
+from orchestrator.manifest.positions import Marks, Value, pack
+from orchestrator.manifest.validate import Judge, path_of
+from orchestrator.manifest.yaml_reader import LARGEST, read_yaml
 
 STDIN = "-"
 MOST_FILES = 1000

@@ -8,15 +8,15 @@ from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from orchestrator.manifest.accounts import reference
+from orchestrator.manifest.diagnostics import near
 from orchestrator.manifest.files import Files
-from orchestrator.manifest.marks import Value
 from orchestrator.manifest.pieces import EXPECTED, VARIABLE
-from orchestrator.manifest.problems import near
-from orchestrator.manifest.read import kind
+from orchestrator.manifest.positions import Value
 from orchestrator.manifest.schema import COMMON
 from orchestrator.manifest.template import Compiled, Malformed, Template, Undefined, compile_text, is_constant
 from orchestrator.manifest.units import parse_duration
-from orchestrator.provider import Declaration
+from orchestrator.manifest.yaml_reader import kind
+from orchestrator.providers.port import Declaration
 
 TARGET_NAMES = ("target.id", "target.repo", "target.owner", "target.name", "target.branch")
 

@@ -6,12 +6,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import field
 from typing import NamedTuple
 
+from orchestrator.core.frozen import dataclass
+from orchestrator.core.model import Account, Outcome
 from orchestrator.manifest.files import Files, Listing
 from orchestrator.manifest.layers import Compiler, Layer
-from orchestrator.manifest.marks import Value
-from orchestrator.model import Account, Outcome
-from orchestrator.provider import Declaration
-from orchestrator.values import dataclass
+from orchestrator.manifest.positions import Value
+from orchestrator.providers.port import Declaration
 
 
 class Expect(NamedTuple):

@@ -6,7 +6,7 @@ from array import array
 from collections.abc import Sequence
 from typing import Any
 
-from orchestrator.manifest.marks import Marks, Value
+from orchestrator.manifest.positions import Marks, Value
 
 _EVERY = "*"
 _DEFAULTS: dict[str, Any] = {"env": {}, "timeouts": {}}

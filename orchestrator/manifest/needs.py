@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 
+from orchestrator.core.model import Target
+from orchestrator.manifest.diagnostics import near
 from orchestrator.manifest.identity import Parts, id_of, parse
-from orchestrator.manifest.problems import near
-from orchestrator.model import Target
 
 MOST_EDGES = 5_000_000
 LABEL = "label:"

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from orchestrator.manifest.diagnostics import Problem, near
 from orchestrator.manifest.files import Files
-from orchestrator.manifest.problems import Problem, near
-from orchestrator.manifest.read import Value
+from orchestrator.manifest.yaml_reader import Value
 
 FLAG = "-p"
 

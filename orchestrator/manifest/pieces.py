@@ -8,8 +8,8 @@ from typing import Any
 from pydantic_core import CoreSchema
 from pydantic_core import core_schema as core
 
+from orchestrator.limits.quiet_hours import QUIET
 from orchestrator.manifest.units import DURATION, LIMIT
-from orchestrator.quiet import QUIET
 
 VARIABLE = r"^[A-Za-z_][A-Za-z0-9_]*$"
 NAME = r"^[A-Za-z0-9_][A-Za-z0-9_.-]*$"

@@ -14,6 +14,8 @@ from typing import Any
 from pydantic_core import CoreSchema, SchemaValidator
 from pydantic_core import core_schema as core
 
+from orchestrator.core.model import Outcome
+from orchestrator.limits.quiet_hours import QUIET
 from orchestrator.manifest.annotations import schema_of
 from orchestrator.manifest.pieces import (
     COUNT,
@@ -38,9 +40,7 @@ from orchestrator.manifest.pieces import (
     one_of,
     use,
 )
-from orchestrator.model import Outcome
-from orchestrator.provider import Declaration
-from orchestrator.quiet import QUIET
+from orchestrator.providers.port import Declaration
 
 PARAM: Keys = {
     "default": (TEXT, "the value when none is given; without it `run` and `plan` want one"),

@@ -6,16 +6,16 @@ import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 
-from orchestrator.manifest.answers import Answers
+from orchestrator.core.model import Target
 from orchestrator.manifest.contents import Contents
+from orchestrator.manifest.diagnostics import ManifestError, Problem
 from orchestrator.manifest.entries import Entry, Said, Teller
 from orchestrator.manifest.glob import is_glob, matches
 from orchestrator.manifest.identity import id_of, ref_problem, repo_problem
 from orchestrator.manifest.layers import Layer, label_problem
-from orchestrator.manifest.problems import ManifestError, Problem
+from orchestrator.manifest.lookups import Answers
 from orchestrator.manifest.template import Compiled
-from orchestrator.model import Target
-from orchestrator.provider import Declaration
+from orchestrator.providers.port import Declaration
 
 MOST_TARGETS = 1_000_000
 

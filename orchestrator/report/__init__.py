@@ -10,9 +10,9 @@ import importlib
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
-from orchestrator.errors import UsageError
+from orchestrator.core.errors import UsageError
+from orchestrator.core.frozen import dataclass
 from orchestrator.report.words import sound
-from orchestrator.values import dataclass
 
 if TYPE_CHECKING:
     from orchestrator.report.view import Report  # `check` counts targets in words, and wants no history for it
@@ -63,7 +63,7 @@ def pieces(report: Report, format: str, **options: Any) -> Iterator[str]:  # noq
     """As `render`, piece by piece where the format is made so."""
     if format not in FORMATS:
         raise UsageError(f"unknown report format {format!r}; there are: {', '.join(FORMATS)}")
-    module = importlib.import_module(f"{__name__}.{FORMATS[format].module}")
+    module = importlib.import_module(f"{__name__}.formats.{FORMATS[format].module}")
     if hasattr(module, "pieces"):
         return map(sound, module.pieces(report, **options))
     return iter((sound(module.render(report, **options)),))

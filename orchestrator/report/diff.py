@@ -6,12 +6,12 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import fields
 
-from orchestrator.model import DEFAULT_FAIL_ON, Outcome
+from orchestrator.core.frozen import dataclass
+from orchestrator.core.model import DEFAULT_FAIL_ON, Outcome
+from orchestrator.report.formats.json import plain_run
 from orchestrator.report.groups import word_of
-from orchestrator.report.json import plain_run
 from orchestrator.report.view import Report, Row, RunView
 from orchestrator.report.words import plain, sound
-from orchestrator.values import dataclass
 
 SCHEMA = "orchestrator.diff/1"
 AT_MOST = 50  # targets named for each kind of change in text

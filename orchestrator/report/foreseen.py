@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from orchestrator.history import History
-from orchestrator.model import Json
-from orchestrator.values import dataclass
+from orchestrator.core.frozen import dataclass
+from orchestrator.core.history import History
+from orchestrator.core.model import Json
 
 
 @dataclass(frozen=True, slots=True)

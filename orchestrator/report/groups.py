@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 
-from orchestrator.model import Outcome
+from orchestrator.core.frozen import dataclass
+from orchestrator.core.model import Outcome
 from orchestrator.report.view import Report, Row
-from orchestrator.values import dataclass
 
 IN_DOUBT = "in doubt"
 OPEN = "open"

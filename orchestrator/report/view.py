@@ -10,16 +10,16 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import field
 
-from orchestrator.codec import from_json
-from orchestrator.events import Tally
-from orchestrator.garbage import uncollected
-from orchestrator.history import History
-from orchestrator.model import Account, Build, Json, Outcome, Phase, Target
+from orchestrator.core.codec import from_json
+from orchestrator.core.events import Tally
+from orchestrator.core.frozen import dataclass
+from orchestrator.core.gc import uncollected
+from orchestrator.core.history import History
+from orchestrator.core.model import Account, Build, Json, Outcome, Phase, Target
+from orchestrator.core.progress import Progress
 from orchestrator.report.foreseen import ForecastView, foreseen
-from orchestrator.report.waiting import waits_for
+from orchestrator.report.reasons import waits_for
 from orchestrator.report.words import clock
-from orchestrator.state import Progress
-from orchestrator.values import dataclass
 
 SCHEMA = "orchestrator.report/1"
 OUTCOMES = tuple(outcome.value for outcome in Outcome)

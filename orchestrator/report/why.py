@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 from itertools import islice
 from typing import Any
 
-from orchestrator.events import (
+from orchestrator.core.events import (
     Absent,
     AccountStopped,
     Canceling,
@@ -29,13 +29,13 @@ from orchestrator.events import (
     Withdrawn,
     target_of,
 )
-from orchestrator.history import History
-from orchestrator.journal import Entry
-from orchestrator.model import Outcome, Target
-from orchestrator.report.braking import held_by
-from orchestrator.report.waiting import scopes_of, unmet_needs, waits_for
+from orchestrator.core.history import History
+from orchestrator.core.model import Outcome, Target
+from orchestrator.core.progress import Doubt, Progress
+from orchestrator.journal.port import Entry
+from orchestrator.report.held import held_by
+from orchestrator.report.reasons import scopes_of, unmet_needs, waits_for
 from orchestrator.report.words import clock, duration, plain, shell, sound
-from orchestrator.state import Doubt, Progress
 
 SCHEMA = "orchestrator.why/1"
 

@@ -6,12 +6,12 @@ import datetime
 from collections.abc import Coroutine
 from typing import Any
 
-from orchestrator import registry
-from orchestrator.errors import InDoubt, LookFailed, NotTriggered
+from orchestrator.core.errors import InDoubt, LookFailed, NotTriggered
+from orchestrator.core.model import Account, Build, BuildState, Interval, Request, Target, Trigger
 from orchestrator.manifest import Answers, ManifestError, expand, questions, read
-from orchestrator.model import Account, Build, BuildState, Interval, Request, Target, Trigger
-from orchestrator.provider import Answer, Followed, Principal, RepoFacts, Sight
-from orchestrator.providers.bodies import value
+from orchestrator.providers import registry
+from orchestrator.providers.kit.bodies import value
+from orchestrator.providers.port import Answer, Followed, Principal, RepoFacts, Sight
 from orchestrator.providers.travis.provider import Travis
 
 TODAY = datetime.date(2026, 1, 5)

@@ -11,10 +11,10 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from orchestrator.events import Event, RunMade, decode, encode, to_json
-from orchestrator.history import History
-from orchestrator.journal import Entry
-from orchestrator.model import COORDINATOR, Account, Limit, Target, Timeouts
+from orchestrator.core.events import Event, RunMade, decode, encode, to_json
+from orchestrator.core.history import History
+from orchestrator.core.model import COORDINATOR, Account, Limit, Target, Timeouts
+from orchestrator.journal.port import Entry
 
 HERE = Path(__file__).parent
 START = 1767574800.0  # 2026-01-05T01:00:00Z

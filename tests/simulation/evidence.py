@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterator
 
-from orchestrator.model import Target
-from orchestrator.sandbox.rows import Build, Request
+from orchestrator.core.model import Target
+from orchestrator.lookalike.travis.rows import Build, Request
 
 from .machine import State, Written
 from .network import Sent

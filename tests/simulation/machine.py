@@ -10,14 +10,14 @@ from typing import Any
 
 import anyio
 
-from orchestrator.engine import Engine, Options
-from orchestrator.events import Event, to_json
-from orchestrator.exits import Exit
-from orchestrator.journal import Entry, Lease
-from orchestrator.journal import Process as Holder
+from orchestrator.core.events import Event, to_json
+from orchestrator.core.exits import Exit
+from orchestrator.core.model import Account
+from orchestrator.engine.engine import Engine, Options
 from orchestrator.journal.memory import Disk, MemoryJournal, Run, Stream
-from orchestrator.model import Account
-from orchestrator.provider import Line
+from orchestrator.journal.port import Entry, Lease
+from orchestrator.journal.port import Process as Holder
+from orchestrator.providers.port import Line
 from orchestrator.providers.travis.declaration import DECLARATION
 from orchestrator.providers.travis.provider import Travis
 

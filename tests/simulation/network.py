@@ -9,10 +9,10 @@ from random import Random
 
 import anyio
 
-from orchestrator.errors import InDoubt, Unreachable
-from orchestrator.provider import Answer, Call, Send
-from orchestrator.sandbox.memory import read
-from orchestrator.sandbox.reply import Effect, Harm
+from orchestrator.core.errors import InDoubt, Unreachable
+from orchestrator.lookalike.kit.memory import read
+from orchestrator.lookalike.kit.reply import Effect, Harm
+from orchestrator.providers.port import Answer, Call, Send
 
 from .kernel import Kernel, Process
 from .service import Service

@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from itertools import groupby
 
-from orchestrator.engine.run import Options
-from orchestrator.errors import LeaseLost
-from orchestrator.events import (
+from orchestrator.core.errors import LeaseLost
+from orchestrator.core.events import (
     Absent,
     Claimed,
     Ended,
@@ -17,10 +16,11 @@ from orchestrator.events import (
     Withdrawn,
     target_of,
 )
-from orchestrator.model import Outcome, Target
-from orchestrator.report.verdict import exit_code
-from orchestrator.sandbox.rows import Request
-from orchestrator.state import NEW, Progress, apply
+from orchestrator.core.model import Outcome, Target
+from orchestrator.core.progress import NEW, Progress, apply
+from orchestrator.core.verdict import exit_code
+from orchestrator.engine.run import Options
+from orchestrator.lookalike.travis.rows import Request
 
 from .evidence import Evidence, states
 from .machine import Written

@@ -11,14 +11,14 @@ from typing import TYPE_CHECKING, Any
 
 import anyio
 
-from orchestrator.commands import retry
-from orchestrator.commands.making import FORBID, REPLACE, make_run
-from orchestrator.commands.resume import refuse_what_is_sure
-from orchestrator.errors import NotStarted, OrchestratorError
-from orchestrator.events import CancelAsked, RunMade
-from orchestrator.history import History
-from orchestrator.model import Account, Outcome, Target
-from orchestrator.provider import Line
+from orchestrator.app.create_run import FORBID, REPLACE, make_run
+from orchestrator.cli import retry
+from orchestrator.cli.resume import refuse_what_is_sure
+from orchestrator.core.errors import NotStarted, OrchestratorError
+from orchestrator.core.events import CancelAsked, RunMade
+from orchestrator.core.history import History
+from orchestrator.core.model import Account, Outcome, Target
+from orchestrator.providers.port import Line
 
 from .kernel import Process
 from .machine import line_to

@@ -6,17 +6,17 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from orchestrator.commands import retry
-from orchestrator.engine.commons import Commons
-from orchestrator.engine.doubts import Doubts
-from orchestrator.engine.ledger import Ledger
-from orchestrator.engine.looks import Looks
-from orchestrator.errors import InDoubt, LookFailed, RateLimited, Unreachable
-from orchestrator.events import Absent, Ended, Event, Intended, target_of
-from orchestrator.journal import Entry, Lease
+from orchestrator.cli import retry
+from orchestrator.core.errors import InDoubt, LookFailed, RateLimited, Unreachable
+from orchestrator.core.events import Absent, Ended, Event, Intended, target_of
+from orchestrator.core.model import Trigger
+from orchestrator.core.next_step import Find, Look, timed_out
+from orchestrator.engine.facts import Ledger
+from orchestrator.engine.follow import Looks
+from orchestrator.engine.in_doubt import Doubts
+from orchestrator.engine.shared_limits import Commons
 from orchestrator.journal.memory import MemoryJournal
-from orchestrator.model import Trigger
-from orchestrator.policy import Find, Look, timed_out
+from orchestrator.journal.port import Entry, Lease
 
 
 @contextmanager

@@ -10,14 +10,14 @@ from typing import Any
 
 import anyio
 
-from orchestrator.commands.making import without
-from orchestrator.errors import LeaseLost
-from orchestrator.events import CancelAsked, RunMade
-from orchestrator.exits import Exit
-from orchestrator.history import History, load
+from orchestrator.app.create_run import without
+from orchestrator.core.errors import LeaseLost
+from orchestrator.core.events import CancelAsked, RunMade
+from orchestrator.core.exits import Exit
+from orchestrator.core.history import History, load
+from orchestrator.core.model import Outcome
 from orchestrator.journal.memory import MemoryJournal
-from orchestrator.model import Outcome
-from orchestrator.provider import Call
+from orchestrator.providers.port import Call
 
 from .backend import run
 from .kernel import Kernel, Process, Stuck

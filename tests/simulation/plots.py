@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from orchestrator.commands.making import OVERLAPS
-from orchestrator.model import Outcome
-from orchestrator.sandbox.settings import FaultRule
+from orchestrator.app.create_run import OVERLAPS
+from orchestrator.core.model import Outcome
+from orchestrator.lookalike.travis.settings import FaultRule
 
 from .schedule import TIMEOUTS, Dice, Job, Schedule, fate_of, plain_schedule_of
 from .twist import Again, Disaster, Overlap, Twist, Words

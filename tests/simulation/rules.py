@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from orchestrator.engine.driver import HELLO_TRIES
-from orchestrator.sandbox.counts import worst_window
+from orchestrator.engine.account import HELLO_TRIES
+from orchestrator.lookalike.kit.counts import worst_window
 
 from .evidence import Evidence
 from .machine import Driving, State

@@ -9,9 +9,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from random import Random
 
-from orchestrator.model import Limit, Target, Timeouts
+from orchestrator.core.model import Limit, Target, Timeouts
+from orchestrator.lookalike.travis.settings import FaultRule, RepoSpec, Rule, Settings, Shares
 from orchestrator.providers.travis.declaration import DECLARATION
-from orchestrator.sandbox.settings import FaultRule, RepoSpec, Rule, Settings, Shares
 
 from .twist import PLAIN, Twist
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from orchestrator.sandbox.gateway import Arrival
-from orchestrator.sandbox.reply import Reply
-from orchestrator.sandbox.rows import Build
-from orchestrator.sandbox.settings import Settings
-from orchestrator.sandbox.world import World
+from orchestrator.lookalike.kit.gateway import Arrival
+from orchestrator.lookalike.kit.reply import Reply
+from orchestrator.lookalike.travis.rows import Build
+from orchestrator.lookalike.travis.settings import Settings
+from orchestrator.lookalike.travis.world import World
 
 
 class Service(World):

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import fields
 from typing import Any
 
-from orchestrator.events import encode
+from orchestrator.core.events import encode
 
 from .play import Play
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from orchestrator.model import Outcome
+from orchestrator.core.model import Outcome
 
 if TYPE_CHECKING:
     from .schedule import Fate, Job

@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from orchestrator.errors import UsageError
-from orchestrator.secrets import Secret, checked
+from orchestrator.core.errors import UsageError
+from orchestrator.core.secrets import Secret, checked
 
 AT_MOST = 1024 * 1024  # bytes
 

@@ -12,8 +12,8 @@ from typing import Any, Literal, Required
 
 from typing_extensions import TypedDict  # pydantic refuses the one of `typing` before Python 3.12
 
-from orchestrator.model import ACCOUNT, Account, BuildState, Findability, Json, Learnt, Limit, Target, repo_scope
-from orchestrator.provider import Answer, Call, Declaration, Key
+from orchestrator.core.model import ACCOUNT, Account, BuildState, Findability, Json, Learnt, Limit, Target, repo_scope
+from orchestrator.providers.port import Answer, Call, Declaration, Key
 
 API_COM = "https://api.travis-ci.com"
 ORG_HOST = "api.travis-ci.org"
@@ -156,7 +156,7 @@ DECLARATION = Declaration(
     hosts=frozenset({"api.travis-ci.com"}),
     factory="orchestrator.providers.travis.provider:Travis",
     headers="orchestrator.providers.travis.wire:headers",
-    sandbox="orchestrator.sandbox.world:World",
+    sandbox="orchestrator.lookalike.travis.world:World",
     states=STATES,
     limits=(
         Limit(TRIGGERS, 40, 30.0, ACCOUNT),

@@ -10,9 +10,9 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from typing import Any
 
-from orchestrator.errors import InDoubt, LookFailed
-from orchestrator.model import Interval, Request, Trigger
-from orchestrator.provider import Call, Send
+from orchestrator.core.errors import InDoubt, LookFailed
+from orchestrator.core.model import Interval, Request, Trigger
+from orchestrator.providers.port import Call, Send
 from orchestrator.providers.travis.declaration import CALLS
 from orchestrator.providers.travis.pages import NotThere, walk
 from orchestrator.providers.travis.wire import repo_path, request_of

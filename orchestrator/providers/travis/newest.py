@@ -7,12 +7,12 @@ from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from orchestrator.provider import Call, Followed, Send
+from orchestrator.core.frozen import dataclass
+from orchestrator.providers.port import Call, Followed, Send
 from orchestrator.providers.travis.declaration import CALLS
+from orchestrator.providers.travis.observe import ids_of, message_of
 from orchestrator.providers.travis.pages import read_page
-from orchestrator.providers.travis.sight import ids_of, message_of
 from orchestrator.providers.travis.words import mapping, number
-from orchestrator.values import dataclass
 
 _MARKER = re.compile(r"\[[A-Za-z0-9._-]{1,64}\.[a-z2-7]{8}\]")
 

@@ -6,10 +6,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
-from orchestrator.errors import InDoubt, LookFailed, Unreachable
-from orchestrator.provider import Answer, Call, Send
+from orchestrator.core.errors import InDoubt, LookFailed, Unreachable
+from orchestrator.core.frozen import dataclass
+from orchestrator.providers.port import Answer, Call, Send
 from orchestrator.providers.travis.words import error_type, look_failed, mapping, rows
-from orchestrator.values import dataclass
 
 PAGE = 100  # the most that Travis gives at once
 

@@ -20,13 +20,13 @@ from dataclasses import dataclass, field
 from itertools import takewhile
 from typing import Any
 
-from orchestrator.errors import LookFailed, RateLimited
-from orchestrator.model import Json
-from orchestrator.provider import Call, Followed, Send, Sight
+from orchestrator.core.errors import LookFailed, RateLimited
+from orchestrator.core.model import Json
+from orchestrator.providers.port import Call, Followed, Send, Sight
 from orchestrator.providers.travis.declaration import CALLS
 from orchestrator.providers.travis.newest import NewestPage, Owned, Ranks, newest
+from orchestrator.providers.travis.observe import NOTHING, ids_of, of_builds, of_requests, repo_of, slug_of
 from orchestrator.providers.travis.pages import PAGE, look
-from orchestrator.providers.travis.sight import NOTHING, ids_of, of_builds, of_requests, repo_of, slug_of
 from orchestrator.providers.travis.wire import owner_path, repo_path
 from orchestrator.providers.travis.words import error_type, look_failed, mapping, number, rows
 

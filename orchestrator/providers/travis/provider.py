@@ -7,10 +7,10 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 from urllib.parse import urlsplit
 
-from orchestrator.brake import Entry
-from orchestrator.errors import AccessRefused, InDoubt, LookFailed, NotTriggered, Rejected
-from orchestrator.model import Account, Build, Interval, Json, Request, Target, Trigger, owner_scope
-from orchestrator.provider import Answer, Call, Followed, Principal, RepoFacts, Secrets, Send, Sight
+from orchestrator.core.errors import AccessRefused, InDoubt, LookFailed, NotTriggered, Rejected
+from orchestrator.core.model import Account, Build, Interval, Json, Request, Target, Trigger, owner_scope
+from orchestrator.limits.concurrency import Entry
+from orchestrator.providers.port import Answer, Call, Followed, Principal, RepoFacts, Secrets, Send, Sight
 from orchestrator.providers.travis.declaration import CALLS, TRIGGERS
 from orchestrator.providers.travis.find import find
 from orchestrator.providers.travis.pages import NotThere, look, walk

@@ -13,9 +13,9 @@ from functools import cache
 from typing import Any
 from urllib.parse import quote, urlsplit, urlunsplit
 
-from orchestrator.errors import InDoubt, NotTriggered, RateLimited, Rejected
-from orchestrator.model import Json, Request, Target, Trigger, repo_scope
-from orchestrator.provider import Answer, Call, Secrets
+from orchestrator.core.errors import InDoubt, NotTriggered, RateLimited, Rejected
+from orchestrator.core.model import Json, Request, Target, Trigger, repo_scope
+from orchestrator.providers.port import Answer, Call, Secrets
 from orchestrator.providers.travis.declaration import CALLS, ORG_HOST, PER_REPO, TRIGGERS, learnt_of_refusal
 from orchestrator.providers.travis.words import (
     error_type,

@@ -11,10 +11,10 @@ from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Any
 
-from orchestrator.errors import AccessRefused, LookFailed, NotTriggered, RateLimited, Rejected
-from orchestrator.model import ACCOUNT, Json, Refusal, owner_scope
-from orchestrator.provider import Answer
-from orchestrator.providers.headers import retry_after
+from orchestrator.core.errors import AccessRefused, LookFailed, NotTriggered, RateLimited, Rejected
+from orchestrator.core.model import ACCOUNT, Json, Refusal, owner_scope
+from orchestrator.limits.headers import retry_after
+from orchestrator.providers.port import Answer
 
 BAN = 3600.0  # seconds that a ban lasts
 MINUTE = 60.0  # the throttle counts calls in whole minutes of the server's clock

@@ -1,0 +1,162 @@
+"""What is seen on stderr while a run goes on: a few redrawn lines on a terminal, plain lines elsewhere."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from typing import TYPE_CHECKING, Protocol, TextIO
+
+from orchestrator.core.model import Outcome, Phase
+from orchestrator.engine.engine import Snapshot
+from orchestrator.report.words import duration, plain, short
+
+if TYPE_CHECKING:
+    from rich.console import Console, RenderableType
+    from rich.live import Live
+
+EVERY = 60.0  # seconds between two summary lines where nothing may be redrawn
+REDRAWS = 4.0  # a second, on a terminal
+
+_STYLES = {Outcome.PASSED: "green", Outcome.SKIPPED: "dim", Outcome.IN_DOUBT: "magenta bold"}
+_OPEN = (Phase.RUNNING, Phase.QUEUED, Phase.REQUESTED, Phase.WAITING)
+
+
+class Screen(Protocol):
+    """Where lines and the state of a run are shown."""
+
+    def say(self, line: str) -> None:
+        """One line of the log."""
+        ...
+
+    def show(self, snapshot: Snapshot, now: float) -> None:
+        """Where the run stands; called often, shown as often as it suits the screen."""
+        ...
+
+    def close(self) -> None:
+        """Leaves the terminal as it was."""
+        ...
+
+
+class Plain:
+    """Lines only; where a run stands is told about once a minute through `tell`.
+
+    Args:
+        write: takes a line without its end.
+        tell: takes the summary.
+    """
+
+    def __init__(self, write: Callable[[str], object], tell: Callable[[str], object]) -> None:
+        self._write = write
+        self._tell = tell
+        self._next: float | None = None
+
+    def say(self, line: str) -> None:
+        """See `Screen.say`."""
+        self._write(line)
+
+    def show(self, snapshot: Snapshot, now: float) -> None:
+        """See `Screen.show`."""
+        if self._next is None:
+            self._next = now + EVERY
+        elif now >= self._next:
+            self._next = now + EVERY
+            self._tell(summary(snapshot))
+
+    def close(self) -> None:
+        """Nothing was changed."""
+
+
+class Redrawn:
+    """A few lines at the bottom of a terminal, with the log scrolling above them."""
+
+    def __init__(self, stream: TextIO, title: str, began: float, *, colour: bool) -> None:
+        from rich.console import Console
+        from rich.live import Live
+
+        self._title = title
+        self._began = began
+        self._console: Console = Console(file=stream, no_color=not colour, highlight=False, soft_wrap=False)
+        self._live: Live = Live(console=self._console, auto_refresh=False, transient=True)
+        self._is_open = False
+
+    def say(self, line: str) -> None:
+        """See `Screen.say`."""
+        from rich.text import Text
+
+        with suppress(OSError):  # the terminal was closed; the run matters more than its picture
+            self._console.print(Text.from_ansi(line), soft_wrap=True)
+
+    def show(self, snapshot: Snapshot, now: float) -> None:
+        """See `Screen.show`."""
+        with suppress(OSError):  # as above
+            if not self._is_open:
+                self._is_open = True
+                self._live.start()
+            self._live.update(self._drawn(snapshot, now - self._began), refresh=True)
+
+    def close(self) -> None:
+        """See `Screen.close`."""
+        if self._is_open:
+            self._is_open = False
+            with suppress(OSError):  # as above
+                self._live.stop()
+
+    def _drawn(self, snapshot: Snapshot, seconds: float) -> RenderableType:
+        from rich.console import Group
+        from rich.progress_bar import ProgressBar
+        from rich.text import Text
+
+        done = snapshot.phases.get(Phase.DONE, 0)
+        width = max(10, min(60, self._console.width - 24))
+        head = Text(f"{plain(self._title)}  {duration(seconds)}", style="bold", no_wrap=True, overflow="ellipsis")
+        counts = Text("  ", overflow="fold")
+        for outcome, number in _outcomes(snapshot):
+            counts.append(f"{number:,} {outcome.replace('_', ' ')}  ", style=_STYLES.get(outcome, "red"))
+        for phase, number in _phases(snapshot):
+            counts.append(f"{number:,} {phase}  ")
+        tail = Text(f"  {'; '.join(_pace(snapshot))}", style="dim", no_wrap=True, overflow="ellipsis")
+        bar = ProgressBar(total=max(1, snapshot.targets), completed=done, width=width)
+        numbers = Text(f"  {done:,} of {snapshot.targets:,} done", no_wrap=True)
+        return Group(head, bar, numbers, counts, tail, *self._stops(snapshot))
+
+    def _stops(self, snapshot: Snapshot) -> Iterator[RenderableType]:
+        from rich.text import Text
+
+        for account, cause in snapshot.accounts_stopped.items():
+            yield Text(f"  account {account} stopped: {short(cause)}", style="red", overflow="fold")
+
+
+def summary(snapshot: Snapshot) -> str:
+    """Where a run stands, in one line."""
+    done = snapshot.phases.get(Phase.DONE, 0)
+    outcomes = [f"{number:,} {outcome.replace('_', ' ')}" for outcome, number in _outcomes(snapshot)]
+    phases = [f"{number:,} {phase}" for phase, number in _phases(snapshot)]
+    parts = [f"{done:,} of {snapshot.targets:,} done", ", ".join(outcomes), ", ".join(phases), *_pace(snapshot)]
+    return "; ".join(part for part in parts if part)
+
+
+def _outcomes(snapshot: Snapshot) -> Iterator[tuple[Outcome, int]]:
+    return ((outcome, snapshot.outcomes[outcome]) for outcome in Outcome if snapshot.outcomes.get(outcome))
+
+
+def _phases(snapshot: Snapshot) -> Iterator[tuple[str, int]]:
+    """How many are in each phase; those whose answer was lost are no plain receipts."""
+    for phase in _OPEN:
+        number = snapshot.phases.get(phase, 0) - (snapshot.doubts if phase is Phase.REQUESTED else 0)
+        if number > 0:
+            yield phase.value, number
+    if snapshot.doubts:
+        yield "looked for (answer lost)", snapshot.doubts
+
+
+def _pace(snapshot: Snapshot) -> Iterator[str]:
+    """The rate, what it waits for and how long it still takes, while there is anything to trigger."""
+    if not snapshot.phases.get(Phase.WAITING):
+        if snapshot.phases.get(Phase.DONE, 0) < snapshot.targets:
+            yield "everything is triggered; builds are being followed"
+        return
+    yield f"{snapshot.triggered_per_minute:,.0f} triggers a minute"
+    if snapshot.waiting_for:
+        yield f"waits for {plain(snapshot.waiting_for)}"
+    if snapshot.seconds_left:
+        yield f"last trigger in about {duration(snapshot.seconds_left)}"

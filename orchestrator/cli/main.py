@@ -1,0 +1,206 @@
+"""The command line's root: which verbs there are, and which exit code an error becomes.
+
+Verbs are loaded when they are used, so that `--help` and `check` import only what they need.
+"""
+
+from __future__ import annotations
+
+import errno
+import gc
+import importlib
+import os
+import sys
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+import click
+
+from orchestrator import __version__
+from orchestrator.app.machine import Machine
+from orchestrator.core.errors import (
+    AccessRefused,
+    InDoubt,
+    JournalError,
+    LookFailed,
+    NotStarted,
+    NotTriggered,
+    OrchestratorError,
+    UsageError,
+)
+from orchestrator.core.exits import Exit
+from orchestrator.core.redact import Redactor
+
+VERBS: Mapping[str, str] = {
+    "init": "Write a commented manifest to start from.",
+    "check": "Validate a manifest offline; exit 0 or 2.",
+    "schema": "Print the JSON Schema of manifests.",
+    "plan": "Show what a run would send, how long it takes and why.",
+    "run": "Plan, trigger, follow, report.",
+    "watch": "Follow a run that goes on elsewhere or was detached.",
+    "status": "Show where a run stands.",
+    "runs": "List the runs in the state; prune or export them.",
+    "resume": "Go on with an open run; nothing is triggered twice.",
+    "retry": "Start a new run of what did not pass.",
+    "cancel": "Cancel exactly the builds that a run started.",
+    "report": "Render a run's report in any format, at any time.",
+    "diff": "Compare two runs.",
+    "why": "Tell what happened to one target, and what it waits for.",
+    "doctor": "Ask each account and repository whether a run would work.",
+    "sandbox": "Serve a look-alike of a provider on loopback.",
+}
+ALIASES: Mapping[str, str] = {"validate": "check"}
+
+EXITS: Sequence[tuple[type[OrchestratorError], Exit]] = (
+    (UsageError, Exit.USAGE),
+    (NotStarted, Exit.NOT_STARTED),
+    (JournalError, Exit.STATE),
+    (AccessRefused, Exit.ACCOUNT),
+    (NotTriggered, Exit.ACCOUNT),
+    (LookFailed, Exit.ACCOUNT),
+    (InDoubt, Exit.IN_DOUBT),
+)
+
+
+class Verbs(click.Group):
+    """The verbs, each imported when it is used; their help lines stand in one table."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """In the order in which a person needs them."""
+        return list(VERBS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """The verb's command; None lets click tell that there is none."""
+        name = ALIASES.get(cmd_name, cmd_name)
+        if name not in VERBS:
+            return None
+        command = importlib.import_module(f"orchestrator.cli.{name}").command
+        return command if isinstance(command, click.Command) else None
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """From the table, so that nothing is loaded."""
+        with formatter.section("Verbs"):
+            formatter.write_dl(list(VERBS.items()))
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """As click does it, with a suggestion for a slip of the fingers."""
+        name = args[0]
+        if not name.startswith("-") and name not in VERBS and name not in ALIASES:
+            from difflib import get_close_matches
+
+            near = get_close_matches(name, [*VERBS, *ALIASES], n=1)
+            hint = f"; did you mean `{near[0]}`?" if near else f"; there are: {', '.join(VERBS)}"
+            raise click.UsageError(f"there is no verb {name!r}{hint}", ctx)
+        return super().resolve_command(ctx, args)
+
+
+@click.group(
+    cls=Verbs,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    epilog="`orchestrator VERB --help` tells more. Exit codes and examples are in the README.",
+)
+@click.version_option(__version__, "-V", "--version", prog_name="orchestrator", message="%(prog)s %(version)s")
+def root() -> None:
+    """Start CI builds in many repositories: never twice, never lost, never banned."""
+
+
+def run(argv: Sequence[str], machine: Machine | None = None) -> int:
+    """Runs one command line.
+
+    Args:
+        machine: what of this computer the verbs may see; the real one by default.
+
+    Returns:
+        The exit code; errors were printed on stderr.
+    """
+    is_ours = machine is None  # else the process is somebody else's, and so are its settings
+    machine = machine or this_machine()
+    try:
+        if is_ours:
+            _load(argv)
+        code = root.main(list(argv), prog_name="orchestrator", standalone_mode=False, obj=machine)
+        sys.stdout.flush()
+        return int(code or 0)
+    except click.ClickException as error:
+        error.show(sys.stderr)
+        return int(Exit.USAGE)
+    except (click.Abort, KeyboardInterrupt):
+        _complain(machine, "interrupted")
+        return int(Exit.SIGINT)
+    except BrokenPipeError:
+        _let_go_of_stdout()
+        return int(Exit.OK)
+    except OSError as error:
+        if error.errno != errno.EIO:
+            return _failed(machine, error)
+        _let_go_of_stdout()  # the terminal was closed; what the run came to stands in the journal
+        return int(Exit.SIGTERM)
+    except BaseException as error:  # the last net: whatever is not known here is a bug
+        return _failed(machine, error)
+
+
+def _load(argv: Sequence[str]) -> None:
+    """Imports the verb, and lets no collection of garbage ever look at what importing has made.
+
+    There is no garbage among it; looking costs a tenth of a short verb's time, most of it when the process ends.
+    """
+    gc.disable()
+    try:
+        root.get_command(click.Context(root), next((word for word in argv if not word.startswith("-")), ""))
+    finally:
+        gc.freeze()
+        gc.enable()
+
+
+def this_machine() -> Machine:
+    """The real one: the only place that reads environment, directory and clock."""
+    return Machine(
+        environ=dict(os.environ), cwd=Path.cwd(), home=Path.home(), now=time.time, redactor=Redactor(), pid=os.getpid()
+    )
+
+
+def _failed(machine: Machine, error: BaseException) -> int:
+    known = next((one for one in _flat(error) if isinstance(one, OrchestratorError)), None)
+    if known is None:
+        return _bug(machine, error)
+    _complain(machine, str(known))
+    return int(next(code for kind, code in EXITS if isinstance(known, kind)))
+
+
+def _flat(error: BaseException) -> Iterator[BaseException]:
+    if isinstance(error, BaseExceptionGroup):
+        for one in error.exceptions:
+            yield from _flat(one)
+    else:
+        yield error
+
+
+def _bug(machine: Machine, error: BaseException) -> int:
+    if isinstance(error, SystemExit):
+        return int(error.code) if isinstance(error.code, int) else int(Exit.USAGE)
+    import tempfile
+    import traceback
+
+    text = machine.redactor.text("".join(traceback.format_exception(error)))
+    head = f"this is a bug in orchestrator {__version__}: {type(error).__name__}: {error}"
+    try:
+        handle, path = tempfile.mkstemp(prefix="orchestrator-bug-", suffix=".txt")  # 0600
+        with os.fdopen(handle, "w", encoding="utf-8", errors="backslashreplace") as file:
+            file.write(text)
+    except OSError as problem:
+        _complain(machine, f"{head}\nthe traceback could not be kept ({problem}):\n{text}")
+    else:
+        _complain(machine, f"{head}\nthe traceback is in {path}; please report it\nwhat was journaled can be resumed")
+    return int(Exit.BUG)
+
+
+def _complain(machine: Machine, text: str) -> None:
+    first, *rest = machine.redactor.text(text).splitlines() or [""]
+    click.echo("\n".join([f"orchestrator: {first}", *rest]), err=True)
+
+
+def _let_go_of_stdout() -> None:
+    """Whoever read us has gone (`| head`): Python must not complain about it when it closes stdout."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

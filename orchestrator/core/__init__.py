@@ -1,0 +1,1 @@
+"""Values and decisions; imports nothing of ours but itself: no I/O, no clock."""

@@ -1,0 +1,122 @@
+"""Errors, sorted by what the caller may do next.
+
+About a call to a provider the question is: may a build exist now?
+
+    NotTriggered      certainly not: ask again, or give up
+      Unreachable       the call never left
+      RateLimited       the provider's limit; the scope is to be left alone for a while
+      Rejected          this target is refused for good
+      AccessRefused     a whole scope is refused: a dead token, a ban, no credit
+    InDoubt           perhaps: look first
+    LookFailed        a look told nothing: look again
+
+About our own side:
+
+    UsageError        wrong flag, manifest or secret; nothing was sent (exit 2)
+    NotStarted        a person or a rule says no before the start (exit 6)
+    JournalError      the state cannot be used (exit 7)
+      LeaseLost         another process drives this (run, account)
+"""
+
+from __future__ import annotations
+
+from orchestrator.core.model import ACCOUNT, Learnt
+
+
+class OrchestratorError(Exception):
+    """Any error that this package raises on purpose."""
+
+
+class NotTriggered(OrchestratorError):
+    """The provider certainly started nothing for this call."""
+
+
+class Unreachable(NotTriggered):
+    """The call never left this machine: DNS, connect, or a closed connection before the first byte."""
+
+    def __init__(self, cause: str) -> None:
+        super().__init__(cause)
+        self.cause = cause
+
+
+class RateLimited(NotTriggered):
+    """The provider asks for patience on one scope.
+
+    Args:
+        scope: what to leave alone: `account`, `owner:NAME` or `repo:NAME`.
+        retry_after: seconds, or None where the provider does not say.
+        learnt: limits that the answer reveals.
+    """
+
+    def __init__(
+        self, scope: str, retry_after: float | None, reason: str = "rate limited", learnt: tuple[Learnt, ...] = ()
+    ) -> None:
+        super().__init__(f"{reason} ({scope})")
+        self.scope = scope
+        self.retry_after = retry_after
+        self.reason = reason
+        self.learnt = learnt
+
+
+class Rejected(NotTriggered):
+    """The provider refused this one target for good.
+
+    Args:
+        code: a stable word for reports (`repository_inactive`, `not_found`, ...).
+        reason: a sentence for a person.
+    """
+
+    def __init__(self, code: str, reason: str) -> None:
+        super().__init__(reason)
+        self.code = code
+        self.reason = reason
+
+
+class AccessRefused(NotTriggered):
+    """The provider refused a whole scope: nobody should knock there again.
+
+    Args:
+        code: a stable word (`banned`, `bad_token`, `no_credit`, `tls_refused`, `redirected`, ...).
+        reason: a sentence for a person, with the remedy.
+        scope: `account` (the account stops) or `owner:NAME` (only that owner's targets end).
+        retry_after: seconds after which a resume makes sense, or None.
+    """
+
+    def __init__(self, code: str, reason: str, scope: str = ACCOUNT, retry_after: float | None = None) -> None:
+        super().__init__(reason)
+        self.code = code
+        self.reason = reason
+        self.scope = scope
+        self.retry_after = retry_after
+
+
+class InDoubt(OrchestratorError):
+    """The call may have started something; only a look can tell."""
+
+    def __init__(self, cause: str) -> None:
+        super().__init__(cause)
+        self.cause = cause
+
+
+class LookFailed(OrchestratorError):
+    """A look told nothing; it says nothing about the target."""
+
+    def __init__(self, cause: str) -> None:
+        super().__init__(cause)
+        self.cause = cause
+
+
+class UsageError(OrchestratorError):
+    """Wrong usage, manifest or secret: exit 2, nothing was sent, no run was made."""
+
+
+class NotStarted(OrchestratorError):
+    """Refused to start: nothing selected, `expect` not met, overlap, a question answered no: exit 6."""
+
+
+class JournalError(OrchestratorError):
+    """The state cannot be used: exit 7, nothing further was sent."""
+
+
+class LeaseLost(JournalError):
+    """A newer epoch exists for this (run, account): another process drives it."""

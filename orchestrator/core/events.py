@@ -1,0 +1,339 @@
+"""The facts of a run, past tense: the closed, versioned set on which resume, reports and migrations rest.
+
+An event is a frozen value. In the journal it is its kind (`intended`), the target it is about, and a JSON object
+of its fields. Fields may be added, with a default; none is ever renamed. A kind that is not known here was written
+by a newer version: that is an error, never ignored.
+"""
+
+from __future__ import annotations
+
+import typing
+from collections.abc import Mapping
+from dataclasses import field
+from typing import Any, ClassVar, TypeAlias
+
+from orchestrator.core.codec import DAMAGES, from_text, to_text
+from orchestrator.core.codec import from_json as from_json  # for those who read what stands in events
+from orchestrator.core.codec import to_json as to_json  # as above
+from orchestrator.core.errors import JournalError
+from orchestrator.core.frozen import dataclass
+from orchestrator.core.model import Build, Json, Outcome
+
+CANCELED = "canceled by a person"  # the rule of `Stopped` where a person asked for it
+VERSION = 1  # of this set; a change that an older reader would misread raises it
+
+
+@dataclass(frozen=True, slots=True)
+class RunMade:
+    """A run exists; the plan's targets are rows beside this event."""
+
+    kind: ClassVar[str] = "run_made"
+    name: str
+    manifest: str | None
+    digest: str
+    params: Mapping[str, Json] = field(default_factory=dict)
+    accounts: Mapping[str, Json] = field(default_factory=dict)
+    limits: Mapping[str, Json] = field(default_factory=dict)
+    parent: str | None = None
+    version: int = VERSION
+    options: Mapping[str, Json] = field(default_factory=dict)  # fail_on, max_fail, in_flight, timeout, reports
+    forecast: Mapping[str, Json] = field(default_factory=dict)  # what it began with; empty where there was none
+
+
+@dataclass(frozen=True, slots=True)
+class WaveOpened:
+    """The targets of a wave may be triggered, those with needs once released."""
+
+    kind: ClassVar[str] = "wave_opened"
+    wave: int
+
+
+@dataclass(frozen=True, slots=True)
+class Released:
+    """Every need of the target has passed."""
+
+    kind: ClassVar[str] = "released"
+    target: str
+
+
+@dataclass(frozen=True, slots=True)
+class Stopped:
+    """A rule, or a person (`CANCELED`), ended the triggering of the run; empty: a person overrode an earlier stop."""
+
+    kind: ClassVar[str] = "stopped"
+    rule: str
+    arithmetic: str
+    forgiven: int = 0  # failures until an override: they do not stop the run once more
+
+
+@dataclass(frozen=True, slots=True)
+class Tally:
+    """What one process did for one account: calls by kind, and what it waited for, in seconds, by limit."""
+
+    account: str
+    calls: Mapping[str, int] = field(default_factory=dict)
+    used: Mapping[str, int] = field(default_factory=dict)
+    waited: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Interrupted:
+    """A process stopped driving before the run's end.
+
+    Args:
+        signal: a signal's name, or `stopped`, `timeout`, `account`, `detached`.
+    """
+
+    kind: ClassVar[str] = "interrupted"
+    signal: str
+    exit_code: int = 0
+    tallies: tuple[Tally, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class RunEnded:
+    """No target is open any more."""
+
+    kind: ClassVar[str] = "run_ended"
+    exit_code: int
+    tallies: tuple[Tally, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Claimed:
+    """A process took the lease on this stream."""
+
+    kind: ClassVar[str] = "claimed"
+    epoch: int
+    host: str
+    pid: int
+
+
+@dataclass(frozen=True, slots=True)
+class Frozen:
+    """A scope is to be left alone until then (wall clock)."""
+
+    kind: ClassVar[str] = "frozen"
+    scope: str
+    until: float
+    cause: str
+
+
+@dataclass(frozen=True, slots=True)
+class LimitLearnt:
+    """An answer revealed a limit."""
+
+    kind: ClassVar[str] = "limit_learnt"
+    scope: str
+    rule: str  # `triggers_per_repo 10/1h`
+
+
+@dataclass(frozen=True, slots=True)
+class MarkerProven:
+    """A request known to be ours was seen to carry its marker: `find` may now be believed on this account."""
+
+    kind: ClassVar[str] = "marker_proven"
+
+
+@dataclass(frozen=True, slots=True)
+class AccountStopped:
+    """No further call is made on the account: a dead token, a ban, out of reach."""
+
+    kind: ClassVar[str] = "account_stopped"
+    cause: str
+    until: float | None = None
+    code: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Intended:
+    """A trigger call is about to leave; durable before it does.
+
+    Args:
+        skew: seconds by which the provider's clock was ahead of ours; None: not known yet.
+    """
+
+    kind: ClassVar[str] = "intended"
+    target: str
+    attempt: int
+    marker: str | None
+    skew: int | None = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Withdrawn:
+    """The intended call certainly started nothing: `unreachable`, `rate_limited` or `access_refused`."""
+
+    kind: ClassVar[str] = "withdrawn"
+    target: str
+    attempt: int
+    cause: str
+
+
+@dataclass(frozen=True, slots=True)
+class Doubted:
+    """The answer was lost; the call can have reached the provider between `from_` and `to` (wall clock)."""
+
+    kind: ClassVar[str] = "doubted"
+    target: str
+    attempt: int
+    cause: str
+    from_: float
+    to: float
+    skew: int | None = 0  # as at `Intended`: these times are ours, the provider's listings go by its own
+
+
+@dataclass(frozen=True, slots=True)
+class Absent:
+    """A look showed that the attempt certainly started nothing."""
+
+    kind: ClassVar[str] = "absent"
+    target: str
+    attempt: int
+    evidence: str
+
+
+@dataclass(frozen=True, slots=True)
+class Requested:
+    """The provider has the request; `how` is `answered`, `found` or `adopted`."""
+
+    kind: ClassVar[str] = "requested"
+    target: str
+    id: str
+    how: str
+    handle: Mapping[str, Json] = field(default_factory=dict)
+    url: str | None = None
+    marker: str | None = None  # for a request of an earlier run, whose marker differs
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """The provider refused the trigger or the request, for good."""
+
+    kind: ClassVar[str] = "refused"
+    target: str
+    code: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Sighted:
+    """A build was seen in a state that differs from the last one seen."""
+
+    kind: ClassVar[str] = "sighted"
+    target: str
+    build: Build
+
+
+@dataclass(frozen=True, slots=True)
+class Restarted:
+    """The build was started again under its old id; the outcome is open again."""
+
+    kind: ClassVar[str] = "restarted"
+    target: str
+    build: str
+
+
+@dataclass(frozen=True, slots=True)
+class Canceling:
+    """We asked the provider to cancel the build; `note` tells why it could not be, when so."""
+
+    kind: ClassVar[str] = "canceling"
+    target: str
+    note: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Skipped:
+    """The target is never triggered in this run."""
+
+    kind: ClassVar[str] = "skipped"
+    target: str
+    reason: str
+    code: str = "skipped"
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """Our verdict on the target."""
+
+    kind: ClassVar[str] = "ended"
+    target: str
+    outcome: Outcome
+    code: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class CancelAsked:
+    """A person wants the run canceled; with `keep_builds` only no more triggers."""
+
+    kind: ClassVar[str] = "cancel_asked"
+    by: str
+    at: float
+    keep_builds: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Approved:
+    """A person lets the next wave go on."""
+
+    kind: ClassVar[str] = "approved"
+    by: str
+    at: float
+
+
+@dataclass(frozen=True, slots=True)
+class PauseAsked:
+    """A person wants no new triggers for a while."""
+
+    kind: ClassVar[str] = "pause_asked"
+    by: str
+    at: float
+
+
+RunEvent: TypeAlias = RunMade | WaveOpened | Released | Stopped | Interrupted | RunEnded
+AccountEvent: TypeAlias = Claimed | Frozen | LimitLearnt | MarkerProven | AccountStopped
+TargetEvent: TypeAlias = (
+    Intended
+    | Withdrawn
+    | Doubted
+    | Absent
+    | Requested
+    | Refused
+    | Sighted
+    | Restarted
+    | Canceling
+    | Skipped
+    | Ended
+    | Released
+)
+Wish: TypeAlias = CancelAsked | Approved | PauseAsked
+Event: TypeAlias = RunEvent | AccountEvent | TargetEvent | Wish
+
+KINDS: Mapping[str, type[Any]] = {cls.kind: cls for cls in typing.get_args(Event)}
+
+
+def target_of(event: Event) -> str | None:
+    """The id of the target that the event is about, if it is about one."""
+    return getattr(event, "target", None)
+
+
+def encode(event: Event) -> str:
+    """The event's fields as compact JSON, without its kind and its target; fields at their default are left out."""
+    return to_text(event, skip="target")
+
+
+def decode(kind: str, target: str | None, text: str) -> Event:
+    """The event that was written so.
+
+    Raises:
+        JournalError: the kind is unknown (a newer version wrote it), or the text is not what this kind has.
+    """
+    cls = KINDS.get(kind)
+    if cls is None:
+        raise JournalError(f"the journal has an event {kind[:40]!r} that this version does not know; upgrade")
+    try:
+        return typing.cast(Event, from_text(cls, text, target))
+    except DAMAGES as error:
+        raise JournalError(f"the journal has a damaged event {kind!r}: {error}") from error

@@ -1,0 +1,162 @@
+"""All that the journal tells of one run, folded: the progress of each target and the facts about run and accounts.
+
+The engine goes on from it and reports are views of it; both see the same thing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from orchestrator.core.events import (
+    AccountStopped,
+    Claimed,
+    Event,
+    Frozen,
+    Interrupted,
+    LimitLearnt,
+    MarkerProven,
+    RunEnded,
+    RunMade,
+    Stopped,
+    Tally,
+    TargetEvent,
+    WaveOpened,
+    target_of,
+)
+from orchestrator.core.gc import uncollected
+from orchestrator.core.model import COORDINATOR, Target
+from orchestrator.core.progress import NEW, Progress, apply
+from orchestrator.journal.port import Journal
+
+
+class History:
+    """The fold of a run's entries; grows with `add`, never forgets.
+
+    Args:
+        targets: the run's targets in plan order.
+
+    Attributes:
+        cursor: how far each stream was read.
+        stopped: the rule that stopped the triggering, None while none did.
+        forgiven: failures that a person knew of when they last overrode such a stop.
+        interrupted: how the last process left, None while one drives or after the run's end.
+        left_at: when the run ended, or the last process left (wall clock).
+        frozen: by account and scope, the last freeze; an owner's (no credit, abuse) lasts until a process takes up.
+        hosts: the machines on which processes drove the run; several: the state was carried from one to another.
+        proven: accounts on which `find` may be believed.
+        tallies: what each process that left in order did, by account.
+    """
+
+    __slots__ = (
+        "accounts_stopped",
+        "cursor",
+        "exit_code",
+        "forgiven",
+        "frozen",
+        "has_ended",
+        "hosts",
+        "interrupted",
+        "learnt",
+        "left_at",
+        "made",
+        "made_at",
+        "progress",
+        "proven",
+        "stopped",
+        "tallies",
+        "targets",
+        "waves",
+    )
+
+    def __init__(self, targets: Sequence[Target]) -> None:
+        self.targets: Sequence[Target] = targets
+        self.progress: dict[str, Progress] = {}
+        self.cursor: dict[str, int] = {}
+        self.made: RunMade | None = None
+        self.made_at = 0.0
+        self.waves: set[int] = set()
+        self.stopped: Stopped | None = None
+        self.forgiven = 0
+        self.interrupted: Interrupted | None = None
+        self.has_ended = False
+        self.left_at: float | None = None
+        self.exit_code: int | None = None
+        self.frozen: dict[tuple[str, str], Frozen] = {}
+        self.accounts_stopped: dict[str, AccountStopped] = {}
+        self.learnt: dict[tuple[str, str, str], LimitLearnt] = {}  # by account, scope and name of the limit
+        self.hosts: set[str] = set()
+        self.proven: set[str] = set()
+        self.tallies: list[Tally] = []
+
+    def of(self, target: str) -> Progress:
+        """The progress of a target, by id."""
+        return self.progress.get(target, NEW)
+
+    def advance(self, account: str, at: float, event: TargetEvent) -> tuple[Progress, Progress]:
+        """Takes the stream's next entry in, a fact about a target; gives the target's progress before and after."""
+        self.cursor[account] = self.cursor.get(account, 0) + 1
+        before = self.progress.get(event.target, NEW)
+        after = self.progress[event.target] = apply(before, event, at)
+        return before, after
+
+    def add(self, account: str, seq: int, at: float, event: Event) -> None:
+        """Takes one more entry of the journal in."""
+        self.cursor[account] = seq
+        target = target_of(event)
+        if target is not None:
+            # exactly the events with a target are TargetEvent
+            self.progress[target] = apply(self.progress.get(target, NEW), event, at)  # type: ignore[arg-type]
+            return
+        match event:
+            case RunMade():
+                self.made, self.made_at = event, at
+            case WaveOpened(wave=wave):
+                self.waves.add(wave)
+            case Stopped(rule=rule, forgiven=forgiven):
+                self.stopped = event if rule else None
+                self.forgiven = self.forgiven if rule else forgiven
+            case Interrupted(tallies=tallies, exit_code=code):
+                self.interrupted, self.exit_code, self.left_at = event, code, at
+                self.tallies.extend(tallies)
+            case RunEnded(exit_code=code, tallies=tallies):
+                self.has_ended, self.interrupted, self.exit_code, self.left_at = True, None, code, at
+                self.tallies.extend(tallies)
+            case Claimed(host=host):
+                self.hosts.add(host)
+                self._taken_up(account)
+            case Frozen(scope=scope):
+                self.frozen[account, scope] = event
+            case AccountStopped():
+                self.accounts_stopped[account] = event
+            case LimitLearnt(scope=scope, rule=rule):
+                self.learnt[account, scope, rule.partition(" ")[0]] = event
+            case MarkerProven():
+                self.proven.add(account)
+            case _:  # a wish is no fact about what happened
+                return
+
+    def _taken_up(self, account: str) -> None:
+        """A process drives the stream again: what stopped the one before is asked anew."""
+        if account == COORDINATOR:
+            self.interrupted, self.exit_code, self.left_at, self.has_ended = None, None, None, False
+        else:
+            self.accounts_stopped.pop(account, None)
+            owners = [key for key in self.frozen if key[0] == account and key[1].startswith("owner:")]
+            for key in owners:
+                del self.frozen[key]
+
+
+async def load(journal: Journal, run: str) -> History:
+    """The history of a run up to now; `cursor` tells how far, for reading on."""
+    with uncollected():
+        history = History(await journal.targets(run))
+        await read_on(journal, run, history)
+    return history
+
+
+async def read_on(journal: Journal, run: str, history: History) -> None:
+    """Takes in what was written since the history was loaded."""
+    with uncollected():
+        while entries := await journal.read(run, history.cursor):
+            for entry in entries:
+                history.add(entry.account, entry.seq, entry.at, entry.event)

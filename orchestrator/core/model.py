@@ -1,0 +1,348 @@
+"""The nouns, as frozen values: account, target, trigger, request, build, outcome, limit.
+
+Times are seconds since the Unix epoch, UTC, as floats; durations are seconds. One word per thing, everywhere.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import field
+from enum import StrEnum
+from typing import Any, TypeAlias
+
+from orchestrator.core.frozen import dataclass
+from orchestrator.limits.concurrency import NO_BRAKE, Brake
+
+# Not recursive: the hints of events are evaluated at run time, where a forward reference would not resolve.
+Json: TypeAlias = bool | int | float | str | Sequence[Any] | Mapping[str, Any] | None
+
+ACCOUNT = "account"  # the scope of a whole account; the others are `owner:NAME` and `repo:NAME`
+COORDINATOR = ""  # the stream of facts that concern the whole run, in place of an account's name
+
+
+def owner_scope(owner: str) -> str:
+    """The scope of everything below one owner."""
+    return f"owner:{owner}"
+
+
+def repo_scope(repo: str) -> str:
+    """The scope of one repository."""
+    return f"repo:{repo}"
+
+
+class Outcome(StrEnum):
+    """Our verdict on a target."""
+
+    PASSED = "passed"
+    FAILED = "failed"
+    ERRORED = "errored"
+    CANCELED = "canceled"
+    SUPERSEDED = "superseded"
+    REJECTED = "rejected"
+    TIMED_OUT = "timed_out"
+    IN_DOUBT = "in_doubt"
+    SKIPPED = "skipped"
+
+    @property
+    def is_provisional(self) -> bool:
+        """Whether later evidence may replace it."""
+        return self in (Outcome.TIMED_OUT, Outcome.IN_DOUBT)
+
+
+class Phase(StrEnum):
+    """How far a target has come."""
+
+    WAITING = "waiting"
+    REQUESTED = "requested"
+    QUEUED = "queued"
+    RUNNING = "running"
+    DONE = "done"
+
+
+class BuildState(StrEnum):
+    """What a provider's native state means to us."""
+
+    QUEUED = "queued"
+    RUNNING = "running"
+    PASSED = "passed"
+    FAILED = "failed"
+    ERRORED = "errored"
+    CANCELED = "canceled"
+    SUPERSEDED = "superseded"
+
+    @property
+    def is_final(self) -> bool:
+        """Whether the build has ended."""
+        return self not in (BuildState.QUEUED, BuildState.RUNNING)
+
+
+class Findability(StrEnum):
+    """How well a provider can find the request of a lost answer again."""
+
+    EXACT = "exact"
+    BY_MARKER = "by_marker"
+    HEURISTIC = "heuristic"
+    NEVER = "never"
+
+    @property
+    def can_tell(self) -> bool:
+        """Whether `find` may ever settle a doubt."""
+        return self in (Findability.EXACT, Findability.BY_MARKER)
+
+
+@dataclass(frozen=True, slots=True)
+class Limit:
+    """So many calls of a kind per period per scope; `40/30s` in writing.
+
+    Args:
+        name: the key under `limits:` (`triggers`, `calls`, `triggers_per_repo`).
+        calls: how many.
+        per: the period in seconds.
+        scope: what it is counted for: `account`, `owner` or `repo`.
+        written: whether a person wrote it (then answers of the provider can only tighten it).
+        share: percent of the provider's limit that these calls are; the rest is left to other machines.
+    """
+
+    name: str
+    calls: int
+    per: float
+    scope: str = ACCOUNT
+    written: bool = False
+    share: int = 100
+
+    def __str__(self) -> str:
+        return f"{self.name} {self.calls}/{period(self.per)}"
+
+
+@dataclass(frozen=True, slots=True)
+class Learnt:
+    """A limit that an answer of the provider reveals.
+
+    Args:
+        name: which limit (`triggers_per_repo`, ...).
+        scope: where it holds: `account`, `owner:NAME` or `repo:NAME`.
+        calls: the limit, or None where only the rest is told.
+        per: its period in seconds, or None.
+        left: calls that are still free now, or None.
+        reset: seconds from now until calls are free again, or None.
+    """
+
+    name: str
+    scope: str
+    calls: int | None = None
+    per: float | None = None
+    left: int | None = None
+    reset: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Timeouts:
+    """How long things may take, in seconds; see the manifest's `timeouts:`.
+
+    Args:
+        settle: how long after a lost call a look may say "certainly not there".
+        accept: from the first departure of a trigger to the appearance of its build.
+        queue: from the build's appearance to its start.
+        build: from the build's start to its end.
+        reach: how long an account may be unreachable before it stops.
+    """
+
+    settle: float = 60.0
+    accept: float = 3600.0
+    queue: float = 86400.0
+    build: float = 21600.0
+    reach: float = 600.0
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """One configured use of a provider; a key under `providers:`. It holds references to secrets, never a secret."""
+
+    name: str
+    type: str
+    url: str
+    token: str | None = None  # env:NAME | file:PATH | command:ARGV; None: the type's default
+    limits: tuple[Limit, ...] = ()
+    connections: int = 16
+    in_flight: int | None = None
+    insecure: bool = False
+    settings: Mapping[str, Json] = field(default_factory=dict)  # whatever else the provider's declaration allows here
+    brake: Brake = NO_BRAKE  # what holds triggers back for the sake of the CI and of other people
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """One build that we want: a ref of a repository, through an account.
+
+    Args:
+        id: `ACCOUNT:REPO[@REF][[k=v,...]][#NAME]`, percent-encoded where needed.
+        repo: `owner/name`, or the provider's number in digits.
+        branch: any ref that the provider accepts; None leaves the choice to the provider.
+        needs: ids of the targets that must pass first (all of them selected).
+        skip: the reason not to trigger it, else None.
+        marked: whether a marker travels with its trigger (`marker: none` says no).
+        request: what the trigger says, by manifest key (`message`, `env`, `config`, `sha`, ...), templates filled in.
+        where: `file:line:column` of the entry that made it.
+    """
+
+    id: str
+    account: str
+    repo: str
+    branch: str | None = None
+    matrix: tuple[tuple[str, str], ...] = ()
+    name: str | None = None
+    labels: tuple[str, ...] = ()
+    wave: int = 1
+    needs: tuple[str, ...] = ()
+    skip: str | None = None
+    marked: bool = True
+    timeouts: Timeouts = Timeouts()
+    request: Mapping[str, Json] = field(default_factory=dict, compare=False)
+    where: str = field(default="", compare=False)
+
+    @property
+    def owner(self) -> str:
+        """The part of the repository's name before the first slash; the whole name where there is none."""
+        return self.repo.partition("/")[0]
+
+
+@dataclass(frozen=True, slots=True)
+class Trigger:
+    """The wish for one build, ready to be expressed to a provider.
+
+    Args:
+        marker: `[RUNID.xxxxxxxx]`, or None where the user wants their bytes alone.
+        run_name: stands in for a missing message before the marker.
+        prepared: what the provider's `prepare` looked up for this repo.
+    """
+
+    target: Target
+    attempt: int
+    marker: str | None
+    run_name: str
+    prepared: Json = None
+
+    @property
+    def message(self) -> str | None:
+        """The message that travels: the user's, then the marker; None when there is neither."""
+        said = self.target.request.get("message")
+        text = said if isinstance(said, str) else None
+        if self.marker is None:
+            return text
+        return f"{self.run_name if text is None else text} {self.marker}"
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """The provider's receipt for a trigger.
+
+    Args:
+        id: the provider's id, as text.
+        handle: the provider's own JSON with a version; opaque to everybody else.
+        url: where a person can look, when there is such a page.
+    """
+
+    id: str
+    handle: Mapping[str, Json] = field(default_factory=dict)
+    url: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Build:
+    """What the provider runs for a request, as last seen; its times by the provider's clock, in the journal by ours.
+
+    Args:
+        native: the provider's own word for the state.
+        reason: why it waits or ended, when the provider says so.
+    """
+
+    id: str
+    state: BuildState
+    native: str
+    number: str | None = None
+    url: str | None = None
+    sha: str | None = None
+    branch: str | None = None
+    created_at: float | None = None
+    started_at: float | None = None
+    finished_at: float | None = None
+    reason: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """The provider took the trigger and then refused the request.
+
+    Args:
+        code: a stable word for reports (`skipped_by_message`, `no_jobs`, `no_credit`, ...).
+        scope: None for this target alone; `owner:NAME` freezes that owner, `account` stops the account.
+    """
+
+    code: str
+    reason: str
+    scope: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Interval:
+    """A span of time, both ends included."""
+
+    start: float
+    end: float
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """Targets in the order of triggering, after expansion and selection, with all that a run needs to know.
+
+    Args:
+        manifest: the path as given, `-` for stdin, or None when there is none.
+        digest: SHA-256 of the manifest's text, hex.
+        fail_on: outcomes that make the exit code 1.
+        reports: format to file path, from `reports:`.
+        warnings: sentences for a person.
+    """
+
+    name: str
+    targets: tuple[Target, ...]
+    accounts: Mapping[str, Account]
+    manifest: str | None = None
+    digest: str = ""
+    params: Mapping[str, str] = field(default_factory=dict)
+    fail_on: frozenset[Outcome] = frozenset()
+    reports: Mapping[str, str] = field(default_factory=dict)
+    warnings: tuple[str, ...] = ()
+
+
+DEFAULT_FAIL_ON = frozenset(
+    {Outcome.FAILED, Outcome.ERRORED, Outcome.CANCELED, Outcome.SUPERSEDED, Outcome.REJECTED, Outcome.TIMED_OUT}
+)
+
+
+def marker_of(manifest: str, run: str, target: str) -> str:
+    """The marker of a target in a run: a pure function, the same for every attempt.
+
+    Args:
+        manifest: the manifest's name.
+        run: the run's id.
+        target: the target's id.
+    """
+    digest = hashlib.sha256(f"{manifest}\n{run}\n{target}".encode()).digest()
+    bits = int.from_bytes(digest[:5], "big")  # 5 bytes are 8 characters
+    return f"[{run}.{_PAIRS[bits >> 30]}{_PAIRS[bits >> 20 & 1023]}{_PAIRS[bits >> 10 & 1023]}{_PAIRS[bits & 1023]}]"
+
+
+# base64.b32encode is written in Python, and a marker is needed for each trigger
+_BASE32 = "abcdefghijklmnopqrstuvwxyz234567"
+_PAIRS = tuple(f"{one}{two}" for one in _BASE32 for two in _BASE32)
+
+_UNITS = (("d", 86400.0), ("h", 3600.0), ("m", 60.0))
+
+
+def period(seconds: float) -> str:
+    """A duration in the manifest's writing: `30s`, `1m`, `24h`."""
+    for unit, size in _UNITS:
+        if seconds >= size and seconds % size == 0 and not (unit == "d" and seconds < 2 * size):
+            return f"{seconds / size:g}{unit}"
+    return f"{seconds:g}s"

@@ -1,0 +1,140 @@
+"""When to do what next with a target: plain arithmetic over its progress and the clocks.
+
+Nothing here remembers anything. `next_step` sees the progress that the journal gives, so a resumed run decides as
+the first one would have.
+"""
+
+from __future__ import annotations
+
+from random import Random
+from typing import TypeAlias
+
+from orchestrator.core.frozen import dataclass
+from orchestrator.core.model import Build, BuildState, Outcome, Target
+from orchestrator.core.progress import Progress
+
+BASE, CAP = 0.5, 30.0  # seconds; full jitter between 0 and min(CAP, BASE * 2**n)
+FIRST_LOOK = 3.0  # seconds from the receipt to the first look; the provider's own pages wait as long
+NARROWEST, WIDEST = 5.0, 60.0  # seconds between two looks at a request
+DOUBTS_IN_A_ROW = 5  # lost answers in a row, after which one trigger at a time goes out
+LOOKS_AFTER_SETTLE = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """Trigger it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Find:
+    """Find out what became of the lost call; not before `at`, and give up after `until` (wall clock)."""
+
+    at: float
+    until: float
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """Look at its request or build again; `deadline` is when its clock runs out, and `why` what it then was."""
+
+    deadline: float
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class End:
+    """Give the verdict."""
+
+    outcome: Outcome
+    code: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Nothing:
+    """It is done."""
+
+
+Step: TypeAlias = Ask | Find | Look | End | Nothing
+
+_OUTCOMES = {
+    BuildState.PASSED: End(Outcome.PASSED, "passed", "build passed"),
+    BuildState.FAILED: End(Outcome.FAILED, "build_failed", "build failed"),
+    BuildState.ERRORED: End(Outcome.ERRORED, "build_errored", "build errored"),
+    BuildState.CANCELED: End(Outcome.CANCELED, "build_canceled", "build canceled"),
+    BuildState.SUPERSEDED: End(Outcome.SUPERSEDED, "superseded", "another build replaced it"),
+}
+
+
+def next_step(target: Target, progress: Progress, now: float, since: float) -> Step:
+    """What to do next with a target that may be triggered.
+
+    Args:
+        now: wall clock.
+        since: when this process began to drive (wall clock); a doubt is looked into for `accept` from the later of
+            its beginning and this, so that a resume always looks, and asks once more where nothing was started.
+    """
+    verdict = progress.verdict
+    if verdict is not None and not (verdict.outcome is Outcome.IN_DOUBT and verdict.at < since):
+        return Nothing()
+    if progress.request is not None:
+        return _follow(target, progress)
+    if progress.asked_at is not None:
+        return _doubt(target, progress, since)
+    first, last = progress.first_asked_at, progress.last_asked_at or since
+    if first is not None and last >= since and now - max(first, since) > target.timeouts.accept:
+        return End(Outcome.TIMED_OUT, "no_build", "no build appeared: every attempt was lost on the way")
+    return Ask()
+
+
+def _follow(target: Target, progress: Progress) -> Step:
+    build, times = progress.build, target.timeouts
+    if build is None:
+        return Look(_first(progress.triggered_at, progress.requested_at) + times.accept, "no build appeared")
+    if build.state.is_final:
+        return _verdict_of(build, progress)
+    if build.state is BuildState.QUEUED:
+        return Look(_first(progress.appeared_at) + times.queue, "did not start")
+    return Look(_first(build.started_at, progress.appeared_at) + times.build, "did not end")
+
+
+def _first(*times: float | None) -> float:
+    return next((at for at in times if at is not None), 0.0)
+
+
+def _verdict_of(build: Build, progress: Progress) -> End:
+    end = _OUTCOMES[build.state]
+    if build.state is BuildState.CANCELED and progress.canceling_at is not None:
+        return End(end.outcome, "canceled_by_us", "canceled by this run")
+    return End(end.outcome, end.code, f"{end.reason}: {build.reason}" if build.reason else end.reason)
+
+
+def _doubt(target: Target, progress: Progress, since: float) -> Step:
+    times, doubt = target.timeouts, progress.doubt
+    lost = doubt.end if doubt is not None else progress.asked_at or 0.0
+    settled = lost + times.settle
+    until = max(max(lost, since) + times.accept, settled + LOOKS_AFTER_SETTLE * NARROWEST)
+    return Find(min(settled, lost + NARROWEST), until)
+
+
+TIMED_OUT_CODES = {"no build appeared": "no_build", "did not start": "not_started", "did not end": "not_ended"}
+
+
+def timed_out(why: str) -> End:
+    """The verdict when a clock has run out and a fresh look told nothing else."""
+    return End(Outcome.TIMED_OUT, TIMED_OUT_CODES[why], why)
+
+
+def backoff(failures: int, random: Random) -> float:
+    """Seconds before asking again after so many failures in a row: full jitter, so that many clients spread out."""
+    return random.uniform(0.0, min(CAP, BASE * 2.0 ** min(failures, 10)))
+
+
+def look_interval(quiet_for: float) -> float:
+    """Seconds until the next look at something that has told nothing new for so long; widens with age."""
+    return min(WIDEST, max(NARROWEST, quiet_for / 8.0))
+
+
+def tick(at: float) -> float:
+    """The instant rounded up to the next tick, so that looks that are due about together share one listing."""
+    return -(-at // NARROWEST) * NARROWEST

@@ -1,0 +1,219 @@
+"""The state of a target: a fold over its events, and nothing else.
+
+A target has at most one attempt whose fate is open (`asked`, or `doubt` once its answer is lost). `requested` closes
+it for good; `withdrawn` and `absent` close it so that another attempt may be made. Everything the engine does next,
+and everything a report says, is a function of the `Progress` that comes out of here, so a first run and a resumed
+run cannot differ.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any, NamedTuple, assert_never
+
+from orchestrator.core.events import (
+    Absent,
+    Canceling,
+    Doubted,
+    Ended,
+    Intended,
+    Refused,
+    Released,
+    Requested,
+    Restarted,
+    Sighted,
+    Skipped,
+    TargetEvent,
+    Withdrawn,
+)
+from orchestrator.core.frozen import dataclass
+from orchestrator.core.model import Build, BuildState, Outcome, Phase, Request
+
+
+@dataclass(frozen=True, slots=True)
+class Doubt:
+    """A lost answer: why, and when the call can have reached the provider (wall clock).
+
+    Args:
+        skew: seconds by which the provider's clock was ahead when these times were taken; None: not known.
+    """
+
+    cause: str
+    start: float
+    end: float
+    skew: int | None = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """How a target ended."""
+
+    outcome: Outcome
+    code: str
+    reason: str
+    at: float
+
+
+class Progress(NamedTuple):
+    """What is known of one target. A tuple, since a run makes several hundred thousand of them.
+
+    Args:
+        attempts: trigger calls intended so far.
+        marker: the one that travels with them.
+        asked_at: when the open attempt was intended; None when none is open.
+        asked_skew: seconds by which the provider's clock was ahead then; None: not known.
+        first_asked_at: when the first attempt that may have left was intended; `accept` counts from here.
+        last_asked_at: when the last such attempt was intended.
+        doubt: set when the open attempt's answer is lost.
+        absences: lost attempts of which a look showed that they started nothing.
+        requested_at: when we knew of the request.
+        triggered_at: when the attempt that made the request was intended.
+        builds: as last seen, the deciding one first.
+        appeared_at: when the first build was first seen; `queue` counts from here.
+    """
+
+    attempts: int = 0
+    marker: str | None = None
+    released: bool = False
+    asked_at: float | None = None
+    asked_skew: int | None = 0
+    first_asked_at: float | None = None
+    doubt: Doubt | None = None
+    absences: int = 0
+    request: Request | None = None
+    how: str = ""
+    requested_at: float | None = None
+    triggered_at: float | None = None
+    builds: tuple[Build, ...] = ()
+    appeared_at: float | None = None
+    canceling_at: float | None = None
+    cancel_note: str = ""
+    verdict: Verdict | None = None
+    last_asked_at: float | None = None
+
+    @property
+    def is_done(self) -> bool:
+        """Whether there is a verdict, provisional or not."""
+        return self.verdict is not None
+
+    @property
+    def may_exist(self) -> bool:
+        """Whether the provider has, or may have, a request for this target."""
+        return self.request is not None or self.asked_at is not None
+
+    @property
+    def build(self) -> Build | None:
+        """The deciding build."""
+        return self.builds[0] if self.builds else None
+
+    @property
+    def phase(self) -> Phase:
+        """How far the target has come."""
+        if self.verdict is not None:
+            return Phase.DONE
+        if self.build is not None:
+            return Phase.QUEUED if self.build.state is BuildState.QUEUED else Phase.RUNNING
+        return Phase.REQUESTED if self.may_exist else Phase.WAITING
+
+
+_AT = {name: at for at, name in enumerate(Progress._fields)}
+
+
+def _replaced(self: Progress, /, **changes: Any) -> Progress:
+    """What `_replace` does, in half of the time: it is called for every event of a run."""
+    values = [*self]
+    for name, value in changes.items():
+        values[_AT[name]] = value
+    return tuple.__new__(Progress, values)
+
+
+Progress._replace = _replaced  # type: ignore[method-assign, assignment]  # the checker goes on checking names and types by the old one
+
+NEW = Progress()
+
+
+def apply(progress: Progress, event: TargetEvent, at: float) -> Progress:
+    """The progress after one more fact about the target.
+
+    Args:
+        at: when the fact was written (wall clock).
+    """
+    match event:  # the frequent ones first: each case that does not fit costs as much as a field
+        case Sighted(build=build):
+            first_seen = progress.appeared_at
+            return progress._replace(
+                builds=_with_build(progress.builds, build),
+                appeared_at=at if first_seen is None else first_seen,
+                verdict=_unless_provisional(progress.verdict),
+            )
+        case Intended(attempt=attempt, marker=marker, skew=skew):
+            first = progress.first_asked_at
+            return progress._replace(
+                attempts=attempt,
+                marker=marker,
+                asked_at=at,
+                asked_skew=skew,
+                first_asked_at=at if first is None else first,
+                last_asked_at=at,
+                doubt=None,
+            )
+        case Requested(id=id_, handle=handle, url=url, how=how, marker=marker):
+            asked = at if progress.asked_at is None else progress.asked_at
+            return progress._replace(
+                request=Request(id_, handle, url),
+                marker=marker or progress.marker,
+                how=how,
+                requested_at=at if progress.requested_at is None else progress.requested_at,
+                triggered_at=asked if progress.triggered_at is None else progress.triggered_at,
+                asked_at=None,
+                doubt=None,
+                verdict=_unless_provisional(progress.verdict),
+            )
+        case Ended(outcome=outcome, code=code, reason=reason):
+            return progress._replace(verdict=Verdict(outcome, code, reason, at))
+        case Released():
+            return progress._replace(released=True)
+        case Withdrawn():
+            first = progress.first_asked_at if progress.absences else None
+            return progress._replace(asked_at=None, doubt=None, first_asked_at=first)
+        case Doubted(cause=cause, from_=start, to=end, skew=skew):
+            return progress._replace(doubt=Doubt(cause, start, end, skew))
+        case Absent():
+            return progress._replace(
+                asked_at=None,
+                doubt=None,
+                absences=progress.absences + 1,
+                verdict=_unless_provisional(progress.verdict),
+            )
+        case Refused(code=code, reason=reason):
+            return progress._replace(asked_at=None, doubt=None, verdict=Verdict(Outcome.REJECTED, code, reason, at))
+        case Restarted():
+            return progress._replace(
+                builds=(), appeared_at=None, verdict=None, canceling_at=None, requested_at=at, triggered_at=at
+            )
+        case Canceling(note=note):
+            return progress._replace(canceling_at=at, cancel_note=note)
+        case Skipped(code=code, reason=reason):
+            return progress._replace(verdict=Verdict(Outcome.SKIPPED, code, reason, at))
+        case _:
+            assert_never(event)
+
+
+def fold(events: Iterable[tuple[float, TargetEvent]]) -> Progress:
+    """The progress after all these facts, each with the time at which it was written."""
+    progress = NEW
+    for at, event in events:
+        progress = apply(progress, event, at)
+    return progress
+
+
+def _unless_provisional(verdict: Verdict | None) -> Verdict | None:
+    return None if verdict is not None and verdict.outcome.is_provisional else verdict
+
+
+def _with_build(before: tuple[Build, ...], build: Build) -> tuple[Build, ...]:
+    """The builds with one as last seen: the deciding one stays first."""
+    if not before or (len(before) == 1 and before[0].id == build.id):
+        return (build,)
+    others = tuple(known for known in before if known.id != build.id)
+    return (*others, build) if before[0].id != build.id else (build, *others)

@@ -1,0 +1,200 @@
+"""References to secrets, and the secrets that they stand for.
+
+A reference (`env:NAME`, `file:PATH`, `command:ARGV`) may be written anywhere; the secret exists only in memory, inside
+a `Secret` that does not print. Nothing of the machine is read that was not handed in: variables, home, directory.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shlex
+import signal
+import subprocess
+import threading
+from collections.abc import Mapping
+from dataclasses import field
+from pathlib import Path
+
+from orchestrator.core.errors import UsageError
+from orchestrator.core.frozen import dataclass
+
+AT_MOST = 64 * 1024  # bytes; longer than any token
+PATIENCE = 30.0  # seconds that a command may take
+FORMS = "write env:NAME, file:PATH or command:ARGV"
+
+
+class Secret:
+    """Text that does not print: not by repr, str, format or pickle; only `reveal()` tells it."""
+
+    __slots__ = ("_text",)
+
+    def __init__(self, text: str) -> None:
+        self._text = text
+
+    def reveal(self) -> str:
+        """The text itself, for the one place that sends it."""
+        return self._text
+
+    def fingerprint(self, salt: str) -> str:
+        """A hash that stands in for the secret where two must be told apart, hex."""
+        return hashlib.sha256(f"{salt}\n{self._text}".encode()).hexdigest()[:32]
+
+    def __repr__(self) -> str:
+        return "Secret(***)"
+
+    def __format__(self, spec: str) -> str:
+        return repr(self)
+
+    def __reduce__(self) -> str:
+        raise TypeError("a secret is not pickled")
+
+
+@dataclass(frozen=True, slots=True)
+class Secrets:
+    """Resolves references; each is resolved once and kept for the life of the process.
+
+    Args:
+        environ: the variables that `env:` reads and that commands see.
+        home: what `~` in `file:` means.
+        cwd: where relative paths start and commands run.
+    """
+
+    environ: Mapping[str, str]
+    home: Path
+    cwd: Path
+    patience: float = PATIENCE
+    _known: dict[str, Secret] = field(default_factory=dict, repr=False, compare=False)
+
+    def __call__(self, reference: str) -> str:
+        """The secret itself.
+
+        Raises:
+            UsageError: it cannot be resolved; the message names the reference and a remedy, never the value.
+        """
+        return self.resolve(reference).reveal()
+
+    def resolve(self, reference: str) -> Secret:
+        """The secret, wrapped; errors as when called."""
+        known = self._known.get(reference)
+        if known is None:
+            known = self._known[reference] = Secret(checked(self._read(reference), shown(reference)))
+        return known
+
+    def _read(self, reference: str) -> str:
+        scheme, _, rest = reference.partition(":")
+        match scheme:
+            case "env" if rest:
+                return self._variable(rest)
+            case "file" if rest:
+                return self._file(rest)
+            case "command" if rest.strip():
+                return self._command(rest)
+        # The text is not repeated: somebody may have written the secret itself where its reference belongs.
+        raise UsageError(f"a secret is given by reference, and this is none: {FORMS}")
+
+    def _variable(self, name: str) -> str:
+        value = self.environ.get(name)
+        if value is None:
+            raise UsageError(f"env:{name}: the environment variable {name} is not set; export it, or {FORMS}")
+        return value
+
+    def _file(self, path: str) -> str:
+        place = self.cwd / (self.home / path[2:] if path.startswith("~/") else path)
+        try:
+            with place.open("rb") as file:
+                return _text(file.read(AT_MOST + 1), f"file:{path}")
+        except OSError as error:
+            raise UsageError(f"file:{path}: cannot be read ({error.strerror}); looked at {place}") from None
+        except ValueError:
+            raise UsageError(f"file:{path}: that is not a path") from None
+
+    def _command(self, line: str) -> str:
+        name = shown(f"command:{line}")
+        try:
+            argv = shlex.split(line)
+        except ValueError as error:
+            raise UsageError(f"{name}: cannot be split into words ({error}); check its quotes") from None
+        out, status = self._run(argv, name)
+        if status != 0:
+            raise UsageError(f"{name}: ended with status {status}; run it by hand to see why")
+        return _text(out, name)
+
+    def _run(self, argv: list[str], name: str) -> tuple[bytes, int]:
+        """What the command prints, cut a little above the bound, and its exit status."""
+        late = threading.Event()
+        try:
+            process = subprocess.Popen(  # noqa: S603  # no shell; the words are the user's own
+                argv,
+                cwd=self.cwd,
+                env=dict(self.environ),
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.DEVNULL,
+                start_new_session=True,
+            )
+        except (OSError, ValueError) as error:
+            raise UsageError(f"{name}: cannot be started ({error}); give the program's full path") from None
+
+        def give_up() -> None:
+            late.set()
+            _kill(process)
+
+        timer = threading.Timer(self.patience, give_up)
+        timer.start()
+        with process:
+            try:
+                out = process.stdout.read(AT_MOST + 1) if process.stdout else b""
+                if len(out) > AT_MOST:
+                    _kill(process)
+                process.wait()
+            finally:
+                timer.cancel()
+                _kill(process)  # nothing to do unless we were interrupted
+        if late.is_set():
+            raise UsageError(f"{name}: took longer than {self.patience:g} s; it must not ask questions")
+        return out, 0 if len(out) > AT_MOST else process.returncode
+
+
+def shown(reference: str) -> str:
+    """A reference for messages: of a command only the program, as its words may hold secrets."""
+    scheme, _, rest = reference.partition(":")
+    return f"command:{rest.split()[0]} ..." if scheme == "command" and len(rest.split()) > 1 else reference
+
+
+def checked(text: str, name: str) -> str:
+    """The secret without its one trailing newline.
+
+    Raises:
+        UsageError: it is empty or holds what no token holds, so that a header cannot be forged or broken.
+    """
+    secret = text.removesuffix("\n").removesuffix("\r")
+    if not secret:
+        raise UsageError(f"{name}: is empty; it must hold the token and nothing else")
+    if not secret.isascii() or not secret.isprintable() or " " in secret:
+        raise UsageError(
+            f"{name}: holds spaces, line breaks or other characters that no token has; store the token alone"
+        )
+    return secret
+
+
+def _text(raw: bytes, name: str) -> str:
+    if len(raw) > AT_MOST:
+        raise UsageError(f"{name}: gives more than {AT_MOST // 1024} KiB; that is no token")
+    try:
+        return raw.decode()
+    except UnicodeDecodeError:
+        raise UsageError(f"{name}: is not text; it must hold the token and nothing else") from None
+
+
+def _kill(process: subprocess.Popen[bytes]) -> None:
+    """Ends the command and what it started, as those may hold its output open."""
+    if process.returncode is not None:
+        return
+    try:
+        if os.name == "posix":
+            os.killpg(process.pid, signal.SIGKILL)
+        else:
+            process.kill()
+    except (ProcessLookupError, PermissionError):
+        return  # all of it has ended

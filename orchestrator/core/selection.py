@@ -1,0 +1,168 @@
+"""What becomes of a plan before it runs: selection, and other limits."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from orchestrator.core.errors import NotStarted, UsageError
+from orchestrator.core.frozen import dataclass
+from orchestrator.core.model import ACCOUNT, Account, Limit, Plan, Target
+from orchestrator.limits.concurrency import part
+from orchestrator.manifest.diagnostics import near
+from orchestrator.manifest.glob import expression
+from orchestrator.manifest.units import parse_limit
+
+if TYPE_CHECKING:
+    from orchestrator.manifest import Expect
+
+_NAMED = 5  # targets that a warning names
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """Which targets of a plan are meant; empty means all.
+
+    Args:
+        only: globs on repo, `repo@branch` or id; one must match.
+        exclude: globs; none may match.
+        labels: groups of labels: all labels of one of the groups must be there.
+        first: how many at most, in order.
+    """
+
+    only: Sequence[str] = ()
+    exclude: Sequence[str] = ()
+    labels: Sequence[Sequence[str]] = ()
+    first: int | None = None
+
+
+def select(plan: Plan, selection: Selection, expect: Expect | None = None) -> Plan:
+    """The plan with only the targets that are meant.
+
+    Args:
+        expect: the manifest's: `min` and `max` are compared before the selection, `max` again after it.
+
+    Raises:
+        NotStarted: nothing is left, or there are fewer or more targets than expected.
+    """
+    least, most = (expect.min, expect.max) if expect is not None else (None, None)
+    _expected(len(plan.targets), least, most)
+    asked = _Compiled.of(selection)
+    chosen = [target for target in plan.targets if _is_meant(target, asked)]
+    chosen = chosen if selection.first is None else chosen[: selection.first]
+    if not chosen:
+        raise NotStarted(_nothing(plan, selection))
+    _expected(len(chosen), None, most)
+    return _with_needs_met(plan, chosen)
+
+
+def _expected(count: int, least: int | None, most: int | None) -> None:
+    if least is not None and count < least:
+        raise NotStarted(
+            f"{count} targets, and the manifest expects at least {least} (expect.min); nothing was started"
+        )
+    if most is not None and count > most:
+        raise NotStarted(f"{count} targets, and the manifest expects at most {most} (expect.max); nothing was started")
+
+
+def _nothing(plan: Plan, selection: Selection) -> str:
+    if not plan.targets:
+        return "the manifest has no targets; nothing was started"
+    asked = [
+        *(f"--only {glob}" for glob in selection.only),
+        *(f"--exclude {glob}" for glob in selection.exclude),
+        *(f"--label {','.join(labels)}" for labels in selection.labels),
+        *([] if selection.first is None else [f"--first {selection.first}"]),
+    ]
+    known = sorted({label for target in plan.targets for label in target.labels})
+    labels = f"; known labels: {', '.join(known[:20])}" if selection.labels and known else ""
+    return f"none of {len(plan.targets)} targets is selected by {' '.join(asked)}{labels}; nothing was started"
+
+
+@dataclass(frozen=True, slots=True)
+class _Compiled:
+    only: Sequence[Callable[[Target], bool]]
+    exclude: Sequence[Callable[[Target], bool]]
+    labels: Sequence[frozenset[str]]
+
+    @classmethod
+    def of(cls, selection: Selection) -> _Compiled:
+        groups = [frozenset(label.strip() for label in labels if label.strip()) for labels in selection.labels]
+        return cls([_matcher(glob) for glob in selection.only], [_matcher(glob) for glob in selection.exclude], groups)
+
+
+def _is_meant(target: Target, asked: _Compiled) -> bool:
+    if asked.only and not any(matches(target) for matches in asked.only):
+        return False
+    if any(matches(target) for matches in asked.exclude):
+        return False
+    return not asked.labels or any(labels <= set(target.labels) for labels in asked.labels)
+
+
+def _matcher(glob: str) -> Callable[[Target], bool]:
+    """Matches repo, `repo@branch` or id; case matters in branches only."""
+    repo, at, rest = glob.partition("@")
+    shape = re.compile(f"(?is:{expression(repo)})" + (f"(?s:@{expression(rest)})" if at else ""))
+
+    def matches(target: Target) -> bool:
+        texts = [target.repo, target.id]
+        if target.branch is not None:
+            texts.append(f"{target.repo}@{target.branch}")
+        return any(shape.fullmatch(text) for text in texts)
+
+    return matches
+
+
+def _with_needs_met(plan: Plan, chosen: Sequence[Target]) -> Plan:
+    """Needs that were not selected count as met, and a warning says so."""
+    ids = {target.id for target in chosen}
+    met: dict[str, str] = {}
+    targets = []
+    for target in chosen:
+        left = tuple(need for need in target.needs if need in ids)
+        met |= {need: target.id for need in target.needs if need not in ids}
+        targets.append(target if left == target.needs else replace(target, needs=left))
+    warnings = plan.warnings
+    if met:
+        named = ", ".join(f"{need} (needed by {by})" for need, by in list(met.items())[:_NAMED])
+        more = f" and {len(met) - _NAMED} more" if len(met) > _NAMED else ""
+        warnings = (*warnings, f"needs that are not selected count as met: {named}{more}")
+    return replace(plan, targets=tuple(targets), warnings=warnings)
+
+
+def override_limits(plan: Plan, rates: Mapping[str | None, str]) -> Plan:
+    """The plan with another limit of triggers for an account, as `--rate` says.
+
+    Args:
+        rates: `40/30s` by account; None means the only account, or all of them.
+
+    Raises:
+        UsageError: no such account, or no limit.
+    """
+    accounts = dict(plan.accounts)
+    for name, text in rates.items():
+        if name is not None and name not in accounts:
+            raise UsageError(f"--rate {name}={text}: unknown account; {near(name, accounts)}")
+        try:
+            calls, per = parse_limit(text)
+        except ValueError as error:
+            raise UsageError(f"--rate {text}: {error}") from None
+        for account in [name] if name is not None else list(accounts):
+            accounts[account] = _with_rate(accounts[account], calls, per)
+    return replace(plan, accounts=accounts)
+
+
+def _with_rate(account: Account, calls: int, per: float) -> Account:
+    """Replaces the limit `triggers`, or the first that is counted for the account, where there is no such name.
+
+    The share of the account's rates that is this machine's holds for the new one too.
+    """
+    names = [limit.name for limit in account.limits if limit.scope == ACCOUNT]
+    name = "triggers" if "triggers" in names or not names else names[0]
+    share = next((limit.share for limit in account.limits if limit.name == name), 100)
+    written = Limit(name, part(calls, share), per, ACCOUNT, written=True, share=share)
+    if name not in names:
+        return replace(account, limits=(written, *account.limits))
+    return replace(account, limits=tuple(written if limit.name == name else limit for limit in account.limits))

@@ -1,0 +1,56 @@
+"""The exit code of a run: a function of what the journal tells, so that the report and the process always agree."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator
+
+from orchestrator.core.events import CANCELED
+from orchestrator.core.exits import Exit, severest
+from orchestrator.core.history import History
+from orchestrator.core.model import DEFAULT_FAIL_ON, Outcome, Target
+from orchestrator.core.progress import Progress
+
+# What a process wrote down when it left; `detached` left everything in order.
+LEFT_BY = {
+    "SIGINT": Exit.SIGINT,
+    "SIGTERM": Exit.SIGTERM,
+    "SIGHUP": Exit.SIGTERM,  # a closed terminal counts as a polite request to leave
+    "account": Exit.ACCOUNT,
+    "stopped": Exit.STOPPED,
+    "timeout": Exit.TIMEOUT,
+}
+
+
+def exit_code(history: History, fail_on: Collection[Outcome] = DEFAULT_FAIL_ON, left_by: str = "") -> Exit:
+    """The code for a run that has ended, or that a process leaves; the severest reason wins.
+
+    Args:
+        fail_on: outcomes that make it 1.
+        left_by: why the process leaves (`events.Interrupted.signal`); empty: what the journal says.
+    """
+    return severest(_reasons(history, fail_on, left_by))
+
+
+def _reasons(history: History, fail_on: Collection[Outcome], left_by: str) -> Iterator[Exit]:
+    signal = left_by or (history.interrupted.signal if history.interrupted else "")
+    if signal in LEFT_BY:
+        yield LEFT_BY[signal]
+    for target in history.targets:
+        yield _of(history, target, history.of(target.id), fail_on)
+
+
+def _of(history: History, target: Target, progress: Progress, fail_on: Collection[Outcome]) -> Exit:
+    if progress.verdict is None:
+        return _of_open(history, target, progress)
+    if progress.verdict.outcome is Outcome.IN_DOUBT:
+        return Exit.IN_DOUBT
+    return Exit.FAILED if progress.verdict.outcome in fail_on else Exit.OK
+
+
+def _of_open(history: History, target: Target, progress: Progress) -> Exit:
+    """Why an open target is open; OK when nothing but time is in its way."""
+    if target.account in history.accounts_stopped:
+        return Exit.ACCOUNT
+    if history.stopped is not None and not progress.may_exist:
+        return Exit.FAILED if history.stopped.rule == CANCELED else Exit.STOPPED
+    return Exit.IN_DOUBT if progress.doubt is not None else Exit.OK

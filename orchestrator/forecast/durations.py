@@ -1,0 +1,109 @@
+"""How long calls and builds take: what earlier runs showed, else assumptions, which are told as such."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import field
+from statistics import median
+
+from orchestrator.core.frozen import dataclass
+from orchestrator.core.model import Build, Target
+from orchestrator.core.next_step import FIRST_LOOK, NARROWEST, look_interval, tick
+
+LATENCY = 0.25  # seconds from a call to its answer
+APPEARS = 2.0  # seconds from the receipt to the build
+BUILD = 300.0  # seconds that a build runs where nothing is known
+KEPT = 20  # lengths of a repository's builds that count, the newest
+QUANTILES = 20  # lengths that stand for the builds of an account
+
+
+@dataclass(frozen=True, slots=True)
+class Times:
+    """What a forecast supposes.
+
+    Args:
+        latency: seconds from a call to its answer.
+        queued: seconds from a request to the start of its build; by account where earlier runs showed it.
+        repos: seconds that builds ran, by account and repository: each as often in a run as the others.
+        accounts: the same, by account, for the builds of repositories that are not there.
+        starts: seconds from a request to the start of its build where no earlier run tells.
+        runs: seconds that a build runs where no earlier run tells.
+        beside: ids of runs that go on in the same state; what they call is not known here.
+        builds: how many builds of earlier runs this rests on.
+    """
+
+    latency: float = LATENCY
+    queued: Mapping[str, float] = field(default_factory=dict)
+    repos: Mapping[tuple[str, str], tuple[float, ...]] = field(default_factory=dict)
+    accounts: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
+    starts: float = APPEARS
+    runs: float = BUILD
+    builds: int = 0
+    beside: tuple[str, ...] = ()
+
+    def build(self, account: str, repo: str) -> tuple[float, tuple[float, ...]]:
+        """Seconds from a request to the start of its build, and the lengths that its build may have.
+
+        Args:
+            repo: as limits count it.
+        """
+        lengths = self.repos.get((account, repo)) or self.accounts.get(account) or (self.runs,)
+        return self.queued.get(account, self.starts), lengths
+
+
+ASSUMED = Times()
+
+
+def times_of(builds: Iterable[tuple[Target, Build]]) -> Times:
+    """What builds of earlier runs tell.
+
+    Args:
+        builds: ended ones, the newest first.
+    """
+    runs: defaultdict[tuple[str, str], list[float]] = defaultdict(list)
+    queued: defaultdict[str, list[float]] = defaultdict(list)
+    for target, build in builds:
+        if build.started_at is None or build.finished_at is None or build.finished_at < build.started_at:
+            continue
+        known = runs[target.account, target.repo.lower()]
+        if len(known) < KEPT:
+            known.append(build.finished_at - build.started_at)
+        if build.created_at is not None and build.created_at <= build.started_at:
+            queued[target.account].append(build.started_at - build.created_at)
+    accounts: defaultdict[str, list[float]] = defaultdict(list)
+    for (account, _), found in runs.items():
+        accounts[account] += found
+    return Times(
+        queued={name: APPEARS + median(found) for name, found in queued.items()},
+        repos={place: tuple(sorted(found)) for place, found in runs.items()},
+        accounts={name: quantiles(found) for name, found in accounts.items()},
+        builds=sum(map(len, runs.values())),
+    )
+
+
+def quantiles(values: Sequence[float], at_most: int = QUANTILES) -> tuple[float, ...]:
+    """So many values, in order, that are spread as those are; the values themselves where they are no more."""
+    ordered = sorted(values)
+    if len(ordered) <= at_most:
+        return tuple(ordered)
+    return tuple(ordered[int((number + 0.5) * len(ordered) / at_most)] for number in range(at_most))
+
+
+def seen_at(asked: float, starts: float, ends: float) -> float:
+    """When the look comes that shows the end of a build; looks widen as the engine's do.
+
+    Args:
+        asked: when the request was answered; this and what follows in seconds of one clock.
+    """
+    at, changed, stage = tick(asked + FIRST_LOOK), asked, 0
+    while at < ends:
+        now = (at >= asked + APPEARS) + (at >= starts)
+        if now != stage:
+            stage, changed = now, at
+            at = tick(at + 1.0)
+        else:
+            at = tick(at + look_interval(at - changed))
+        if ends - at > 10 * NARROWEST and at - changed > 8 * 60.0:
+            at += (ends - at) // 60.0 * 60.0  # looks come every minute by now
+    return at

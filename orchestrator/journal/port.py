@@ -1,0 +1,310 @@
+"""The journal port: durable, append-only events of all runs, leases on them, and shared stamps of limits.
+
+Facts are numbered densely within a stream: (run, account), or (run, COORDINATOR) for what concerns the whole run.
+Only the holder of a stream's lease appends facts to it; anybody may append wishes. Nothing here is SQL, so that
+another database can stand behind the same port.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import field
+from typing import Protocol
+
+from orchestrator.core.events import Event, RunMade, Wish
+from orchestrator.core.frozen import dataclass
+from orchestrator.core.model import Target
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One event as it stands in the journal.
+
+    Args:
+        account: whose stream, COORDINATOR for the run's own.
+        seq: 1, 2, 3, ... within the stream.
+        at: when it was written, by the writer's wall clock.
+    """
+
+    account: str
+    seq: int
+    at: float
+    event: Event
+
+
+Cursor = Mapping[str, int]
+"""For each stream, the number of the last entry that was read; a missing stream starts at its beginning."""
+
+
+@dataclass(frozen=True, slots=True)
+class Process:
+    """Who holds a lease: enough to prove on the same machine that it is dead.
+
+    Args:
+        host: the machine's name.
+        boot: an id of the machine's current boot, empty where there is none.
+        started: the process's start, in the kernel's own count, so that a reused pid is told apart.
+    """
+
+    host: str
+    boot: str
+    pid: int
+    started: str
+
+
+@dataclass(frozen=True, slots=True)
+class Lease:
+    """The right to append to one stream.
+
+    Args:
+        epoch: higher than every earlier one of this stream; travels with each append.
+        last_alive: the latest instant at which an earlier holder can have sent a call (the state's clock); None when
+            there was none.
+    """
+
+    run: str
+    account: str
+    epoch: int
+    last_alive: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class RunRow:
+    """A run at a glance, for lists.
+
+    Args:
+        ended_at: when `run_ended` was written, None while the run is open.
+        driven: whether a live process holds the lease.
+    """
+
+    id: str
+    name: str
+    made_at: float
+    targets: int
+    ended_at: float | None = None
+    exit_code: int | None = None
+    driven: bool = False
+    parent: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Overlap:
+    """A target that another open run holds."""
+
+    run: str
+    target: str
+
+
+@dataclass(frozen=True, slots=True)
+class Stamp:
+    """A call that counts against a limit of a principal.
+
+    Args:
+        principal: whom the provider counts.
+        name: the limit's name.
+        scope: `account`, `owner:NAME` or `repo:NAME`.
+        at: when it was answered; before that is known, the latest instant at which the provider can come to count it
+            (the state's clock).
+        per: the limit's period in seconds: how long the call counts, and how much caution it takes once the machine
+            has booted anew.
+        holder: the process with whose death it ends; empty where it outlives that.
+    """
+
+    principal: str
+    name: str
+    scope: str
+    at: float
+    per: float = 3600.0
+    holder: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Share:
+    """A limit as several processes share it: so many calls in so many seconds.
+
+    Args:
+        while_alive: a call counts only until it is answered, and not at all once its process is proven dead.
+    """
+
+    name: str
+    scope: str
+    calls: int
+    per: float
+    while_alive: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Reserved:
+    """What came of a wish for permits.
+
+    Args:
+        delay: zero when they were taken; else the seconds until it makes sense to ask again.
+        name: the limit that has no room.
+        keys: the stamps, in the order of the limits, for `settle`.
+    """
+
+    delay: float
+    name: str = ""
+    keys: Sequence[int] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class AccountMemory:
+    """What all runs together know of a principal.
+
+    Args:
+        marker_proven: whether a known request was ever seen to carry its marker.
+        frozen: scope to wall clock until which it is to be left alone.
+        alias: of the hash of a token, the principal that the provider once named for it; empty where it never did.
+    """
+
+    marker_proven: bool = False
+    frozen: Mapping[str, float] = field(default_factory=dict)
+    alias: str = ""
+
+
+ASK_AGAIN = 0.25  # seconds; a call that is not answered yet may make room at any moment
+
+
+def room_at(stamp: float | None, share: Share, at: float) -> float:
+    """Seconds until one more call fits.
+
+    Args:
+        stamp: the time of the stamp that has as many newer ones beside it as the limit leaves room for; None when
+            there are not so many. It is in the future while that call has no answer.
+    """
+    if stamp is None or stamp + share.per <= at:
+        return 0.0
+    return min(ASK_AGAIN, stamp + share.per - at) if stamp > at else stamp + share.per - at
+
+
+class Journal(Protocol):
+    """Where facts live. Every method may fail with `JournalError`.
+
+    Leases and stamps go by the state's own clock, which never steps: see `clock`.
+    """
+
+    async def clock(self, boot: str, up: float, wall: float) -> float:
+        """What to add to the seconds since the machine's boot to get the state's clock, the same for every process.
+
+        The first process of a boot sets it, by the wall clock as it then is; no later step of the wall clock moves
+        it. Stamps of another boot, or machine, can be compared with it only by the wall clock: from then on they
+        count for a full period more.
+
+        Args:
+            boot: an id of the boot; empty where there is none, then nothing is remembered.
+            up: seconds since that boot, now.
+            wall: the wall clock, now.
+        """
+        ...
+
+    async def make_run(
+        self, run: str, made: RunMade, targets: Sequence[Target], at: float, forbid_overlap: bool = True
+    ) -> Sequence[Overlap]:
+        """Makes a run with its targets, durably, unless an open run holds one of them.
+
+        Returns:
+            The overlaps; when there are any and they are forbidden, no run was made.
+
+        Raises:
+            JournalError: a run of this id exists.
+        """
+        ...
+
+    async def append(self, lease: Lease, events: Sequence[Event], at: float) -> None:
+        """Appends facts to the lease's stream; returns when they are durable. Appends that wait together share a sync.
+
+        Raises:
+            LeaseLost: a newer epoch exists; nothing of the batch was written.
+        """
+        ...
+
+    async def wish(self, run: str, wish: Wish) -> None:
+        """Appends a wish; anybody may."""
+        ...
+
+    async def wishes(self, run: str, after: int = 0) -> Sequence[tuple[int, Wish]]:
+        """The wishes with a number above `after`, oldest first."""
+        ...
+
+    async def read(self, run: str, after: Cursor, at_most: int = 10_000) -> Sequence[Entry]:
+        """Entries behind the cursor, ordered within each stream; empty when there are none."""
+        ...
+
+    async def targets(self, run: str) -> Sequence[Target]:
+        """The run's targets in plan order."""
+        ...
+
+    async def runs(self, prefix: str = "", open_only: bool = False) -> Sequence[RunRow]:
+        """Runs whose id starts with `prefix`, newest first."""
+        ...
+
+    async def claim(self, run: str, account: str, process: Process, now: float, lease_for: float) -> Lease:
+        """Takes the lease, when it is free, over, or its holder is proven dead on this machine.
+
+        Raises:
+            LeaseLost: a live process holds it.
+        """
+        ...
+
+    async def renew(self, leases: Sequence[Lease], now: float, lease_for: float) -> None:
+        """Heartbeat.
+
+        Raises:
+            LeaseLost: at least one was taken over.
+        """
+        ...
+
+    async def release(self, leases: Sequence[Lease]) -> None:
+        """Gives leases back; losing one before is no error."""
+        ...
+
+    async def stamp(self, stamps: Sequence[Stamp]) -> Sequence[int]:
+        """Remembers calls for other processes and later runs. Not durable by itself: the next append is.
+
+        Returns:
+            A key for each, for `settle`.
+        """
+        ...
+
+    async def reserve(self, principal: str, shares: Sequence[Share], at: float, until: float) -> Reserved:
+        """Stamps one call for each of the limits, if all of them have room, counting the stamps of all processes.
+
+        Args:
+            at: now.
+            until: the latest instant at which the provider can come to count the call.
+        """
+        ...
+
+    def settle(self, keys: Sequence[int], at: float | None) -> None:
+        """Tells when calls that were stamped can last have been counted; None when they count nowhere.
+
+        Not durable by itself: the next append is.
+        """
+        ...
+
+    async def stamps(self, principal: str, since: float) -> Sequence[Stamp]:
+        """The calls of the principal from that instant on, of all runs, oldest first."""
+        ...
+
+    async def remember(
+        self, principal: str, *, marker_proven: bool = False, frozen: Mapping[str, float] = {}, alias: str = ""
+    ) -> None:
+        """Adds to what all runs know of a principal."""
+        ...
+
+    async def memory(self, principal: str) -> AccountMemory:
+        """What all runs know of a principal."""
+        ...
+
+    async def changed_by_others(self) -> bool:
+        """Whether anybody else wrote since this was last asked (or since the start); cheap."""
+        ...
+
+    async def drop_runs(self, runs: Collection[str]) -> int:
+        """Deletes ended runs; returns how many."""
+        ...
+
+    async def aclose(self) -> None:
+        """Closes files. What was acknowledged is durable already."""
+        ...

@@ -1,0 +1,1 @@
+"""The SQL dialects of the journal's store."""

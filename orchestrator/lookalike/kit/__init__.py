@@ -1,0 +1,1 @@
+"""What every look-alike needs."""

@@ -1,0 +1,207 @@
+"""A world behind real sockets, on loopback only. The one place that knows aiohttp's server.
+
+Beside the API it has pages of its own, for tests and people in another process (they need no token, and no fault or
+rule touches them):
+
+    GET  /sandbox/stats      what the world saw, as JSON
+    GET  /sandbox/requests   every accepted request, as it was sent
+    POST /sandbox/faults     replaces the plan of faults: {"faults": [...]} as in the settings
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ipaddress
+import json
+import logging
+import socket
+import struct
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from random import Random
+from urllib.parse import parse_qsl
+
+from aiohttp import web
+
+from orchestrator.core.errors import UsageError
+from orchestrator.core.frozen import dataclass
+from orchestrator.lookalike.kit.reading import read_faults
+from orchestrator.lookalike.kit.reply import Effect, Harm, Reply, json_reply, text
+from orchestrator.lookalike.kit.stats import stats
+from orchestrator.lookalike.travis.world import World
+
+KEEP_ALIVE = 5.0  # seconds; the application's own proxy closes idle connections after as long (reference 6)
+LARGEST = 4 * 1024 * 1024  # bytes of a call's body
+WORTH_PACKING = 2048  # bytes of an answer from which on it is compressed for those who can read that
+
+
+@dataclass(frozen=True, slots=True)
+class Served:
+    """Where a world can be reached, and with which token."""
+
+    url: str
+    token: str
+    world: World
+
+
+@asynccontextmanager
+async def serve(
+    world: World, host: str = "127.0.0.1", port: int = 0, now: Callable[[], float] = time.time
+) -> AsyncIterator[Served]:
+    """Serves the world until the block ends.
+
+    Args:
+        port: 0 takes a free one.
+        now: wall seconds.
+
+    Raises:
+        UsageError: the host is not loopback, or the port is taken.
+    """
+    if not is_loopback(host):
+        raise UsageError(f"the sandbox serves loopback only, not {host}; use 127.0.0.1, ::1 or localhost")
+    door = Door(world, now)
+    server = web.Server(
+        door.open,
+        access_log=None,
+        keepalive_timeout=KEEP_ALIVE,
+        handler_cancellation=True,
+        auto_decompress=False,
+        logger=_silent(),
+    )
+    runner = web.ServerRunner(server, shutdown_timeout=0.5)
+    await runner.setup()
+    try:
+        site = web.TCPSite(runner, host, port)
+        try:
+            await site.start()
+        except OSError as error:
+            raise UsageError(f"cannot serve on {host}:{port}: {error.strerror}; choose another --port") from None
+        found = runner.addresses[0]
+        name = f"[{found[0]}]" if ":" in found[0] else found[0]
+        yield Served(f"http://{name}:{found[1]}{world.settings.prefix}", world.settings.token, world)
+    finally:
+        await runner.cleanup()
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine can reach it."""
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+class Door:
+    """Takes calls from sockets to the world, and back, with the harm that the world orders."""
+
+    def __init__(self, world: World, now: Callable[[], float]) -> None:
+        self._world = world
+        self._now = now
+        self._random = Random(world.settings.seed)  # noqa: S311 - latency, not secrets
+
+    async def open(self, request: web.BaseRequest) -> web.StreamResponse:
+        """One call."""
+        path, _, query = request.raw_path.partition("?")
+        body = await _body(request)
+        if body is None:
+            return _response(text(413, "Payload Too Large\n"), request)
+        own = path.removeprefix(self._world.settings.prefix)
+        if own.startswith("/sandbox/"):
+            return _response(self._own_page(request.method, own, body), request)
+        there_and_back = self._random.uniform(*self._world.settings.latency)
+        if there_and_back:
+            await asyncio.sleep(there_and_back / 2)
+        headers = {name.lower(): value for name, value in request.headers.items()}
+        pairs = parse_qsl(query, keep_blank_values=True)
+        reply = self._world.handle(request.method, path, pairs, headers, body, self._now())
+        if there_and_back:
+            await asyncio.sleep(there_and_back / 2)
+        if reply.effect is not None:
+            return await _harmed(reply, reply.effect, request)
+        return _response(reply, request)
+
+    def _own_page(self, method: str, path: str, body: bytes) -> Reply:
+        self._world.advance(self._now())
+        match method, path:
+            case "GET", "/sandbox/stats":
+                return json_reply(200, stats(self._world), pretty=True)
+            case "GET", "/sandbox/requests":
+                return json_reply(200, self._world.counts.rows())
+            case "POST", "/sandbox/faults":
+                return self._plan_faults(body)
+            case _:
+                return json_reply(404, {"error": "GET /sandbox/stats, GET /sandbox/requests or POST /sandbox/faults"})
+
+    def _plan_faults(self, body: bytes) -> Reply:
+        try:
+            found = json.loads(body or b"{}")
+            rules = read_faults(found.get("faults", []) if isinstance(found, dict) else found, "faults")
+        except (ValueError, UsageError) as error:
+            return json_reply(400, {"error": str(error)})
+        self._world.plan_faults(rules)
+        return json_reply(200, {"faults": len(rules)})
+
+
+async def _body(request: web.BaseRequest) -> bytes | None:
+    if not request.body_exists:
+        return b""
+    parts, size = [], 0
+    async for part in request.content.iter_any():
+        parts.append(part)
+        size += len(part)
+        if size > LARGEST:
+            return None
+    return b"".join(parts)
+
+
+def _response(reply: Reply, request: web.BaseRequest) -> web.Response:
+    response = web.Response(status=reply.status, body=reply.body, headers=reply.headers)
+    if len(reply.body) >= WORTH_PACKING and "gzip" in request.headers.get("Accept-Encoding", ""):
+        response.enable_compression(web.ContentCoding.gzip)
+    return response
+
+
+async def _harmed(reply: Reply, effect: Effect, request: web.BaseRequest) -> web.StreamResponse:
+    match effect.harm:
+        case Harm.NEVER_LEFT | Harm.RESET:
+            return _cut(request)
+        case Harm.HANG:
+            await asyncio.Event().wait()  # until the client goes away, which cancels this
+            return _cut(request)
+        case Harm.SLOW:
+            await asyncio.sleep(effect.seconds)
+            return _response(reply, request)
+        case Harm.TORN:
+            return await _torn(reply, request)
+
+
+def _cut(request: web.BaseRequest) -> web.Response:
+    """Resets the connection. What is returned goes nowhere."""
+    transport = request.transport
+    if transport is not None:
+        found = transport.get_extra_info("socket")
+        if found is not None:
+            found.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        transport.abort()
+    return web.Response()
+
+
+async def _torn(reply: Reply, request: web.BaseRequest) -> web.StreamResponse:
+    """Promises the whole body, sends half of it, and hangs up."""
+    response = web.StreamResponse(status=reply.status, headers=reply.headers)
+    response.content_length = len(reply.body)
+    await response.prepare(request)
+    await response.write(reply.body[: len(reply.body) // 2])
+    if request.transport is not None:
+        request.transport.close()
+    return response
+
+
+def _silent() -> logging.Logger:
+    """Connections that die on purpose are no news."""
+    logger = logging.Logger("orchestrator.lookalike")  # not from the registry: it is nobody else's
+    logger.addHandler(logging.NullHandler())
+    return logger

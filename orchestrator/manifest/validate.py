@@ -1,0 +1,245 @@
+"""Turns what the schemas found into sentences with a place and a remedy."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import cached_property
+from typing import Any, NamedTuple, TypeAlias
+
+from pydantic_core import ValidationError
+
+from orchestrator.manifest.diagnostics import Problem, near
+from orchestrator.manifest.pieces import EXPECTED
+from orchestrator.manifest.positions import Marks, Value
+from orchestrator.manifest.schema import Shape
+from orchestrator.manifest.yaml_reader import kind
+
+_WORDS = {
+    "string_type": "text",
+    "list_type": "a list",
+    "dict_type": "a map",
+    "model_type": "a map",
+    "int_type": "a whole number",
+    "bool_type": "true or false",
+    "date_type": "a date",
+    "date_from_datetime_inexact": "a date",
+}
+_BOUNDS = {
+    "greater_than_equal": "expected {ge} or more, found {found}",
+    "less_than_equal": "expected {le} or less, found {found}",
+    "string_too_short": "expected text, found nothing in the quotes",
+    "string_too_long": "longer than {max_length} characters",
+    "too_short": "expected at least {min_length}, found none",
+}
+Keys: TypeAlias = tuple[str | int, ...]
+CLEAR = (
+    "expected env:NAME, file:PATH or command:ARGV, where the secret stands, never the secret itself",
+    "if a secret stood here, change it now: it may have been seen",
+)
+SECRET = re.compile(r"token|secret|password", re.IGNORECASE)
+
+
+class _Error(NamedTuple):
+    keys: Keys
+    type: str
+    container: Value
+    key: str | int
+    of_key: bool
+    context: Mapping[str, Any]
+    missing: str
+
+
+class Judge:
+    """Validates values against the schemas and says what is wrong."""
+
+    def __init__(self, shape: Shape, marks: Marks) -> None:
+        self.shape = shape
+        self.marks = marks
+        self._inside = 0
+
+    @cached_property
+    def schema(self) -> Mapping[str, Any]:
+        """The JSON Schema, made only when something is wrong or a CSV file asks for lists."""
+        return self.shape.json
+
+    def judge(self, value: Value, inside: int = 0) -> list[tuple[Keys, Problem]]:
+        """What is wrong with the value of a whole file, each with the path of keys that leads there.
+
+        Args:
+            inside: how many keys of each path to leave out of the messages.
+        """
+        self._inside = inside
+        try:
+            self.shape.validator.validate_python(value)
+        except ValidationError as errors:
+            found = errors.errors(include_url=False, include_input=False)
+            return self._explain([_place(value, error) for error in found])
+        return []
+
+    def _explain(self, errors: Sequence[_Error]) -> list[tuple[Keys, Problem]]:
+        by_place: dict[Keys, list[_Error]] = {}
+        for error in errors:
+            by_place.setdefault(error.keys, []).append(error)
+        inner = {keys[:size] for keys in by_place for size in range(len(keys))}
+        problems = []
+        for keys, here in by_place.items():
+            others = [error for error in here if error.type not in _WORDS]
+            if others:
+                problems += [(keys, self._problem(error)) for error in _first_of_each(others)]
+            elif keys not in inner:  # else the value is what one alternative wants, and only something in it is wrong
+                problems.append((keys, self._wrong_type(here)))
+        return problems
+
+    def _problem(self, error: _Error) -> Problem:
+        if error.type == "extra_forbidden":
+            remedy = near(str(error.key), self.keys_at(error.keys[:-1]))
+            return self._say(error, f"unknown key `{str(error.key)[:100]}`", remedy, at_key=True)
+        if error.type == "missing":
+            return self._say(error, f"missing key `{error.missing}`", "add it")
+        found = self.found(error.container, error.key)
+        if error.type == "string_pattern_mismatch":
+            said = found if not error.of_key else repr(str(error.key)[:100])
+            return self._say(error, f"expected {EXPECTED[error.context['pattern']]}, found {said}", "")
+        if error.type == "literal_error":
+            return self._literal(error, found)
+        if error.type in _BOUNDS:
+            return self._say(error, _BOUNDS[error.type].format(**error.context, found=found), "")
+        return self._say(error, f"{error.type.replace('_', ' ')}: {found}", "look it up in the reference")
+
+    def _literal(self, error: _Error, found: str) -> Problem:
+        choices = re.findall(r"'([^']*)'", error.context["expected"]) or [error.context["expected"]]
+        value = _value(error.container, error.key)
+        remedy = near(value, choices) if isinstance(value, str) and len(choices) > 1 else ""
+        remedy = remedy if remedy.startswith("did you mean") else ""  # all of them stand in the sentence already
+        if choices == [value]:
+            remedy = "remove the quotes"
+        return self._say(error, f"expected {_alternatives(choices)}, found {found}", remedy)
+
+    def _wrong_type(self, errors: Sequence[_Error]) -> Problem:
+        words = list(dict.fromkeys(_WORDS[error.type] for error in errors))
+        error = errors[0]
+        remedy = ""
+        patterns = [node["pattern"] for node in self._nodes(error.keys) if node.get("pattern") in EXPECTED]
+        written = self.marks.written(error.container, error.key)
+        if _is_secret(error.key) and written:
+            return self._say(error, *CLEAR)
+        if written and patterns and not any(re.search(pattern, written) for pattern in patterns):
+            words = [EXPECTED[pattern] for pattern in patterns]  # quotes alone would not help
+        elif "text" in words:
+            remedy = self.quote(error.container, error.key)
+        elif "map" not in words and isinstance(_value(error.container, error.key), str):
+            remedy = _unquoted(_value(error.container, error.key))
+        return self._say(
+            error, f"expected {_alternatives(words)}, found {self.found(error.container, error.key)}", remedy
+        )
+
+    def quote(self, container: Value, key: str | int) -> str:
+        """The remedy where text is meant and YAML made something else."""
+        written = self.marks.written(container, key)
+        if written is None:
+            return ""
+        if written in ("", "~", "null"):
+            return "write something there, or remove it"
+        return "quote it" if _is_secret(key) else f'quote it: "{written[:60]}"'
+
+    def found(self, container: Value, key: str | int) -> str:
+        """What stands there, in words; never a secret."""
+        value = _value(container, key)
+        written = self.marks.written(container, key)
+        if _is_secret(key) and not isinstance(value, (dict, list)):
+            return "something else"
+        if written and written not in ("~", "null"):
+            return f"{written[:60]} ({kind(value)})"
+        return repr(value[:60]) if isinstance(value, str) else kind(value)
+
+    def _say(self, error: _Error, text: str, remedy: str, *, at_key: bool = False) -> Problem:
+        position = self.marks.at(error.container, error.key, of_key=at_key or error.of_key)
+        return Problem(self.marks.where(position), path_of(error.keys[self._inside :]), text, remedy, position)
+
+    def keys_at(self, keys: Iterable[str | int]) -> list[str]:
+        """The keys that are known in the map at that place."""
+        return sorted({name for node in self._nodes(keys) for name in node.get("properties", ())})
+
+    def knows(self, keys: Iterable[str | int]) -> bool:
+        """Whether anything may stand at that place."""
+        return bool(self._nodes(keys))
+
+    def wants(self, keys: Iterable[str | int]) -> set[str]:
+        """The types, in the words of JSON Schema, of what may stand at that place."""
+        return {str(node.get("type")) for node in self._nodes(keys)}
+
+    def _nodes(self, keys: Iterable[str | int]) -> list[Mapping[str, Any]]:
+        nodes = list(self._alternatives(self.schema))
+        for key in keys:
+            inner = [child for node in nodes for child in _children(node, key)]
+            nodes = [found for child in inner for found in self._alternatives(child)]
+        return nodes
+
+    def _alternatives(self, node: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
+        if "$ref" in node:
+            yield from self._alternatives(self.schema["$defs"][node["$ref"].rpartition("/")[2]])
+        elif "anyOf" in node:
+            for choice in node["anyOf"]:
+                yield from self._alternatives(choice)
+        else:
+            yield node
+
+
+def _children(node: Mapping[str, Any], key: str | int) -> list[Mapping[str, Any]]:
+    if isinstance(key, int):
+        return [node["items"]] if isinstance(node.get("items"), dict) else []
+    if key in node.get("properties", ()):
+        return [node["properties"][key]]
+    return [
+        inner
+        for inner in (node.get("additionalProperties"), *node.get("patternProperties", {}).values())
+        if isinstance(inner, dict)
+    ]
+
+
+def path_of(keys: Iterable[str | int]) -> str:
+    """`targets[3].branches[0]`."""
+    text = ""
+    for key in keys:
+        text += f"[{key}]" if isinstance(key, int) else f".{key[:100]}"
+    return text.removeprefix(".")
+
+
+def _place(root: Value, error: Mapping[str, Any]) -> _Error:
+    """Finds the value that an error of the schemas is about; their paths also hold the names of alternatives."""
+    current, container, key = root, root, 0
+    keys: list[str | int] = []
+    of_key, missing = False, ""
+    for step in error["loc"]:
+        if (isinstance(current, dict) and step in current) or (isinstance(current, list) and isinstance(step, int)):
+            container, key, current = current, step, current[step]
+            keys.append(step)
+        elif step == "[key]":
+            of_key = True
+        else:
+            missing = str(step)
+    return _Error(tuple(keys), error["type"], container, key, of_key, error.get("ctx", {}), missing)
+
+
+def _value(container: Value, key: str | int) -> Value:
+    try:
+        return container[key]
+    except (KeyError, IndexError, TypeError):
+        return container
+
+
+def _unquoted(text: str) -> str:
+    return "remove the quotes" if re.fullmatch(r"[0-9]+|true|false|yes|no", text) else ""
+
+
+def _is_secret(key: str | int) -> bool:
+    return isinstance(key, str) and SECRET.search(key) is not None
+
+
+def _first_of_each(errors: Sequence[_Error]) -> list[_Error]:
+    return list({(error.type, error.missing): error for error in reversed(errors)}.values())
+
+
+def _alternatives(words: Sequence[str]) -> str:
+    return " or ".join([", ".join(words[:-1]), words[-1]]) if len(words) > 1 else words[0]

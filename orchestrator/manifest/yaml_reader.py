@@ -1,0 +1,344 @@
+"""Reads YAML into plain values and remembers where each of them stands, in one pass over the parser's events.
+
+The parser's own composer is not used: it recurses, so deep nesting would end the process, and it makes a node with
+two marks of every value. Positions are kept in packed arrays beside the containers instead.
+"""
+
+from __future__ import annotations
+
+import re
+from array import array
+from collections.abc import Callable
+from typing import Any, cast
+
+import yaml
+from yaml import events as yaml_events
+
+from orchestrator.manifest.diagnostics import ManifestError, Problem
+from orchestrator.manifest.oddities import of_bytes, of_parser
+from orchestrator.manifest.positions import COLUMN_BITS, LINE_BITS, pack
+from orchestrator.manifest.positions import Marks as Marks  # for those who read other YAML
+from orchestrator.manifest.positions import Value as Value  # as above
+
+DEEPEST = 100  # levels of nesting
+MOST_VALUES = 5_000_000  # values in one file
+MOST_ALIASED = 2_000_000  # values that aliases may repeat, in one file
+LARGEST = 64 * 1024 * 1024  # bytes of one file
+
+_MERGE = object()  # an unquoted `<<` as a key
+_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+_RESOLVERS: dict[str, list[tuple[str, re.Pattern[str]]]] = yaml.SafeLoader.yaml_implicit_resolvers
+_TAG = "tag:yaml.org,2002:"
+_TEXTS = {f"{_TAG}str", f"{_TAG}value", f"{_TAG}merge"}
+_LONGEST_PATH = 120  # characters of a path of keys in a message
+
+
+def read_yaml(name: str, text: bytes, marks: Marks, problems: list[Problem]) -> Value:
+    """The value of a YAML file.
+
+    Args:
+        name: the file's name for messages.
+        marks: gets the positions.
+        problems: gets what is wrong but does not hinder reading on (duplicate keys, tags, keys that are no text).
+
+    Raises:
+        ManifestError: it cannot be read on; all that was found before is in it too.
+    """
+    source = marks.add_source(name)
+    builder = _Builder(source, marks, problems)
+    try:
+        if (bad := of_bytes(text, LARGEST)) is not None:
+            line, column, said, remedy = bad
+            builder.fatal(line, column, said, remedy)
+        return builder.build(text)
+    except yaml.YAMLError as error:
+        line, column, said, remedy = of_parser(error, text)
+        problems.append(builder.problem(pack(source, line, column), said, remedy))
+    except _Fatal:
+        pass  # it stands in the list
+    raise ManifestError(problems)
+
+
+class _Fatal(Exception):
+    """Reading on makes no sense."""
+
+
+class _Builder:
+    """Turns the parser's events into values, without recursion."""
+
+    def __init__(self, source: int, marks: Marks, problems: list[Problem]) -> None:
+        self.source = source
+        self.base = source << (LINE_BITS + COLUMN_BITS)
+        self.marks = marks
+        self.problems = problems
+        self.stack: list[_Frame] = []
+        self.frame = _Frame([], array("Q"), None)  # the document itself, as a list of one
+        self.anchors: dict[str, tuple[Value, int] | None] = {}
+        self.values = 0
+        self.aliased = 0
+
+    def build(self, text: bytes) -> Value:
+        root = self.frame
+        scalar = yaml_events.ScalarEvent
+        on_scalar = self.scalar
+        others: dict[type, Callable[[Any], None]] = {
+            yaml_events.SequenceStartEvent: self.start_list,
+            yaml_events.MappingStartEvent: self.start_map,
+            yaml_events.SequenceEndEvent: self.end,
+            yaml_events.MappingEndEvent: self.end,
+            yaml_events.AliasEvent: self.alias,
+            yaml_events.DocumentStartEvent: self.document,
+        }
+        for event in yaml.parse(text, Loader=_LOADER):
+            kind = type(event)
+            if kind is scalar:
+                on_scalar(event)
+            elif kind in others:
+                others[kind](event)
+        if not root.container:
+            self.fatal(
+                1, 1, "the file is empty", "start with `version: 1` and `targets:` (`orchestrator init` writes one)"
+            )
+        return root.container[0]
+
+    def document(self, event: Any) -> None:
+        if self.frame.container:
+            mark = event.start_mark
+            self.fatal(mark.line + 1, 1, "a second document begins", "one manifest is one document: remove the `---`")
+
+    def scalar(self, event: Any) -> None:
+        text: str = event.value
+        mark = event.start_mark
+        position = self.base | (mark.line + 1) << COLUMN_BITS | mark.column + 1
+        written = None
+        value: Value = text
+        if event.tag is not None:
+            self.tag(event.tag, position)
+        elif event.implicit[0] and (text[:1] in _RESOLVERS):
+            value = plain(text)
+            if value is not text:
+                written = text
+            elif text == "<<" and self.frame.wants_key:
+                value = _MERGE
+        if "\0" in text:
+            self.problems.append(self.problem(position, "text with a NUL character", "remove the \\0"))
+        if event.anchor is not None:
+            self.anchors[event.anchor] = (value, 1)
+        self.values += 1
+        if self.values > MOST_VALUES:
+            self.fatal(mark.line + 1, mark.column + 1, f"more than {MOST_VALUES} values in one file", "split it")
+        self.put(value, position, written)
+
+    def put(self, value: Value, position: int, written: str | None = None) -> None:
+        """Adds a value to the container that is open."""
+        frame = self.frame
+        container = frame.container
+        if type(container) is list:
+            if written is not None:
+                self.marks.write(container, len(container), written)
+            container.append(value)
+            frame.positions.append(position)
+        elif frame.key_at == 0:
+            self.key(value, position, written)
+        elif frame.merging:
+            self.merge(value, position)
+        else:
+            if frame.key is not None:
+                if written is not None:
+                    self.marks.write(container, len(container), written)
+                frame.add(frame.key, frame.key_at, value, position)
+            frame.key_at = 0
+
+    def key(self, key: Value, position: int, written: str | None) -> None:
+        frame = self.frame
+        frame.key_at = position
+        frame.merging = key is _MERGE
+        if frame.merging:
+            return
+        frame.key = key if type(key) is str else None
+        if frame.key is None:
+            found = f"{written!s}, {kind(key)}" if written is not None else kind(key)
+            remedy = f'quote it: "{written}"' if written else "write text there"
+            self.problems.append(self.problem(position, f"a key must be text, found {found}", remedy))
+        elif key in frame.own:
+            first = self.marks.where(frame.own[key])
+            said = f"duplicate key `{key[:100]}`, first at {first}"
+            self.problems.append(self.problem(position, said, "remove or rename one of the two"))
+            frame.key = None
+        else:
+            frame.own[key] = position
+
+    def merge(self, value: Value, position: int) -> None:
+        """`<<: *other`: keys of the other map, where this one has no such key."""
+        frame = self.frame
+        frame.key_at, frame.merging = 0, False
+        others = value if isinstance(value, list) else [value]
+        if not all(isinstance(other, dict) for other in others):
+            self.problems.append(self.problem(position, "`<<` takes a map or a list of maps", "point it at an anchor"))
+            return
+        for other in others:
+            for key in other:
+                frame.inherited.setdefault(key, (other, key))
+
+    def start_list(self, event: Any) -> None:
+        self.open([], event)
+
+    def start_map(self, event: Any) -> None:
+        self.open({}, event)
+
+    def open(self, container: Value, event: Any) -> None:
+        mark = event.start_mark
+        position = self.base | (mark.line + 1) << COLUMN_BITS | mark.column + 1
+        if event.tag is not None:
+            self.tag(event.tag, position)
+        if len(self.stack) >= DEEPEST:
+            self.fatal(mark.line + 1, mark.column + 1, f"nested deeper than {DEEPEST} levels", "flatten it")
+        self.values += 1
+        if self.values > MOST_VALUES:
+            self.fatal(mark.line + 1, mark.column + 1, f"more than {MOST_VALUES} values in one file", "split it")
+        if event.anchor is not None:
+            self.anchors[event.anchor] = None  # not complete yet: an alias to it would contain itself
+        self.stack.append(self.frame)
+        self.frame = _Frame(container, array("Q"), event.anchor, position, self.values + self.aliased)
+
+    def end(self, event: Any) -> None:
+        closed = self.frame
+        self.frame = self.stack.pop()
+        if closed.inherited:
+            self.inherit(closed)
+        self.marks.keep(closed.container, closed.positions)
+        if closed.anchor is not None:
+            size = self.values + self.aliased - closed.began + 1
+            self.anchors[closed.anchor] = (closed.container, size)
+        self.put(closed.container, closed.position)
+
+    def inherit(self, frame: _Frame) -> None:
+        for key, (other, _) in frame.inherited.items():
+            if key not in frame.own:
+                if (written := self.marks.written(other, key)) is not None:
+                    self.marks.write(frame.container, len(frame.container), written)
+                frame.add(key, self.marks.at(other, key, of_key=True), other[key], self.marks.at(other, key))
+
+    def alias(self, event: Any) -> None:
+        mark = event.start_mark
+        line, column, name = mark.line + 1, mark.column + 1, event.anchor
+        if name not in self.anchors:
+            self.problems.append(
+                self.problem(
+                    pack(self.source, line, column),
+                    f"`*{name}` is an alias in YAML, and no anchor `&{name}` stands before it",
+                    f'quote it, if text is meant: "*{name}"',
+                )
+            )
+            self.put(f"*{name}", pack(self.source, line, column))
+            return
+        known = self.anchors[name]
+        if known is None:
+            self.fatal(line, column, f"the alias `*{name}` stands inside its own anchor", "remove it")
+        value, size = cast("tuple[Value, int]", known)
+        self.aliased += size
+        if self.aliased > MOST_ALIASED:
+            said = f"aliases repeat more than {MOST_ALIASED} values (an alias bomb?)"
+            self.fatal(line, column, said, "use fewer aliases of aliases")
+        self.put(value, pack(self.source, line, column))
+
+    def tag(self, tag: str, position: int) -> None:
+        said = tag.replace(_TAG, "!!")
+        remedy = "remove it, and quote the value if text is meant"
+        self.problems.append(self.problem(position, f"YAML tags such as `{said[:100]}` are not allowed", remedy))
+
+    def problem(self, position: int, text: str, remedy: str) -> Problem:
+        return Problem(self.marks.where(position), self.path(), text, remedy, position)
+
+    def fatal(self, line: int, column: int, text: str, remedy: str) -> None:
+        self.problems.append(self.problem(pack(self.source, line, column), text, remedy))
+        raise _Fatal
+
+    def path(self) -> str:
+        """The keys that lead to the place where the parser is."""
+        steps = ""
+        for frame in [*self.stack[1:], self.frame] if self.stack else []:
+            if isinstance(frame.container, list):
+                steps += f"[{len(frame.container)}]"
+            elif isinstance(frame.key, str) and frame.key_at:
+                steps += f".{frame.key[:100]}"
+        steps = steps.removeprefix(".")
+        return steps if len(steps) <= _LONGEST_PATH else f"{steps[:_LONGEST_PATH]}..."
+
+
+class _Frame:
+    """A container that is open."""
+
+    __slots__ = (
+        "anchor",
+        "began",
+        "container",
+        "inherited",
+        "key",
+        "key_at",
+        "merging",
+        "own",
+        "position",
+        "positions",
+    )
+
+    def __init__(
+        self, container: Value, positions: array[int], anchor: str | None, position: int = 0, began: int = 0
+    ) -> None:
+        self.container = container
+        self.positions = positions
+        self.anchor = anchor
+        self.position = position
+        self.began = began
+        self.key: str | None = None
+        self.key_at = 0  # position of the key whose value comes next; 0: a key comes next
+        self.merging = False
+        self.own: dict[str, int] = {}
+        self.inherited: dict[str, tuple[Value, str]] = {}
+
+    @property
+    def wants_key(self) -> bool:
+        """Whether a key comes next."""
+        return type(self.container) is dict and self.key_at == 0
+
+    def add(self, key: str, key_at: int, value: Value, position: int) -> None:
+        self.container[key] = value
+        self.positions.append(key_at)
+        self.positions.append(position)
+
+
+def plain(text: str) -> Value:
+    """What a safe loader makes of an unquoted scalar; the text itself where it is text."""
+    for tag, shape in _RESOLVERS.get(text[:1], ()):
+        if shape.match(text):
+            return text if tag in _TEXTS else _construct(tag, text)
+    return text
+
+
+def _construct(tag: str, text: str) -> Value:
+    constructor = yaml.constructor.SafeConstructor()
+    make: Callable[[Any], Any] = yaml.SafeLoader.yaml_constructors[tag]
+    try:
+        return make(constructor, yaml.ScalarNode(tag, text))  # type: ignore[call-arg]  # an unbound method
+    except (ValueError, OverflowError):  # the 45th of the 13th, or a number of 5,000 digits
+        return float("nan")
+
+
+def kind(value: Value) -> str:
+    """What a value is, in words."""
+    match value:
+        case None:
+            return "nothing"
+        case bool():
+            return f"which YAML reads as {str(value).lower()}"
+        case float() if value != value:
+            return "which is no value in YAML"
+        case int() | float():
+            return "a number"
+        case str():
+            return "text"
+        case list():
+            return "a list"
+        case dict():
+            return "a map"
+    return "a date"

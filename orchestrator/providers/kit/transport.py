@@ -1,0 +1,253 @@
+"""The transport: sends one call once over aiohttp, and sorts what went wrong by whether the call may have arrived.
+
+This is the only place that knows aiohttp's client. What it guarantees to all providers:
+
+* nothing is sent twice: no redirect is followed, no POST is repeated on a stale connection (aiohttp repeats only what
+  is idempotent), and idle connections are dropped before servers drop them;
+* the token goes to the account's host over TLS that was verified, or to this machine, and nowhere else; it is in no
+  error, and is blotted out of bodies in which a server repeats it;
+* every answer is bounded: 8 MiB after decompression, 128 headers (as aiohttp does by itself), 30 seconds in all.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import ssl
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import NoReturn
+from urllib.parse import SplitResult, quote, urlencode, urlsplit
+
+import aiohttp
+from yarl import URL
+
+from orchestrator import __version__
+from orchestrator.core.errors import AccessRefused, InDoubt, OrchestratorError, Unreachable, UsageError
+from orchestrator.core.model import Account
+from orchestrator.core.secrets import Secret
+from orchestrator.providers.kit.bodies import LARGEST, blotted, to_json, too_large, unpacked, value
+from orchestrator.providers.port import Answer, Call, Send
+
+TOTAL = 30.0  # seconds for a call, from its start to the last byte of the answer
+CONNECT = 10.0  # seconds of these for name, connection and TLS
+KEEP_ALIVE = 4.0  # seconds; Travis' own proxy closes idle connections after 5
+
+USER_AGENT = f"batch-trigger-orchestrator/{__version__}"
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Proxies:
+    """Which proxy leads out of here; it may hold a password, so it does not print.
+
+    Args:
+        https: the proxy's URL for https, None for none.
+        no_proxy: comma list of hosts and domains that are reached directly; `*` for all.
+    """
+
+    https: str | None = None
+    no_proxy: str = ""
+
+    @classmethod
+    def of(cls, environ: Mapping[str, str]) -> Proxies:
+        """As `HTTPS_PROXY` and `NO_PROXY` say, in capitals or not."""
+        https = environ.get("https_proxy") or environ.get("HTTPS_PROXY")
+        return cls(https or None, environ.get("no_proxy") or environ.get("NO_PROXY") or "")
+
+    def to(self, url: SplitResult) -> str | None:
+        """The proxy for this URL; this machine is always reached directly."""
+        host = url.hostname or ""
+        if self.https is None or url.scheme != "https" or is_loopback(host) or self._is_exempt(host):
+            return None
+        return self.https if "://" in self.https else f"http://{self.https}"
+
+    def _is_exempt(self, host: str) -> bool:
+        names = (name.strip().lstrip(".").lower() for name in self.no_proxy.split(","))
+        return any(name == "*" or host == name or host.endswith(f".{name}") for name in names if name)
+
+
+DIRECT = Proxies()
+
+
+@asynccontextmanager
+async def transport(
+    account: Account,
+    headers: Mapping[str, str],
+    *,
+    proxies: Proxies | None = None,
+    ca_file: str | None = None,
+    hide: Sequence[Secret] = (),
+    total: float = TOTAL,
+    connect: float = CONNECT,
+) -> AsyncIterator[Send]:
+    """Opens connections to the account's host as they are needed, and closes them at the end.
+
+    Args:
+        headers: sent with every call, the credentials among them.
+        ca_file: authorities to trust instead of the system's.
+        hide: what is blotted out of answers.
+        total: seconds for a call.
+        connect: seconds of these for name, connection and TLS.
+
+    Raises:
+        UsageError: the URL is none, or the token would travel in the clear, or `ca_file` cannot be read.
+    """
+    url = checked_url(account)
+    try:
+        proxy = (proxies or DIRECT).to(url)
+        via = URL(proxy) if proxy else None
+    except ValueError:
+        raise UsageError("the proxy's URL is not valid; correct HTTPS_PROXY") from None
+    session = aiohttp.ClientSession(
+        connector=aiohttp.TCPConnector(
+            limit=0,  # the engine keeps `connections`; a queue in here would eat the time of a call
+            keepalive_timeout=KEEP_ALIVE,
+            ssl=_trust(ca_file) if url.scheme == "https" else True,
+        ),
+        headers={"User-Agent": USER_AGENT, "Accept-Encoding": "gzip, deflate", **headers},
+        skip_auto_headers=("Content-Type",),
+        timeout=aiohttp.ClientTimeout(total=total, connect=connect),
+        cookie_jar=aiohttp.DummyCookieJar(),
+        auto_decompress=False,  # done here, bounded
+        trust_env=False,
+    )
+    async with session:
+        yield _sender(session, account.url.rstrip("/"), url.hostname or "", via, [s.reveal().encode() for s in hide])
+
+
+def _sender(session: aiohttp.ClientSession, base: str, host: str, via: URL | None, hidden: list[bytes]) -> Send:
+    async def send(call: Call) -> Answer:
+        url = URL(base + call.path + _query(call), encoded=True)
+        data = None if call.body is None else to_json(call.body).encode()
+        try:
+            async with session.request(
+                call.method,
+                url,
+                data=data,
+                headers=None if data is None else {"Content-Type": "application/json"},
+                allow_redirects=False,
+                proxy=via,
+            ) as response:
+                if 300 <= response.status < 400:
+                    _refuse_redirect(response, host)
+                body = unpacked(await _read(response), response.headers.get("Content-Encoding", ""))
+        except (aiohttp.ClientError, OSError, UnicodeError) as error:
+            failure = _sorted(error, host)
+        else:
+            return Answer(response.status, value(blotted(body, hidden)), response.headers)
+        # Outside the handler: aiohttp's errors hold the headers that were sent, so they must not hang on to ours.
+        raise failure
+
+    return send
+
+
+def checked_url(account: Account) -> SplitResult:
+    """The account's URL, taken apart.
+
+    Raises:
+        UsageError: it is none, or the token would travel in the clear.
+    """
+    place = f"account {account.name}: url"
+    try:
+        url = urlsplit(account.url)
+        host, _ = url.hostname, url.port
+    except ValueError:
+        raise UsageError(f"{place}: is not a URL; write https://HOST or https://HOST/api") from None
+    if url.scheme not in ("http", "https") or not host or any(c <= " " for c in account.url):
+        raise UsageError(f"{place}: must be https://HOST or https://HOST/api")
+    if url.username is not None or url.password is not None:
+        raise UsageError(f"{place}: holds a user name or password; use `token:` with a reference instead")
+    if url.query or url.fragment:
+        raise UsageError(f"{place}: must end with the path, without `?` or `#`")
+    if url.scheme == "http" and not account.insecure and not is_loopback(host):
+        raise UsageError(
+            f"{place}: http:// would send the token to {host} in the clear; write https://, "
+            "or `insecure: true` if that network is trusted"
+        )
+    return url
+
+
+def is_loopback(host: str) -> bool:
+    """Whether the host is this machine."""
+    if host == "localhost" or host.endswith(".localhost"):
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def _trust(ca_file: str | None) -> ssl.SSLContext:
+    try:
+        return ssl.create_default_context(cafile=ca_file)
+    except (OSError, ValueError):
+        raise UsageError(f"SSL_CERT_FILE: {ca_file} holds no certificates that can be read") from None
+
+
+def _query(call: Call) -> str:
+    return "?" + urlencode(call.query, quote_via=quote, safe=":,") if call.query else ""
+
+
+async def _read(response: aiohttp.ClientResponse) -> bytes:
+    """The body as it came, bounded."""
+    body = await response.content.readany()
+    if response.content.at_eof():
+        return body
+    parts, size = [body], len(body)
+    while not response.content.at_eof():
+        parts.append(await response.content.readany())
+        size += len(parts[-1])
+        if size > LARGEST:
+            too_large()
+    return b"".join(parts)
+
+
+def _refuse_redirect(response: aiohttp.ClientResponse, host: str) -> NoReturn:
+    """A redirect would carry the token elsewhere, or turn a POST into a GET."""
+    try:
+        there = urlsplit(response.headers.get("Location", "")).hostname or host
+    except ValueError:
+        there = "an address that is none"
+    there = "".join(c for c in there[:100] if c.isprintable())
+    raise AccessRefused(
+        "redirected",
+        f"{host} answers with a redirect (HTTP {response.status}) to {there}; it was not followed and the token went "
+        f"nowhere else; correct the account's `url`",
+    )
+
+
+def _sorted(error: Exception, host: str) -> OrchestratorError:
+    """Our error for one of aiohttp's: may the call have arrived?"""
+    match error:
+        case aiohttp.ConnectionTimeoutError():
+            return Unreachable(f"{host}: no connection in time")
+        case aiohttp.ClientConnectorCertificateError():
+            return _tls_refused(host, error.certificate_error)
+        case aiohttp.ClientProxyConnectionError():
+            return Unreachable(f"{host}: the proxy cannot be reached; check HTTPS_PROXY")
+        case aiohttp.ClientConnectorDNSError() | UnicodeError():
+            return Unreachable(f"{host}: the name cannot be resolved")
+        case aiohttp.ClientConnectorError():
+            cause = error.os_error
+            if isinstance(cause, ssl.SSLError) and not isinstance(cause, ssl.SSLEOFError | ssl.SSLZeroReturnError):
+                return _tls_refused(host, cause)
+            return Unreachable(f"{host}: cannot connect ({cause.strerror or type(cause).__name__})")
+        case aiohttp.ClientHttpProxyError():
+            return Unreachable(f"{host}: the proxy answers HTTP {error.status}; check HTTPS_PROXY")
+        case TimeoutError():
+            return InDoubt("no whole answer in time")
+        case aiohttp.ClientPayloadError():
+            return InDoubt("the answer is torn")
+        case aiohttp.ClientResponseError():
+            return InDoubt("the answer is not HTTP as it should be")
+        case _:
+            return InDoubt(f"the connection broke before an answer ({type(error).__name__})")
+
+
+def _tls_refused(host: str, cause: object) -> AccessRefused:
+    why = getattr(cause, "verify_message", None) or getattr(cause, "reason", None) or type(cause).__name__
+    return AccessRefused(
+        "tls_refused",
+        f"{host}: no trusted TLS connection ({why}); nothing was sent; check `url`, "
+        "and SSL_CERT_FILE if the host has an authority of its own",
+    )

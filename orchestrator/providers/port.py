@@ -1,0 +1,397 @@
+"""The provider port: what a CI service must be able to do, and what it declares about itself.
+
+A provider turns values into `Call`s and `Answer`s into values. It is given the function that sends a `Call`
+(`Send`), so it runs against aiohttp, against the sandbox in memory, and against faults, without knowing which.
+The limits of the account are kept inside `Send`: a provider never waits and never counts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+from dataclasses import field
+from typing import Any, Protocol, TypeAlias, runtime_checkable
+
+from orchestrator.core.frozen import dataclass
+from orchestrator.core.model import (
+    Account,
+    Build,
+    BuildState,
+    Findability,
+    Interval,
+    Json,
+    Learnt,
+    Limit,
+    Refusal,
+    Request,
+    Target,
+    Trigger,
+)
+from orchestrator.limits.concurrency import Entry
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One HTTP call, without credentials and without a host: the transport adds both.
+
+    Args:
+        path: below the account's URL, already percent-encoded, joined as text; starts with a slash.
+        query: pairs, encoded by the transport.
+        body: sent as JSON; None sends no body.
+        purpose: what the report counts it as: `trigger`, `find`, `poll` or `other`.
+        limits: names of the limits it counts against.
+        repo: whose `repo` and `owner` limits it counts against, `owner/name`, where it has any.
+        secret: whether the body holds a secret (then it is never logged, nor an echo of it).
+    """
+
+    method: str
+    path: str
+    query: tuple[tuple[str, str], ...] = ()
+    body: Json = None
+    purpose: str = "other"
+    limits: tuple[str, ...] = ("calls",)
+    repo: str | None = None
+    secret: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What came back: the status, the JSON value (or the text, where it is no JSON), the headers.
+
+    A header is asked for by its name in lower case.
+    """
+
+    status: int
+    body: Json = None
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+
+Send: TypeAlias = Callable[[Call], Awaitable[Answer]]
+"""Sends one call once, and fails only with:
+
+    Unreachable    it certainly never left
+    AccessRefused  TLS was refused, or the server redirects (never followed)
+    InDoubt        it left, and no whole answer came back; for a call that only reads, a provider turns this
+                   into LookFailed
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Followed:
+    """A request that is being followed, as `poll` gets it.
+
+    Args:
+        build: as last seen, None while there is none.
+        since: when the request was made (wall clock).
+        looks: how many looks at it have told nothing new since it last changed.
+        fresh: a clock is about to decide: look at this one itself, not only at a listing.
+    """
+
+    target: Target
+    request: Request
+    marker: str | None
+    build: Build | None
+    since: float
+    looks: int = 0
+    fresh: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Sight:
+    """What one look told of one request; all empty means "still nothing".
+
+    Args:
+        builds: the builds of the request, the deciding one first.
+        marked: whether the request was seen to carry its marker; None where this look cannot tell.
+        request: the handle in its new form, where it changed.
+        warning: an odd thing that a person should know (a state that is not known here).
+    """
+
+    builds: tuple[Build, ...] = ()
+    refusal: Refusal | None = None
+    marked: bool | None = None
+    request: Request | None = None
+    warning: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Principal:
+    """Whom the provider counts."""
+
+    id: str
+    login: str
+    detail: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class RepoFacts:
+    """What `doctor` and `discover` learn of a repository.
+
+    Args:
+        id: the provider's number, as text.
+        active: whether builds are switched on.
+        may_trigger: whether this token may trigger; None where the provider does not say.
+    """
+
+    id: str
+    slug: str
+    active: bool
+    may_trigger: bool | None = None
+    default_branch: str | None = None
+    private: bool | None = None
+    labels: tuple[str, ...] = ()
+
+
+class Provider(Protocol):
+    """The three methods that every provider has.
+
+    Besides the errors named at each method, all of them may fail with `AccessRefused` (scope account: nothing more
+    is called) and `RateLimited`.
+    """
+
+    async def trigger(self, trigger: Trigger) -> Request:
+        """Asks once, repeats nothing by itself.
+
+        Raises:
+            NotTriggered: and its kinds; certainly no build.
+            InDoubt: perhaps a build.
+        """
+        ...
+
+    async def find(self, trigger: Trigger, asked: Interval, known: Collection[str]) -> Request | None:
+        """The request that the lost call made, or None: *certainly not there*.
+
+        Args:
+            asked: when the call may have reached the provider, in the provider's time.
+            known: ids of requests of the same repo that are known to belong to other triggers.
+
+        Raises:
+            InDoubt: it cannot tell yet.
+            LookFailed: the look itself failed.
+        """
+        ...
+
+    async def poll(self, followed: Sequence[Followed]) -> Mapping[str, Sight]:
+        """One look at many requests with the cheapest listings.
+
+        Returns:
+            A sight by target id. What is missing was not looked at this time (never so for `fresh` ones, unless the
+            look failed).
+
+        Raises:
+            LookFailed: nothing at all was learnt.
+        """
+        ...
+
+
+@runtime_checkable
+class Prepares(Protocol):
+    """Looks up what a trigger needs (a numeric id, a workflow), once for a repo."""
+
+    async def prepare(self, target: Target) -> Json:
+        """Opaque JSON for `Trigger.prepared`.
+
+        Raises:
+            Rejected: there is no such repo.
+            LookFailed: cannot be told now.
+        """
+        ...
+
+
+@runtime_checkable
+class Cancels(Protocol):
+    """Can end a build."""
+
+    async def cancel(self, target: Target, build: Build) -> bool:
+        """Asks once; True when accepted, False when the build had ended before.
+
+        Raises:
+            Rejected: may not be canceled by us.
+            LookFailed: the answer was lost; asking again is harmless.
+        """
+        ...
+
+
+@runtime_checkable
+class Restarts(Protocol):
+    """Can start an old build again under its id."""
+
+    async def restart(self, target: Target, build: Build) -> None:
+        """Asks once; the errors of `trigger`."""
+        ...
+
+
+@runtime_checkable
+class ShowsRequests(Protocol):
+    """Knows where a person sees the requests that were made for a target."""
+
+    def requests_page(self, target: Target) -> str:
+        """The page's URL."""
+        ...
+
+
+@runtime_checkable
+class SaysWho(Protocol):
+    """Can tell whose token it is."""
+
+    async def whoami(self) -> Principal | None:
+        """None where the provider has no such page.
+
+        Raises:
+            LookFailed: cannot be told now.
+        """
+        ...
+
+
+@runtime_checkable
+class Inspects(Protocol):
+    """Can tell whether a repo is ready, without triggering."""
+
+    async def inspect(self, repo: str) -> RepoFacts | None:
+        """None when there is no such repo (or none that this token may see)."""
+        ...
+
+
+@runtime_checkable
+class Discovers(Protocol):
+    """Can list the repositories of an owner."""
+
+    async def discover(self, owner: str) -> list[RepoFacts]:
+        """All of them, over all pages."""
+        ...
+
+
+@runtime_checkable
+class ListsBranches(Protocol):
+    """Can list the branches of a repository."""
+
+    async def branches(self, repo: str) -> list[str]:
+        """All of them, over all pages.
+
+        Raises:
+            Rejected: there is no such repo.
+        """
+        ...
+
+
+@runtime_checkable
+class ShowsLogs(Protocol):
+    """Can show what the jobs of a build printed."""
+
+    async def logs(self, build: Build, at_most: int) -> list[tuple[str, str]]:
+        """Pairs of job number and the last `at_most` bytes of its log."""
+        ...
+
+
+@runtime_checkable
+class MeasuresQueue(Protocol):
+    """Can tell how long the provider's own queue is."""
+
+    async def queue_depth(self, owner: str) -> int:
+        """Builds of the owner that wait or run, whoever started them."""
+        ...
+
+
+@runtime_checkable
+class ShowsQueue(Protocol):
+    """Can show the provider's own queue."""
+
+    async def queue(self, target: Target) -> list[Entry]:
+        """Every build that waits or runs, whoever started it, in the queue where the target's build would stand.
+
+        Raises:
+            LookFailed: cannot be told now.
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Key:
+    """A key of a target that only some providers have.
+
+    Args:
+        type: an annotation that pydantic understands (`str`, `dict[str, Any]`, `Literal[...]`).
+        help: one line for the schema and the reference.
+        reference: the value is a reference to a secret, resolved when it is sent.
+    """
+
+    type: Any
+    help: str
+    reference: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Declaration:
+    """What a provider says about itself, apart from its code; importing it imports no HTTP.
+
+    Args:
+        url: default base URL.
+        hosts: hosts to which a token goes without a question.
+        factory: `module:attribute` of `(account, send, secrets) -> Provider`, imported when needed.
+        headers: `module:attribute` of `(account, token) -> headers` for the transport.
+        sandbox: `module:attribute` of the look-alike, or None.
+        limits: default limits; their order is the order of reports.
+        trigger_limits: names of the limits that a trigger counts against.
+        accepted_limits: those of them that count only what was, or may have been, accepted.
+        harmless_refusals: names of limits that nobody knows, and of which a refusal (429) does no harm: they are found
+            by trying, from the default on. Never for a provider that bans.
+        keys: keys of a target that this provider has beyond those of every target.
+        settings: keys of an account that this provider has beyond those of every account.
+        token_env: environment variable that holds the token when the manifest names none.
+        token_fallback: `module:attribute` of `(url, environ, home) -> token or None`, asked when that is not set
+            either: what the provider's own client has stored.
+        states: the provider's native build states and what they mean.
+        fold_case: whether `ACME/x` and `acme/x` are one repository.
+        repo_ids: whether a repository may be given by number.
+        message_problem: what is wrong with a message (a skip command), or None.
+        warn: warnings for a target, sentences for a person.
+        warn_account: warnings for an account.
+        learn: what an answer reveals of limits; where headers tell it, made by `providers.headers.tells`.
+    """
+
+    type: str
+    title: str
+    url: str
+    hosts: frozenset[str]
+    factory: str
+    headers: str
+    states: Mapping[str, BuildState]
+    limits: tuple[Limit, ...]
+    trigger_limits: tuple[str, ...]
+    sandbox: str | None = None
+    accepted_limits: frozenset[str] = frozenset()
+    harmless_refusals: frozenset[str] = frozenset()
+    connections: int = 16
+    settle: float = 60.0
+    finds: Findability = Findability.BY_MARKER
+    keys: Mapping[str, Key] = field(default_factory=dict)
+    settings: Mapping[str, Key] = field(default_factory=dict)
+    token_env: str | None = None
+    token_fallback: str | None = None
+    fold_case: bool = True
+    repo_ids: bool = False
+    message_problem: Callable[[str], str | None] = lambda message: None
+    warn: Callable[[Target], Sequence[str]] = lambda target: ()
+    warn_account: Callable[[Account], Sequence[str]] = lambda account: ()
+    learn: Callable[[Call, Answer], Sequence[Learnt]] = lambda call, answer: ()
+
+
+Secrets: TypeAlias = Callable[[str], str]
+"""Resolves a reference (`env:NAME`, `file:PATH`, `command:ARGV`) to the secret; UsageError when it cannot."""
+
+Factory: TypeAlias = Callable[[Account, Send, Secrets], Provider]
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """How an account is reached: the bare transport, and the provider that can be built over any `Send`.
+
+    Args:
+        send: the transport; it keeps no limit. The engine wraps it before it hands it to `provider_over`.
+        token_hash: stands in for the principal where the provider has no `whoami`.
+    """
+
+    account: Account
+    declaration: Declaration
+    send: Send
+    provider_over: Callable[[Send], Provider]
+    token_hash: str

@@ -1,0 +1,136 @@
+"""What Travis shows of requests and builds, as our values.
+
+Trust `result` and `builds`, not `state`: builds that exist decide, even beside a result that says otherwise; a request
+is rejected only when it has none. States that are not known here mean "still going".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from orchestrator.core.model import Build, BuildState, Json, Request
+from orchestrator.providers.port import Followed, Sight
+from orchestrator.providers.travis.declaration import STATES
+from orchestrator.providers.travis.wire import page
+from orchestrator.providers.travis.words import instant, mapping, number, refusal_of, rows, said, text
+
+NOTHING = Sight()
+
+
+def repo_of(followed: Followed) -> str:
+    """The repository for paths: its number once we know it, as that survives renames."""
+    repo = number(followed.request.handle.get("repo"))
+    return followed.target.repo if repo is None else str(repo)
+
+
+def slug_of(followed: Followed) -> str:
+    """`owner/name` for people and for listings of an owner; the number where that is all we know."""
+    slug = followed.request.handle.get("slug")
+    return slug if isinstance(slug, str) and slug else followed.target.repo
+
+
+def ids_of(followed: Followed) -> tuple[int, ...]:
+    """The request's id, and those of others with the same marker, had Travis made several."""
+    also: Json = followed.request.handle.get("also")
+    ids = [int(followed.request.id)] if followed.request.id.isascii() and followed.request.id.isdigit() else []
+    ids += [id_ for id_ in also if number(id_)] if isinstance(also, list | tuple) else []
+    return tuple(ids)
+
+
+def of_requests(followed: Followed, bodies: Iterable[Mapping[str, Any]], url: str) -> Sight:
+    """What the requests of a target show, each as `GET /repo/.../request/ID` gives it; the first is the receipt's."""
+    bodies = list(bodies)
+    pairs = [(build, body) for body in bodies for build in rows(body.get("builds"))]
+    marked = _marked_by(followed, [mapping(body.get("commit")).get("message") for body in bodies])
+    renewed = _renewed(followed, bodies[0]) if bodies else None
+    builds, warning = _builds(followed, pairs, url)
+    if builds:
+        return Sight(builds, marked=marked, request=renewed, warning=warning)
+    if bodies and all(body.get("result") == "rejected" for body in bodies):
+        owner = slug_of(followed).partition("/")[0]
+        return Sight(refusal=refusal_of(bodies[0].get("message"), owner), marked=marked, request=renewed)
+    return Sight(marked=marked, request=renewed, warning=warning)
+
+
+def of_builds(followed: Followed, found: Iterable[Mapping[str, Any]], url: str) -> Sight:
+    """What a listing of builds shows of a target's builds."""
+    found = list(found)
+    builds, warning = _builds(followed, [(build, build) for build in found], url)
+    return Sight(builds, marked=_marked_by(followed, [message_of(build) for build in found]), warning=warning)
+
+
+def message_of(row: Mapping[str, Any]) -> str | None:
+    """The commit's message: ours, or the commit's own where we sent none."""
+    message = mapping(row.get("commit")).get("message")
+    return message if isinstance(message, str) else None
+
+
+def _builds(
+    followed: Followed, pairs: Iterable[tuple[Mapping[str, Any], Mapping[str, Any]]], url: str
+) -> tuple[tuple[Build, ...], str | None]:
+    """Builds in the order of their ids, so that the first made decides; each is followed through its restarts."""
+    builds: dict[int, Build] = {}
+    warning = None
+    for build, about in pairs:
+        id_ = number(build.get("id"))
+        if id_ is None:
+            warning = "Travis shows a build without an id; it is not counted"
+            continue
+        state = build.get("state")
+        native = state if isinstance(state, str) and state in STATES else said(state, 40)
+        if native not in STATES:
+            warning = f"Travis says that the build is {native!r}, a word not known here; it is taken as still going"
+        builds[id_] = _build(followed, id_, native, build, about, url)
+    return tuple(builds[id_] for id_ in sorted(builds)), warning
+
+
+def _build(
+    followed: Followed, id_: int, native: str, build: Mapping[str, Any], about: Mapping[str, Any], url: str
+) -> Build:
+    """One build; what this look does not show (its commit, its branch) stays as the last look had it.
+
+    Args:
+        about: where commit and branch stand: the build itself in listings, else its request.
+    """
+    before = followed.build if followed.build is not None and followed.build.id == str(id_) else None
+    started = instant(build.get("started_at"))
+    going = BuildState.QUEUED if started is None else BuildState.RUNNING
+    return Build(
+        id=str(id_),
+        state=STATES.get(native, going),
+        native=native,
+        number=text(build.get("number"), 40) or (before.number if before else None),
+        url=before.url if before and before.url else f"{page(url, slug_of(followed), followed.target)}/builds/{id_}",
+        sha=text(mapping(about.get("commit")).get("sha"), 64) or (before.sha if before else None),
+        branch=_branch(about) or (before.branch if before else None),
+        created_at=before.created_at if before else instant(about.get("created_at")),
+        started_at=started,
+        finished_at=instant(build.get("finished_at")),
+    )
+
+
+def _branch(row: Mapping[str, Any]) -> str | None:
+    named = row.get("branch_name") or mapping(row.get("branch")).get("name") or mapping(row.get("tag")).get("name")
+    return text(named, 300)
+
+
+def _marked_by(followed: Followed, messages: Iterable[object]) -> bool | None:
+    texts = [message for message in messages if isinstance(message, str)]
+    if followed.marker is None or not texts:
+        return None
+    return any(followed.marker in message for message in texts)
+
+
+def _renewed(followed: Followed, body: Mapping[str, Any]) -> Request | None:
+    """The receipt with the repository's number, where it was adopted without one."""
+    if number(followed.request.handle.get("repo")) is not None:
+        return None
+    repository = mapping(body.get("repository"))
+    id_, slug = number(repository.get("id")), text(repository.get("slug"), 300)
+    if id_ is None:
+        return None
+    handle: dict[str, Json] = {**followed.request.handle, "v": 1, "repo": id_}
+    if slug is not None and slug != followed.target.repo:
+        handle["slug"] = slug
+    return Request(followed.request.id, handle, followed.request.url)

@@ -1,0 +1,96 @@
+"""Why a target is still open, as far as the journal tells: a stable code and a sentence."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from orchestrator.core.events import CANCELED
+from orchestrator.core.history import History
+from orchestrator.core.model import ACCOUNT, BuildState, Outcome, Target, owner_scope, repo_scope
+from orchestrator.core.progress import Progress
+from orchestrator.report.words import clock
+
+
+def waits_for(history: History, target: Target, now: float) -> tuple[str, str]:
+    """What an open target waits for.
+
+    Args:
+        now: the instant for which it is told (wall clock).
+
+    Returns:
+        A stable code and a sentence for a person.
+    """
+    progress = history.of(target.id)
+    reasons = (_account(history, target, progress), _provider(progress), _before(history, target, now))
+    return next((reason for reason in reasons if reason is not None), _turn(history))
+
+
+def _account(history: History, target: Target, progress: Progress) -> tuple[str, str] | None:
+    stop = history.accounts_stopped.get(target.account)
+    if stop is None:
+        return None
+    later = f"; a resume makes sense after {clock(stop.until)}" if stop.until is not None else ""
+    seen = f"; the build was last seen {progress.build.state}" if progress.build is not None else ""
+    if progress.request is None and progress.asked_at is not None:
+        seen = "; the answer to its trigger was lost, and a resume looks for its request before it asks again"
+    return "account_stopped", f"account {target.account} stopped: {stop.cause}{seen}{later}"
+
+
+def _provider(progress: Progress) -> tuple[str, str] | None:
+    """What the provider still owes us, once a trigger call was made."""
+    if progress.build is not None:
+        word = "queued" if progress.build.state is BuildState.QUEUED else "running"
+        detail = f": {progress.build.reason}" if progress.build.reason else ""
+        return f"build_{word}", f"the build is {word}{detail}"
+    if progress.request is not None:
+        return "no_build_yet", "the provider has the request and shows no build yet"
+    if progress.doubt is not None:
+        # without a time, so that like goes with like
+        return "in_doubt", f"answer lost: {progress.doubt.cause}; its request is looked for before it is asked again"
+    if progress.asked_at is not None:
+        return "in_doubt", "the trigger call was about to leave and its answer is not known; a look will tell"
+    return None
+
+
+def _before(history: History, target: Target, now: float) -> tuple[str, str] | None:
+    """What keeps the trigger call from being made."""
+    if history.stopped is not None:
+        word = "run_canceled" if history.stopped.rule == CANCELED else "run_stopped"
+        return word, f"not triggered, {history.stopped.rule}: {history.stopped.arithmetic}"
+    waiting = list(unmet_needs(history, target))
+    if waiting:
+        more = f" and {len(waiting) - 3} more" if len(waiting) > 3 else ""
+        return "needs", f"waits for {', '.join(waiting[:3])}{more}"
+    if target.wave > 1 and target.wave not in history.waves:
+        return "wave", f"wave {target.wave} has not been opened"
+    return _frozen(history, target, now)
+
+
+def unmet_needs(history: History, target: Target) -> Iterator[str]:
+    """The ids of the targets that must pass before this one, and have not."""
+    if history.of(target.id).released:
+        return
+    for need in target.needs:
+        verdict = history.of(need).verdict
+        if verdict is None or verdict.outcome is not Outcome.PASSED:
+            yield need
+
+
+def scopes_of(target: Target) -> tuple[str, str, str]:
+    """Every scope whose freeze holds the target back."""
+    return ACCOUNT, owner_scope(target.owner), repo_scope(target.repo)
+
+
+def _frozen(history: History, target: Target, now: float) -> tuple[str, str] | None:
+    found = [history.frozen.get((target.account, scope)) for scope in scopes_of(target)]
+    held = [freeze for freeze in found if freeze is not None and freeze.until > now]
+    if not held:
+        return None
+    last = max(held, key=lambda freeze: freeze.until)
+    return "frozen", f"{last.scope} is left alone until {clock(last.until)}: {last.cause}"
+
+
+def _turn(history: History) -> tuple[str, str]:
+    if history.interrupted is not None:
+        return "not_triggered", f"not triggered before the run was left ({history.interrupted.signal})"
+    return "turn", "waits for its turn"
