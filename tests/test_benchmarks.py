@@ -11,7 +11,7 @@ import pytest
 from trio.testing import MockClock
 
 import orchestrator
-from benchmarks import allowance, drive, limit_req, limiters, load, past, report, scale, service
+from benchmarks import allowance, drive, hops, limit_req, limiters, load, past, report, scale, service
 from benchmarks.table import Beside, Row, lines_beside, lines_of, to_json
 from orchestrator.manifest import expand, questions, read
 from orchestrator.providers import registry
@@ -192,3 +192,10 @@ def test_the_gate_beside_other_limiters_keeps_its_rule_and_is_fair():
     anyio.run(main)
     assert limit_req.worst_of(stamps, 0.1) <= 20
     assert max(made) - min(made) <= 1
+
+
+@pytest.mark.slow
+def test_hops_counts_the_moves_between_modules_up_to_the_post_alike_each_time():
+    once, again = hops.counted_in(ROOT), hops.counted_in(ROOT)
+    assert 0 < once["moves"] < once["entered"] <= once["calls"]
+    assert once == again
