@@ -8,12 +8,12 @@ import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
 from typing import Any
 
 from benchmarks import drive, nginx
 from benchmarks.child import measure
 from benchmarks.table import Row
+from orchestrator.core.frozen import replace
 
 CONNECTIONS = 32
 LONG = 60.0  # seconds; the limits of so long a period are shared, of a short one they are not

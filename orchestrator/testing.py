@@ -16,6 +16,7 @@ import anyio
 
 from orchestrator.core.errors import AccessRefused, InDoubt, LookFailed, RateLimited, Rejected, Unreachable
 from orchestrator.core.events import RunMade, to_json
+from orchestrator.core.frozen import Struct
 from orchestrator.core.model import (
     ACCOUNT,
     Account,
@@ -49,8 +50,7 @@ FAKE = Declaration(
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Script:
+class Script(Struct, frozen=True):
     """How the service treats one repository.
 
     Args:

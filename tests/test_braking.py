@@ -1,7 +1,6 @@
 """What people are told of the brake: by `plan`, by `why`, and by a rehearsal at noon."""
 
 import time
-from dataclasses import replace
 
 import pytest
 from cli_machine import Program
@@ -10,6 +9,7 @@ from golden.story import START, target, told
 from orchestrator.cli.concurrency import brake_json, brake_lines
 from orchestrator.core.events import Ended, Intended, Requested, RunMade, to_json
 from orchestrator.core.exits import Exit
+from orchestrator.core.frozen import replace
 from orchestrator.core.model import Account, Limit, Outcome
 from orchestrator.limits.concurrency import Brake, Cap, QueueRule
 from orchestrator.limits.quiet_hours import parse_quiet

@@ -2,7 +2,6 @@
 
 import types
 import typing
-from dataclasses import MISSING, fields
 from enum import StrEnum
 
 import pytest
@@ -10,6 +9,7 @@ import pytest
 from orchestrator.core.codec import from_json, to_json
 from orchestrator.core.errors import JournalError
 from orchestrator.core.events import KINDS, Sighted, decode, encode
+from orchestrator.core.frozen import defaults_of
 from orchestrator.core.model import Build, BuildState
 
 BUILD = Build("5", BuildState.RUNNING, "started", started_at=60.0)
@@ -26,7 +26,7 @@ def example_of(hint):
         return example_of(typing.get_args(hint)[0])
     if origin is tuple:
         return (example_of(typing.get_args(hint)[0]),)
-    if hasattr(hint, "__dataclass_fields__"):
+    if hasattr(hint, "__struct_fields__"):
         return full(hint)
     plain = {str: "a ü \ud800", int: 4711, float: 2.5, bool: True}
     return plain.get(hint, {"a": [1, None, {"b": "c"}]})
@@ -35,13 +35,13 @@ def example_of(hint):
 def full(cls):
     """A value of a dataclass of which no field is at its default."""
     hints = typing.get_type_hints(cls)
-    return cls(**{one.name: example_of(hints[one.name]) for one in fields(cls)})
+    return cls(**{name: example_of(hints[name]) for name in cls.__struct_fields__})
 
 
 def least(cls):
     """A value of a dataclass of which every field that has a default is at it."""
     hints = typing.get_type_hints(cls)
-    needed = [one.name for one in fields(cls) if one.default is MISSING and one.default_factory is MISSING]
+    needed = [name for name in cls.__struct_fields__ if name not in defaults_of(cls)]
     return cls(**{name: example_of(hints[name]) for name in needed})
 
 

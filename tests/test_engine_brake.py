@@ -3,7 +3,6 @@
 import json
 import random
 from contextlib import asynccontextmanager, suppress
-from dataclasses import replace
 from datetime import UTC, datetime
 
 import anyio
@@ -12,6 +11,7 @@ import pytest
 from orchestrator.core.errors import JournalError, LookFailed
 from orchestrator.core.events import RunMade, to_json
 from orchestrator.core.exits import Exit
+from orchestrator.core.frozen import replace
 from orchestrator.core.history import load
 from orchestrator.core.model import Account, Limit, Outcome, Target
 from orchestrator.engine.engine import Engine, Options

@@ -3,7 +3,6 @@
 import random
 from collections import Counter
 from contextlib import asynccontextmanager
-from dataclasses import replace
 from email.utils import formatdate
 
 import anyio
@@ -12,6 +11,7 @@ import pytest
 from orchestrator.core.errors import InDoubt
 from orchestrator.core.events import Absent, CancelAsked, Doubted, Ended, Intended, RunMade, to_json
 from orchestrator.core.exits import Exit
+from orchestrator.core.frozen import replace
 from orchestrator.core.history import load
 from orchestrator.core.model import COORDINATOR, Account, Outcome, Timeouts
 from orchestrator.engine.engine import Engine, Options

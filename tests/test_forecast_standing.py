@@ -1,13 +1,13 @@
 """When a target of a run that goes on will be triggered, and what it waits for until then."""
 
 import random
-from dataclasses import replace
 
 import anyio
 import pytest
 
 from orchestrator.cli.why import foreseen_lines
 from orchestrator.core.events import RunMade, to_json
+from orchestrator.core.frozen import replace
 from orchestrator.core.history import History, load
 from orchestrator.core.model import Account, Outcome, Target
 from orchestrator.core.progress import Progress, Verdict

@@ -3,7 +3,6 @@
 import random
 from collections import Counter
 from contextlib import asynccontextmanager
-from dataclasses import replace
 
 import anyio
 import pytest
@@ -12,6 +11,7 @@ from orchestrator.app.build_times import times_in
 from orchestrator.cli.flags import Flags
 from orchestrator.core.events import RunMade, to_json
 from orchestrator.core.exits import Exit
+from orchestrator.core.frozen import replace
 from orchestrator.core.history import load
 from orchestrator.core.model import Account, Outcome, Plan, Target
 from orchestrator.engine.engine import Engine, Options

@@ -2,10 +2,10 @@ import os
 import socket
 import subprocess
 import sys
-from dataclasses import replace
 
 import pytest
 
+from orchestrator.core.frozen import replace
 from orchestrator.journal.process import is_dead, this_process
 
 linux = pytest.mark.skipif(not os.path.exists("/proc/self/stat"), reason="reads /proc, which only Linux has")

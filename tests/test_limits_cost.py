@@ -2,13 +2,13 @@
 
 import random
 import tracemalloc
-from dataclasses import replace
 
 import anyio
 import anyio.lowlevel
 import pytest
 
 from orchestrator.core.errors import LeaseLost
+from orchestrator.core.frozen import replace
 from orchestrator.core.model import Account, Learnt, Limit
 from orchestrator.engine.gate import Gate
 from orchestrator.engine.shared_limits import Commons

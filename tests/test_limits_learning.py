@@ -2,7 +2,7 @@
 
 import random
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from email.utils import formatdate
 from itertools import pairwise
 
@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from orchestrator.core.events import LimitLearnt
 from orchestrator.core.exits import Exit
+from orchestrator.core.frozen import replace
 from orchestrator.core.history import load
 from orchestrator.core.model import Learnt, Limit
 from orchestrator.engine.engine import Engine, Options

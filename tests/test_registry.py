@@ -1,11 +1,11 @@
 import importlib.metadata
 import subprocess
 import sys
-from dataclasses import replace
 
 import pytest
 
 from orchestrator.core.errors import UsageError
+from orchestrator.core.frozen import replace
 from orchestrator.core.model import Account
 from orchestrator.core.secrets import Secrets
 from orchestrator.providers import registry

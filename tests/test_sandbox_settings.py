@@ -23,7 +23,7 @@ def test_nothing_said_is_a_hundred_repos_and_defaults():
 
 
 def test_every_setting_can_be_said():
-    assert {*_READERS, "repos"} == set(Settings.__dataclass_fields__)
+    assert {*_READERS, "repos"} == set(Settings.__struct_fields__)
 
 
 def test_settings_are_read_as_a_person_writes_them():
@@ -265,4 +265,4 @@ def test_every_kind_of_fault_is_documented(pytestconfig):
     text = (pytestconfig.rootpath / "docs" / "sandbox.md").read_text()
     assert [kind for kind in KINDS if f"`{kind}`" not in text] == []
     assert [name for name in ("repos", *_READERS) if f"`{name}`" not in text] == []
-    assert [name for name in Shares.__dataclass_fields__ if f"`{name}`" not in text] == []
+    assert [name for name in Shares.__struct_fields__ if f"`{name}`" not in text] == []

@@ -1,9 +1,9 @@
 from collections import Counter
-from dataclasses import replace
 
 import pytest
 
 from orchestrator.core.errors import AccessRefused, InDoubt, LookFailed, RateLimited, Unreachable
+from orchestrator.core.frozen import replace
 from orchestrator.core.model import Account, Build, BuildState, Request, Target
 from orchestrator.providers.port import Answer, Followed
 from orchestrator.providers.travis.observe import NOTHING

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 
 from orchestrator.app.machine import Machine
 from orchestrator.app.open_journal import exists, place
 from orchestrator.cli.flags import Flags
 from orchestrator.core.errors import JournalError
 from orchestrator.core.events import Sighted
+from orchestrator.core.frozen import replace
 from orchestrator.core.model import Build, Target
 from orchestrator.forecast import ASSUMED, Times, times_of
 from orchestrator.journal.port import Journal, RunRow

@@ -6,7 +6,6 @@ import sys
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable, Mapping
 from contextlib import asynccontextmanager, suppress
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from orchestrator.app.machine import Machine
@@ -14,7 +13,7 @@ from orchestrator.cli import log as logs
 from orchestrator.cli.flags import Flags
 from orchestrator.cli.live import Plain, Redrawn, Screen
 from orchestrator.core.errors import OrchestratorError
-from orchestrator.core.frozen import dataclass
+from orchestrator.core.frozen import replace
 from orchestrator.core.gc import calm
 from orchestrator.core.model import Account, Plan, Target
 from orchestrator.core.secrets import Secret, Secrets
@@ -26,8 +25,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 
-@dataclass(frozen=True, slots=True)
-class Told(Secrets):
+class Told(Secrets, frozen=True):
     """Secrets that tell the redactor each one as it is resolved."""
 
     tell: Callable[[str], None] = lambda secret: None

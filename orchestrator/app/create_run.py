@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from datetime import UTC, datetime
 
 from orchestrator.core.errors import NotStarted
 from orchestrator.core.events import RunMade, to_json
+from orchestrator.core.frozen import replace
 from orchestrator.core.model import Json, Plan, Target
 from orchestrator.journal.port import Journal, Overlap
 

@@ -16,7 +16,7 @@ from orchestrator.app.observer import Observer, Watched
 from orchestrator.cli.output import files_of, note, show, tell, width, write_files
 from orchestrator.core.events import RunMade
 from orchestrator.core.exits import Exit
-from orchestrator.core.frozen import dataclass
+from orchestrator.core.frozen import Struct
 from orchestrator.core.gc import tidy
 from orchestrator.core.history import History, load
 from orchestrator.core.model import DEFAULT_FAIL_ON, Outcome
@@ -30,8 +30,7 @@ LOOK_EVERY = 0.25  # seconds between two looks at the engine for the live view
 SIGNALS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name))
 
 
-@dataclass(frozen=True, slots=True)
-class Ended:
+class Ended(Struct, frozen=True):
     """How a process left a run."""
 
     code: Exit

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,7 +14,7 @@ from orchestrator import manifest as manifests
 from orchestrator.app.machine import Machine
 from orchestrator.cli.flags import ENV, Flags
 from orchestrator.core.errors import UsageError
-from orchestrator.core.frozen import dataclass
+from orchestrator.core.frozen import Struct, replace
 from orchestrator.core.model import Plan
 from orchestrator.providers import registry
 
@@ -30,8 +29,7 @@ LARGEST = 256 * 1024 * 1024  # bytes of one file; a hundred thousand targets nee
 manifest_argument = click.argument("manifest", required=False)
 
 
-@dataclass(frozen=True, slots=True)
-class Source:
+class Source(Struct, frozen=True):
     """What the targets come from: a manifest, or repos and lines of the command line.
 
     Args:

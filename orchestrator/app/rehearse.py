@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -14,6 +13,7 @@ from orchestrator.app.lookups import merged
 from orchestrator.app.machine import Machine
 from orchestrator.cli.flags import Flags
 from orchestrator.core.errors import UsageError
+from orchestrator.core.frozen import replace
 from orchestrator.core.model import Account, Plan, Target
 from orchestrator.manifest import Answers, Manifest, Questions
 from orchestrator.providers import registry

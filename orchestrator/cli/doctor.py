@@ -6,7 +6,6 @@ import json
 import shutil
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +22,7 @@ from orchestrator.cli.flags import PICK, SHOW, Flags, common
 from orchestrator.cli.output import tell
 from orchestrator.core.errors import AccessRefused, JournalError, LookFailed, NotTriggered, UsageError
 from orchestrator.core.exits import Exit
-from orchestrator.core.frozen import dataclass
+from orchestrator.core.frozen import Struct, asdict
 from orchestrator.core.model import Account, Plan
 from orchestrator.journal.sql.connection import SQLITE_VERSION
 from orchestrator.providers.port import Inspects, Provider, RepoFacts, SaysWho
@@ -37,8 +36,7 @@ OK, WARN, REPO, ACCOUNT = "ok", "warning", "repo", "account"
 _SEVERITY = (WARN, REPO, ACCOUNT)  # the worst stands last, where it is still on the screen
 
 
-@dataclass(frozen=True, slots=True)
-class Finding:
+class Finding(Struct, frozen=True):
     """One thing that was looked at.
 
     Args:

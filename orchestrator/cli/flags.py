@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import field, fields
 from functools import wraps
 from typing import Any, TypeVar
 
@@ -13,7 +12,7 @@ import click
 from orchestrator.app.machine import Machine
 from orchestrator.core.errors import UsageError
 from orchestrator.core.exits import Exit
-from orchestrator.core.frozen import dataclass
+from orchestrator.core.frozen import Struct, field
 from orchestrator.core.model import Outcome
 from orchestrator.report.words import shell
 
@@ -24,16 +23,14 @@ DURATIONS: Mapping[str, float] = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0,
 RUN_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 
 
-@dataclass(frozen=True, slots=True)
-class Output:
+class Output(Struct, frozen=True):
     """One `-o FORMAT[=FILE]`; without a file, stdout."""
 
     format: str
     file: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Flags:
+class Flags(Struct, frozen=True):
     """The common flags of one command line, checked."""
 
     params: Mapping[str, str] = field(default_factory=dict)
@@ -201,7 +198,7 @@ def _taken(values: dict[str, Any]) -> Flags:
     params = dict(_pair(text, "--param", "K=V") for text in values.pop("param"))
     fail_fast, max_fail = values.pop("fail_fast"), values.pop("max_fail")
     fail_on, timeout = values.pop("fail_on"), values.pop("timeout")
-    names = {one.name for one in fields(Flags)}
+    names = set(Flags.__struct_fields__)
     rest = {name: values.pop(name) for name in list(values) if name in names}
     return Flags(
         params=params,

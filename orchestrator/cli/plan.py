@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from dataclasses import replace
 from typing import Any
 
 import click
@@ -23,6 +22,7 @@ from orchestrator.cli.output import tell
 from orchestrator.cli.prompts import foreign_hosts, token_commands
 from orchestrator.core.events import to_json
 from orchestrator.core.exits import Exit
+from orchestrator.core.frozen import replace
 from orchestrator.core.model import Account, Json, Plan, Target
 from orchestrator.forecast import Forecast, Times, forecast
 from orchestrator.forecast.words import length

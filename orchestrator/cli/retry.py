@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import replace
 
 import click
 
@@ -21,6 +20,7 @@ from orchestrator.cli.resume import accounts_of, refuse_rehearsal
 from orchestrator.core.errors import JournalError, NotStarted, UsageError
 from orchestrator.core.events import to_json
 from orchestrator.core.exits import Exit
+from orchestrator.core.frozen import replace
 from orchestrator.core.history import History, load
 from orchestrator.core.model import Json, Outcome, Plan, Target, marker_of
 from orchestrator.engine.run import look_since

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import replace
 
 import click
 
@@ -24,7 +23,7 @@ from orchestrator.cli.prompts import ask, foreign_hosts, token_commands
 from orchestrator.cli.resume import go_on
 from orchestrator.core.errors import JournalError, UsageError
 from orchestrator.core.exits import Exit
-from orchestrator.core.frozen import dataclass
+from orchestrator.core.frozen import Struct, replace
 from orchestrator.core.history import load
 from orchestrator.core.model import DEFAULT_FAIL_ON, Json, Plan
 from orchestrator.journal.port import Journal, RunRow
@@ -34,8 +33,7 @@ from orchestrator.report.words import counted
 MANY = 100  # targets above which a person is asked
 
 
-@dataclass(frozen=True, slots=True)
-class Wanted:
+class Wanted(Struct, frozen=True):
     """What one `run` is to do, besides the common flags."""
 
     source: Source

@@ -11,12 +11,12 @@ import json
 import types
 import typing
 from collections.abc import Callable, Mapping
-from dataclasses import MISSING, Field, fields, is_dataclass
 from enum import StrEnum
 from functools import cache, partial
 from typing import Any, TypeVar, Union
 
 from orchestrator.core.errors import JournalError
+from orchestrator.core.frozen import Struct, defaults_of
 from orchestrator.core.model import Json
 
 V = TypeVar("V")
@@ -32,7 +32,7 @@ def to_json(value: Any) -> Any:
         return value.value
     if isinstance(value, str):
         return value
-    if is_dataclass(value):
+    if isinstance(value, Struct):
         return _plain(value)
     if isinstance(value, Mapping):
         return {key: to_json(item) for key, item in value.items()}
@@ -97,7 +97,7 @@ def _text_of(value: Any, skip: str = "") -> str:
             parts.append(head + _quoted(item))
         elif type(item) is int:
             parts.append(head + str(item))
-        elif is_dataclass(item):
+        elif isinstance(item, Struct):
             parts.append(head + _text_of(item))
         else:
             parts.append(head + _dumps(item))
@@ -106,9 +106,9 @@ def _text_of(value: Any, skip: str = "") -> str:
 
 def _plain(value: Any) -> dict[str, Any]:
     found = {}
-    for one in fields(value):
-        if (item := getattr(value, one.name)) != _default(one):
-            found[_wire(one.name)] = to_json(item)
+    for name, _, default in _heads(type(value)):  # type: ignore[arg-type]  # a class is hashable
+        if (item := getattr(value, name)) != default:
+            found[_wire(name)] = to_json(item)
     return found
 
 
@@ -121,18 +121,16 @@ _scan = json.JSONDecoder().raw_decode  # takes no white space around the value: 
 @cache
 def _heads(cls: type[Any]) -> tuple[tuple[str, str, Any], ...]:
     """For each field its name, how it begins in JSON, and its default."""
-    return tuple((one.name, f"{_quoted(_wire(one.name))}:", _default(one)) for one in fields(cls))
+    defaults = defaults_of(cls)
+    return tuple((name, f"{_quoted(_wire(name))}:", defaults.get(name, _NOTHING)) for name in cls.__struct_fields__)
 
 
 def _wire(name: str) -> str:
     return name.rstrip("_")
 
 
-@cache
-def _default(one: Field[Any]) -> Any:
-    if one.default is not MISSING:
-        return one.default
-    return _NOTHING if one.default_factory is MISSING else one.default_factory()
+def _is_struct(kind: Any) -> bool:
+    return isinstance(kind, type) and issubclass(kind, Struct)
 
 
 # -- reading ----------------------------------------------------------------------------------------------------
@@ -149,13 +147,14 @@ def _reader(cls: type[Any]) -> Callable[[Any], Any]:
         "    get = raw.get",
     ]
     hints = typing.get_type_hints(cls)
-    for at, one in enumerate(fields(cls)):
-        default, hint = _default(one), hints[one.name]
-        known |= {f"default{at}": default, f"convert{at}": _converter(hint, _wire(one.name), default)}
-        lines.append(f"    item{at} = get({_wire(one.name)!r}, default{at})")
+    heads = _heads(cls)  # type: ignore[arg-type]  # a class is hashable
+    for at, (name, _, default) in enumerate(heads):
+        hint = hints[name]
+        known |= {f"default{at}": default, f"convert{at}": _converter(hint, _wire(name), default)}
+        lines.append(f"    item{at} = get({_wire(name)!r}, default{at})")
         lines.append(f"    if {_differs(hint, f'item{at}')}:")
         lines.append(f"        item{at} = convert{at}(item{at})")
-    lines.append(f"    return cls({', '.join(f'item{at}' for at in range(len(fields(cls))))})")
+    lines.append(f"    return cls({', '.join(f'item{at}' for at in range(len(heads)))})")
     exec("\n".join(lines), known)  # noqa: S102  # of the names of our own classes, nothing from outside
     made: Callable[[Any], Any] = known["read"]
     return made
@@ -171,8 +170,8 @@ def _differs(hint: Any, item: str) -> str:
 
 def _converter(hint: Any, name: str, default: Any) -> Callable[[Any], Any]:
     """What checks or converts an item that is not of an exact type; the default may be such a one."""
-    if is_dataclass(hint) and default is _NOTHING:
-        return _reader(hint)  # type: ignore[arg-type]  # as above
+    if _is_struct(hint) and default is _NOTHING:
+        return _reader(hint)
     if isinstance(hint, type) and issubclass(hint, StrEnum):
         convert = partial(_member, {one.value: one for one in hint}, hint)
     else:
@@ -205,7 +204,7 @@ def _exact(hint: Any) -> frozenset[type]:
 
 def _value(kind: Any, raw: Any) -> Any:
     """`raw` as a value of the annotated type `kind`."""
-    if is_dataclass(kind) and isinstance(kind, type):
+    if _is_struct(kind):
         return _reader(kind)(raw)
     origin = typing.get_origin(kind)
     if origin in (Union, types.UnionType):

@@ -9,22 +9,20 @@ from __future__ import annotations
 
 import typing
 from collections.abc import Mapping
-from dataclasses import field
 from typing import Any, ClassVar, TypeAlias
 
 from orchestrator.core.codec import DAMAGES, from_text, to_text
 from orchestrator.core.codec import from_json as from_json  # for those who read what stands in events
 from orchestrator.core.codec import to_json as to_json  # as above
 from orchestrator.core.errors import JournalError
-from orchestrator.core.frozen import dataclass
+from orchestrator.core.frozen import Struct, field
 from orchestrator.core.model import Build, Json, Outcome
 
 CANCELED = "canceled by a person"  # the rule of `Stopped` where a person asked for it
 VERSION = 1  # of this set; a change that an older reader would misread raises it
 
 
-@dataclass(frozen=True, slots=True)
-class RunMade:
+class RunMade(Struct, frozen=True, omit_defaults=True):
     """A run exists; the plan's targets are rows beside this event."""
 
     kind: ClassVar[str] = "run_made"
@@ -40,24 +38,21 @@ class RunMade:
     forecast: Mapping[str, Json] = field(default_factory=dict)  # what it began with; empty where there was none
 
 
-@dataclass(frozen=True, slots=True)
-class WaveOpened:
+class WaveOpened(Struct, frozen=True, omit_defaults=True):
     """The targets of a wave may be triggered, those with needs once released."""
 
     kind: ClassVar[str] = "wave_opened"
     wave: int
 
 
-@dataclass(frozen=True, slots=True)
-class Released:
+class Released(Struct, frozen=True, omit_defaults=True):
     """Every need of the target has passed."""
 
     kind: ClassVar[str] = "released"
     target: str
 
 
-@dataclass(frozen=True, slots=True)
-class Stopped:
+class Stopped(Struct, frozen=True, omit_defaults=True):
     """A rule, or a person (`CANCELED`), ended the triggering of the run; empty: a person overrode an earlier stop."""
 
     kind: ClassVar[str] = "stopped"
@@ -66,8 +61,7 @@ class Stopped:
     forgiven: int = 0  # failures until an override: they do not stop the run once more
 
 
-@dataclass(frozen=True, slots=True)
-class Tally:
+class Tally(Struct, frozen=True, omit_defaults=True):
     """What one process did for one account: calls by kind, and what it waited for, in seconds, by limit."""
 
     account: str
@@ -76,8 +70,7 @@ class Tally:
     waited: Mapping[str, float] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True)
-class Interrupted:
+class Interrupted(Struct, frozen=True, omit_defaults=True):
     """A process stopped driving before the run's end.
 
     Args:
@@ -90,8 +83,7 @@ class Interrupted:
     tallies: tuple[Tally, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class RunEnded:
+class RunEnded(Struct, frozen=True, omit_defaults=True):
     """No target is open any more."""
 
     kind: ClassVar[str] = "run_ended"
@@ -99,8 +91,7 @@ class RunEnded:
     tallies: tuple[Tally, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Claimed:
+class Claimed(Struct, frozen=True, omit_defaults=True):
     """A process took the lease on this stream."""
 
     kind: ClassVar[str] = "claimed"
@@ -109,8 +100,7 @@ class Claimed:
     pid: int
 
 
-@dataclass(frozen=True, slots=True)
-class Frozen:
+class Frozen(Struct, frozen=True, omit_defaults=True):
     """A scope is to be left alone until then (wall clock)."""
 
     kind: ClassVar[str] = "frozen"
@@ -119,8 +109,7 @@ class Frozen:
     cause: str
 
 
-@dataclass(frozen=True, slots=True)
-class LimitLearnt:
+class LimitLearnt(Struct, frozen=True, omit_defaults=True):
     """An answer revealed a limit."""
 
     kind: ClassVar[str] = "limit_learnt"
@@ -128,15 +117,13 @@ class LimitLearnt:
     rule: str  # `triggers_per_repo 10/1h`
 
 
-@dataclass(frozen=True, slots=True)
-class MarkerProven:
+class MarkerProven(Struct, frozen=True, omit_defaults=True):
     """A request known to be ours was seen to carry its marker: `find` may now be believed on this account."""
 
     kind: ClassVar[str] = "marker_proven"
 
 
-@dataclass(frozen=True, slots=True)
-class AccountStopped:
+class AccountStopped(Struct, frozen=True, omit_defaults=True):
     """No further call is made on the account: a dead token, a ban, out of reach."""
 
     kind: ClassVar[str] = "account_stopped"
@@ -145,8 +132,7 @@ class AccountStopped:
     code: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Intended:
+class Intended(Struct, frozen=True, omit_defaults=True):
     """A trigger call is about to leave; durable before it does.
 
     Args:
@@ -160,8 +146,7 @@ class Intended:
     skew: int | None = 0
 
 
-@dataclass(frozen=True, slots=True)
-class Withdrawn:
+class Withdrawn(Struct, frozen=True, omit_defaults=True):
     """The intended call certainly started nothing: `unreachable`, `rate_limited` or `access_refused`."""
 
     kind: ClassVar[str] = "withdrawn"
@@ -170,8 +155,7 @@ class Withdrawn:
     cause: str
 
 
-@dataclass(frozen=True, slots=True)
-class Doubted:
+class Doubted(Struct, frozen=True, omit_defaults=True):
     """The answer was lost; the call can have reached the provider between `from_` and `to` (wall clock)."""
 
     kind: ClassVar[str] = "doubted"
@@ -183,8 +167,7 @@ class Doubted:
     skew: int | None = 0  # as at `Intended`: these times are ours, the provider's listings go by its own
 
 
-@dataclass(frozen=True, slots=True)
-class Absent:
+class Absent(Struct, frozen=True, omit_defaults=True):
     """A look showed that the attempt certainly started nothing."""
 
     kind: ClassVar[str] = "absent"
@@ -193,8 +176,7 @@ class Absent:
     evidence: str
 
 
-@dataclass(frozen=True, slots=True)
-class Requested:
+class Requested(Struct, frozen=True, omit_defaults=True):
     """The provider has the request; `how` is `answered`, `found` or `adopted`."""
 
     kind: ClassVar[str] = "requested"
@@ -206,8 +188,7 @@ class Requested:
     marker: str | None = None  # for a request of an earlier run, whose marker differs
 
 
-@dataclass(frozen=True, slots=True)
-class Refused:
+class Refused(Struct, frozen=True, omit_defaults=True):
     """The provider refused the trigger or the request, for good."""
 
     kind: ClassVar[str] = "refused"
@@ -216,8 +197,7 @@ class Refused:
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
-class Sighted:
+class Sighted(Struct, frozen=True, omit_defaults=True):
     """A build was seen in a state that differs from the last one seen."""
 
     kind: ClassVar[str] = "sighted"
@@ -225,8 +205,7 @@ class Sighted:
     build: Build
 
 
-@dataclass(frozen=True, slots=True)
-class Restarted:
+class Restarted(Struct, frozen=True, omit_defaults=True):
     """The build was started again under its old id; the outcome is open again."""
 
     kind: ClassVar[str] = "restarted"
@@ -234,8 +213,7 @@ class Restarted:
     build: str
 
 
-@dataclass(frozen=True, slots=True)
-class Canceling:
+class Canceling(Struct, frozen=True, omit_defaults=True):
     """We asked the provider to cancel the build; `note` tells why it could not be, when so."""
 
     kind: ClassVar[str] = "canceling"
@@ -243,8 +221,7 @@ class Canceling:
     note: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Skipped:
+class Skipped(Struct, frozen=True, omit_defaults=True):
     """The target is never triggered in this run."""
 
     kind: ClassVar[str] = "skipped"
@@ -253,8 +230,7 @@ class Skipped:
     code: str = "skipped"
 
 
-@dataclass(frozen=True, slots=True)
-class Ended:
+class Ended(Struct, frozen=True, omit_defaults=True):
     """Our verdict on the target."""
 
     kind: ClassVar[str] = "ended"
@@ -264,8 +240,7 @@ class Ended:
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
-class CancelAsked:
+class CancelAsked(Struct, frozen=True, omit_defaults=True):
     """A person wants the run canceled; with `keep_builds` only no more triggers."""
 
     kind: ClassVar[str] = "cancel_asked"
@@ -274,8 +249,7 @@ class CancelAsked:
     keep_builds: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Approved:
+class Approved(Struct, frozen=True, omit_defaults=True):
     """A person lets the next wave go on."""
 
     kind: ClassVar[str] = "approved"
@@ -283,8 +257,7 @@ class Approved:
     at: float
 
 
-@dataclass(frozen=True, slots=True)
-class PauseAsked:
+class PauseAsked(Struct, frozen=True, omit_defaults=True):
     """A person wants no new triggers for a while."""
 
     kind: ClassVar[str] = "pause_asked"

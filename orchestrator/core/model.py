@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import field
 from enum import StrEnum
+from operator import attrgetter
 from typing import Any, TypeAlias
 
-from orchestrator.core.frozen import dataclass
+from orchestrator.core.frozen import Struct, field
 from orchestrator.limits.concurrency import NO_BRAKE, Brake
 
 # Not recursive: the hints of events are evaluated at run time, where a forward reference would not resolve.
@@ -91,8 +91,7 @@ class Findability(StrEnum):
         return self in (Findability.EXACT, Findability.BY_MARKER)
 
 
-@dataclass(frozen=True, slots=True)
-class Limit:
+class Limit(Struct, frozen=True, omit_defaults=True):
     """So many calls of a kind per period per scope; `40/30s` in writing.
 
     Args:
@@ -115,8 +114,7 @@ class Limit:
         return f"{self.name} {self.calls}/{period(self.per)}"
 
 
-@dataclass(frozen=True, slots=True)
-class Learnt:
+class Learnt(Struct, frozen=True, omit_defaults=True):
     """A limit that an answer of the provider reveals.
 
     Args:
@@ -136,8 +134,7 @@ class Learnt:
     reset: float | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Timeouts:
+class Timeouts(Struct, frozen=True, omit_defaults=True):
     """How long things may take, in seconds; see the manifest's `timeouts:`.
 
     Args:
@@ -155,8 +152,7 @@ class Timeouts:
     reach: float = 600.0
 
 
-@dataclass(frozen=True, slots=True)
-class Account:
+class Account(Struct, frozen=True, omit_defaults=True):
     """One configured use of a provider; a key under `providers:`. It holds references to secrets, never a secret."""
 
     name: str
@@ -171,8 +167,7 @@ class Account:
     brake: Brake = NO_BRAKE  # what holds triggers back for the sake of the CI and of other people
 
 
-@dataclass(frozen=True, slots=True)
-class Target:
+class Target(Struct, frozen=True, omit_defaults=True):
     """One build that we want: a ref of a repository, through an account.
 
     Args:
@@ -198,8 +193,15 @@ class Target:
     skip: str | None = None
     marked: bool = True
     timeouts: Timeouts = Timeouts()
-    request: Mapping[str, Json] = field(default_factory=dict, compare=False)
-    where: str = field(default="", compare=False)
+    request: Mapping[str, Json] = field(default_factory=dict)
+    where: str = ""
+
+    def __eq__(self, other: object) -> bool:
+        """Whether they are the same build, whatever is sent for it and wherever it was written down."""
+        return other.__class__ is Target and _IDENTITY(self) == _IDENTITY(other)
+
+    def __hash__(self) -> int:
+        return hash(_IDENTITY(self))
 
     @property
     def owner(self) -> str:
@@ -207,8 +209,10 @@ class Target:
         return self.repo.partition("/")[0]
 
 
-@dataclass(frozen=True, slots=True)
-class Trigger:
+_IDENTITY = attrgetter(*(name for name in Target.__struct_fields__ if name not in ("request", "where")))
+
+
+class Trigger(Struct, frozen=True, omit_defaults=True):
     """The wish for one build, ready to be expressed to a provider.
 
     Args:
@@ -233,8 +237,7 @@ class Trigger:
         return f"{self.run_name if text is None else text} {self.marker}"
 
 
-@dataclass(frozen=True, slots=True)
-class Request:
+class Request(Struct, frozen=True, omit_defaults=True):
     """The provider's receipt for a trigger.
 
     Args:
@@ -248,8 +251,7 @@ class Request:
     url: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Build:
+class Build(Struct, frozen=True, omit_defaults=True):
     """What the provider runs for a request, as last seen; its times by the provider's clock, in the journal by ours.
 
     Args:
@@ -270,8 +272,7 @@ class Build:
     reason: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Refusal:
+class Refusal(Struct, frozen=True, omit_defaults=True):
     """The provider took the trigger and then refused the request.
 
     Args:
@@ -284,16 +285,14 @@ class Refusal:
     scope: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Interval:
+class Interval(Struct, frozen=True, omit_defaults=True):
     """A span of time, both ends included."""
 
     start: float
     end: float
 
 
-@dataclass(frozen=True, slots=True)
-class Plan:
+class Plan(Struct, frozen=True, omit_defaults=True):
     """Targets in the order of triggering, after expansion and selection, with all that a run needs to know.
 
     Args:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from random import Random
 from typing import TypeAlias
 
-from orchestrator.core.frozen import dataclass
+from orchestrator.core.frozen import Struct
 from orchestrator.core.model import Build, BuildState, Outcome, Target
 from orchestrator.core.progress import Progress
 
@@ -20,29 +20,25 @@ DOUBTS_IN_A_ROW = 5  # lost answers in a row, after which one trigger at a time 
 LOOKS_AFTER_SETTLE = 3
 
 
-@dataclass(frozen=True, slots=True)
-class Ask:
+class Ask(Struct, frozen=True):
     """Trigger it."""
 
 
-@dataclass(frozen=True, slots=True)
-class Find:
+class Find(Struct, frozen=True):
     """Find out what became of the lost call; not before `at`, and give up after `until` (wall clock)."""
 
     at: float
     until: float
 
 
-@dataclass(frozen=True, slots=True)
-class Look:
+class Look(Struct, frozen=True):
     """Look at its request or build again; `deadline` is when its clock runs out, and `why` what it then was."""
 
     deadline: float
     why: str
 
 
-@dataclass(frozen=True, slots=True)
-class End:
+class End(Struct, frozen=True):
     """Give the verdict."""
 
     outcome: Outcome
@@ -50,8 +46,7 @@ class End:
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
-class Nothing:
+class Nothing(Struct, frozen=True):
     """It is done."""
 
 

@@ -26,12 +26,11 @@ from orchestrator.core.events import (
     TargetEvent,
     Withdrawn,
 )
-from orchestrator.core.frozen import dataclass
+from orchestrator.core.frozen import Struct
 from orchestrator.core.model import Build, BuildState, Outcome, Phase, Request
 
 
-@dataclass(frozen=True, slots=True)
-class Doubt:
+class Doubt(Struct, frozen=True, omit_defaults=True):
     """A lost answer: why, and when the call can have reached the provider (wall clock).
 
     Args:
@@ -44,8 +43,7 @@ class Doubt:
     skew: int | None = 0
 
 
-@dataclass(frozen=True, slots=True)
-class Verdict:
+class Verdict(Struct, frozen=True, omit_defaults=True):
     """How a target ended."""
 
     outcome: Outcome

@@ -13,11 +13,10 @@ import signal
 import subprocess
 import threading
 from collections.abc import Mapping
-from dataclasses import field
 from pathlib import Path
 
 from orchestrator.core.errors import UsageError
-from orchestrator.core.frozen import dataclass
+from orchestrator.core.frozen import Struct, field
 
 AT_MOST = 64 * 1024  # bytes; longer than any token
 PATIENCE = 30.0  # seconds that a command may take
@@ -50,8 +49,7 @@ class Secret:
         raise TypeError("a secret is not pickled")
 
 
-@dataclass(frozen=True, slots=True)
-class Secrets:
+class Secrets(Struct, frozen=True):
     """Resolves references; each is resolved once and kept for the life of the process.
 
     Args:
@@ -64,7 +62,10 @@ class Secrets:
     home: Path
     cwd: Path
     patience: float = PATIENCE
-    _known: dict[str, Secret] = field(default_factory=dict, repr=False, compare=False)
+    _known: dict[str, Secret] = field(default_factory=dict)
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}(home={self.home!r}, cwd={self.cwd!r})"
 
     def __call__(self, reference: str) -> str:
         """The secret itself.

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from orchestrator.core.errors import NotStarted, UsageError
-from orchestrator.core.frozen import dataclass
+from orchestrator.core.frozen import Struct, replace
 from orchestrator.core.model import ACCOUNT, Account, Limit, Plan, Target
 from orchestrator.limits.concurrency import part
 from orchestrator.manifest.diagnostics import near
@@ -21,8 +20,7 @@ if TYPE_CHECKING:
 _NAMED = 5  # targets that a warning names
 
 
-@dataclass(frozen=True, slots=True)
-class Selection:
+class Selection(Struct, frozen=True):
     """Which targets of a plan are meant; empty means all.
 
     Args:
@@ -81,8 +79,7 @@ def _nothing(plan: Plan, selection: Selection) -> str:
     return f"none of {len(plan.targets)} targets is selected by {' '.join(asked)}{labels}; nothing was started"
 
 
-@dataclass(frozen=True, slots=True)
-class _Compiled:
+class _Compiled(Struct, frozen=True):
     only: Sequence[Callable[[Target], bool]]
     exclude: Sequence[Callable[[Target], bool]]
     labels: Sequence[frozenset[str]]

@@ -8,7 +8,6 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
-from dataclasses import dataclass
 from random import Random
 from typing import Any
 
@@ -17,6 +16,7 @@ import anyio
 from orchestrator.core.errors import JournalError, LeaseLost, OrchestratorError
 from orchestrator.core.events import CANCELED, Event, Interrupted, RunEnded, Tally, from_json
 from orchestrator.core.exits import Exit
+from orchestrator.core.frozen import Struct
 from orchestrator.core.history import History, load, read_on
 from orchestrator.core.model import COORDINATOR, Account, Outcome, Phase
 from orchestrator.core.verdict import exit_code
@@ -33,8 +33,7 @@ __all__ = ["Engine", "Options", "Snapshot"]
 GRACE = 45.0  # seconds for calls under way after the first interrupt; each is bounded by its own time-out before
 
 
-@dataclass(frozen=True, slots=True)
-class Snapshot:
+class Snapshot(Struct, frozen=True):
     """Where a run stands now, for people.
 
     Args:

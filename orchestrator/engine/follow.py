@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 
 from orchestrator.core.errors import LookFailed, RateLimited, Rejected, Unreachable
 from orchestrator.core.events import Canceling, Ended, Refused, Sighted, TargetEvent
+from orchestrator.core.frozen import replace
 from orchestrator.core.model import Build, Request, Target
 from orchestrator.core.next_step import NARROWEST, Look, look_interval, timed_out
 from orchestrator.engine.facts import Ledger

@@ -5,11 +5,11 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass, field
 from random import Random
 from typing import Any, Protocol
 
 from orchestrator.core.events import TargetEvent, from_json
+from orchestrator.core.frozen import Struct, field
 from orchestrator.core.history import History
 from orchestrator.core.model import DEFAULT_FAIL_ON, Outcome, Phase, Request, marker_of
 from orchestrator.core.progress import Progress
@@ -30,8 +30,7 @@ class Observe(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Options:
+class Options(Struct, frozen=True, kw_only=True):
     """How a process drives a run.
 
     Args:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 
+from orchestrator.core.frozen import replace
 from orchestrator.core.model import ACCOUNT, Account, Limit, Plan, Target
 from orchestrator.forecast.result import AccountForecast
 from orchestrator.limits.concurrency import part

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import field
 from statistics import median
 
-from orchestrator.core.frozen import dataclass
+from orchestrator.core.frozen import Struct, field
 from orchestrator.core.model import Build, Target
 from orchestrator.core.next_step import FIRST_LOOK, NARROWEST, look_interval, tick
 
@@ -18,8 +17,7 @@ KEPT = 20  # lengths of a repository's builds that count, the newest
 QUANTILES = 20  # lengths that stand for the builds of an account
 
 
-@dataclass(frozen=True, slots=True)
-class Times:
+class Times(Struct, frozen=True):
     """What a forecast supposes.
 
     Args:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from orchestrator.core.codec import from_json
-from orchestrator.core.frozen import dataclass
+from orchestrator.core.frozen import Struct
 from orchestrator.core.history import History
 from orchestrator.core.model import ACCOUNT, Account, Plan, Target
 from orchestrator.core.progress import Progress
@@ -14,8 +14,7 @@ from orchestrator.forecast.simulate import Past, Simulation
 from orchestrator.providers.port import Declaration
 
 
-@dataclass(frozen=True, slots=True)
-class Waits:
+class Waits(Struct, frozen=True):
     """One rule that a waiting target waits for.
 
     Args:
@@ -31,8 +30,7 @@ class Waits:
     before: int
 
 
-@dataclass(frozen=True, slots=True)
-class Expected:
+class Expected(Struct, frozen=True):
     """What is expected for a waiting target.
 
     Args:

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import field
 
-from orchestrator.core.frozen import dataclass
+from orchestrator.core.frozen import Struct, field
 from orchestrator.core.model import Limit
 
 
-@dataclass(frozen=True, slots=True)
-class Span:
+class Span(Struct, frozen=True):
     """A time in which one rule makes the next trigger of an account wait.
 
     Args:
@@ -33,8 +31,7 @@ class Span:
         return f" of {self.where}" if self.places == 1 else f" of {self.places:,} repositories"
 
 
-@dataclass(frozen=True, slots=True)
-class Use:
+class Use(Struct, frozen=True):
     """How much of a limit a run takes in its busiest hour (or busiest period, where that is longer).
 
     Args:
@@ -53,8 +50,7 @@ class Use:
         return max(0.0, 1.0 - self.used / self.allowed)
 
 
-@dataclass(frozen=True, slots=True)
-class AccountForecast:
+class AccountForecast(Struct, frozen=True):
     """What a plan means for one account.
 
     Args:
@@ -77,8 +73,7 @@ class AccountForecast:
     uses: tuple[Use, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Advice:
+class Advice(Struct, frozen=True):
     """Something that would help, tried in the same simulation.
 
     Args:
@@ -92,8 +87,7 @@ class Advice:
     last_build: float
 
 
-@dataclass(frozen=True, slots=True)
-class Forecast:
+class Forecast(Struct, frozen=True):
     """How long a plan takes, and which rule makes it take that long.
 
     Args:

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from heapq import heappop, heappush
 from itertools import count
 
-from orchestrator.core.frozen import dataclass
+from orchestrator.core.frozen import Struct
 from orchestrator.core.model import Plan
 from orchestrator.core.next_step import NARROWEST
 from orchestrator.forecast.account_queue import Lane
@@ -21,8 +21,7 @@ NEVER = -1.0
 PHASES = 10  # of a tick, for which the same answer holds
 
 
-@dataclass(frozen=True, slots=True)
-class Past:
+class Past(Struct, frozen=True):
     """What has happened to a target before a simulation begins; times are seconds from its beginning, so negative.
 
     Args:

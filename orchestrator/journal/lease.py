@@ -8,18 +8,16 @@ is over, and nobody who lost the lease can still be sending.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 
 from orchestrator.core.errors import LeaseLost
-from orchestrator.core.frozen import dataclass
+from orchestrator.core.frozen import Struct, replace
 from orchestrator.core.model import COORDINATOR
 from orchestrator.journal.port import Process
 
 SENDS_FOR = 1 / 3  # of the lease, counted from the last heartbeat
 
 
-@dataclass(frozen=True, slots=True)
-class Hold:
+class Hold(Struct, frozen=True):
     """What the journal knows of the lease on one stream.
 
     Args:

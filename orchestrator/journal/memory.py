@@ -7,12 +7,13 @@ to die: from then on every method of it fails, as nothing runs in a process afte
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 import anyio.lowlevel
 
 from orchestrator.core.errors import JournalError
 from orchestrator.core.events import Claimed, Event, RunEnded, RunMade, Wish, target_of
+from orchestrator.core.frozen import replace
 from orchestrator.core.model import COORDINATOR, Target
 from orchestrator.journal.lease import Hold, held_by_another, taken_over
 from orchestrator.journal.port import (

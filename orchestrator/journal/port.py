@@ -8,16 +8,14 @@ another database can stand behind the same port.
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import field
 from typing import Protocol
 
 from orchestrator.core.events import Event, RunMade, Wish
-from orchestrator.core.frozen import dataclass
+from orchestrator.core.frozen import Struct, field
 from orchestrator.core.model import Target
 
 
-@dataclass(frozen=True, slots=True)
-class Entry:
+class Entry(Struct, frozen=True):
     """One event as it stands in the journal.
 
     Args:
@@ -36,8 +34,7 @@ Cursor = Mapping[str, int]
 """For each stream, the number of the last entry that was read; a missing stream starts at its beginning."""
 
 
-@dataclass(frozen=True, slots=True)
-class Process:
+class Process(Struct, frozen=True):
     """Who holds a lease: enough to prove on the same machine that it is dead.
 
     Args:
@@ -52,8 +49,7 @@ class Process:
     started: str
 
 
-@dataclass(frozen=True, slots=True)
-class Lease:
+class Lease(Struct, frozen=True):
     """The right to append to one stream.
 
     Args:
@@ -68,8 +64,7 @@ class Lease:
     last_alive: float | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class RunRow:
+class RunRow(Struct, frozen=True):
     """A run at a glance, for lists.
 
     Args:
@@ -87,16 +82,14 @@ class RunRow:
     parent: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Overlap:
+class Overlap(Struct, frozen=True):
     """A target that another open run holds."""
 
     run: str
     target: str
 
 
-@dataclass(frozen=True, slots=True)
-class Stamp:
+class Stamp(Struct, frozen=True):
     """A call that counts against a limit of a principal.
 
     Args:
@@ -118,8 +111,7 @@ class Stamp:
     holder: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Share:
+class Share(Struct, frozen=True):
     """A limit as several processes share it: so many calls in so many seconds.
 
     Args:
@@ -133,8 +125,7 @@ class Share:
     while_alive: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Reserved:
+class Reserved(Struct, frozen=True):
     """What came of a wish for permits.
 
     Args:
@@ -148,8 +139,7 @@ class Reserved:
     keys: Sequence[int] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class AccountMemory:
+class AccountMemory(Struct, frozen=True):
     """What all runs together know of a principal.
 
     Args:

@@ -7,21 +7,21 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import MISSING, fields
 from operator import attrgetter
 from typing import Any
 
 from orchestrator.core.codec import from_json, to_json
+from orchestrator.core.frozen import defaults_of
 from orchestrator.core.model import Target
 
 OWN = ("id", "account", "repo", "branch", "wave", "where")
-REST = tuple(one.name for one in fields(Target) if one.name not in (*OWN, "request"))
+REST = tuple(name for name in Target.__struct_fields__ if name not in (*OWN, "request"))
 
 Row = tuple[str, str, str, str | None, int, str, int | None, int | None]
 """The values of OWN, then the numbers of the parts that hold `request` and the rest; None for nothing of note."""
 
 _rest_of = attrgetter(*REST)
-_DEFAULTS = {one.name: one.default for one in fields(Target) if one.default is not MISSING}
+_DEFAULTS = defaults_of(Target)
 
 
 class Places:

@@ -11,16 +11,14 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import replace
 
-from orchestrator.core.frozen import dataclass
+from orchestrator.core.frozen import Struct, replace
 from orchestrator.limits.quiet_hours import Quiet, quiet_until
 
 GROWTH = 10  # readings in which the places of a loop grow from none to all
 
 
-@dataclass(frozen=True, slots=True)
-class Cap:
+class Cap(Struct, frozen=True, omit_defaults=True):
     """At most so many builds of a run queued or running.
 
     Args:
@@ -35,8 +33,7 @@ class Cap:
         return f"in_flight_per_{kind} {self.most}{f' of {name}' if colon else ''}"
 
 
-@dataclass(frozen=True, slots=True)
-class QueueRule:
+class QueueRule(Struct, frozen=True, omit_defaults=True):
     """How a run behaves towards an owner's queue: the builds that wait or run, whoever started them.
 
     Args:
@@ -58,8 +55,7 @@ class QueueRule:
         return f"queue below {self.below}"
 
 
-@dataclass(frozen=True, slots=True)
-class Brake:
+class Brake(Struct, frozen=True, omit_defaults=True):
     """All that an account's `limits:` say about builds, beyond `in_flight`; nothing by default."""
 
     caps: tuple[Cap, ...] = ()
@@ -105,8 +101,7 @@ class Brake:
 NO_BRAKE = Brake()
 
 
-@dataclass(frozen=True, slots=True)
-class Others:
+class Others(Struct, frozen=True, omit_defaults=True):
     """Other people's builds in an owner's queue, the dead ones left out."""
 
     running: int = 0
@@ -118,8 +113,7 @@ class Others:
         return self.running + self.waiting
 
 
-@dataclass(frozen=True, slots=True)
-class Entry:
+class Entry(Struct, frozen=True, omit_defaults=True):
     """A build in an owner's queue, as a look shows it.
 
     Args:
@@ -156,8 +150,7 @@ def others_in(
     return Others(running, waiting)
 
 
-@dataclass(frozen=True, slots=True)
-class Loop:
+class Loop(Struct, frozen=True, omit_defaults=True):
     """The closed loop on one owner's queue.
 
     A run's own builds are always counted exactly, as the journal has them; of the others only the last look tells.

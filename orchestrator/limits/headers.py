@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC
 
-from orchestrator.core.frozen import dataclass
+from orchestrator.core.frozen import Struct
 from orchestrator.core.model import ACCOUNT, Learnt, owner_scope, repo_scope
 from orchestrator.providers.port import Answer, Call
 
@@ -28,8 +28,7 @@ MOST_TEXT = 1000  # characters of a header that are read
 MOST_RULES = 8  # policies of one header that are read
 
 
-@dataclass(frozen=True, slots=True)
-class Told:
+class Told(Struct, frozen=True):
     """A family of headers that speaks of one limit.
 
     Args:
@@ -52,8 +51,7 @@ class Told:
     policy: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class _Rule:
+class _Rule(Struct, frozen=True):
     """One item of a policy header."""
 
     name: str

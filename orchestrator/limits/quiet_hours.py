@@ -7,7 +7,7 @@ import re
 from collections.abc import Sequence
 from datetime import UTC, date, datetime, time, timedelta, tzinfo
 
-from orchestrator.core.frozen import dataclass
+from orchestrator.core.frozen import Struct
 
 DAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 MINUTES = 24 * 60
@@ -16,8 +16,7 @@ QUIET = r"^([A-Za-z, -]+ +)?[0-9]{1,2}:[0-9]{2} *- *[0-9]{1,2}:[0-9]{2}( +[A-Za-
 _PARTS = re.compile(r"(?:([A-Za-z, -]+?) +)?([0-9]{1,2}:[0-9]{2}) *- *([0-9]{1,2}:[0-9]{2})(?: +([A-Za-z0-9_+/-]+))? *")
 
 
-@dataclass(frozen=True, slots=True)
-class Quiet:
+class Quiet(Struct, frozen=True, omit_defaults=True):
     """A span of time that comes back every week.
 
     Args:

@@ -5,10 +5,10 @@ from __future__ import annotations
 import posixpath
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
+from orchestrator.core.frozen import replace
 from orchestrator.core.model import Account, Limit
 from orchestrator.limits.concurrency import Brake, part
 from orchestrator.limits.quiet_hours import Quiet

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import replace
 
+from orchestrator.core.frozen import replace
 from orchestrator.core.model import Account, Limit, Target
 from orchestrator.limits.concurrency import Brake, Cap, QueueRule, part
 from orchestrator.limits.quiet_hours import LONGEST, Quiet, make_quiet, parse_quiet, quiet_until

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import datetime
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 from typing import Any, TypeVar
 
+from orchestrator.core.frozen import replace
 from orchestrator.core.model import Json, Timeouts
 from orchestrator.manifest.entries import Entry, Teller
 from orchestrator.manifest.layers import Layer

@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import field
+from operator import attrgetter
 
 from orchestrator.core.errors import UsageError
-from orchestrator.core.frozen import dataclass
+from orchestrator.core.frozen import Struct
 
 _CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029]")  # a name may hold them; a message is one line
 SHOWN = 1000  # problems of one file that are printed; nobody repairs more in one go
 
 
-@dataclass(frozen=True, slots=True)
-class Problem:
+class Problem(Struct, frozen=True):
     """One thing that must be repaired.
 
     Args:
@@ -29,12 +28,21 @@ class Problem:
     keys: str
     text: str
     remedy: str = ""
-    order: int = field(default=0, compare=False)
+    order: int = 0
+
+    def __eq__(self, other: object) -> bool:
+        return other.__class__ is Problem and _KEY(self) == _KEY(other)
+
+    def __hash__(self) -> int:
+        return hash(_KEY(self))
 
     def __str__(self) -> str:
         said = f"{self.text}; {self.remedy}" if self.remedy else self.text
         line = ": ".join(part for part in (self.where, self.keys, said) if part)
         return _CONTROL.sub(lambda found: repr(found[0])[1:-1], line)
+
+
+_KEY = attrgetter("where", "keys", "text", "remedy")
 
 
 class ManifestError(UsageError):

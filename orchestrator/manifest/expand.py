@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import datetime
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
 from typing import NamedTuple
 
+from orchestrator.core.frozen import replace
 from orchestrator.core.gc import uncollected
 from orchestrator.core.model import Json, Target, Timeouts
 from orchestrator.manifest.contents import Contents

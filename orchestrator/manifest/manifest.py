@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import field
 from typing import NamedTuple
 
-from orchestrator.core.frozen import dataclass
+from orchestrator.core.frozen import Struct, field
 from orchestrator.core.model import Account, Outcome
 from orchestrator.manifest.files import Files, Listing
 from orchestrator.manifest.layers import Compiler, Layer
@@ -21,8 +20,7 @@ class Expect(NamedTuple):
     max: int | None = None
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Manifest:
+class Manifest(Struct, frozen=True, eq=False):
     """What the files say, merged, with accounts and parameters settled; targets are made by `expand`.
 
     Args:
@@ -46,13 +44,16 @@ class Manifest:
     rollout: Value
     unsupported: Sequence[str]
     warnings: Sequence[str]
-    raw: Mapping[str, Value] = field(repr=False)
-    listings: Sequence[Listing] = field(repr=False)
-    files: Files = field(repr=False)
-    compiler: Compiler = field(repr=False)
-    bases: Mapping[str, Layer] = field(repr=False)
+    raw: Mapping[str, Value]
+    listings: Sequence[Listing]
+    files: Files
+    compiler: Compiler
+    bases: Mapping[str, Layer]
     broken_accounts: frozenset[str] = frozenset()
-    walked: list[object] = field(default_factory=list, repr=False)
+    walked: list[object] = field(default_factory=list)
+
+    def __repr__(self) -> str:
+        return f"Manifest(name={self.name!r}, source={self.source!r})"
 
     @property
     def default_account(self) -> str | None:

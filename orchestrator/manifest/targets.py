@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
 
+from orchestrator.core.frozen import replace
 from orchestrator.core.model import Target
 from orchestrator.manifest.contents import Contents
 from orchestrator.manifest.diagnostics import ManifestError, Problem

@@ -8,10 +8,9 @@ The limits of the account are kept inside `Send`: a provider never waits and nev
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
-from dataclasses import field
 from typing import Any, Protocol, TypeAlias, runtime_checkable
 
-from orchestrator.core.frozen import dataclass
+from orchestrator.core.frozen import Struct, field
 from orchestrator.core.model import (
     Account,
     Build,
@@ -29,8 +28,7 @@ from orchestrator.core.model import (
 from orchestrator.limits.concurrency import Entry
 
 
-@dataclass(frozen=True, slots=True)
-class Call:
+class Call(Struct, frozen=True):
     """One HTTP call, without credentials and without a host: the transport adds both.
 
     Args:
@@ -53,8 +51,7 @@ class Call:
     secret: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
+class Answer(Struct, frozen=True):
     """What came back: the status, the JSON value (or the text, where it is no JSON), the headers.
 
     A header is asked for by its name in lower case.
@@ -75,8 +72,7 @@ Send: TypeAlias = Callable[[Call], Awaitable[Answer]]
 """
 
 
-@dataclass(frozen=True, slots=True)
-class Followed:
+class Followed(Struct, frozen=True):
     """A request that is being followed, as `poll` gets it.
 
     Args:
@@ -95,8 +91,7 @@ class Followed:
     fresh: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Sight:
+class Sight(Struct, frozen=True):
     """What one look told of one request; all empty means "still nothing".
 
     Args:
@@ -113,8 +108,7 @@ class Sight:
     warning: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Principal:
+class Principal(Struct, frozen=True):
     """Whom the provider counts."""
 
     id: str
@@ -122,8 +116,7 @@ class Principal:
     detail: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class RepoFacts:
+class RepoFacts(Struct, frozen=True):
     """What `doctor` and `discover` learn of a repository.
 
     Args:
@@ -304,8 +297,7 @@ class ShowsQueue(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
-class Key:
+class Key(Struct, frozen=True):
     """A key of a target that only some providers have.
 
     Args:
@@ -319,8 +311,7 @@ class Key:
     reference: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Declaration:
+class Declaration(Struct, frozen=True):
     """What a provider says about itself, apart from its code; importing it imports no HTTP.
 
     Args:
@@ -381,8 +372,7 @@ Secrets: TypeAlias = Callable[[str], str]
 Factory: TypeAlias = Callable[[Account, Send, Secrets], Provider]
 
 
-@dataclass(frozen=True, slots=True)
-class Line:
+class Line(Struct, frozen=True):
     """How an account is reached: the bare transport, and the provider that can be built over any `Send`.
 
     Args:

@@ -11,15 +11,14 @@ from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.core.errors import UsageError
-from orchestrator.core.frozen import dataclass
+from orchestrator.core.frozen import Struct
 from orchestrator.report.words import sound
 
 if TYPE_CHECKING:
     from orchestrator.report.view import Report  # `check` counts targets in words, and wants no history for it
 
 
-@dataclass(frozen=True, slots=True)
-class Format:
+class Format(Struct, frozen=True):
     """One way to write a report.
 
     Args:

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import fields
 
-from orchestrator.core.frozen import dataclass
+from orchestrator.core.frozen import Struct
 from orchestrator.core.model import DEFAULT_FAIL_ON, Outcome
 from orchestrator.report.formats.json import plain_run
 from orchestrator.report.groups import word_of
@@ -17,8 +16,7 @@ SCHEMA = "orchestrator.diff/1"
 AT_MOST = 50  # targets named for each kind of change in text
 
 
-@dataclass(frozen=True, slots=True)
-class Change:
+class Change(Struct, frozen=True):
     """One target in both runs; None where it was not part of one."""
 
     id: str
@@ -26,8 +24,7 @@ class Change:
     after: Row | None
 
 
-@dataclass(frozen=True, slots=True)
-class Diff:
+class Diff(Struct, frozen=True):
     """The changes, each kind in the order of the later plan.
 
     Args:
@@ -54,7 +51,7 @@ class Diff:
         return {name: getattr(self, name) for name in KINDS}
 
 
-KINDS = tuple(one.name for one in fields(Diff) if one.name not in ("before", "after"))
+KINDS = tuple(name for name in Diff.__struct_fields__ if name not in ("before", "after"))
 
 
 def compare(a: Report, b: Report) -> Diff:

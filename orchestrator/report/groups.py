@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 
-from orchestrator.core.frozen import dataclass
+from orchestrator.core.frozen import Struct
 from orchestrator.core.model import Outcome
 from orchestrator.report.view import Report, Row
 
@@ -25,8 +25,7 @@ ORDER = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Group:
+class Group(Struct, frozen=True):
     """Targets that did not pass in the same way for the same reason."""
 
     word: str

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import field
+from operator import attrgetter
 
 from orchestrator.core.codec import from_json
 from orchestrator.core.events import Tally
-from orchestrator.core.frozen import dataclass
+from orchestrator.core.frozen import Struct, field
 from orchestrator.core.gc import uncollected
 from orchestrator.core.history import History
 from orchestrator.core.model import Account, Build, Json, Outcome, Phase, Target
@@ -25,8 +25,7 @@ SCHEMA = "orchestrator.report/1"
 OUTCOMES = tuple(outcome.value for outcome in Outcome)
 
 
-@dataclass(frozen=True, slots=True)
-class RunView:
+class RunView(Struct, frozen=True):
     """The run as a whole.
 
     Args:
@@ -50,8 +49,7 @@ class RunView:
     stopped_why: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class BuildView:
+class BuildView(Struct, frozen=True):
     """One build of a target, as last seen."""
 
     id: str
@@ -60,8 +58,7 @@ class BuildView:
     number: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Row:
+class Row(Struct, frozen=True):
     """One target; the fields up to `run_seconds` are those of `report.json`.
 
     Args:
@@ -99,7 +96,13 @@ class Row:
     finished_at: str | None
     queued_seconds: int | None
     run_seconds: int | None
-    target: Target = field(compare=False)
+    target: Target
+
+    def __eq__(self, other: object) -> bool:
+        return other.__class__ is Row and _SHOWN(self) == _SHOWN(other)
+
+    def __hash__(self) -> int:
+        return hash(_SHOWN(self))
 
     @property
     def is_in_doubt(self) -> bool:
@@ -107,8 +110,10 @@ class Row:
         return self.outcome == Outcome.IN_DOUBT or (self.outcome is None and self.code == "in_doubt")
 
 
-@dataclass(frozen=True, slots=True)
-class LimitView:
+_SHOWN = attrgetter(*(name for name in Row.__struct_fields__ if name != "target"))
+
+
+class LimitView(Struct, frozen=True):
     """What was used of one limit, and how long calls waited for it."""
 
     account: str
@@ -117,8 +122,7 @@ class LimitView:
     waited_seconds: float
 
 
-@dataclass(frozen=True, slots=True)
-class Report:
+class Report(Struct, frozen=True):
     """What happened; every format is a function of this.
 
     Args:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager, redirect_stderr
-from dataclasses import dataclass, replace
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +15,7 @@ from orchestrator.cli import retry
 from orchestrator.cli.resume import refuse_what_is_sure
 from orchestrator.core.errors import NotStarted, OrchestratorError
 from orchestrator.core.events import CancelAsked, RunMade
+from orchestrator.core.frozen import Struct, replace
 from orchestrator.core.history import History
 from orchestrator.core.model import Account, Outcome, Target
 from orchestrator.providers.port import Line
@@ -32,8 +32,7 @@ NOWHERE = 999_999  # the id of a request that there is not
 PATIENCE = 600.0  # seconds for which somebody waits for another run to be canceled
 
 
-@dataclass(frozen=True, slots=True)
-class Said:
+class Said(Struct, frozen=True):
     """What a person said of a target in doubt.
 
     Args:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from random import Random
 from typing import Any
 
@@ -14,6 +14,7 @@ from orchestrator.app.create_run import without
 from orchestrator.core.errors import LeaseLost
 from orchestrator.core.events import CancelAsked, RunMade
 from orchestrator.core.exits import Exit
+from orchestrator.core.frozen import replace
 from orchestrator.core.history import History, load
 from orchestrator.core.model import Outcome
 from orchestrator.journal.memory import MemoryJournal

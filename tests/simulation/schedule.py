@@ -6,9 +6,9 @@ Everything that a provider may do late (a call that is applied late, a row that 
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
 from random import Random
 
+from orchestrator.core.frozen import Struct, field, replace
 from orchestrator.core.model import Limit, Target, Timeouts
 from orchestrator.lookalike.travis.settings import FaultRule, RepoSpec, Rule, Settings, Shares
 from orchestrator.providers.travis.declaration import DECLARATION
@@ -38,8 +38,7 @@ POST_FAULTS = (
 GET_FAULTS = ("never_left", "lost_after", "timeout_after", "error_before", "html", "portal", "torn", "garbled", "slow")
 
 
-@dataclass(frozen=True, slots=True)
-class Fate:
+class Fate(Struct, frozen=True):
     """What befalls one process. Times are seconds after its start; None: never.
 
     Args:
@@ -64,8 +63,7 @@ class Fate:
     pause: float = 1.0
 
 
-@dataclass(frozen=True, slots=True)
-class Job:
+class Job(Struct, frozen=True):
     """A run, and who drives it.
 
     Args:
@@ -86,8 +84,7 @@ class Job:
     keep_builds: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Schedule:
+class Schedule(Struct, frozen=True):
     """Everything that one seed decides.
 
     Args:

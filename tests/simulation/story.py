@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import fields
 from typing import Any
 
 from orchestrator.core.events import encode
@@ -20,9 +19,9 @@ def tell(result: Play) -> str:
 def _drawn(result: Play) -> Iterator[str]:
     schedule = result.schedule
     yield f"seed {schedule.seed}"
-    for one in fields(schedule):
-        if one.name not in ("seed", "settings", "jobs"):
-            yield f"  {one.name}: {getattr(schedule, one.name)}"
+    for name in schedule.__struct_fields__:
+        if name not in ("seed", "settings", "jobs"):
+            yield f"  {name}: {getattr(schedule, name)}"
     settings = schedule.settings
     yield f"  repos: {', '.join(str(repo.slug) for repo in settings.repos)}"
     for name in ("latency", "lag", "skew", "process", "build", "hourly", "reorder"):

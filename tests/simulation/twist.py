@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from orchestrator.core.frozen import Struct
 from orchestrator.core.model import Outcome
 
 if TYPE_CHECKING:
     from .schedule import Fate, Job
 
 
-@dataclass(frozen=True, slots=True)
-class Disaster:
+class Disaster(Struct, frozen=True):
     """The machine is gone with its state, and the runs go on elsewhere.
 
     Args:
@@ -26,8 +25,7 @@ class Disaster:
     clock: float
 
 
-@dataclass(frozen=True, slots=True)
-class Again:
+class Again(Struct, frozen=True):
     """`retry` of the first run, once that is over.
 
     Args:
@@ -41,8 +39,7 @@ class Again:
     fates: tuple[Fate, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Words:
+class Words(Struct, frozen=True):
     """A person who says what became of targets in doubt.
 
     Args:
@@ -58,8 +55,7 @@ class Words:
     fate: Fate
 
 
-@dataclass(frozen=True, slots=True)
-class Overlap:
+class Overlap(Struct, frozen=True):
     """Another run that wants targets of the first one.
 
     Args:
@@ -70,8 +66,7 @@ class Overlap:
     job: Job
 
 
-@dataclass(frozen=True, slots=True)
-class Twist:
+class Twist(Struct, frozen=True):
     """What befalls a schedule.
 
     Args:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from enum import StrEnum
 
-from orchestrator.core.frozen import dataclass
+from orchestrator.core.frozen import Struct
 from orchestrator.lookalike.kit.chance import Chance
 from orchestrator.lookalike.kit.reply import HTML_TYPE, JSON_TYPE, Effect, Harm, Reply, text
 from orchestrator.lookalike.travis.settings import FaultRule
@@ -25,8 +25,7 @@ class Handling(StrEnum):
     STUCK = "stuck"  # the row is written, the queue never hears of it: pending for ever (reference 6).
 
 
-@dataclass(frozen=True, slots=True)
-class Kind:
+class Kind(Struct, frozen=True):
     """One way to fail.
 
     Args:
@@ -62,8 +61,7 @@ KINDS: dict[str, Kind] = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Fault:
+class Fault(Struct, frozen=True):
     """A kind that has hit a call."""
 
     name: str

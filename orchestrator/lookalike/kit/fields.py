@@ -8,13 +8,12 @@ from functools import lru_cache, partial
 from operator import attrgetter
 from typing import Any
 
-from orchestrator.core.frozen import dataclass
+from orchestrator.core.frozen import Struct
 
 VCS_NAMES = {"github": "Github", "gitlab": "Gitlab", "bitbucket": "Bitbucket", "assembla": "Assembla"}
 
 
-@dataclass(frozen=True, slots=True)
-class Shape:
+class Shape(Struct, frozen=True):
     """How one kind of row is shown.
 
     Args:

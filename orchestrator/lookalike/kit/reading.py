@@ -5,7 +5,6 @@ from __future__ import annotations
 import difflib
 import re
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import fields
 from typing import Any
 
 from orchestrator.core.errors import UsageError
@@ -130,7 +129,7 @@ def _rule(given: Any, path: str) -> Rule | None:
 
 def _shares(given: Any, path: str) -> Shares:
     found = _map(given, path)
-    _only(found, {each.name for each in fields(Shares)}, path)
+    _only(found, set(Shares.__struct_fields__), path)
     return Shares(**{name: share(value, f"{path}.{name}") for name, value in found.items()})
 
 

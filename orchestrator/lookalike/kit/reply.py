@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from enum import StrEnum
 from typing import Any, NamedTuple
 
-from orchestrator.core.frozen import dataclass
+from orchestrator.core.frozen import Struct
 
 JSON_TYPE = "application/json"
 TEXT_TYPE = "text/plain"
@@ -24,8 +24,7 @@ class Harm(StrEnum):
     SLOW = "slow"  # the answer comes late
 
 
-@dataclass(frozen=True, slots=True)
-class Effect:
+class Effect(Struct, frozen=True):
     """An order to the transport; `seconds` for SLOW."""
 
     harm: Harm

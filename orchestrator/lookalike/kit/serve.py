@@ -25,7 +25,7 @@ from urllib.parse import parse_qsl
 from aiohttp import web
 
 from orchestrator.core.errors import UsageError
-from orchestrator.core.frozen import dataclass
+from orchestrator.core.frozen import Struct
 from orchestrator.lookalike.kit.reading import read_faults
 from orchestrator.lookalike.kit.reply import Effect, Harm, Reply, json_reply, text
 from orchestrator.lookalike.kit.stats import stats
@@ -36,8 +36,7 @@ LARGEST = 4 * 1024 * 1024  # bytes of a call's body
 WORTH_PACKING = 2048  # bytes of an answer from which on it is compressed for those who can read that
 
 
-@dataclass(frozen=True, slots=True)
-class Served:
+class Served(Struct, frozen=True):
     """Where a world can be reached, and with which token."""
 
     url: str

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
 from math import ceil
 from secrets import token_hex
 from typing import Any
 
+from orchestrator.core.frozen import replace
 from orchestrator.core.model import Account, Limit, Target
 from orchestrator.lookalike.travis.settings import VCS, RepoSpec, Rule, Settings, Shares, numbered
 from orchestrator.lookalike.travis.world import World

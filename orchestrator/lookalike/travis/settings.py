@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import field, replace
 from typing import TypeAlias
 
-from orchestrator.core.frozen import dataclass
+from orchestrator.core.frozen import Struct, field, replace
 
 Range: TypeAlias = tuple[float, float]
 
 VCS = ("github", "gitlab", "bitbucket", "assembla")
 
 
-@dataclass(frozen=True, slots=True)
-class RepoSpec:
+class RepoSpec(Struct, frozen=True):
     """One repository. What is None is drawn from the world's settings.
 
     Args:
@@ -39,8 +37,7 @@ class RepoSpec:
     rejects: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Rule:
+class Rule(Struct, frozen=True):
     """So many calls in a window that is aligned to the epoch; `ban` seconds of exclusion when it is reached."""
 
     calls: int
@@ -48,8 +45,7 @@ class Rule:
     ban: float = 0.0
 
 
-@dataclass(frozen=True, slots=True)
-class Shares:
+class Shares(Struct, frozen=True):
     """How often things go wrong by themselves.
 
     Of repositories: inactive, forbidden (visible, but no `create_request`), unknown.
@@ -74,8 +70,7 @@ class Shares:
     allow_failure: float = 0.0
 
 
-@dataclass(frozen=True, slots=True)
-class FaultRule:
+class FaultRule(Struct, frozen=True):
     """One thing that goes wrong on purpose. All conditions must hold.
 
     Args:
@@ -97,8 +92,7 @@ class FaultRule:
     seconds: float | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Settings:
+class Settings(Struct, frozen=True):
     """A world: who is there, how fast it lives, which rules it enforces and what goes wrong.
 
     Args:

@@ -96,5 +96,5 @@ def with_fates(settings: Settings, chance: Chance) -> Sequence[RepoSpec]:
 
 
 def _without(spec: RepoSpec, flag: str) -> RepoSpec:
-    values = {name: getattr(spec, name) for name in RepoSpec.__slots__}
+    values = {name: getattr(spec, name) for name in RepoSpec.__struct_fields__}
     return RepoSpec(**{**values, flag: False})

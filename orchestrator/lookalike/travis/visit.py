@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
+from orchestrator.core.frozen import Struct
 from orchestrator.lookalike.kit.printer import Object, Printer, read_include
 from orchestrator.lookalike.kit.reply import Reply, login_required, not_found
 from orchestrator.lookalike.travis.rows import Owner, Repo, User
@@ -72,8 +73,7 @@ class Visit:
 Service: TypeAlias = Callable[[Visit], "Object | Reply"]
 
 
-@dataclass(frozen=True, slots=True)
-class Route:
+class Route(Struct, frozen=True):
     """A service and the query parameters that it knows besides `include`."""
 
     name: str

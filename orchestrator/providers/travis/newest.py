@@ -7,7 +7,7 @@ from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from orchestrator.core.frozen import dataclass
+from orchestrator.core.frozen import Struct
 from orchestrator.providers.port import Call, Followed, Send
 from orchestrator.providers.travis.declaration import CALLS
 from orchestrator.providers.travis.observe import ids_of, message_of
@@ -17,8 +17,7 @@ from orchestrator.providers.travis.words import mapping, number
 _MARKER = re.compile(r"\[[A-Za-z0-9._-]{1,64}\.[a-z2-7]{8}\]")
 
 
-@dataclass(frozen=True, slots=True)
-class NewestPage:
+class NewestPage(Struct, frozen=True):
     """One page.
 
     Args:

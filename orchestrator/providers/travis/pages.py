@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 from typing import Any
 
 from orchestrator.core.errors import InDoubt, LookFailed, Unreachable
-from orchestrator.core.frozen import dataclass
+from orchestrator.core.frozen import Struct, replace
 from orchestrator.providers.port import Answer, Call, Send
 from orchestrator.providers.travis.words import error_type, look_failed, mapping, rows
 
@@ -18,8 +17,7 @@ class NotThere(LookFailed):
     """What the listing is about does not exist, or this token may not see it."""
 
 
-@dataclass(frozen=True, slots=True)
-class Page:
+class Page(Struct, frozen=True):
     """One page of a listing.
 
     Args:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from itertools import accumulate
 
-from orchestrator.core.frozen import dataclass
+from orchestrator.core.frozen import Struct
 from orchestrator.report.view import Row
 from orchestrator.report.words import clock, duration, epoch
 
@@ -13,16 +13,14 @@ STEPS = 240
 WIDTH, HEIGHT = 960, 180
 
 
-@dataclass(frozen=True, slots=True)
-class Tick:
+class Tick(Struct, frozen=True):
     """A mark on an axis: where it stands in the drawing, and what it says."""
 
     at: float
     text: str
 
 
-@dataclass(frozen=True, slots=True)
-class Chart:
+class Chart(Struct, frozen=True):
     """The drawing, `WIDTH` by `HEIGHT`, its origin at the upper left.
 
     Args:

@@ -10,7 +10,7 @@ from itertools import chain
 from orchestrator.report.view import Report, Row
 from orchestrator.report.words import plain
 
-COLUMNS = tuple(name for name in Row.__slots__ if name not in ("target", "builds"))
+COLUMNS = tuple(name for name in Row.__struct_fields__ if name not in ("target", "builds"))
 
 
 def render(report: Report) -> str:

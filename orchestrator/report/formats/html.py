@@ -12,7 +12,7 @@ from importlib.resources import files
 
 import jinja2
 
-from orchestrator.core.frozen import dataclass
+from orchestrator.core.frozen import Struct
 from orchestrator.report.formats.chart import chart
 from orchestrator.report.formats.text import foreseen_lines, headline
 from orchestrator.report.groups import ORDER, counts, groups, word_of
@@ -22,8 +22,7 @@ from orchestrator.report.words import counted, duration, link, plain
 AT_MOST = 10_000  # rows; a browser that gets more is no help to anybody
 
 
-@dataclass(frozen=True, slots=True)
-class Count:
+class Count(Struct, frozen=True):
     """A number of targets, with the share of the whole that it is, in percent."""
 
     number: int

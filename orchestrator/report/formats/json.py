@@ -6,8 +6,9 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
+from orchestrator.core.frozen import asdict
 from orchestrator.report.foreseen import ForecastView
-from orchestrator.report.view import SCHEMA, BuildView, LimitView, Report, Row, RunView
+from orchestrator.report.view import SCHEMA, BuildView, Report, Row, RunView
 
 _dump = json.JSONEncoder(ensure_ascii=False).encode
 
@@ -26,11 +27,11 @@ def plain_row(row: Row) -> dict[str, Any]:
 
 def plain_run(run: RunView) -> dict[str, Any]:
     """The run as a JSON object."""
-    return {name: getattr(run, name) for name in RunView.__slots__}
+    return asdict(run)
 
 
-_ROW = tuple(name for name in Row.__slots__ if name != "target")
-_BUILD = BuildView.__slots__
+_ROW = tuple(name for name in Row.__struct_fields__ if name != "target")
+_BUILD = BuildView.__struct_fields__
 
 
 def pieces(report: Report) -> Iterator[str]:
@@ -43,9 +44,9 @@ def pieces(report: Report) -> Iterator[str]:
         yield f"{',' if number else ''}\n  {_dump(plain_row(row))}"
     yield '],\n "limits": ['
     for number, limit in enumerate(report.limits):
-        yield f"{',' if number else ''}\n  {_dump({name: getattr(limit, name) for name in LimitView.__slots__})}"
+        yield f"{',' if number else ''}\n  {_dump(asdict(limit))}"
     yield f'],\n "calls": {_dump(dict(report.calls))},\n "forecast": {_dump(_forecast(report.forecast))}}}\n'
 
 
 def _forecast(told: ForecastView | None) -> dict[str, Any] | None:
-    return None if told is None else {name: getattr(told, name) for name in ForecastView.__slots__}
+    return None if told is None else asdict(told)

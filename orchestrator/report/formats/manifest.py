@@ -9,9 +9,9 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import fields
 from typing import Any
 
+from orchestrator.core.frozen import asdict
 from orchestrator.core.model import Account, Json, Limit, Target, Timeouts, period
 from orchestrator.limits.concurrency import Brake
 from orchestrator.report.groups import to_rerun, word_of
@@ -91,7 +91,7 @@ def _target(target: Target, kept: set[str]) -> dict[str, Any]:
 
 def _timeouts(timeouts: Timeouts) -> dict[str, str]:
     usual = Timeouts()
-    pairs = ((one.name, getattr(timeouts, one.name)) for one in fields(Timeouts))
+    pairs = asdict(timeouts).items()
     return {name: _duration(seconds) for name, seconds in pairs if seconds != getattr(usual, name)}
 
 
