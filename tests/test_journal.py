@@ -21,7 +21,7 @@ from orchestrator.core.events import (
 )
 from orchestrator.core.model import COORDINATOR, Build, BuildState, Outcome, Target, Timeouts
 from orchestrator.journal.memory import MemoryJournal
-from orchestrator.journal.port import AccountMemory, Entry, Overlap, Process, Stamp
+from orchestrator.journal.port import AccountMemory, Entry, Overlap, Process, UsageRecord
 from orchestrator.journal.store import open_journal
 
 pytestmark = pytest.mark.anyio
@@ -340,39 +340,45 @@ async def test_anybody_may_wish_and_wishes_are_numbered(opened):
 
 
 async def test_stamps_are_kept_by_principal_oldest_first(journal):
-    await journal.stamp([Stamp("p", "triggers", "account", 5.0), Stamp("q", "triggers", "account", 4.0)])
-    await journal.stamp([Stamp("p", "triggers_per_repo", "repo:acme/a", 3.0), Stamp("p", "calls", "account", 5.0)])
-    assert await journal.stamps("p", 0.0) == [
-        Stamp("p", "triggers_per_repo", "repo:acme/a", 3.0),
-        Stamp("p", "triggers", "account", 5.0),
-        Stamp("p", "calls", "account", 5.0),
+    await journal.record_usage(
+        [UsageRecord("p", "triggers", "account", 5.0), UsageRecord("q", "triggers", "account", 4.0)]
+    )
+    await journal.record_usage(
+        [UsageRecord("p", "triggers_per_repo", "repo:acme/a", 3.0), UsageRecord("p", "calls", "account", 5.0)]
+    )
+    assert await journal.usage("p", 0.0) == [
+        UsageRecord("p", "triggers_per_repo", "repo:acme/a", 3.0),
+        UsageRecord("p", "triggers", "account", 5.0),
+        UsageRecord("p", "calls", "account", 5.0),
     ]
-    assert [stamp.at for stamp in await journal.stamps("p", 3.5)] == [5.0, 5.0]
-    assert await journal.stamps("r", 0.0) == []
+    assert [stamp.at for stamp in await journal.usage("p", 3.5)] == [5.0, 5.0]
+    assert await journal.usage("r", 0.0) == []
 
 
 async def test_stamps_ride_on_the_next_append(opened):
     async with opened() as first, opened() as second:
         lease = await claimed(first)
-        await first.stamp([Stamp("p", "triggers", "account", 5.0)])
+        await first.record_usage([UsageRecord("p", "triggers", "account", 5.0)])
         await first.append(lease, [Intended(A.id, 1, None)], 5.0)
-        assert await second.stamps("p", 0.0) == [Stamp("p", "triggers", "account", 5.0)]
+        assert await second.usage("p", 0.0) == [UsageRecord("p", "triggers", "account", 5.0)]
 
 
 async def test_stamps_of_a_process_that_leaves_are_kept(opened):
     async with opened() as first:
-        await first.stamp([Stamp("p", "triggers", "account", 5.0)])
+        await first.record_usage([UsageRecord("p", "triggers", "account", 5.0)])
     async with opened() as second:
-        assert await second.stamps("p", 0.0) == [Stamp("p", "triggers", "account", 5.0)]
+        assert await second.usage("p", 0.0) == [UsageRecord("p", "triggers", "account", 5.0)]
 
 
 async def test_stamps_that_no_limit_looks_back_to_are_forgotten(opened):
     async with opened() as first:
-        await first.stamp([Stamp("p", "triggers", "account", 5.0), Stamp("p", "triggers", "account", 3000.0)])
+        await first.record_usage(
+            [UsageRecord("p", "triggers", "account", 5.0), UsageRecord("p", "triggers", "account", 3000.0)]
+        )
     async with opened() as second:
-        await second.stamp([Stamp("p", "triggers", "account", 9000.0)])
+        await second.record_usage([UsageRecord("p", "triggers", "account", 9000.0)])
     async with opened() as third:
-        assert [stamp.at for stamp in await third.stamps("p", 0.0)] == [3000.0, 9000.0]
+        assert [stamp.at for stamp in await third.usage("p", 0.0)] == [3000.0, 9000.0]
 
 
 async def test_what_is_known_of_a_principal_adds_up(opened):

@@ -10,7 +10,7 @@ from orchestrator.core.errors import JournalError, LeaseLost
 from orchestrator.core.events import Intended, PauseAsked, RunEnded, RunMade
 from orchestrator.core.model import COORDINATOR, Target
 from orchestrator.journal.memory import Crash, MemoryJournal
-from orchestrator.journal.port import Process, Stamp
+from orchestrator.journal.port import Process, UsageRecord
 from orchestrator.journal.store import open_journal
 
 pytestmark = pytest.mark.anyio
@@ -109,7 +109,7 @@ async def act(journal, leases, step):
             case "wish", run:
                 return await journal.wish(run, PauseAsked("me", 1.0))
             case "stamp", at:
-                return len(await journal.stamp([Stamp("p", "calls", "account", at)]))
+                return len(await journal.record_usage([UsageRecord("p", "calls", "account", at)]))
             case "drop", run:
                 return await journal.drop_runs([run])
     except KeyError:

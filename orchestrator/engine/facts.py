@@ -296,7 +296,7 @@ class Ledger:
         longest = max((limit.per for limit in self.budget.limits.values()), default=0.0)
         ahead = self.run.steady() - now
         names = dict.fromkeys((anonymous, self.principal))
-        stamps = [stamp for name in names for stamp in await self.run.journal.stamps(name, now + ahead - longest)]
+        stamps = [stamp for name in names for stamp in await self.run.journal.usage(name, now + ahead - longest)]
         for stamp in sorted(stamps, key=lambda stamp: stamp.at):
             self.budget.remember(stamp.name, stamp.scope, stamp.at - ahead)
 

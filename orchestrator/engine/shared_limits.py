@@ -18,7 +18,7 @@ from collections.abc import Sequence
 
 from orchestrator.core.model import ACCOUNT, repo_scope
 from orchestrator.engine.run import LEASE, Run
-from orchestrator.journal.port import Share, Stamp
+from orchestrator.journal.port import SharedLimit, UsageRecord
 from orchestrator.limits.budget import Budget, Permit
 
 OTHERS_FOR = LEASE / 2  # seconds after another process's last write for which it counts as being there
@@ -34,7 +34,7 @@ class Commons:
 
     def __init__(self, run: Run, budget: Budget, connections: int) -> None:
         self.principal = ""
-        self._connections = Share(CONNECTIONS, ACCOUNT, connections, 0.0, while_alive=True)
+        self._connections = SharedLimit(CONNECTIONS, ACCOUNT, connections, 0.0, while_alive=True)
         self._run = run
         self._budget = budget
         self._others_at = -math.inf
@@ -68,7 +68,7 @@ class Commons:
         together = [share for share in shares if since < CALL_TIMEOUT + share.per]
         alone = [share for share in shares if share not in together] if together else shares
         if trigger and repo is not None and since < OTHERS_FOR:
-            together.append(Share(TURN, repo_scope(repo), 1, 0.0))
+            together.append(SharedLimit(TURN, repo_scope(repo), 1, 0.0))
         if since < OTHERS_FOR:
             together.append(self._connections)
         keys: list[int] = []
@@ -79,15 +79,15 @@ class Commons:
                 return reserved.delay, reserved.name
             keys += reserved.keys
         if alone and not look:
-            stamps = [Stamp(self.principal, share.name, share.scope, until, share.per) for share in alone]
-            keys += await self._run.journal.stamp(stamps)
+            stamps = [UsageRecord(self.principal, share.name, share.scope, until, share.per) for share in alone]
+            keys += await self._run.journal.record_usage(stamps)
         if trigger and repo is not None and since >= OTHERS_FOR:
             self._under_way[permit] = repo, keys
         if keys or trigger:
             self._tell(permit, [*together, *alone], keys)
         return 0.0, ""
 
-    def _tell(self, permit: Permit, shares: Sequence[Share], keys: list[int]) -> None:
+    def _tell(self, permit: Permit, shares: Sequence[SharedLimit], keys: list[int]) -> None:
         """Has the stamps set right as soon as the permit's call is over."""
         journal, accepted = self._run.journal, self._budget.accepted
 
@@ -121,9 +121,11 @@ class Commons:
         """Somebody came: which repositories have a trigger under way is now to be seen."""
         until = self._run.steady() + CALL_TIMEOUT
         for repo, keys in list(self._under_way.values()):
-            keys += await self._run.journal.stamp([Stamp(self.principal, TURN, repo_scope(repo), until, 0.0)])
+            keys += await self._run.journal.record_usage(
+                [UsageRecord(self.principal, TURN, repo_scope(repo), until, 0.0)]
+            )
 
-    def _shares(self, names: Sequence[str], repo: str | None) -> list[Share]:
+    def _shares(self, names: Sequence[str], repo: str | None) -> list[SharedLimit]:
         """The limits of these names, as they are counted for everybody."""
         found = []
         for name in names if self._has_shared else ():
@@ -131,5 +133,5 @@ class Commons:
             if limit is not None and limit.per >= SHARED_FROM and (limit.scope == ACCOUNT or repo is not None):
                 calls, per = self._budget.rule(name, repo)
                 least = max(1, calls - names.count(name) + 1)  # room for all that the call costs, or for none of it
-                found.append(Share(name, self._budget.scope_of(limit, repo), least, per))
+                found.append(SharedLimit(name, self._budget.scope_of(limit, repo), least, per))
         return found

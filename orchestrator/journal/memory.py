@@ -26,8 +26,8 @@ from orchestrator.journal.port import (
     Process,
     Reserved,
     RunRow,
-    Share,
-    Stamp,
+    SharedLimit,
+    UsageRecord,
     room_at,
 )
 from orchestrator.journal.usage import PRUNE_EVERY, STAMPS_FOR
@@ -62,7 +62,7 @@ class Disk:
     """What survives a crash."""
 
     runs: dict[str, Run] = field(default_factory=dict)
-    stamps: dict[int, Stamp] = field(default_factory=dict)
+    stamps: dict[int, UsageRecord] = field(default_factory=dict)
     stamped: int = 0
     pruned_at: float = 0.0
     boots: dict[str, float] = field(default_factory=dict)
@@ -215,12 +215,12 @@ class MemoryJournal:
             self.disk.stamps = {key: replace(s, at=min(wall, s.at + s.per)) for key, s in stamps.items()}
         return self.disk.boots[boot]
 
-    async def stamp(self, stamps: Sequence[Stamp]) -> Sequence[int]:
-        """See `Journal.stamp`."""
+    async def record_usage(self, records: Sequence[UsageRecord]) -> Sequence[int]:
+        """See `Journal.record_usage`."""
         await self._step_to_write()
-        return self._stamp(stamps)
+        return self._stamp(records)
 
-    async def reserve(self, principal: str, shares: Sequence[Share], at: float, until: float) -> Reserved:
+    async def reserve(self, principal: str, shares: Sequence[SharedLimit], at: float, until: float) -> Reserved:
         """See `Journal.reserve`."""
         await self._step_to_write()
         longest, name = 0.0, ""
@@ -238,7 +238,7 @@ class MemoryJournal:
                 longest, name = delay, share.name
         if longest:
             return Reserved(longest, name)
-        keys = self._stamp([Stamp(principal, share.name, share.scope, until, share.per) for share in shares])
+        keys = self._stamp([UsageRecord(principal, share.name, share.scope, until, share.per) for share in shares])
         self.disk.holders |= {key: self for key, share in zip(keys, shares, strict=True) if share.while_alive}
         return Reserved(0.0, "", keys)
 
@@ -252,8 +252,8 @@ class MemoryJournal:
         """See `Journal.settle`. It reaches the disk with the next write, as in a file."""
         self._settled.update(dict.fromkeys(keys, at))
 
-    async def stamps(self, principal: str, since: float) -> Sequence[Stamp]:
-        """See `Journal.stamps`."""
+    async def usage(self, principal: str, since: float) -> Sequence[UsageRecord]:
+        """See `Journal.usage`."""
         await self._step()
         found = [stamp for stamp in self.disk.stamps.values() if stamp.principal == principal and stamp.at >= since]
         return sorted(found, key=lambda stamp: stamp.at)
@@ -308,7 +308,7 @@ class MemoryJournal:
                 self.disk.stamps[key] = replace(stamp, at=at)
         self._settled.clear()
 
-    def _stamp(self, stamps: Sequence[Stamp]) -> Sequence[int]:
+    def _stamp(self, stamps: Sequence[UsageRecord]) -> Sequence[int]:
         disk = self.disk
         keys = range(disk.stamped, disk.stamped + len(stamps))
         disk.stamped += len(stamps)

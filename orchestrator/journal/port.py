@@ -89,7 +89,7 @@ class Overlap(Struct, frozen=True):
     target: str
 
 
-class Stamp(Struct, frozen=True):
+class UsageRecord(Struct, frozen=True):
     """A call that counts against a limit of a principal.
 
     Args:
@@ -111,7 +111,7 @@ class Stamp(Struct, frozen=True):
     holder: str = ""
 
 
-class Share(Struct, frozen=True):
+class SharedLimit(Struct, frozen=True):
     """A limit as several processes share it: so many calls in so many seconds.
 
     Args:
@@ -156,7 +156,7 @@ class AccountMemory(Struct, frozen=True):
 ASK_AGAIN = 0.25  # seconds; a call that is not answered yet may make room at any moment
 
 
-def room_at(stamp: float | None, share: Share, at: float) -> float:
+def room_at(stamp: float | None, share: SharedLimit, at: float) -> float:
     """Seconds until one more call fits.
 
     Args:
@@ -249,7 +249,7 @@ class Journal(Protocol):
         """Gives leases back; losing one before is no error."""
         ...
 
-    async def stamp(self, stamps: Sequence[Stamp]) -> Sequence[int]:
+    async def record_usage(self, records: Sequence[UsageRecord]) -> Sequence[int]:
         """Remembers calls for other processes and later runs. Not durable by itself: the next append is.
 
         Returns:
@@ -257,7 +257,7 @@ class Journal(Protocol):
         """
         ...
 
-    async def reserve(self, principal: str, shares: Sequence[Share], at: float, until: float) -> Reserved:
+    async def reserve(self, principal: str, shares: Sequence[SharedLimit], at: float, until: float) -> Reserved:
         """Stamps one call for each of the limits, if all of them have room, counting the stamps of all processes.
 
         Args:
@@ -273,7 +273,7 @@ class Journal(Protocol):
         """
         ...
 
-    async def stamps(self, principal: str, since: float) -> Sequence[Stamp]:
+    async def usage(self, principal: str, since: float) -> Sequence[UsageRecord]:
         """The calls of the principal from that instant on, of all runs, oldest first."""
         ...
 

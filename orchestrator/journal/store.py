@@ -32,8 +32,8 @@ from orchestrator.journal.port import (
     Process,
     Reserved,
     RunRow,
-    Share,
-    Stamp,
+    SharedLimit,
+    UsageRecord,
 )
 from orchestrator.journal.process import as_text, boot_clock, from_text, is_dead, this_process, up
 from orchestrator.journal.rows import Places, targets_of
@@ -304,15 +304,15 @@ class SqliteJournal:
 
     # -- principals ---------------------------------------------------------------------------------------------
 
-    async def stamp(self, stamps: Sequence[Stamp]) -> Sequence[int]:
-        """See `Journal.stamp`."""
-        return self._stamps.add(stamps)
+    async def record_usage(self, records: Sequence[UsageRecord]) -> Sequence[int]:
+        """See `Journal.record_usage`."""
+        return self._stamps.add(records)
 
     def settle(self, keys: Sequence[int], at: float | None) -> None:
         """See `Journal.settle`."""
         self._stamps.settle(keys, at)
 
-    async def reserve(self, principal: str, shares: Sequence[Share], at: float, until: float) -> Reserved:
+    async def reserve(self, principal: str, shares: Sequence[SharedLimit], at: float, until: float) -> Reserved:
         """See `Journal.reserve`."""
         await checkpoint()
 
@@ -323,15 +323,15 @@ class SqliteJournal:
                 return found
             holders = [self._holder if share.while_alive else "" for share in shares]
             stamps = [
-                Stamp(principal, share.name, share.scope, until, share.per, holder)
+                UsageRecord(principal, share.name, share.scope, until, share.per, holder)
                 for share, holder in zip(shares, holders, strict=True)
             ]
             return Reserved(0.0, "", self._stamps.add(stamps))
 
         return await self._write(work)
 
-    async def stamps(self, principal: str, since: float) -> Sequence[Stamp]:
-        """See `Journal.stamps`."""
+    async def usage(self, principal: str, since: float) -> Sequence[UsageRecord]:
+        """See `Journal.usage`."""
         await checkpoint()
         found = await self._database.read(lambda db: stamps_of(db, principal, since))
         waiting = [

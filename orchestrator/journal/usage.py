@@ -6,7 +6,7 @@ import os
 import sqlite3
 from collections.abc import Callable, Mapping, Sequence
 
-from orchestrator.journal.port import ASK_AGAIN, AccountMemory, Reserved, Share, Stamp, room_at
+from orchestrator.journal.port import ASK_AGAIN, AccountMemory, Reserved, SharedLimit, UsageRecord, room_at
 
 STAMPS_FOR = 7200.0  # seconds; no limit looks back further
 PRUNE_EVERY = 60.0
@@ -20,7 +20,7 @@ class Stamps:
     """
 
     def __init__(self) -> None:
-        self.waiting: dict[int, Stamp] = {}
+        self.waiting: dict[int, UsageRecord] = {}
         self._settled: dict[int, float] = {}
         self._next = int.from_bytes(os.urandom(5), "big") << 22
         self._pruned_at = 0.0
@@ -30,7 +30,7 @@ class Stamps:
         """Whether there is anything to write."""
         return bool(self.waiting or self._settled)
 
-    def add(self, stamps: Sequence[Stamp]) -> Sequence[int]:
+    def add(self, stamps: Sequence[UsageRecord]) -> Sequence[int]:
         """Takes stamps along; gives their keys."""
         keys = range(self._next, self._next + len(stamps))
         self._next += len(stamps)
@@ -91,18 +91,18 @@ def number_of(db: sqlite3.Connection, principal: str) -> int:
     return int(number)
 
 
-def stamps_of(db: sqlite3.Connection, principal: str, since: float) -> list[Stamp]:
+def stamps_of(db: sqlite3.Connection, principal: str, since: float) -> list[UsageRecord]:
     """The principal's stamps in the file, oldest first."""
     rows = db.execute(
         "SELECT stamp.name, scope, at, per FROM stamp JOIN principal ON principal.num = stamp.principal"
         " WHERE stamp.at >= ? AND principal.name = ? ORDER BY at",
         (since, principal),
     ).fetchall()
-    return [Stamp(principal, str(name), str(scope), float(at), float(per)) for name, scope, at, per in rows]
+    return [UsageRecord(principal, str(name), str(scope), float(at), float(per)) for name, scope, at, per in rows]
 
 
 def room(
-    db: sqlite3.Connection, principal: str, shares: Sequence[Share], at: float, is_gone: Callable[[str], bool]
+    db: sqlite3.Connection, principal: str, shares: Sequence[SharedLimit], at: float, is_gone: Callable[[str], bool]
 ) -> Reserved:
     """Whether each limit has room for one more call.
 
@@ -127,7 +127,7 @@ def room(
     return Reserved(longest, name)
 
 
-def _held(db: sqlite3.Connection, principal: int, share: Share, at: float, is_gone: Callable[[str], bool]) -> int:
+def _held(db: sqlite3.Connection, principal: int, share: SharedLimit, at: float, is_gone: Callable[[str], bool]) -> int:
     """Calls under way of processes that may be alive."""
     rows = db.execute(
         "SELECT holder, count(*) FROM stamp WHERE at > ? AND principal = ? AND name = ? AND scope = ? GROUP BY holder",
