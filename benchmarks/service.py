@@ -12,7 +12,7 @@ from contextlib import asynccontextmanager
 import anyio
 
 from orchestrator.core.model import Account, Build, BuildState, Interval, Limit, Request, Trigger
-from orchestrator.providers.port import Answer, Call, Followed, Line, Send, Sight
+from orchestrator.providers.port import Answer, Call, Followed, Line, Observation, Send
 from orchestrator.testing import FAKE
 
 EPOCH = 1_767_571_200.0
@@ -60,23 +60,23 @@ class Provider:
         """No answer is ever lost here."""
         raise NotImplementedError
 
-    async def poll(self, followed: Sequence[Followed]) -> Mapping[str, Sight]:
+    async def poll(self, followed: Sequence[Followed]) -> Mapping[str, Observation]:
         """All of them in one call."""
         await self._send(Call("GET", "/builds", purpose="poll"))
         return {one.target.id: _sight(one.request, now()) for one in followed}
 
 
-def _sight(request: Request, at: float) -> Sight:
+def _sight(request: Request, at: float) -> Observation:
     asked, number = float(request.handle["at"]), int(request.id)  # type: ignore[arg-type]  # we wrote it
     age, id_, url = at - asked, f"b{number}", f"{FAKE.url}/builds/{number}"
     ends = ENDS + number % SPREAD
     if age < APPEARS:
-        return Sight()
+        return Observation()
     if age < STARTS:
-        return Sight((Build(id_, BuildState.QUEUED, "queued", str(number), url),))
+        return Observation((Build(id_, BuildState.QUEUED, "queued", str(number), url),))
     if age < ends:
-        return Sight((Build(id_, BuildState.RUNNING, "running", str(number), url, started_at=asked + STARTS),))
+        return Observation((Build(id_, BuildState.RUNNING, "running", str(number), url, started_at=asked + STARTS),))
     passed = Build(
         id_, BuildState.PASSED, "passed", str(number), url, started_at=asked + STARTS, finished_at=asked + ends
     )
-    return Sight((passed,))
+    return Observation((passed,))

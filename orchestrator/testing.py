@@ -32,7 +32,7 @@ from orchestrator.core.model import (
 )
 from orchestrator.journal.memory import Crash, Disk, MemoryJournal
 from orchestrator.journal.port import Journal
-from orchestrator.providers.port import Answer, Call, Declaration, Followed, Line, Principal, Send, Sight
+from orchestrator.providers.port import Answer, Call, Declaration, Followed, Line, Observation, Principal, Send
 
 __all__ = ["FAKE", "Crash", "Disk", "FakeProvider", "FakeService", "MemoryJournal", "Script", "make_run", "targets"]
 
@@ -230,16 +230,16 @@ class FakeProvider:
                 return Request(row["id"], {"v": 1})
         return None
 
-    async def poll(self, followed: Sequence[Followed]) -> Mapping[str, Sight]:
+    async def poll(self, followed: Sequence[Followed]) -> Mapping[str, Observation]:
         """See `Provider.poll`."""
         rows = {row["id"]: row for row in await self._rows(Call("GET", "/requests", purpose="poll"))}
-        sights: dict[str, Sight] = {}
+        observations: dict[str, Observation] = {}
         for one in followed:
             row = rows.get(one.request.id)
             build = None if row is None else row["build"]
             marked = row is not None and one.marker is not None and one.marker in row["message"]
-            sights[one.target.id] = Sight((build,) if build else (), marked=marked or None)
-        return sights
+            observations[one.target.id] = Observation((build,) if build else (), marked=marked or None)
+        return observations
 
     async def cancel(self, target: Target, build: Build) -> bool:
         """See `Cancels.cancel`."""

@@ -112,13 +112,13 @@ def world():
     return World()
 
 
-def states(sights):
-    return {id_: sight.builds[0].native for id_, sight in sights.items() if sight.builds}
+def states(observations):
+    return {id_: observation.builds[0].native for id_, observation in observations.items() if observation.builds}
 
 
 async def test_one_request_alone_is_looked_at_itself(world):
-    [sight] = (await world.provider.poll([world.follow(7, "started")])).values()
-    assert sight.builds == (
+    [observation] = (await world.provider.poll([world.follow(7, "started")])).values()
+    assert observation.builds == (
         Build(
             id="1007",
             state=BuildState.RUNNING,
@@ -131,24 +131,24 @@ async def test_one_request_alone_is_looked_at_itself(world):
             started_at=1767574930.0,
         ),
     )
-    assert (sight.marked, sight.refusal, sight.warning) == (True, None, None)
+    assert (observation.marked, observation.refusal, observation.warning) == (True, None, None)
     assert world.calls == {"single": 1}
 
 
 @pytest.mark.parametrize("state", [*ACTIVE, "passed", "failed", "errored", "canceled"])
 async def test_up_to_a_hundred_builds_cost_one_call_whatever_their_state(world, state):
     followed = [world.follow(n, state) for n in range(1, 101)]
-    sights = await world.provider.poll(followed)
-    assert set(states(sights).values()) == {state}
-    assert len(sights) == 100
-    assert all(sight.marked for sight in sights.values())
+    observations = await world.provider.poll(followed)
+    assert set(states(observations).values()) == {state}
+    assert len(observations) == 100
+    assert all(observation.marked for observation in observations.values())
     assert sum(world.calls.values()) == 1
 
 
 async def test_a_request_without_a_build_is_still_nothing(world):
     followed = [world.follow(1, "started"), world.follow(2)]
-    sights = await world.provider.poll(followed)
-    assert sights[followed[1].target.id] == NOTHING
+    observations = await world.provider.poll(followed)
+    assert observations[followed[1].target.id] == NOTHING
     assert world.calls == {"newest": 1}
 
 
@@ -167,9 +167,9 @@ async def test_many_builds_of_an_owner_cost_a_call_a_round_and_less_than_one_eac
 
 async def calls_of(world, followed):
     world.calls.clear()
-    sights = await world.provider.poll(followed)
+    observations = await world.provider.poll(followed)
     shown = {one.target.id: world.requests[int(one.request.id)]["builds"][int(one.build.id)] for one in followed}
-    assert states(sights) == shown
+    assert states(observations) == shown
     return world.calls
 
 
@@ -187,8 +187,8 @@ async def test_new_builds_are_found_on_as_many_pages_as_there_are_new_ones(world
     for n in range(1, 251):
         world.set(n, "created")
     world.calls.clear()
-    sights = await world.provider.poll(followed)
-    assert len(states(sights)) == 250
+    observations = await world.provider.poll(followed)
+    assert len(states(observations)) == 250
     assert world.calls == {"newest": 3}
 
 
@@ -227,21 +227,21 @@ async def test_a_new_run_reads_no_older_pages_than_it_must(world):
 
 
 async def test_who_found_no_room_in_a_round_has_its_turn_in_the_next(world):
-    followed = [world.follow(n, "started", looks=FIRST_LOOK) for n in range(1, 2 * SINGLES + 51)]
+    followed = [world.follow(n, "started", polls=FIRST_LOOK) for n in range(1, 2 * SINGLES + 51)]
     world.rows = list
     found = []
     for looks in range(FIRST_LOOK, FIRST_LOOK + 3):
         left = [one for one in followed if one.target.id not in found]
-        sights = await world.provider.poll([replace(one, looks=looks) for one in left])
-        found += states(sights)
+        observations = await world.provider.poll([replace(one, polls=looks) for one in left])
+        found += states(observations)
     assert len(found) == 2 * SINGLES + 50
     assert world.calls["single"] == 2 * SINGLES + 50
 
 
 async def test_when_many_have_ended_at_once_pages_are_read_before_each_is_looked_at(world):
     followed = [world.follow(n, "passed", seen="started") for n in range(1, 1001)]
-    sights = await world.provider.poll(followed)
-    assert Counter(states(sights).values()) == {"passed": 1000}
+    observations = await world.provider.poll(followed)
+    assert Counter(states(observations).values()) == {"passed": 1000}
     assert sum(world.calls.values()) <= 15
 
 
@@ -274,7 +274,7 @@ async def test_who_waits_long_for_a_build_is_looked_at_itself_now_and_then(world
     singles = []
     for looks in range(50):
         world.calls.clear()
-        await world.provider.poll([*fast, world.follow(9, looks=looks)])
+        await world.provider.poll([*fast, world.follow(9, polls=looks)])
         singles += [looks] * world.calls["single"]
     assert singles == [FIRST_LOOK * 2**n for n in range(len(singles))]
     assert 3 <= len(singles) <= 6
@@ -283,13 +283,13 @@ async def test_who_waits_long_for_a_build_is_looked_at_itself_now_and_then(world
 @pytest.mark.parametrize("fault", [Answer(404, {"error_type": "not_found"}), Answer(200, "<html>"), InDoubt("torn")])
 async def test_without_the_listing_of_new_builds_requests_are_looked_at_themselves_sooner(world, fault):
     world.faults["newest"] = fault
-    followed = [world.follow(n, "started", looks=1) for n in (1, 2)]
+    followed = [world.follow(n, "started", polls=1) for n in (1, 2)]
     assert len(states(await world.provider.poll(followed))) == 2
     assert world.calls == {"newest": 1, "single": 2}
 
 
 async def test_a_listing_that_shows_nothing_of_ours_only_delays(world):
-    followed = [world.follow(n, "started", looks=FIRST_LOOK) for n in (1, 2)]
+    followed = [world.follow(n, "started", polls=FIRST_LOOK) for n in (1, 2)]
     world.rows = list
     assert len(states(await world.provider.poll(followed))) == 2
 
@@ -305,8 +305,8 @@ async def test_an_older_server_that_shows_no_requests_is_read_by_marker(world):
 async def test_a_build_that_somebody_made_with_our_message_is_not_ours(world):
     ours = world.follow(1, marker="[run.aaaaaaaa]")
     world.follow(2, "passed", marker="[run.aaaaaaaa]")
-    sights = await world.provider.poll([ours, world.follow(3, "started")])
-    assert sights[ours.target.id] == NOTHING
+    observations = await world.provider.poll([ours, world.follow(3, "started")])
+    assert observations[ours.target.id] == NOTHING
 
 
 async def test_without_the_owners_listing_builds_are_looked_at_themselves(world):
@@ -325,8 +325,8 @@ async def test_an_owner_whose_listing_fails_does_not_spoil_the_others(world):
     followed = [world.follow(n, "started", owner=f"o{n % 2}", seen="started") for n in range(1, 301)]
     await world.provider.poll(followed)
     world.faults["/owner/o1/active"] = Answer(500, "Sorry")
-    sights = await world.provider.poll(followed[:100])
-    assert set(sights) == {one.target.id for one in followed[:100] if one.target.owner == "o0"}
+    observations = await world.provider.poll(followed[:100])
+    assert set(observations) == {one.target.id for one in followed[:100] if one.target.owner == "o0"}
 
 
 async def test_a_look_that_fails_for_one_does_not_spoil_the_others(world):
@@ -340,9 +340,9 @@ async def test_a_request_that_travis_does_not_know_is_still_nothing_so_that_its_
     """Else a wrong `--adopt-request`, or a repository that was deleted, would be looked at for ever."""
     one = world.follow(1, "started", fresh=True)
     world.faults["/repo/4001/request/999999"] = Answer(404, {"error_type": "not_found"})
-    sights = await world.provider.poll([replace(one, request=replace(one.request, id=id_))])
-    assert sights[one.target.id].builds == ()
-    assert "shows no request" in sights[one.target.id].warning
+    observations = await world.provider.poll([replace(one, request=replace(one.request, id=id_))])
+    assert observations[one.target.id].builds == ()
+    assert "shows no request" in observations[one.target.id].warning
 
 
 @pytest.mark.parametrize(
@@ -382,9 +382,9 @@ async def test_a_fresh_look_is_one_at_the_request_itself_for_every_one_who_needs
 async def test_a_rejected_request_is_a_refusal_with_its_reason(world):
     one = world.follow(1, fresh=True)
     world.requests[1] |= {"result": "rejected", "message": "Could not authorize build request for acme/svc-1."}
-    sight = (await world.provider.poll([one]))[one.target.id]
-    assert (sight.refusal.code, sight.refusal.scope) == ("no_credit", "owner:acme")
-    assert sight.marked is True
+    observation = (await world.provider.poll([one]))[one.target.id]
+    assert (observation.refusal.code, observation.refusal.scope) == ("no_credit", "owner:acme")
+    assert observation.marked is True
 
 
 async def test_a_build_decides_even_beside_a_rejection(world):
@@ -402,15 +402,15 @@ async def test_a_build_without_a_result_is_followed(world):
 async def test_several_builds_of_one_request_are_all_reported_the_first_made_deciding(world):
     one = world.follow(1, "failed", fresh=True)
     world.set(1, "passed", build=2000)
-    sight = (await world.provider.poll([one]))[one.target.id]
-    assert [(build.id, build.native) for build in sight.builds] == [("1001", "failed"), ("2000", "passed")]
+    observation = (await world.provider.poll([one]))[one.target.id]
+    assert [(build.id, build.native) for build in observation.builds] == [("1001", "failed"), ("2000", "passed")]
 
 
 async def test_several_requests_of_one_trigger_are_all_looked_at(world):
     one = world.follow(1, "passed", handle={"v": 1, "repo": 4001, "also": [2]})
     world.follow(2, "started")
-    sight = (await world.provider.poll([one, world.follow(3, "started")]))[one.target.id]
-    assert [build.id for build in sight.builds] == ["1001", "1002"]
+    observation = (await world.provider.poll([one, world.follow(3, "started")]))[one.target.id]
+    assert [build.id for build in observation.builds] == ["1001", "1002"]
     assert world.calls["single"] >= 2
 
 
@@ -434,10 +434,10 @@ async def test_what_a_listing_does_not_show_stays_as_it_was(world):
 async def test_a_state_not_known_here_goes_on_with_a_warning(world, state):
     one = world.follow(1, "started", fresh=True)
     world.build = lambda id_, _: {"id": id_, "state": state, "started_at": STARTED}
-    sight = (await world.provider.poll([one]))[one.target.id]
-    assert sight.builds[0].state is BuildState.RUNNING
-    assert "not known here" in sight.warning
-    assert len(sight.warning) < 200
+    observation = (await world.provider.poll([one]))[one.target.id]
+    assert observation.builds[0].state is BuildState.RUNNING
+    assert "not known here" in observation.warning
+    assert len(observation.warning) < 200
 
 
 async def test_a_message_without_the_marker_is_seen(world):
@@ -454,8 +454,8 @@ async def test_a_trigger_without_a_marker_proves_none(world):
 
 async def test_an_adopted_request_learns_the_number_of_its_repository(world):
     one = world.follow(1, "started", handle={})
-    sight = (await world.provider.poll([one]))[one.target.id]
-    assert sight.request == Request("1", {"v": 1, "repo": 4001})
+    observation = (await world.provider.poll([one]))[one.target.id]
+    assert observation.request == Request("1", {"v": 1, "repo": 4001})
 
 
 async def test_a_request_id_that_is_none_of_travis_is_never_put_into_a_path(world):
@@ -478,8 +478,8 @@ async def test_a_request_of_odd_shape_gives_a_sight_all_the_same(world, odd):
     one = world.follow(1, fresh=True)
     real = world.request(1)
     world.request = lambda n: {**real, **odd}
-    sight = (await world.provider.poll([one]))[one.target.id]
-    assert sight.builds == ()
+    observation = (await world.provider.poll([one]))[one.target.id]
+    assert observation.builds == ()
 
 
 @pytest.mark.slow
@@ -501,9 +501,9 @@ async def test_a_thousand_builds_of_one_owner_are_followed_within_budget(world):
         for n in waiting[: 60 - len(running)]:
             since[n] = rounds
             world.set(n, "started")
-        sights = await world.provider.poll(list(followed.values()))
+        observations = await world.provider.poll(list(followed.values()))
         for n, one in list(followed.items()):
-            for build in sights.get(one.target.id, NOTHING).builds:
+            for build in observations.get(one.target.id, NOTHING).builds:
                 followed[n] = Followed(one.target, one.request, one.marker, build, since=0.0)
                 if build.state.is_final:
                     ended[n] = followed.pop(n).build.native
@@ -516,5 +516,5 @@ async def test_a_marker_is_no_proof_where_listings_show_more(world):
     await world.provider.poll(followed)
     copied = world.follow(900, "started", marker="[run.aaaaaaaa]")
     ours = Followed(world.follow(901).target, Request("901", {"v": 1, "repo": 4901}), copied.marker, None, since=0.0)
-    sights = await world.provider.poll([*followed[:2], ours])
-    assert sights[ours.target.id] == NOTHING
+    observations = await world.provider.poll([*followed[:2], ours])
+    assert observations[ours.target.id] == NOTHING

@@ -74,12 +74,12 @@ async def test_a_trigger_becomes_a_build_that_passes():
     assert (str(row["id"]), row["branch"], row["message"]) == (one.request.id, "main", f"nightly {one.marker}")
     seen = []
     for _ in range(12):
-        sight = (await sandbox.provider.poll([one])).get(one.target.id)
-        seen += [build.state for build in sight.builds]
+        observation = (await sandbox.provider.poll([one])).get(one.target.id)
+        seen += [build.state for build in observation.builds]
         sandbox.now += 10.0
     assert list(dict.fromkeys(seen)) == [BuildState.RUNNING, BuildState.PASSED]
-    assert sight.marked
-    assert sight.builds[0].url == f"http://127.0.0.1:8080/github/acme/svc-001/builds/{sight.builds[0].id}"
+    assert observation.marked
+    assert observation.builds[0].url == f"http://127.0.0.1:8080/github/acme/svc-001/builds/{observation.builds[0].id}"
 
 
 @pytest.mark.parametrize("prefix", ["", "/api"])
@@ -292,8 +292,8 @@ async def test_the_queue_and_the_logs_can_be_asked():
     sandbox.now += 5.0
     assert await sandbox.provider.queue_depth("acme") == 3
     sandbox.now += 100.0
-    sights = await sandbox.provider.poll(followed)
-    done = next(build for sight in sights.values() for build in sight.builds if build.state.is_final)
+    observations = await sandbox.provider.poll(followed)
+    done = next(build for observation in observations.values() for build in observation.builds if build.state.is_final)
     [(number, log)] = await sandbox.provider.logs(done, 1000)
     assert number == f"{done.number}.1"
     assert 0 < len(log) <= 1000
@@ -315,9 +315,9 @@ async def test_the_builds_of_one_owner_are_followed_within_budget(total, longest
         for spec in sandbox.world.settings.repos[len(sandbox.world.counts.accepted) : rounds * 20 // 3]:
             one = await sandbox.followed(spec.slug)
             followed[one.target.id] = one
-        sights = await sandbox.provider.poll(list(followed.values()))
+        observations = await sandbox.provider.poll(list(followed.values()))
         for id_, one in list(followed.items()):
-            build = next(iter(sights[id_].builds), one.build) if id_ in sights else one.build
+            build = next(iter(observations[id_].builds), one.build) if id_ in observations else one.build
             looks[id_] = looks[id_] + 1 if build == one.build else 0
             followed[id_] = Followed(one.target, one.request, one.marker, build, one.since, looks[id_])
             if build is not None and build.state.is_final:

@@ -93,8 +93,8 @@ async def test_a_build_is_followed_to_its_end(tmp_path):
         clock.now += 5.0
         assert (await provider.poll([one]))[one.target.id].builds[0].state is BuildState.RUNNING
         clock.now += 100.0
-        sight = (await provider.poll([one]))[one.target.id]
-        assert (sight.builds[0].state, sight.marked) == (BuildState.PASSED, True)
+        observation = (await provider.poll([one]))[one.target.id]
+        assert (observation.builds[0].state, observation.marked) == (BuildState.PASSED, True)
 
 
 async def test_long_listings_arrive_packed_and_whole(tmp_path):

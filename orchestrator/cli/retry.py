@@ -149,10 +149,12 @@ async def _still_running(history: History, targets: Sequence[Target], session: S
         if not mine:
             continue
         async with session.connect(account) as line:
-            sights = await line.provider_over(Pace(line, session.machine.now).send).poll(mine)
+            observations = await line.provider_over(Pace(line, session.machine.now).send).poll(mine)
         for one in mine:
-            sight = sights.get(one.target.id)
-            if sight is None or (sight.refusal is None and not (sight.builds and sight.builds[0].state.is_final)):
+            observation = observations.get(one.target.id)
+            if observation is None or (
+                observation.refusal is None and not (observation.builds and observation.builds[0].state.is_final)
+            ):
                 running.append(one.target.id)
     return running
 

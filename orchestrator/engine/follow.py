@@ -10,7 +10,7 @@ from orchestrator.core.frozen import replace
 from orchestrator.core.model import Build, Request, Target
 from orchestrator.core.next_step import NARROWEST, Look, look_interval, timed_out
 from orchestrator.engine.facts import Ledger
-from orchestrator.providers.port import Cancels, Followed, Provider, Sight
+from orchestrator.providers.port import Cancels, Followed, Observation, Provider
 
 READINGS_DIFFER = 3.0  # seconds, at most, between two readings of a clock that tells whole seconds
 GROUPS = 4  # looks under way for one account; each takes the builds of some owners
@@ -44,7 +44,7 @@ class Looks:
         finally:
             self.under_way -= 1
 
-    async def _poll(self, followed: Sequence[Followed]) -> Mapping[str, Sight]:
+    async def _poll(self, followed: Sequence[Followed]) -> Mapping[str, Observation]:
         if not followed:
             return {}
         try:
@@ -63,31 +63,31 @@ class Looks:
             progress.marker,
             progress.build,
             since=progress.requested_at or now,
-            looks=self.ledger.looks[row],
+            polls=self.ledger.looks[row],
             fresh=isinstance(step, Look) and now >= step.deadline,
         )
 
-    async def _take_in(self, followed: Mapping[int, Followed], sights: Mapping[str, Sight]) -> None:
-        if any(sight.marked for sight in sights.values()):
+    async def _take_in(self, followed: Mapping[int, Followed], observations: Mapping[str, Observation]) -> None:
+        if any(observation.marked for observation in observations.values()):
             await self.ledger.prove_marker()
         news: list[tuple[int, Sequence[TargetEvent]]] = []
         for row, one in followed.items():
-            sight = sights.get(one.target.id)
-            if events := await self._news(row, one, sight) if sight is not None else ():
+            observation = observations.get(one.target.id)
+            if events := await self._news(row, one, observation) if observation is not None else ():
                 news.append((row, events))
             else:
                 self._again(row)
         await self.ledger.record_all(news)
 
-    async def _news(self, row: int, one: Followed, sight: Sight) -> Sequence[TargetEvent]:
+    async def _news(self, row: int, one: Followed, observation: Observation) -> Sequence[TargetEvent]:
         target = one.target
-        if sight.warning:
-            self.ledger.run.observe("provider.warning", target=target.id, warning=sight.warning)
-        if sight.refusal is not None:
-            await self.ledger.heed(sight.refusal)
-            return (Refused(target.id, sight.refusal.code, sight.refusal.reason),)
+        if observation.warning:
+            self.ledger.run.observe("provider.warning", target=target.id, warning=observation.warning)
+        if observation.refusal is not None:
+            await self.ledger.heed(observation.refusal)
+            return (Refused(target.id, observation.refusal.code, observation.refusal.reason),)
         known = {build.id: build for build in self.ledger.progress(row).builds}
-        builds = [build for build in sight.builds if not self._is_before_the_restart(row, build)]
+        builds = [build for build in observation.builds if not self._is_before_the_restart(row, build)]
         ours = [_by_our_clock(build, known.get(build.id), self.ledger.gate.skew or 0) for build in builds]
         seen = [Sighted(target.id, build) for build in ours if known.get(build.id) != build]
         return seen or self._out_of_time(row, target, one)

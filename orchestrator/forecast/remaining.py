@@ -34,7 +34,7 @@ class Expected(Struct, frozen=True):
     """What is expected for a waiting target.
 
     Args:
-        at: when its trigger leaves, about (wall clock); None where no end is in sight.
+        at: when its trigger leaves, about (wall clock); None where no end is in observation.
         waits: the limits that hold it back now, the narrowest first.
     """
 

@@ -78,7 +78,7 @@ class Followed(Struct, frozen=True):
     Args:
         build: as last seen, None while there is none.
         since: when the request was made (wall clock).
-        looks: how many looks at it have told nothing new since it last changed.
+        polls: how many in a row have shown nothing new since it last changed.
         fresh: a clock is about to decide: look at this one itself, not only at a listing.
     """
 
@@ -87,12 +87,12 @@ class Followed(Struct, frozen=True):
     marker: str | None
     build: Build | None
     since: float
-    looks: int = 0
+    polls: int = 0
     fresh: bool = False
 
 
-class Sight(Struct, frozen=True):
-    """What one look told of one request; all empty means "still nothing".
+class Observation(Struct, frozen=True):
+    """What one poll shows of one request; all empty means "still nothing".
 
     Args:
         builds: the builds of the request, the deciding one first.
@@ -163,12 +163,12 @@ class Provider(Protocol):
         """
         ...
 
-    async def poll(self, followed: Sequence[Followed]) -> Mapping[str, Sight]:
-        """One look at many requests with the cheapest listings.
+    async def poll(self, followed: Sequence[Followed]) -> Mapping[str, Observation]:
+        """Looks at many requests with the cheapest listings.
 
         Returns:
-            A sight by target id. What is missing was not looked at this time (never so for `fresh` ones, unless the
-            look failed).
+            Observations by target id. What is missing was not polled this time (never so for `fresh` ones, unless the
+            poll failed).
 
         Raises:
             LookFailed: nothing at all was learnt.

@@ -11,7 +11,7 @@ from orchestrator.core.model import Account, Build, BuildState, Interval, Reques
 from orchestrator.manifest import Answers, ManifestError, expand, questions, read
 from orchestrator.providers import registry
 from orchestrator.providers.kit.bodies import value
-from orchestrator.providers.port import Answer, Followed, Principal, RepoFacts, Sight
+from orchestrator.providers.port import Answer, Followed, Observation, Principal, RepoFacts
 from orchestrator.providers.travis.provider import Travis
 
 TODAY = datetime.date(2026, 1, 5)
@@ -52,13 +52,13 @@ def answers(data: bytes) -> None:
     """Whatever a server answers, each method returns what it promises or fails as it may, within bounded calls."""
     server = Server(data)
     one = Followed(TARGET, Request("1", {"v": 1, "repo": 4711}), MARKER, None, AT)
-    known = Followed(NUMBERED, Request("2", {}), None, BUILD, AT, looks=9, fresh=True)
+    known = Followed(NUMBERED, Request("2", {}), None, BUILD, AT, polls=9, fresh=True)
     trigger = Trigger(TARGET, 1, MARKER, "run")
     ask = (NotTriggered, InDoubt)
     look = (NotTriggered, LookFailed)
     server.check(lambda p: p.trigger(trigger), Request, ask)
     server.check(lambda p: p.find(trigger, Interval(AT, AT + 30), ()), Request | None, (*look, InDoubt))
-    server.check(lambda p: p.poll([one, known]), dict, look, _sights)
+    server.check(lambda p: p.poll([one, known]), dict, look, _observations)
     server.check(lambda p: p.whoami(), Principal | None, look)
     server.check(lambda p: p.prepare(NUMBERED), dict | None, look)
     server.check(lambda p: p.inspect("acme/a"), RepoFacts | None, look)
@@ -71,10 +71,10 @@ def answers(data: bytes) -> None:
     server.check(lambda p: p.restart(TARGET, BUILD), type(None), (*look, InDoubt))
 
 
-def _sights(found: Any) -> None:
-    assert all(isinstance(sight, Sight) for sight in found.values())
-    for sight in found.values():
-        for build in sight.builds:
+def _observations(found: Any) -> None:
+    assert all(isinstance(observation, Observation) for observation in found.values())
+    for observation in found.values():
+        for build in observation.builds:
             assert build.id
             assert isinstance(build.state, BuildState)
 

@@ -10,12 +10,12 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from orchestrator.core.model import Build, BuildState, Json, Request
-from orchestrator.providers.port import Followed, Sight
+from orchestrator.providers.port import Followed, Observation
 from orchestrator.providers.travis.declaration import STATES
 from orchestrator.providers.travis.wire import page
 from orchestrator.providers.travis.words import instant, mapping, number, refusal_of, rows, said, text
 
-NOTHING = Sight()
+NOTHING = Observation()
 
 
 def repo_of(followed: Followed) -> str:
@@ -38,7 +38,7 @@ def ids_of(followed: Followed) -> tuple[int, ...]:
     return tuple(ids)
 
 
-def of_requests(followed: Followed, bodies: Iterable[Mapping[str, Any]], url: str) -> Sight:
+def of_requests(followed: Followed, bodies: Iterable[Mapping[str, Any]], url: str) -> Observation:
     """What the requests of a target show, each as `GET /repo/.../request/ID` gives it; the first is the receipt's."""
     bodies = list(bodies)
     pairs = [(build, body) for body in bodies for build in rows(body.get("builds"))]
@@ -46,18 +46,18 @@ def of_requests(followed: Followed, bodies: Iterable[Mapping[str, Any]], url: st
     renewed = _renewed(followed, bodies[0]) if bodies else None
     builds, warning = _builds(followed, pairs, url)
     if builds:
-        return Sight(builds, marked=marked, request=renewed, warning=warning)
+        return Observation(builds, marked=marked, request=renewed, warning=warning)
     if bodies and all(body.get("result") == "rejected" for body in bodies):
         owner = slug_of(followed).partition("/")[0]
-        return Sight(refusal=refusal_of(bodies[0].get("message"), owner), marked=marked, request=renewed)
-    return Sight(marked=marked, request=renewed, warning=warning)
+        return Observation(refusal=refusal_of(bodies[0].get("message"), owner), marked=marked, request=renewed)
+    return Observation(marked=marked, request=renewed, warning=warning)
 
 
-def of_builds(followed: Followed, found: Iterable[Mapping[str, Any]], url: str) -> Sight:
+def of_builds(followed: Followed, found: Iterable[Mapping[str, Any]], url: str) -> Observation:
     """What a listing of builds shows of a target's builds."""
     found = list(found)
     builds, warning = _builds(followed, [(build, build) for build in found], url)
-    return Sight(builds, marked=_marked_by(followed, [message_of(build) for build in found]), warning=warning)
+    return Observation(builds, marked=_marked_by(followed, [message_of(build) for build in found]), warning=warning)
 
 
 def message_of(row: Mapping[str, Any]) -> str | None:

@@ -22,7 +22,7 @@ from typing import Any
 
 from orchestrator.core.errors import LookFailed, RateLimited
 from orchestrator.core.model import Json
-from orchestrator.providers.port import Call, Followed, Send, Sight
+from orchestrator.providers.port import Call, Followed, Observation, Send
 from orchestrator.providers.travis.declaration import CALLS
 from orchestrator.providers.travis.newest import NewestPage, Owned, Ranks, newest
 from orchestrator.providers.travis.observe import NOTHING, ids_of, of_builds, of_requests, repo_of, slug_of
@@ -47,13 +47,13 @@ class Round:
     """
 
     open: dict[str, Followed]
-    sights: dict[str, Sight] = field(default_factory=dict)
+    observations: dict[str, Observation] = field(default_factory=dict)
     failures: list[str] = field(default_factory=list)
     listed: bool = False
 
-    def tell(self, one: Followed, sight: Sight) -> None:
+    def tell(self, one: Followed, observation: Observation) -> None:
         """What a look told of one."""
-        self.sights[one.target.id] = sight
+        self.observations[one.target.id] = observation
         self.open.pop(one.target.id, None)
 
     def with_build(self) -> list[Followed]:
@@ -87,7 +87,7 @@ class Poll:
         self._misses = 0
         self._put_off: frozenset[str] = frozenset()  # whose turn it was in a round that had no room left
 
-    async def __call__(self, followed: Sequence[Followed]) -> Mapping[str, Sight]:
+    async def __call__(self, followed: Sequence[Followed]) -> Mapping[str, Observation]:
         """One round of looks.
 
         Raises:
@@ -101,11 +101,11 @@ class Poll:
         try:
             await self._go(round_, alone)
         except RateLimited:
-            if not round_.sights:
+            if not round_.observations:
                 raise
-        if round_.failures and not round_.sights:
+        if round_.failures and not round_.observations:
             raise LookFailed(round_.failures[0])
-        return round_.sights
+        return round_.observations
 
     async def _go(self, round_: Round, alone: list[Followed]) -> None:
         self._ranks.see(_build_id(one) for one in round_.with_build())
@@ -127,7 +127,7 @@ class Poll:
                 round_.tell(one, NOTHING)
 
     def _is_due(self, one: Followed, first: int) -> bool:
-        return one.target.id in self._put_off or _is_turn(one.looks, first)
+        return one.target.id in self._put_off or _is_turn(one.polls, first)
 
     async def _look_at_newest(self, round_: Round) -> None:
         """Look 1: the first page, and as many more as may hold a build that somebody in this round waits for."""
@@ -226,7 +226,7 @@ class Poll:
             round_.open.pop(one.target.id, None)
             return
         # A request that is not there (a person named it, or it went with its repository) is left to its clock.
-        nothing = Sight(warning=f"Travis shows no request {one.request.id[:40]!r}, or not to this token")
+        nothing = Observation(warning=f"Travis shows no request {one.request.id[:40]!r}, or not to this token")
         round_.tell(one, of_requests(one, bodies, self._url) if bodies else nothing)
 
 

@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 from orchestrator.core.errors import AccessRefused, InDoubt, LookFailed, NotTriggered, Rejected
 from orchestrator.core.model import Account, Build, Interval, Json, Request, Target, Trigger, owner_scope
 from orchestrator.limits.concurrency import Entry
-from orchestrator.providers.port import Answer, Call, Followed, Principal, RepoFacts, Secrets, Send, Sight
+from orchestrator.providers.port import Answer, Call, Followed, Observation, Principal, RepoFacts, Secrets, Send
 from orchestrator.providers.travis.declaration import CALLS, TRIGGERS
 from orchestrator.providers.travis.find import find
 from orchestrator.providers.travis.pages import NotThere, look, walk
@@ -60,7 +60,7 @@ class Travis:
         """The request that the lost call made, or None: certainly not there."""
         return await find(self._send, trigger, asked, known, self._url)
 
-    async def poll(self, followed: Sequence[Followed]) -> Mapping[str, Sight]:
+    async def poll(self, followed: Sequence[Followed]) -> Mapping[str, Observation]:
         """One round of looks."""
         return await self._poll(followed)
 
