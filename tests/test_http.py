@@ -13,7 +13,7 @@ from orchestrator import __version__
 from orchestrator.core.errors import AccessRefused, InDoubt, OrchestratorError, Unreachable, UsageError
 from orchestrator.core.model import Account
 from orchestrator.core.secrets import Secret
-from orchestrator.providers.kit.bodies import LARGEST
+from orchestrator.providers.kit.answers import LARGEST
 from orchestrator.providers.kit.transport import Proxies, is_loopback, transport
 from orchestrator.providers.port import Call
 

@@ -4,10 +4,10 @@ from hypothesis import strategies as st
 
 from orchestrator.core.errors import AccessRefused, InDoubt, LookFailed, RateLimited, Unreachable
 from orchestrator.core.model import Account, Interval, Target, Trigger
+from orchestrator.providers.kit.answers import timestamp as stamp
 from orchestrator.providers.port import Answer
 from orchestrator.providers.travis.find import MOST_PAGES
 from orchestrator.providers.travis.provider import Travis
-from orchestrator.providers.travis.words import stamp
 
 MARKER = "[01JX8.abcdefgh]"
 T0 = 1767574800.0  # 2026-01-05T01:00:00Z

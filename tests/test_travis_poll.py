@@ -6,8 +6,8 @@ from orchestrator.core.errors import AccessRefused, InDoubt, LookFailed, RateLim
 from orchestrator.core.frozen import replace
 from orchestrator.core.model import Account, Build, BuildState, Request, Target
 from orchestrator.providers.port import Answer, Followed
+from orchestrator.providers.travis.follow import FIRST_LOOK, MISSES, SINGLES
 from orchestrator.providers.travis.observe import NOTHING
-from orchestrator.providers.travis.poll import FIRST_LOOK, MISSES, SINGLES
 from orchestrator.providers.travis.provider import Travis
 
 pytestmark = pytest.mark.anyio

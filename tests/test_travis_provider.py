@@ -187,14 +187,6 @@ async def test_a_repository_that_cannot_be_told_is_a_failed_look(answer):
         await Server(answer).provider.inspect("acme/widget")
 
 
-async def test_a_slug_needs_no_preparation_and_a_number_gets_its_name():
-    assert await Server().provider.prepare(WIDGET) is None
-    numbered = Target("travis:4711", "travis", "4711")
-    assert await Server(Answer(200, REPO)).provider.prepare(numbered) == {"v": 1, "repo": 4711, "slug": "acme/widget"}
-    with pytest.raises(Rejected, match="no repository 4711"):
-        await Server(Answer(404, error("not_found"))).provider.prepare(numbered)
-
-
 def page(key, entries, next_offset):
     following = None if next_offset is None else {"offset": next_offset, "limit": 100}
     pagination = {"limit": 100, "offset": 0, "is_last": next_offset is None, "next": following}

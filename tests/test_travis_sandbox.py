@@ -10,7 +10,7 @@ from orchestrator.core.model import Account, BuildState, Interval, Target, Trigg
 from orchestrator.lookalike.kit.reply import Harm
 from orchestrator.lookalike.travis.settings import FaultRule, RepoSpec, Rule, Settings, Shares, numbered
 from orchestrator.lookalike.travis.world import World
-from orchestrator.providers.kit.bodies import value
+from orchestrator.providers.kit.answers import value
 from orchestrator.providers.port import Answer, Followed
 from orchestrator.providers.travis.declaration import DECLARATION
 from orchestrator.providers.travis.provider import Travis

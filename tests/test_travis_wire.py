@@ -4,8 +4,9 @@ import pytest
 
 from orchestrator.core.errors import AccessRefused, InDoubt, NotTriggered, RateLimited, Rejected, UsageError
 from orchestrator.core.model import Learnt, Request, Target, Trigger
+from orchestrator.providers.kit import answers
 from orchestrator.providers.port import Answer
-from orchestrator.providers.travis import wire, words
+from orchestrator.providers.travis import observe, wire
 from orchestrator.providers.travis.declaration import API_COM
 
 MARKER = "[01JX8.abcdefgh]"
@@ -344,9 +345,9 @@ def test_a_refusal_of_a_call_with_a_secret_repeats_none_of_the_servers_words():
 
 
 def test_a_servers_text_is_shown_on_one_line_and_cut():
-    assert words.said("a\n\x1b[31m b\t\u202ec") == "a [31m b c"
-    assert words.said("x" * 5000) == "x" * 299 + "…"
-    assert words.said(None) == ""
+    assert answers.quoted("a\n\x1b[31m b\t\u202ec") == "a [31m b c"
+    assert answers.quoted("x" * 5000) == "x" * 299 + "…"
+    assert answers.quoted(None) == ""
 
 
 @pytest.mark.parametrize(
@@ -365,11 +366,11 @@ def test_a_servers_text_is_shown_on_one_line_and_cut():
     ],
 )
 def test_an_instant_is_read_strictly(text, seconds):
-    assert words.instant(text) == seconds
+    assert answers.instant(text) == seconds
 
 
 def test_an_instant_is_written_in_whole_seconds_rounded_down():
-    assert words.stamp(1767574930.9) == "2026-01-05T01:02:10Z"
+    assert answers.timestamp(1767574930.9) == "2026-01-05T01:02:10Z"
 
 
 @pytest.mark.parametrize(
@@ -396,7 +397,7 @@ def test_an_instant_is_written_in_whole_seconds_rounded_down():
     ],
 )
 def test_a_rejected_request_says_why_and_whom_it_concerns(text, code, scope):
-    refusal = words.refusal_of(text, "acme")
+    refusal = observe.refusal_of(text, "acme")
     assert (refusal.code, refusal.scope) == (code, scope)
     assert refusal.reason == text or "gave no reason" in refusal.reason
 

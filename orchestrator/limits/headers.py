@@ -140,9 +140,14 @@ def instant(value: str) -> float | None:
         return None
 
 
+def server_time(headers: Mapping[str, str]) -> float | None:
+    """The server's clock as an answer shows it, seconds since the epoch; None where it shows none."""
+    return instant(headers.get("date", ""))
+
+
 def _until(at: float | None, headers: Mapping[str, str]) -> float | None:
     """Seconds until an instant of the server's clock; what is over asks for no patience."""
-    now = instant(headers.get("date", ""))
+    now = server_time(headers)
     return None if at is None or now is None else min(max(0.0, at - now), LONGEST_WAIT)
 
 

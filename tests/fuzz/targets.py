@@ -10,7 +10,7 @@ from orchestrator.core.errors import InDoubt, LookFailed, NotTriggered
 from orchestrator.core.model import Account, Build, BuildState, Interval, Request, Target, Trigger
 from orchestrator.manifest import Answers, ManifestError, expand, questions, read
 from orchestrator.providers import registry
-from orchestrator.providers.kit.bodies import value
+from orchestrator.providers.kit.answers import value
 from orchestrator.providers.port import Answer, Followed, Observation, Principal, RepoFacts
 from orchestrator.providers.travis.provider import Travis
 
@@ -60,7 +60,6 @@ def answers(data: bytes) -> None:
     server.check(lambda p: p.find(trigger, Interval(AT, AT + 30), ()), Request | None, (*look, InDoubt))
     server.check(lambda p: p.poll([one, known]), dict, look, _observations)
     server.check(lambda p: p.whoami(), Principal | None, look)
-    server.check(lambda p: p.prepare(NUMBERED), dict | None, look)
     server.check(lambda p: p.inspect("acme/a"), RepoFacts | None, look)
     server.check(lambda p: p.discover("acme"), list, look)
     server.check(lambda p: p.branches("acme/a"), list, look)

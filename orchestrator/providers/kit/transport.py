@@ -26,7 +26,7 @@ from orchestrator import __version__
 from orchestrator.core.errors import AccessRefused, InDoubt, OrchestratorError, Unreachable, UsageError
 from orchestrator.core.model import Account
 from orchestrator.core.secrets import Secret
-from orchestrator.providers.kit.bodies import LARGEST, blotted, to_json, too_large, unpacked, value
+from orchestrator.providers.kit.answers import LARGEST, to_json, too_large, unpacked, value, without
 from orchestrator.providers.port import Answer, Call, Send
 
 TOTAL = 30.0  # seconds for a call, from its start to the last byte of the answer
@@ -134,7 +134,7 @@ def _sender(session: aiohttp.ClientSession, base: str, host: str, via: URL | Non
         except (aiohttp.ClientError, OSError, UnicodeError) as error:
             failure = _sorted(error, host)
         else:
-            return Answer(response.status, value(blotted(body, hidden)), response.headers)
+            return Answer(response.status, value(without(body, hidden)), response.headers)
         # Outside the handler: aiohttp's errors hold the headers that were sent, so they must not hang on to ours.
         raise failure
 

@@ -10,13 +10,14 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from typing import Any
 
-from orchestrator.core.errors import InDoubt, LookFailed
+from orchestrator.core.errors import LookFailed
 from orchestrator.core.model import Interval, Request, Trigger
+from orchestrator.providers.kit.answers import instant, mapping, number, timestamp
+from orchestrator.providers.kit.markers import Search
+from orchestrator.providers.kit.pages import walk
 from orchestrator.providers.port import Call, Send
 from orchestrator.providers.travis.declaration import CALLS
-from orchestrator.providers.travis.pages import NotThere, walk
-from orchestrator.providers.travis.wire import repo_path, request_of
-from orchestrator.providers.travis.words import instant, mapping, number, stamp
+from orchestrator.providers.travis.wire import NotThere, listing, repo_path, request_of
 
 WIDER = 120.0  # seconds before the call from which rows are read: clocks differ, and rows show whole seconds
 MOST_PAGES = 20  # of 100 rows; more requests of one repository within the time of a doubt are beyond telling
@@ -29,64 +30,38 @@ async def find(send: Send, trigger: Trigger, asked: Interval, known: Collection[
         InDoubt: it cannot be told, now or ever.
         LookFailed: a page did not come.
     """
-    marker, target = trigger.marker, trigger.target
-    if marker is None:
-        raise InDoubt("the trigger carried no marker by which its request could be recognised")
-    since = asked.start - WIDER
+    target, since = trigger.target, asked.start - WIDER
+    search = Search[Mapping[str, Any]](trigger, known, since, "without a commit")
     call = Call(
         "GET",
         f"{repo_path(target.repo, target.request.get('vcs'))}/requests",
-        query=(("skip_count", "true"), ("from", stamp(since))),
+        query=(("skip_count", "true"), ("from", timestamp(since))),
         purpose="find",
         limits=(CALLS,),
     )
-    # No upper bound: a proxy may deliver a call after we gave it up.
-    ours: dict[int, Mapping[str, Any]] = {}
-    candidates: set[int] = set()
 
+    # No upper bound: a proxy may deliver a call after we gave it up.
     def take(entries: list[Mapping[str, Any]]) -> bool:
         for row in entries:
-            _sort(row, marker, known, since, ours, candidates)
+            _add(row, search, known)
         return _is_past(entries, since)
 
     try:
-        await walk(send, call, "requests", MOST_PAGES, take)
+        await walk(send, listing(call, "requests", MOST_PAGES), take)
     except NotThere as error:
         raise LookFailed(_nowhere(target.repo)) from error
-    if ours:
-        return _adopt(ours, trigger, url)
-    if candidates:
-        raise InDoubt(_unclear(target.repo, candidates))
-    return None
+    ours = {int(id_): row for id_, row in search.found().items()}
+    return _adopted(ours, trigger, url) if ours else None
 
 
-def _sort(
-    row: Mapping[str, Any],
-    marker: str,
-    known: Collection[str],
-    since: float,
-    ours: dict[int, Mapping[str, Any]],
-    candidates: set[int],
-) -> None:
-    """Puts a row among ours or among the candidates, or drops it because it is certainly not ours."""
-    id_ = number(row.get("id"))
-    if id_ is None:
-        raise InDoubt("a row of the listing has no id, so that the listing proves nothing")
-    kind = row.get("event_type")
+def _add(row: Mapping[str, Any], search: Search[Mapping[str, Any]], known: Collection[str]) -> None:
+    """Hands a row to the search, unless it is that of a push or a schedule."""
+    id_, kind = number(row.get("id")), row.get("event_type")
+    if id_ is not None and str(id_) not in known and isinstance(kind, str) and kind != "api":
+        return
     message = mapping(row.get("commit")).get("message")
-    if str(id_) in known:
-        if isinstance(message, str) and marker in message:
-            raise InDoubt(f"request {id_} carries this target's marker, but was adopted for another target")
-        return
-    if isinstance(kind, str) and kind != "api":
-        return
-    if isinstance(message, str):
-        if marker in message:
-            ours[id_] = row
-        return
-    made = instant(row.get("created_at"))
-    if made is None or made >= since:
-        candidates.add(id_)
+    shown = message if isinstance(message, str) else None
+    search.add(None if id_ is None else str(id_), shown, instant(row.get("created_at")), row)
 
 
 def _is_past(entries: list[Mapping[str, Any]], since: float) -> bool:
@@ -95,7 +70,7 @@ def _is_past(entries: list[Mapping[str, Any]], since: float) -> bool:
     return made is not None and made < since
 
 
-def _adopt(ours: dict[int, Mapping[str, Any]], trigger: Trigger, url: str) -> Request:
+def _adopted(ours: dict[int, Mapping[str, Any]], trigger: Trigger, url: str) -> Request:
     """The request that came first; had there been several, all their builds are reported."""
     first, *more = sorted(ours)
     request = request_of(trigger.target, first, mapping(ours[first].get("repository")), url)
@@ -110,8 +85,3 @@ def _nowhere(repo: str) -> str:
         f"Travis shows this token no repository {repo}; where that was so all along, the call started nothing "
         "(--assume-absent), else the token lost its access: give it back, and resume"
     )
-
-
-def _unclear(repo: str, candidates: set[int]) -> str:
-    shown = ", ".join(str(id_) for id_ in sorted(candidates)[:5])
-    return f"{len(candidates)} request(s) of {repo} without a commit, which may be this one: {shown}"

@@ -9,13 +9,34 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from orchestrator.core.model import Build, BuildState, Json, Request
+from orchestrator.core.model import Build, BuildState, Json, Refusal, Request, owner_scope
+from orchestrator.providers.kit.answers import instant, mapping, number, quoted, rows, text
+from orchestrator.providers.kit.markers import markers_in
 from orchestrator.providers.port import Followed, Observation
 from orchestrator.providers.travis.declaration import STATES
 from orchestrator.providers.travis.wire import page
-from orchestrator.providers.travis.words import instant, mapping, number, refusal_of, rows, said, text
 
 NOTHING = Observation()
+
+# The known texts of rejected requests, by prefix in lower case; texts vary between versions.
+_REFUSALS = (
+    ("could not authorize build request", "no_credit"),
+    ("abuse detected", "abuse"),
+    ("job rejected. abuse detected", "abuse"),
+    ("build skipped via commit message", "skipped_by_message"),
+    ("branch excluded per configuration", "branch_excluded"),
+    ("branch not included per configuration", "branch_excluded"),
+    ("build type disabled via repository settings", "build_type_disabled"),
+    ("build config did not create any jobs", "no_jobs"),
+    ("matrix created no jobs", "no_jobs"),
+    ("github payload is missing a merge commit", "missing_merge_commit"),
+    ("missing commit", "missing_commit"),
+    ("config is missing", "config_error"),
+    ("github pages branch", "github_pages_branch"),
+    ("private repository", "private_repository"),
+    ("excluded repository", "excluded_repository"),
+)
+_OF_THE_OWNER = frozenset({"no_credit", "abuse"})
 
 
 def repo_of(followed: Followed) -> str:
@@ -78,7 +99,7 @@ def _builds(
             warning = "Travis shows a build without an id; it is not counted"
             continue
         state = build.get("state")
-        native = state if isinstance(state, str) and state in STATES else said(state, 40)
+        native = state if isinstance(state, str) and state in STATES else quoted(state, 40)
         if native not in STATES:
             warning = f"Travis says that the build is {native!r}, a word not known here; it is taken as still going"
         builds[id_] = _build(followed, id_, native, build, about, url)
@@ -134,3 +155,47 @@ def _renewed(followed: Followed, body: Mapping[str, Any]) -> Request | None:
     if slug is not None and slug != followed.target.repo:
         handle["slug"] = slug
     return Request(followed.request.id, handle, followed.request.url)
+
+
+def refusal_of(message: object, owner: str) -> Refusal:
+    """Why Travis rejected a request that it had taken; credit, plan and abuse concern everything of the owner."""
+    shown = quoted(message)
+    plain = shown.lower()
+    code = next((code for prefix, code in _REFUSALS if plain.startswith(prefix)), "request_rejected")
+    if code == "request_rejected" and "200 jobs" in plain:
+        code = "too_many_jobs"
+    scope = owner_scope(owner) if code in _OF_THE_OWNER else None
+    return Refusal(code, shown or "Travis rejected the request and gave no reason", scope)
+
+
+class Owned:
+    """Which of the builds in a listing are whose.
+
+    Args:
+        by_marker: whether a marker counts where no request is shown. It is the weakest sign: people copy messages.
+    """
+
+    def __init__(self, followed: Iterable[Followed], by_marker: bool) -> None:
+        self._by_request: dict[int, Followed] = {}
+        self._by_build: dict[str, Followed] = {}
+        self._by_marker: dict[str, Followed] = {}
+        for one in followed:
+            self._by_request.update(dict.fromkeys(ids_of(one), one))
+            if one.build is not None:
+                self._by_build[one.build.id] = one
+            elif one.marker is not None and by_marker:
+                self._by_marker[one.marker] = one
+
+    def whose(self, row: Mapping[str, Any]) -> Followed | None:
+        """Whose build this is: its request tells where it is shown, else its id, else the marker."""
+        request = number(mapping(row.get("request")).get("id"))
+        if request is not None:
+            return self._by_request.get(request)
+        known = self._by_build.get(str(row.get("id")))
+        return known or self._by_mark(message_of(row) or "")
+
+    def _by_mark(self, message: str) -> Followed | None:
+        for marker in markers_in(message) if self._by_marker else ():
+            if marker in self._by_marker:
+                return self._by_marker[marker]
+        return None

@@ -4,35 +4,37 @@ from __future__ import annotations
 
 import json
 from collections.abc import Collection, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from orchestrator.core.errors import AccessRefused, InDoubt, LookFailed, NotTriggered, Rejected
+from orchestrator.core.errors import AccessRefused, InDoubt, LookFailed, NotTriggered, Rejected, UsageError
 from orchestrator.core.model import Account, Build, Interval, Json, Request, Target, Trigger, owner_scope
+from orchestrator.core.secrets import Secret, checked
 from orchestrator.limits.concurrency import Entry
+from orchestrator.providers.kit.answers import foreign, instant, mapping, number, quoted, read, rejected, rows, text
+from orchestrator.providers.kit.pages import entries_of
 from orchestrator.providers.port import Answer, Call, Followed, Observation, Principal, RepoFacts, Secrets, Send
 from orchestrator.providers.travis.declaration import CALLS, TRIGGERS
 from orchestrator.providers.travis.find import find
-from orchestrator.providers.travis.pages import NotThere, look, walk
-from orchestrator.providers.travis.poll import Poll
-from orchestrator.providers.travis.wire import owner_path, page, read_receipt, repo_path, trigger_call
-from orchestrator.providers.travis.words import (
+from orchestrator.providers.travis.follow import Poll
+from orchestrator.providers.travis.wire import (
+    NotThere,
     error_type,
     everybody_refused,
-    foreign,
-    instant,
+    listing,
     look_failed,
-    mapping,
     not_the_provider,
-    number,
-    rejected,
-    rows,
-    said,
-    text,
+    owner_path,
+    page,
+    read_receipt,
+    repo_path,
+    trigger_call,
 )
 
 MOST_PAGES = 2000  # of 100 repositories or branches
 MOST_LOGS = 200  # jobs; Travis allows no more in a build
+LONGEST_FILE = 1024 * 1024  # bytes of what the travis client has stored
 
 
 class Travis:
@@ -67,7 +69,7 @@ class Travis:
     async def cancel(self, target: Target, build: Build) -> bool:
         """Asks once; Travis cancels later, or silently not: a look tells."""
         call = Call("POST", f"/build/{build.id}/cancel", limits=(TRIGGERS, CALLS))
-        answer = await look(self._send, call)
+        answer = await read(self._send, call)
         if answer.status == 202:
             return True
         if answer.status == 409:
@@ -85,7 +87,7 @@ class Travis:
 
     async def whoami(self) -> Principal | None:
         """Whose token it is; also the first proof that the URL leads to a Travis API."""
-        answer = await look(self._send, Call("GET", "/user", limits=(CALLS,)))
+        answer = await read(self._send, Call("GET", "/user", limits=(CALLS,)))
         if answer.status in (404, 405):
             return None
         body = mapping(answer.body)
@@ -94,25 +96,16 @@ class Travis:
         if answer.status != 200:
             raise look_failed(answer, f"{self._url}/user")
         host = urlsplit(self._url).netloc
-        return Principal(f"{host}/user/{body['id']}", said(body.get("login"), 100), said(body.get("name"), 100))
+        return Principal(f"{host}/user/{body['id']}", quoted(body.get("login"), 100), quoted(body.get("name"), 100))
 
     def requests_page(self, target: Target) -> str:
         """See `ShowsRequests.requests_page`."""
         return f"{page(self._url, target.repo, target)}/requests"
 
-    async def prepare(self, target: Target) -> Json:
-        """Nothing is needed where a slug is given; a number is looked up once, so that people see a name."""
-        if not (target.repo.isascii() and target.repo.isdigit()):
-            return None
-        facts = await self.inspect(target.repo, target.request.get("vcs"))
-        if facts is None:
-            raise Rejected("not_found", f"there is no repository {target.repo} on Travis, or this token may not see it")
-        return {"v": 1, "repo": int(facts.id), "slug": facts.slug}
-
     async def inspect(self, repo: str, vcs: Json = None) -> RepoFacts | None:
         """Whether the repository is there, active and allowed; triggers nothing."""
         path = repo_path(repo, vcs)
-        answer = await look(self._send, Call("GET", path, limits=(CALLS,)))
+        answer = await read(self._send, Call("GET", path, limits=(CALLS,)))
         if answer.status == 404 and error_type(answer) == "not_found":
             return None
         facts = _facts(mapping(answer.body)) if answer.status == 200 else None
@@ -137,12 +130,12 @@ class Travis:
     async def logs(self, build: Build, at_most: int) -> list[tuple[str, str]]:
         """Pairs of job number and the last `at_most` bytes of its log."""
         path = f"/build/{build.id}/jobs"
-        answer = await look(self._send, Call("GET", path, (("include", "build.jobs"),), limits=(CALLS,)))
+        answer = await read(self._send, Call("GET", path, (("include", "build.jobs"),), limits=(CALLS,)))
         if answer.status != 200 or not isinstance(mapping(answer.body).get("jobs"), list):
             raise look_failed(answer, path)
         jobs = rows(mapping(answer.body)["jobs"])[:MOST_LOGS]
         return [
-            (said(job.get("number"), 40) or f"job {id_}", await self._log(id_, at_most))
+            (quoted(job.get("number"), 40) or f"job {id_}", await self._log(id_, at_most))
             for job in jobs
             if (id_ := number(job.get("id")))
         ]
@@ -166,28 +159,21 @@ class Travis:
 
     async def _active(self, owner: str) -> list[Mapping[str, Any]]:
         path = f"{owner}/active"
-        answer = await look(self._send, Call("GET", path, limits=(CALLS,)))
+        answer = await read(self._send, Call("GET", path, limits=(CALLS,)))
         if answer.status != 200 or not isinstance(mapping(answer.body).get("builds"), list):
             raise look_failed(answer, path)
         return rows(mapping(answer.body)["builds"])
 
     async def _all(self, call: Call, key: str) -> list[Mapping[str, Any]]:
         """All entries of a listing."""
-        found: list[Mapping[str, Any]] = []
-
-        def take(entries: list[Mapping[str, Any]]) -> bool:
-            found.extend(entries)
-            return False
-
         try:
-            await walk(self._send, call, key, MOST_PAGES, take)
+            return await entries_of(self._send, listing(call, key, MOST_PAGES))
         except NotThere as error:
             raise Rejected("not_found", error.cause) from error
-        return found
 
     async def _log(self, job: int, at_most: int) -> str:
         path = f"/job/{job}/log.txt"
-        answer = await look(self._send, Call("GET", path, limits=(CALLS,)))
+        answer = await read(self._send, Call("GET", path, limits=(CALLS,)))
         if answer.status != 200:
             raise look_failed(answer, path)
         shown = answer.body if isinstance(answer.body, str) else json.dumps(answer.body)
@@ -199,7 +185,7 @@ def _not_done(target: Target, answer: Answer, done: str) -> NotTriggered | LookF
     refused = everybody_refused(answer)
     if refused is not None or not 400 <= answer.status < 500:
         return refused or LookFailed(f"HTTP {answer.status}: not known whether the build was {done}")
-    kind, detail = error_type(answer), said(mapping(answer.body).get("error_message"))
+    kind, detail = error_type(answer), quoted(mapping(answer.body).get("error_message"))
     if kind == "error" and detail.lower().startswith("abuse detected"):
         return AccessRefused("abuse", f"Travis has flagged {target.owner}: {detail}", owner_scope(target.owner))
     code = kind if kind and kind != "error" else f"not_{done}"
@@ -220,3 +206,51 @@ def _facts(row: Mapping[str, Any]) -> RepoFacts | None:
         default_branch=text(mapping(row.get("default_branch")).get("name"), 300),
         private=private if isinstance(private, bool) else None,
     )
+
+
+def stored_token(url: str, environ: Mapping[str, str], home: Path) -> Secret | None:
+    """The token that the `travis` client has stored for the API at `url`, or None when it has none for it.
+
+    The file is `$TRAVIS_CONFIG_PATH/config.yml`, by default `~/.travis/config.yml`, and only read; the token is at
+    `endpoints.<API URL>.access_token`, where the URL is written with or without a trailing slash.
+
+    Raises:
+        UsageError: the file is there and cannot be understood.
+    """
+    folder = environ.get("TRAVIS_CONFIG_PATH")
+    path = Path(folder) / "config.yml" if folder else home / ".travis" / "config.yml"
+    try:
+        with path.open("rb") as file:
+            raw = file.read(LONGEST_FILE + 1)
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise UsageError(f"{path}: cannot be read ({error.strerror}); set TRAVIS_TOKEN instead") from None
+    found = _token_in(_parse(raw, path), url)
+    return None if found is None else Secret(checked(found, f"{path}, access_token of {url}"))
+
+
+def _parse(raw: bytes, path: Path) -> object:
+    import yaml  # only where this file is needed: the client must stay quick to start
+
+    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+    try:
+        if len(raw) > LONGEST_FILE:
+            raise ValueError("too long")
+        return yaml.load(raw, loader)  # noqa: S506  # a safe loader, the C one where there is one
+    except (yaml.YAMLError, ValueError, RecursionError):  # the error would quote the text, which holds tokens
+        problem = UsageError(f"{path}: is not what the travis client writes; set TRAVIS_TOKEN instead")
+    raise problem
+
+
+def _token_in(config: object, url: str) -> str | None:
+    endpoints = config.get("endpoints") if isinstance(config, dict) else None
+    for key, entry in endpoints.items() if isinstance(endpoints, dict) else ():
+        if isinstance(key, str) and _same(key, url) and isinstance(entry, dict):
+            found = entry.get("access_token")
+            return found if isinstance(found, str) and found else None
+    return None
+
+
+def _same(left: str, right: str) -> bool:
+    return left.rstrip("/").lower() == right.rstrip("/").lower()

@@ -1,7 +1,9 @@
-"""What a trigger looks like on the wire, and what its answer means. No awaiting, no sockets.
+"""What a trigger looks like on the wire, and what answers mean. No awaiting, no sockets.
 
 `POST /repo/{id or owner%2Fname}/requests` with `{"request": {...}}`, exactly the keys that were written. A 202 means
 "stored and queued", nothing more; every 4xx is decided before a row is written; everything else leaves it open.
+
+Branch on the status and `error_type`, never on a message; only the plain-text bodies leave no choice.
 """
 
 from __future__ import annotations
@@ -13,29 +15,25 @@ from functools import cache
 from typing import Any
 from urllib.parse import quote, urlsplit, urlunsplit
 
-from orchestrator.core.errors import InDoubt, NotTriggered, RateLimited, Rejected
-from orchestrator.core.model import Json, Request, Target, Trigger, repo_scope
+from orchestrator.core.errors import AccessRefused, InDoubt, LookFailed, NotTriggered, RateLimited, Rejected
+from orchestrator.core.frozen import replace
+from orchestrator.core.model import ACCOUNT, Json, Request, Target, Trigger, repo_scope
+from orchestrator.limits.headers import retry_after, server_time
+from orchestrator.providers.kit.answers import UNDECIDED, foreign, mapping, number, quoted, rejected, rows, text
+from orchestrator.providers.kit.pages import Listing, Page
 from orchestrator.providers.port import Answer, Call, Secrets
 from orchestrator.providers.travis.declaration import CALLS, ORG_HOST, PER_REPO, TRIGGERS, learnt_of_refusal
-from orchestrator.providers.travis.words import (
-    error_type,
-    everybody_refused,
-    foreign,
-    mapping,
-    not_the_provider,
-    number,
-    rejected,
-    said,
-    text,
-)
 
 _PLAIN_SLUG = re.compile(r"[A-Za-z0-9_.-]+/[A-Za-z0-9_.-]+").fullmatch
 AS_WRITTEN = ("branch", "sha", "tag_name", "config", "configs", "merge_mode")
 WEB_ORG = "https://travis-ci.org"
 ENV_MODE = "deep_merge_append"  # of the entry that carries `env` where it cannot be put into `config`
+BAN = 3600.0  # seconds that a ban lasts
+MINUTE = 60.0  # the throttle counts calls in whole minutes of the server's clock
+GRACE = 1.0  # seconds beyond the minute, for clocks that show whole seconds
+PAGE = 100  # the most entries that Travis gives at once
 
-# Statuses of proxies that say nothing of whether the call went through.
-_OPEN = frozenset({408, 425, 499})
+_BAD_TOKEN = frozenset({"wrong_credentials", "login_required"})
 
 # Without the repository's name, so that reports can group by them.
 _REASONS = {
@@ -124,7 +122,7 @@ def read_receipt(trigger: Trigger, answer: Answer, url: str) -> Request:
     """
     if answer.status == 202:
         return _accepted(trigger, answer, url)
-    if 400 <= answer.status < 500 and answer.status not in _OPEN:
+    if 400 <= answer.status < 500 and answer.status not in UNDECIDED:
         raise refusal(trigger.target, answer, url, secret="request_token" in trigger.target.request)
     raise InDoubt(f"HTTP {answer.status}" if answer.status >= 400 else f"HTTP {answer.status}, {foreign(answer.body)}")
 
@@ -160,7 +158,7 @@ def refusal(target: Target, answer: Answer, url: str, secret: bool = False) -> N
     if not isinstance(answer.body, Mapping):
         if answer.status in (404, 405):
             return not_the_provider(url, f"HTTP {answer.status}, {foreign(answer.body)}")
-        return Rejected(f"http_{answer.status}", f"HTTP {answer.status}: {'' if secret else said(answer.body)}")
+        return Rejected(f"http_{answer.status}", f"HTTP {answer.status}: {'' if secret else quoted(answer.body)}")
     if answer.status == 429:
         learnt = learnt_of_refusal(answer.body, repo_scope(target.repo.lower()))
         return RateLimited(repo_scope(target.repo), None, "the hourly limit of the repository", learnt)
@@ -168,7 +166,7 @@ def refusal(target: Target, answer: Answer, url: str, secret: bool = False) -> N
 
 
 def _refused_by_travis(status: int, body: Mapping[str, Any], kind: str, secret: bool) -> Rejected:
-    detail = "" if secret else said(body.get("error_message") or body.get("error"))
+    detail = "" if secret else quoted(body.get("error_message") or body.get("error"))
     if kind == "not_found" and "resource_type" not in body:
         reason = "Travis does not know the path; if a proxy turns %2F into a slash, give the repository by its number"
         return rejected("not_found", reason, detail)
@@ -196,3 +194,114 @@ def web_base(url: str) -> str:
     if host == "api.travis-ci.com":
         return "https://app.travis-ci.com"
     return urlunsplit((parts.scheme, parts.netloc, parts.path.removesuffix("/api"), "", ""))
+
+
+def error_type(answer: Answer) -> str:
+    """Travis' word for the error; empty where the body is none of its JSON errors."""
+    return quoted(mapping(answer.body).get("error_type"), 60)
+
+
+def everybody_refused(answer: Answer) -> NotTriggered | None:
+    """The refusals that any call may get, whatever it asked for: a dead token, a ban, the throttle."""
+    kind = error_type(answer)
+    if answer.status == 429 and kind != "request_limit_reached":
+        return RateLimited(ACCOUNT, patience(answer), "Travis throttles this token: too many calls in a minute")
+    if answer.status == 401 or (answer.status == 403 and kind in _BAD_TOKEN):
+        return _bad_token(kind or f"HTTP {answer.status}")
+    if answer.status != 403 or isinstance(answer.body, Mapping):
+        return None
+    plain = quoted(answer.body, 100)
+    if plain.lower().startswith("access denied"):
+        return _bad_token("access denied")
+    if plain.lower().startswith("forbidden"):
+        return AccessRefused(
+            "banned",
+            "Travis has banned this token for an hour, as after too many POSTs in 30 seconds; nothing more is sent; "
+            "find out what else uses the token, and resume in an hour",
+            retry_after=BAN,
+        )
+    return AccessRefused(
+        "access_refused", f"something before Travis refuses us (HTTP 403: {plain or 'no text'}); check `url` and proxy"
+    )
+
+
+def patience(answer: Answer) -> float:
+    """Seconds until the throttle forgets: as said, else to the server's next whole minute."""
+    wanted = retry_after(answer.headers)
+    if wanted is not None:
+        return wanted
+    now = server_time(answer.headers)
+    return MINUTE if now is None else MINUTE - now % MINUTE + GRACE
+
+
+def look_failed(answer: Answer, what: str) -> NotTriggered | LookFailed:
+    """The error for a look that was not answered as it should be."""
+    refused = everybody_refused(answer)
+    if refused is not None:
+        return refused
+    kind = error_type(answer)
+    odd = "not the JSON of the Travis API" if answer.status == 200 else f"HTTP {answer.status}"
+    return LookFailed(f"{what}: {odd}{f' {kind}' if kind else ''}")
+
+
+def not_the_provider(url: str, found: str) -> AccessRefused:
+    """The URL leads to something else."""
+    return AccessRefused(
+        "not_the_provider",
+        f"{url} is not a Travis API: {found}; correct the account's `url` (https://api.travis-ci.com, or https://HOST/api)",
+    )
+
+
+def _bad_token(found: str) -> AccessRefused:
+    return AccessRefused(
+        "bad_token",
+        f"Travis does not accept the token ({found}); it is wrong, expired, or belongs to another Travis; "
+        "get one with `travis token` or from the web settings, and resume",
+    )
+
+
+class NotThere(LookFailed):
+    """What the listing is about does not exist, or this token may not see it."""
+
+
+def listing(call: Call, key: str, at_most: int) -> Listing[int]:
+    """A paginated listing, by offsets.
+
+    Args:
+        call: without `limit` and `offset`.
+        key: the name under which the entries stand, and the listing's `@type`.
+        at_most: pages.
+    """
+
+    def call_at(offset: int) -> Call:
+        skip = (("offset", str(offset)),) if offset else ()
+        return replace(call, query=(*call.query, ("limit", str(PAGE)), *skip))
+
+    return Listing(0, call_at, lambda offset, answer: _page(answer, key, offset, call.path), at_most)
+
+
+def _page(answer: Answer, key: str, offset: int, path: str) -> Page[int]:
+    body = mapping(answer.body)
+    if answer.status == 404 and error_type(answer) == "not_found":
+        raise NotThere(f"{path}: not found, or this token may not see it")
+    if answer.status != 200 or body.get("@type") != key or not isinstance(body.get(key), list):
+        raise look_failed(answer, path)
+    entries = rows(body[key])
+    if len(entries) != len(body[key]):
+        raise LookFailed(f"{path}: the listing holds what is no entry")
+    return Page(entries, _next(body, len(entries), offset, path))
+
+
+def _next(body: Mapping[str, Any], length: int, offset: int, path: str) -> int | None:
+    """Where the next page begins. With `skip_count` a next page is always promised: a page that is not full ends it."""
+    pagination = mapping(body.get("@pagination"))
+    limit = pagination.get("limit")
+    if not isinstance(limit, int) or isinstance(limit, bool) or limit <= 0:
+        raise LookFailed(f"{path}: a listing without @pagination cannot be known to be complete")
+    if length < limit or pagination.get("is_last") is True:
+        return None
+    there = mapping(pagination.get("next")).get("offset")
+    if "next" in pagination and pagination["next"] is None:
+        return None
+    following = there if isinstance(there, int) and not isinstance(there, bool) else offset + length
+    return max(following, offset)  # a page that leads back to itself: whoever walks on sees that there is no end

@@ -15,6 +15,7 @@ that listing 1 shows API builds; without them a request without a build is found
 
 from __future__ import annotations
 
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import takewhile
@@ -22,19 +23,73 @@ from typing import Any
 
 from orchestrator.core.errors import LookFailed, RateLimited
 from orchestrator.core.model import Json
+from orchestrator.providers.kit.answers import mapping, number, read, rows
+from orchestrator.providers.kit.pages import Listing, Page
 from orchestrator.providers.port import Call, Followed, Observation, Send
 from orchestrator.providers.travis.declaration import CALLS
-from orchestrator.providers.travis.newest import NewestPage, Owned, Ranks, newest
-from orchestrator.providers.travis.observe import NOTHING, ids_of, of_builds, of_requests, repo_of, slug_of
-from orchestrator.providers.travis.pages import PAGE, look
-from orchestrator.providers.travis.wire import owner_path, repo_path
-from orchestrator.providers.travis.words import error_type, look_failed, mapping, number, rows
+from orchestrator.providers.travis.observe import NOTHING, Owned, ids_of, of_builds, of_requests, repo_of, slug_of
+from orchestrator.providers.travis.wire import PAGE, error_type, listing, look_failed, owner_path, repo_path
 
 FIRST_LOOK = 3  # looks that told nothing before a request without a build is looked at itself; then 6, 12, ...
 SINGLES = 100  # looks at one request each in a round, fresh ones apart; the turn of the others comes
 MOST_PAGES = 10  # of the newest in a round, to find new builds
 REACH = 80  # places on a page, of its 100, within which builds are expected; the rest is for bad guesses
 MISSES = 3  # pages in a row that showed none of those expected on them, before no more are tried
+
+
+# Servers that do not know `representation=list` answer with whole builds: longer, and without their request.
+_NEWEST = Call(
+    "GET",
+    "/builds",
+    (("sort_by", "id:desc"), ("representation", "list"), ("skip_count", "true")),
+    purpose="poll",
+    limits=(CALLS,),
+)
+NEWEST: Listing[int] = listing(_NEWEST, "builds", MOST_PAGES)
+
+
+class NewestPage:
+    """A page of the newest builds that the token's user has caused, over all repositories.
+
+    Attributes:
+        ids: of its builds, newest first.
+        is_last: whether nothing older follows.
+    """
+
+    def __init__(self, page: Page[int]) -> None:
+        self.entries = page.entries
+        self.ids = sorted((id_ for row in page.entries if (id_ := number(row.get("id")))), reverse=True)
+        self.is_last = page.next is None or not self.ids
+
+    @property
+    def floor(self) -> int:
+        """Every build from this id on stands on this page or before it."""
+        return 0 if self.is_last else self.ids[-1]
+
+
+class Ranks:
+    """About where in the listing a build stands; a guess that saves calls, corrected by each page that is read."""
+
+    def __init__(self) -> None:
+        self._ids: list[int] = []  # of builds that were seen, ours or not, oldest first
+        self._drift = 0  # how many more stand above than were seen
+
+    def see(self, ids: Iterable[int]) -> None:
+        """Takes note of builds."""
+        for id_ in ids:
+            place = bisect_left(self._ids, id_)
+            if place == len(self._ids) or self._ids[place] != id_:
+                self._ids.insert(place, id_)
+
+    def read(self, offset: int, ids: Sequence[int]) -> None:
+        """Takes note of a page of builds, newest first, and of what stood above it unseen."""
+        self.see(ids)
+        if ids:
+            self._drift += offset - self.of(ids[0])
+
+    def of(self, id_: int) -> int:
+        """How many builds are newer."""
+        return len(self._ids) - bisect_right(self._ids, id_) + self._drift
 
 
 @dataclass(slots=True)
@@ -172,7 +227,7 @@ class Poll:
 
     async def _look_at_owner(self, round_: Round, path: str, theirs: list[Followed]) -> None:
         try:
-            answer = await look(self._send, Call("GET", path, purpose="poll", limits=(CALLS,)))
+            answer = await read(self._send, Call("GET", path, purpose="poll", limits=(CALLS,)))
             body = mapping(answer.body)
             if answer.status in (404, 405):  # not every server has it: their requests are looked at themselves
                 return
@@ -200,11 +255,11 @@ class Poll:
 
     async def _page(self, round_: Round, offset: int) -> NewestPage | None:
         try:
-            page = await newest(self._send, offset)
+            page = NewestPage(await NEWEST.page_at(self._send, offset))
         except LookFailed as error:
             round_.failures.append(error.cause)
             return None
-        self._ranks.read(offset, page)
+        self._ranks.read(offset, page.ids)
         return page
 
     async def _look_at(self, round_: Round, one: Followed) -> None:
@@ -215,7 +270,7 @@ class Poll:
         try:
             for id_ in ids_of(one):
                 path = f"{lead}/{id_}"
-                answer = await look(self._send, Call("GET", path, purpose="poll", limits=(CALLS,)))
+                answer = await read(self._send, Call("GET", path, purpose="poll", limits=(CALLS,)))
                 if answer.status == 404 and error_type(answer) == "not_found":
                     continue
                 bodies.append(mapping(answer.body))
@@ -230,9 +285,9 @@ class Poll:
         round_.tell(one, of_requests(one, bodies, self._url) if bodies else nothing)
 
 
-def _is_turn(looks: int, first: int) -> bool:
+def _is_turn(polls: int, first: int) -> bool:
     """Whether it is time to look at a request itself: at `first`, and whenever as many looks again have passed."""
-    times, rest = divmod(looks, first)
+    times, rest = divmod(polls, first)
     return times > 0 and rest == 0 and times & (times - 1) == 0
 
 

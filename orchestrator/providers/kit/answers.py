@@ -1,0 +1,196 @@
+"""What answers mean to any provider: bodies within bounds, values read without trust, statuses as errors.
+
+A provider branches on the status and on the service's own words; what is the same for all of them stands here.
+Whatever is quoted from a server is cut and cleaned before a person sees it.
+"""
+
+from __future__ import annotations
+
+import json
+import zlib
+from collections.abc import Iterable, Mapping
+from datetime import UTC, datetime
+from typing import Any, NoReturn
+
+from orchestrator.core.errors import (
+    AccessRefused,
+    InDoubt,
+    LookFailed,
+    NotTriggered,
+    RateLimited,
+    Rejected,
+    Unreachable,
+)
+from orchestrator.core.model import ACCOUNT, Json
+from orchestrator.limits.headers import retry_after
+from orchestrator.providers.port import Answer, Call, Send
+
+LARGEST = 8 * 1024 * 1024  # bytes of an answer, before and after decompression
+
+# Statuses of proxies that say nothing of whether the call went through.
+UNDECIDED = frozenset({408, 425, 499})
+
+
+async def read(send: Send, call: Call) -> Answer:
+    """Sends a call that only reads: where its answer is lost, the lookup has failed and nothing is in doubt.
+
+    Raises:
+        LookFailed: no answer came.
+    """
+    try:
+        return await send(call)
+    except (InDoubt, Unreachable) as error:
+        cause = error.cause
+    raise LookFailed(f"{call.path}: {cause}")
+
+
+def refused(answer: Answer, title: str) -> NotTriggered | None:
+    """The refusals that any call may get, whatever it asked for: a dead token, no access, too many calls.
+
+    Args:
+        title: the service's name, for messages.
+    """
+    match answer.status:
+        case 401:
+            return AccessRefused("bad_token", f"{title} does not accept the token (HTTP 401); renew it, and resume")
+        case 403:
+            reason = f"{title} refuses access (HTTP 403: {quoted(message_in(answer.body), 100) or 'no text'})"
+            return AccessRefused("access_refused", f"{reason}; check `url`, the token's rights, and the proxy")
+        case 429:
+            return RateLimited(ACCOUNT, retry_after(answer.headers), f"{title} throttles this token")
+    return None
+
+
+def not_accepted(answer: Answer, title: str) -> NotTriggered | InDoubt:
+    """The error for a trigger whose answer is no receipt: a 4xx started nothing, everything else leaves it open."""
+    everything = refused(answer, title)
+    if everything is not None:
+        return everything
+    if 400 <= answer.status < 500 and answer.status not in UNDECIDED:
+        code = "not_found" if answer.status == 404 else f"http_{answer.status}"
+        return rejected(code, f"{title} refuses the trigger (HTTP {answer.status})", quoted(message_in(answer.body)))
+    return InDoubt(f"HTTP {answer.status}" if answer.status >= 400 else f"HTTP {answer.status}, {foreign(answer.body)}")
+
+
+def read_failed(answer: Answer, path: str, title: str) -> NotTriggered | LookFailed:
+    """The error for a call that only reads and was not answered as it should be."""
+    odd = f"not the JSON of {title}" if answer.status == 200 else f"HTTP {answer.status}"
+    return refused(answer, title) or LookFailed(f"{path}: {odd}")
+
+
+def rejected(code: str, reason: str, detail: str) -> Rejected:
+    """A refusal of one target, with the service's own words where it has some."""
+    return Rejected(code, f"{reason} ({detail})" if detail else reason)
+
+
+def foreign(body: Json) -> str:
+    """What a body is that is not the service's."""
+    if isinstance(body, str):
+        lead = body.lstrip()[:15].lower()
+        html = lead.startswith(("<!doctype", "<html"))
+        return "it answers with a web page" if html else f"it answers {quoted(body, 60)!r}"
+    return "it answers with JSON of another kind"
+
+
+def message_in(body: Json) -> str:
+    """The text in which most services say what is wrong; empty where there is none."""
+    if isinstance(body, str):
+        return body
+    found = (mapping(body).get(key) for key in ("message", "error_message", "error", "detail"))
+    return next((text for text in found if isinstance(text, str)), "")
+
+
+def quoted(value: object, at_most: int = 300) -> str:
+    """A server's text, fit to be shown: one line, no control characters, not long; empty for what is no text."""
+    text = value if isinstance(value, str) else ""
+    line = " ".join("".join(c if c.isprintable() else " " for c in text[: 4 * at_most]).split())
+    return line if len(line) <= at_most else f"{line[: at_most - 1]}…"
+
+
+def mapping(value: object) -> Mapping[str, Any]:
+    """The value if it is a JSON object, else an empty one."""
+    return value if isinstance(value, Mapping) else {}
+
+
+def rows(value: object) -> list[Mapping[str, Any]]:
+    """The JSON objects in a JSON list."""
+    return [row for row in value if isinstance(row, Mapping)] if isinstance(value, list) else []
+
+
+def number(value: object) -> int | None:
+    """An id as services write it: a positive 64-bit integer."""
+    return value if isinstance(value, int) and not isinstance(value, bool) and 0 < value < 2**63 else None
+
+
+def text(value: object, at_most: int = 1000) -> str | None:
+    """Text of bounded length, or None."""
+    return value[:at_most] if isinstance(value, str) and value else None
+
+
+def instant(value: object) -> float | None:
+    """Seconds since the epoch of `2026-01-05T01:02:10Z` (also with milliseconds); None for anything else."""
+    if not isinstance(value, str) or not 20 <= len(value) <= 32 or value[10] != "T":
+        return None
+    try:
+        moment = datetime.fromisoformat(value)
+    except ValueError:
+        return None
+    return moment.timestamp() if moment.tzinfo is not None else None
+
+
+def timestamp(seconds: float) -> str:
+    """An instant as services read it, in whole seconds, rounded down."""
+    return datetime.fromtimestamp(int(seconds), UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def unpacked(raw: bytes, encoding: str) -> bytes:
+    """The body without its compression.
+
+    Raises:
+        InDoubt: it is torn, broken or too large.
+    """
+    if encoding in ("", "identity") or not raw:
+        return raw
+    if encoding.lower() not in ("gzip", "deflate"):
+        raise InDoubt("the answer is compressed in a way that was not asked for")
+    unpack = zlib.decompressobj(wbits=47)  # gzip or zlib, whichever it is
+    try:
+        body = unpack.decompress(raw, LARGEST + 1)
+    except zlib.error:
+        raise InDoubt("the answer's compression is broken") from None
+    if len(body) > LARGEST:
+        too_large()
+    if not unpack.eof:
+        raise InDoubt("the answer is torn")
+    return body
+
+
+def too_large() -> NoReturn:
+    """The answer is larger than any that is wanted."""
+    raise InDoubt(f"the answer is larger than {LARGEST // 2**20} MiB")
+
+
+def without(body: bytes, secrets: Iterable[bytes]) -> bytes:
+    """The body with secrets blotted out: some servers repeat what they were sent."""
+    for secret in secrets:
+        if secret in body:
+            body = body.replace(secret, b"***")
+    return body
+
+
+def value(body: bytes) -> Json:
+    """The JSON value, or the text where it is none. Servers mislabel bodies, so the label is not asked."""
+    decoded = body.decode("utf-8", "replace")
+    try:
+        found: Json = _from_json(decoded)
+    except (ValueError, RecursionError):
+        return decoded
+    return found
+
+
+def _no_constant(name: str) -> NoReturn:
+    raise ValueError(name)  # NaN and Infinity are no JSON
+
+
+to_json = json.JSONEncoder(separators=(",", ":")).encode
+_from_json = json.JSONDecoder(parse_constant=_no_constant).decode
