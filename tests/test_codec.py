@@ -2,14 +2,14 @@
 
 import types
 import typing
+from collections.abc import Mapping
 from enum import StrEnum
 
 import pytest
 
-from orchestrator.core.codec import from_json, to_json
 from orchestrator.core.errors import JournalError
 from orchestrator.core.events import KINDS, Sighted, decode, encode
-from orchestrator.core.frozen import defaults_of
+from orchestrator.core.frozen import defaults_of, from_json, to_json
 from orchestrator.core.model import Build, BuildState
 
 BUILD = Build("5", BuildState.RUNNING, "started", started_at=60.0)
@@ -28,18 +28,20 @@ def example_of(hint):
         return (example_of(typing.get_args(hint)[0]),)
     if hasattr(hint, "__struct_fields__"):
         return full(hint)
+    if origin is Mapping:
+        return {"a": example_of(typing.get_args(hint)[1])}
     plain = {str: "a ü \ud800", int: 4711, float: 2.5, bool: True}
     return plain.get(hint, {"a": [1, None, {"b": "c"}]})
 
 
 def full(cls):
-    """A value of a dataclass of which no field is at its default."""
+    """A value of which no field is at its default."""
     hints = typing.get_type_hints(cls)
     return cls(**{name: example_of(hints[name]) for name in cls.__struct_fields__})
 
 
 def least(cls):
-    """A value of a dataclass of which every field that has a default is at it."""
+    """A value of which every field that has a default is at it."""
     hints = typing.get_type_hints(cls)
     needed = [name for name in cls.__struct_fields__ if name not in defaults_of(cls)]
     return cls(**{name: example_of(hints[name]) for name in needed})
@@ -66,7 +68,7 @@ def test_a_field_of_another_type_is_never_taken(kind):
 def test_a_field_that_is_needed_is_missed_by_its_name(kind):
     cls = KINDS[kind]
     for name in to_json(least(cls)):
-        with pytest.raises(JournalError, match=f"`{name}` is missing|expected an object"):
+        with pytest.raises(JournalError, match=f"missing required field `{name}`"):
             from_json(cls, {key: value for key, value in to_json(least(cls)).items() if key != name})
 
 
@@ -82,7 +84,6 @@ def test_a_field_that_is_needed_is_missed_by_its_name(kind):
         ("requested", '{"id":"5","how":"found","handle":[]}'),
         ("run_ended", '{"exit_code":0,"tallies":{}}'),
         ("marker_proven", "{}{}"),
-        ("marker_proven", "{} "),
         ("marker_proven", ""),
         ("marker_proven", "[]"),
         ("sighted", "[" * 100_000),

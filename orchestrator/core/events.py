@@ -7,15 +7,15 @@ by a newer version: that is an error, never ignored.
 
 from __future__ import annotations
 
+import json
 import typing
 from collections.abc import Mapping
 from typing import Any, ClassVar, TypeAlias
 
-from orchestrator.core.codec import DAMAGES, from_text, to_text
-from orchestrator.core.codec import from_json as from_json  # for those who read what stands in events
-from orchestrator.core.codec import to_json as to_json  # as above
 from orchestrator.core.errors import JournalError
-from orchestrator.core.frozen import Struct, field
+from orchestrator.core.frozen import DAMAGES, Struct, field, from_text, to_text
+from orchestrator.core.frozen import from_json as from_json  # for those who read what stands in events
+from orchestrator.core.frozen import to_json as to_json  # as above
 from orchestrator.core.model import Build, Json, Outcome
 
 CANCELED = "canceled by a person"  # the rule of `Stopped` where a person asked for it
@@ -155,7 +155,7 @@ class Withdrawn(Struct, frozen=True, omit_defaults=True):
     cause: str
 
 
-class Doubted(Struct, frozen=True, omit_defaults=True):
+class Doubted(Struct, frozen=True, omit_defaults=True, rename={"from_": "from"}):
     """The answer was lost; the call can have reached the provider between `from_` and `to` (wall clock)."""
 
     kind: ClassVar[str] = "doubted"
@@ -294,7 +294,15 @@ def target_of(event: Event) -> str | None:
 
 def encode(event: Event) -> str:
     """The event's fields as compact JSON, without its kind and its target; fields at their default are left out."""
-    return to_text(event, skip="target")
+    text, target = to_text(event), target_of(event)
+    if target is None:
+        return text
+    head = "{" + _about(target)  # its first field
+    if not text.startswith(head):  # escaped, for the sake of half a surrogate pair
+        return json.dumps(
+            {name: item for name, item in to_json(event).items() if name != "target"}, separators=(",", ":")
+        )
+    return "{" + text[len(head) :].removeprefix(",")
 
 
 def decode(kind: str, target: str | None, text: str) -> Event:
@@ -307,6 +315,15 @@ def decode(kind: str, target: str | None, text: str) -> Event:
     if cls is None:
         raise JournalError(f"the journal has an event {kind[:40]!r} that this version does not know; upgrade")
     try:
-        return typing.cast(Event, from_text(cls, text, target))
+        if target is not None:
+            text = f"{text[:-1]}{',' if len(text) > 2 else ''}{_about(target)}}}"
+        return typing.cast(Event, from_text(cls, text))
     except DAMAGES as error:
         raise JournalError(f"the journal has a damaged event {kind!r}: {error}") from error
+
+
+def _about(target: str) -> str:
+    return f'"target":{_quoted(target)}'
+
+
+_quoted = json.encoder.encode_basestring

@@ -1,9 +1,20 @@
-"""Frozen values with slots: `class Limit(Struct, frozen=True)`, made, compared and copied in C."""
+"""Frozen values, and the JSON that they are written as: `class Limit(Struct, frozen=True, omit_defaults=True)`.
+
+Of a value only the fields are written that are not at their default, under their names; a name loses a `_` at its end
+(`from_`). Reading is strict, since what is read may come from anybody: a field of another type is an error, a field
+that this version does not know is left out.
+"""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+import json
+import typing
+from collections.abc import Mapping
+from enum import StrEnum
+from functools import cache
+from typing import TYPE_CHECKING, Any, TypeVar
 
+import msgspec
 from msgspec import NODEFAULT
 from msgspec import Struct as Struct
 from msgspec import field as field
@@ -14,6 +25,59 @@ if TYPE_CHECKING:
 else:
     from msgspec.structs import replace as replace
 
+V = TypeVar("V")
+DAMAGES = (ValueError, TypeError, RecursionError)  # what reading fails with
+
+
+def to_json(value: Any) -> Any:
+    """A value as plain JSON: objects, lists, texts, numbers."""
+    if value is None or type(value) in (str, int, float, bool):
+        return value
+    if isinstance(value, str):
+        return value.value if isinstance(value, StrEnum) else str(value)
+    if isinstance(value, Struct):
+        return _plain(value)
+    if isinstance(value, Mapping):
+        return {key: to_json(item) for key, item in value.items()}
+    return [to_json(item) for item in value]
+
+
+def from_json(kind: type[V], raw: Any) -> V:
+    """The value that was written so.
+
+    Raises:
+        JournalError: it is not what this class has.
+    """
+    try:
+        return msgspec.convert(raw, kind, dec_hook=_read)
+    except DAMAGES as error:
+        from orchestrator.core.errors import JournalError  # errors rest on the model, and the model on this
+
+        raise JournalError(f"the journal has a damaged {kind.__name__}: {error}") from error
+
+
+def to_text(value: Struct) -> str:
+    """The same as compact JSON text."""
+    try:
+        text = _ENCODER.encode(_by_identity(value)).decode()
+    except UnicodeEncodeError:  # half of a surrogate pair, from a server: escaped, or no database takes it
+        return json.dumps(to_json(value), separators=(",", ":"))
+    if "null" in text:  # perhaps written for a number that JSON has not: infinity
+        return json.dumps(to_json(value), separators=(",", ":"), ensure_ascii=False)
+    return text
+
+
+def from_text(kind: type[V], text: str) -> V:
+    """The value that was written so.
+
+    Raises:
+        ValueError, TypeError, RecursionError: it is not what this class has.
+    """
+    try:
+        return typing.cast(V, _decoder(kind).decode(text))  # type: ignore[arg-type]  # a class is hashable
+    except (msgspec.DecodeError, UnicodeEncodeError):  # or it is half of a surrogate pair, or infinity
+        return msgspec.convert(json.loads(text), kind, dec_hook=_read)
+
 
 def defaults_of(cls: type[Struct]) -> dict[str, Any]:
     """The default of each field that has one, by the field's name."""
@@ -23,3 +87,52 @@ def defaults_of(cls: type[Struct]) -> dict[str, Any]:
         for name, default in found
         if default is not NODEFAULT
     }
+
+
+def _plain(value: Struct) -> dict[str, Any]:
+    defaults, found = _defaults(type(value)), {}
+    for name, wire in zip(value.__struct_fields__, value.__struct_encode_fields__, strict=True):
+        if (item := getattr(value, name)) != defaults.get(name, NODEFAULT):
+            found[wire] = to_json(item)
+    return found
+
+
+def _by_identity(value: V) -> V:
+    """The value with each default that is recognised by identity alone put where an equal one stands."""
+    for name, default in _told_by_identity(type(value)):  # type: ignore[arg-type]  # a class is hashable
+        if getattr(value, name) == default:
+            value = replace(value, **{name: default})  # type: ignore[type-var]
+    return value
+
+
+_defaults = cache(defaults_of)
+
+
+@cache
+def _told_by_identity(cls: type[Struct]) -> tuple[tuple[str, Any], ...]:
+    found = _defaults(cls).items()
+    return tuple((name, one) for name, one in found if isinstance(one, (float, str, Struct)) and one != "")
+
+
+@cache
+def _decoder(kind: Any) -> Any:
+    return msgspec.json.Decoder(kind, dec_hook=_read)
+
+
+def _written(value: Any) -> Any:
+    """What msgspec does not know: a text of a class of its own (`Scope`), or a map that is no dict."""
+    if isinstance(value, str):
+        return str(value)
+    if isinstance(value, Mapping):
+        return dict(value)
+    raise TypeError(f"{type(value).__name__} is no JSON")
+
+
+def _read(kind: Any, raw: Any) -> Any:
+    """A text as a value of a class of its own."""
+    if not isinstance(raw, str):
+        raise TypeError(f"expected text, found {type(raw).__name__}")
+    return kind.of(raw)
+
+
+_ENCODER = msgspec.json.Encoder(enc_hook=_written)

@@ -9,7 +9,7 @@ run cannot differ.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any, NamedTuple, assert_never
+from typing import assert_never
 
 from orchestrator.core.events import (
     Absent,
@@ -26,7 +26,7 @@ from orchestrator.core.events import (
     TargetEvent,
     Withdrawn,
 )
-from orchestrator.core.frozen import Struct
+from orchestrator.core.frozen import Struct, replace
 from orchestrator.core.model import Build, BuildState, Outcome, Phase, Request
 
 
@@ -52,8 +52,8 @@ class Verdict(Struct, frozen=True, omit_defaults=True):
     at: float
 
 
-class Progress(NamedTuple):
-    """What is known of one target. A tuple, since a run makes several hundred thousand of them.
+class Progress(Struct, frozen=True):
+    """What is known of one target.
 
     Args:
         attempts: trigger calls intended so far.
@@ -114,19 +114,6 @@ class Progress(NamedTuple):
         return Phase.REQUESTED if self.may_exist else Phase.WAITING
 
 
-_AT = {name: at for at, name in enumerate(Progress._fields)}
-
-
-def _replaced(self: Progress, /, **changes: Any) -> Progress:
-    """What `_replace` does, in half of the time: it is called for every event of a run."""
-    values = [*self]
-    for name, value in changes.items():
-        values[_AT[name]] = value
-    return tuple.__new__(Progress, values)
-
-
-Progress._replace = _replaced  # type: ignore[method-assign, assignment]  # the checker goes on checking names and types by the old one
-
 NEW = Progress()
 
 
@@ -139,14 +126,16 @@ def apply(progress: Progress, event: TargetEvent, at: float) -> Progress:
     match event:  # the frequent ones first: each case that does not fit costs as much as a field
         case Sighted(build=build):
             first_seen = progress.appeared_at
-            return progress._replace(
+            return replace(
+                progress,
                 builds=_with_build(progress.builds, build),
                 appeared_at=at if first_seen is None else first_seen,
                 verdict=_unless_provisional(progress.verdict),
             )
         case Intended(attempt=attempt, marker=marker, skew=skew):
             first = progress.first_asked_at
-            return progress._replace(
+            return replace(
+                progress,
                 attempts=attempt,
                 marker=marker,
                 asked_at=at,
@@ -157,7 +146,8 @@ def apply(progress: Progress, event: TargetEvent, at: float) -> Progress:
             )
         case Requested(id=id_, handle=handle, url=url, how=how, marker=marker):
             asked = at if progress.asked_at is None else progress.asked_at
-            return progress._replace(
+            return replace(
+                progress,
                 request=Request(id_, handle, url),
                 marker=marker or progress.marker,
                 how=how,
@@ -168,31 +158,32 @@ def apply(progress: Progress, event: TargetEvent, at: float) -> Progress:
                 verdict=_unless_provisional(progress.verdict),
             )
         case Ended(outcome=outcome, code=code, reason=reason):
-            return progress._replace(verdict=Verdict(outcome, code, reason, at))
+            return replace(progress, verdict=Verdict(outcome, code, reason, at))
         case Released():
-            return progress._replace(released=True)
+            return replace(progress, released=True)
         case Withdrawn():
             first = progress.first_asked_at if progress.absences else None
-            return progress._replace(asked_at=None, doubt=None, first_asked_at=first)
+            return replace(progress, asked_at=None, doubt=None, first_asked_at=first)
         case Doubted(cause=cause, from_=start, to=end, skew=skew):
-            return progress._replace(doubt=Doubt(cause, start, end, skew))
+            return replace(progress, doubt=Doubt(cause, start, end, skew))
         case Absent():
-            return progress._replace(
+            return replace(
+                progress,
                 asked_at=None,
                 doubt=None,
                 absences=progress.absences + 1,
                 verdict=_unless_provisional(progress.verdict),
             )
         case Refused(code=code, reason=reason):
-            return progress._replace(asked_at=None, doubt=None, verdict=Verdict(Outcome.REJECTED, code, reason, at))
+            return replace(progress, asked_at=None, doubt=None, verdict=Verdict(Outcome.REJECTED, code, reason, at))
         case Restarted():
-            return progress._replace(
-                builds=(), appeared_at=None, verdict=None, canceling_at=None, requested_at=at, triggered_at=at
+            return replace(
+                progress, builds=(), appeared_at=None, verdict=None, canceling_at=None, requested_at=at, triggered_at=at
             )
         case Canceling(note=note):
-            return progress._replace(canceling_at=at, cancel_note=note)
+            return replace(progress, canceling_at=at, cancel_note=note)
         case Skipped(code=code, reason=reason):
-            return progress._replace(verdict=Verdict(Outcome.SKIPPED, code, reason, at))
+            return replace(progress, verdict=Verdict(Outcome.SKIPPED, code, reason, at))
         case _:
             assert_never(event)
 

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from orchestrator.core.codec import from_json
-from orchestrator.core.frozen import Struct
+from orchestrator.core.frozen import Struct, from_json
 from orchestrator.core.history import History
 from orchestrator.core.model import ACCOUNT, Account, Plan, Target
 from orchestrator.core.progress import Progress

@@ -10,8 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from operator import attrgetter
 from typing import Any
 
-from orchestrator.core.codec import from_json, to_json
-from orchestrator.core.frozen import defaults_of
+from orchestrator.core.frozen import defaults_of, from_json, to_json
 from orchestrator.core.model import Target
 
 OWN = ("id", "account", "repo", "branch", "wave", "where")

@@ -10,9 +10,8 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from operator import attrgetter
 
-from orchestrator.core.codec import from_json
 from orchestrator.core.events import Tally
-from orchestrator.core.frozen import Struct, field
+from orchestrator.core.frozen import Struct, field, from_json
 from orchestrator.core.gc import uncollected
 from orchestrator.core.history import History
 from orchestrator.core.model import Account, Build, Json, Outcome, Phase, Target
