@@ -29,7 +29,7 @@ def ours(make: Make, calls: int, per: float) -> Make:
     from orchestrator.providers import registry
     from orchestrator.providers.port import Line
 
-    travis = registry.PROVIDERS["travis"]
+    travis = registry.declaration("travis")
     account = Account("travis", "travis", travis.url, limits=(Limit("triggers", calls, per, written=True),))
     call = Call("POST", "/repo/acme%2Fa/requests", purpose="trigger", limits=travis.trigger_limits, repo="acme/a")
     gate = Gate(

@@ -370,7 +370,7 @@ def test_settings_of_a_provider_reach_its_account():
     manifest = manifest_of("version: 1\nproviders: {small: {group: a}}\ntargets: [acme/a]")
     assert manifest.accounts["small"].settings == {"group": "a"}
     assert "unknown key `group` for an account of type travis" in wrong(
-        "version: 1\nproviders: {travis: {group: a}}\ntargets: [acme/a]"
+        "version: 1\nproviders: {travis: {group: a}, small: {}}\ntargets: [{repo: acme/a, account: travis}]"
     )
 
 

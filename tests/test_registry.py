@@ -3,6 +3,7 @@ import subprocess
 import sys
 
 import pytest
+from cli_machine import Program
 
 from orchestrator.core.errors import UsageError
 from orchestrator.core.frozen import replace
@@ -13,6 +14,7 @@ from orchestrator.providers.port import (
     Cancels,
     Discovers,
     Inspects,
+    Key,
     ListsBranches,
     MeasuresQueue,
     Restarts,
@@ -38,6 +40,14 @@ def install(monkeypatch, *points):
     monkeypatch.setattr(importlib.metadata, "entry_points", lambda group: list(points))
 
 
+@pytest.fixture(autouse=True)
+def fresh():
+    """What is installed is read once in a process; here it changes from test to test."""
+    registry._foreign.cache_clear()
+    yield
+    registry._foreign.cache_clear()
+
+
 def test_travis_is_known_without_importing_http():
     code = (
         "import sys; from orchestrator.providers import registry; registry.declaration('travis');"
@@ -50,7 +60,7 @@ def test_travis_is_known_without_importing_http():
 @pytest.mark.parametrize("declared", registry.known().values(), ids=lambda declared: declared.type)
 def test_every_provider_is_where_its_declaration_says(declared):
     assert declared.type in registry.PROVIDERS
-    for reference in (declared.factory, declared.headers, declared.sandbox, declared.token_fallback):
+    for reference in (declared.factory, declared.headers, declared.lookalike, declared.token_fallback):
         if reference is not None:
             assert callable(registry.load(reference))
     names = {limit.name for limit in declared.limits}
@@ -62,6 +72,63 @@ def test_a_foreign_provider_is_found_by_its_entry_point(monkeypatch):
     foreign = replace(DECLARATION, type="concourse")
     install(monkeypatch, Point("other", lambda: 1 / 0), Point("concourse", lambda: foreign))
     assert registry.declaration("concourse") is foreign
+
+
+TEN = {f"type{n}": f"nowhere.at.all{n}:DECLARATION" for n in range(10)}
+
+
+@pytest.mark.parametrize("words", ["--help", "run --help", "check m.yaml", "plan --offline m.yaml"])
+def test_a_declaration_that_no_manifest_names_is_not_loaded(monkeypatch, tmp_path, capsys, words):
+    monkeypatch.setattr(registry, "PROVIDERS", {**TEN, **registry.PROVIDERS})
+    install(monkeypatch, Point("other", lambda: 1 / 0))
+    program = Program(tmp_path, capsys)
+    program.write("m.yaml", "version: 1\ntargets: [acme/widget]\n")
+    assert program(*words.split()) == 0
+
+
+def test_a_manifest_loads_the_types_that_it_names_and_no_other(monkeypatch, tmp_path, capsys):
+    foreign = replace(DECLARATION, type="concourse")
+    monkeypatch.setattr(registry, "PROVIDERS", TEN)
+    install(monkeypatch, Point("other", lambda: 1 / 0), Point("concourse", lambda: foreign))
+    program = Program(tmp_path, capsys)
+    program.write("m.yaml", "version: 1\nproviders: {ci: {type: concourse}}\ntargets: [acme/widget]\n")
+    assert program("check", "m.yaml") == 0
+
+
+def test_a_misspelt_type_is_told_the_nearest_of_those_that_are_installed(monkeypatch, tmp_path, capsys):
+    install(monkeypatch, Point("concourse", lambda: 1 / 0))
+    program = Program(tmp_path, capsys)
+    program.write("m.yaml", "version: 1\nproviders: {ci: {type: concurse}}\ntargets: [acme/widget]\n")
+    assert program("check", "m.yaml") == 2
+    assert "unknown provider type `concurse`" in program.err
+    assert "concourse" in program.err
+
+
+def test_the_schema_knows_the_keys_of_every_installed_provider(monkeypatch, tmp_path, capsys):
+    foreign = replace(DECLARATION, type="concourse", keys={"resource": Key(str, "what to check")})
+    install(monkeypatch, Point("concourse", lambda: foreign))
+    program = Program(tmp_path, capsys)
+    assert program("schema") == 0
+    properties = program.json["$defs"]["Target"]["properties"]
+    assert {"resource", "tag_name"} <= properties.keys()
+
+
+def test_a_type_without_a_lookalike_is_not_rehearsed(monkeypatch, tmp_path, capsys):
+    foreign = replace(DECLARATION, type="concourse", lookalike=None)
+    install(monkeypatch, Point("concourse", lambda: foreign))
+    program = Program(tmp_path, capsys)
+    program.write("m.yaml", "version: 1\nproviders: {ci: {type: concourse}}\ntargets: [acme/widget]\n")
+    assert program("run", "m.yaml", "--sandbox", "-q") == 2
+    assert "account ci: there is no look-alike of concourse" in program.err
+
+
+def test_a_rehearsal_is_against_the_lookalike_that_the_declaration_names(monkeypatch, tmp_path, capsys):
+    foreign = replace(DECLARATION, type="concourse", lookalike="nowhere.at.all:Nothing")
+    install(monkeypatch, Point("concourse", lambda: foreign))
+    program = Program(tmp_path, capsys)
+    program.write("m.yaml", "version: 1\nproviders: {ci: {type: concourse}}\ntargets: [acme/widget]\n")
+    assert program("run", "m.yaml", "--sandbox", "-q") == 2
+    assert "provider type 'concourse': nowhere.at.all:Nothing cannot be imported" in program.err
 
 
 def test_an_unknown_type_names_those_there_are(monkeypatch):

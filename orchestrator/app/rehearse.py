@@ -92,9 +92,9 @@ def _patterns(manifest: Manifest, owner: str) -> list[Any]:
 @asynccontextmanager
 async def _served(account: Account, targets: Sequence[Target], machine: Machine) -> AsyncIterator[tuple[str, str]]:
     from orchestrator.lookalike.kit.serve import serve
-    from orchestrator.lookalike.travis.demo import world_for
 
-    if registry.declaration(account.type).sandbox is None:
+    world_for = registry.lookalike_of(account.type)
+    if world_for is None:
         raise UsageError(f"--sandbox: account {account.name}: there is no look-alike of {account.type}")
     async with serve(world_for(targets, {account.name: account}), now=machine.now) as served:
         yield served.url, served.token

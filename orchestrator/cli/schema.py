@@ -18,5 +18,5 @@ def command(flags: Flags, machine: Machine) -> int:
     from orchestrator.manifest import json_schema
 
     flags.stdout_format("json", ("json",))
-    click.echo(json.dumps(json_schema(registry.known()), indent=2, ensure_ascii=False))
+    click.echo(json.dumps(json_schema(registry.installed()), indent=2, ensure_ascii=False))
     return 0

@@ -19,7 +19,6 @@ from orchestrator.limits.budget import Budget, Permit
 from orchestrator.providers.port import Answer, Call, Line
 
 LOST_FOR = 60.0  # seconds after a lost answer in which the provider may still handle, and count, the call
-TOO_MANY = 429  # the status with which a harmless refusal comes
 MOST_NEWS = 100  # changes of one rule that are journaled: a server that tells another with every answer fills no disk
 SKEW_EVERY = 30.0  # seconds between two readings of the provider's clock
 
@@ -259,7 +258,7 @@ class Gate:
             if self.budget.learn(learnt, now, under_way):
                 news.append(learnt)
         if self.budget.sought:
-            repo, refused = self.scope_name(call.repo), answer.status == TOO_MANY
+            repo, refused = self.scope_name(call.repo), self.line.declaration.is_refused(answer)
             news += self.budget.tried(call.limits, repo, refused, now)
         for learnt in news:
             self._news[learnt.scope, learnt.name] += 1

@@ -44,7 +44,8 @@ def from_lines(source: str, text: bytes, *, declarations: Mapping[str, Declarati
         ManifestError: what is wrong with them.
     """
     files = _files()
-    judge = Judge(shape_of(declarations), files.marks)
+    declaration = default_of(declarations)
+    judge = Judge(shape_of({declaration.type: declaration}), files.marks)
     listing = files.listing("stdin" if source == STDIN else source, text, judge)
     if listing is None or files.problems:
         raise ManifestError(files.problems)

@@ -8,7 +8,7 @@ import posixpath
 from collections.abc import Callable, Collection, Mapping, Sequence
 
 from orchestrator.core.model import DEFAULT_FAIL_ON, Outcome, Plan
-from orchestrator.manifest.accounts import Accounts, accounts_of
+from orchestrator.manifest.accounts import Accounts, accounts_of, default_of
 from orchestrator.manifest.brakes import idle_caps, quiet_of
 from orchestrator.manifest.diagnostics import ManifestError, Problem, near
 from orchestrator.manifest.expand import Expander
@@ -53,7 +53,7 @@ def read(
     """
     files = Files(load)
     files.read_all(source, text)
-    judge = Judge(shape_of(_all_types(declarations, files.maps)), files.marks)
+    judge = Judge(shape_of(_named_types(declarations, files.maps)), files.marks)
     broken_accounts = _judge(files, judge)
     raw = merged(files.maps, files.marks)
     quiet = quiet_of(raw, (), files) if "quiet_hours" in raw else ()
@@ -209,15 +209,20 @@ def _bases(
     return bases
 
 
-def _all_types(declarations: Mapping[str, Declaration], maps: Sequence[Mapping[str, Value]]) -> dict[str, Declaration]:
-    """The declarations that are known and those that the files ask for by name."""
-    found = dict(declarations)
+def _named_types(
+    declarations: Mapping[str, Declaration], maps: Sequence[Mapping[str, Value]]
+) -> dict[str, Declaration]:
+    """The declarations that the files ask for by name; without any, that of the default: no other is loaded."""
+    found: dict[str, Declaration] = {}
     for one in maps:
         providers = one.get("providers")
         for name, said in (providers if isinstance(providers, dict) else {}).items():
             type_ = said.get("type", name) if isinstance(said, dict) else name
             if isinstance(type_, str) and (declaration := declarations.get(type_)) is not None:
                 found[type_] = declaration
+    if not found:
+        first = default_of(declarations)
+        found[first.type] = first
     return found
 
 

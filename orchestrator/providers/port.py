@@ -311,6 +311,26 @@ class Key(Struct, frozen=True):
     reference: bool = False
 
 
+class Polling(Struct, frozen=True):
+    """What following builds costs, in calls; only the forecast reckons with it.
+
+    Args:
+        per_round: for each round, however much is followed.
+        per_build: more, for each build that is followed.
+        page: builds that the calls of `per_round` show.
+        per_owner: more, while more than a page is followed: for each owner with several builds.
+        far: newer triggers, above which a build that ends is no longer seen by the way.
+        at_end: more, when such a one ends.
+    """
+
+    per_round: float = 1.0
+    per_build: float = 0.0
+    page: int = 100
+    per_owner: float = 0.0
+    far: int = 300
+    at_end: float = 0.0
+
+
 class Declaration(Struct, frozen=True):
     """What a provider says about itself, apart from its code; importing it imports no HTTP.
 
@@ -319,11 +339,12 @@ class Declaration(Struct, frozen=True):
         hosts: hosts to which a token goes without a question.
         factory: `module:attribute` of `(account, send, secrets) -> Provider`, imported when needed.
         headers: `module:attribute` of `(account, token) -> headers` for the transport.
-        sandbox: `module:attribute` of the look-alike, or None.
+        lookalike: `module:attribute` of `(targets, accounts by name) -> world`: a service in memory that knows these
+            targets, as `orchestrator.lookalike.kit` serves it; None where there is none.
         limits: default limits; their order is the order of reports.
         trigger_limits: names of the limits that a trigger counts against.
         accepted_limits: those of them that count only what was, or may have been, accepted.
-        harmless_refusals: names of limits that nobody knows, and of which a refusal (429) does no harm: they are found
+        harmless_refusals: names of limits that nobody knows, and of which a refusal does no harm: they are found
             by trying, from the default on. Never for a provider that bans.
         keys: keys of a target that this provider has beyond those of every target.
         settings: keys of an account that this provider has beyond those of every account.
@@ -336,7 +357,9 @@ class Declaration(Struct, frozen=True):
         message_problem: what is wrong with a message (a skip command), or None.
         warn: warnings for a target, sentences for a person.
         warn_account: warnings for an account.
-        learn: what an answer reveals of limits; where headers tell it, made by `providers.headers.tells`.
+        learn: what an answer reveals of limits; where headers tell it, made by `limits.headers.tells`.
+        is_refused: whether an answer says that a limit was reached.
+        polling: what following builds costs.
     """
 
     type: str
@@ -348,7 +371,7 @@ class Declaration(Struct, frozen=True):
     states: Mapping[str, BuildState]
     limits: tuple[Limit, ...]
     trigger_limits: tuple[str, ...]
-    sandbox: str | None = None
+    lookalike: str | None = None
     accepted_limits: frozenset[str] = frozenset()
     harmless_refusals: frozenset[str] = frozenset()
     connections: int = 16
@@ -364,6 +387,8 @@ class Declaration(Struct, frozen=True):
     warn: Callable[[Target], Sequence[str]] = lambda target: ()
     warn_account: Callable[[Account], Sequence[str]] = lambda account: ()
     learn: Callable[[Call, Answer], Sequence[Learnt]] = lambda call, answer: ()
+    is_refused: Callable[[Answer], bool] = lambda answer: answer.status == 429
+    polling: Polling = Polling()
 
 
 Secrets: TypeAlias = Callable[[str], str]

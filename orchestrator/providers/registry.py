@@ -1,56 +1,67 @@
 """Which providers there are, and how an account is reached. There is no second list anywhere.
 
-Third parties register a `Declaration` with the entry-point group `orchestrator.providers`; those are read only for a
-type that is not known here.
+A declaration is loaded when its type is named. Third parties register theirs with the entry-point group
+`orchestrator.providers`; those are read only for a type that is not known here.
 """
 
 from __future__ import annotations
 
 import importlib
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
 from contextlib import asynccontextmanager
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.core.errors import UsageError
-from orchestrator.core.model import Account
+from orchestrator.core.model import Account, Target
 from orchestrator.providers.port import Declaration, Line, Provider, Send
-from orchestrator.providers.travis.declaration import DECLARATION as TRAVIS
 
 if TYPE_CHECKING:
-    from importlib.metadata import EntryPoints
+    from importlib.metadata import EntryPoint
 
     from orchestrator.core.secrets import Secret, Secrets
     from orchestrator.providers.kit.transport import Proxies
 
 GROUP = "orchestrator.providers"
 
-PROVIDERS: dict[str, Declaration] = {TRAVIS.type: TRAVIS}
+PROVIDERS: Mapping[str, str] = {
+    "travis": "orchestrator.providers.travis.declaration:DECLARATION",
+}
 
 
 class Known(Mapping[str, Declaration]):
-    """The providers by type: those that ship with the package, and each foreign one once it was asked for."""
+    """Declarations by type, each loaded when it is asked for; the installed packages are read only for a foreign one.
 
-    def __init__(self) -> None:
-        self._found = dict(PROVIDERS)
+    Args:
+        names: the types to begin with.
+    """
+
+    def __init__(self, names: Iterable[str]) -> None:
+        self._names = dict.fromkeys(names)
 
     def __getitem__(self, type_: str) -> Declaration:
-        if type_ not in self._found:
-            found = _foreign(type_)
-            if found is None:
-                raise KeyError(type_)
-            self._found[type_] = found
-        return self._found[type_]
+        found = _declared(type_)
+        if found is None:
+            self._names.update(dict.fromkeys(_foreign()))  # who misspelt one wants to see which there are
+            raise KeyError(type_)
+        self._names[type_] = None
+        return found
 
     def __iter__(self) -> Iterator[str]:
-        return iter(self._found)
+        return iter(self._names)
 
     def __len__(self) -> int:
-        return len(self._found)
+        return len(self._names)
 
 
-def known() -> Mapping[str, Declaration]:
-    """The providers by type; asking for a type that is not known here looks among the installed packages."""
-    return Known()
+def known() -> Known:
+    """The providers by type: those of this package, and each foreign one once it was asked for."""
+    return Known(PROVIDERS)
+
+
+def installed() -> Known:
+    """The providers by type, with all that installed packages bring."""
+    return Known((*PROVIDERS, *_foreign()))
 
 
 def declaration(type_: str) -> Declaration:
@@ -59,11 +70,21 @@ def declaration(type_: str) -> Declaration:
     Raises:
         UsageError: nobody provides it, or what an installed package gives for it is no declaration.
     """
-    found = PROVIDERS.get(type_) or _foreign(type_)
+    found = _declared(type_)
     if found is None:
-        names = ", ".join(dict.fromkeys([*PROVIDERS, *(point.name for point in _points())]))
+        names = ", ".join(dict.fromkeys((*PROVIDERS, *_foreign())))
         raise UsageError(f"unknown provider type {type_!r}; there are: {names}")
     return found
+
+
+def lookalike_of(type_: str) -> Callable[[Iterable[Target], Mapping[str, Account]], Any] | None:
+    """What makes a look-alike of this type that knows the given targets of the given accounts; None without one.
+
+    Raises:
+        UsageError: it is not where the declaration says.
+    """
+    where = declaration(type_).lookalike
+    return None if where is None else _imported(type_, where, lambda: load(where))
 
 
 @asynccontextmanager
@@ -121,26 +142,31 @@ def load(reference: str) -> Any:
     return getattr(importlib.import_module(module), attribute)
 
 
-def _points() -> EntryPoints:
-    from importlib.metadata import entry_points  # slow to import, and needed for foreign types only
+def _declared(type_: str) -> Declaration | None:
+    if type_ in PROVIDERS:
+        ours: Declaration = load(PROVIDERS[type_])
+        return ours
+    point = _foreign().get(type_)
+    if point is None:
+        return None
+    found = _imported(type_, point.value, point.load)
+    if not isinstance(found, Declaration) or found.type != type_:
+        raise UsageError(f"provider type {type_!r}: {point.value} is not its declaration; ask the package's author")
+    return found
 
-    return entry_points(group=GROUP)
 
-
-def _foreign(type_: str) -> Declaration | None:
-    for point in _points():
-        if point.name == type_:
-            return _declared(point.value, point.load, type_)
-    return None
-
-
-def _declared(where: str, load: Callable[[], object], type_: str) -> Declaration:
+def _imported(type_: str, where: str, load: Callable[[], Any]) -> Any:
     try:
-        found = load()
+        return load()
     except (ImportError, AttributeError) as error:
         raise UsageError(
             f"provider type {type_!r}: {where} cannot be imported ({error}); reinstall its package"
         ) from error
-    if not isinstance(found, Declaration) or found.type != type_:
-        raise UsageError(f"provider type {type_!r}: {where} is not its declaration; ask the package's author")
-    return found
+
+
+@cache
+def _foreign() -> Mapping[str, EntryPoint]:
+    """What installed packages provide, by type; they do not change while we live."""
+    from importlib.metadata import entry_points  # slow to import, and needed for foreign types only
+
+    return {point.name: point for point in entry_points(group=GROUP)}

@@ -13,7 +13,7 @@ from typing import Any, Literal, Required
 from typing_extensions import TypedDict  # pydantic refuses the one of `typing` before Python 3.12
 
 from orchestrator.core.model import ACCOUNT, Account, BuildState, Findability, Json, Learnt, Limit, Target, repo_scope
-from orchestrator.providers.port import Answer, Call, Declaration, Key
+from orchestrator.providers.port import Answer, Call, Declaration, Key, Polling
 
 API_COM = "https://api.travis-ci.com"
 ORG_HOST = "api.travis-ci.org"
@@ -156,7 +156,7 @@ DECLARATION = Declaration(
     hosts=frozenset({"api.travis-ci.com"}),
     factory="orchestrator.providers.travis.provider:Travis",
     headers="orchestrator.providers.travis.wire:headers",
-    sandbox="orchestrator.lookalike.travis.world:World",
+    lookalike="orchestrator.lookalike.travis.demo:world_for",
     states=STATES,
     limits=(
         Limit(TRIGGERS, 40, 30.0, ACCOUNT),
@@ -176,4 +176,7 @@ DECLARATION = Declaration(
     warn=warn,
     warn_account=warn_account,
     learn=learn,
+    # The listing of the newest shows a hundred; the active builds of an owner are one call; some of those that ended
+    # unseen share a page.
+    polling=Polling(page=100, per_owner=1.0, far=300, at_end=0.4),
 )
