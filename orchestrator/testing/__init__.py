@@ -2,39 +2,58 @@
 
 Nothing here answers from a can: `FakeService` keeps requests and builds, so a test asserts on what the service
 received and on what the journal says, not on calls between our own functions. Everything runs in virtual time.
+What every provider must keep stands in `contract.py`.
 """
 
 from __future__ import annotations
 
 import itertools
-from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from math import isfinite
 from typing import Any
+from urllib.parse import quote
 
 import anyio
 
-from orchestrator.core.errors import AccessRefused, InDoubt, LookFailed, RateLimited, Rejected, Unreachable
+from orchestrator.core.errors import AccessRefused, InDoubt, NotTriggered, RateLimited, Rejected, Unreachable
 from orchestrator.core.events import RunMade, to_json
-from orchestrator.core.frozen import Struct
+from orchestrator.core.frozen import Struct, replace
 from orchestrator.core.model import (
     ACCOUNT,
     Account,
     Build,
     BuildState,
     Interval,
+    Json,
     Limit,
     Plan,
     Request,
     Target,
     Timeouts,
     Trigger,
+    owner_scope,
+    repo_scope,
 )
 from orchestrator.journal.memory import Crash, Disk, MemoryJournal
 from orchestrator.journal.port import Journal
-from orchestrator.providers.port import Answer, Call, Declaration, Followed, Line, Observation, Principal, Send
+from orchestrator.providers.kit.answers import mapping, not_accepted, quoted, read, read_failed, rows, text
+from orchestrator.providers.kit.markers import Search
+from orchestrator.providers.port import Answer, Call, Declaration, Followed, Line, Observation, Principal, Secrets, Send
 
-__all__ = ["FAKE", "Crash", "Disk", "FakeProvider", "FakeService", "MemoryJournal", "Script", "make_run", "targets"]
+__all__ = [
+    "FAKE",
+    "Crash",
+    "Disk",
+    "FakeProvider",
+    "FakeService",
+    "MemoryJournal",
+    "PreparingProvider",
+    "Script",
+    "make_run",
+    "targets",
+]
 
 FAKE = Declaration(
     type="fake",
@@ -42,12 +61,18 @@ FAKE = Declaration(
     url="https://ci.invalid",
     hosts=frozenset({"ci.invalid"}),
     factory="orchestrator.testing:FakeProvider",
-    headers="",
+    headers="orchestrator.testing:headers",
     states={state.value: state for state in BuildState},
     limits=(Limit("triggers", 40, 30.0), Limit("calls", 1800, 60.0), Limit("triggers_per_repo", 10, 3600.0, "repo")),
     trigger_limits=("triggers", "calls", "triggers_per_repo"),
     accepted_limits=frozenset({"triggers_per_repo"}),
+    token_env="FAKE_TOKEN",  # noqa: S106  # the name of a variable, not a token
 )
+
+
+def headers(account: Account, token: str) -> Mapping[str, str]:
+    """What every call to the fake service carries."""
+    return {"Authorization": f"Bearer {token}"}
 
 
 class Script(Struct, frozen=True):
@@ -89,6 +114,7 @@ class FakeService:
         calls: every call that reached it, by purpose and time.
         is_down: whether no call reaches it.
         loses: whether every trigger is lost after it was handled.
+        provider: what `connect` puts over the line.
     """
 
     scripts: Mapping[str, Script] = field(default_factory=dict)
@@ -100,6 +126,7 @@ class FakeService:
     is_down: bool = False
     loses: bool = False
     bad_token: bool = False
+    provider: type[FakeProvider] = field(default_factory=lambda: FakeProvider)
     _ids: Any = field(default_factory=lambda: itertools.count(1))
     _tries: dict[str, int] = field(default_factory=dict)
     _late: list[tuple[float, str, str]] = field(default_factory=list)
@@ -124,6 +151,8 @@ class FakeService:
     def _answer(self, call: Call) -> Answer | None:
         if call.path == "/user":
             return Answer(200, {"login": "bot"})
+        if call.path.startswith("/repo/"):
+            return Answer(200, {"number": 1 + len(call.path)})
         if call.method == "POST" and call.purpose == "trigger":
             return self._trigger(call)
         if call.method == "POST":
@@ -178,95 +207,122 @@ class FakeService:
     def _row(self, one: Received) -> dict[str, Any]:
         return {"id": one.id, "repo": one.repo, "message": one.message, "at": one.at, "build": self._build(one)}
 
-    def _build(self, one: Received) -> Build | None:
+    def _build(self, one: Received) -> dict[str, Any] | None:
         script, now = self.scripts.get(one.repo, Script()), self.now()
         if script.appears is None or now < one.at + script.appears:
             return None
         appeared = one.at + script.appears
-        url = f"https://ci.invalid/{one.repo}/builds/b{one.id}"
+        build: dict[str, Any] = {"id": f"b{one.id}", "url": f"https://ci.invalid/{one.repo}/builds/b{one.id}"}
         if one.canceled_at is not None:
-            return Build(f"b{one.id}", BuildState.CANCELED, "canceled", url=url, finished_at=one.canceled_at)
+            return {**build, "state": "canceled", "finished_at": one.canceled_at}
         if script.runs is None or now < appeared + script.runs / 4:
-            return Build(f"b{one.id}", BuildState.QUEUED, "queued", url=url)
-        started = appeared + script.runs / 4
+            return {**build, "state": "queued"}
+        build |= {"started_at": appeared + script.runs / 4}
         if now < appeared + script.runs:
-            return Build(f"b{one.id}", BuildState.RUNNING, "running", url=url, started_at=started)
-        end = appeared + script.runs
-        return Build(f"b{one.id}", script.state, script.state.value, url=url, started_at=started, finished_at=end)
+            return {**build, "state": "running"}
+        return {**build, "state": script.state.value, "finished_at": appeared + script.runs}
 
     @asynccontextmanager
     async def connect(self, account: Account) -> AsyncIterator[Line]:
         """The line to this service, as the engine wants it."""
-        yield Line(account, FAKE, self.send, lambda send: FakeProvider(account, send), "hash")
+        yield Line(account, FAKE, self.send, lambda send: self.provider(account, send), "hash")
 
 
 class FakeProvider:
     """The provider for `FakeService`: the smallest one that keeps the whole contract."""
 
-    def __init__(self, account: Account, send: Send, secrets: Callable[[str], str] | None = None) -> None:
+    def __init__(self, account: Account, send: Send, secrets: Secrets | None = None) -> None:
         self._send = send
 
-    async def whoami(self) -> Principal | None:
-        """Whose token it is."""
-        self._refused(await self._look(Call("GET", "/user")))
-        return Principal("1", "bot")
-
     async def trigger(self, trigger: Trigger) -> Request:
-        """See `Provider.trigger`."""
-        repo, names = trigger.target.repo, FAKE.trigger_limits
-        answer = await self._send(Call("POST", "/", (), trigger.message, "trigger", names, repo))
-        self._refused(answer)
-        if answer.status == 429 and isinstance(answer.body, float):
-            raise RateLimited(f"repo:{repo}", answer.body)
-        if answer.status == 404:
-            raise Rejected("not_found", "no such repository")
+        """One POST with the marker in its body."""
+        answer = await self._send(self._call(trigger))
+        if answer.status != 202 or text(answer.body) is None:
+            raise _refused(answer, trigger.target.repo) or not_accepted(answer, "Fake")
         return Request(str(answer.body), {"v": 1})
 
     async def find(self, trigger: Trigger, asked: Interval, known: Collection[str]) -> Request | None:
-        """See `Provider.find`."""
-        rows = await self._rows(Call("GET", "/requests", purpose="find", repo=trigger.target.repo))
-        for row in rows:
-            if row["at"] >= asked.start and row["id"] not in known and str(trigger.marker) in row["message"]:
-                return Request(row["id"], {"v": 1})
-        return None
+        """One listing of the repository's requests, all of which show their marker."""
+        search = Search[Mapping[str, Any]](trigger, known, asked.start)
+        for row in await self._rows(Call("GET", "/requests", purpose="find", repo=trigger.target.repo)):
+            is_older = _seconds(row.get("at")) is not None and row["at"] < asked.start
+            search.add(text(row.get("id")), "" if is_older else text(row.get("message")), _seconds(row.get("at")), row)
+        return next((Request(id_, {"v": 1}) for id_ in search.found()), None)
 
     async def poll(self, followed: Sequence[Followed]) -> Mapping[str, Observation]:
-        """See `Provider.poll`."""
-        rows = {row["id"]: row for row in await self._rows(Call("GET", "/requests", purpose="poll"))}
-        observations: dict[str, Observation] = {}
-        for one in followed:
-            row = rows.get(one.request.id)
-            build = None if row is None else row["build"]
-            marked = row is not None and one.marker is not None and one.marker in row["message"]
-            observations[one.target.id] = Observation((build,) if build else (), marked=marked or None)
-        return observations
+        """One listing of everything."""
+        found = {row.get("id"): row for row in await self._rows(Call("GET", "/requests", purpose="poll"))}
+        return {one.target.id: _observed(one, found.get(one.request.id)) for one in followed}
 
     async def cancel(self, target: Target, build: Build) -> bool:
-        """See `Cancels.cancel`."""
-        answer = await self._look(Call("POST", f"/cancel/{build.id}", limits=("triggers", "calls")))
-        self._refused(answer)
-        return answer.status == 202
+        """One POST; what is unknown there has ended."""
+        answer = await read(self._send, Call("POST", f"/cancel/{build.id}", limits=("triggers", "calls")))
+        if answer.status in (202, 404):
+            return answer.status == 202
+        raise _refused(answer, target.repo) or read_failed(answer, "/cancel", "Fake")
 
-    async def _rows(self, call: Call) -> list[dict[str, Any]]:
-        answer = await self._look(call)
-        self._refused(answer)
-        if not isinstance(answer.body, list):
-            raise LookFailed("no list")
+    async def whoami(self) -> Principal | None:
+        """Whose token it is."""
+        answer = await read(self._send, Call("GET", "/user"))
+        if answer.status != 200 or text(mapping(answer.body).get("login")) is None:
+            raise _refused(answer, "") or read_failed(answer, "/user", "Fake")
+        return Principal("1", mapping(answer.body)["login"])
+
+    def _call(self, trigger: Trigger) -> Call:
+        return Call("POST", "/", (), trigger.message, "trigger", FAKE.trigger_limits, trigger.target.repo)
+
+    async def _rows(self, call: Call) -> list[Mapping[str, Any]]:
+        answer = await read(self._send, call)
+        if answer.status != 200 or not isinstance(answer.body, list) or len(rows(answer.body)) != len(answer.body):
+            raise _refused(answer, call.repo or "") or read_failed(answer, call.path, "Fake")
         return answer.body
 
-    async def _look(self, call: Call) -> Answer:
-        try:
-            return await self._send(call)
-        except InDoubt as error:
-            raise LookFailed(error.cause) from None
 
-    def _refused(self, answer: Answer) -> None:
-        if answer.status != 403:
-            return
-        if answer.body == "no_credit":
-            raise AccessRefused("no_credit", "no credit left", "owner:acme")
-        code, after = ("banned", 3600.0) if answer.body == "banned" else ("bad_token", None)
-        raise AccessRefused(code, str(answer.body), ACCOUNT, after)
+class PreparingProvider(FakeProvider):
+    """One that must look up a repository's number before it can trigger."""
+
+    async def prepare(self, target: Target) -> Json:
+        """The repository's number."""
+        answer = await read(self._send, Call("GET", f"/repo/{quote(target.repo, safe='')}", repo=target.repo))
+        if answer.status != 200 or not isinstance(mapping(answer.body).get("number"), int):
+            raise _refused(answer, target.repo) or read_failed(answer, "/repo", "Fake")
+        return {"number": mapping(answer.body)["number"]}
+
+    def _call(self, trigger: Trigger) -> Call:
+        call = super()._call(trigger)
+        return replace(call, query=(("number", str(mapping(trigger.prepared)["number"])),))
+
+
+def _refused(answer: Answer, repo: str) -> NotTriggered | None:
+    """The refusals in the service's own words."""
+    match answer.status, answer.body:
+        case 429, float(after):
+            return RateLimited(repo_scope(repo), after)
+        case 403, "no_credit":
+            return AccessRefused("no_credit", "no credit left", owner_scope("acme"))
+        case 403, "banned":
+            return AccessRefused("banned", "banned", ACCOUNT, 3600.0)
+        case 403, "access denied":
+            return AccessRefused("bad_token", "access denied")
+        case 404, "not found":
+            return Rejected("not_found", "no such repository")
+    return None
+
+
+def _observed(one: Followed, row: Mapping[str, Any] | None) -> Observation:
+    shown = mapping(row)
+    marked = (one.marker is not None and one.marker in quoted(shown.get("message"))) or None
+    build, native = mapping(shown.get("build")), quoted(mapping(shown.get("build")).get("state"), 40)
+    if (id_ := text(build.get("id"))) is None:
+        return Observation(marked=marked)
+    state = FAKE.states.get(native, BuildState.RUNNING)
+    times = _seconds(build.get("started_at")), _seconds(build.get("finished_at"))
+    seen = Build(id_, state, native, url=text(build.get("url")), started_at=times[0], finished_at=times[1])
+    return Observation((seen,), marked=marked, warning=None if native in FAKE.states else f"unknown state {native!r}")
+
+
+def _seconds(value: object) -> float | None:
+    return value if isinstance(value, float) and isfinite(value) else None
 
 
 def targets(*names: str, **fields: Any) -> tuple[Target, ...]:
