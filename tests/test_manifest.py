@@ -5,7 +5,7 @@ import datetime
 import pytest
 from manifest_helpers import KNOWN, TODAY, files, ids, manifest_of, plan_of
 
-from orchestrator.core.model import Limit, Outcome, Timeouts
+from orchestrator.core.model import Limit, Outcome, Target, Timeouts
 from orchestrator.manifest import (
     Answers,
     ManifestError,
@@ -17,6 +17,9 @@ from orchestrator.manifest import (
     read,
     starter,
 )
+from orchestrator.manifest.layers import FIELDS, RULES, Layer, Matrix, rule_of
+from orchestrator.manifest.schema import SHARED
+from orchestrator.manifest.template import Name, Template
 from orchestrator.providers.port import RepoFacts
 
 
@@ -24,6 +27,21 @@ def wrong(text, **more):
     with pytest.raises(ManifestError) as caught:
         plan_of(text, **more)
     return str(caught.value)
+
+
+# layers
+
+
+@pytest.mark.parametrize("key", SHARED)
+def test_a_layer_with_a_template_is_plain_only_where_the_template_is_sent(key):
+    template = Template([Name("target.repo")])
+    value = {"matrix": Matrix({"os": [template]}, []), "env": {"A": template}}.get(key, [template])
+    assert Layer({key: value}).is_plain == rule_of(key).is_sent
+
+
+def test_a_key_without_a_rule_of_its_own_is_a_field_of_the_target():
+    assert set(SHARED) - set(RULES) == set(FIELDS)
+    assert set(FIELDS) <= set(Target.__struct_fields__)
 
 
 # short and long forms

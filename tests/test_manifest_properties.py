@@ -10,11 +10,12 @@ from hypothesis import strategies as st
 from manifest_helpers import KNOWN, TODAY, no_files
 
 from orchestrator.manifest import Answers, ManifestError, expand, questions, read
+from orchestrator.manifest.diagnostics import Diagnostics
 from orchestrator.manifest.glob import matches
 from orchestrator.manifest.identity import Parts, id_of, parse
 from orchestrator.manifest.template import compile_text, fill
 from orchestrator.manifest.units import parse_duration, parse_limit
-from orchestrator.manifest.yaml_reader import DEEPEST, Marks, read_yaml
+from orchestrator.manifest.yaml_reader import DEEPEST, read_yaml
 
 quick = settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
@@ -87,12 +88,12 @@ def test_any_values_in_targets_give_a_manifest_or_located_errors(targets):
 @given(values)
 def test_plain_values_are_those_of_the_safe_loader(said):
     data = yaml.safe_dump(said, allow_unicode=True).encode("utf-8", "replace")
-    problems = []
+    diagnostics = Diagnostics()
     try:
-        read_ = read_yaml("m.yaml", data, Marks(), problems)
+        read_ = read_yaml("m.yaml", data, diagnostics)
     except ManifestError:
         return  # control characters and keys that are no text are refused
-    if not problems:
+    if not diagnostics.problems:
         assert repr(read_) == repr(yaml.safe_load(data))
 
 
@@ -185,4 +186,4 @@ def test_the_deepest_nesting_that_is_allowed_is_read():
     deep = "[" * (DEEPEST - 2) + "]" * (DEEPEST - 2)
     assert outcome(f"version: 1\nx-deep: {deep}\ntargets: [acme/a]".encode()).targets
     with pytest.raises(ManifestError, match="nested deeper"):
-        read_yaml("m.yaml", b"[" * (DEEPEST + 1), Marks(), [])
+        read_yaml("m.yaml", b"[" * (DEEPEST + 1), Diagnostics())

@@ -12,7 +12,7 @@ from orchestrator.app.load_plan import Source, manifest_argument, read_manifest
 from orchestrator.app.machine import Machine
 from orchestrator.cli.flags import PICK, SHOW, Flags, common
 from orchestrator.core.exits import Exit
-from orchestrator.manifest.brakes import idle_caps
+from orchestrator.manifest.accounts import idle_caps
 from orchestrator.manifest.diagnostics import ManifestError, Problem
 from orchestrator.report.words import counted, plain
 

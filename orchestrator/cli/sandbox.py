@@ -84,11 +84,11 @@ def _settings(path: str | None, repos: int | None, pairs: tuple[str, ...], machi
 
 def _yaml(name: str, text: bytes) -> Any:
     """Plain values, read with the manifest's care."""
-    from orchestrator.manifest.diagnostics import ManifestError
-    from orchestrator.manifest.yaml_reader import Marks, read_yaml
+    from orchestrator.manifest.diagnostics import Diagnostics, ManifestError
+    from orchestrator.manifest.yaml_reader import read_yaml
 
-    problems: list[Any] = []
-    value = read_yaml(name, text, Marks(), problems)
-    if problems:
-        raise ManifestError(problems)
+    diagnostics = Diagnostics()
+    value = read_yaml(name, text, diagnostics)
+    if diagnostics.problems:
+        raise ManifestError(diagnostics.problems)
     return value

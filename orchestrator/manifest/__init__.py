@@ -6,13 +6,12 @@ while asked := questions(manifest, answers):
 plan = expand(manifest, answers, today=today)
 """
 
-from orchestrator.manifest.adhoc import from_lines, from_repos
+from orchestrator.manifest.adhoc import from_lines, from_repos, starter
 from orchestrator.manifest.diagnostics import ManifestError, Problem
+from orchestrator.manifest.expand import Expect, Manifest
 from orchestrator.manifest.load import expand, questions, read
 from orchestrator.manifest.lookups import Answers, Questions
-from orchestrator.manifest.manifest import Expect, Manifest
 from orchestrator.manifest.schema import json_schema
-from orchestrator.manifest.starter import starter
 from orchestrator.manifest.units import parse_duration, parse_limit
 
 __all__ = [

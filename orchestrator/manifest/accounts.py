@@ -1,26 +1,28 @@
-"""The accounts of a manifest, with the limits of their providers underneath what was written."""
+"""The accounts of a manifest: the limits of their providers below what was written, concurrency limits, quiet hours."""
 
 from __future__ import annotations
 
 import posixpath
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
 from orchestrator.core.frozen import replace
-from orchestrator.core.model import Account, Limit
-from orchestrator.limits.concurrency import Brake, part
-from orchestrator.limits.quiet_hours import Quiet
-from orchestrator.manifest.brakes import KEYS, brake_of, shared
-from orchestrator.manifest.diagnostics import near
-from orchestrator.manifest.files import Files, beside
-from orchestrator.manifest.positions import Value
-from orchestrator.manifest.units import parse_limit
-from orchestrator.manifest.validate import CLEAR
+from orchestrator.core.model import Account, Limit, Target
+from orchestrator.limits.concurrency import Brake, Cap, QueueRule, part
+from orchestrator.limits.quiet_hours import LONGEST, Quiet, make_quiet, parse_quiet, quiet_until
+from orchestrator.manifest.diagnostics import Diagnostics, near
+from orchestrator.manifest.files import beside
+from orchestrator.manifest.positions import Path, Value
+from orchestrator.manifest.schema import LIMITS
+from orchestrator.manifest.units import parse_duration, parse_limit
+from orchestrator.manifest.validate import SECRET_PROBLEM
 from orchestrator.providers.port import Declaration
 
 REFERENCE = re.compile(r"(env:[A-Za-z_][A-Za-z0-9_]*|file:.+|command:.+)", re.DOTALL)
+EACH = "*"  # an owner that has no number of its own
+SHORTEST = 5.0  # seconds between two reads of a queue
 _SAFE_HOSTS = {"localhost", "127.0.0.1", "::1"}
 
 
@@ -52,10 +54,10 @@ def the_only(declaration: Declaration, quiet: tuple[Quiet, ...] = ()) -> Account
 def accounts_of(
     providers: Mapping[str, Value] | None,
     declarations: Mapping[str, Declaration],
-    files: Files,
+    diagnostics: Diagnostics,
     quiet: tuple[Quiet, ...] = (),
 ) -> Accounts:
-    """The accounts under `providers`; what is wrong with them goes to the files' problems.
+    """The accounts under `providers`; what is wrong with them goes to the diagnostics.
 
     Args:
         quiet: the manifest's quiet hours, for accounts that have none of their own.
@@ -66,70 +68,135 @@ def accounts_of(
     if providers is None:
         first = default_of(declarations)
         accounts[first.type], declared[first.type] = the_only(first, quiet), first
-    for name, said in (providers or {}).items():
-        type_ = said.get("type", name)
+    for name, written in (providers or {}).items():
+        type_ = written.get("type", name)
         declaration = declarations.get(type_)
         if declaration is None:
             text, remedy = f"unknown provider type `{type_[:100]}`", near(type_, declarations)
-            if "type" in said:
-                files.say(text, remedy, said, "type", ("providers", name, "type"))
+            if "type" in written:
+                diagnostics.report(text, remedy, written, "type", ("providers", name, "type"))
             else:
-                files.say(text, f"write `type:`; {remedy}", providers, name, ("providers", name))
+                diagnostics.report(text, f"write `type:`; {remedy}", providers, name, ("providers", name))
             continue
         declared[name] = declaration
-        accounts[name] = _account(name, said, declaration, files, quiet)
+        accounts[name] = _Reader(name, written, declaration, diagnostics, quiet).account()
         warnings += _raised(accounts[name], declaration)
         warnings += declaration.warn_account(accounts[name])
     return Accounts(accounts, declared, warnings)
 
 
-def _account(
-    name: str, said: Mapping[str, Value], declaration: Declaration, files: Files, quiet: tuple[Quiet, ...]
-) -> Account:
-    keys = ("providers", name)
-    limits = said.get("limits", {})
-    for key in said:
-        if key not in _KEYS and key not in declaration.settings:
-            remedy = near(key, [*_KEYS, *declaration.settings])
-            files.say(f"unknown key `{key}` for an account of type {declaration.type}", remedy, said, key, (*keys, key))
-    account = Account(
-        name=name,
-        type=declaration.type,
-        url=_url(said, declaration, keys, files),
-        token=reference(said, "token", keys, files) if "token" in said else None,
-        limits=_limits(limits, declaration, keys, files),
-        connections=limits.get("connections", declaration.connections),
-        in_flight=limits.get("in_flight"),
-        insecure=said.get("insecure", False),
-        settings={key: value for key, value in said.items() if key in declaration.settings},
-        brake=brake_of(limits, quiet, declaration.fold_case, (*keys, "limits"), files),
-    )
-    return account
+class _Reader(NamedTuple):
+    """Reads one account; what is wrong with it goes to the diagnostics.
+
+    Args:
+        written: the account's map, each value of a type that the schema allows.
+        quiet: the manifest's quiet hours, for an account that has none of its own.
+    """
+
+    name: str
+    written: Mapping[str, Value]
+    declaration: Declaration
+    diagnostics: Diagnostics
+    quiet: tuple[Quiet, ...]
+
+    def report(self, text: str, remedy: str, container: Value, *keys: str) -> None:
+        """Adds a problem with the last of the keys, which lead to it from the account; its map is given."""
+        self.diagnostics.report(text, remedy, container, keys[-1], ("providers", self.name, *keys))
+
+    def account(self) -> Account:
+        written, limits, settings = self.written, self.limits, self.declaration.settings
+        for key in written:
+            if key not in _KEYS and key not in settings:
+                text = f"unknown key `{key}` for an account of type {self.declaration.type}"
+                self.report(text, near(key, [*_KEYS, *settings]), written, key)
+        keys = ("providers", self.name)
+        return Account(
+            name=self.name,
+            type=self.declaration.type,
+            url=self._url(),
+            token=reference(written, "token", keys, self.diagnostics) if "token" in written else None,
+            limits=self._rates(),
+            connections=limits.get("connections", self.declaration.connections),
+            in_flight=limits.get("in_flight"),
+            insecure=written.get("insecure", False),
+            settings={key: value for key, value in written.items() if key in settings},
+            brake=Brake(tuple(self._caps()), self._queue(), self._quiet_hours()),
+        )
+
+    @property
+    def limits(self) -> Mapping[str, Value]:
+        found: Mapping[str, Value] = self.written.get("limits", {})
+        return found
+
+    def _url(self) -> str:
+        if "url" not in self.written:
+            return self.declaration.url
+        problem = url_problem(self.written["url"], self.written.get("insecure", False))
+        if problem is not None:
+            self.report(*problem, self.written, "url")
+        return str(self.written["url"]).rstrip("/")
+
+    def _rates(self) -> tuple[Limit, ...]:
+        known = {limit.name for limit in self.declaration.limits}
+        for name in self.limits:
+            if name not in known and name not in LIMITS:
+                text = f"unknown limit `{name}` for {self.declaration.type}"
+                self.report(text, near(name, [*known, *LIMITS]), self.limits, "limits", name)
+        return tuple(map(self._rate, self.declaration.limits))
+
+    def _rate(self, limit: Limit) -> Limit:
+        """The provider's limit, or what is written instead; of it this machine's share."""
+        if limit.name in self.limits:
+            try:
+                calls, per = parse_limit(self.limits[limit.name])
+                limit = replace(limit, calls=calls, per=per, written=True)
+            except ValueError as error:
+                self.report(str(error), "", self.limits, "limits", limit.name)
+        if "share" in self.limits:
+            share = int(self.limits["share"].rstrip("%"))
+            limit = replace(limit, calls=part(limit.calls, share), share=share)
+        return limit
+
+    def _caps(self) -> Iterator[Cap]:
+        owners = self.limits.get("in_flight_per_owner", {})
+        for name, most in owners.items() if isinstance(owners, dict) else ((EACH, owners),):
+            folded = name.lower() if self.declaration.fold_case else name
+            yield Cap("owner" if name == EACH else f"owner:{folded}", most)
+        for name, most in self.limits.get("in_flight_per_label", {}).items():
+            yield Cap(f"label:{name}", most)
+
+    def _queue(self) -> QueueRule | None:
+        if "queue" not in self.limits:
+            return None
+        queue = self.limits["queue"]
+        written: Mapping[str, Value] = queue if isinstance(queue, dict) else {"below": queue}
+        below = written["below"]
+        resume, reserve = written.get("resume", max(1, below * 3 // 4)), written.get("reserve", 0)
+        if resume > below:
+            text = f"triggers cannot go on at {resume} when they stop at {below}"
+            self.report(text, f"write {below} or less", written, "limits", "queue", "resume")
+        if reserve >= below:
+            text = f"a reserve of {reserve} leaves nothing of {below} for this run"
+            self.report(text, "write a smaller one", written, "limits", "queue", "reserve")
+        seconds = {name: self._seconds(written, name) for name in ("dead_after", "every") if name in written}
+        if seconds.get("every", SHORTEST) < SHORTEST:
+            text = f"reading the queue every {written['every']} would cost too many calls"
+            self.report(text, f"write {SHORTEST:g}s or more", written, "limits", "queue", "every")
+        return QueueRule(below, resume, reserve, **seconds)
+
+    def _seconds(self, written: Mapping[str, Value], name: str) -> float:
+        try:
+            return parse_duration(written[name])
+        except ValueError as error:
+            self.report(str(error), "", written, "limits", "queue", name)
+            return SHORTEST
+
+    def _quiet_hours(self) -> tuple[Quiet, ...]:
+        keys = ("providers", self.name, "limits")
+        return quiet_of(self.limits, keys, self.diagnostics) if "quiet_hours" in self.limits else self.quiet
 
 
 _KEYS = ("type", "url", "token", "limits", "defaults", "insecure")
-
-
-def _limits(
-    said: Mapping[str, Value], declaration: Declaration, keys: Sequence[str], files: Files
-) -> tuple[Limit, ...]:
-    known = {limit.name for limit in declaration.limits}
-    for name in said:
-        if name not in known and name not in KEYS:
-            remedy = near(name, [*known, *KEYS])
-            files.say(f"unknown limit `{name}` for {declaration.type}", remedy, said, name, (*keys, "limits", name))
-    return tuple(shared(_limit(limit, said, keys, files), said) for limit in declaration.limits)
-
-
-def _limit(limit: Limit, said: Mapping[str, Value], keys: Sequence[str], files: Files) -> Limit:
-    if limit.name not in said:
-        return limit
-    try:
-        calls, per = parse_limit(said[limit.name])
-    except ValueError as error:
-        files.say(str(error), "", said, limit.name, (*keys, "limits", limit.name))
-        return limit
-    return replace(limit, calls=calls, per=per, written=True)
 
 
 def _raised(account: Account, declaration: Declaration) -> list[str]:
@@ -139,15 +206,6 @@ def _raised(account: Account, declaration: Declaration) -> list[str]:
         for limit, default in zip(account.limits, declaration.limits, strict=True)
         if limit.calls / limit.per > part(default.calls, limit.share) / default.per
     ]
-
-
-def _url(said: Mapping[str, Value], declaration: Declaration, keys: Sequence[str], files: Files) -> str:
-    if "url" not in said:
-        return declaration.url
-    problem = url_problem(said["url"], said.get("insecure", False))
-    if problem is not None:
-        files.say(*problem, said, "url", (*keys, "url"))
-    return str(said["url"]).rstrip("/")
 
 
 def url_problem(url: str, insecure: bool) -> tuple[str, str] | None:
@@ -168,17 +226,19 @@ def url_problem(url: str, insecure: bool) -> tuple[str, str] | None:
     return None
 
 
-def reference(said: Mapping[str, Value], key: str, keys: Sequence[str | int], files: Files) -> str | None:
+def reference(
+    written: Mapping[str, Value], key: str, keys: Sequence[str | int], diagnostics: Diagnostics
+) -> str | None:
     """A reference to a secret as one text; paths are taken from the file that it stands in."""
-    value: Any = said[key]
+    value: Any = written[key]
     text = _as_text(value)
     if text is None or REFERENCE.fullmatch(text) is None:
-        files.say(*CLEAR, said, key, (*keys, key))
+        diagnostics.report(*SECRET_PROBLEM, written, key, (*keys, key))
         return None
     how, _, what = text.partition(":")
     if how != "file" or what.startswith("~") or posixpath.isabs(what):
         return text
-    return f"file:{beside(files.marks.source_of(said, key), what)}"
+    return f"file:{beside(diagnostics.positions.source_of(written, key), what)}"
 
 
 def _as_text(value: Any) -> str | None:
@@ -192,3 +252,50 @@ def _as_text(value: Any) -> str | None:
 
         what = shlex.join(what)
     return f"{how}:{what}"
+
+
+def quiet_of(written: Mapping[str, Value], keys: Path, diagnostics: Diagnostics) -> tuple[Quiet, ...]:
+    """The quiet hours under `quiet_hours`: a text, a map, or a list of them.
+
+    Args:
+        keys: the path that leads to the map that is given.
+    """
+    spans, keys = written["quiet_hours"], (*keys, "quiet_hours")
+    if isinstance(spans, list):
+        made = [_quiet(spans, index, (*keys, index), diagnostics) for index in range(len(spans))]
+    else:
+        made = [_quiet(written, "quiet_hours", keys, diagnostics)]
+    found = tuple(quiet for quiet in made if quiet is not None)
+    if quiet_until(found, 0.0)[0] > LONGEST:
+        text = "it is always quiet: nothing could ever be triggered"
+        diagnostics.report(text, "leave a gap", written, "quiet_hours", keys)
+    return found
+
+
+def _quiet(container: Value, key: str | int, keys: Path, diagnostics: Diagnostics) -> Quiet | None:
+    written = container[key]
+    try:
+        if isinstance(written, dict):
+            days, zone = written.get("days", "mon-sun"), written.get("zone", "UTC")
+            return make_quiet(days, written["from"], written["to"], zone)
+        return parse_quiet(written)
+    except ValueError as error:
+        diagnostics.report(str(error), "", container, key, keys)
+        return None
+
+
+def idle_caps(accounts: Mapping[str, Account], targets: Iterable[Target]) -> Iterator[str]:
+    """A sentence for each cap on an owner or a label that no target of its account has: probably a typo."""
+    owners: dict[str, set[str]] = {}
+    labels: dict[str, set[str]] = {}
+    capped = {name for name, account in accounts.items() if account.brake.caps}
+    for target in targets if capped else ():
+        if target.account in capped:
+            owners.setdefault(target.account, set()).add(target.owner.lower())
+            labels.setdefault(target.account, set()).update(target.labels)
+    for account in owners:  # one without targets is not in use
+        for kind, _, name in (cap.scope.partition(":") for cap in accounts[account].brake.caps):
+            known = owners[account] if kind == "owner" else labels[account]
+            if name and (name.lower() if kind == "owner" else name) not in known:
+                text = f"account {account}: in_flight_per_{kind} of {name} caps nothing: no target has this {kind}"
+                yield f"{text}; {near(name, known)}" if known else text

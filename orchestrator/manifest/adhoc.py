@@ -1,4 +1,4 @@
-"""A plan without a manifest: `run --repo acme/widget@main`, `run --from FILE`."""
+"""A plan without a manifest (`run --repo acme/widget@main`, `run --from FILE`); what `init` writes."""
 
 from __future__ import annotations
 
@@ -9,15 +9,14 @@ from collections.abc import Mapping, Sequence
 from orchestrator.core.model import DEFAULT_FAIL_ON, Plan
 from orchestrator.manifest.accounts import default_of, the_only
 from orchestrator.manifest.diagnostics import ManifestError
-from orchestrator.manifest.expand import Expander
+from orchestrator.manifest.expand import Expander, Expect, Manifest
 from orchestrator.manifest.files import STDIN, Files, Listing
 from orchestrator.manifest.layers import Compiler, Layer
 from orchestrator.manifest.load import warnings_of
 from orchestrator.manifest.lookups import Answers
-from orchestrator.manifest.manifest import Expect, Manifest
 from orchestrator.manifest.positions import pack
 from orchestrator.manifest.schema import shape_of
-from orchestrator.manifest.validate import Judge
+from orchestrator.manifest.validate import Validator
 from orchestrator.providers.port import Declaration
 
 
@@ -28,9 +27,9 @@ def from_repos(repos: Sequence[str], *, declarations: Mapping[str, Declaration],
         ManifestError: what is wrong with them.
     """
     files = _files()
-    source = files.marks.add_source("--repo")
+    source = files.positions.add_source("--repo")
     items = list(repos)
-    files.marks.keep(items, array("Q", [pack(source, 0, 0)]) * len(items))
+    files.positions.keep(items, array("Q", [pack(source, 0, 0)]) * len(items))
     return _plan(Listing(items, None), files, declarations, name)
 
 
@@ -45,10 +44,10 @@ def from_lines(source: str, text: bytes, *, declarations: Mapping[str, Declarati
     """
     files = _files()
     declaration = default_of(declarations)
-    judge = Judge(shape_of({declaration.type: declaration}), files.marks)
-    listing = files.listing("stdin" if source == STDIN else source, text, judge)
-    if listing is None or files.problems:
-        raise ManifestError(files.problems)
+    validator = Validator(shape_of({declaration.type: declaration}), files.diagnostics)
+    listing = files.listing("stdin" if source == STDIN else source, text, validator)
+    if listing is None or files.diagnostics.problems:
+        raise ManifestError(files.diagnostics.problems)
     return _plan(listing, files, declarations, name)
 
 
@@ -72,13 +71,12 @@ def _plan(listing: Listing, files: Files, declarations: Mapping[str, Declaration
         fail_on=DEFAULT_FAIL_ON,
         reports={},
         expect=Expect(),
-        rollout=None,
         unsupported=(),
         warnings=(),
         raw={},
         listings=[listing],
         files=files,
-        compiler=Compiler(files, {"run.name": name}, frozenset()),
+        compiler=Compiler(files.diagnostics, {"run.name": name}, frozenset()),
         bases={account.name: Layer()},
     )
     expander = Expander(manifest, Answers(offline=True), datetime.date.min)
@@ -86,3 +84,13 @@ def _plan(listing: Listing, files: Files, declarations: Mapping[str, Declaration
     targets = expander.finish()
     warnings = (*expander.warnings, *warnings_of(expander))
     return Plan(name, targets, manifest.accounts, fail_on=DEFAULT_FAIL_ON, warnings=warnings)
+
+
+SCHEMA = "orchestrator.schema.json"
+
+
+def starter() -> str:
+    """A commented manifest to start from; `check` accepts it."""
+    from importlib import resources  # slow to import, and only `init` needs it
+
+    return resources.files("orchestrator.manifest").joinpath("starter.yaml").read_text("utf-8")

@@ -1,23 +1,25 @@
-"""What is wrong with a manifest, said so that a tired person can repair it."""
+"""What is wrong with a manifest: sentences with a place and a remedy, which a tired person can act on."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from operator import attrgetter
+from typing import NamedTuple
 
 from orchestrator.core.errors import UsageError
 from orchestrator.core.frozen import Struct
+from orchestrator.manifest.positions import Positions, Value, pack
 
 _CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029]")  # a name may hold them; a message is one line
-SHOWN = 1000  # problems of one file that are printed; nobody repairs more in one go
+SHOWN = 1000  # problems of one manifest that are printed; nobody repairs more in one go
 
 
 class Problem(Struct, frozen=True):
     """One thing that must be repaired.
 
     Args:
-        where: `file:line:column`, or the file alone where there is no place in it.
+        where: `file:line:column`, or the file alone where there is no position in it.
         keys: the path of keys, `targets[3].branches[0]`; empty for the file as a whole.
         text: what is wrong.
         remedy: what to do about it; empty where the text says it.
@@ -37,8 +39,8 @@ class Problem(Struct, frozen=True):
         return hash(_KEY(self))
 
     def __str__(self) -> str:
-        said = f"{self.text}; {self.remedy}" if self.remedy else self.text
-        line = ": ".join(part for part in (self.where, self.keys, said) if part)
+        sentence = f"{self.text}; {self.remedy}" if self.remedy else self.text
+        line = ": ".join(part for part in (self.where, self.keys, sentence) if part)
         return _CONTROL.sub(lambda found: repr(found[0])[1:-1], line)
 
 
@@ -59,6 +61,95 @@ class ManifestError(UsageError):
         return "\n".join(lines)
 
 
+class Entry(NamedTuple):
+    """Where an entry of a list of targets stands.
+
+    Args:
+        container, key: the list that it is in, and its index.
+        keys: the path of keys to it; empty in a list of lines or rows.
+        position: packed.
+    """
+
+    container: Value
+    key: int
+    keys: tuple[str | int, ...]
+    position: int
+
+
+class Diagnostics:
+    """Collects the problems of a manifest.
+
+    Attributes:
+        problems: in the order in which they were found.
+        positions: of all values of all files.
+        settled: positions of values that are wrong altogether: nothing more is reported about them.
+        broken: entries that are wrong: the identity of their list, and their index.
+    """
+
+    def __init__(self) -> None:
+        self.problems: list[Problem] = []
+        self.positions = Positions()
+        self.settled: set[int] = set()
+        self.broken: set[tuple[int, int]] = set()
+
+    def add(self, problem: Problem) -> None:
+        """Adds a problem, unless its value is settled."""
+        if problem.order not in self.settled:
+            self.problems.append(problem)
+
+    def report(
+        self,
+        text: str,
+        remedy: str,
+        container: Value,
+        key: str | int,
+        keys: Sequence[str | int],
+        *,
+        of_key: bool = False,
+    ) -> None:
+        """Adds a problem with a value in its container, or with its key.
+
+        Args:
+            keys: the path of keys that leads to the value.
+        """
+        position = self.positions.at(container, key, of_key=of_key)
+        self.add(Problem(self.positions.where(position), path_of(keys), text, remedy, position))
+
+    def report_at(self, position: int, text: str, remedy: str, keys: str = "") -> None:
+        """Adds a problem at a packed position."""
+        self.problems.append(Problem(self.positions.where(position), keys, text, remedy, position))
+
+    def report_file(self, text: str, remedy: str, source: int = 0, line: int = 1) -> None:
+        """Adds a problem with a file as a whole, or with one of its lines."""
+        self.report_at(pack(source, line, 1), text, remedy)
+
+    def report_entry(self, entry: Entry, text: str, remedy: str = "", key: str | None = None) -> None:
+        """Adds a problem with an entry, or with one of its keys where it has that key."""
+        value = entry.container[entry.key]
+        if key is not None and isinstance(value, dict) and key in value:
+            self.report(text, remedy, value, key, (*entry.keys, key))
+        else:
+            self.report(text, remedy, entry.container, entry.key, entry.keys)
+
+    def report_default(self, raw: Mapping[str, Value], text: str, remedy: str, key: str) -> None:
+        """Adds a problem with what the `defaults` of a manifest say, or with the manifest's name in their absence."""
+        defaults = raw.get("defaults", {})
+        if key in defaults:
+            self.report(text, remedy, defaults, key, ("defaults", key))
+        elif "name" in raw:
+            self.report(text, remedy, raw, "name", ("name",))
+        else:
+            self.report(text, remedy, raw, "targets", ())
+
+
+def path_of(keys: Iterable[str | int]) -> str:
+    """`targets[3].branches[0]`."""
+    text = ""
+    for key in keys:
+        text += f"[{key}]" if isinstance(key, int) else f".{key[:100]}"
+    return text.removeprefix(".")
+
+
 def near(word: str, known: Iterable[str]) -> str:
     """The remedy for a word that is not known: the nearest one, or all where they are few."""
     import difflib  # only when something is wrong: it would slow every start
@@ -70,3 +161,84 @@ def near(word: str, known: Iterable[str]) -> str:
     if 0 < len(words) <= 30:
         return f"known here: {', '.join(words)}"
     return "look it up in the reference of the manifest"
+
+
+# What the YAML parser finds, each as (line, column, text, remedy), counted from 1.
+
+_PRINTABLE = re.compile("[^\x09\x0a\x0d\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+_UTF16 = (b"\xff\xfe", b"\xfe\xff")
+_REFERENCE = re.compile(r"(?P<key>[\w-]*token)\s*:\s*(?P<kind>env|file|command)\s*:\s+")
+
+
+def explain_bytes(text: bytes, largest: int) -> tuple[int, int, str, str] | None:
+    """What is wrong with the bytes of a file, before they are parsed."""
+    if len(text) > largest:
+        remedy = "split it, or list the targets in a file of `from`"
+        return 0, 0, f"the file is larger than {largest // 2**20} MiB", remedy
+    if text.startswith(_UTF16):
+        return 1, 1, "the file is UTF-16", "save it as UTF-8"
+    try:
+        decoded = text.decode("utf-8")
+    except UnicodeDecodeError as error:
+        line, column = _place(text, error.start)
+        return line, column, f"byte 0x{text[error.start]:02x} is not UTF-8", "save the file as UTF-8"
+    found = _PRINTABLE.search(decoded)
+    if found is not None and not (found.start() == 0 and found[0] == "\ufeff"):
+        line, column = _place(text, len(decoded[: found.start()].encode()))
+        what = "a NUL byte" if found[0] == "\0" else f"the control character U+{ord(found[0]):04X}"
+        return line, column, f"{what} in the file", "remove it"
+    return None
+
+
+def _place(text: bytes, offset: int) -> tuple[int, int]:
+    before = text[:offset]
+    start = before.rfind(b"\n") + 1
+    return before.count(b"\n") + 1, len(before[start:].decode("utf-8", "replace")) + 1
+
+
+def explain_parser(error: Exception, text: bytes) -> tuple[int, int, str, str]:
+    """What a parser's error means for the person who wrote the file."""
+    problem = str(getattr(error, "problem", None) or getattr(error, "reason", None) or error)
+    mark = getattr(error, "problem_mark", None) or getattr(error, "context_mark", None)
+    line, column = (mark.line + 1, mark.column + 1) if mark is not None else (1, 1)
+    context = str(getattr(error, "context", None) or "")
+    lines = text.split(b"\n")
+    written = lines[line - 1].decode("utf-8", "replace") if line <= len(lines) else ""
+    return (line, column, *_sentence(problem, context, written, column))
+
+
+def _sentence(problem: str, context: str, line: str, column: int) -> tuple[str, str]:
+    here = line[column - 1 : column]
+    if "nesting depth" in problem:  # libyaml from 0.2.6 on gives up by itself, further in than we do
+        return "nested too deeply", "flatten it"
+    if "alias" in context or "anchor" in context:
+        start = "*" if "alias" in context else "&"
+        return f"`{start}` starts an {'alias' if start == '*' else 'anchor'} in YAML", f'quote it: "{start}..."'
+    if "${{" in line and ("flow" in context or "expected" in problem):
+        return "`${{ ... }}` inside { } or [ ] is read as YAML", 'it needs quotes: "${{ ... }}"; quote it'
+    if "mapping values are not allowed" in problem:
+        return _second_colon(line)
+    if "cannot start any token" in problem:
+        if here == "\t" or (line[: column - 1].strip() == "" and "\t" in line[:column]):
+            return "a tab in the indentation", "YAML indents with spaces"
+        return f"text cannot begin with `{here}`", "quote it"
+    if "tab" in problem:
+        return "a tab in the indentation", "YAML indents with spaces"
+    if "quoted scalar" in context:
+        return "a quote is opened and not closed", "close it"
+    if "flow" in context:
+        return f"{problem} ({context})", "close the bracket, or put a comma between the items"
+    if "block" in context:
+        return f"{problem} ({context})", "look at the indentation: items of one list or map begin in one column"
+    return (f"{problem} ({context})" if context else problem), "this is no YAML; look at quotes and indentation"
+
+
+def _second_colon(line: str) -> tuple[str, str]:
+    found = _REFERENCE.search(line)
+    if found is not None:
+        key, how = found["key"], found["kind"]
+        return (
+            f"`{key}: {how}: ...` is a map inside a map",
+            f"write it without a space: `{key}: {how}:NAME`, or `{key}: {{{how}: NAME}}`",
+        )
+    return "a second `: ` in one line", "quote it, if it is part of the text; else check the indentation"

@@ -1,7 +1,7 @@
 """Walks the entries of a manifest, in their order, and hands what they say to the maker of targets.
 
-Most entries of a long list say nothing but a name: they share one layer, one request and one pass of a regular
-expression. Everything else takes the long way round.
+Most entries of a long list say nothing but a name: they share one prototype and one pass of a regular expression.
+Everything else takes the long way round; both end in `Targets.append`.
 """
 
 from __future__ import annotations
@@ -10,38 +10,88 @@ import datetime
 from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
-from orchestrator.core.frozen import replace
+from orchestrator.core.frozen import Struct, field, replace
 from orchestrator.core.gc import uncollected
-from orchestrator.core.model import Json, Target, Timeouts
-from orchestrator.manifest.contents import Contents
-from orchestrator.manifest.diagnostics import ManifestError, near
-from orchestrator.manifest.entries import Entry, Said, Teller
-from orchestrator.manifest.files import Listing
-from orchestrator.manifest.glob import matches
+from orchestrator.core.model import Account, Outcome, Target
+from orchestrator.manifest.diagnostics import Entry, ManifestError, near
+from orchestrator.manifest.files import Files, Listing
 from orchestrator.manifest.identity import PLAIN, Parts, parse
-from orchestrator.manifest.layers import Layer, lacking
-from orchestrator.manifest.lookups import Answers
-from orchestrator.manifest.manifest import Manifest
+from orchestrator.manifest.layers import Compiler, Layer, lacking
+from orchestrator.manifest.lookups import Answers, Lookups
 from orchestrator.manifest.needs import resolve
 from orchestrator.manifest.positions import Value
 from orchestrator.manifest.schema import KINDS
-from orchestrator.manifest.targets import Targets, names_of
-from orchestrator.manifest.template import Compiled
-from orchestrator.providers.port import RepoFacts
+from orchestrator.manifest.targets import Prototypes, Targets, Wanted, names_of
+from orchestrator.manifest.template import Compiled, Filler, is_constant
+from orchestrator.providers.port import Declaration, RepoFacts
 
 
-class _Ready(NamedTuple):
-    """What all plain short forms below one layer share."""
+class Expect(NamedTuple):
+    """How many targets there should be."""
+
+    min: int | None = None
+    max: int | None = None
+
+
+class Manifest(Struct, frozen=True, eq=False):
+    """What the files say, merged, with accounts and parameters settled; checked as far as no provider is needed.
+
+    Args:
+        params: every parameter with its value.
+        unsupported: keys that are understood and not acted on yet, as sentences; `run` refuses them.
+        warnings: sentences for a person.
+        raw: the merged top level, as plain values.
+        listings: the lists of targets, the manifest's own first.
+        walked: the last walk of `questions`, for `expand` to go on from; one at most.
+    """
+
+    name: str
+    source: str
+    digest: str
+    params: Mapping[str, str]
+    accounts: Mapping[str, Account]
+    declared: Mapping[str, Declaration]
+    fail_on: frozenset[Outcome]
+    reports: Mapping[str, str]
+    expect: Expect
+    unsupported: Sequence[str]
+    warnings: Sequence[str]
+    raw: Mapping[str, Value]
+    listings: Sequence[Listing]
+    files: Files
+    compiler: Compiler
+    bases: Mapping[str, Layer]
+    broken_accounts: frozenset[str] = frozenset()
+    walked: list[Expander] = field(default_factory=list)
+
+    def __repr__(self) -> str:
+        return f"Manifest(name={self.name!r}, source={self.source!r})"
+
+    @property
+    def default_account(self) -> str | None:
+        """The account of targets that name none: the default one, or the only one."""
+        written = self.raw.get("defaults", {}).get("account")
+        if isinstance(written, str):
+            return written
+        return next(iter(self.accounts)) if len(self.accounts) == 1 and not self.broken_accounts else None
+
+    def base_of(self, account: str) -> Layer:
+        """What the account's targets say by default."""
+        return self.bases.get(account, Layer())
+
+
+class _Plain(NamedTuple):
+    """What all plain short forms below one layer have in common.
+
+    Args:
+        prototype: None: made for each target, since what is sent has templates.
+    """
 
     account: str
     folds: bool
     refs: tuple[str | None, ...]
-    labels: tuple[str, ...]
-    skip: str | None
-    marked: bool
-    timeouts: Timeouts
     layer: Layer
-    request: Mapping[str, Json] | None  # None: made for each target
+    prototype: Target | None
 
 
 class _Above(NamedTuple):
@@ -58,14 +108,15 @@ class Expander:
     def __init__(self, manifest: Manifest, answers: Answers, today: datetime.date) -> None:
         self.manifest = manifest
         self.answers = answers
-        self.files = manifest.files
+        self.diagnostics = manifest.files.diagnostics
         self.compiler = manifest.compiler
         self.default_account = manifest.default_account
         self.warnings: dict[str, None] = {}
-        self.owners: dict[tuple[str, str], None] = {}
-        self.teller = Teller(manifest.files, manifest.raw, manifest.compiler.constants)
-        self.contents = Contents(manifest.name, manifest.declared, self.teller, today, self._warn)
-        self.targets = Targets(manifest.declared, self.contents, self.teller, answers)
+        self.lookups = Lookups(answers, self._warn)
+        self.filler = Filler(self.diagnostics, manifest.compiler.constants)
+        declared = manifest.declared
+        self.prototypes = Prototypes(manifest.name, manifest.raw, declared, self.filler, today, self._warn)
+        self.targets = Targets(declared, self.prototypes, self.filler, self.lookups)
         self._layers: dict[tuple[int, str], tuple[_Above, Layer]] = {}
 
     def run(self) -> None:
@@ -76,28 +127,23 @@ class Expander:
                 self._listing(listing, above)
         self.targets.unify(self.answers.numbers)
 
-    @property
-    def is_complete(self) -> bool:
-        """Whether nothing had to be left out for want of an answer."""
-        return not self.owners and not self.targets.branches
-
     def finish(self) -> tuple[Target, ...]:
         """The targets with their needs.
 
         Raises:
             ManifestError: everything that is wrong.
         """
-        made = self.targets.made
+        made, report = self.targets.made, self.diagnostics.report_entry
         if self.targets.needs:
             wanted = {
-                index: (texts, lambda text, remedy, entry=entry: self.teller.problem(entry, text, remedy, "needs"))
+                index: (texts, lambda text, remedy, entry=entry: report(entry, text, remedy, "needs"))
                 for index, (texts, entry) in self.targets.needs.items()
             }
-            unseen = not self.is_complete or bool(self.files.problems)
+            unseen = not self.lookups.are_complete or bool(self.diagnostics.problems)
             for index, ids in resolve(made, wanted, self._folds, self.answers.numbers, unseen=unseen).items():
                 made[index] = replace(made[index], needs=ids)
-        if self.files.problems:
-            raise ManifestError(self.files.problems)
+        if self.diagnostics.problems:
+            raise ManifestError(self.diagnostics.problems)
         return tuple(made)
 
     def _folds(self, account: str) -> bool:
@@ -107,19 +153,14 @@ class Expander:
         self.warnings[text] = None
 
     def _listing(self, listing: Listing, above: _Above) -> None:
-        positions = self.files.marks.positions(listing.items)
-        ready = self._ready(above) if any(type(item) is str for item in listing.items) else None
+        positions = self.diagnostics.positions.of_items(listing.items)
+        plain = self._plain(above) if any(type(item) is str for item in listing.items) else None
         for index, item in enumerate(listing.items):
-            position = positions[index]
             keys = () if listing.keys is None else (listing.keys, index)
-            if (
-                ready is not None
-                and type(item) is str
-                and self._plain_short(item, ready, Entry(listing.items, index, keys, position))
-            ):
+            entry = Entry(listing.items, index, keys, positions[index])
+            if plain is not None and type(item) is str and self._add_plain(item, plain, entry):
                 continue
-            entry = Entry(listing.items, index, keys, position)
-            if (id(listing.items), index) in self.files.broken:
+            if (id(listing.items), index) in self.diagnostics.broken:
                 self._broken(item, entry)
             elif isinstance(item, str):
                 self._short(item, above, entry)
@@ -133,52 +174,37 @@ class Expander:
 
     # short forms
 
-    def _plain_short(self, text: str, ready: _Ready, entry: Entry) -> bool:
+    def _add_plain(self, text: str, plain: _Plain, entry: Entry) -> bool:
         """Adds the targets of a short form that needs no second look; False when it does."""
-        plain = PLAIN.fullmatch(text)
-        if plain is None:
+        found = PLAIN.fullmatch(text)
+        if found is None:
             return False
-        repo, ref = plain.groups()
-        where = self.files.marks.where(entry.position)
-        for branch in ready.refs if ref is None else (ref,):
+        repo, ref = found.groups()
+        targets, layer, account = self.targets, plain.layer, plain.account
+        for branch in plain.refs if ref is None else (ref,):
             rest = "" if branch is None else f"@{branch}"
-            made = key = f"{ready.account}:{repo}{rest}"
-            if ready.folds and not repo.islower():
-                key = f"{ready.account}:{repo.lower()}{rest}"
-            if not self.targets.is_new(key, made, entry):
-                continue
-            request = ready.request
-            if request is None:
-                request = self.contents.request(ready.layer, names_of(repo, branch, made), ready.account, entry)
-            self.targets.append(
-                Target(
-                    made, ready.account, repo, branch, (), None, ready.labels, 1, (),
-                    ready.skip, ready.marked, ready.timeouts, request, where,
-                ),
-                alike=id(ready.layer),
-            )  # fmt: skip
+            id_ = key = f"{account}:{repo}{rest}"
+            if plain.folds and not repo.islower():
+                key = f"{account}:{repo.lower()}{rest}"
+            if targets.is_new(key, id_, entry):
+                prototype = plain.prototype
+                if prototype is None:
+                    prototype = self.prototypes.make(layer, account, names_of(repo, branch, id_), entry)
+                targets.append(prototype, id_, repo, branch, entry, alike=id(layer))
         return True
 
-    def _ready(self, above: _Above) -> _Ready | None:
+    def _plain(self, above: _Above) -> _Plain | None:
         """None when short forms need the long way round, because something differs from target to target."""
         account = above.account or self.default_account
         if account is None or account not in self.manifest.accounts:
             return None
         layer = self._below(above, account)
-        refs = layer.branches or [None]
-        if not layer.is_plain or not all(ref is None or _is_plain(ref) for ref in refs):
+        if not layer.is_plain:
             return None
-        return _Ready(
-            account=account,
-            folds=self._folds(account),
-            refs=tuple(dict.fromkeys(refs)),
-            labels=tuple(dict.fromkeys(layer.labels)),
-            skip=self.contents.skip(layer.skip, {}, above.entry),
-            marked=layer.marked is not False,
-            timeouts=self.contents.timeouts(layer, account),
-            layer=layer,
-            request=self.contents.request(layer, {}, account, above.entry) if layer.request_is_constant else None,
-        )
+        is_same = all(is_constant(value) for value in layer.sent.values())
+        prototype = self.prototypes.make(layer, account, {}, above.entry) if is_same else None
+        refs = tuple(dict.fromkeys(layer.get("branches") or [None]))
+        return _Plain(account, self._folds(account), refs, layer, prototype)
 
     def _below(self, above: _Above, account: str) -> Layer:
         """What a short form says on an account; one object for all of them, so that they share what they send."""
@@ -188,7 +214,7 @@ class Expander:
         return self._layers[key][1]
 
     def _short(self, text: str, above: _Above, entry: Entry) -> None:
-        compiled = self.compiler.value(text, entry.container, entry.key, entry.keys)
+        compiled = self.compiler.compiled(text, entry.container, entry.key, entry.keys)
         if isinstance(compiled, str):
             if (parts := self._parse(compiled, entry)) is not None:
                 self._of_parts(parts, above, entry)
@@ -198,7 +224,7 @@ class Expander:
         if not self.targets.fits(layer, 1, entry):
             return
         for matrix in self.targets.combinations(layer, entry):  # names of the matrix stand in the short form
-            filled = self.teller.fill(compiled, {f"matrix.{key}": value for key, value in matrix}, entry)
+            filled = self.filler.fill(compiled, {f"matrix.{key}": value for key, value in matrix}, entry)
             parts = self._parse(filled, entry) if filled is not None else None
             if parts is not None:
                 self._of_parts(parts._replace(matrix=parts.matrix or matrix), above, entry)
@@ -207,7 +233,9 @@ class Expander:
         try:
             return parse(text)
         except ValueError as error:
-            self.teller.problem(entry, str(error), "a branch with spaces or brackets is written as in a target's id")
+            self.diagnostics.report_entry(
+                entry, str(error), "a branch with spaces or brackets is written as in a target's id"
+            )
             return None
 
     def _of_parts(self, parts: Parts, above: _Above, entry: Entry) -> None:
@@ -215,117 +243,100 @@ class Expander:
         if account is not None:
             layer = self._below(above, account)
             refs = None if parts.ref is None else [parts.ref]
-            self.targets.add(Said(parts.repo, layer, account, entry, parts.name, refs, parts.matrix))
+            self.targets.add(Wanted(parts.repo, layer, account, entry, parts.name, refs, parts.matrix))
 
     # long forms
 
-    def _long(self, said: dict[str, Value], above: _Above, entry: Entry) -> None:
-        kinds = [key for key in KINDS if key in said]
+    def _long(self, written: dict[str, Value], above: _Above, entry: Entry) -> None:
+        kinds = [key for key in KINDS if key in written]
         if len(kinds) != 1:
-            named = " and ".join(f"`{key}`" for key in kinds)
-            text = f"{named} stand side by side" if kinds else f"missing key: one of {', '.join(KINDS)}"
-            return self.teller.problem(entry, text, "keep one of them" if kinds else "name the repository")
-        written = said.get("account", above.account)
-        if "from" in said and self._is_left_to_rows(written):
-            self._known_somewhere(said, entry)
-            return self._from(said, written, above, entry)
-        account = self._account(written, entry, "account")
+            both = " and ".join(f"`{key}`" for key in kinds)
+            text = f"{both} stand side by side" if kinds else f"missing key: one of {', '.join(KINDS)}"
+            return self.diagnostics.report_entry(entry, text, "keep one of them" if kinds else "name the repository")
+        named = written.get("account", above.account)
+        if "from" in written and self._is_left_to_rows(named):
+            self._known_somewhere(written, entry)
+            return self._from(written, named, above, entry)
+        account = self._account(named, entry, "account")
         if account is None:
             return None
-        self._known_keys(said, account, entry)
-        if "from" in said:
-            return self._from(said, written, above, entry)
-        layer = self.compiler.layer(said, entry.keys).over(above.layer).over(self.manifest.base_of(account))
-        if not self.targets.fits(layer, len(said.get("repos", "1")), entry):
+        self._known_keys(written, account, entry)
+        if "from" in written:
+            return self._from(written, named, above, entry)
+        layer = self.compiler.layer(written, entry.keys).over(above.layer).over(self.manifest.base_of(account))
+        if not self.targets.fits(layer, len(written.get("repos", "1")), entry):
             return None
-        name = self.compiler.value(said["name"], said, "name", (*entry.keys, "name")) if "name" in said else None
-        for repo, labels in self._repos(said, account, entry):
-            self.targets.add(Said(repo, layer, account, entry, name, labels=labels))
+        name = self.compiler.value(written, "name", entry.keys) if "name" in written else None
+        for repo, labels in self._repos(written, account, entry):
+            self.targets.add(Wanted(repo, layer, account, entry, name, labels=labels))
         return None
 
-    def _from(self, said: dict[str, Value], account: str | None, above: _Above, entry: Entry) -> None:
-        listing = self.files.lists.get(id(said))
+    def _from(self, written: dict[str, Value], account: str | None, above: _Above, entry: Entry) -> None:
+        listing = self.manifest.files.lists.get(id(written))
         if listing is not None:
-            layer = self.compiler.layer(said, entry.keys).over(above.layer)
+            layer = self.compiler.layer(written, entry.keys).over(above.layer)
             self._listing(listing, _Above(layer, account, entry))
 
     def _is_left_to_rows(self, account: str | None) -> bool:
         """Whether nothing above the rows of a file says which of several accounts is meant."""
         return account is None and self.default_account is None and not self.manifest.broken_accounts
 
-    def _known_keys(self, said: dict[str, Value], account: str, entry: Entry) -> None:
+    def _known_keys(self, written: dict[str, Value], account: str, entry: Entry) -> None:
         declaration = self.manifest.declared[account]
-        for key in lacking(said, declaration):
+        for key in lacking(written, declaration):
             remedy = f"remove it; {declaration.title} knows {', '.join(declaration.keys) or 'no keys of its own'}"
-            self.teller.problem(entry, f"unknown key `{key}` for {declaration.title}", remedy, key)
+            self.diagnostics.report_entry(entry, f"unknown key `{key}` for {declaration.title}", remedy, key)
 
-    def _known_somewhere(self, said: dict[str, Value], entry: Entry) -> None:
+    def _known_somewhere(self, written: dict[str, Value], entry: Entry) -> None:
         """For a file whose rows name the accounts: a key that no account's provider knows is wrong in any case."""
-        known = [set(lacking(said, self.manifest.declared[name])) for name in self.manifest.accounts]
-        for key in (key for key in said if all(key in lacks for lacks in known)):
-            self.teller.problem(entry, f"unknown key `{key}` for every account", "remove it", key)
+        known = [set(lacking(written, self.manifest.declared[name])) for name in self.manifest.accounts]
+        for key in (key for key in written if all(key in lacks for lacks in known)):
+            self.diagnostics.report_entry(entry, f"unknown key `{key}` for every account", "remove it", key)
 
-    def _repos(self, said: dict[str, Value], account: str, entry: Entry) -> Iterator[tuple[Compiled, tuple[str, ...]]]:
+    def _repos(
+        self, written: dict[str, Value], account: str, entry: Entry
+    ) -> Iterator[tuple[Compiled, tuple[str, ...]]]:
         """The repositories that an entry names, each with labels of its own."""
-        if "discover" in said:
-            for facts in self._discovered(said["discover"], account, entry):
+        if "discover" in written:
+            for facts in self._discovered(written["discover"], account, entry):
                 yield facts.slug, facts.labels
             return
-        container: Value = said
+        container: Value = written
         keys: Sequence[str | int] = ("repo",)
-        if "repos" in said:
-            container, keys = said["repos"], range(len(said["repos"]))
+        if "repos" in written:
+            container, keys = written["repos"], range(len(written["repos"]))
         for key in keys:
-            path = (*entry.keys, "repos", key) if "repos" in said else (*entry.keys, key)
+            path = (*entry.keys, "repos", key) if "repos" in written else (*entry.keys, key)
             repo = container[key]
             if isinstance(repo, str) and "@" in repo:
                 text = f"{repo[:100]!r} is no repository's name"
-                self.files.say(text, "a branch goes into `branch`", container, key, path)
+                self.diagnostics.report(text, "a branch goes into `branch`", container, key, path)
             else:
-                yield str(repo) if isinstance(repo, int) else self.compiler.value(repo, container, key, path), ()
+                yield str(repo) if isinstance(repo, int) else self.compiler.compiled(repo, container, key, path), ()
 
-    def _discovered(self, said: Mapping[str, Value], account: str, entry: Entry) -> list[RepoFacts]:
+    def _discovered(self, written: Mapping[str, Value], account: str, entry: Entry) -> list[RepoFacts]:
         keys = (*entry.keys, "discover")
-        owner = self.teller.text(self.compiler.value(said["owner"], said, "owner", (*keys, "owner")), entry)
-        found = self.answers.owners.get((account, owner))
-        if found is None:
-            self.owners[account, owner] = None
-            if self.answers.offline:
-                self._warn(f"discover {owner}: not looked up; its targets are missing here")
-            return []
-        match = [self.teller.text(one, entry) for one in self.compiler.many(said, "match", keys)]
-        exclude = [self.teller.text(one, entry) for one in self.compiler.many(said, "exclude", keys)]
-        meant = [one for one in found if (not match or _named(one.slug, match)) and not _named(one.slug, exclude)]
-        active = [one for one in meant if one.active]
-        if len(active) < len(meant):
-            self._warn(f"discover {owner}: {len(meant) - len(active)} inactive repositories are left out")
-        if not active:
-            self._warn(f"discover {owner}: no active repository matches")
-        return active
+        owner = self.filler.text(self.compiler.value(written, "owner", keys), {}, entry)
+        globs = [
+            [self.filler.text(one, {}, entry) for one in self.compiler.many(written, key, keys)]
+            for key in ("match", "exclude")
+        ]
+        return self.lookups.repos(account, owner, *globs)
 
     def _account(self, name: str | None, entry: Entry, key: str | None = None) -> str | None:
-        """The account of an entry; None, and a problem, when there is no such one, or it is not said which."""
+        """The account of an entry; None, and a problem, when there is no such one, or it is not written which."""
         manifest = self.manifest
         name = name or self.default_account
         if name in manifest.accounts:
             return name
         if name is None and not manifest.broken_accounts:
             text = f"which account? there are {', '.join(manifest.accounts)}"
-            self.teller.problem(entry, text, "write `account:` here or in `defaults`")
+            self.diagnostics.report_entry(entry, text, "write `account:` here or in `defaults`")
         elif name is not None and name not in manifest.broken_accounts:
-            self.teller.problem(
+            self.diagnostics.report_entry(
                 entry,
                 f"unknown account `{name[:100]}`",
                 near(name, [*manifest.accounts, *manifest.broken_accounts]),
                 key,
             )
         return None
-
-
-def _is_plain(ref: Compiled) -> bool:
-    return isinstance(ref, str) and PLAIN.fullmatch(f"a/b@{ref}") is not None
-
-
-def _named(slug: str, globs: list[str]) -> bool:
-    name = slug.rpartition("/")[2]
-    return any(matches(glob, slug if "/" in glob else name, fold=True) for glob in globs)

@@ -8,9 +8,9 @@ from array import array
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
-from orchestrator.manifest.diagnostics import ManifestError, Problem, near
-from orchestrator.manifest.positions import Marks, Value, pack
-from orchestrator.manifest.validate import Judge, path_of
+from orchestrator.manifest.diagnostics import Diagnostics, ManifestError, near
+from orchestrator.manifest.positions import Positions, Value, pack
+from orchestrator.manifest.validate import Validator
 from orchestrator.manifest.yaml_reader import LARGEST, read_yaml
 
 STDIN = "-"
@@ -44,7 +44,7 @@ class _Column(NamedTuple):
 
 
 class Files:
-    """Everything that was read, and what is wrong with it.
+    """Everything that was read.
 
     Args:
         load: reads a file; raises OSError.
@@ -52,33 +52,12 @@ class Files:
 
     def __init__(self, load: Callable[[str], bytes]) -> None:
         self.load = load
-        self.marks = Marks()
-        self.problems: list[Problem] = []
+        self.diagnostics = Diagnostics()
+        self.positions = self.diagnostics.positions
         self.maps: list[dict[str, Value]] = []  # each file's top level, the manifest first
         self.present: list[frozenset[str]] = []  # the keys of each map, the wrong ones too
         self.names: list[str] = []
         self.lists: dict[int, Listing] = {}  # of `from`, by the identity of its entry
-        self.broken: set[tuple[int, int]] = set()  # entries that are wrong: identity of the list, index
-        self.told: set[int] = set()  # positions of values of which nothing more is to be said
-
-    def say(
-        self,
-        text: str,
-        remedy: str,
-        container: Value,
-        key: str | int,
-        keys: Sequence[str | int],
-        *,
-        of_key: bool = False,
-    ) -> None:
-        """Notes a problem with a value, or with its key, the path of keys given."""
-        position = self.marks.at(container, key, of_key=of_key)
-        self.add(Problem(self.marks.where(position), path_of(keys), text, remedy, position))
-
-    def add(self, problem: Problem) -> None:
-        """Notes a problem, unless the value was told to be wrong from the ground up."""
-        if problem.order not in self.told:
-            self.problems.append(problem)
 
     def read_all(self, name: str, text: bytes) -> None:
         """Reads the manifest and everything that it includes, each file once.
@@ -89,39 +68,30 @@ class Files:
         self._read(name, text, (_path_of(name),))
 
     def _read(self, name: str, text: bytes, chain: tuple[str, ...]) -> None:
-        value = read_yaml(name, text, self.marks, self.problems)
-        self.told |= {problem.order for problem in self.problems}
+        value = read_yaml(name, text, self.diagnostics)
+        self.diagnostics.settled |= {problem.order for problem in self.diagnostics.problems}
         if not isinstance(value, dict):
-            position = pack(len(self.marks.sources) - 1, 1, 1)
-            said = "expected a map of keys such as `version` and `targets`"
-            self.problems.append(Problem(self.marks.where(position), "", said, "see `orchestrator init`", position))
-            raise ManifestError(self.problems)
+            text_ = "expected a map of keys such as `version` and `targets`"
+            self.diagnostics.report_file(text_, "see `orchestrator init`", len(self.positions.sources) - 1)
+            raise ManifestError(self.diagnostics.problems)
         for key in [key for key in value if key.startswith("x-")]:
-            self.drop(value, key)
+            self.positions.forget(value, key)
         self.maps.append(value)
         self.present.append(frozenset(value))
         self.names.append(name)
         for container, key, path in _texts(value, "include"):
             self._include(name, container, key, path, chain)
 
-    def drop(self, value: dict[str, Value], key: str) -> None:
-        """Forgets a key and its places: an `x-` key, or one that is wrong and was told."""
-        index = list(value).index(key)
-        positions = self.marks.positions(value)
-        del positions[2 * index : 2 * index + 2]
-        self.marks.forget(value, index)
-        del value[key]
-
     def _include(self, name: str, container: Value, key: str | int, path: str, chain: tuple[str, ...]) -> None:
         keys = ("include", key) if isinstance(key, int) else ("include",)
         found = beside(name, path)
         if _path_of(found) in chain:
             circle = " includes ".join([*chain[chain.index(_path_of(found)) :], _path_of(found)])
-            self.say(f"a circle of includes: {circle}", "remove one of them", container, key, keys)
+            self.diagnostics.report(f"a circle of includes: {circle}", "remove one of them", container, key, keys)
         elif found == STDIN:
-            self.say("stdin cannot be included", "name a file", container, key, keys)
+            self.diagnostics.report("stdin cannot be included", "name a file", container, key, keys)
         elif len(self.names) >= MOST_FILES:
-            self.say(f"more than {MOST_FILES} files", "include fewer", container, key, keys)
+            self.diagnostics.report(f"more than {MOST_FILES} files", "include fewer", container, key, keys)
         elif _path_of(found) not in {_path_of(known) for known in self.names}:
             text = self.loaded(found, container, key, keys)
             if text is not None:
@@ -133,35 +103,36 @@ class Files:
             return self.load(path)
         except OSError as error:
             why = error.strerror or str(error) or type(error).__name__
-            self.say(f"cannot read {path}: {why}", "paths are relative to the file they stand in", container, key, keys)
+            self.diagnostics.report(
+                f"cannot read {path}: {why}", "paths are relative to the file they stand in", container, key, keys
+            )
         except ValueError as error:  # a path with a NUL
-            self.say(f"cannot read {path!r}: {error}", "name a file", container, key, keys)
+            self.diagnostics.report(f"cannot read {path!r}: {error}", "name a file", container, key, keys)
         return None
 
-    def read_list(self, entry: dict[str, Value], keys: Sequence[str | int], judge: Judge) -> None:
+    def read_list(self, entry: dict[str, Value], keys: Sequence[str | int], validator: Validator) -> None:
         """Reads the file that the entry's `from` names."""
-        name = self.marks.source_of(entry, "from")
+        name = self.positions.source_of(entry, "from")
         path = beside(name, entry["from"])
         if path == STDIN == self.names[0]:
-            said = "stdin is the manifest already"
-            return self.say(said, "put the targets into a file", entry, "from", (*keys, "from"))
+            text_ = "stdin is the manifest already"
+            return self.diagnostics.report(text_, "put the targets into a file", entry, "from", (*keys, "from"))
         text = self.loaded(path, entry, "from", (*keys, "from"))
         if text is None:
             return None
-        listing = self.listing(path, text, judge)
+        listing = self.listing(path, text, validator)
         if listing is not None:
             self.lists[id(entry)] = listing
         return None
 
-    def listing(self, path: str, text: bytes, judge: Judge) -> Listing | None:
+    def listing(self, path: str, text: bytes, validator: Validator) -> Listing | None:
         """The targets of a file of lines, or of a `.csv` file; None (and a problem) when it is no text."""
         lines = self._decoded(path, text)
         if lines is None:
             return None
-        return self._rows(path, lines, judge) if path.lower().endswith(".csv") else self._lines(path, lines)
+        return self._rows(path, lines, validator) if path.lower().endswith(".csv") else self._lines(path, lines)
 
     def _decoded(self, path: str, text: bytes) -> str | None:
-        source = len(self.marks.sources)
         try:
             if len(text) > LARGEST:
                 raise ValueError(f"the file is larger than {LARGEST // 2**20} MiB")
@@ -169,70 +140,68 @@ class Files:
             if "\0" in decoded:
                 raise ValueError("a NUL byte in the file")
         except ValueError as error:
-            place = pack(source, text.count(b"\n", 0, getattr(error, "start", 0)) + 1, 1)
-            self.marks.add_source(path)
-            said = "the file is not UTF-8" if isinstance(error, UnicodeDecodeError) else str(error)
-            self.problems.append(Problem(self.marks.where(place), "", said, "save it as UTF-8 text", place))
+            line = text.count(b"\n", 0, getattr(error, "start", 0)) + 1
+            problem = "the file is not UTF-8" if isinstance(error, UnicodeDecodeError) else str(error)
+            self.diagnostics.report_file(problem, "save it as UTF-8 text", self.positions.add_source(path), line)
             return None
         return decoded
 
     def _lines(self, path: str, text: str) -> Listing:
         """A target a line, short form; `#` after a space, or first, begins a comment."""
-        source = self.marks.add_source(path)
+        source = self.positions.add_source(path)
         items: list[Value] = []
         positions = array("Q")
         for number, line in enumerate(text.splitlines(), 1):
-            said = _COMMENT.sub("", line).strip() if "#" in line else line.strip()
-            if said:
-                items.append(said)
+            target = _COMMENT.sub("", line).strip() if "#" in line else line.strip()
+            if target:
+                items.append(target)
                 positions.append(pack(source, number, 1))
-        self.marks.keep(items, positions)
+        self.positions.keep(items, positions)
         return Listing(items, None)
 
-    def _rows(self, path: str, text: str, judge: Judge) -> Listing:
+    def _rows(self, path: str, text: str, validator: Validator) -> Listing:
         """A target a row; the header names keys of the long form."""
         import csv  # rarely needed, and `check` is to start fast
         import io
 
-        source = self.marks.add_source(path)
+        source = self.positions.add_source(path)
         items: list[Value] = []
         positions = array("Q")
         try:
             reader = csv.reader(io.StringIO(text, newline=""), strict=True)
-            columns = self._header(next(reader, []), source, judge)
+            columns = self._header(next(reader, []), source, validator)
             for row in reader:
                 position = pack(source, reader.line_num, 1)
                 if not any(cell.strip() for cell in row):
                     continue
                 if len(row) > len(columns):
-                    self._at(
-                        position, "", f"{len(row)} cells, and {len(columns)} columns in the header", "quote commas"
-                    )
+                    problem = f"{len(row)} cells, and {len(columns)} columns in the header"
+                    self.diagnostics.report_at(position, problem, "quote commas")
                 items.append(self._row(columns, row, position))
                 positions.append(position)
         except csv.Error as error:
-            self._at(pack(source, reader.line_num or 1, 1), "", f"no CSV: {error}", "look at the quotes")
-        self.marks.keep(items, positions)
-        for found, problem in judge.judge({"version": 1, "targets": items}, inside=2):
-            self.problems.append(problem)
-            self.broken.add((id(items), int(found[1])))  # (targets, row, ...)
+            self.diagnostics.report_file(f"no CSV: {error}", "look at the quotes", source, reader.line_num or 1)
+        self.positions.keep(items, positions)
+        for found, wrong in validator.problems_of({"version": 1, "targets": items}, left_out=2):
+            self.diagnostics.problems.append(wrong)
+            self.diagnostics.broken.add((id(items), int(found[1])))  # (targets, row, ...)
         return Listing(items, None)
 
-    def _header(self, names: Sequence[str], source: int, judge: Judge) -> list[_Column | None]:
+    def _header(self, names: Sequence[str], source: int, validator: Validator) -> list[_Column | None]:
         columns: list[_Column | None] = []
         for name in names:
             keys = tuple(part.strip() for part in name.split("."))
             column: tuple[str | int, ...] = ("targets", 0, *keys)
-            bad = not all(judge.knows(column[:size]) for size in range(3, len(column) + 1))
+            bad = not all(validator.knows(column[:size]) for size in range(3, len(column) + 1))
             if bad or keys in {known.keys for known in columns if known}:
-                said = "unknown" if bad else "duplicate"
-                remedy = near(keys[0], judge.keys_at(("targets", 0))) if bad else "remove one"
-                self._at(pack(source, 1, 1), "", f"{said} column `{name[:100]}` in the header", remedy)
+                word = "unknown" if bad else "duplicate"
+                remedy = near(keys[0], validator.keys_at(("targets", 0))) if bad else "remove one"
+                self.diagnostics.report_file(f"{word} column `{name[:100]}` in the header", remedy, source)
                 columns.append(None)
             else:
-                columns.append(_Column(keys, judge.wants(column)))
+                columns.append(_Column(keys, validator.wants(column)))
         if not names:
-            self._at(pack(source, 1, 1), "", "no header", "the first line names keys: repo,branches,labels")
+            self.diagnostics.report_file("no header", "the first line names keys: repo,branches,labels", source)
         return columns
 
     def _row(self, columns: Sequence[_Column | None], row: Sequence[str], position: int) -> dict[str, Value]:
@@ -251,13 +220,10 @@ class Files:
     def _mark(self, container: Any, position: int) -> None:
         """Everything in a row stands where the row begins."""
         inner = container.values() if isinstance(container, dict) else container
-        self.marks.keep(container, array("Q", [position]) * (2 * len(container)))
+        self.positions.keep(container, array("Q", [position]) * (2 * len(container)))
         for value in inner:
             if isinstance(value, (dict, list)):
                 self._mark(value, position)
-
-    def _at(self, position: int, keys: str, text: str, remedy: str) -> None:
-        self.problems.append(Problem(self.marks.where(position), keys, text, remedy, position))
 
 
 def beside(name: str, path: str) -> str:
@@ -273,9 +239,57 @@ def _path_of(name: str) -> str:
 
 def _texts(value: dict[str, Value], key: str) -> list[tuple[Value, str | int, str]]:
     """The texts under a key that holds one or a list: their container, their key in it, the text."""
-    said = value.get(key)
-    if isinstance(said, str):
-        return [(value, key, said)]
-    if isinstance(said, list):
-        return [(said, index, text) for index, text in enumerate(said) if isinstance(text, str)]
+    found = value.get(key)
+    if isinstance(found, str):
+        return [(value, key, found)]
+    if isinstance(found, list):
+        return [(found, index, text) for index, text in enumerate(found) if isinstance(text, str)]
     return []
+
+
+# merging: what is read first wins, key by key
+
+_EVERY = "*"
+
+
+def merged(maps: Sequence[dict[str, Value]], by_name: Sequence[str], positions: Positions) -> dict[str, Value]:
+    """The top levels of several files as one; positions are kept.
+
+    Args:
+        by_name: the keys of targets that merge by name.
+    """
+    defaults: dict[str, Any] = {key: {} for key in by_name}
+    # these maps merge key by key; every other value of the later file is taken as a whole or not at all
+    deep: dict[str, Any] = {
+        "params": {},
+        "providers": {_EVERY: {"limits": {}, "defaults": defaults}},
+        "defaults": defaults,
+        "expect": {},
+        "reports": {},
+    }
+    result = maps[0]
+    for later in maps[1:]:
+        result = _merge(result, later, deep, positions)
+    return result
+
+
+def _merge(
+    first: dict[str, Value], later: dict[str, Value], deep: dict[str, Any], positions: Positions
+) -> dict[str, Value]:
+    made: dict[str, Value] = {}
+    places = array("Q")
+    for key in [*first, *(key for key in later if key not in first)]:
+        home = first if key in first else later
+        value = home[key]
+        inner = deep.get(key, deep.get(_EVERY))
+        if inner is not None and key in first and key in later:
+            both = first[key], later[key]
+            if isinstance(both[0], dict) and isinstance(both[1], dict):
+                value = _merge(*both, inner, positions)
+        if (written := positions.written(home, key)) is not None:
+            positions.keep_written(made, len(made), written)
+        made[key] = value
+        places.append(positions.at(home, key, of_key=True))
+        places.append(positions.at(home, key))
+    positions.keep(made, places)
+    return made

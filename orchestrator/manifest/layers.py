@@ -1,229 +1,282 @@
-"""What a target says over what its account and the manifest say: templates compiled, keys in one form."""
+"""Layers: what a target, its account and the defaults say, templates compiled, one on top of another.
+
+A key of `schema.SHARED` needs nothing here when it fills the target's field of the same name and the nearest layer
+wins; one that means more has a rule in `RULES`.
+"""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
+from orchestrator.core.frozen import Struct
 from orchestrator.manifest.accounts import reference
-from orchestrator.manifest.diagnostics import near
-from orchestrator.manifest.files import Files
-from orchestrator.manifest.pieces import EXPECTED, VARIABLE
-from orchestrator.manifest.positions import Value
-from orchestrator.manifest.schema import COMMON
+from orchestrator.manifest.diagnostics import Diagnostics, near
+from orchestrator.manifest.identity import PLAIN
+from orchestrator.manifest.positions import Path, Value
+from orchestrator.manifest.schema import COMMON, SHARED
+from orchestrator.manifest.schema_types import EXPECTED, VARIABLE
 from orchestrator.manifest.template import Compiled, Malformed, Template, Undefined, compile_text, is_constant
 from orchestrator.manifest.units import parse_duration
 from orchestrator.manifest.yaml_reader import kind
 from orchestrator.providers.port import Declaration
 
 TARGET_NAMES = ("target.id", "target.repo", "target.owner", "target.name", "target.branch")
+NOTHING: Mapping[str, Any] = MappingProxyType({})
+Map: TypeAlias = Mapping[str, Value]
 
-NOTHING: Mapping[Any, Any] = MappingProxyType({})
 
+class Matrix(NamedTuple):
+    """Names and their values, in the order of the file, and the combinations to leave out."""
 
-class Layer(NamedTuple):
-    """The keys that were written at one level, or at several of them, merged.
-
-    Args:
-        request: what the trigger says, by key.
-        branches: texts or templates; None where nobody says one.
-        matrix: names and their values, in the order of the file.
-        exclude: combinations to leave out.
-        skip: text or a map; None where nobody says it.
-        constant: whether neither request nor branches hold a template any more.
-    """
-
-    request: Mapping[str, Compiled] = NOTHING
-    env: Mapping[str, Compiled] = NOTHING
-    timeouts: Mapping[str, float] = NOTHING
-    branches: Sequence[Compiled] | None = None
-    labels: Sequence[Compiled] = ()
-    needs: Sequence[Compiled] | None = None
-    matrix: Mapping[str, Sequence[Compiled]] | None = None
-    exclude: Sequence[Mapping[str, Compiled]] = ()
-    skip: Compiled = None
-    marked: bool | None = None
-
-    def over(self, low: Layer) -> Layer:
-        """This layer on top of a lower one."""
-        env = {**low.env, **self.env}
-        return Layer(
-            request={**low.request, **self.request},
-            env=env,
-            timeouts={**low.timeouts, **self.timeouts},
-            branches=low.branches if self.branches is None else self.branches,
-            labels=(*low.labels, *(label for label in self.labels if label not in low.labels)),
-            needs=low.needs if self.needs is None else self.needs,
-            matrix=low.matrix if self.matrix is None else self.matrix,
-            exclude=low.exclude if self.matrix is None else self.exclude,
-            skip=low.skip if self.skip is None else self.skip,
-            marked=low.marked if self.marked is None else self.marked,
-        )
-
-    def without(self, keys: frozenset[str]) -> Layer:
-        """Without the keys of the request that a provider lacks."""
-        return self._replace(request={key: value for key, value in self.request.items() if key not in keys})
-
-    @property
-    def is_plain(self) -> bool:
-        """Whether the targets that it makes differ in nothing but what they send."""
-        said = [*self.labels, self.skip]
-        return not self.matrix and not self.needs and all(is_constant(value) for value in said)
-
-    @property
-    def request_is_constant(self) -> bool:
-        """Whether every target that it makes sends the same."""
-        return all(is_constant(value) for value in (*self.request.values(), *self.env.values()))
+    names: Mapping[str, Sequence[Compiled]]
+    exclude: Sequence[Mapping[str, Compiled]]
 
 
 class Compiler(NamedTuple):
-    """Makes layers of maps.
+    """Makes layers of maps; what is wrong goes to the diagnostics.
 
     Args:
         constants: names that are known already: params and the run's.
         references: keys that hold a reference to a secret.
     """
 
-    files: Files
+    diagnostics: Diagnostics
     constants: Mapping[str, str]
     references: frozenset[str]
 
-    def layer(self, said: Mapping[str, Value], keys: Sequence[str | int]) -> Layer:
-        """The layer of one map; what is wrong goes to the files' problems."""
-        self._both(said, keys)
-        env = said.get("env", {})
-        matrix = dict(said.get("matrix", {}))
-        exclude = matrix.pop("exclude", ())
-        return Layer(
-            request=self._request(said, keys),
-            env={name: self.value(env[name], env, name, (*keys, "env", name)) for name in env},
-            timeouts=self._timeouts(said, keys),
-            branches=self._branches(said, keys),
-            labels=self._labels(said, keys),
-            needs=self.many(said, "needs", keys) if "needs" in said else None,
-            matrix=self._matrix(said, matrix, keys) if "matrix" in said else None,
-            exclude=self._exclude(said, exclude, matrix, keys),
-            skip=self.value(said["skip"], said, "skip", (*keys, "skip")) if "skip" in said else None,
-            marked=said["marker"] != "none" if "marker" in said else None,
-        )
+    def layer(self, written: Map, keys: Path) -> Layer:
+        """The layer of one map."""
+        if "branch" in written and "branches" in written:
+            text = "`branch` and `branches` stand side by side"
+            self.diagnostics.report(text, "keep one of them", written, "branch", (*keys, "branch"))
+        values = {}
+        for key in written:
+            if key in self.references:
+                values[key] = reference(written, key, keys, self.diagnostics)
+            elif key in SHARED or key not in COMMON:
+                values[key] = rule_of(key).read(self, written, key, keys)
+        if "branch" in values:
+            values["branches"] = values.pop("branch")
+        return Layer(values)
 
-    def _labels(self, said: Mapping[str, Value], keys: Sequence[str | int]) -> list[Compiled]:
-        labels = self.many(said, "labels", keys)
-        for label in labels:
-            if isinstance(label, str) and (problem := label_problem(label)) is not None:
-                self.files.say(*problem, said, "labels", (*keys, "labels"))
-        return labels
+    def value(self, written: Map, key: str, keys: Path) -> Compiled:
+        """The value of a key with its templates compiled."""
+        return self.compiled(written[key], written, key, (*keys, key))
 
-    def many(self, said: Mapping[str, Value], key: str, keys: Sequence[str | int]) -> list[Compiled]:
+    def many(self, written: Map, key: str, keys: Path) -> list[Compiled]:
         """The texts of a key that holds one or a list."""
-        value = said.get(key, [])
+        value = written.get(key, [])
         if isinstance(value, list):
-            return [self.value(one, value, index, (*keys, key, index)) for index, one in enumerate(value)]
-        return [self.value(value, said, key, (*keys, key))]
+            return [self.compiled(one, value, index, (*keys, key, index)) for index, one in enumerate(value)]
+        return [self.compiled(value, written, key, (*keys, key))]
 
-    def value(self, value: Value, container: Value, key: str | int, keys: Sequence[str | int]) -> Compiled:
-        """The value with its templates compiled."""
+    def compiled(self, value: Value, container: Value, key: str | int, keys: Path) -> Compiled:
+        """A value with its templates compiled."""
         if isinstance(value, str):
             return self._text(value, container, key, keys)
         if isinstance(value, dict):
-            return {name: self.value(inner, value, name, (*keys, name)) for name, inner in value.items()}
+            return {name: self.compiled(inner, value, name, (*keys, name)) for name, inner in value.items()}
         if isinstance(value, list):
-            return [self.value(inner, value, index, (*keys, index)) for index, inner in enumerate(value)]
+            return [self.compiled(inner, value, index, (*keys, index)) for index, inner in enumerate(value)]
         return value
 
-    def _text(self, text: str, container: Value, key: str | int, keys: Sequence[str | int]) -> str | Template:
+    def _text(self, text: str, container: Value, key: str | int, keys: Path) -> str | Template:
         if "${{" not in text:
             return text
         try:
             return compile_text(text, self.constants, _is_later)
         except Malformed as error:
-            said, remedy = (
-                f"`{error}` opens a template and names nothing",
-                "write ${{ params.NAME }}, or $${{ for the text ${{",
-            )
+            problem = f"`{error}` opens a template and names nothing"
+            remedy = "write ${{ params.NAME }}, or $${{ for the text ${{"
         except Undefined as error:
-            known = [*self.constants, *TARGET_NAMES, "matrix.NAME"]
-            said, remedy = f"unknown name `{error.name[:100]}` in a template", near(error.name, known)
-        self.files.say(said, remedy, container, key, keys)
-        self.files.told.add(self.files.marks.at(container, key))
+            problem = f"unknown name `{error.name[:100]}` in a template"
+            remedy = near(error.name, [*self.constants, *TARGET_NAMES, "matrix.NAME"])
+        self.diagnostics.report(problem, remedy, container, key, keys)
+        self.diagnostics.settled.add(self.diagnostics.positions.at(container, key))
         return "unknown"
 
-    def _branches(self, said: Mapping[str, Value], keys: Sequence[str | int]) -> list[Compiled] | None:
-        key = "branch" if "branch" in said else "branches"
-        return self.many(said, key, keys) if key in said else None
+    def sent(self, written: Map, key: str, keys: Path) -> Compiled:
+        """A value that is sent as it is written."""
+        self._check_printable(written, key, (*keys, key))
+        return self.value(written, key, keys)
 
-    def _matrix(
-        self, said: Mapping[str, Value], names: Mapping[str, Value], keys: Sequence[str | int]
-    ) -> dict[str, list[Compiled]]:
-        keys = (*keys, "matrix")
-        for name in names:
-            if re.search(VARIABLE, name) is None:
-                said_ = f"expected {EXPECTED[VARIABLE]}, found {name[:100]!r}"
-                self.files.say(said_, "", said["matrix"], name, (*keys, name), of_key=True)
-        return {name: self.many(said["matrix"], name, keys) for name in names}
-
-    def _request(self, said: Mapping[str, Value], keys: Sequence[str | int]) -> dict[str, Compiled]:
-        request: dict[str, Compiled] = {}
-        for key in said:
-            if key in self.references:
-                request[key] = reference(said, key, keys, self.files)
-            elif key == "message" or key not in COMMON:
-                request[key] = self.value(said[key], said, key, (*keys, key))
-                self.printable(said, key, (*keys, key))
-        return request
-
-    def printable(self, container: Value, key: str | int, keys: Sequence[str | int]) -> None:
-        """Refuses values that would not print back as they were written: 3.10, 22:22, dates, yes and no."""
+    def _check_printable(self, container: Value, key: str | int, keys: Path) -> None:
+        """Refuses values that would not be sent as they were written: 3.10, 22:22, dates, yes and no."""
         value = container[key]
         if isinstance(value, (dict, list)):
             for inner in value if isinstance(value, dict) else range(len(value)):
-                self.printable(value, inner, (*keys, inner))
+                self._check_printable(value, inner, (*keys, inner))
             return
-        written = self.files.marks.written(container, key)
+        written = self.diagnostics.positions.written(container, key)
         if written is not None and not prints_back(value, written):
-            said = f"{written[:60]} ({kind(value)}) would not be sent as it is written"
-            self.files.say(said, f'quote it: "{written[:60]}"', container, key, keys)
+            text = f"{written[:60]} ({kind(value)}) would not be sent as it is written"
+            self.diagnostics.report(text, f'quote it: "{written[:60]}"', container, key, keys)
 
-    def _timeouts(self, said: Mapping[str, Value], keys: Sequence[str | int]) -> dict[str, float]:
+    def labels(self, written: Map, key: str, keys: Path) -> list[Compiled]:
+        """Labels, of which `--label a,b` must be able to name each."""
+        labels = self.many(written, key, keys)
+        for label in labels:
+            if isinstance(label, str) and (problem := label_problem(label)) is not None:
+                self.diagnostics.report(*problem, written, key, (*keys, key))
+        return labels
+
+    def matrix(self, written: Map, key: str, keys: Path) -> Matrix:
+        """The matrix, its names checked."""
+        keys = (*keys, key)
+        names = dict(written[key])
+        exclude: list[Map] = names.pop("exclude", [])
+        report = self.diagnostics.report
+        for name in names:
+            if re.search(VARIABLE, name) is None:
+                text = f"expected {EXPECTED[VARIABLE]}, found {name[:100]!r}"
+                report(text, "", written[key], name, (*keys, name), of_key=True)
+        for index, one in enumerate(exclude):
+            for name in one:
+                if name not in names:
+                    text, path = f"unknown name `{name}` of the matrix", (*keys, "exclude", index, name)
+                    report(text, near(name, names), one, name, path)
+        return Matrix(
+            {name: self.many(written[key], name, keys) for name in names},
+            [self.compiled(one, exclude, index, (*keys, "exclude", index)) for index, one in enumerate(exclude)],
+        )
+
+    def timeouts(self, written: Map, key: str, keys: Path) -> dict[str, float]:
+        """Seconds by name."""
         times = {}
-        for name, text in said.get("timeouts", {}).items():
+        for name, text in written[key].items():
             try:
                 times[name] = parse_duration(text)
             except ValueError as error:
-                self.files.say(str(error), "", said["timeouts"], name, (*keys, "timeouts", name))
+                self.diagnostics.report(str(error), "", written[key], name, (*keys, key, name))
         return times
 
-    def _exclude(
-        self, said: Mapping[str, Value], exclude: Value, matrix: Mapping[str, Value], keys: Sequence[str | int]
-    ) -> list[Mapping[str, Compiled]]:
-        keys = (*keys, "matrix", "exclude")
-        for index, one in enumerate(exclude):
-            for name in one:
-                if name not in matrix:
-                    self.files.say(
-                        f"unknown name `{name}` of the matrix", near(name, matrix), one, name, (*keys, index, name)
-                    )
-        return [self.value(one, exclude, index, (*keys, index)) for index, one in enumerate(exclude)]
 
-    def _both(self, said: Mapping[str, Value], keys: Sequence[str | int]) -> None:
-        if "branch" in said and "branches" in said:
-            self.files.say(
-                "`branch` and `branches` stand side by side", "keep one of them", said, "branch", (*keys, "branch")
-            )
+def nearest(high: Any, low: Any) -> Any:
+    """What is said nearest to the target wins as a whole."""
+    return high
+
+
+def by_name(high: Mapping[str, Any], low: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The names of both; those nearest to the target win."""
+    return {**low, **high}
+
+
+def joined(high: Sequence[Any], low: Sequence[Any]) -> Sequence[Any]:
+    """The items of both, the lower ones first."""
+    return [*low, *(item for item in high if item not in low)]
+
+
+def _always(value: Any) -> bool:
+    return True
+
+
+def _are_plain_refs(refs: Sequence[Compiled]) -> bool:
+    return all(isinstance(ref, str) and PLAIN.fullmatch(f"a/b@{ref}") is not None for ref in refs)
+
+
+def _has_no_names(matrix: Matrix) -> bool:
+    return not matrix.names
+
+
+def _is_empty(value: Sequence[Any]) -> bool:
+    return not value
+
+
+class Rule(NamedTuple):
+    """How a layer keeps a key.
+
+    Args:
+        read: makes the value, its templates compiled: of a compiler, the map, the key, the path of the map.
+        merge: joins the value with that of a lower layer.
+        is_alike: whether short forms below a layer with this value differ in nothing but what is sent.
+        is_sent: whether it is part of what the trigger sends.
+    """
+
+    read: Callable[[Compiler, Map, str, Path], Any] = Compiler.value
+    merge: Callable[[Any, Any], Any] = nearest
+    is_alike: Callable[[Any], bool] = is_constant
+    is_sent: bool = False
+
+
+PLAIN_KEY = Rule()
+OF_PROVIDER = Rule(Compiler.sent, is_alike=_always, is_sent=True)
+RULES: Mapping[str, Rule] = {
+    "branch": Rule(Compiler.many, is_alike=_are_plain_refs),
+    "branches": Rule(Compiler.many, is_alike=_are_plain_refs),
+    "message": OF_PROVIDER,
+    "env": Rule(merge=by_name, is_alike=_always, is_sent=True),
+    "labels": Rule(Compiler.labels, joined),
+    "matrix": Rule(Compiler.matrix, is_alike=_has_no_names),
+    "needs": Rule(Compiler.many, is_alike=_is_empty),
+    "skip": PLAIN_KEY,
+    "timeouts": Rule(Compiler.timeouts, by_name),
+    "marker": PLAIN_KEY,
+}
+"""The keys that mean more than the field of a target of the same name."""
+
+MERGED_BY_NAME = tuple(key for key, rule in RULES.items() if rule.merge is by_name)
+
+FIELDS = tuple(key for key in SHARED if key not in RULES)
+"""The keys whose value, templates filled in, is the target's field of the same name."""
+
+
+def rule_of(key: str) -> Rule:
+    """How a key is read and merged; one that not every target has is the provider's."""
+    return RULES.get(key) or (PLAIN_KEY if key in SHARED else OF_PROVIDER)
+
+
+class Layer(Struct, frozen=True, eq=False):
+    """What was written about targets at one level, or at several of them, merged.
+
+    Args:
+        values: by key, those of providers, too; `branch` is kept as `branches`.
+    """
+
+    values: Mapping[str, Any] = NOTHING
+
+    def get(self, key: str, default: Any = None) -> Any:
+        """The value of a key."""
+        return self.values.get(key, default)
+
+    def over(self, low: Layer) -> Layer:
+        """This layer on top of a lower one."""
+        if not low.values:
+            return self
+        values = dict(low.values)
+        for key, value in self.values.items():
+            values[key] = rule_of(key).merge(value, values[key]) if key in values else value
+        return Layer(values)
+
+    def without(self, keys: frozenset[str]) -> Layer:
+        """Without the keys that a provider lacks."""
+        return Layer({key: value for key, value in self.values.items() if key not in keys})
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether the targets of its short forms differ in nothing but what they send."""
+        return all(rule_of(key).is_alike(value) for key, value in self.values.items())
+
+    @property
+    def sent(self) -> dict[str, Compiled]:
+        """What the trigger sends, by key, `env` last."""
+        sent = {key: value for key, value in self.values.items() if rule_of(key).is_sent and key != "env"}
+        env = {name: value for name, value in self.get("env", NOTHING).items() if value is not None}
+        return {**sent, "env": env} if env else sent
+
+
+def lacking(written: Map, declaration: Declaration) -> list[str]:
+    """The keys of a map that this provider lacks."""
+    return [key for key in written if key not in COMMON and key not in declaration.keys]
 
 
 def label_problem(label: str) -> tuple[str, str] | None:
-    """What is wrong with a label, and the remedy: `--label a,b` must be able to name it."""
+    """What is wrong with a label, and the remedy."""
     if re.search(r"[\s,]", label) is None:
         return None
     return f"expected a label without spaces and commas, found {label[:100]!r}", "write a list for several"
-
-
-def lacking(said: Mapping[str, Value], declaration: Declaration) -> list[str]:
-    """The keys of a map that this provider lacks."""
-    return [key for key in said if key not in COMMON and key not in declaration.keys]
 
 
 def prints_back(value: Value, written: str) -> bool:

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
+from orchestrator.core.model import Target
+from orchestrator.manifest.glob import matches
+from orchestrator.manifest.identity import ref_problem
 from orchestrator.providers.port import RepoFacts
 
 NOTHING: Mapping[Any, Any] = MappingProxyType({})
 
 
 class Answers(NamedTuple):
-    """What the providers said to the questions of a manifest.
+    """What the providers answered to the questions of a manifest.
 
     Args:
         owners: by account and owner: their repositories.
@@ -31,9 +34,9 @@ class Questions(NamedTuple):
     """What only a provider knows; false when there is nothing to ask.
 
     Args:
-        owners: pairs of account and owner whose repositories are wanted.
-        branches: pairs of account and repository whose branches are wanted.
-        numbers: pairs of account and number of repositories whose names are wanted.
+        owners: pairs of account and owner, for the owner's repositories.
+        branches: pairs of account and repository, for the repository's branches.
+        numbers: pairs of account and number of a repository, for its name.
     """
 
     owners: tuple[tuple[str, str], ...] = ()
@@ -42,3 +45,72 @@ class Questions(NamedTuple):
 
     def __bool__(self) -> bool:
         return bool(self.owners or self.branches or self.numbers)
+
+
+class Lookups:
+    """Looks up in the answers, and collects what they lack.
+
+    Args:
+        warn: takes sentences for a person.
+
+    Attributes:
+        owners: pairs of account and owner that the answers lack.
+        branches: pairs of account and repository that the answers lack.
+    """
+
+    def __init__(self, answers: Answers, warn: Callable[[str], None]) -> None:
+        self.answers = answers
+        self.warn = warn
+        self.owners: dict[tuple[str, str], None] = {}
+        self.branches: dict[tuple[str, str], None] = {}
+
+    @property
+    def are_complete(self) -> bool:
+        """Whether nothing is left out because there is no answer."""
+        return not self.owners and not self.branches
+
+    def questions(self, targets: Sequence[Target]) -> Questions:
+        """What to ask for these targets; numbers only when all owners are known."""
+        numbers = () if self.owners else self._numbers(targets)
+        return Questions(tuple(self.owners), tuple(self.branches), tuple(numbers))
+
+    def _numbers(self, targets: Sequence[Target]) -> list[tuple[str, str]]:
+        """Repositories given by number, on accounts where others are given by name, and whose name is not known."""
+        named = {target.account for target in targets if "/" in target.repo}
+        given = ((target.account, target.repo) for target in targets if "/" not in target.repo)
+        return [key for key in dict.fromkeys(given) if key[0] in named and key not in self.answers.numbers]
+
+    def repos(self, account: str, owner: str, match: Sequence[str], exclude: Sequence[str]) -> list[RepoFacts]:
+        """The active repositories of an owner that match one of the globs, or all, and none of those to exclude."""
+        found = self.answers.owners.get((account, owner))
+        if found is None:
+            self.owners[account, owner] = None
+            if self.answers.offline:
+                self.warn(f"discover {owner}: not looked up; its targets are missing here")
+            return []
+        meant = [one for one in found if (not match or _named(one.slug, match)) and not _named(one.slug, exclude)]
+        active = [one for one in meant if one.active]
+        if len(active) < len(meant):
+            self.warn(f"discover {owner}: {len(meant) - len(active)} inactive repositories are left out")
+        if not active:
+            self.warn(f"discover {owner}: no active repository matches")
+        return active
+
+    def refs(self, account: str, repo: str, glob: str) -> list[tuple[str, str | None]]:
+        """The branches that match the glob, each with None; else the glob itself, with the reason to skip it."""
+        branches = self.answers.branches.get((account, repo))
+        if branches is None:
+            self.branches[account, repo] = None
+            if self.answers.offline:
+                self.warn("branch globs are not expanded offline; each counts as one skipped target here")
+            return [(glob, f"the branches of {repo} were not looked up")]
+        found = [branch for branch in branches if matches(glob, branch) and ref_problem(branch) is None]
+        if not found:
+            self.warn(f"no branch of {repo} matches {glob}")
+            return [(glob, f"no branch matches {glob}")]
+        return [(branch, None) for branch in found]
+
+
+def _named(slug: str, globs: Sequence[str]) -> bool:
+    name = slug.rpartition("/")[2]
+    return any(matches(glob, slug if "/" in glob else name, fold=True) for glob in globs)

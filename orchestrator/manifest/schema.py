@@ -1,14 +1,15 @@
 """Which keys a manifest has and what they may hold: the one place that validates, documents and completes them.
 
-The schemas only judge: everything is strict, so what they accept is what was written, and the rest of the package
-reads the plain values. The keys and limits of the providers come from their declarations. They are written for
-pydantic's core, which is loaded in a tenth of the time that models take.
+The schemas only validate: everything is strict, so what they accept is what was written, and the rest of the package
+reads the plain values. The keys and limits of the providers come from their declarations.
+
+To add a key of targets, add a line to `SHARED` and a field of the same name to `core.model.Target`; `layers` says more.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from functools import cached_property, lru_cache
+from functools import cached_property
 from typing import Any
 
 from pydantic_core import CoreSchema, SchemaValidator
@@ -16,8 +17,7 @@ from pydantic_core import core_schema as core
 
 from orchestrator.core.model import Outcome
 from orchestrator.limits.quiet_hours import QUIET
-from orchestrator.manifest.annotations import schema_of
-from orchestrator.manifest.pieces import (
+from orchestrator.manifest.schema_types import (
     COUNT,
     FILLED,
     MANY,
@@ -38,6 +38,7 @@ from orchestrator.manifest.pieces import (
     list_of,
     map_of,
     one_of,
+    schema_of,
     use,
 )
 from orchestrator.providers.port import Declaration
@@ -84,7 +85,7 @@ QUEUE: Keys = {
     "resume": (PLACES, "when others made it longer: go on below this (default: three quarters of `below`)"),
     "reserve": (COUNT, "places that are kept for other people's builds (default: none)"),
     "dead_after": (TIME, "a build that has not moved for so long does not count (default 24h)"),
-    "every": (TIME, "how often to look at the queue (default 30s)"),
+    "every": (TIME, "how often to read the queue (default 30s)"),
 }
 QUIET_SPAN: Keys = {
     "days": (MANY, "on which it begins: mon-fri, or a list such as [sat, sun] (default: every day)"),
@@ -93,7 +94,7 @@ QUIET_SPAN: Keys = {
     "zone": (FILLED, "an IANA time zone such as Europe/Berlin (default UTC)"),
 }
 TIMEOUTS: Keys = {
-    "settle": (TIME, "after a lost answer: how long until a look may say that nothing was started"),
+    "settle": (TIME, "after a lost answer: how long until a lookup may say that nothing was started"),
     "accept": (TIME, "from the trigger to the appearance of its build (default 1h)"),
     "queue": (TIME, "from the build's appearance to its start (default 24h)"),
     "build": (TIME, "from the build's start to its end (default 6h)"),
@@ -109,6 +110,7 @@ SKIP: Keys = {
 MATRIX: Keys = {
     "exclude": (list_of(map_of(TEXT, TEXT)), 'combinations to leave out, as in {python: "3.11", os: osx}'),
 }
+# the keys of targets that defaults may have, too
 SHARED: Keys = {
     "branch": (FILLED, "the branch to build, any ref that the provider accepts; a glob is expanded from its branches"),
     "branches": (MANY, "the branches to build, a target each; globs are expanded from the provider's branches"),
@@ -141,7 +143,7 @@ TARGET: Keys = {
     "name": (FILLED, "tells two targets of one repo and branch apart"),
 }
 KINDS = ("repo", "repos", "discover", "from")
-"""What a long form is about: exactly one of these stands in it."""
+"""What a long form is about: it has exactly one of these."""
 
 COMMON = frozenset({*SHARED, *TARGET})
 """The keys of a target, whatever its provider."""
@@ -180,15 +182,16 @@ MANIFEST: Keys = {
 
 
 class Shape:
-    """What a manifest may hold, given the providers."""
+    """What a manifest may hold, given the declarations of the providers, by type."""
 
     def __init__(self, declarations: Mapping[str, Declaration]) -> None:
+        self.declarations = dict(declarations)
         self._core = core.definitions_schema(use("Manifest"), _definitions(declarations))
         self.validator = SchemaValidator(self._core)
 
     @cached_property
     def json(self) -> Mapping[str, Any]:
-        """The same as JSON Schema, made only when somebody wants it, or something is wrong."""
+        """The same as JSON Schema, made only when it is asked for, or something is wrong."""
         from pydantic.json_schema import GenerateJsonSchema  # slow to import
 
         made: dict[str, Any] = GenerateJsonSchema().generate(self._core)
@@ -196,32 +199,18 @@ class Shape:
         return {**made, **definitions.pop("Manifest"), "$defs": definitions} if "$ref" in made else made
 
 
+_shapes: dict[tuple[tuple[str, int], ...], Shape] = {}
+_MOST_SHAPES = 8
+
+
 def shape_of(declarations: Mapping[str, Declaration]) -> Shape:
-    """The shape of a whole manifest, with the keys of these providers.
-
-    Args:
-        declarations: by type.
-    """
-    return _shape(_Same(declarations))
-
-
-class _Same:
-    """Declarations, equal when they are the same ones."""
-
-    def __init__(self, declarations: Mapping[str, Declaration]) -> None:
-        self.declarations = dict(declarations)
-        self._identity = tuple((name, id(given)) for name, given in declarations.items())
-
-    def __hash__(self) -> int:
-        return hash(self._identity)
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, _Same) and self._identity == other._identity
-
-
-@lru_cache(maxsize=8)
-def _shape(same: _Same) -> Shape:
-    return Shape(same.declarations)
+    """The shape of a manifest with the keys of these providers, by type; made once."""
+    key = tuple((name, id(given)) for name, given in declarations.items())
+    if key not in _shapes:
+        if len(_shapes) >= _MOST_SHAPES:
+            _shapes.clear()
+        _shapes[key] = Shape(declarations)  # it keeps the declarations, so that no identity is reused
+    return _shapes[key]
 
 
 def json_schema(declarations: Mapping[str, Declaration]) -> dict[str, Any]:

@@ -1,204 +1,335 @@
-"""Makes the targets of what entries say: matrix, branches, ids, and the same target twice."""
+"""Makes the targets of what entries say: matrix, branches, ids, what is sent, and the same target twice."""
 
 from __future__ import annotations
 
+import datetime
 import itertools
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple, TypeVar
 
 from orchestrator.core.frozen import replace
-from orchestrator.core.model import Target
-from orchestrator.manifest.contents import Contents
-from orchestrator.manifest.diagnostics import ManifestError, Problem
-from orchestrator.manifest.entries import Entry, Said, Teller
-from orchestrator.manifest.glob import is_glob, matches
+from orchestrator.core.model import Json, Target, Timeouts
+from orchestrator.manifest.diagnostics import Diagnostics, Entry, ManifestError, Problem
+from orchestrator.manifest.glob import is_glob
 from orchestrator.manifest.identity import id_of, ref_problem, repo_problem
-from orchestrator.manifest.layers import Layer, label_problem
-from orchestrator.manifest.lookups import Answers
-from orchestrator.manifest.template import Compiled
+from orchestrator.manifest.layers import FIELDS, Layer, label_problem
+from orchestrator.manifest.lookups import Lookups
+from orchestrator.manifest.positions import Value
+from orchestrator.manifest.template import Compiled, Filler, is_constant
 from orchestrator.providers.port import Declaration
 
 MOST_TARGETS = 1_000_000
+_REMEMBERED = 1000  # layers and messages
+Pairs = tuple[tuple[str, str], ...]
+K = TypeVar("K")
+V = TypeVar("V")
 
-Matrix = tuple[tuple[str, str], ...]
+
+class Wanted(NamedTuple):
+    """What an entry says about one repository, on an account.
+
+    Args:
+        layer: with the defaults below it.
+        refs: what the short form says after `@`; None leaves it to the layer.
+        matrix: what the short form says in brackets.
+        labels: of the repository itself, from the provider.
+    """
+
+    repo: Compiled
+    layer: Layer
+    account: str
+    entry: Entry
+    name: Compiled = None
+    refs: Sequence[Compiled] | None = None
+    matrix: Pairs = ()
+    labels: tuple[str, ...] = ()
+
+
+class Prototypes:
+    """Makes targets that lack only their names, of layers; what many targets have in common is made once.
+
+    Args:
+        name: the manifest's, which stands before the marker where there is no message.
+        raw: the merged top level, for problems with the defaults.
+        warn: takes sentences for a person.
+
+    Attributes:
+        asked_the_day: whether anything depended on `today`.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        raw: Mapping[str, Value],
+        declared: Mapping[str, Declaration],
+        filler: Filler,
+        today: datetime.date,
+        warn: Callable[[str], None],
+    ) -> None:
+        self.name = name
+        self.raw = raw
+        self.declared = declared
+        self.filler = filler
+        self.today = today
+        self.warn = warn
+        self.asked_the_day = False
+        self._requests: dict[int, tuple[Layer, Mapping[str, Json]]] = {}
+        self._timeouts: dict[tuple[str, tuple[tuple[str, float], ...]], Timeouts] = {}
+        self._messages: dict[tuple[str, str], str | None] = {}
+
+    def make(self, layer: Layer, account: str, names: Mapping[str, str], entry: Entry | None = None) -> Target:
+        """A target without id, repository, branch, matrix and name.
+
+        Args:
+            names: for its templates.
+            entry: gets the problems; None: the defaults get them.
+        """
+        fields: dict[str, Any] = {
+            key: self.filler.fill(layer.values[key], names, entry) for key in FIELDS if key in layer.values
+        }
+        return Target(
+            id="",
+            account=account,
+            repo="",
+            labels=tuple(dict.fromkeys([self._label(label, names, entry) for label in layer.get("labels", ())])),
+            skip=self._skip(layer.get("skip"), names, entry),
+            marked=_is_marked(layer),
+            timeouts=self._times(layer, account),
+            request=self._request(layer, names, account, entry),
+            **fields,
+        )
+
+    def _label(self, label: Compiled, names: Mapping[str, str], entry: Entry | None) -> str:
+        if isinstance(label, str):
+            return label
+        text = self.filler.text(label, names, entry)
+        if (problem := label_problem(text)) is not None:
+            self._report(entry, *problem, "labels")
+        return text
+
+    def _request(self, layer: Layer, names: Mapping[str, str], account: str, entry: Entry | None) -> Mapping[str, Json]:
+        """What the trigger sends; the same object for all targets of a layer without templates."""
+        known = self._requests.get(id(layer))
+        if known is not None:
+            return known[1]
+        sent = layer.sent
+        if all(is_constant(value) for value in sent.values()):
+            _bounded(self._requests)[id(layer)] = (layer, sent)  # the layer too, so that its identity is not reused
+        else:
+            sent = self.filler.fill(sent, names, entry)
+            if sent is None:
+                return {}
+        self._check(sent, layer, account, entry)
+        return sent
+
+    def _check(self, request: Mapping[str, Json], layer: Layer, account: str, entry: Entry | None) -> None:
+        config = request.get("config")
+        if "env" in request and isinstance(config, dict) and "env" in config:
+            self._report(entry, "`env` together with `config.env`", "write all of it in one of the two", "config")
+        message = request.get("message")
+        if message is None and not _is_marked(layer):
+            return
+        text = message if isinstance(message, str) else self.name
+        key = (account, text)
+        if key not in self._messages:
+            _bounded(self._messages)[key] = self.declared[account].message_problem(text)
+        problem = self._messages[key]
+        if problem is not None:
+            self._report(entry, problem, "", "message")
+
+    def _report(self, entry: Entry | None, text: str, remedy: str, key: str) -> None:
+        if entry is None:
+            self.filler.diagnostics.report_default(self.raw, text, remedy, key)
+        else:
+            self.filler.diagnostics.report_entry(entry, text, remedy, key)
+
+    def _times(self, layer: Layer, account: str) -> Timeouts:
+        """How long things may take; `settle` is the provider's unless it is written."""
+        written: Mapping[str, float] = layer.get("timeouts", {})
+        key = (account, tuple(written.items()))
+        if key not in self._timeouts:
+            self._timeouts[key] = replace(Timeouts(settle=self.declared[account].settle), **written)
+        return self._timeouts[key]
+
+    def _skip(self, value: Compiled, names: Mapping[str, str], entry: Entry | None) -> str | None:
+        """The reason not to trigger it; None when there is none, or its time is over."""
+        if value is None:
+            return None
+        filled = self.filler.fill(value, names, entry)
+        if not isinstance(filled, dict):
+            return filled if isinstance(filled, str) else None
+        until = filled.get("until")
+        if until is None:
+            return str(filled["reason"])
+        self.asked_the_day = True
+        try:
+            over = self.today >= day(until)
+        except ValueError:
+            self._report(entry, f"`until` is no date: {str(until)[:60]!r}", "write it as 2027-03-01", "skip")
+            return None
+        if over:
+            self.warn(f"a skip ended on {until} ({filled['reason']}): remove it from the manifest")
+            return None
+        return f"{filled['reason']} (until {until})"
 
 
 class Targets:
     """All targets so far, in order.
 
-    Args:
+    Attributes:
         made: the targets.
         needs: what a target needs, as it was written, by its index.
-        branches: pairs of account and repository whose branches are not known.
         samples: one of each kind of targets, for warnings.
     """
 
     def __init__(
-        self, declared: Mapping[str, Declaration], contents: Contents, teller: Teller, answers: Answers
+        self, declared: Mapping[str, Declaration], prototypes: Prototypes, filler: Filler, lookups: Lookups
     ) -> None:
         self.declared = declared
-        self.contents = contents
-        self.teller = teller
-        self.answers = answers
+        self.prototypes = prototypes
+        self.filler = filler
+        self.diagnostics: Diagnostics = filler.diagnostics
+        self.lookups = lookups
         self.made: list[Target] = []
         self.needs: dict[int, tuple[Sequence[str], Entry]] = {}
-        self.branches: dict[tuple[str, str], None] = {}
         self.samples: dict[int, Target] = {}
         self._seen: dict[str, int] = {}
 
-    def add(self, said: Said) -> None:
+    def add(self, wanted: Wanted) -> None:
         """Adds a target for each combination of the matrix and each branch."""
-        entry = said.entry
-        for matrix in [said.matrix] if said.matrix else self.combinations(said.layer, entry):
+        entry = wanted.entry
+        for matrix in [wanted.matrix] if wanted.matrix else self.combinations(wanted.layer, entry):
             names = {f"matrix.{key}": value for key, value in matrix}
-            repo = self.teller.fill(said.repo, names, entry)
+            repo = self.filler.fill(wanted.repo, names, entry)
             if repo is None:
                 continue
-            problem = repo_problem(repo, self.declared[said.account].repo_ids)
+            problem = repo_problem(repo, self.declared[wanted.account].repo_ids)
             if problem is not None:
-                self.teller.problem(entry, problem, "name it owner/name", "repo")
+                self.diagnostics.report_entry(entry, problem, "name it owner/name", "repo")
                 continue
             names |= names_of(repo)
-            for branch, missing in self._refs(said, repo, names):
-                self._one(said, repo, branch, matrix, names, missing)
+            for branch, missing in self._refs(wanted, repo, names):
+                self._add_one(wanted, repo, branch, matrix, names, missing)
 
     def fits(self, layer: Layer, repos: int, entry: Entry) -> bool:
-        """Whether an entry makes few enough targets; else it is a problem, told before any of them is made."""
-        count = repos * max(1, len(layer.branches or ()))
-        for values in (layer.matrix or {}).values():
+        """Whether an entry makes few enough targets; else it is a problem, before any of them is made."""
+        count = repos * max(1, len(layer.get("branches", ())))
+        matrix = layer.get("matrix")
+        for values in matrix.names.values() if matrix is not None else ():
             count *= len(values)
         if count <= MOST_TARGETS:
             return True
-        self.teller.problem(entry, f"it makes {count} targets, more than {MOST_TARGETS}", "split it")
+        self.diagnostics.report_entry(entry, f"it makes {count} targets, more than {MOST_TARGETS}", "split it")
         return False
 
-    def combinations(self, layer: Layer, entry: Entry) -> list[Matrix]:
+    def combinations(self, layer: Layer, entry: Entry) -> list[Pairs]:
         """The combinations of the matrix, in the order of the file."""
-        if not layer.matrix:
+        matrix = layer.get("matrix")
+        if matrix is None or not matrix.names:
             return [()]
-        text = self.teller.text
+        text = self.filler.text
         every = itertools.product(
-            *([(key, text(one, entry)) for one in values] for key, values in layer.matrix.items())
+            *([(key, text(one, {}, entry)) for one in values] for key, values in matrix.names.items())
         )
-        out = [{(key, text(one, entry)) for key, one in said.items()} for said in layer.exclude]
-        return [one for one in dict.fromkeys(every) if not any(said <= set(one) for said in out)]
+        out = [{(key, text(one, {}, entry)) for key, one in pairs.items()} for pairs in matrix.exclude]
+        return [one for one in dict.fromkeys(every) if not any(pairs <= set(one) for pairs in out)]
 
-    def _one(
-        self, said: Said, repo: str, branch: str | None, matrix: Matrix, names: Mapping[str, str], missing: str | None
+    def _add_one(
+        self,
+        wanted: Wanted,
+        repo: str,
+        branch: str | None,
+        matrix: Pairs,
+        names: Mapping[str, str],
+        missing: str | None,
     ) -> None:
-        entry, layer, account, teller = said.entry, said.layer, said.account, self.teller
+        entry, layer, account, text = wanted.entry, wanted.layer, wanted.account, self.filler.text
         names = dict(names) if branch is None else {**names, "target.branch": branch}
-        name = teller.text(said.name, entry, names) if said.name is not None else None
-        made = names["target.id"] = id_of(account, repo, branch, matrix, name)
+        name = text(wanted.name, names, entry) if wanted.name is not None else None
+        id_ = names["target.id"] = id_of(account, repo, branch, matrix, name)
         folded = repo.lower() if self.declared[account].fold_case else repo
-        if not self.is_new(id_of(account, folded, branch, matrix, name), made, entry):
+        if not self.is_new(id_of(account, folded, branch, matrix, name), id_, entry):
             return
-        if layer.needs:
-            self.needs[len(self.made)] = ([teller.text(need, entry, names) for need in layer.needs], entry)
-        labels = [self._label(label, entry, names) for label in layer.labels]
-        request = self.contents.request(layer, names, account, entry)
-        self.append(
-            Target(
-                id=made,
-                account=account,
-                repo=repo,
-                branch=branch,
-                matrix=matrix,
-                name=name,
-                labels=tuple(dict.fromkeys([*labels, *said.labels])),
-                skip=self.contents.skip(layer.skip, names, entry) or missing,
-                marked=layer.marked is not False,
-                timeouts=self.contents.timeouts(layer, account),
-                request=request,
-                where=teller.files.marks.where(entry.position),
-            ),
-            alike=id(request),  # it lives as long as the target
-        )
+        needs = layer.get("needs")
+        if needs:
+            self.needs[len(self.made)] = ([text(need, names, entry) for need in needs], entry)
+        made = self.prototypes.make(layer, account, names, entry)
+        if wanted.labels or missing is not None:
+            made = replace(made, labels=tuple(dict.fromkeys([*made.labels, *wanted.labels])), skip=made.skip or missing)
+        self.append(made, id_, repo, branch, entry, id(made.request), matrix, name)  # the request lives with its target
 
-    def _label(self, label: Compiled, entry: Entry, names: Mapping[str, str]) -> str:
-        text = self.teller.text(label, entry, names)
-        if not isinstance(label, str) and (problem := label_problem(text)) is not None:
-            self.teller.problem(entry, *problem, "labels")
-        return text
-
-    def append(self, target: Target, alike: int) -> None:
-        """Adds one that `is_new` let through.
+    def append(
+        self,
+        prototype: Target,
+        id_: str,
+        repo: str,
+        branch: str | None,
+        entry: Entry,
+        alike: int,
+        matrix: Pairs = (),
+        name: str | None = None,
+    ) -> None:
+        """Adds a target that `is_new` let through: the prototype with its names.
 
         Args:
             alike: the same number for targets that say the same but for templates; one of them is the sample.
         """
+        where = self.diagnostics.positions.where(entry.position)
+        target = replace(prototype, id=id_, repo=repo, branch=branch, matrix=matrix, name=name, where=where)
         if len(self.made) >= MOST_TARGETS:
-            said = f"more than {MOST_TARGETS} targets"
-            raise ManifestError([*self.teller.files.problems, Problem(target.where, "", said, "split the manifest")])
+            text = f"more than {MOST_TARGETS} targets"
+            raise ManifestError([*self.diagnostics.problems, Problem(where, "", text, "split the manifest")])
         self.made.append(target)
         if target.skip is None:
             self.samples.setdefault(alike, target)
 
-    def is_new(self, key: str, made: str, entry: Entry) -> bool:
+    def is_new(self, key: str, id_: str, entry: Entry) -> bool:
         """Whether no target has this identity yet; else it is a problem.
 
         Args:
             key: the id with the repository's case folded.
-            made: the id.
         """
         first = self._seen.setdefault(key, len(self.made))
         if first == len(self.made):
             return True
         same = self.made[first]
-        text = f"duplicate target {made}" if made == same.id else f"duplicate target {made}, the same as {same.id}"
+        text = f"duplicate target {id_}" if id_ == same.id else f"duplicate target {id_}, the same as {same.id}"
         remedy = "remove one of the two, or tell them apart with `name`"
-        self.teller.problem(entry, f"{text}, first at {same.where}", remedy)
+        self.diagnostics.report_entry(entry, f"{text}, first at {same.where}", remedy)
         return False
 
-    def _refs(self, said: Said, repo: str, names: Mapping[str, str]) -> Iterator[tuple[str | None, str | None]]:
+    def _refs(self, wanted: Wanted, repo: str, names: Mapping[str, str]) -> Iterator[tuple[str | None, str | None]]:
         """The branches, each with the reason to skip it, which is None for those that can be built."""
-        refs = said.refs if said.refs is not None else said.layer.branches
+        refs = wanted.refs if wanted.refs is not None else wanted.layer.get("branches")
         if not refs:
             yield None, None
             return
         found: dict[str, str | None] = {}
         for ref in refs:
-            text = self.teller.fill(ref, names, said.entry)
+            text = self.filler.fill(ref, names, wanted.entry)
             if text is None:
                 continue
             if is_glob(text):
-                found = {**dict(self._glob(text, said.account, repo)), **found}
+                found = {**dict(self.lookups.refs(wanted.account, repo, text)), **found}
             elif (problem := ref_problem(text)) is not None:
-                self.teller.problem(said.entry, problem, "name a branch or a tag", _branch_key(said))
+                self.diagnostics.report_entry(wanted.entry, problem, "name a branch or a tag", _branch_key(wanted))
             else:
                 found.setdefault(text, None)
         yield from found.items()
 
-    def _glob(self, glob: str, account: str, repo: str) -> list[tuple[str, str | None]]:
-        branches = self.answers.branches.get((account, repo))
-        if branches is None:
-            self.branches[account, repo] = None
-            if self.answers.offline:
-                self.contents.warn("branch globs are not expanded offline; each counts as one skipped target here")
-            return [(glob, f"the branches of {repo} were not looked up")]
-        found = [branch for branch in branches if matches(glob, branch) and ref_problem(branch) is None]
-        if not found:
-            self.contents.warn(f"no branch of {repo} matches {glob}")
-            return [(glob, f"no branch matches {glob}")]
-        return [(branch, None) for branch in found]
-
     def unify(self, numbers: Mapping[tuple[str, str], str]) -> None:
-        """A repository that stands there by number and by name becomes one: by its name."""
+        """A repository that is written by number and by name becomes one: by its name."""
         for index, target in enumerate(self.made if numbers else ()):
             slug = numbers.get((target.account, target.repo), target.repo)
             if slug == target.repo:
                 continue
+            rest = target.branch, target.matrix, target.name
             folded = slug.lower() if self.declared[target.account].fold_case else slug
-            first = self._seen.setdefault(id_of(target.account, folded, *_rest(target)), index)
+            first = self._seen.setdefault(id_of(target.account, folded, *rest), index)
             if first != index:
                 text = f"duplicate target: {target.repo} is {slug}, which also stands at {self.made[first].where}"
-                self.teller.files.problems.append(Problem(target.where, "", text, "remove one of the two"))
-            self.made[index] = replace(target, id=id_of(target.account, slug, *_rest(target)), repo=slug)
-
-    def numbers(self) -> list[tuple[str, str]]:
-        """Repositories given by number, on accounts where others are given by name, and whose name is not known."""
-        named = {target.account for target in self.made if "/" in target.repo}
-        given = ((target.account, target.repo) for target in self.made if "/" not in target.repo)
-        return [key for key in dict.fromkeys(given) if key[0] in named and key not in self.answers.numbers]
+                self.diagnostics.problems.append(Problem(target.where, "", text, "remove one of the two"))
+            self.made[index] = replace(target, id=id_of(target.account, slug, *rest), repo=slug)
 
 
 def names_of(repo: str, branch: str | None = None, id_: str | None = None) -> dict[str, str]:
@@ -212,10 +343,28 @@ def names_of(repo: str, branch: str | None = None, id_: str | None = None) -> di
     return names
 
 
-def _rest(target: Target) -> tuple[str | None, Matrix, str | None]:
-    return target.branch, target.matrix, target.name
+def day(value: Any) -> datetime.date:
+    """The day of `until`, written as text or as YAML's own date.
+
+    Raises:
+        ValueError: it is none.
+    """
+    if isinstance(value, datetime.datetime):
+        return value.date()
+    return value if isinstance(value, datetime.date) else datetime.date.fromisoformat(str(value))
 
 
-def _branch_key(said: Said) -> str:
-    entry = said.entry.container[said.entry.key]
+def _is_marked(layer: Layer) -> bool:
+    return bool(layer.get("marker") != "none")
+
+
+def _branch_key(wanted: Wanted) -> str:
+    entry = wanted.entry.container[wanted.entry.key]
     return "branch" if isinstance(entry, dict) and "branch" in entry else "branches"
+
+
+def _bounded(memo: dict[K, V]) -> dict[K, V]:
+    """Forgets everything when there is a lot: what is asked often is soon known again."""
+    if len(memo) >= _REMEMBERED:
+        memo.clear()
+    return memo

@@ -1,10 +1,13 @@
-"""`${{ NAME }}` in text: names only, one pass, nothing is evaluated and no result is read again."""
+"""`${{ NAME }}` in text: names only, one pass, nothing is evaluated and no result is read again; and parameters."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple, TypeAlias
+
+from orchestrator.manifest.diagnostics import Diagnostics, Entry, Problem, near
+from orchestrator.manifest.positions import Value
 
 OPEN = "${{"
 _PIECES = re.compile(r"\$\$\{\{|\$\{\{(?:[ \t]*([A-Za-z_][A-Za-z0-9_.-]*)[ \t]*\}\})?")
@@ -15,7 +18,7 @@ class Malformed(ValueError):
 
 
 class Undefined(ValueError):
-    """A name that nobody defines here."""
+    """A name that is not defined here."""
 
     def __init__(self, name: str) -> None:
         super().__init__(name)
@@ -110,3 +113,61 @@ def _known(names: Mapping[str, str], name: str) -> str:
         return names[name]
     except KeyError:
         raise Undefined(name) from None
+
+
+class Filler(NamedTuple):
+    """Fills templates in; what is wrong goes to the diagnostics.
+
+    Args:
+        constants: names that every template knows, for `did you mean`.
+    """
+
+    diagnostics: Diagnostics
+    constants: Mapping[str, str]
+
+    def fill(self, value: Compiled, names: Mapping[str, str], entry: Entry | None) -> Any:
+        """The value with its names filled in; None, and a problem with the entry, when one is not known."""
+        try:
+            return fill(value, names)
+        except Undefined as error:
+            if entry is not None:
+                text = f"`${{{{ {error.name} }}}}` is not known for this target"
+                self.diagnostics.report_entry(entry, text, near(error.name, [*names, *self.constants]))
+            return None
+
+    def text(self, value: Compiled, names: Mapping[str, str], entry: Entry | None) -> str:
+        """The text with its names filled in; empty, and a problem with the entry, when one is not known."""
+        filled = self.fill(value, names, entry)
+        return filled if isinstance(filled, str) else ""
+
+
+FLAG = "-p"
+
+
+def values_of(
+    params: Mapping[str, Value],
+    given: Mapping[str, str],
+    fallback: Mapping[str, str],
+    diagnostics: Diagnostics,
+    *,
+    strict: bool,
+) -> dict[str, str]:
+    """Every parameter with its value; what is wrong goes to the diagnostics."""
+    for name in given:
+        if name not in params:
+            diagnostics.problems.append(Problem(FLAG, name[:100], "unknown parameter", near(name, params)))
+    values = {}
+    for name, param in params.items():
+        default = param if isinstance(param, str) else param.get("default")
+        value = given.get(name, fallback.get(name.upper(), default))
+        choices = [] if isinstance(param, str) else param.get("choices", [])
+        if value is None and strict:
+            help_ = "" if isinstance(param, str) else param.get("help", "")
+            text = f"the parameter has no value{f' ({help_})' if help_ else ''}"
+            remedy = f"give it with -p {name}=VALUE or ORCHESTRATOR_PARAM_{name.upper()}, or write a `default`"
+            diagnostics.report(text, remedy, params, name, ("params", name))
+        if value is not None and choices and value not in choices:
+            text, remedy = f"{value[:100]!r} is not among the choices", f"one of {', '.join(choices)}"
+            diagnostics.report(text, remedy, params, name, ("params", name))
+        values[name] = value if value is not None else next(iter(choices), name)
+    return values

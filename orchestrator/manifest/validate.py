@@ -1,18 +1,18 @@
-"""Turns what the schemas found into sentences with a place and a remedy."""
+"""Validates the files of a manifest against the schemas; what is wrong becomes sentences with a place and a remedy."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, NamedTuple
 
 from pydantic_core import ValidationError
 
-from orchestrator.manifest.diagnostics import Problem, near
-from orchestrator.manifest.pieces import EXPECTED
-from orchestrator.manifest.positions import Marks, Value
+from orchestrator.manifest.diagnostics import Diagnostics, Problem, near, path_of
+from orchestrator.manifest.positions import Path, Value
 from orchestrator.manifest.schema import Shape
+from orchestrator.manifest.schema_types import EXPECTED
 from orchestrator.manifest.yaml_reader import kind
 
 _WORDS = {
@@ -32,8 +32,7 @@ _BOUNDS = {
     "string_too_long": "longer than {max_length} characters",
     "too_short": "expected at least {min_length}, found none",
 }
-Keys: TypeAlias = tuple[str | int, ...]
-CLEAR = (
+SECRET_PROBLEM = (
     "expected env:NAME, file:PATH or command:ARGV, where the secret stands, never the secret itself",
     "if a secret stood here, change it now: it may have been seen",
 )
@@ -41,7 +40,7 @@ SECRET = re.compile(r"token|secret|password", re.IGNORECASE)
 
 
 class _Error(NamedTuple):
-    keys: Keys
+    keys: Path
     type: str
     container: Value
     key: str | int
@@ -50,35 +49,72 @@ class _Error(NamedTuple):
     missing: str
 
 
-class Judge:
+class Validator:
     """Validates values against the schemas and says what is wrong."""
 
-    def __init__(self, shape: Shape, marks: Marks) -> None:
+    def __init__(self, shape: Shape, diagnostics: Diagnostics) -> None:
         self.shape = shape
-        self.marks = marks
-        self._inside = 0
+        self.diagnostics = diagnostics
+        self.positions = diagnostics.positions
+        self._left_out = 0
 
     @cached_property
     def schema(self) -> Mapping[str, Any]:
         """The JSON Schema, made only when something is wrong or a CSV file asks for lists."""
         return self.shape.json
 
-    def judge(self, value: Value, inside: int = 0) -> list[tuple[Keys, Problem]]:
-        """What is wrong with the value of a whole file, each with the path of keys that leads there.
+    def validate(self, file: dict[str, Value]) -> set[str]:
+        """Reports what is wrong with the top level of a file, and takes it out, so that the rest can be looked at.
+
+        Returns:
+            The accounts that are wrong.
+        """
+        broken: set[str] = set()
+        for keys, problem in self.problems_of(file):
+            self.diagnostics.add(problem)
+            self._take_out(file, keys, broken)
+        return broken
+
+    def _take_out(self, file: dict[str, Value], keys: Path, broken: set[str]) -> None:
+        """Takes out the smallest thing that is wrong and that may be left out."""
+        section: Value = file.get(str(keys[0])) if keys else None
+        match keys:
+            case ("targets", int(index), *inner):
+                self.diagnostics.broken.add((id(section), index))
+                if inner:
+                    self._drop(section[index], inner[0])
+            case ("params", str(name), *_) if isinstance(section, dict) and name in section:
+                section[name] = ""
+            case ("providers", str(name), str(key), *_) if key != "type" and name not in broken:
+                self._drop(section[name], key)
+            case ("providers", str(name), *_):
+                broken.add(name)
+                self._drop(section, name)
+            case (str(_), str(name), *_) if isinstance(section, dict):
+                self._drop(section, name)
+            case (str(key), *_):
+                self._drop(file, key)
+
+    def _drop(self, container: Value, key: str | int) -> None:
+        if isinstance(container, dict) and isinstance(key, str) and key in container:
+            self.positions.forget(container, key)
+
+    def problems_of(self, value: Value, left_out: int = 0) -> list[tuple[Path, Problem]]:
+        """What is wrong with the top level of a file, each with the path of keys that leads there.
 
         Args:
-            inside: how many keys of each path to leave out of the messages.
+            left_out: how many keys of each path the messages leave out.
         """
-        self._inside = inside
+        self._left_out = left_out
         try:
             self.shape.validator.validate_python(value)
         except ValidationError as errors:
             found = errors.errors(include_url=False, include_input=False)
-            return self._explain([_place(value, error) for error in found])
+            return self._explain([_located(value, error) for error in found])
         return []
 
-    def _explain(self, errors: Sequence[_Error]) -> list[tuple[Keys, Problem]]:
-        by_place: dict[Keys, list[_Error]] = {}
+    def _explain(self, errors: Sequence[_Error]) -> list[tuple[Path, Problem]]:
+        by_place: dict[Path, list[_Error]] = {}
         for error in errors:
             by_place.setdefault(error.keys, []).append(error)
         inner = {keys[:size] for keys in by_place for size in range(len(keys))}
@@ -94,18 +130,18 @@ class Judge:
     def _problem(self, error: _Error) -> Problem:
         if error.type == "extra_forbidden":
             remedy = near(str(error.key), self.keys_at(error.keys[:-1]))
-            return self._say(error, f"unknown key `{str(error.key)[:100]}`", remedy, at_key=True)
+            return self._made(error, f"unknown key `{str(error.key)[:100]}`", remedy, at_key=True)
         if error.type == "missing":
-            return self._say(error, f"missing key `{error.missing}`", "add it")
+            return self._made(error, f"missing key `{error.missing}`", "add it")
         found = self.found(error.container, error.key)
         if error.type == "string_pattern_mismatch":
-            said = found if not error.of_key else repr(str(error.key)[:100])
-            return self._say(error, f"expected {EXPECTED[error.context['pattern']]}, found {said}", "")
+            found = found if not error.of_key else repr(str(error.key)[:100])
+            return self._made(error, f"expected {EXPECTED[error.context['pattern']]}, found {found}", "")
         if error.type == "literal_error":
             return self._literal(error, found)
         if error.type in _BOUNDS:
-            return self._say(error, _BOUNDS[error.type].format(**error.context, found=found), "")
-        return self._say(error, f"{error.type.replace('_', ' ')}: {found}", "look it up in the reference")
+            return self._made(error, _BOUNDS[error.type].format(**error.context, found=found), "")
+        return self._made(error, f"{error.type.replace('_', ' ')}: {found}", "look it up in the reference")
 
     def _literal(self, error: _Error, found: str) -> Problem:
         choices = re.findall(r"'([^']*)'", error.context["expected"]) or [error.context["expected"]]
@@ -114,29 +150,28 @@ class Judge:
         remedy = remedy if remedy.startswith("did you mean") else ""  # all of them stand in the sentence already
         if choices == [value]:
             remedy = "remove the quotes"
-        return self._say(error, f"expected {_alternatives(choices)}, found {found}", remedy)
+        return self._made(error, f"expected {_alternatives(choices)}, found {found}", remedy)
 
     def _wrong_type(self, errors: Sequence[_Error]) -> Problem:
         words = list(dict.fromkeys(_WORDS[error.type] for error in errors))
         error = errors[0]
         remedy = ""
         patterns = [node["pattern"] for node in self._nodes(error.keys) if node.get("pattern") in EXPECTED]
-        written = self.marks.written(error.container, error.key)
+        written = self.positions.written(error.container, error.key)
         if _is_secret(error.key) and written:
-            return self._say(error, *CLEAR)
+            return self._made(error, *SECRET_PROBLEM)
         if written and patterns and not any(re.search(pattern, written) for pattern in patterns):
             words = [EXPECTED[pattern] for pattern in patterns]  # quotes alone would not help
         elif "text" in words:
             remedy = self.quote(error.container, error.key)
         elif "map" not in words and isinstance(_value(error.container, error.key), str):
             remedy = _unquoted(_value(error.container, error.key))
-        return self._say(
-            error, f"expected {_alternatives(words)}, found {self.found(error.container, error.key)}", remedy
-        )
+        found = self.found(error.container, error.key)
+        return self._made(error, f"expected {_alternatives(words)}, found {found}", remedy)
 
     def quote(self, container: Value, key: str | int) -> str:
         """The remedy where text is meant and YAML made something else."""
-        written = self.marks.written(container, key)
+        written = self.positions.written(container, key)
         if written is None:
             return ""
         if written in ("", "~", "null"):
@@ -146,16 +181,16 @@ class Judge:
     def found(self, container: Value, key: str | int) -> str:
         """What stands there, in words; never a secret."""
         value = _value(container, key)
-        written = self.marks.written(container, key)
+        written = self.positions.written(container, key)
         if _is_secret(key) and not isinstance(value, (dict, list)):
             return "something else"
         if written and written not in ("~", "null"):
             return f"{written[:60]} ({kind(value)})"
         return repr(value[:60]) if isinstance(value, str) else kind(value)
 
-    def _say(self, error: _Error, text: str, remedy: str, *, at_key: bool = False) -> Problem:
-        position = self.marks.at(error.container, error.key, of_key=at_key or error.of_key)
-        return Problem(self.marks.where(position), path_of(error.keys[self._inside :]), text, remedy, position)
+    def _made(self, error: _Error, text: str, remedy: str, *, at_key: bool = False) -> Problem:
+        position = self.positions.at(error.container, error.key, of_key=at_key or error.of_key)
+        return Problem(self.positions.where(position), path_of(error.keys[self._left_out :]), text, remedy, position)
 
     def keys_at(self, keys: Iterable[str | int]) -> list[str]:
         """The keys that are known in the map at that place."""
@@ -198,16 +233,8 @@ def _children(node: Mapping[str, Any], key: str | int) -> list[Mapping[str, Any]
     ]
 
 
-def path_of(keys: Iterable[str | int]) -> str:
-    """`targets[3].branches[0]`."""
-    text = ""
-    for key in keys:
-        text += f"[{key}]" if isinstance(key, int) else f".{key[:100]}"
-    return text.removeprefix(".")
-
-
-def _place(root: Value, error: Mapping[str, Any]) -> _Error:
-    """Finds the value that an error of the schemas is about; their paths also hold the names of alternatives."""
+def _located(root: Value, error: Mapping[str, Any]) -> _Error:
+    """Finds the value that an error of the schemas is about; its path also has the names of alternatives."""
     current, container, key = root, root, 0
     keys: list[str | int] = []
     of_key, missing = False, ""

@@ -1,7 +1,7 @@
-"""Reads YAML into plain values and remembers where each of them stands, in one pass over the parser's events.
+"""Reads YAML into plain values with their positions, in one pass over the parser's events; everything is bounded.
 
 The parser's own composer is not used: it recurses, so deep nesting would end the process, and it makes a node with
-two marks of every value. Positions are kept in packed arrays beside the containers instead.
+two marks for every value. Positions are kept in packed arrays beside the containers instead.
 """
 
 from __future__ import annotations
@@ -14,11 +14,9 @@ from typing import Any, cast
 import yaml
 from yaml import events as yaml_events
 
-from orchestrator.manifest.diagnostics import ManifestError, Problem
-from orchestrator.manifest.oddities import of_bytes, of_parser
-from orchestrator.manifest.positions import COLUMN_BITS, LINE_BITS, pack
-from orchestrator.manifest.positions import Marks as Marks  # for those who read other YAML
-from orchestrator.manifest.positions import Value as Value  # as above
+from orchestrator.core.frozen import Struct, field
+from orchestrator.manifest.diagnostics import Diagnostics, ManifestError, explain_bytes, explain_parser
+from orchestrator.manifest.positions import COLUMN_BITS, LINE_BITS, Value, pack
 
 DEEPEST = 100  # levels of nesting
 MOST_VALUES = 5_000_000  # values in one file
@@ -33,44 +31,41 @@ _TEXTS = {f"{_TAG}str", f"{_TAG}value", f"{_TAG}merge"}
 _LONGEST_PATH = 120  # characters of a path of keys in a message
 
 
-def read_yaml(name: str, text: bytes, marks: Marks, problems: list[Problem]) -> Value:
+def read_yaml(name: str, text: bytes, diagnostics: Diagnostics) -> Value:
     """The value of a YAML file.
 
     Args:
         name: the file's name for messages.
-        marks: gets the positions.
-        problems: gets what is wrong but does not hinder reading on (duplicate keys, tags, keys that are no text).
+        diagnostics: gets the positions, and problems that do not keep us from reading on (duplicate keys, tags).
 
     Raises:
-        ManifestError: it cannot be read on; all that was found before is in it too.
+        ManifestError: the file cannot be read on; holds all problems so far.
     """
-    source = marks.add_source(name)
-    builder = _Builder(source, marks, problems)
+    builder = _Builder(diagnostics.positions.add_source(name), diagnostics)
     try:
-        if (bad := of_bytes(text, LARGEST)) is not None:
-            line, column, said, remedy = bad
-            builder.fatal(line, column, said, remedy)
+        if (problem := explain_bytes(text, LARGEST)) is not None:
+            builder.fatal(*problem)
         return builder.build(text)
     except yaml.YAMLError as error:
-        line, column, said, remedy = of_parser(error, text)
-        problems.append(builder.problem(pack(source, line, column), said, remedy))
+        line, column, sentence, remedy = explain_parser(error, text)
+        builder.report(pack(builder.source, line, column), sentence, remedy)
     except _Fatal:
         pass  # it stands in the list
-    raise ManifestError(problems)
+    raise ManifestError(diagnostics.problems)
 
 
 class _Fatal(Exception):
-    """Reading on makes no sense."""
+    """The file cannot be read on; the problem is in the list."""
 
 
 class _Builder:
     """Turns the parser's events into values, without recursion."""
 
-    def __init__(self, source: int, marks: Marks, problems: list[Problem]) -> None:
+    def __init__(self, source: int, diagnostics: Diagnostics) -> None:
         self.source = source
         self.base = source << (LINE_BITS + COLUMN_BITS)
-        self.marks = marks
-        self.problems = problems
+        self.diagnostics = diagnostics
+        self.positions = diagnostics.positions
         self.stack: list[_Frame] = []
         self.frame = _Frame([], array("Q"), None)  # the document itself, as a list of one
         self.anchors: dict[str, tuple[Value, int] | None] = {}
@@ -96,9 +91,8 @@ class _Builder:
             elif kind in others:
                 others[kind](event)
         if not root.container:
-            self.fatal(
-                1, 1, "the file is empty", "start with `version: 1` and `targets:` (`orchestrator init` writes one)"
-            )
+            remedy = "start with `version: 1` and `targets:` (`orchestrator init` writes one)"
+            self.fatal(1, 1, "the file is empty", remedy)
         return root.container[0]
 
     def document(self, event: Any) -> None:
@@ -121,7 +115,7 @@ class _Builder:
             elif text == "<<" and self.frame.wants_key:
                 value = _MERGE
         if "\0" in text:
-            self.problems.append(self.problem(position, "text with a NUL character", "remove the \\0"))
+            self.report(position, "text with a NUL character", "remove the \\0")
         if event.anchor is not None:
             self.anchors[event.anchor] = (value, 1)
         self.values += 1
@@ -135,7 +129,7 @@ class _Builder:
         container = frame.container
         if type(container) is list:
             if written is not None:
-                self.marks.write(container, len(container), written)
+                self.positions.keep_written(container, len(container), written)
             container.append(value)
             frame.positions.append(position)
         elif frame.key_at == 0:
@@ -145,7 +139,7 @@ class _Builder:
         else:
             if frame.key is not None:
                 if written is not None:
-                    self.marks.write(container, len(container), written)
+                    self.positions.keep_written(container, len(container), written)
                 frame.add(frame.key, frame.key_at, value, position)
             frame.key_at = 0
 
@@ -159,11 +153,11 @@ class _Builder:
         if frame.key is None:
             found = f"{written!s}, {kind(key)}" if written is not None else kind(key)
             remedy = f'quote it: "{written}"' if written else "write text there"
-            self.problems.append(self.problem(position, f"a key must be text, found {found}", remedy))
+            self.report(position, f"a key must be text, found {found}", remedy)
         elif key in frame.own:
-            first = self.marks.where(frame.own[key])
-            said = f"duplicate key `{key[:100]}`, first at {first}"
-            self.problems.append(self.problem(position, said, "remove or rename one of the two"))
+            first = self.positions.where(frame.own[key])
+            text = f"duplicate key `{key[:100]}`, first at {first}"
+            self.report(position, text, "remove or rename one of the two")
             frame.key = None
         else:
             frame.own[key] = position
@@ -174,7 +168,7 @@ class _Builder:
         frame.key_at, frame.merging = 0, False
         others = value if isinstance(value, list) else [value]
         if not all(isinstance(other, dict) for other in others):
-            self.problems.append(self.problem(position, "`<<` takes a map or a list of maps", "point it at an anchor"))
+            self.report(position, "`<<` takes a map or a list of maps", "point it at an anchor")
             return
         for other in others:
             for key in other:
@@ -206,7 +200,7 @@ class _Builder:
         self.frame = self.stack.pop()
         if closed.inherited:
             self.inherit(closed)
-        self.marks.keep(closed.container, closed.positions)
+        self.positions.keep(closed.container, closed.positions)
         if closed.anchor is not None:
             size = self.values + self.aliased - closed.began + 1
             self.anchors[closed.anchor] = (closed.container, size)
@@ -215,21 +209,16 @@ class _Builder:
     def inherit(self, frame: _Frame) -> None:
         for key, (other, _) in frame.inherited.items():
             if key not in frame.own:
-                if (written := self.marks.written(other, key)) is not None:
-                    self.marks.write(frame.container, len(frame.container), written)
-                frame.add(key, self.marks.at(other, key, of_key=True), other[key], self.marks.at(other, key))
+                if (written := self.positions.written(other, key)) is not None:
+                    self.positions.keep_written(frame.container, len(frame.container), written)
+                frame.add(key, self.positions.at(other, key, of_key=True), other[key], self.positions.at(other, key))
 
     def alias(self, event: Any) -> None:
         mark = event.start_mark
         line, column, name = mark.line + 1, mark.column + 1, event.anchor
         if name not in self.anchors:
-            self.problems.append(
-                self.problem(
-                    pack(self.source, line, column),
-                    f"`*{name}` is an alias in YAML, and no anchor `&{name}` stands before it",
-                    f'quote it, if text is meant: "*{name}"',
-                )
-            )
+            text = f"`*{name}` is an alias in YAML, and no anchor `&{name}` stands before it"
+            self.report(pack(self.source, line, column), text, f'quote it, if text is meant: "*{name}"')
             self.put(f"*{name}", pack(self.source, line, column))
             return
         known = self.anchors[name]
@@ -238,20 +227,20 @@ class _Builder:
         value, size = cast("tuple[Value, int]", known)
         self.aliased += size
         if self.aliased > MOST_ALIASED:
-            said = f"aliases repeat more than {MOST_ALIASED} values (an alias bomb?)"
-            self.fatal(line, column, said, "use fewer aliases of aliases")
+            text = f"aliases repeat more than {MOST_ALIASED} values (an alias bomb?)"
+            self.fatal(line, column, text, "use fewer aliases of aliases")
         self.put(value, pack(self.source, line, column))
 
     def tag(self, tag: str, position: int) -> None:
-        said = tag.replace(_TAG, "!!")
+        short = tag.replace(_TAG, "!!")[:100]
         remedy = "remove it, and quote the value if text is meant"
-        self.problems.append(self.problem(position, f"YAML tags such as `{said[:100]}` are not allowed", remedy))
+        self.report(position, f"YAML tags such as `{short}` are not allowed", remedy)
 
-    def problem(self, position: int, text: str, remedy: str) -> Problem:
-        return Problem(self.marks.where(position), self.path(), text, remedy, position)
+    def report(self, position: int, text: str, remedy: str) -> None:
+        self.diagnostics.report_at(position, text, remedy, self.path())
 
     def fatal(self, line: int, column: int, text: str, remedy: str) -> None:
-        self.problems.append(self.problem(pack(self.source, line, column), text, remedy))
+        self.report(pack(self.source, line, column), text, remedy)
         raise _Fatal
 
     def path(self) -> str:
@@ -266,35 +255,23 @@ class _Builder:
         return steps if len(steps) <= _LONGEST_PATH else f"{steps[:_LONGEST_PATH]}..."
 
 
-class _Frame:
-    """A container that is open."""
+class _Frame(Struct):
+    """A container that is open.
 
-    __slots__ = (
-        "anchor",
-        "began",
-        "container",
-        "inherited",
-        "key",
-        "key_at",
-        "merging",
-        "own",
-        "position",
-        "positions",
-    )
+    Args:
+        key_at: position of the key whose value comes next; 0: a key comes next.
+    """
 
-    def __init__(
-        self, container: Value, positions: array[int], anchor: str | None, position: int = 0, began: int = 0
-    ) -> None:
-        self.container = container
-        self.positions = positions
-        self.anchor = anchor
-        self.position = position
-        self.began = began
-        self.key: str | None = None
-        self.key_at = 0  # position of the key whose value comes next; 0: a key comes next
-        self.merging = False
-        self.own: dict[str, int] = {}
-        self.inherited: dict[str, tuple[Value, str]] = {}
+    container: Value
+    positions: array[int]
+    anchor: str | None
+    position: int = 0
+    began: int = 0
+    key: str | None = None
+    key_at: int = 0
+    merging: bool = False
+    own: dict[str, int] = field(default_factory=dict)
+    inherited: dict[str, tuple[Value, str]] = field(default_factory=dict)
 
     @property
     def wants_key(self) -> bool:

@@ -1,9 +1,14 @@
-"""What the schemas of a manifest are built from: patterns with their meaning in words, and small strict schemas."""
+"""What the schemas of a manifest are built from: patterns with their meaning in words, small strict schemas.
+
+They are written for pydantic's core, which is loaded in a tenth of the time that models take.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from typing import Any
+import types
+import typing
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, TypeAlias
 
 from pydantic_core import CoreSchema
 from pydantic_core import core_schema as core
@@ -31,7 +36,7 @@ EXPECTED = {
 
 
 def list_of(one: CoreSchema, least: int | None = None) -> CoreSchema:
-    """A list of such, with so many at least."""
+    """A list of them, with at least so many."""
     return core.list_schema(one, min_length=least, strict=True)
 
 
@@ -64,25 +69,70 @@ SHARE = either(COUNT, core.str_schema(pattern=PERCENT, strict=True))
 MANY = either(FILLED, list_of(FILLED))
 REPO = either(FILLED, core.int_schema(strict=True))
 
-Keys = Mapping[str, tuple[CoreSchema, str]]
-"""Keys of a map: what each may hold, and its line for the reference."""
+Keys: TypeAlias = Mapping[str, Sequence[Any]]
+"""Keys of a map: what each may hold, its line for the reference, and perhaps more (`layers.TargetKey`)."""
 
 
 def keys_of(name: str, help_: str, keys: Keys, required: Iterable[str] = (), **more: Any) -> CoreSchema:
     """A map that has only these keys."""
     fields = {
-        key: core.typed_dict_field(schema, required=key in required, metadata=said(description=line))
-        for key, (schema, line) in keys.items()
+        key: core.typed_dict_field(schema, required=key in required, metadata=_json(description=line))
+        for key, (schema, line, *_) in keys.items()
     }
-    about = said(title=name, description=help_, **more.pop("about", {}))
+    about = _json(title=name, description=help_, **more.pop("about", {}))
     more.setdefault("extra_behavior", "forbid")
     return core.typed_dict_schema(fields, ref=name, strict=True, metadata=about, **more)
 
 
-def said(**about: Any) -> dict[str, Any]:
-    """What the JSON Schema tells besides."""
+def _json(**about: Any) -> dict[str, Any]:
+    """What the JSON Schema says in addition."""
     return {"pydantic_js_updates": about}
 
 
 use = core.definition_reference_schema
 """A schema that is defined once, under a name."""
+
+_SIMPLE: dict[Any, CoreSchema] = {
+    str: core.str_schema(strict=True),
+    int: core.int_schema(strict=True),
+    bool: core.bool_schema(strict=True),
+    float: core.float_schema(strict=True),
+    Any: core.any_schema(),
+    None: core.none_schema(),
+    type(None): core.none_schema(),
+}
+
+
+def schema_of(annotation: Any) -> CoreSchema:
+    """What validates a value with this annotation.
+
+    Importing pydantic takes longer than everything else that `check` does, so what declarations commonly need is
+    translated here, and only the rest goes through pydantic.
+    """
+    if annotation in _SIMPLE:
+        return _SIMPLE[annotation]
+    arguments = typing.get_args(annotation)
+    match typing.get_origin(annotation):
+        case typing.Literal:
+            return core.literal_schema(list(arguments))
+        case typing.Union | types.UnionType:
+            return core.union_schema([schema_of(one) for one in arguments])
+        case origin if origin is list:
+            return core.list_schema(schema_of(*arguments), strict=True)
+        case origin if origin is dict:
+            keys, values = (schema_of(one) for one in arguments)
+            return core.dict_schema(keys, values, strict=True)
+    if hasattr(annotation, "__required_keys__"):
+        return _typed_dict(annotation)
+    from pydantic import TypeAdapter  # rare, and slow to import
+
+    return TypeAdapter(annotation).core_schema
+
+
+def _typed_dict(annotation: Any) -> CoreSchema:
+    required = annotation.__required_keys__
+    fields = {
+        name: core.typed_dict_field(schema_of(inner), required=name in required)
+        for name, inner in typing.get_type_hints(annotation).items()
+    }
+    return core.typed_dict_schema(fields, strict=True, extra_behavior="forbid")
