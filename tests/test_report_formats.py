@@ -31,7 +31,7 @@ from orchestrator.manifest import Answers, expand
 from orchestrator.manifest import read as read_manifest
 from orchestrator.providers.registry import known
 from orchestrator.report import render
-from orchestrator.report.formats import chart
+from orchestrator.report.formats import html
 from orchestrator.report.formats.html import AT_MOST as ROWS_AT_MOST
 from orchestrator.report.formats.manifest import written
 from orchestrator.report.groups import to_rerun
@@ -293,15 +293,15 @@ def test_the_chart_counts_what_was_queued_and_what_ran():
             facts += [(2, Sighted(name, Build("1", BuildState.PASSED, "passed", **times)))]
             facts += [(100, Ended(name, Outcome.PASSED, "passed", "build passed"))]
     report = seen(told([target(name) for name in names], *facts, now=100))
-    drawn = chart.chart(report.targets, report.as_of)
+    drawn = html.chart(report.targets, report.as_of)
     assert (drawn.most_running, drawn.most_queued) == (2, 3)
     assert (drawn.start, drawn.end) == ("2026-01-05T01:00:00Z", "2026-01-05T01:01:40Z")
     assert [tick.text for tick in drawn.numbers] == ["0", "2", "4"]
 
 
 def test_there_is_no_chart_of_nothing():
-    assert chart.chart([], START) is None
-    assert chart.chart(seen(told([target(A)])).targets, START) is None
+    assert html.chart([], START) is None
+    assert html.chart(seen(told([target(A)])).targets, START) is None
 
 
 # -- ctrf ------------------------------------------------------------------------------------------------------------

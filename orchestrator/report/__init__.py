@@ -1,7 +1,7 @@
-"""Reports: views of the journal. `view` makes the values, each format is a file of its own, `FORMATS` lists them.
+"""Reports: views of the journal. `view` makes the values, `formats` writes them, `FORMATS` lists the formats.
 
-A new format is a file with `render(report) -> str` and a line in `FORMATS`; help, checks and `-o` derive from it. One
-that has a line for each target also has `pieces(report)`, so that a hundred thousand are not in memory at once.
+A new format is a file in `formats` with `render(report) -> str` and a line in `FORMATS`; help, checks and `-o` derive
+from it. One that has a line for each target yields them, so that a hundred thousand are not in memory at once.
 """
 
 from __future__ import annotations
@@ -22,27 +22,27 @@ class Format(Struct, frozen=True):
     """One way to write a report.
 
     Args:
-        module: the file beside this one; imported when the format is used.
+        function: `module:name` in `formats`, imported when it is used; its text at once, or in pieces.
         extension: of a file that holds it.
         help: one line.
     """
 
-    module: str
+    function: str
     extension: str
     help: str
 
 
 FORMATS: Mapping[str, Format] = {
-    "text": Format("text", "txt", "what did not pass, by reason, for people"),
-    "json": Format("json", "json", "everything, for programs (schema orchestrator.report/1)"),
-    "jsonl": Format("jsonl", "jsonl", "a JSON object a line for each target"),
-    "junit": Format("junit", "xml", "JUnit XML for CI servers: a suite a wave, a case a target"),
-    "markdown": Format("markdown", "md", "tables for a pull request or a job summary"),
-    "html": Format("html", "html", "one self-contained page with a chart and a filter"),
-    "csv": Format("csv", "csv", "a row a target for spreadsheets"),
-    "ctrf": Format("ctrf", "json", "Common Test Report Format"),
-    "list": Format("list", "txt", "repo@branch lines of what did not pass"),
-    "manifest": Format("manifest", "yaml", "a manifest of what did not pass"),
+    "text": Format("text:render", "txt", "what did not pass, by reason, for people"),
+    "json": Format("json:render", "json", "everything, for programs (schema orchestrator.report/1)"),
+    "jsonl": Format("lines:json_lines", "jsonl", "a JSON object a line for each target"),
+    "junit": Format("junit:render", "xml", "JUnit XML for CI servers: a suite a wave, a case a target"),
+    "markdown": Format("markdown:render", "md", "tables for a pull request or a job summary"),
+    "html": Format("html:render", "html", "one self-contained page with a chart and a filter"),
+    "csv": Format("lines:csv_rows", "csv", "a row a target for spreadsheets"),
+    "ctrf": Format("json:ctrf", "json", "Common Test Report Format"),
+    "list": Format("lines:short_forms", "txt", "repo@branch lines of what did not pass"),
+    "manifest": Format("manifest:render", "yaml", "a manifest of what did not pass"),
 }
 
 
@@ -50,7 +50,7 @@ def render(report: Report, format: str, **options: Any) -> str:  # noqa: A002  #
     """The report in a format, as text that UTF-8 can hold.
 
     Args:
-        options: what the format's own `render` takes beyond the report (`width`, `colour`, ... for text).
+        options: what the format's own function takes in addition to the report (`width`, `colour`, ... for text).
 
     Raises:
         UsageError: there is no such format.
@@ -62,7 +62,6 @@ def pieces(report: Report, format: str, **options: Any) -> Iterator[str]:  # noq
     """As `render`, piece by piece where the format is made so."""
     if format not in FORMATS:
         raise UsageError(f"unknown report format {format!r}; there are: {', '.join(FORMATS)}")
-    module = importlib.import_module(f"{__name__}.formats.{FORMATS[format].module}")
-    if hasattr(module, "pieces"):
-        return map(sound, module.pieces(report, **options))
-    return iter((sound(module.render(report, **options)),))
+    module, _, name = FORMATS[format].function.partition(":")
+    made = getattr(importlib.import_module(f"{__name__}.formats.{module}"), name)(report, **options)
+    return map(sound, [made] if isinstance(made, str) else made)

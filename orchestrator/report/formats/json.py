@@ -1,21 +1,41 @@
-"""`report.json`: the whole report, a line a target, so that it is quick to write and `grep` and `diff` can read it."""
+"""JSON documents: `report.json`, and the Common Test Report Format (ctrf.io), which many dashboards read.
+
+`report.json` is the whole report, a line a target, so that it is quick to write and `grep` and `diff` can read it.
+"""
 
 from __future__ import annotations
 
 import json
+import uuid
+from collections import Counter
 from collections.abc import Iterator
 from typing import Any
 
+from orchestrator import __version__
 from orchestrator.core.frozen import asdict
+from orchestrator.core.model import Outcome
 from orchestrator.report.foreseen import ForecastView
+from orchestrator.report.groups import word_of
 from orchestrator.report.view import SCHEMA, BuildView, Report, Row, RunView
+from orchestrator.report.words import clock, epoch
 
 _dump = json.JSONEncoder(ensure_ascii=False).encode
+_ROW = tuple(name for name in Row.__struct_fields__ if name != "target")
+_BUILD = BuildView.__struct_fields__
 
 
-def render(report: Report) -> str:
-    """The document that `schema.json` describes."""
-    return "".join(pieces(report))
+def render(report: Report) -> Iterator[str]:
+    """The document that `schema.json` describes, a target at a time."""
+    yield f'{{"schema": {_dump(SCHEMA)},\n'
+    yield f' "run": {_dump(plain_run(report.run))},\n'
+    yield f' "totals": {_dump(dict(report.totals))},\n'
+    yield ' "targets": ['
+    for number, row in enumerate(report.targets):
+        yield f"{',' if number else ''}\n  {_dump(plain_row(row))}"
+    yield '],\n "limits": ['
+    for number, limit in enumerate(report.limits):
+        yield f"{',' if number else ''}\n  {_dump(asdict(limit))}"
+    yield f'],\n "calls": {_dump(dict(report.calls))},\n "forecast": {_dump(_forecast(report.forecast))}}}\n'
 
 
 def plain_row(row: Row) -> dict[str, Any]:
@@ -30,23 +50,73 @@ def plain_run(run: RunView) -> dict[str, Any]:
     return asdict(run)
 
 
-_ROW = tuple(name for name in Row.__struct_fields__ if name != "target")
-_BUILD = BuildView.__struct_fields__
-
-
-def pieces(report: Report) -> Iterator[str]:
-    """The document, a target at a time."""
-    yield f'{{"schema": {_dump(SCHEMA)},\n'
-    yield f' "run": {_dump(plain_run(report.run))},\n'
-    yield f' "totals": {_dump(dict(report.totals))},\n'
-    yield ' "targets": ['
-    for number, row in enumerate(report.targets):
-        yield f"{',' if number else ''}\n  {_dump(plain_row(row))}"
-    yield '],\n "limits": ['
-    for number, limit in enumerate(report.limits):
-        yield f"{',' if number else ''}\n  {_dump(asdict(limit))}"
-    yield f'],\n "calls": {_dump(dict(report.calls))},\n "forecast": {_dump(_forecast(report.forecast))}}}\n'
-
-
 def _forecast(told: ForecastView | None) -> dict[str, Any] | None:
     return None if told is None else asdict(told)
+
+
+SPEC = "1.0.0"
+STATUSES = ("passed", "failed", "skipped", "pending", "other")
+
+_STATUS = {
+    Outcome.PASSED: "passed",
+    Outcome.SKIPPED: "skipped",
+    Outcome.SUPERSEDED: "skipped",
+    Outcome.IN_DOUBT: "other",
+}
+
+
+def ctrf(report: Report) -> str:
+    """The CTRF document; times are milliseconds."""
+    tests = [_test(row) for row in report.targets]
+    document = {
+        "reportFormat": "CTRF",
+        "specVersion": SPEC,
+        "reportId": _uuid(f"run:{report.run.id}"),
+        "timestamp": clock(report.as_of) or "1970-01-01T00:00:00Z",
+        "generatedBy": f"orchestrator {__version__}",
+        "results": {
+            "tool": {"name": "orchestrator", "version": __version__},
+            "summary": _summary(report, tests),
+            "tests": tests,
+            "environment": {"reportName": report.run.name, "extra": {"run": report.run.id}},
+        },
+    }
+    return _dump(document) + "\n"
+
+
+def status_of(row: Row) -> str:
+    """The nearest of CTRF's five words; ours stands in `rawStatus`."""
+    return "pending" if row.outcome is None else _STATUS.get(Outcome(row.outcome), "failed")
+
+
+def _summary(report: Report, tests: list[dict[str, Any]]) -> dict[str, int]:
+    counts = Counter(test["status"] for test in tests)
+    start = epoch(report.run.started_at) or 0
+    stop = epoch(report.run.finished_at)
+    times = {"start": start * 1000, "stop": (int(report.as_of) if stop is None else stop) * 1000}
+    return {"tests": len(tests), **{name: counts[name] for name in STATUSES}, **times}
+
+
+def _test(row: Row) -> dict[str, Any]:
+    test: dict[str, Any] = {
+        "id": _uuid(row.id),
+        "name": row.id,
+        "status": status_of(row),
+        "duration": (row.run_seconds or 0) * 1000,
+        "suite": [f"wave {row.wave}", row.repo],
+        "rawStatus": word_of(row),
+        "tags": list(row.labels),
+        "retries": max(0, row.attempts - 1),
+        "extra": {"url": row.url, "code": row.code, "branch": row.branch, "sha": row.sha, "build": row.build_number},
+    }
+    if row.reason is not None and row.outcome != Outcome.PASSED:
+        test["message"] = row.reason
+    for name, at in (("start", row.started_at), ("stop", row.finished_at)):
+        if at is not None:
+            test[name] = (epoch(at) or 0) * 1000
+    return test
+
+
+def _uuid(name: str) -> str:
+    """Stable, so that dashboards recognise a target from run to run."""
+    return str(uuid.uuid5(uuid.NAMESPACE_URL, name))

@@ -1,6 +1,6 @@
 """JUnit XML: a suite is a wave, a case is a target. Valid for Jenkins' schema and for Ant's stricter one.
 
-`failure` is a build that failed; `error` is whatever kept us from a verdict on the code: errored, canceled, rejected,
+`failure` is a build that failed; `error` is everything else without a verdict on the code: errored, canceled, rejected,
 timed out, in doubt, open; `skipped` is skipped and superseded.
 """
 
@@ -17,17 +17,8 @@ from orchestrator.report.words import plain, shell
 _ELEMENT = {Outcome.PASSED: "", Outcome.FAILED: "failure", Outcome.SKIPPED: "skipped", Outcome.SUPERSEDED: "skipped"}
 
 
-def render(report: Report) -> str:
+def render(report: Report) -> Iterator[str]:
     """The XML document."""
-    return "".join(_document(report))
-
-
-def element_of(row: Row) -> str:
-    """`failure`, `error` or `skipped`; empty for what passed."""
-    return "error" if row.outcome is None else _ELEMENT.get(Outcome(row.outcome), "error")
-
-
-def _document(report: Report) -> Iterator[str]:
     waves: dict[int, list[Row]] = {}
     for row in report.targets:
         waves.setdefault(row.wave, []).append(row)
@@ -35,6 +26,11 @@ def _document(report: Report) -> Iterator[str]:
     for number, (wave, rows) in enumerate(sorted(waves.items())):
         yield from _suite(report, number, wave, rows)
     yield "</testsuites>\n"
+
+
+def element_of(row: Row) -> str:
+    """`failure`, `error` or `skipped`; empty for what passed."""
+    return "error" if row.outcome is None else _ELEMENT.get(Outcome(row.outcome), "error")
 
 
 def _suite(report: Report, number: int, wave: int, rows: Sequence[Row]) -> Iterator[str]:
