@@ -6,10 +6,9 @@ while asked := questions(manifest, answers):
 plan = expand(manifest, answers, today=today)
 """
 
-from orchestrator.manifest.adhoc import from_lines, from_repos, starter
 from orchestrator.manifest.diagnostics import ManifestError, Problem
 from orchestrator.manifest.expand import Expect, Manifest
-from orchestrator.manifest.load import expand, questions, read
+from orchestrator.manifest.load import expand, from_lines, from_repos, questions, read, starter
 from orchestrator.manifest.lookups import Answers, Questions
 from orchestrator.manifest.schema import json_schema
 from orchestrator.manifest.units import parse_duration, parse_limit

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from orchestrator.core.frozen import Struct, field, replace
 from orchestrator.core.gc import uncollected
-from orchestrator.core.model import Account, Outcome, Target
+from orchestrator.core.model import DEFAULT_FAIL_ON, Account, Outcome, Target
 from orchestrator.manifest.diagnostics import Entry, ManifestError, near
 from orchestrator.manifest.files import Files, Listing
 from orchestrator.manifest.identity import PLAIN, Parts, parse
@@ -46,21 +46,21 @@ class Manifest(Struct, frozen=True, eq=False):
     """
 
     name: str
-    source: str
-    digest: str
-    params: Mapping[str, str]
     accounts: Mapping[str, Account]
     declared: Mapping[str, Declaration]
-    fail_on: frozenset[Outcome]
-    reports: Mapping[str, str]
-    expect: Expect
-    unsupported: Sequence[str]
-    warnings: Sequence[str]
-    raw: Mapping[str, Value]
     listings: Sequence[Listing]
     files: Files
     compiler: Compiler
-    bases: Mapping[str, Layer]
+    source: str | None = None
+    digest: str = ""
+    params: Mapping[str, str] = {}
+    fail_on: frozenset[Outcome] = DEFAULT_FAIL_ON
+    reports: Mapping[str, str] = {}
+    expect: Expect = Expect()
+    unsupported: Sequence[str] = ()
+    warnings: Sequence[str] = ()
+    raw: Mapping[str, Value] = {}
+    bases: Mapping[str, Layer] = {}
     broken_accounts: frozenset[str] = frozenset()
     walked: list[Expander] = field(default_factory=list)
 
@@ -133,14 +133,11 @@ class Expander:
         Raises:
             ManifestError: everything that is wrong.
         """
-        made, report = self.targets.made, self.diagnostics.report_entry
-        if self.targets.needs:
-            wanted = {
-                index: (texts, lambda text, remedy, entry=entry: report(entry, text, remedy, "needs"))
-                for index, (texts, entry) in self.targets.needs.items()
-            }
+        made, needs, numbers = self.targets.made, self.targets.needs, self.answers.numbers
+        if needs:
             unseen = not self.lookups.are_complete or bool(self.diagnostics.problems)
-            for index, ids in resolve(made, wanted, self._folds, self.answers.numbers, unseen=unseen).items():
+            found = resolve(made, needs, self._folds, numbers, self.diagnostics, unseen=unseen)
+            for index, ids in found.items():
                 made[index] = replace(made[index], needs=ids)
         if self.diagnostics.problems:
             raise ManifestError(self.diagnostics.problems)

@@ -1,20 +1,24 @@
-"""The way in: from a file to a manifest, from a manifest to what must be asked, and from the answers to a plan."""
+"""The way in: from a file to a manifest, from a manifest to what must be asked, and from the answers to a plan.
+
+And the ways round a manifest: `run --repo acme/widget@main`, `run --from FILE`.
+"""
 
 from __future__ import annotations
 
 import datetime
 import hashlib
 import posixpath
+from array import array
 from collections.abc import Callable, Collection, Mapping, Sequence
 
 from orchestrator.core.model import DEFAULT_FAIL_ON, Outcome, Plan
-from orchestrator.manifest.accounts import Accounts, accounts_of, default_of, idle_caps, quiet_of
+from orchestrator.manifest.accounts import Accounts, accounts_of, default_of, idle_caps, quiet_of, the_only
 from orchestrator.manifest.diagnostics import Diagnostics, ManifestError, near
 from orchestrator.manifest.expand import Expander, Expect, Manifest
 from orchestrator.manifest.files import STDIN, Files, Listing, beside, merged
 from orchestrator.manifest.layers import MERGED_BY_NAME, Compiler, Layer, lacking
 from orchestrator.manifest.lookups import Answers, Questions
-from orchestrator.manifest.positions import Value
+from orchestrator.manifest.positions import Value, pack
 from orchestrator.manifest.schema import shape_of
 from orchestrator.manifest.template import values_of
 from orchestrator.manifest.validate import Validator
@@ -62,7 +66,7 @@ def read(
     references = {key for given in accounts.declared.values() for key in given.keys if given.keys[key].reference}
     compiler = Compiler(diagnostics, constants, frozenset(references))
     manifest = Manifest(
-        name=name,
+        name,
         source=source,
         digest=hashlib.sha256(text).hexdigest(),
         params=values,
@@ -124,7 +128,7 @@ def expand(manifest: Manifest, answers: Answers | None = None, *, today: datetim
         params=manifest.params,
         fail_on=manifest.fail_on,
         reports=manifest.reports,
-        warnings=(*manifest.warnings, *expander.warnings, *warnings_of(expander), *idle),
+        warnings=(*manifest.warnings, *expander.warnings, *_warnings_of(expander), *idle),
     )
 
 
@@ -138,7 +142,7 @@ def _walked(manifest: Manifest, answers: Answers, today: datetime.date) -> Expan
     return expander
 
 
-def warnings_of(expander: Expander) -> list[str]:
+def _warnings_of(expander: Expander) -> list[str]:
     """The providers' warnings about the targets, each sentence once."""
     declared = expander.manifest.declared
     samples = expander.targets.samples.values()
@@ -213,3 +217,64 @@ def _named_types(
             if isinstance(type_, str) and (declaration := declarations.get(type_)) is not None:
                 found[type_] = declaration
     return found or {default_of(declarations).type: default_of(declarations)}
+
+
+# without a manifest
+
+
+def from_repos(repos: Sequence[str], *, declarations: Mapping[str, Declaration], name: str = "adhoc") -> Plan:
+    """The plan of `--repo` flags: short forms, on one account of the default provider.
+
+    Raises:
+        ManifestError: what is wrong with them.
+    """
+    files = _files()
+    source = files.positions.add_source("--repo")
+    items = list(repos)
+    files.positions.keep(items, array("Q", [pack(source, 0, 0)]) * len(items))
+    return _plan(Listing(items, None), files, declarations, name)
+
+
+def from_lines(source: str, text: bytes, *, declarations: Mapping[str, Declaration], name: str = "adhoc") -> Plan:
+    """The plan of a file of `--from`: a short form a line, `#` comments; `.csv` with a header.
+
+    Args:
+        source: the file's name, `-` for stdin.
+
+    Raises:
+        ManifestError: what is wrong with them.
+    """
+    files = _files()
+    declaration = default_of(declarations)
+    validator = Validator(shape_of({declaration.type: declaration}), files.diagnostics)
+    listing = files.listing("stdin" if source == STDIN else source, text, validator)
+    if listing is None or files.diagnostics.problems:
+        raise ManifestError(files.diagnostics.problems)
+    return _plan(listing, files, declarations, name)
+
+
+def _files() -> Files:
+    def load(path: str) -> bytes:
+        raise FileNotFoundError(path)  # nothing here names a file
+
+    return Files(load)
+
+
+def _plan(listing: Listing, files: Files, declarations: Mapping[str, Declaration], name: str) -> Plan:
+    declaration = default_of(declarations)
+    account = the_only(declaration)
+    compiler = Compiler(files.diagnostics, {"run.name": name}, frozenset())
+    manifest = Manifest(
+        name, {account.name: account}, {account.name: declaration}, listings=[listing], files=files, compiler=compiler
+    )
+    return expand(manifest, today=datetime.date.min)
+
+
+SCHEMA = "orchestrator.schema.json"
+
+
+def starter() -> str:
+    """A commented manifest to start from; `check` accepts it."""
+    from importlib import resources  # slow to import, and only `init` needs it
+
+    return resources.files("orchestrator.manifest").joinpath("starter.yaml").read_text("utf-8")

@@ -5,14 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 
 from orchestrator.core.model import Target
-from orchestrator.manifest.diagnostics import near
+from orchestrator.manifest.diagnostics import Diagnostics, Entry, near
 from orchestrator.manifest.identity import Parts, id_of, parse
 
 MOST_EDGES = 5_000_000
 LABEL = "label:"
 _SHOWN = 12  # targets of a circle that are printed
-
-Say = Callable[[str, str], None]
 
 
 class _Index:
@@ -72,16 +70,17 @@ class _Index:
 
 def resolve(
     targets: Sequence[Target],
-    needs: Mapping[int, tuple[Sequence[str], Say]],
+    needs: Mapping[int, tuple[Sequence[str], Entry]],
     folds: Callable[[str], bool],
     numbers: Mapping[tuple[str, str], str],
+    diagnostics: Diagnostics,
     *,
     unseen: bool,
 ) -> dict[int, tuple[str, ...]]:
-    """The ids that each target needs, by its index.
+    """The ids that each target needs, by its index; what is wrong goes to the diagnostics.
 
     Args:
-        needs: by index of the target: what it says, and how to say what is wrong with it.
+        needs: by index of the target: what is written, and where.
         folds: whether an account's repositories are the same in any case.
         numbers: names of repositories that were given by number, by account and number.
         unseen: some targets are not known yet, so a need that names none is no error.
@@ -90,36 +89,35 @@ def resolve(
     cache: dict[tuple[str, str, str | None], list[int]] = {}
     edges: dict[int, list[int]] = {}
     count = 0
-    for position, (texts, say) in needs.items():
+    for position, (texts, entry) in needs.items():
         target = targets[position]
         wanted: dict[int, None] = {}
         for text in texts:
             key = (text, target.account, target.branch)
             if key not in cache:
-                cache[key] = _meant(index, text, target, say, unseen=unseen)
+                try:
+                    cache[key] = index.meant(text, target)
+                except ValueError as error:
+                    cache[key] = []
+                    diagnostics.report_entry(entry, str(error), "name an id, a repo or label:NAME", "needs")
+                    continue
+                if not cache[key] and not unseen:
+                    problem = f"unknown need `{text[:100]}`: no target is called so"
+                    diagnostics.report_entry(entry, problem, near(text, index.names()), "needs")
             wanted |= dict.fromkeys(cache[key])
         count += len(wanted)
         if count > MOST_EDGES:
-            say(f"more than {MOST_EDGES} needs", "let a few targets need a few others")
+            problem = f"more than {MOST_EDGES} needs"
+            diagnostics.report_entry(entry, problem, "let a few targets need a few others", "needs")
             return {}
         edges[position] = list(wanted)
     circle = find_circle(edges)
     if circle:
         ids = [targets[at].id for at in circle]
         shown = ids if len(ids) <= _SHOWN else [*ids[:_SHOWN], "...", ids[-1]]
-        needs[circle[0]][1](f"a circle of needs: {' needs '.join(shown)}", "remove one of these needs")
+        problem = f"a circle of needs: {' needs '.join(shown)}"
+        diagnostics.report_entry(needs[circle[0]][1], problem, "remove one of these needs", "needs")
     return {at: tuple(targets[need].id for need in found) for at, found in edges.items()}
-
-
-def _meant(index: _Index, text: str, target: Target, say: Say, *, unseen: bool) -> list[int]:
-    try:
-        found = index.meant(text, target)
-    except ValueError as error:
-        say(str(error), "name an id, a repo or label:NAME")
-        return []
-    if not found and not unseen:
-        say(f"unknown need `{text[:100]}`: no target is called so", near(text, index.names()))
-    return found
 
 
 def find_circle(edges: Mapping[int, Sequence[int]]) -> list[int]:
