@@ -104,14 +104,14 @@ def test_whatever_people_do_the_run_never_takes_a_place_of_theirs(looks, below, 
 @pytest.mark.parametrize(
     ("is_held", "others", "words"),
     [
-        (False, Others(12, 0), "queue below 40 of acme (12 builds of others in it)"),
-        (False, Others(12, 3), "queue below 40 of acme (15 builds of others in it, 3 of them waiting)"),
-        (True, Others(45, 3), "the queue of acme to fall below 30 (48 builds of others in it)"),
-        (False, None, "queue below 40 of acme (it cannot be read: only builds of this run are counted)"),
+        (False, Others(12, 0), "12 builds of others in it"),
+        (False, Others(12, 3), "15 builds of others in it, 3 of them waiting"),
+        (True, Others(45, 3), "48 builds of others in it, until it falls below 30"),
+        (False, None, "it cannot be read, so that only builds of this run are counted"),
     ],
 )
 def test_a_person_is_told_what_the_queue_is_waited_for(is_held, others, words):
-    assert loop(others=others, is_held=is_held).why("acme") == words
+    assert loop(others=others, is_held=is_held).detail == words
 
 
 NOW = 1_000_000.0

@@ -13,7 +13,7 @@ from orchestrator.core.frozen import replace
 from orchestrator.core.model import Account, Limit, Outcome
 from orchestrator.limits.concurrency import Brake, Cap, QueueRule
 from orchestrator.limits.quiet_hours import parse_quiet
-from orchestrator.report.held import held_by
+from orchestrator.report.reasons import held_by
 
 NOON = 1_767_614_400.0  # Monday 2026-01-05, 12:00 UTC
 OFFICE = parse_quiet("mon-fri 08:00-18:00 Europe/Berlin")
@@ -97,12 +97,12 @@ def flying(*names):
         (
             Brake(quiet=(replace(OFFICE, zone="Mars/A"),)),
             [],
-            ["may be held by: quiet hours (unknown time zone 'Mars/A'"],
+            ["may be held by: quiet hours: unknown time zone 'Mars/A'"],
         ),
         (
             Brake(quiet=(OFFICE,)),
             [],
-            ["held by: quiet hours (mon-fri 08:00-18:00 Europe/Berlin): no trigger goes before 2026"],
+            ["held by: quiet hours mon-fri 08:00-18:00 Europe/Berlin: no trigger before 2026"],
         ),
     ],
 )
@@ -127,7 +127,7 @@ def test_why_says_nothing_of_the_brake_once_the_target_is_triggered():
 
 
 @pytest.mark.parametrize(
-    ("one", "options", "name"), [(account(in_flight=1), {}, "in_flight"), (account(), {"in_flight": 1}, "-j")]
+    ("one", "options", "name"), [(account(in_flight=1), {}, "in_flight"), (account(), {"in_flight": 1}, "in_flight")]
 )
 def test_why_names_the_number_of_builds_in_flight(one, options, name):
     targets, history = story(one, *flying("beta/c"), options=options)
@@ -167,7 +167,7 @@ def test_a_run_at_noon_waits_until_it_leaves_and_says_what_for(noon):
     noon.write("orchestrator.yaml", text)
     assert noon("run", "--state", "s", "--yes", "--timeout", "500ms", "--run-id", "r1") == Exit.TIMEOUT
     assert noon("why", "--state", "s", "acme/a") == 0
-    assert "held by: quiet hours (mon-fri 08:00-18:00 UTC): no trigger goes before 2026-01-05T18:00:00Z" in noon.out
+    assert "held by: quiet hours mon-fri 08:00-18:00 UTC: no trigger before 2026-01-05T18:00:00Z" in noon.out
 
 
 @pytest.mark.slow

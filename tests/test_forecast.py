@@ -9,10 +9,9 @@ from manifest_helpers import KNOWN, plan_of
 
 from orchestrator.core.model import Account, Build, BuildState, Limit, Plan, Target
 from orchestrator.forecast import ASSUMED, Times, forecast, times_of
-from orchestrator.forecast.durations import LATENCY
-from orchestrator.forecast.durations_dealt import Deal
-from orchestrator.forecast.looks import Looks
-from orchestrator.forecast.words import instant, length
+from orchestrator.forecast.advice import instant, length
+from orchestrator.forecast.durations import LATENCY, DealtDurations
+from orchestrator.forecast.polling import Polls
 from orchestrator.limits.budget import Budget
 from orchestrator.limits.concurrency import Brake, Cap, QueueRule
 from orchestrator.limits.quiet_hours import parse_quiet
@@ -251,7 +250,7 @@ LENGTHS = (30.0, 60.0, 90.0, 300.0)
 def test_each_length_is_dealt_out_as_often_as_the_others_and_always_in_the_same_order():
     first, second = (
         [deal.build("travis", "a/r")[1] for _ in range(40)]
-        for deal in (Deal(Times(accounts={"travis": LENGTHS})) for _ in range(2))
+        for deal in (DealtDurations(Times(accounts={"travis": LENGTHS})) for _ in range(2))
     )
     assert first == second
     assert Counter(first) == dict.fromkeys(LENGTHS, 10)
@@ -260,7 +259,7 @@ def test_each_length_is_dealt_out_as_often_as_the_others_and_always_in_the_same_
 
 @pytest.mark.parametrize(("past", "rest"), [(0.0, set(LENGTHS)), (75.0, {90.0, 300.0}), (400.0, {400.0})])
 def test_a_build_that_goes_on_ends_no_sooner_than_now(past, rest):
-    deal = Deal(Times(accounts={"travis": LENGTHS}))
+    deal = DealtDurations(Times(accounts={"travis": LENGTHS}))
     assert {deal.build("travis", "a/r", past)[1] for _ in range(20)} == rest
 
 
@@ -305,7 +304,7 @@ def test_the_cost_of_a_forecast_grows_as_the_number_of_targets_whoever_owns_them
 @pytest.mark.parametrize("calls", [1, 3, 50])
 def test_looks_that_are_taken_in_one_go_are_no_more_than_their_limit_allows(calls):
     account = Account("travis", "travis", TRAVIS.url, limits=(Limit("calls", calls, 60.0),))
-    looks = Looks(account, TRAVIS, Budget(account.limits))
+    looks = Polls(account, TRAVIS, Budget(account.limits))
     for row in range(400):
         looks.follow(row, f"o{row // 2}", 400)
     assert looks.round(0.0) == pytest.approx(60.0)

@@ -50,7 +50,7 @@ def test_what_the_provider_refused_does_not_count_where_only_accepted_ones_count
     one.take(ALL, "acme/a").answered(0.0)
     assert one.wait(ALL, "acme/a", 0.0) == (0.0, "")
     one.take(ALL, "acme/a").answered(0.0)
-    assert one.wait(ALL, "acme/a", 0.0) == (3600.0, "acme/a: triggers_per_repo 2/1h")
+    assert one.wait(ALL, "acme/a", 0.0) == (3600.0, "triggers_per_repo 2/1h")
 
 
 def test_a_repository_that_waits_holds_nobody_else_up():
@@ -66,7 +66,7 @@ def test_a_freeze_holds_for_exactly_its_scope_and_is_never_shortened():
     one = budget()
     one.freeze("owner:acme", 50.0, "no credit")
     one.freeze("owner:acme", 20.0, "later news")
-    assert one.wait(ALL, "acme/a", 10.0) == (40.0, "owner:acme: no credit")
+    assert one.wait(ALL, "acme/a", 10.0) == (40.0, "no credit")
     assert one.wait(ALL, "umbrella/a", 10.0)[0] == 0.0
     assert one.wait(ALL, "acme/a", 50.0)[0] == 0.0
 

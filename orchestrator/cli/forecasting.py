@@ -7,7 +7,7 @@ from typing import Any
 
 from orchestrator.core.model import ACCOUNT
 from orchestrator.forecast import AccountForecast, Forecast, Use
-from orchestrator.forecast.words import instant, length
+from orchestrator.forecast.advice import instant, length
 from orchestrator.report.words import plain
 
 SCARCE = 0.5  # a repository of whose limit more than this is left needs no mention

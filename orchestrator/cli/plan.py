@@ -25,7 +25,7 @@ from orchestrator.core.exits import Exit
 from orchestrator.core.frozen import replace
 from orchestrator.core.model import Account, Json, Plan, Target
 from orchestrator.forecast import Forecast, Times, forecast
-from orchestrator.forecast.words import length
+from orchestrator.forecast.advice import length
 from orchestrator.journal.port import Journal
 from orchestrator.manifest import Manifest
 from orchestrator.providers import registry

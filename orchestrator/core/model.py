@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
 from enum import StrEnum
+from functools import lru_cache
 from operator import attrgetter
 from typing import Any, TypeAlias
 
@@ -345,3 +347,18 @@ def period(seconds: float) -> str:
         if seconds >= size and seconds % size == 0 and not (unit == "d" and seconds < 2 * size):
             return f"{seconds / size:g}{unit}"
     return f"{seconds:g}s"
+
+
+def clock(at: float | None) -> str:
+    """An instant as RFC 3339 in UTC, whole seconds; empty for None and for what no calendar has."""
+    if at is None:
+        return ""
+    try:
+        return _second(int(at))
+    except (ValueError, OverflowError, OSError):  # a damaged time in the journal must not cost the whole report
+        return ""
+
+
+@lru_cache(maxsize=10_000)  # the targets of a run share few seconds
+def _second(whole: int) -> str:
+    return f"{datetime.fromtimestamp(whole, UTC).replace(tzinfo=None).isoformat()}Z"

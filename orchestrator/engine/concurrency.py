@@ -74,7 +74,11 @@ class Queue(Scope):
     @property
     def why(self) -> str:
         """See `Scope.why`."""
-        return f"a look at the {self.name}" if self.read_at is None else self.loop.why(self.owner)
+        return (
+            f"a look at the {self.name}"
+            if self.read_at is None
+            else f"{self.loop.rule} of {self.owner}: {self.loop.detail}"
+        )
 
     def seen(self, others: Others, now: float) -> None:
         """Takes over what a look told."""

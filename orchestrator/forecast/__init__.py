@@ -9,15 +9,12 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from orchestrator.core.gc import uncollected
 from orchestrator.core.model import Plan, Target
-from orchestrator.forecast.account_queue import Lane
-from orchestrator.forecast.advice import alternatives, slowest
-from orchestrator.forecast.binding import spans
+from orchestrator.forecast.advice import alternatives, sentence, slowest, supposed, warnings
+from orchestrator.forecast.binding import spans, uses
 from orchestrator.forecast.durations import ASSUMED, Times, times_of
 from orchestrator.forecast.remaining import Expected, Waits, expected
 from orchestrator.forecast.result import AccountForecast, Advice, Forecast, Span, Use
-from orchestrator.forecast.simulate import Simulation
-from orchestrator.forecast.usage import uses
-from orchestrator.forecast.words import sentence, supposed, warnings
+from orchestrator.forecast.simulate import AccountQueue, Simulation
 from orchestrator.providers.port import Declaration
 
 __all__ = [
@@ -59,9 +56,9 @@ def forecast(
     with uncollected():
         run = _simulated(plan, declarations, in_flight, start, times)
         accounts = {
-            name: _of_account(plan, name, lane, run, declarations[plan.accounts[name].type])
-            for name, lane in run.lanes.items()
-            if lane.triggered
+            name: _of_account(plan, name, queue, run, declarations[plan.accounts[name].type])
+            for name, queue in run.queues.items()
+            if queue.triggered
         }
         last_trigger, last_build = max(run.asked, default=0.0), max(run.ended, default=0.0)
         advice = tuple(_advice(plan, accounts, declarations, in_flight, start, times)) if advise else ()
@@ -90,16 +87,18 @@ def _simulated(
     return run
 
 
-def _of_account(plan: Plan, name: str, lane: Lane, run: Simulation, declaration: Declaration) -> AccountForecast:
+def _of_account(
+    plan: Plan, name: str, queue: AccountQueue, run: Simulation, declaration: Declaration
+) -> AccountForecast:
     rows = [row for row, target in enumerate(plan.targets) if target.account == name and run.asked[row] >= 0.0]
     rows.sort(key=run.asked.__getitem__)
     last = run.asked[rows[-1]]
-    found = spans(lane.course, last)
+    found = spans(queue.binding, last)
     timed = [(run.asked[row], plan.targets[row]) for row in rows]
     return AccountForecast(
         name,
-        lane.triggered,
-        lane.looks.made,
+        queue.triggered,
+        queue.polls.made,
         last,
         max(run.ended[row] for row in rows),
         found,

@@ -1,18 +1,21 @@
-"""What would make a run shorter: other settings, tried in the same simulation."""
+"""What a forecast tells a person: what binds, what it rests on, what to know before the start, what would help."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from orchestrator.core.frozen import replace
-from orchestrator.core.model import ACCOUNT, Account, Limit, Plan, Target
+from orchestrator.core.model import ACCOUNT, Account, Limit, Plan, Target, period
+from orchestrator.forecast.durations import Times
 from orchestrator.forecast.result import AccountForecast
+from orchestrator.forecast.simulate import NEEDS
 from orchestrator.limits.concurrency import part
 from orchestrator.providers.port import Declaration
 from orchestrator.report.words import counted
 
 SECOND = "a second account"
+NAMED = 5  # repositories that a warning names
 
 
 def alternatives(plan: Plan, one: AccountForecast, declaration: Declaration) -> Iterator[tuple[str, Plan]]:
@@ -98,3 +101,112 @@ def slowest(accounts: Sequence[AccountForecast]) -> AccountForecast | None:
     """The account whose triggers take longest, where a rule makes them."""
     found = [one for one in accounts if one.spans]
     return max(found, key=lambda one: one.last_trigger, default=None)
+
+
+def length(seconds: float) -> str:
+    """A duration for people: `45 s`, `12 min`, `3 h`, `2 h 30 min`."""
+    if seconds < 120:
+        return f"{seconds:.0f} s"
+    minutes = round(seconds / 60)
+    if minutes < 120:
+        return f"{minutes} min"
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes} min" if minutes and hours < 24 else f"{hours:,} h"
+
+
+def instant(seconds: float) -> str:
+    """A time since the start: `0:00`, `0:30`, `1:51:04`."""
+    whole = round(seconds)
+    minutes, rest = divmod(whole, 60)
+    return f"{minutes}:{rest:02}" if minutes < 60 else f"{minutes // 60}:{minutes % 60:02}:{rest:02}"
+
+
+def sentence(accounts: Mapping[str, AccountForecast], last_trigger: float, levels: int) -> str:
+    """The forecast in a sentence."""
+    number = sum(each.triggers for each in accounts.values())
+    count = counted(number, "trigger")
+    builds = f"; needs add the time of their builds, {levels} deep" if levels else ""
+    slow = max((each for each in accounts.values() if each.binding), key=lambda each: each.last_trigger, default=None)
+    if slow is None or slow.binding is None:
+        return f"{count}, no limit makes {'it' if number == 1 else 'them'} wait{builds}"
+    binding = slow.binding
+    if binding.rule == NEEDS:
+        return f"{count}, the last after {length(last_trigger)}; what takes longest is the builds needed, {levels} deep"
+    longest = f"what takes longest is {binding.rule}{binding.whom}"
+    return f"{count}, the last after {length(last_trigger)}; {longest}{builds}"
+
+
+def supposed(plan: Plan, times: Times) -> Iterator[str]:
+    """What the forecast supposes."""
+    unknown = [name for name in plan.accounts if name not in times.accounts]
+    if times.builds:
+        yield f"builds run as long as those of earlier runs did ({counted(times.builds, 'build')} in this state)"
+    if unknown:
+        whose = f" of account {', '.join(unknown)}" if times.builds else ""
+        each = f"{length(times.runs)} each, started {length(times.starts)} after the trigger"
+        yield f"no build{whose} is known from earlier runs: {each}"
+    yield f"each call is answered after {times.latency:g} s, and every build passes"
+    if times.beside:
+        named = f"{', '.join(times.beside[:NAMED])}{', ...' if len(times.beside) > NAMED else ''}"
+        yield f"runs that go on in this state are not counted ({named}): of the same account, all take longer"
+    yield "other people's builds in the queue, and other calls with this token, are not known: they make it take longer"
+
+
+def warnings(
+    plan: Plan, accounts: Mapping[str, AccountForecast], last_trigger: float, in_flight: int | None, fold: set[str]
+) -> tuple[str, ...]:
+    """Sentences for a person.
+
+    Args:
+        fold: accounts that count repositories without regard to case.
+    """
+    triggered = [target for target in plan.targets if target.skip is None]
+    return (
+        *_crowding(plan, accounts, in_flight),
+        *_crowded_repos(plan, triggered, fold),
+        *_repeats(triggered),
+        *_too_long(triggered, last_trigger),
+    )
+
+
+def _crowding(plan: Plan, accounts: Mapping[str, AccountForecast], in_flight: int | None) -> list[str]:
+    if in_flight is not None:
+        return []
+    return [
+        f"account {name}: no `in_flight` (-j): {each.triggers} builds will stand in the queue before other people's"
+        for name, each in accounts.items()
+        if plan.accounts[name].in_flight is None and not plan.accounts[name].brake.holds_all and each.triggers > 1
+    ]
+
+
+def _crowded_repos(plan: Plan, targets: Sequence[Target], fold: set[str]) -> list[str]:
+    """Repositories and owners with more targets than a limit of theirs lets through at once, the slowest first."""
+    found: list[tuple[float, str]] = []
+    for account in plan.accounts.values():
+        for limit in (limit for limit in account.limits if limit.scope != "account"):
+            names = (
+                one.owner if limit.scope == "owner" else one.repo for one in targets if one.account == account.name
+            )
+            for place, count in Counter(name.lower() if account.name in fold else name for name in names).items():
+                seconds = (count - 1) // limit.calls * limit.per
+                if seconds:
+                    found.append((-seconds, f"{place}: {count} triggers under {limit} take {length(seconds)}"))
+    more = f"and {len(found) - NAMED} more repositories wait for limits of their own"
+    return [text for _, text in sorted(found)[:NAMED]] + [more] * (len(found) > NAMED)
+
+
+def _repeats(targets: Sequence[Target]) -> list[str]:
+    """A provider may cancel a queued build when a newer one of the same branch arrives."""
+    refs = Counter((target.account, target.repo, target.branch) for target in targets)
+    twice = [f"{repo}@{branch}" if branch else repo for (_, repo, branch), count in refs.items() if count > 1]
+    if not twice:
+        return []
+    named = ", ".join(twice[:NAMED]) + (f" and {len(twice) - NAMED} more" if len(twice) > NAMED else "")
+    return [f"several triggers of one branch ({named}): where auto-cancel is on, a newer build may cancel a queued one"]
+
+
+def _too_long(targets: Sequence[Target], seconds: float) -> list[str]:
+    queue = min((target.timeouts.queue for target in targets), default=seconds)
+    if seconds <= queue:
+        return []
+    return [f"triggering takes {length(seconds)}, longer than `timeouts.queue` ({period(queue)}): builds may time out"]

@@ -1,18 +1,22 @@
-"""Which rule bound when, without what lasted a moment only."""
+"""Which rule bound when, without what lasted a moment only; and what a run leaves of the limits for people."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
 
-from orchestrator.forecast.result import Span
+from orchestrator.core.model import ACCOUNT, Account, Limit, Target
+from orchestrator.forecast.result import Span, Use
+from orchestrator.providers.port import Declaration
 
-SERIAL = "one trigger at a time of a repository"  # over in a moment, so nothing that a person waits for
 AT_MOST = 6  # spans that a person reads; more are drawn together
 MOMENT = 1.0  # second; the first step towards that
 SHORT = 0.002  # part of the whole below which a span is left out
+HOUR = 3600.0
+BUSIEST = 3  # repositories or owners that are named
 
 
-class Course:
+class Binding:
     """Which rule made the next trigger wait, and when.
 
     Attributes:
@@ -37,37 +41,33 @@ class Course:
             self.changes.append((now, rule))
 
 
-def spans(course: Course, end: float) -> tuple[Span, ...]:
+def spans(binding: Binding, end: float) -> tuple[Span, ...]:
     """The rules that bound until the last trigger, in order.
 
     Args:
         end: when the last trigger left.
     """
-    found, least = list(_raw(course, end)), MOMENT
+    found, least = list(_raw(binding, end)), MOMENT
     while True:
         found = _merged(found, least)
         if least >= SHORT * end and len(found) <= AT_MOST:
             break
         least *= 2.0
-    return tuple(_span(course, *one) for one in found)
+    return tuple(_span(binding, *one) for one in found)
 
 
-def _span(course: Course, start: float, end: float, rule: str) -> Span:
-    places = course.places.get(rule, {})
+def _span(binding: Binding, start: float, end: float, rule: str) -> Span:
+    places = binding.places.get(rule, {})
     return Span(start, end, rule, next(iter(places), None), max(1, len(places)))
 
 
 _Raw = tuple[float, float, str]
 
 
-def _raw(course: Course, end: float) -> list[_Raw]:
-    changes = course.changes
+def _raw(binding: Binding, end: float) -> list[_Raw]:
+    changes = binding.changes
     ends = [at for at, _ in changes[1:]] + [end]
-    return [
-        (at, min(stop, end), rule)
-        for (at, rule), stop in zip(changes, ends, strict=True)
-        if rule and rule != SERIAL and at < end
-    ]
+    return [(at, min(stop, end), rule) for (at, rule), stop in zip(changes, ends, strict=True) if rule and at < end]
 
 
 def _merged(raw: Sequence[_Raw], least: float) -> list[_Raw]:
@@ -81,3 +81,44 @@ def _merged(raw: Sequence[_Raw], least: float) -> list[_Raw]:
             begin = found.pop()[0]
         found.append((begin, stop, rule))
     return found
+
+
+def uses(account: Account, declaration: Declaration, rows: Sequence[tuple[float, Target]]) -> Iterator[Use]:
+    """For each limit of triggers what the run takes of it in the busiest hour.
+
+    Args:
+        rows: the account's targets with the times of their triggers, in the order of time.
+    """
+    name = str.lower if declaration.fold_case else str
+    for limit in account.limits:
+        if limit.name not in declaration.trigger_limits:
+            continue
+        if limit.scope == ACCOUNT:
+            yield _use(limit, None, [at for at, _ in rows])
+            continue
+        places: Callable[[Target], str] = _owner if limit.scope == "owner" else _repo
+        counts = Counter(name(places(target)) for _, target in rows)
+        for place, _ in counts.most_common(BUSIEST):
+            yield _use(limit, place, [at for at, target in rows if name(places(target)) == place])
+
+
+def _owner(target: Target) -> str:
+    return target.owner
+
+
+def _repo(target: Target) -> str:
+    return target.repo
+
+
+def _use(limit: Limit, where: str | None, times: Sequence[float]) -> Use:
+    span = max(HOUR, limit.per)
+    return Use(limit, where, _most_within(times, span), int(limit.calls * span / limit.per))
+
+
+def _most_within(times: Sequence[float], span: float) -> int:
+    most = first = 0
+    for number, at in enumerate(times):
+        while times[first] <= at - span:
+            first += 1
+        most = max(most, number - first + 1)
+    return most

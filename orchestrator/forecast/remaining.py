@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Iterator, Mapping, Sequence
 
 from orchestrator.core.frozen import Struct, from_json
 from orchestrator.core.history import History
-from orchestrator.core.model import ACCOUNT, Account, Plan, Target
+from orchestrator.core.model import Account, Plan, Target
 from orchestrator.core.progress import Progress
-from orchestrator.forecast.durations import Times
+from orchestrator.forecast.durations import ASSUMED, Times
 from orchestrator.forecast.simulate import Past, Simulation
+from orchestrator.limits.admission import Wait
 from orchestrator.providers.port import Declaration
 
 
@@ -17,7 +19,7 @@ class Waits(Struct, frozen=True):
     """One rule that a waiting target waits for.
 
     Args:
-        rule: the limit or the rule of the brake.
+        rule: the limit, or another rule that lets it go by time alone.
         whom: whom it binds: `of acme/api`, `of account travis`.
         next_at: when it lets the next one through (wall clock); None where only the end of a build can tell.
         before: how many other targets wait for it and come first.
@@ -33,7 +35,7 @@ class Expected(Struct, frozen=True):
     """What is expected for a waiting target.
 
     Args:
-        at: when its trigger leaves, about (wall clock); None where no end is in observation.
+        at: when its trigger leaves, about (wall clock); None where no end is in sight.
         waits: the limits that hold it back now, the narrowest first.
     """
 
@@ -51,22 +53,36 @@ def expected(
         now: wall clock.
         times: how long calls and builds take.
     """
-    made = history.made
-    if made is None:
+    if history.made is None:
         return Expected(None, ())
+    run = standing(history, declarations, now, times)
+    row = history.targets.index(target)
+    waits = tuple(_waits(run, history.targets, row, now))
+    run.run(until=row)
+    asked = run.asked[row]
+    return Expected(now + asked if asked >= 0.0 else None, waits)
+
+
+def reasons(history: History, target: Target, declarations: Mapping[str, Declaration], now: float) -> Iterator[Wait]:
+    """All that holds a waiting target back now; times are seconds from now."""
+    if history.made is not None:
+        run = standing(history, declarations, now, ASSUMED)
+        yield from run.queues[target.account].admission.reasons(history.targets.index(target), 0.0)
+
+
+def standing(history: History, declarations: Mapping[str, Declaration], now: float, times: Times) -> Simulation:
+    """The simulated run, at the instant to which the journal has come; its clock begins now."""
+    made = history.made
+    assert made is not None  # noqa: S101  # the callers look
     accounts = {name: from_json(Account, one) for name, one in made.accounts.items()}
     plan = Plan(made.name, tuple(history.targets), accounts)
     most = made.options.get("in_flight")
     past = {row: one for row, each in enumerate(plan.targets) if (one := _past(history.of(each.id), now)) is not None}
     run = Simulation(plan, declarations, most if isinstance(most, int) else None, now, times, past)
     for (account, scope), freeze in history.frozen.items():
-        if account in run.lanes and freeze.until > now:
-            run.lanes[account].freeze(scope, freeze.until - now, freeze.cause)
-    row = plan.targets.index(target)
-    waits = tuple(_waits(run, plan, row, now))
-    run.run(until=row)
-    asked = run.asked[row]
-    return Expected(now + asked if asked >= 0.0 else None, waits)
+        if account in run.queues and freeze.until > now:
+            run.queues[account].budget.freeze(scope, freeze.until - now, freeze.cause)
+    return run
 
 
 def _past(progress: Progress, now: float) -> Past | None:
@@ -82,16 +98,18 @@ def _past(progress: Progress, now: float) -> Past | None:
     return Past(asked - now, is_over=progress.is_done, is_met=is_met, started=started)
 
 
-def _waits(run: Simulation, plan: Plan, row: int, now: float) -> list[Waits]:
-    target = plan.targets[row]
-    lane = run.lanes[target.account]
-    waiting = [n for n in range(row) if plan.targets[n].account == target.account and run.is_waiting(n)]
+def _waits(run: Simulation, targets: Sequence[Target], row: int, now: float) -> list[Waits]:
+    """The rules that will let the target go by time alone, the narrowest first."""
+    account = targets[row].account
+    admission = run.queues[account].admission
+    waiting = [n for n in range(row) if targets[n].account == account and run.is_waiting(n)]
     found = []
-    for limit, delay in lane.waits_of(row):
-        if limit.scope == ACCOUNT:
-            found.append(Waits(str(limit), f"of account {target.account}", now + delay, len(waiting)))
+    for wait in admission.reasons(row, 0.0):
+        if wait.until == math.inf or wait.ends is not None:
             continue
-        place = lane.owner_of if limit.scope == "owner" else lane.repo_of
-        before = sum(place(n) == place(row) for n in waiting)
-        found.append(Waits(str(limit), f"of {place(row)}", now + delay, before))
+        if wait.place:
+            before = sum(wait.place in (admission.repo_of(n), admission.owner_of(n)) for n in waiting)
+            found.append(Waits(wait.rule, f"of {wait.place}", now + wait.until, before))
+        else:
+            found.append(Waits(wait.rule, f"of account {account}", now + wait.until, len(waiting)))
     return sorted(found, key=lambda one: one.whom.startswith("of account "))

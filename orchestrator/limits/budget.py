@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 import re
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TypeAlias
 
 from orchestrator.core.model import ACCOUNT, Learnt, Limit, owner_scope, repo_scope
@@ -83,16 +83,22 @@ class Budget:
         return self._wait(self._costs(names)[2], repo, now)
 
     def _wait(self, costs: Costs, repo: str | None, now: float, look: bool = False) -> tuple[float, str]:
-        longest, why = self.frozen(repo, now)
+        longest, why = self.frozen(repo, now) if self._frozen else (0.0, "")
         for limit, cost in costs:
             window = self._windows[limit.name].get(_place(limit, repo))
             if window is None or (limit.scope != ACCOUNT and repo is None):
                 continue
             delay = window.wait(now, self._reserve(window) if look else 0, cost)
             if delay > longest:
-                longest, label = delay, self._label[limit.name]
-                why = label if limit.scope == ACCOUNT else f"{repo}: {label}"
+                longest, why = delay, self._label[limit.name]
         return longest, why
+
+    def waits(self, names: Sequence[str], repo: str, now: float) -> Iterator[tuple[Limit, float]]:
+        """The limits that have no room for such a call, each with the seconds until it has."""
+        for limit, cost in self._costs(names)[0]:
+            window = self._windows[limit.name].get(_place(limit, repo))
+            if window is not None and 0.0 < (delay := window.wait(now, 0, cost)) < math.inf:
+                yield limit, delay
 
     def _costs(self, names: Sequence[str]) -> Sequence[Costs]:
         """What such a call takes: of all limits, of those of the account, of those of a repository or owner."""
@@ -116,7 +122,7 @@ class Budget:
             for scope in _scopes(repo):
                 until, cause = self._frozen.get(scope, (0.0, ""))
                 if until - now > longest:
-                    longest, why = until - now, f"{scope}: {cause}"
+                    longest, why = until - now, cause
         return longest, why
 
     def learn(self, learnt: Learnt, now: float, under_way: int = 0) -> bool:

@@ -207,17 +207,15 @@ class Loop(Struct, frozen=True, omit_defaults=True):
         """The loop after a look that failed: what other people have there is not known."""
         return replace(self, others=None, is_held=False)
 
-    def why(self, owner: str) -> str:
+    @property
+    def detail(self) -> str:
         """What holds the next trigger back, for people."""
-        rule = self.rule
         if self.others is None:
-            return f"{rule} of {owner} (it cannot be read: only builds of this run are counted)"
-        other = self.others.builds
+            return "it cannot be read, so that only builds of this run are counted"
+        builds = f"{self.others.builds} builds of others in it"
         if self.is_held:
-            return f"the queue of {owner} to fall below {rule.resume} ({other} builds of others in it)"
-        if self.others.waiting:
-            return f"{rule} of {owner} ({other} builds of others in it, {self.others.waiting} of them waiting)"
-        return f"{rule} of {owner} ({other} builds of others in it)"
+            return f"{builds}, until it falls below {self.rule.resume}"
+        return f"{builds}, {self.others.waiting} of them waiting" if self.others.waiting else builds
 
 
 def part(calls: int, share: int) -> int:

@@ -1,13 +1,17 @@
-"""Why a target is still open, as far as the journal tells: a stable code and a sentence."""
+"""Why a target is still open, as far as the journal tells: a code and a sentence, and the rules that hold it back."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 
-from orchestrator.core.events import CANCELED
+from orchestrator.core.errors import UsageError
+from orchestrator.core.events import CANCELED, from_json
 from orchestrator.core.history import History
-from orchestrator.core.model import ACCOUNT, BuildState, Outcome, Target, owner_scope, repo_scope
+from orchestrator.core.model import ACCOUNT, Account, BuildState, Outcome, Phase, Target, owner_scope, repo_scope
 from orchestrator.core.progress import Progress
+from orchestrator.forecast.remaining import reasons
+from orchestrator.providers import registry
 from orchestrator.report.words import clock
 
 
@@ -94,3 +98,22 @@ def _turn(history: History) -> tuple[str, str]:
     if history.interrupted is not None:
         return "not_triggered", f"not triggered before the run was left ({history.interrupted.signal})"
     return "turn", "waits for its turn"
+
+
+def held_by(history: History, target: Target, now: float) -> Iterator[str]:
+    """The rules that hold the trigger of a waiting target back until something ends, or may do so, a line each.
+
+    Args:
+        now: wall clock.
+    """
+    made = history.made
+    if made is None or history.of(target.id).phase is not Phase.WAITING:
+        return
+    types = {from_json(Account, account).type for account in made.accounts.values()}
+    try:
+        declarations = {name: registry.declaration(name) for name in types}
+    except UsageError:  # a provider that is not installed here: its rules are not known
+        return
+    for wait in reasons(history, target, declarations, now):
+        if wait.until == math.inf or wait.ends is not None:
+            yield f"{'held' if wait.is_certain else 'may be held'} by: {wait}"

@@ -33,8 +33,7 @@ from orchestrator.core.history import History
 from orchestrator.core.model import Outcome, Target
 from orchestrator.core.progress import Doubt, Progress
 from orchestrator.journal.port import Entry
-from orchestrator.report.held import held_by
-from orchestrator.report.reasons import scopes_of, unmet_needs, waits_for
+from orchestrator.report.reasons import held_by, scopes_of, unmet_needs, waits_for
 from orchestrator.report.words import clock, duration, plain, shell, sound
 
 SCHEMA = "orchestrator.why/1"

@@ -4,26 +4,12 @@ from __future__ import annotations
 
 import re
 import shlex
-from datetime import UTC, datetime
-from functools import lru_cache
+from datetime import datetime
+
+from orchestrator.core.model import clock as clock
 
 # Control characters, and the marks that turn or hide text on a terminal or a page (a branch name may hold any).
 _ODD = re.compile("[\x00-\x1f\x7f-\x9f\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb\ufffe\uffff]+")
-
-
-def clock(at: float | None) -> str:
-    """An instant as RFC 3339 in UTC, whole seconds; empty for None and for what no calendar has."""
-    if at is None:
-        return ""
-    try:
-        return _second(int(at))
-    except (ValueError, OverflowError, OSError):  # a damaged time in the journal must not cost the whole report
-        return ""
-
-
-@lru_cache(maxsize=10_000)  # the targets of a run share few seconds
-def _second(whole: int) -> str:
-    return f"{datetime.fromtimestamp(whole, UTC).replace(tzinfo=None).isoformat()}Z"
 
 
 def epoch(text: str | None) -> int | None:

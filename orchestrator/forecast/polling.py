@@ -1,4 +1,4 @@
-"""The looks of one account in a simulated run: what is followed, how many calls that takes, and when."""
+"""The polls of one account in a simulated run: what is followed, how many calls that takes, and when."""
 
 from __future__ import annotations
 
@@ -10,14 +10,11 @@ from orchestrator.core.next_step import NARROWEST, look_interval, tick
 from orchestrator.limits.budget import Budget
 from orchestrator.providers.port import Declaration
 
-PAGE = 100  # builds that the listing of the newest shows in one call
-FAR = 300  # newer builds above which a build that has ended is not found by the way
-AT_END = 0.4  # calls, about, to learn how such a one ended: some share a page, some do not
-BULK = 32  # looks that are taken in one go; a power of two
-BREATH = 1.0  # seconds after which looks that found no room are tried again, at the soonest: some may leave by then
+BULK = 32  # polls that are taken in one go; a power of two
+BREATH = 1.0  # seconds after which polls that found no room are tried again, at the soonest: some may leave by then
 
 
-class Looks:
+class Polls:
     """Builds that are followed, and the calls for it.
 
     Attributes:
@@ -26,6 +23,7 @@ class Looks:
 
     def __init__(self, account: Account, declaration: Declaration, budget: Budget) -> None:
         self._budget = budget
+        self._cost = declaration.polling
         self._names = _names(account, declaration)
         self._bulk = _bulk([limit for limit in account.limits if limit.name in self._names])
         self._owners: dict[str, int] = {}  # builds that are followed
@@ -37,7 +35,7 @@ class Looks:
 
     @property
     def any(self) -> bool:
-        """Whether there is anything to look at."""
+        """Whether there is anything to poll."""
         return bool(self._owners)
 
     def follow(self, row: int, owner: str, triggered: int) -> None:
@@ -48,15 +46,15 @@ class Looks:
 
     def ended(self, row: int, owner: str, triggered: int) -> None:
         """The build of a row has ended; so many triggers have left."""
-        if triggered - self._place.pop(row) > FAR:
-            self._owed += AT_END
+        if triggered - self._place.pop(row) > self._cost.far:
+            self._owed += self._cost.at_end
         count = self._owners[owner] = self._owners[owner] - 1
         self._crowded -= count == 1
         if not count:
             del self._owners[owner]
 
     def changed(self, now: float) -> None:
-        """Something happened: from now on looks are narrow again."""
+        """Something happened: from now on polls are frequent again."""
         self._changed = now
 
     def next_at(self, now: float) -> float:
@@ -64,14 +62,12 @@ class Looks:
         return tick(now + max(NARROWEST, look_interval(now - self._changed)))
 
     def round(self, now: float) -> float:
-        """A round of looks, as far as the limits have room: one listing, one more for each owner, the ends of builds.
+        """A round of polls, as far as the limits have room: the listings, and the ends of builds.
 
         Returns:
             Seconds until the rest may go; zero when all went.
         """
-        self._owed += 1
-        if len(self._place) > PAGE:
-            self._owed += self._crowded
+        self._owed += self._listings
         many = self._bulk
         while self._owed >= 1:
             while many > self._owed:
@@ -87,9 +83,16 @@ class Looks:
                 return NARROWEST if delay == math.inf else max(delay, BREATH)
         return 0.0
 
+    @property
+    def _listings(self) -> float:
+        """Calls, about, that show how all that is followed stands."""
+        cost, followed = self._cost, len(self._place)
+        per_owner = cost.per_owner * self._crowded if followed > cost.page else 0.0
+        return cost.per_round + cost.per_build * followed + per_owner
+
 
 def _bulk(limits: Sequence[Limit]) -> int:
-    """How many looks are taken of their limits in one go: a power of two, at most half of what any allows."""
+    """How many polls are taken of their limits in one go: a power of two, at most half of what any allows."""
     least = min((limit.calls for limit in limits), default=2 * BULK)
     many = BULK
     while many > 1 and 2 * many > least:
@@ -98,7 +101,7 @@ def _bulk(limits: Sequence[Limit]) -> int:
 
 
 def _names(account: Account, declaration: Declaration) -> tuple[str, ...]:
-    """The limits that looks share with triggers: all of the account's but the one that is for triggers alone.
+    """The limits that polls share with triggers: all of the account's but the one that is for triggers alone.
 
     That is the tightest by the provider's own rules, whatever a person wrote.
     """
