@@ -71,8 +71,8 @@ class Files:
         value = read_yaml(name, text, self.diagnostics)
         self.diagnostics.settled |= {problem.order for problem in self.diagnostics.problems}
         if not isinstance(value, dict):
-            text_ = "expected a map of keys such as `version` and `targets`"
-            self.diagnostics.report_file(text_, "see `orchestrator init`", len(self.positions.sources) - 1)
+            problem = "expected a map of keys such as `version` and `targets`"
+            self.diagnostics.report_file(problem, "see `orchestrator init`", len(self.positions.sources) - 1)
             raise ManifestError(self.diagnostics.problems)
         for key in [key for key in value if key.startswith("x-")]:
             self.positions.forget(value, key)
@@ -115,8 +115,8 @@ class Files:
         name = self.positions.source_of(entry, "from")
         path = beside(name, entry["from"])
         if path == STDIN == self.names[0]:
-            text_ = "stdin is the manifest already"
-            return self.diagnostics.report(text_, "put the targets into a file", entry, "from", (*keys, "from"))
+            problem = "stdin is the manifest already"
+            return self.diagnostics.report(problem, "put the targets into a file", entry, "from", (*keys, "from"))
         text = self.loaded(path, entry, "from", (*keys, "from"))
         if text is None:
             return None

@@ -72,7 +72,7 @@ LIMITS: Keys = {
     "in_flight_per_label": (map_of(FILLED, PLACES), "the same for targets with a label: numbers by label"),
     "queue": (
         either(PLACES, use("Queue")),
-        "triggers go while fewer builds of the owner wait or run, whoever started them; a number, or a map",
+        "triggers go while fewer builds of the owner wait or run, other people's included; a number, or a map",
     ),
     "quiet_hours": (QUIET_HOURS, "when no trigger is sent, as `mon-fri 08:00-18:00 Europe/Berlin`"),
     "share": (
@@ -81,10 +81,10 @@ LIMITS: Keys = {
     ),
 }
 QUEUE: Keys = {
-    "below": (PLACES, "triggers go while fewer builds of the owner wait or run, whoever started them"),
+    "below": (PLACES, "triggers go while fewer builds of the owner wait or run, other people's included"),
     "resume": (PLACES, "when others made it longer: go on below this (default: three quarters of `below`)"),
     "reserve": (COUNT, "places that are kept for other people's builds (default: none)"),
-    "dead_after": (TIME, "a build that has not moved for so long does not count (default 24h)"),
+    "dead_after": (TIME, "a build that has not changed for so long does not count (default 24h)"),
     "every": (TIME, "how often to read the queue (default 30s)"),
 }
 QUIET_SPAN: Keys = {
@@ -130,16 +130,16 @@ SHARED: Keys = {
     ),
 }
 DISCOVER: Keys = {
-    "owner": (FILLED, "whose repositories"),
+    "owner": (FILLED, "the owner of the repositories"),
     "match": (MANY, "globs on the repository's name (or on owner/name where it has a slash); all when left out"),
     "exclude": (MANY, "globs on the name, of repositories to leave out"),
 }
 TARGET: Keys = {
     "repo": (REPO, "the repository: owner/name, or the provider's number"),
-    "repos": (list_of(REPO, 1), "several repositories that share what stands here"),
+    "repos": (list_of(REPO, 1), "several repositories with the same keys"),
     "discover": (use("Discover"), "every active repository of an owner"),
-    "from": (FILLED, "a file of targets: a line each, or .csv with a header; - is stdin"),
-    "account": (NAMED, "the account under `providers`; needless when there is only one"),
+    "from": (FILLED, "a file of targets: one a line, or .csv with a header; - is stdin"),
+    "account": (NAMED, "the account under `providers`; not needed when there is only one"),
     "name": (FILLED, "tells two targets of one repo and branch apart"),
 }
 KINDS = ("repo", "repos", "discover", "from")
@@ -169,14 +169,14 @@ MANIFEST: Keys = {
         "the run's name, in reports and markers (default: the file's name)",
     ),
     "params": (map_of(VARIABLES, either(TEXT, use("Param"))), "parameters, for ${{ params.NAME }}"),
-    "providers": (map_of(NAMED, use("Account"), 1), "accounts; left out: one, `travis`"),
-    "defaults": (use("Defaults"), "what every target says unless it says otherwise"),
+    "providers": (map_of(NAMED, use("Account"), 1), "accounts (default: one, `travis`)"),
+    "defaults": (use("Defaults"), "keys of every target that does not have its own"),
     "targets": (list_of(either(FILLED, use("Target"))), "the builds that we want, in the order of triggering"),
     "rollout": (use("Rollout"), "waves and when to stop"),
     "expect": (use("Expect"), "how many targets there should be; else nothing is started"),
     "fail_on": (list_of(one_of(*(outcome.value for outcome in Outcome))), "outcomes that make the exit code 1"),
     "reports": (map_of(NAMED, FILLED), "report format and the file it is written to"),
-    "quiet_hours": (QUIET_HOURS, "when no trigger is sent, on every account that says nothing else in its `limits`"),
+    "quiet_hours": (QUIET_HOURS, "when no trigger is sent, on every account that has none in its `limits`"),
     "include": (MANY, "other manifests to merge: maps merge (this file wins), targets append"),
 }
 
@@ -241,8 +241,8 @@ def _definitions(declarations: Mapping[str, Declaration]) -> list[CoreSchema]:
         keys_of("Timeouts", "How long things may take.", TIMEOUTS),
         keys_of("Skip", "Not to be triggered for now.", SKIP, ["reason"]),
         keys_of("Matrix", "Names and their values.", MATRIX, extra_behavior="allow", extras_schema=MANY),
-        keys_of("Shared", "What an account's targets say by default.", shared),
-        keys_of("Defaults", "What every target says by default.", {**shared, **account}),
+        keys_of("Shared", "Defaults of an account's targets.", shared),
+        keys_of("Defaults", "Defaults of every target.", {**shared, **account}),
         keys_of("Discover", "Every active repository of an owner.", DISCOVER, ["owner"]),
         keys_of("Target", "One build that we want, or several.", {**TARGET, **shared}, about=exactly_one),
         keys_of("Expect", "How many targets there should be; else nothing is started.", EXPECT),
@@ -265,7 +265,7 @@ def _of_providers(declarations: Mapping[str, Declaration]) -> dict[str, tuple[Co
 
 def _account(declarations: Mapping[str, Declaration]) -> Keys:
     keys: dict[str, tuple[CoreSchema, str]] = {
-        "type": (FILLED, f"the provider: {', '.join(declarations)}; left out: the account's name"),
+        "type": (FILLED, f"the provider: {', '.join(declarations)}; default: the account's name"),
         "url": (FILLED, "base URL (default: the type's)"),
         "token": (SECRET, "env:NAME, file:PATH or command:ARGV, or a map of one of them"),
         "limits": (use("Limits"), "limits that replace the provider's defaults, as 40/30s"),

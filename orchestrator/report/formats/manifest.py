@@ -11,9 +11,10 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from orchestrator.core.frozen import asdict
+from orchestrator.core.frozen import asdict, defaults_of
 from orchestrator.core.model import Account, Json, Limit, Target, Timeouts, period
 from orchestrator.limits.concurrency import Brake
+from orchestrator.manifest.layers import FIELDS
 from orchestrator.report.groups import to_rerun, word_of
 from orchestrator.report.view import Report
 from orchestrator.report.words import plain
@@ -82,11 +83,15 @@ def _target(target: Target, kept: set[str]) -> dict[str, Any]:
     needs = [need for need in target.needs if need in kept]
     out |= {"needs": needs} if needs else {}
     out |= {} if target.marked else {"marker": "none"}
+    out |= {key: getattr(target, key) for key in FIELDS if getattr(target, key) != _USUAL[key]}
     changed = _timeouts(target.timeouts)
     out |= {"timeouts": changed} if changed else {}
     request = {key: value for key, value in target.request.items() if key not in ("branch", "branches", "repo")}
     literal: dict[str, Any] = _literal(out | request)
     return literal
+
+
+_USUAL = defaults_of(Target)
 
 
 def _timeouts(timeouts: Timeouts) -> dict[str, str]:
