@@ -1,0 +1,285 @@
+"""The faults that are planted. Each stayed green once."""
+
+from __future__ import annotations
+
+from .plant import Edit, Plant
+
+DOUBTS = ("test_rare_doubts.py",)
+LIMITS = ("test_rare_limits.py",)
+MANIFEST = ("test_rare_manifest.py",)
+CALLS = ("test_rare_calls.py",)
+
+PLANTS: tuple[Plant, ...] = (
+    Plant(
+        "a crash's interval ends at the intent",
+        (Edit("orchestrator/engine/recover.py", "min(max(asked, alive), now)", "min(asked, now)"),),
+        DOUBTS,
+        "last_sign_of_life",
+    ),
+    Plant(
+        "a copied state's unanswered call has its old end",
+        (Edit("orchestrator/engine/recover.py", "alive is None or ledger.run.is_carried or ", "alive is None or "),),
+        DOUBTS,
+        "copied_state",
+    ),
+    Plant(
+        "a copied state's doubt has its old end",
+        (
+            Edit(
+                "orchestrator/engine/recover.py",
+                "if not _has_stepped(ledger, doubt.skew) and not ledger.run.is_carried:",
+                "if not _has_stepped(ledger, doubt.skew):",
+            ),
+        ),
+        DOUBTS,
+        "copied_state",
+    ),
+    Plant(
+        "a stepped clock's unanswered call has its old end",
+        (
+            Edit(
+                "orchestrator/engine/recover.py",
+                " or ledger.run.is_carried or _has_stepped(ledger, progress.asked_skew)",
+                " or ledger.run.is_carried",
+            ),
+        ),
+        DOUBTS,
+        "clock_stepped",
+    ),
+    Plant(
+        "a stepped clock's doubt has its old end",
+        (
+            Edit(
+                "orchestrator/engine/recover.py",
+                "if not _has_stepped(ledger, doubt.skew) and not ledger.run.is_carried:",
+                "if not ledger.run.is_carried:",
+            ),
+        ),
+        DOUBTS,
+        "clock_stepped",
+    ),
+    Plant(
+        "absence is believed for ever after it was found once",
+        (
+            Edit(
+                "orchestrator/engine/trigger.py",
+                "looked is not None and ledger.now() - looked < LOOK_AGAIN_AFTER",
+                "looked is not None",
+            ),
+        ),
+        DOUBTS,
+        "waits_for_a_limit",
+    ),
+    Plant(
+        "a provider's clock that goes back is not noticed",
+        (
+            Edit(
+                "orchestrator/engine/in_doubt.py", "elif self._asked(doubt).start < asked.start - STEP:", "elif False:"
+            ),
+        ),
+        DOUBTS,
+        "clock_went_back",
+    ),
+    Plant(
+        "the provider's clock is not read at a find",
+        (Edit("orchestrator/engine/gate.py", ' >= SKEW_EVERY or call.purpose == "find"', " >= SKEW_EVERY"),),
+        DOUBTS,
+        "clock_went_back",
+    ),
+    Plant(
+        "quiet hours are not asked for again after a long look",
+        (
+            Edit(
+                "orchestrator/engine/trigger.py",
+                "if self._brakes.quiet()[0]:  # it has become quiet",
+                "if False:  # it has become quiet",
+            ),
+        ),
+        DOUBTS,
+        "quiet_hours",
+    ),
+    Plant(
+        "accept counts from another process's first attempt",
+        (Edit("orchestrator/core/next_step.py", "now - max(first, since) > ", "now - first > "),),
+        DOUBTS,
+        "accept",
+    ),
+    Plant(
+        "absences are not counted",
+        (Edit("orchestrator/core/progress.py", "absences=progress.absences + 1", "absences=progress.absences"),),
+        DOUBTS,
+        "accept",
+    ),
+    Plant(
+        "a refused cancel is asked five times",
+        (
+            Edit(
+                "orchestrator/engine/follow.py",
+                "cause = error.reason\n                break",
+                "cause = error.reason",
+            ),
+        ),
+        CALLS,
+        "refuses",
+    ),
+    Plant(
+        "waiting cancels are not let past triggers",
+        (Edit("orchestrator/engine/trigger.py", " or gate.posts_waiting:", ":"),),
+        CALLS,
+        "waits_for_a_permit",
+    ),
+    Plant(
+        "a lost look counts until now only",
+        (
+            Edit(
+                "orchestrator/engine/gate.py",
+                "            if settle:\n                permit.answered(self._now() + LOST_FOR)",
+                "            if settle:\n                permit.answered(self._now())",
+            ),
+        ),
+        CALLS,
+        "look_that_was_lost",
+    ),
+    Plant(
+        "an interrupt does not end the wait for a permit",
+        (Edit("orchestrator/engine/gate.py", "        self._is_hushed = True\n", "        self._is_hushed = False\n"),),
+        CALLS,
+        "interrupt",
+    ),
+    Plant(
+        "an interrupt while the history loads is forgotten",
+        (Edit("orchestrator/engine/engine.py", "        run.is_halted = bool(self._signal)\n", ""),),
+        CALLS,
+        "interrupt",
+    ),
+    Plant(
+        "a default branch glob is taken for the branch of a short form",
+        (
+            Edit(
+                "orchestrator/manifest/layers.py",
+                '"branches": Rule(Compiler.many, is_alike=_are_plain_refs),',
+                '"branches": Rule(Compiler.many, is_alike=_always),',
+            ),
+        ),
+        MANIFEST,
+        "glob",
+    ),
+    Plant(
+        "a default's exclude leaks into a target's own matrix",
+        (
+            Edit(
+                "orchestrator/manifest/layers.py",
+                '"matrix": Rule(Compiler.matrix, is_alike=_has_no_names),',
+                '"matrix": Rule(Compiler.matrix, lambda a, b: Matrix(a.names, [*b[1], *a[1]]), _has_no_names),',
+            ),
+        ),
+        MANIFEST,
+        "exclude",
+    ),
+    Plant(
+        "labels of a target are doubled",
+        (
+            Edit(
+                "orchestrator/manifest/targets.py",
+                'tuple(dict.fromkeys([self._label(label, names, entry) for label in layer.get("labels", ())]))',
+                'tuple([self._label(label, names, entry) for label in layer.get("labels", ())])',
+            ),
+        ),
+        MANIFEST,
+        "label",
+    ),
+    Plant(
+        "labels of a discovered repository are doubled",
+        (
+            Edit(
+                "orchestrator/manifest/targets.py",
+                "tuple(dict.fromkeys([*made.labels, *wanted.labels]))",
+                "(*made.labels, *wanted.labels)",
+            ),
+        ),
+        MANIFEST,
+        "label",
+    ),
+    Plant(
+        "taught windows are dropped beyond 4,096",
+        (Edit("orchestrator/limits/budget.py", "w.taken(latest) or w.taught is not None", "w.taken(latest)"),),
+        LIMITS,
+        "thousands",
+    ),
+    Plant(
+        "usage records are kept in the order in which they come",
+        (
+            Edit(
+                "orchestrator/limits/window.py",
+                "            insort(self.answered, at)",
+                "            self.answered.append(at)",
+            ),
+        ),
+        LIMITS,
+        "order or hide",
+    ),
+    Plant(
+        "a shorter freeze wins",
+        (Edit("orchestrator/limits/budget.py", 'if until > self._frozen.get(scope, (0.0, ""))[0]:', "if True:"),),
+        LIMITS,
+        "freeze",
+    ),
+    Plant(
+        "a shorter freeze wins in the state",
+        (Edit("orchestrator/journal/usage.py", "until = max(until, excluded.until)", "until = excluded.until"),),
+        LIMITS,
+        "freeze",
+    ),
+    Plant(
+        "an owner in capitals is another owner",
+        (
+            Edit(
+                "orchestrator/engine/concurrency.py", 'self._ledger.gate.scope_name(target.owner) or ""', "target.owner"
+            ),
+        ),
+        LIMITS,
+        "owner",
+    ),
+    Plant(
+        "limits are shared for a moment only after the other process is gone",
+        (Edit("orchestrator/engine/shared_limits.py", "since < CALL_TIMEOUT + share.per", "since < OTHERS_FOR"),),
+        LIMITS,
+        "when_it_died",
+    ),
+    Plant(
+        "calls under way of a process that is gone are forgotten",
+        (Edit("orchestrator/engine/shared_limits.py", "CALL_TIMEOUT + share.per", "share.per"),),
+        LIMITS,
+        "when_it_died",
+    ),
+    Plant(
+        "a process that was first is not seen at the first call",
+        (
+            Edit(
+                "orchestrator/engine/shared_limits.py",
+                "            self._others_at = self._run.now()",
+                "            pass",
+            ),
+        ),
+        LIMITS,
+        "first_call",
+    ),
+    Plant(
+        "a process that was first does not show what it has under way",
+        (Edit("orchestrator/engine/shared_limits.py", "            await self._show_turns()", "            pass"),),
+        LIMITS,
+        "joins",
+    ),
+    Plant(
+        "calls of a principal that was not yet named are forgotten",
+        (
+            Edit(
+                "orchestrator/engine/facts.py",
+                "names = dict.fromkeys((anonymous, self.principal))",
+                "names = (self.principal,)",
+            ),
+        ),
+        LIMITS,
+        "whose_token",
+    ),
+)
