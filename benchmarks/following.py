@@ -44,16 +44,16 @@ def ours(count: int, concurrency: int) -> dict[str, Any]:
 
 
 async def _ours(count: int, concurrency: int) -> dict[str, Any]:
-    from orchestrator.lookalike.kit.memory import memory_send
+    from orchestrator.lookalike.travis.lookalike import TravisLookAlike
     from orchestrator.lookalike.travis.settings import Settings, numbered
-    from orchestrator.lookalike.travis.world import World
     from orchestrator.providers.travis.declaration import DECLARATION
     from orchestrator.providers.travis.provider import Travis
 
     repos = numbered(count)
-    world = World(Settings(repos=repos, burst=None, minute=None, concurrency=concurrency, latency=(0.05, 0.2)))
+    rules = {"burst": None, "minute": None, "concurrency": concurrency}
+    world = TravisLookAlike(Settings(repos=repos, latency=(0.05, 0.2), **rules))
     polls: list[tuple[float, str]] = []
-    inner = memory_send(world, now, anyio.sleep, Random(1))
+    inner = world.send(now, anyio.sleep, Random(1))
 
     async def send(call: Call) -> Answer:
         if call.purpose == "poll":

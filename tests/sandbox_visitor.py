@@ -2,8 +2,9 @@
 
 import json
 
+from orchestrator.lookalike.kit.http import Incoming
+from orchestrator.lookalike.travis.lookalike import TravisLookAlike
 from orchestrator.lookalike.travis.settings import RepoSpec, Settings, numbered
-from orchestrator.lookalike.travis.world import World
 
 START = 1_800_000_000.0  # a whole number of 30 s and 60 s windows
 HEADERS = {
@@ -22,13 +23,13 @@ class Visitor:
         settings.setdefault("process", (2.0, 2.0))
         settings.setdefault("build", (60.0, 60.0))
         settings.setdefault("change", (1.0, 1.0))
-        self.world = World(Settings(seed=seed, **settings), began=START)
+        self.world = TravisLookAlike(Settings(seed=seed, **settings), began=START)
         self.now = START
 
     def call(self, method, path, query=(), headers=HEADERS, body=b""):
         pairs = tuple(query.items()) if isinstance(query, dict) else query
         raw = body if isinstance(body, bytes) else json.dumps(body).encode()
-        return self.world.handle(method, path, pairs, headers, raw, self.now)
+        return self.world.handle(Incoming(method, path, pairs, headers, raw), self.now)
 
     def get(self, path, **query):
         reply = self.call("GET", path, query)

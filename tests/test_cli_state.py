@@ -18,8 +18,8 @@ from orchestrator.core.redact import Redactor
 from orchestrator.journal.memory import MemoryJournal
 from orchestrator.journal.process import this_process
 from orchestrator.journal.store import open_journal
-from orchestrator.lookalike.kit.serve import serve
-from orchestrator.lookalike.travis.demo import world_for
+from orchestrator.lookalike.kit.server import serve
+from orchestrator.lookalike.travis.lookalike import TravisLookAlike
 from orchestrator.manifest import Manifest
 
 REPOS = ("acme/a", "acme/b", "acme/c")
@@ -266,7 +266,9 @@ def test_ids_sort_by_time_and_fit():
 @pytest.mark.slow
 def test_a_run_is_detached_and_watched_over_sockets(program):
     """The whole way, and no token anywhere."""
-    world = world_for([Target(f"travis:acme/r{n}@main", "travis", f"acme/r{n}", "main") for n in range(20)])
+    world = TravisLookAlike.for_plan(
+        [Target(f"travis:acme/r{n}@main", "travis", f"acme/r{n}", "main") for n in range(20)], []
+    )
     lines = "\n".join(f"  - acme/r{n}" for n in range(20))
     with anyio.from_thread.start_blocking_portal() as portal, portal.wrap_async_context_manager(serve(world)) as served:
         program.environ["TRAVIS_TOKEN"] = served.token
@@ -286,9 +288,9 @@ def test_a_run_is_detached_and_watched_over_sockets(program):
         report = json.loads((program.folder / "out/r.json").read_text())
         assert report["totals"]["open"] == 0
         assert report["run"]["exit_code"] == code
-        assert world.counts.duplicates() == {}
+        assert world.counters.duplicates() == {}
         asked = [target for target in report["targets"] if target["request_id"] is not None]
-        assert len(world.counts.by_marker()) == len(asked)
+        assert len(world.counters.by_marker()) == len(asked)
         program("report", "one", "-o", "json=again.json", "--state", "s")
         assert json.loads((program.folder / "again.json").read_text()) == report
     everything = b"".join(path.read_bytes() for path in program.folder.rglob("*") if path.is_file())

@@ -9,9 +9,9 @@ from cli_machine import Program
 
 from orchestrator.app import pacing
 from orchestrator.core.exits import Exit
-from orchestrator.lookalike.kit.serve import serve
+from orchestrator.lookalike.kit.server import serve
+from orchestrator.lookalike.travis.lookalike import TravisLookAlike
 from orchestrator.lookalike.travis.settings import RepoSpec, Settings
-from orchestrator.lookalike.travis.world import World
 
 REPOS = (
     RepoSpec("acme/off", active=False),
@@ -28,13 +28,13 @@ def program(tmp_path, capsys):
 
 @contextmanager
 def served(program, **settings):
-    world = World(Settings(repos=REPOS, **settings))
+    world = TravisLookAlike(Settings(repos=REPOS, **settings))
     with anyio.from_thread.start_blocking_portal() as portal, portal.wrap_async_context_manager(serve(world)) as at:
         program.environ["TRAVIS_TOKEN"] = at.token
         lines = "".join(f"  - {repo.slug}\n" for repo in REPOS)
         program.write("orchestrator.yaml", f"version: 1\nproviders: {{travis: {{url: '{at.url}'}}}}\ntargets:\n{lines}")
         yield world
-    assert world.counts.accepted == []
+    assert world.counters.accepted == []
 
 
 def test_what_is_wrong_stands_last_with_what_to_do_about_it(program):
@@ -62,7 +62,7 @@ def test_a_dead_token_is_found_and_no_repository_is_asked(program):
     with served(program) as world:
         program.environ["TRAVIS_TOKEN"] = "wr0ng-t0ken"
         assert program("doctor") == Exit.ACCOUNT
-        assert len(world.counts.calls) == 1
+        assert len(world.counters.calls) == 1
     assert "Travis does not accept the token" in program.out
     assert "wr0ng" not in program.out + program.err
 

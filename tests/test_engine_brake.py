@@ -18,9 +18,9 @@ from orchestrator.engine.engine import Engine, Options
 from orchestrator.journal.port import Process
 from orchestrator.limits.concurrency import Brake, Cap, QueueRule
 from orchestrator.limits.quiet_hours import parse_quiet
-from orchestrator.lookalike.kit.memory import memory_send
-from orchestrator.lookalike.travis.settings import FaultRule, Settings, numbered
-from orchestrator.lookalike.travis.world import World
+from orchestrator.lookalike.kit.faults import FaultRule
+from orchestrator.lookalike.travis.lookalike import TravisLookAlike
+from orchestrator.lookalike.travis.settings import Settings, numbered
 from orchestrator.providers.port import Call, Line
 from orchestrator.providers.travis.declaration import DECLARATION
 from orchestrator.providers.travis.provider import Travis
@@ -39,7 +39,7 @@ class Place:
     def __init__(self, began=EPOCH, **settings):
         self.began = began
         defaults = {"hourly": 50, "burst": None, "minute": None, "latency": (0.02, 0.1), "build": (30.0, 60.0)}
-        self.world = World(
+        self.world = TravisLookAlike(
             Settings(**{**defaults, "others": {PEOPLE: "ann"}, "concurrency": 1000, "seed": 7, **settings})
         )
         self.journal = MemoryJournal(now=self.now)
@@ -50,7 +50,7 @@ class Place:
         return self.began + anyio.current_time()
 
     async def drive(self, wanted, brake, journal=None, patience=None, limits=OFTEN, **options):
-        send = memory_send(self.world, self.now, anyio.sleep, random.Random(1))
+        send = self.world.send(self.now, anyio.sleep, random.Random(1))
         account = Account("travis", "travis", DECLARATION.url, limits=limits, brake=brake)
 
         async def seen(call):
@@ -82,7 +82,7 @@ class Place:
 
     async def people(self, start, every, number, repo="acme/svc-001"):
         """So many builds of somebody else."""
-        send = memory_send(self.world, self.now, anyio.sleep, random.Random(2), PEOPLE)
+        send = self.world.send(self.now, anyio.sleep, random.Random(2), PEOPLE)
         path = f"/repo/{repo.replace('/', '%2F')}/requests"
         await anyio.sleep(start)
         for _ in range(number):
@@ -92,7 +92,7 @@ class Place:
 
     def spans(self, login="sandbox", owner=None, repos=None):
         """From the 202 to the end of each build of this user."""
-        for request in self.world.counts.accepted:
+        for request in self.world.counters.accepted:
             if request.user.login != login or (owner is not None and request.repo.owner.login != owner):
                 continue
             if repos is not None and request.repo.slug not in repos:
@@ -160,8 +160,8 @@ async def test_after_a_crash_the_builds_of_the_journal_count(dies_at):
     assert isinstance(caught.value, Crash) or caught.group_contains(Crash)
     code, _ = await place.drive(wanted, BRAKE, MemoryJournal(first.disk, now=place.now))
     assert code == Exit.OK
-    assert not place.world.counts.duplicates()
-    assert len(place.world.counts.accepted) == 30
+    assert not place.world.counters.duplicates()
+    assert len(place.world.counters.accepted) == 30
     assert_no_cap_is_exceeded(place, wanted)
 
 
@@ -206,10 +206,10 @@ async def test_whatever_the_rules_every_target_has_its_turn_and_no_cap_is_exceed
     rules = (Limit("triggers", 20, 30.0), Limit("calls", 900, 60.0), Limit("triggers_per_repo", 2, 600.0, "repo"))
     code, history = await place.drive(wanted, brake, limits=rules, in_flight=dice.choice([None, 4]))
     assert code == Exit.OK
-    assert len(place.world.counts.accepted) == 24
+    assert len(place.world.counters.accepted) == 24
     spans = {
         request.said.rpartition(" ")[2]: span
-        for request, span in zip(place.world.counts.accepted, place.spans(), strict=True)
+        for request, span in zip(place.world.counters.accepted, place.spans(), strict=True)
     }
     for scope, most in caps.items():
         name = scope.partition(":")[2]
@@ -276,7 +276,7 @@ async def test_people_find_their_reserve_free_whenever_they_come():
     code, _ = await drive_among_people(place, wanted_of(repos), brake, (100.0, 150.0, 3), (100.1, 150.0, 3))
     assert code == Exit.OK
     assert most_at_once(place.spans()) == 7
-    theirs = [request.builds[0] for request in place.world.counts.accepted if request.user.login == "ann"]
+    theirs = [request.builds[0] for request in place.world.counters.accepted if request.user.login == "ann"]
     assert len(theirs) >= 4
     assert all(build.started_at - build.created_at < 0.001 for build in theirs)  # nobody had to queue
 
@@ -380,7 +380,7 @@ def epoch(text):
 
 
 def triggered(place):
-    return [datetime.fromtimestamp(request.created_at, UTC) for request in place.world.counts.accepted]
+    return [datetime.fromtimestamp(request.created_at, UTC) for request in place.world.counters.accepted]
 
 
 @pytest.mark.parametrize(
@@ -414,11 +414,11 @@ async def test_a_resumed_run_keeps_quiet_too_and_a_person_may_ignore_it():
     engine, _ = await place.drive(wanted, brake, timeout=600.0)
     assert engine == Exit.TIMEOUT
     code, _ = await place.drive(wanted, brake, MemoryJournal(place.journal.disk, now=place.now), timeout=600.0)
-    assert (code, place.world.counts.accepted) == (Exit.TIMEOUT, [])
+    assert (code, place.world.counters.accepted) == (Exit.TIMEOUT, [])
     journal = MemoryJournal(place.journal.disk, now=place.now)
     code, _ = await place.drive(wanted, brake, journal, ignore_quiet=True)
     assert code == Exit.OK
-    assert len(place.world.counts.accepted) == 3
+    assert len(place.world.counters.accepted) == 3
 
 
 async def test_the_live_line_names_the_quiet_hours_and_their_end():
@@ -435,7 +435,7 @@ async def test_a_zone_that_this_machine_does_not_know_ends_the_run_before_anythi
     brake = Brake(quiet=(replace(parse_quiet("08:00-18:00 UTC"), zone="Mars/Olympus"),))
     with pytest.raises(JournalError, match=r"account travis: .*unknown time zone 'Mars/Olympus'"):
         await place.drive(wanted_of(numbered(1)), brake)
-    assert not place.world.counts.calls
+    assert not place.world.counters.calls
 
 
 async def test_builds_are_followed_in_quiet_hours():
@@ -464,6 +464,6 @@ async def test_a_share_is_kept_although_the_server_tells_that_more_is_left():
     ]
     code, _ = await place.drive(wanted, Brake(), limits=rates)
     assert code == Exit.OK
-    assert len(place.world.counts.accepted) == 24
-    assert place.world.counts.worst_of_a_repo(600.0) == 5
-    assert place.world.counts.statuses.get("429", 0) == 0
+    assert len(place.world.counters.accepted) == 24
+    assert place.world.counters.worst_of_a_repo(600.0) == 5
+    assert place.world.counters.statuses.get("429", 0) == 0

@@ -12,9 +12,8 @@ from orchestrator.core.exits import Exit
 from orchestrator.core.model import Account, Target
 from orchestrator.engine.engine import Engine, Options
 from orchestrator.journal.port import Process
-from orchestrator.lookalike.kit.memory import memory_send
+from orchestrator.lookalike.travis.lookalike import TravisLookAlike
 from orchestrator.lookalike.travis.settings import Settings, numbered
-from orchestrator.lookalike.travis.world import World
 from orchestrator.providers.port import Answer, Line
 from orchestrator.providers.travis.declaration import DECLARATION
 from orchestrator.providers.travis.provider import Travis
@@ -47,8 +46,8 @@ async def broken():
 async def drive_while(befalls):
     """What 50 targets waited for, as told live and at the end, where for 90 s every call is befallen."""
     repos = numbered(50)
-    world = World(Settings(repos=repos, latency=(0.05, 0.3), build=(5.0, 20.0), concurrency=500, seed=2))
-    reaches, began = memory_send(world, now, anyio.sleep, random.Random(1)), now()
+    world = TravisLookAlike(Settings(repos=repos, latency=(0.05, 0.3), build=(5.0, 20.0), concurrency=500, seed=2))
+    reaches, began = world.send(now, anyio.sleep, random.Random(1)), now()
 
     async def send(call):
         return await (befalls() if now() - began < DOWN_FOR else reaches(call))

@@ -13,9 +13,11 @@ from orchestrator.core.history import load
 from orchestrator.core.model import Account, Limit, Outcome, Target, Timeouts
 from orchestrator.engine.engine import Engine, Options
 from orchestrator.journal.port import Process
-from orchestrator.lookalike.kit.memory import memory_send
-from orchestrator.lookalike.travis.settings import FaultRule, RepoSpec, Rule, Settings, Shares, numbered
-from orchestrator.lookalike.travis.world import World
+from orchestrator.lookalike.kit.counters import worst_window
+from orchestrator.lookalike.kit.faults import FaultRule
+from orchestrator.lookalike.kit.settings import Rule
+from orchestrator.lookalike.travis.lookalike import TravisLookAlike
+from orchestrator.lookalike.travis.settings import RepoSpec, Settings, Shares, numbered
 from orchestrator.providers.port import Line
 from orchestrator.providers.travis.declaration import DECLARATION
 from orchestrator.providers.travis.provider import Travis
@@ -33,7 +35,7 @@ def now():
 
 async def drive(world, wanted, limits=DECLARATION.limits, journal=None, **options):
     dice = random.Random(1)
-    send = memory_send(world, now, anyio.sleep, dice)
+    send = world.send(now, anyio.sleep, dice)
 
     @asynccontextmanager
     async def connect(account):
@@ -65,7 +67,7 @@ def wanted_of(repos, branches=("main",), **fields):
 
 
 async def test_five_hundred_targets_each_get_one_request_or_their_refusal():
-    world = World(
+    world = TravisLookAlike(
         Settings(
             repos=numbered(300),
             branches=("main", "next"),
@@ -86,17 +88,17 @@ async def test_five_hundred_targets_each_get_one_request_or_their_refusal():
     assert {"passed", "build_failed", "repository_inactive", "insufficient_access", "not_found"} <= set(codes)
     assert sum(codes.values()) == 500
     refused = sum(codes[code] for code in ("repository_inactive", "insufficient_access", "not_found"))
-    assert len(world.counts.accepted) == 500 - refused
-    assert not world.counts.duplicates()
+    assert len(world.counters.accepted) == 500 - refused
+    assert not world.counters.duplicates()
 
 
 async def test_default_limits_are_never_banned_and_use_nearly_all_that_is_allowed():
     repos = numbered(300)
-    world = World(Settings(repos=repos, latency=(0.05, 0.3), build=(5.0, 20.0), concurrency=500, seed=2))
+    world = TravisLookAlike(Settings(repos=repos, latency=(0.05, 0.3), build=(5.0, 20.0), concurrency=500, seed=2))
     _, history = await drive(world, wanted_of(repos))
-    assert world.counts.worst_posts(30.0) <= 40
-    assert world.counts.statuses.get("429", 0) == 0
-    first, last = world.counts.posts[0], world.counts.posts[-1]
+    assert worst_window(world.counters.posts, 30.0) <= 40
+    assert world.counters.statuses.get("429", 0) == 0
+    first, last = world.counters.posts[0], world.counters.posts[-1]
     assert last - first <= 7 * 30.3 + 1.0  # seven full windows, and what is left of 300 in the eighth
     assert {history.of(t.id).verdict.outcome for t in history.targets} == {Outcome.PASSED}
 
@@ -107,7 +109,7 @@ async def test_following_a_thousand_builds_of_one_owner_costs_little_more_than_a
     settings = Settings(
         repos=repos, burst=None, minute=None, build=(60.0, 900.0), concurrency=400, latency=(0.02, 0.1), seed=3
     )
-    world = World(settings)
+    world = TravisLookAlike(settings)
     _, history = await drive(world, wanted_of(repos), OFTEN)
     polls = sum(tally.calls.get("poll", 0) for tally in history.tallies)
     lasted = history.left_at - history.made_at
@@ -128,32 +130,32 @@ async def test_faults_on_every_kind_of_call_never_start_a_build_twice():
     )
     repos = numbered(60)
     faults = tuple(FaultRule(kind, share=0.05, methods=()) for kind in kinds)
-    world = World(Settings(repos=repos, faults=faults, latency=(0.05, 0.5), build=(5.0, 30.0), seed=5))
+    world = TravisLookAlike(Settings(repos=repos, faults=faults, latency=(0.05, 0.5), build=(5.0, 30.0), seed=5))
     code, history = await drive(world, wanted_of(repos))
     assert code == Exit.OK
-    assert not world.counts.duplicates()
-    assert len(world.counts.accepted) == 60
+    assert not world.counters.duplicates()
+    assert len(world.counters.accepted) == 60
     assert any(history.of(t.id).how == "found" for t in history.targets)
     assert any(history.of(t.id).attempts > 1 for t in history.targets)
 
 
 async def test_a_request_that_stays_pending_for_ever_is_in_doubt_and_never_repeated():
     repos = (RepoSpec("acme/a"), RepoSpec("acme/b"))
-    world = World(Settings(repos=repos, faults=(FaultRule("error_stuck", nth=(1,), repo="acme/a"),)))
+    world = TravisLookAlike(Settings(repos=repos, faults=(FaultRule("error_stuck", nth=(1,), repo="acme/a"),)))
     code, history = await drive(world, wanted_of(repos, timeouts=Timeouts(accept=600.0)))
     assert code == Exit.IN_DOUBT
     assert history.of("travis:acme/a@main").verdict.outcome is Outcome.IN_DOUBT
-    assert world.counts.by_repo() == {"acme/a": 1, "acme/b": 1}
+    assert world.counters.by_repo() == {"acme/a": 1, "acme/b": 1}
 
 
 async def test_a_ban_ends_all_traffic_with_its_first_answer():
     repos = numbered(40)
-    world = World(Settings(repos=repos, burst=Rule(10, 30.0, 3600.0), latency=(0.1, 0.1)))
+    world = TravisLookAlike(Settings(repos=repos, burst=Rule(10, 30.0, 3600.0), latency=(0.1, 0.1)))
     code, history = await drive(world, wanted_of(repos), OFTEN)
     assert code == Exit.ACCOUNT
     assert history.accounts_stopped["travis"].code == "banned"
-    banned = world.counts.posts[10]
-    assert max(world.counts.calls) <= banned + 0.1
+    banned = world.counters.posts[10]
+    assert max(world.counters.calls) <= banned + 0.1
 
 
 async def test_a_repository_without_credit_stops_its_owner_only():
@@ -162,7 +164,7 @@ async def test_a_repository_without_credit_stops_its_owner_only():
         *numbered(12, owners=("umbrella",)),
         *(RepoSpec(f"acme/late-{n}") for n in range(5)),
     )
-    world = World(Settings(repos=repos, process=(1.0, 1.0)))
+    world = TravisLookAlike(Settings(repos=repos, process=(1.0, 1.0)))
     code, history = await drive(world, wanted_of(repos), in_flight=1)
     assert code == Exit.ACCOUNT
     outcomes = {t.repo: history.of(t.id).verdict for t in history.targets}
@@ -175,17 +177,19 @@ async def test_a_repository_without_credit_stops_its_owner_only():
 async def test_calls_that_the_provider_handles_late_still_count_when_it_counts_them(seconds):
     repos = numbered(250)
     faults = (FaultRule("applied_late", share=0.3, seconds=seconds),)
-    world = World(Settings(repos=repos, faults=faults, latency=(0.05, 0.3), build=(5.0, 20.0), concurrency=500, seed=3))
+    world = TravisLookAlike(
+        Settings(repos=repos, faults=faults, latency=(0.05, 0.3), build=(5.0, 20.0), concurrency=500, seed=3)
+    )
     code, _ = await drive(world, wanted_of(repos))
     assert code == Exit.OK
-    assert world.counts.worst_posts(30.0) <= 40
-    assert not world.counts.duplicates()
+    assert worst_window(world.counters.posts, 30.0) <= 40
+    assert not world.counters.duplicates()
 
 
 @pytest.mark.parametrize("skew", [-90_000.0, 90_000.0])
 async def test_a_provider_whose_clock_is_a_day_off_makes_no_build_time_out_and_no_time_wrong(skew):
     repos = numbered(3)
-    world = World(Settings(repos=repos, build=(300.0, 600.0), skew=skew, seed=5))
+    world = TravisLookAlike(Settings(repos=repos, build=(300.0, 600.0), skew=skew, seed=5))
     code, history = await drive(world, wanted_of(repos, timeouts=Timeouts(build=3600.0)))
     assert code == Exit.OK
     for target in history.targets:

@@ -13,14 +13,13 @@ import pytest
 from orchestrator import manifest as manifests
 from orchestrator.app.create_run import made_of
 from orchestrator.core.exits import Exit
+from orchestrator.core.frozen import replace
 from orchestrator.core.history import load
 from orchestrator.engine.engine import Engine, Options
 from orchestrator.journal.port import Process
-from orchestrator.lookalike.kit.memory import memory_send
-from orchestrator.lookalike.kit.serve import serve
-from orchestrator.lookalike.travis.demo import world_for
-from orchestrator.lookalike.travis.settings import Settings, numbered
-from orchestrator.lookalike.travis.world import World
+from orchestrator.lookalike.kit.server import serve
+from orchestrator.lookalike.travis.lookalike import TravisLookAlike
+from orchestrator.lookalike.travis.settings import Settings, demo, fitted, numbered
 from orchestrator.providers.port import Line
 from orchestrator.providers.registry import known
 from orchestrator.providers.travis.provider import Travis
@@ -48,8 +47,8 @@ def plan_of(path):
 @pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.stem)
 async def test_every_example_manifest_plays_against_the_sandbox_to_its_end(path):
     plan = plan_of(path)
-    world = world_for(plan.targets, plan.accounts, seed=1)
-    send = memory_send(world, now, anyio.sleep, random.Random(1))
+    world = TravisLookAlike(fitted(replace(demo(), seed=1), plan.targets, plan.accounts.values()))
+    send = world.send(now, anyio.sleep, random.Random(1))
 
     @asynccontextmanager
     async def connect(account):
@@ -71,9 +70,9 @@ async def test_every_example_manifest_plays_against_the_sandbox_to_its_end(path)
     history = await load(journal, "r1")
     assert code in (Exit.OK, Exit.FAILED)
     assert all(history.of(target.id).is_done for target in plan.targets)
-    assert world.counts.accepted
-    assert not world.counts.duplicates()
-    assert world.counts.statuses.get("429", 0) == 0
+    assert world.counters.accepted
+    assert not world.counters.duplicates()
+    assert world.counters.statuses.get("429", 0) == 0
 
 
 AWKWARD = """\
@@ -96,14 +95,17 @@ targets:
 def said(world):
     """What was asked for, without ids and times."""
     keys = ("repo", "branch", "message", "config", "configs", "merge_mode", "sha", "tag_name")
-    return sorted((tuple(str(row.get(key)) for key in keys) for row in world.counts.rows()), key=str)
+    return sorted(
+        (tuple(str(row.get(key)) for key in keys) for row in [each.as_json() for each in world.counters.accepted]),
+        key=str,
+    )
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("anyio_backend", ["asyncio"])
 async def test_the_curl_lines_of_plan_ask_for_the_same_as_run_without_a_marker(tmp_path, anyio_backend):
     def world():
-        return World(Settings(repos=numbered(9), strict_branches=False, build=(0.1, 0.2), process=(0.1, 0.2)))
+        return TravisLookAlike(Settings(repos=numbered(9), strict_branches=False, build=(0.1, 0.2), process=(0.1, 0.2)))
 
     async def orchestrator(*words):
         program = [sys.executable, "-m", "orchestrator", *words, "--state", str(tmp_path / "state")]

@@ -18,9 +18,8 @@ from orchestrator.engine.engine import Engine, Options
 from orchestrator.forecast import Times, forecast
 from orchestrator.journal.port import Process
 from orchestrator.limits.concurrency import Brake, Cap
-from orchestrator.lookalike.kit.memory import memory_send
+from orchestrator.lookalike.travis.lookalike import TravisLookAlike
 from orchestrator.lookalike.travis.settings import Settings, numbered
-from orchestrator.lookalike.travis.world import World
 from orchestrator.providers.port import Line
 from orchestrator.providers.travis.declaration import DECLARATION
 from orchestrator.providers.travis.provider import Travis
@@ -42,7 +41,7 @@ def now():
 
 def world(build=(BUILD, BUILD)):
     branches = tuple(f"b{number}" for number in range(25))
-    return World(
+    return TravisLookAlike(
         Settings(repos=REPOS, branches=branches, latency=LATENCY, build=build, concurrency=10_000, seed=3, hourly=10)
     )
 
@@ -70,7 +69,7 @@ def optimum(wanted):
 
 async def drive(server, journal, run, wanted, account=ACCOUNT):
     dice = random.Random(run)
-    send = memory_send(server, now, anyio.sleep, dice)
+    send = server.send(now, anyio.sleep, dice)
 
     @asynccontextmanager
     async def connect(account):
@@ -99,7 +98,7 @@ def cast_of(wanted):
 
 def judge(server, histories, wanted):
     """No ban, no 429; as long as the optimum, and as forecast."""
-    counts, cast = server.counts, cast_of(wanted)
+    counts, cast = server.counters, cast_of(wanted)
     verdicts = [history.of(target.id).verdict for history in histories for target in history.targets]
     assert {verdict.outcome for verdict in verdicts} == {Outcome.PASSED}
     assert len(counts.accepted) == len(wanted)
@@ -147,7 +146,7 @@ async def test_builds_that_vary_take_as_long_as_forecast_from_an_earlier_run(cas
 async def test_the_looks_are_about_as_many_as_forecast():
     server, wanted = world(build=(60.0, 180.0)), targets_of(even(900))
     await drive(server, MemoryJournal(now=now), "1", wanted)
-    looks = server.counts.statuses.total() - len(wanted)
+    looks = server.counters.statuses.total() - len(wanted)
     assert cast_of(wanted).accounts["travis"].looks == pytest.approx(looks, rel=0.3)
 
 

@@ -19,7 +19,7 @@ from orchestrator.engine.engine import Engine, Options
 from orchestrator.journal.port import Process
 from orchestrator.limits.budget import Budget, read_rule
 from orchestrator.limits.headers import Told, tells
-from orchestrator.lookalike.kit.counts import worst_window
+from orchestrator.lookalike.kit.counters import worst_window
 from orchestrator.providers.port import Answer, Line
 from orchestrator.testing import FAKE, FakeProvider, FakeService, MemoryJournal, make_run, targets
 

@@ -7,10 +7,9 @@ import pytest
 from sandbox_visitor import START, WIDGET, Visitor
 
 from orchestrator.core.errors import InDoubt, Unreachable
-from orchestrator.lookalike.kit.faults import KINDS
-from orchestrator.lookalike.kit.memory import memory_send
-from orchestrator.lookalike.travis.settings import FaultRule, RepoSpec, Settings, numbered
-from orchestrator.lookalike.travis.world import World
+from orchestrator.lookalike.kit.faults import KINDS, FaultRule
+from orchestrator.lookalike.travis.lookalike import TravisLookAlike
+from orchestrator.lookalike.travis.settings import RepoSpec, Settings, numbered
 from orchestrator.providers.port import Call
 
 POST = Call("POST", f"{WIDGET}/requests", body={"request": {"message": "nightly [run.abcdefgh]"}})
@@ -21,15 +20,15 @@ class Client:
 
     def __init__(self, *faults, **settings):
         settings.setdefault("repos", (RepoSpec("acme/widget"), *numbered(3)))
-        self.world = World(Settings(faults=faults, **settings), seed=1)
-        self.send = memory_send(self.world, self.now, anyio.sleep, Random(1))
+        self.world = TravisLookAlike(Settings(faults=faults, seed=1, **settings))
+        self.send = self.world.send(self.now, anyio.sleep, Random(1))
 
     def now(self):
         return START + anyio.current_time()
 
     @property
     def accepted(self):
-        return len(self.world.counts.accepted)
+        return len(self.world.counters.accepted)
 
 
 SEEN = {
@@ -107,7 +106,7 @@ async def test_a_stuck_row_counts_and_is_never_processed():
 async def test_half_of_the_latency_passes_before_the_world_hears_of_the_call():
     client, start = Client(latency=(0.2, 0.2)), anyio.current_time()
     await client.send(POST)
-    assert client.world.counts.accepted[0].created_at == pytest.approx(START + start + 0.1)
+    assert client.world.counters.accepted[0].created_at == pytest.approx(START + start + 0.1)
     assert anyio.current_time() - start == pytest.approx(0.2)
 
 
@@ -115,9 +114,9 @@ async def test_half_of_the_latency_passes_before_the_world_hears_of_the_call():
 async def test_real_headers_and_a_real_body_travel_in_memory():
     client = Client(prefix="/api")
     answer = await client.send(POST)
-    assert (answer.status, answer.headers["x-endpoint"]) == (202, "requests/create")
-    assert client.world.counts.rows()[0]["message"] == "nightly [run.abcdefgh]"
-    stranger = memory_send(client.world, client.now, anyio.sleep, Random(1), token="nobody")
+    assert (answer.status, answer.headers["x-endpoint"]) == (202, "Travis::API::V3::Services::Requests::Create")
+    assert client.world.counters.accepted[0].as_json()["message"] == "nightly [run.abcdefgh]"
+    stranger = client.world.send(client.now, anyio.sleep, Random(1), token="nobody")
     assert (await stranger(POST)).body == "access denied"
 
 
@@ -172,8 +171,8 @@ def test_the_first_rule_that_fits_wins_and_faults_are_counted():
     visitor = Visitor(faults=(FaultRule("lost_before", nth=(1,)), FaultRule("error_after")))
     visitor.call("POST", f"{WIDGET}/requests")
     assert visitor.call("POST", f"{WIDGET}/requests").status == 500
-    assert visitor.world.counts.faults == {"lost_before": 1, "error_after": 1}
-    assert len(visitor.world.counts.posts) == 1  # what was lost before was never seen
+    assert visitor.world.counters.faults == {"lost_before": 1, "error_after": 1}
+    assert len(visitor.world.counters.posts) == 1  # what was lost before was never seen
 
 
 def test_a_lost_call_counts_against_the_ban_only_when_it_arrived():

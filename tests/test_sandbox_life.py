@@ -263,7 +263,7 @@ def history(seed, order):
     for n in order:
         visitor.create(f"/repo/acme%2Fsvc-{n:03d}")
     visitor.later(1000).get("/user")
-    rows = [(row.repo.slug, row.result, [b.state for b in row.builds]) for row in visitor.world.counts.accepted]
+    rows = [(row.repo.slug, row.result, [b.state for b in row.builds]) for row in visitor.world.counters.accepted]
     return sorted(rows)
 
 

@@ -88,7 +88,7 @@ def test_a_time_that_cannot_be_read_is_a_server_error():
 def test_a_listing_has_standard_entries_with_minimal_ones_inside():
     [shown] = with_requests(1).get(f"{WIDGET}/requests")["requests"]
     assert shown["@representation"] == "standard"
-    assert shown["@permissions"] == {"read": True}
+    assert "@permissions" not in shown
     assert keys(shown) == {
         "id", "state", "result", "message", "pull_request_mergeable", "repository", "branch_name", "commit", "builds",
         "owner", "created_at", "event_type", "base_commit", "head_commit", "messages", "config", "raw_configs",
@@ -146,7 +146,7 @@ def test_a_build_stands_on_its_own():
     assert keys(shown) == BUILD_MINIMAL | {
         "repository", "branch", "tag", "commit", "jobs", "stages", "created_by", "updated_at",
     }  # fmt: skip
-    assert shown["@permissions"] == {"read": True, "cancel": True, "restart": True, "prioritize": True}
+    assert shown["@permissions"] == {"read": True, "cancel": True, "restart": True, "prioritize": False}
     assert keys(shown["jobs"][0]) == {"id"}
     assert shown["updated_at"] == "2027-01-15T08:00:02.000Z"
     assert keys(shown["created_by"]) == {"id", "login"}
@@ -172,7 +172,7 @@ def test_builds_of_a_repo_can_be_filtered_and_sorted():
 
 def test_an_order_that_does_not_exist_warns_and_is_ignored():
     found = with_requests(2).get(f"{WIDGET}/builds", sort_by="beauty:desc")
-    assert found["@warnings"][0]["parameter"] == "beauty:desc"
+    assert found["@warnings"][0]["value"] == "beauty:desc"
     assert [each["number"] for each in found["builds"]] == ["2", "1"]
 
 
@@ -199,12 +199,6 @@ def test_active_builds_of_an_owner_come_all_at_once_and_leave_when_they_end():
     assert {each["state"] for each in found["builds"]} == {"started", "created"}
     assert found["builds"][0]["jobs"][0]["@type"] == "job"
     assert len(visitor.later(61).get("/owner/acme/active")["builds"]) == 20
-
-
-def test_a_users_jobs_can_be_filtered():
-    visitor = with_requests(3, concurrency=1)
-    assert len(visitor.get("/jobs", active="true")["jobs"]) == 3
-    assert [each["id"] for each in visitor.get("/jobs", state="started")["jobs"]] == [555002]
 
 
 def test_a_job_and_its_log_can_be_read():
@@ -260,21 +254,11 @@ def test_a_branch_name_is_one_encoded_segment():
     assert Visitor().get(f"{WIDGET}/branch/release%2F2.x")["name"] == "release/2.x"
 
 
-def test_a_look_at_an_unknown_branch_leaves_a_row_behind():
-    visitor = Visitor()
-    assert visitor.call("GET", f"{WIDGET}/branch/none").status == 404
-    shown = visitor.get(f"{WIDGET}/branch/none")
-    assert (shown["exists_on_github"], shown["last_build"]) == (True, None)
-    id_ = visitor.create(branch="none")["request"]["id"]
-    assert visitor.later(9).request(id_)["commit"] is None
-
-
 def test_the_user_and_the_owner_introduce_themselves():
     visitor = Visitor(login="robot")
     user = visitor.get("/user")
     assert (user["@type"], user["id"], user["login"]) == ("user", 77, "robot")
     assert visitor.get("/owner/acme")["login"] == "acme"
-    assert visitor.get("/owner/acme/allowance")["concurrency_limit"] == 20
 
 
 def test_a_new_row_may_stay_out_of_listings_for_a_while():

@@ -13,9 +13,10 @@ from sandbox_visitor import HEADERS
 from yarl import URL
 
 from orchestrator.core.errors import UsageError
-from orchestrator.lookalike.kit.serve import is_loopback, serve
-from orchestrator.lookalike.travis.settings import FaultRule, RepoSpec, Settings, numbered
-from orchestrator.lookalike.travis.world import World
+from orchestrator.lookalike.kit.faults import FaultRule
+from orchestrator.lookalike.kit.server import is_loopback, serve
+from orchestrator.lookalike.travis.lookalike import TravisLookAlike
+from orchestrator.lookalike.travis.settings import RepoSpec, Settings, numbered
 
 pytestmark = pytest.mark.anyio
 CREATE = "/repo/acme%2Fwidget/requests"
@@ -27,9 +28,8 @@ def anyio_backend():
 
 
 class Site:
-    def __init__(self, served, session):
-        self.served, self.session = served, session
-        self.world = served.world
+    def __init__(self, world, served, session):
+        self.world, self.served, self.session = world, served, session
 
     async def ask(self, method, path, headers=HEADERS, **more):
         url = URL(self.served.url + path, encoded=True)
@@ -44,15 +44,19 @@ class Site:
 @asynccontextmanager
 async def site(*faults, **settings):
     settings.setdefault("repos", (RepoSpec("acme/widget"), *numbered(150)))
-    world = World(Settings(faults=faults, **settings), seed=1)
+    world = TravisLookAlike(Settings(faults=faults, seed=1, **settings))
     async with serve(world) as served, aiohttp.ClientSession() as session:
-        yield Site(served, session)
+        yield Site(world, served, session)
 
 
 async def test_a_slug_keeps_its_encoded_slash_over_the_wire():
     async with site() as here:
         status, body, headers = await here.ask("POST", CREATE, json={"request": {"message": "m"}})
-        assert (status, json.loads(body)["request"]["id"], headers["X-Endpoint"]) == (202, 31337, "requests/create")
+        assert (status, json.loads(body)["request"]["id"], headers["X-Endpoint"]) == (
+            202,
+            31337,
+            "Travis::API::V3::Services::Requests::Create",
+        )
         assert (await here.ask("GET", "/repo/acme/widget"))[0] == 404
 
 
@@ -69,7 +73,7 @@ async def test_a_connection_is_used_again():
     async with site() as here:
         for _ in range(3):
             assert (await here.ask("GET", "/user"))[0] == 200
-        assert here.served.world.counts.statuses == {"200": 3}
+        assert here.world.counters.statuses == {"200": 3}
 
 
 @pytest.mark.parametrize(
@@ -87,7 +91,7 @@ async def test_a_connection_dies_for_real(kind, error, accepted):
     async with site(FaultRule(kind, nth=(1,))) as here:
         with pytest.raises(error):
             await here.ask("POST", CREATE, timeout=aiohttp.ClientTimeout(total=0.2))
-        assert len(here.world.counts.accepted) == accepted
+        assert len(here.world.counters.accepted) == accepted
         assert (await here.ask("POST", CREATE))[0] == 202
 
 
@@ -154,7 +158,7 @@ async def test_stats_and_requests_tell_what_arrived():
 async def test_its_own_pages_are_found_below_the_url_that_it_tells(prefix):
     async with site(prefix=prefix) as here:
         assert (await here.own("GET", "stats"))[0] == 200
-        assert here.world.counts.statuses == {}
+        assert here.world.counters.statuses == {}
 
 
 async def test_a_body_without_end_is_refused():
@@ -164,7 +168,7 @@ async def test_a_body_without_end_is_refused():
 
 
 async def test_it_listens_on_the_address_that_it_tells_and_below_its_prefix():
-    world = World(Settings(repos=numbered(1), prefix="/api"))
+    world = TravisLookAlike(Settings(repos=numbered(1), prefix="/api"))
     async with serve(world, now=lambda: 1_800_000_000.0) as served:
         assert served.url.startswith("http://127.0.0.1:")
         assert served.url.endswith("/api")
@@ -179,15 +183,15 @@ async def test_it_listens_on_the_address_that_it_tells_and_below_its_prefix():
 async def test_it_serves_loopback_only(host):
     assert not is_loopback(host)
     with pytest.raises(UsageError, match="loopback only"):
-        async with serve(World(Settings()), host=host):
+        async with serve(TravisLookAlike(Settings()), host=host):
             pass
 
 
 async def test_a_port_that_is_taken_is_a_clear_error():
-    async with serve(World(Settings())) as served:
+    async with serve(TravisLookAlike(Settings())) as served:
         port = URL(served.url).port
         with pytest.raises(UsageError, match=f"cannot serve on 127.0.0.1:{port}"):
-            async with serve(World(Settings()), port=port):
+            async with serve(TravisLookAlike(Settings()), port=port):
                 pass
 
 
@@ -198,7 +202,7 @@ async def test_it_ends_while_calls_hang():
         arrived.set()
         return time.time()
 
-    world = World(Settings(repos=numbered(1), faults=(FaultRule("timeout_before"),)))
+    world = TravisLookAlike(Settings(repos=numbered(1), faults=(FaultRule("timeout_before"),)))
     async with aiohttp.ClientSession() as session:
         async with serve(world, now=now) as served:
             hanging = asyncio.create_task(session.post(f"{served.url}/repo/4711/requests", headers=HEADERS))

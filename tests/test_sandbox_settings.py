@@ -8,14 +8,14 @@ import pytest
 from sandbox_visitor import HEADERS, START, Visitor
 
 from orchestrator.core.errors import UsageError
+from orchestrator.core.frozen import replace
 from orchestrator.core.model import Account, Limit, Target
-from orchestrator.lookalike import world_for
-from orchestrator.lookalike.kit.counts import marker_in, worst_window
-from orchestrator.lookalike.kit.faults import KINDS
-from orchestrator.lookalike.kit.reading import _READERS, duration, parse, share
-from orchestrator.lookalike.kit.stats import stats
-from orchestrator.lookalike.travis.demo import demo_settings, repos_of
-from orchestrator.lookalike.travis.settings import FaultRule, RepoSpec, Rule, Settings, Shares, numbered
+from orchestrator.lookalike.kit.counters import marker_in, worst_window
+from orchestrator.lookalike.kit.faults import KINDS, FaultRule
+from orchestrator.lookalike.kit.http import Incoming
+from orchestrator.lookalike.kit.settings import Duration, Rule, Share, read
+from orchestrator.lookalike.travis.lookalike import TravisLookAlike
+from orchestrator.lookalike.travis.settings import RepoSpec, Settings, Shares, demo, fitted, numbered, parse, repos_of
 
 
 def test_nothing_said_is_a_hundred_repos_and_defaults():
@@ -23,7 +23,40 @@ def test_nothing_said_is_a_hundred_repos_and_defaults():
 
 
 def test_every_setting_can_be_said():
-    assert {*_READERS, "repos"} == set(Settings.__struct_fields__)
+    given = {
+        "repos": ["acme/a"],
+        "branches": "dev",
+        "default_branch": "dev",
+        "token": "t",
+        "login": "l",
+        "user_id": 1,
+        "others": {"t": "u"},
+        "shares": {"failed": 1},
+        "process": 1,
+        "build": 1,
+        "jobs": 2,
+        "concurrency": 1,
+        "change": 1,
+        "hourly": 1,
+        "hour": 1,
+        "burst": "off",
+        "minute": False,
+        "latency": 1,
+        "lag": 1,
+        "reorder": True,
+        "skew": 1,
+        "prefix": "/api",
+        "auto_cancel": True,
+        "strict_branches": False,
+        "faults": [{"kind": "html"}],
+        "time_scale": 2,
+        "patience": 1,
+        "pretty": True,
+        "seed": 1,
+    }
+    assert given.keys() == set(Settings.__struct_fields__)
+    found, default = parse(given), Settings()
+    assert [name for name in given if getattr(found, name) == getattr(default, name)] == []
 
 
 def test_settings_are_read_as_a_person_writes_them():
@@ -77,7 +110,7 @@ def test_repos_can_be_told_one_by_one():
         ({"process": "soon"}, "process: expected a duration such as 2s"),
         ({"process": True}, "process: expected a duration"),
         ({"build": [5, 2]}, "build: expected the least before the most"),
-        ({"build": [1, 2, 3]}, "build: expected a duration, or two of them"),
+        ({"build": [1, 2, 3]}, "build: expected a duration such as 2s, or two: [least"),
         ({"jobs": 0}, "jobs: expected a number of jobs from 1 to 200"),
         ({"jobs": 201}, "jobs: expected a number of jobs from 1 to 200"),
         ({"seed": "x"}, "seed: expected a whole number"),
@@ -86,16 +119,16 @@ def test_repos_can_be_told_one_by_one():
         ({"reorder": "yes"}, "reorder: expected true or false"),
         ({"branches": [1.1]}, "branches[0]: expected text; quote it, found 1.1"),
         ({"branches": 3}, "branches: expected text"),
-        ({"burst": 50}, "burst: expected off, or a map"),
-        ({"burst": {"calls": 0}}, "burst: expected calls and per above 0"),
+        ({"burst": 50}, "burst: expected off, or a map of calls, per, ban"),
+        ({"burst": {"calls": 0}}, "burst.calls: expected a whole number from 1 on"),
         ({"burst": {"rate": 1}}, "burst: unknown key `rate`"),
         ({"prefix": "api"}, "prefix: expected a path such as /api"),
-        ({"repos": ["widget"]}, "repos[0]: expected owner/name"),
+        ({"repos": ["widget"]}, "repos[0].slug: expected owner/name"),
         ({"repos": [{"id": 3}]}, "repos[0].slug: is missing"),
         ({"repos": ["acme/a", "ACME/a"]}, "repos: ACME/a is there twice"),
         ({"repos": "many"}, "repos: expected a list"),
         ({"repos": [{"slug": "a/b", "vcs": "gitlub"}]}, "repos[0].vcs: unknown word 'gitlub'; did you mean `gitlab`?"),
-        ({"faults": [{"share": 1}]}, "faults[0].kind: is missing; one of never_left"),
+        ({"faults": [{"share": 1}]}, "faults[0].kind: is missing; write one of never_left"),
         ({"faults": [{"kind": "lost_aftre"}]}, "faults[0].kind: unknown word 'lost_aftre'; did you mean `lost_after`?"),
         ({"faults": [{"kind": ["torn"]}]}, "faults[0].kind: unknown word ['torn']"),
         ({"others": {"t": 1}}, "others: expected text"),
@@ -108,19 +141,19 @@ def test_a_mistake_is_named_with_its_place_and_a_remedy(given, message):
 
 @pytest.mark.parametrize(("text", "seconds"), [("20ms", 0.02), ("2", 2.0), (2.5, 2.5), ("1.5m", 90.0), ("1d", 86400.0)])
 def test_durations_have_units(text, seconds):
-    assert duration(text, "x") == seconds
+    assert read(Duration, text, "x") == seconds
 
 
 @pytest.mark.parametrize("given", [float("nan"), float("inf"), -1, None, "1w", ""])
 def test_a_duration_that_is_none_is_refused(given):
     with pytest.raises(UsageError):
-        duration(given, "x")
+        read(Duration, given, "x")
 
 
 @pytest.mark.parametrize("given", [float("nan"), -0.1, 1.1, "101%", True, "half"])
 def test_a_share_that_is_none_is_refused(given):
     with pytest.raises(UsageError):
-        share(given, "x")
+        read(Share, given, "x")
 
 
 def target(repo, branch=None, **request):
@@ -129,8 +162,12 @@ def target(repo, branch=None, **request):
 
 def ask(world, method, path, body=b""):
     headers = {**HEADERS, "authorization": f"token {world.settings.token}"}
-    reply = world.handle(method, path, (), headers, body, START)
+    reply = world.handle(Incoming(method, path, (), headers, body), START)
     return reply.status, json.loads(reply.body) if reply.body.startswith(b"{") else reply.body
+
+
+def world_for(targets=(), accounts=(), owners=(), **changes):
+    return TravisLookAlike(fitted(Settings(**changes), targets, accounts, owners))
 
 
 def test_a_world_for_a_manifest_knows_its_repos_and_branches():
@@ -154,7 +191,7 @@ def test_a_world_for_a_manifest_knows_its_repos_and_branches():
 
 
 def test_each_target_of_a_manifest_can_be_triggered_in_its_world():
-    world = world_for([target("acme/api", "main"), target("4242"), target("acme/x", vcs="gitlab")], shares=Shares())
+    world = world_for([target("acme/api", "main"), target("4242"), target("acme/x", vcs="gitlab")])
     for path in ("/repo/acme%2Fapi", "/repo/4242", "/repo/gitlab/acme%2Fx"):
         assert ask(world, "POST", f"{path}/requests")[0] == 202
 
@@ -175,7 +212,7 @@ def test_a_written_limit_is_allowed_however_the_windows_lie():
         Limit("calls", 9000, 60.0, written=True),
         Limit("triggers_per_repo", 50, 1800.0, "repo", written=True),
     )
-    settings = world_for([], {"travis": raised}).settings
+    settings = fitted(Settings(), [], [raised])
     assert settings.burst == Rule(601, 30.0, 3600.0)
     assert settings.minute == Rule(9001, 60.0)
     assert settings.hourly == 100
@@ -183,13 +220,13 @@ def test_a_written_limit_is_allowed_however_the_windows_lie():
 
 def test_defaults_keep_the_real_rules():
     careful = account("travis", Limit("triggers", 40, 30.0), Limit("calls", 1800, 60.0))
-    settings = world_for([], {"travis": careful}).settings
+    settings = fitted(Settings(), [], [careful])
     assert (settings.burst, settings.minute, settings.hourly) == (Settings().burst, Settings().minute, 10)
 
 
 def test_two_accounts_in_one_world_are_allowed_their_sum():
-    both = {name: account(name, Limit("triggers", 40, 30.0)) for name in ("one", "two")}
-    assert world_for([], both).settings.burst.calls == 81
+    both = [account(name, Limit("triggers", 40, 30.0)) for name in ("one", "two")]
+    assert fitted(Settings(), [], both).burst.calls == 81
 
 
 def test_every_world_has_a_user_of_its_own():
@@ -203,10 +240,10 @@ def test_a_rehearsal_that_is_repeated_goes_the_same_way():
     targets = [target(f"acme/svc-{n}", "main") for n in range(150)]
 
     def outcome(seed):
-        world = world_for(targets, seed=seed, burst=None)
+        world = TravisLookAlike(fitted(replace(demo(), seed=seed, burst=None), targets))
         statuses = [ask(world, "POST", f"/repo/acme%2Fsvc-{n}/requests")[0] for n in range(150)]
         world.advance(START + 3600)
-        states = [build.state for row in world.counts.accepted for build in row.builds]
+        states = [build.state for row in world.counters.accepted for build in row.builds]
         return statuses, states
 
     assert outcome(0) == outcome(0) != outcome(1)
@@ -216,13 +253,9 @@ def test_a_rehearsal_that_is_repeated_goes_the_same_way():
 
 
 def test_a_demo_is_lively():
-    settings = demo_settings()
+    settings = demo()
     assert settings.build[1] < 10
     assert 0 < settings.shares.failed < 0.1
-
-
-def test_single_settings_of_a_rehearsal_can_be_replaced():
-    assert world_for([], burst=None, concurrency=7).settings.concurrency == 7
 
 
 @pytest.mark.parametrize(
@@ -244,19 +277,19 @@ def test_duplicates_and_counts_are_seen():
     for message in ("a [run.aaaaaaaa]", "b [run.bbbbbbbb]", "a [run.aaaaaaaa]", "plain"):
         visitor.later(1).create(message=message)
     visitor.call("POST", "/repo/acme%2Fnone/requests")
-    found = stats(visitor.later(200).world)
+    found = visitor.later(200).world.stats()
     assert (found["requests"], found["posts"], found["calls"], found["worst_of_a_repo"]) == (4, 5, 5, 4)
     assert found["duplicates"] == {"[run.aaaaaaaa]": 2}
     assert found["by_repo"] == {"acme/widget": 4}
     assert found["refusals"] == {"not_found": 1}
-    assert visitor.world.counts.by_marker() == Counter({"[run.aaaaaaaa]": 2, "[run.bbbbbbbb]": 1})
-    assert visitor.world.counts.worst_posts(2.5) == 4
+    assert visitor.world.counters.by_marker() == Counter({"[run.aaaaaaaa]": 2, "[run.bbbbbbbb]": 1})
+    assert worst_window(visitor.world.counters.posts, 2.5) == 4
 
 
 def test_accepted_requests_are_told_as_they_were_sent():
     visitor = Visitor()
     visitor.create(branch="main", message="m [run.aaaaaaaa]", config={"a": 1}, merge_mode="merge")
-    [row] = visitor.world.counts.rows()
+    [row] = [each.as_json() for each in visitor.world.counters.accepted]
     assert (row["id"], row["repo"], row["marker"], row["config"]) == (31337, "acme/widget", "[run.aaaaaaaa]", {"a": 1})
     assert row["received_at"] == "2027-01-15T08:00:00.000Z"
 
@@ -264,5 +297,5 @@ def test_accepted_requests_are_told_as_they_were_sent():
 def test_every_kind_of_fault_is_documented(pytestconfig):
     text = (pytestconfig.rootpath / "docs" / "sandbox.md").read_text()
     assert [kind for kind in KINDS if f"`{kind}`" not in text] == []
-    assert [name for name in ("repos", *_READERS) if f"`{name}`" not in text] == []
+    assert [name for name in Settings.__struct_fields__ if f"`{name}`" not in text] == []
     assert [name for name in Shares.__struct_fields__ if f"`{name}`" not in text] == []

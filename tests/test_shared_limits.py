@@ -14,7 +14,7 @@ from orchestrator.engine.engine import Engine, Options
 from orchestrator.journal.port import ASK_AGAIN, Process, Reserved, SharedLimit, UsageRecord
 from orchestrator.journal.process import as_text
 from orchestrator.journal.store import open_journal
-from orchestrator.lookalike.kit.counts import worst_window
+from orchestrator.lookalike.kit.counters import worst_window
 from orchestrator.testing import FakeService, MemoryJournal, Script, make_run, targets
 
 pytestmark = pytest.mark.anyio

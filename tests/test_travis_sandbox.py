@@ -7,9 +7,11 @@ import pytest
 
 from orchestrator.core.errors import AccessRefused, InDoubt, RateLimited, Rejected, Unreachable
 from orchestrator.core.model import Account, BuildState, Interval, Target, Trigger, marker_of
-from orchestrator.lookalike.kit.reply import Harm
-from orchestrator.lookalike.travis.settings import FaultRule, RepoSpec, Rule, Settings, Shares, numbered
-from orchestrator.lookalike.travis.world import World
+from orchestrator.lookalike.kit.faults import FaultRule
+from orchestrator.lookalike.kit.http import Harm, Incoming
+from orchestrator.lookalike.kit.settings import Rule
+from orchestrator.lookalike.travis.lookalike import TravisLookAlike
+from orchestrator.lookalike.travis.settings import RepoSpec, Settings, Shares, numbered
 from orchestrator.providers.kit.answers import value
 from orchestrator.providers.port import Answer, Followed
 from orchestrator.providers.travis.declaration import DECLARATION
@@ -32,7 +34,7 @@ class Sandbox:
             "process": (1.0, 1.0),
             "build": (60.0, 60.0),
         } | settings
-        self.world = World(Settings(**settings))
+        self.world = TravisLookAlike(Settings(**settings))
         self.now = T0
         self.calls = Counter()
         self.learnt = []
@@ -45,7 +47,7 @@ class Sandbox:
         body = b"" if call.body is None else json.dumps(call.body).encode()
         path = self.world.settings.prefix + call.path
         sent = {**self.headers, "content-type": "application/json"}
-        reply = self.world.handle(call.method, path, call.query, sent, body, self.now)
+        reply = self.world.handle(Incoming(call.method, path, call.query, sent, body), self.now)
         if reply.effect is not None and reply.effect.harm is not Harm.SLOW:
             raise (Unreachable if reply.effect.harm is Harm.NEVER_LEFT else InDoubt)(reply.effect.harm)
         answer = Answer(reply.status, value(reply.body), {name.lower(): text for name, text in reply.headers.items()})
@@ -70,7 +72,7 @@ class Sandbox:
 async def test_a_trigger_becomes_a_build_that_passes():
     sandbox = Sandbox()
     one = await sandbox.followed(env={"IMAGE": "ubuntu:24.04"}, merge_mode="deep_merge_append")
-    [row] = sandbox.world.counts.rows()
+    [row] = [each.as_json() for each in sandbox.world.counters.accepted]
     assert (str(row["id"]), row["branch"], row["message"]) == (one.request.id, "main", f"nightly {one.marker}")
     seen = []
     for _ in range(12):
@@ -87,7 +89,7 @@ async def test_a_prefix_and_a_number_lead_to_the_same_repository(prefix):
     sandbox = Sandbox(prefix=prefix)
     facts = await sandbox.provider.inspect("ACME/svc-002")
     request = await sandbox.trigger(facts.id)
-    assert sandbox.world.counts.rows()[0]["repo"] == "acme/svc-002"
+    assert sandbox.world.counters.accepted[0].as_json()["repo"] == "acme/svc-002"
     assert request.handle == {"v": 1, "repo": int(facts.id), "slug": "acme/svc-002"}
 
 
@@ -95,7 +97,7 @@ async def test_everything_a_request_may_say_arrives():
     sandbox = Sandbox()
     said = {"message": "hello", "sha": "0f3c", "tag_name": "v1", "config": {"script": ["make"]}, "merge_mode": "merge"}
     await sandbox.trigger(marked=False, **said)
-    row = sandbox.world.counts.rows()[0]
+    row = sandbox.world.counters.accepted[0].as_json()
     assert {key: row[key] for key in said} == said
 
 
@@ -113,7 +115,7 @@ async def test_a_refusal_has_its_code_and_leaves_no_row(spec, code):
     with pytest.raises(Rejected) as caught:
         await sandbox.trigger("acme/odd")
     assert caught.value.code == code
-    assert sandbox.world.counts.accepted == []
+    assert sandbox.world.counters.accepted == []
 
 
 async def test_the_hourly_limit_is_learnt_before_and_when_it_refuses():
@@ -164,7 +166,7 @@ async def test_a_request_whose_answer_was_lost_is_found(kind):
     with pytest.raises(InDoubt, match="without a commit"):
         await sandbox.find(wish)
     sandbox.now += 5.0
-    assert (await sandbox.find(wish)).id == str(sandbox.world.counts.accepted[0].id)
+    assert (await sandbox.find(wish)).id == str(sandbox.world.counters.accepted[0].id)
 
 
 @pytest.mark.parametrize("kind", LOST_BEFORE)
@@ -174,7 +176,7 @@ async def test_a_call_that_did_nothing_is_found_absent(kind):
     with pytest.raises(InDoubt):
         await sandbox.provider.trigger(wish)
     assert await sandbox.find(wish) is None
-    assert sandbox.world.counts.accepted == []
+    assert sandbox.world.counters.accepted == []
 
 
 async def test_a_call_that_the_server_applies_late_is_found_when_it_is_there():
@@ -224,8 +226,8 @@ async def test_others_requests_of_a_busy_repository_do_not_hide_ours():
     for _ in range(150):
         await sandbox.trigger(marked=False, message="by hand")
     sandbox.now += 5.0
-    assert (await sandbox.find(wish)).id == str(sandbox.world.counts.accepted[150].id)
-    known = {str(each.id) for each in sandbox.world.counts.accepted}
+    assert (await sandbox.find(wish)).id == str(sandbox.world.counters.accepted[150].id)
+    known = {str(each.id) for each in sandbox.world.counters.accepted}
     with pytest.raises(InDoubt, match="was adopted for another target"):
         await sandbox.find(wish, known)
 
@@ -266,7 +268,7 @@ async def test_cancel_and_restart_do_as_they_say():
     sandbox.now += 100.0
     [again] = (await sandbox.provider.poll([one]))[one.target.id].builds
     assert (again.id, again.state) == (build.id, BuildState.PASSED)
-    assert len(sandbox.world.counts.accepted) == 1
+    assert len(sandbox.world.counters.accepted) == 1
 
 
 async def test_what_there_is_can_be_asked():
@@ -312,7 +314,7 @@ async def test_the_builds_of_one_owner_are_followed_within_budget(total, longest
     followed, ended, looks, rounds = {}, Counter(), Counter(), 0
     while sum(ended.values()) < total:
         rounds += 1
-        for spec in sandbox.world.settings.repos[len(sandbox.world.counts.accepted) : rounds * 20 // 3]:
+        for spec in sandbox.world.settings.repos[len(sandbox.world.counters.accepted) : rounds * 20 // 3]:
             one = await sandbox.followed(spec.slug)
             followed[one.target.id] = one
         observations = await sandbox.provider.poll(list(followed.values()))

@@ -9,9 +9,10 @@ from orchestrator import __version__
 from orchestrator.core.errors import AccessRefused, InDoubt
 from orchestrator.core.model import Account, BuildState, Interval, Target, Trigger, marker_of
 from orchestrator.core.secrets import Secrets
-from orchestrator.lookalike.kit.serve import serve
-from orchestrator.lookalike.travis.settings import FaultRule, Settings, numbered
-from orchestrator.lookalike.travis.world import World
+from orchestrator.lookalike.kit.faults import FaultRule
+from orchestrator.lookalike.kit.server import serve
+from orchestrator.lookalike.travis.lookalike import TravisLookAlike
+from orchestrator.lookalike.travis.settings import Settings, numbered
 from orchestrator.providers import registry
 from orchestrator.providers.port import Followed
 
@@ -32,14 +33,14 @@ class Clock:
         return self.now
 
 
-class Arrivals(World):
+class Arrivals(TravisLookAlike):
     """A world that writes down what arrives."""
 
     heard = ()
 
-    def handle(self, method, path, query, headers, body, now):
-        self.heard = (*self.heard, (method, path, headers, body))
-        return super().handle(method, path, query, headers, body, now)
+    def handle(self, call, now):
+        self.heard = (*self.heard, (call.method, call.path, call.headers, call.body))
+        return super().handle(call, now)
 
 
 @asynccontextmanager
@@ -110,8 +111,8 @@ async def test_a_request_whose_answer_was_lost_on_the_wire_is_found_and_never_ma
             await provider.trigger(wish())
         clock.now += 5.0
         found = await provider.find(wish(), Interval(clock.now - 5.0, clock.now), ())
-        assert found.id == str(world.counts.accepted[1].id)
-        assert len(world.counts.accepted) == 2
+        assert found.id == str(world.counters.accepted[1].id)
+        assert len(world.counters.accepted) == 2
 
 
 @pytest.mark.parametrize("kind", ["lost_before", "error_before", "html", "portal"])
@@ -120,7 +121,7 @@ async def test_a_call_that_was_lost_on_its_way_is_found_absent(tmp_path, kind):
         with pytest.raises(InDoubt):
             await provider.trigger(wish())
         assert await provider.find(wish(), Interval(clock.now, clock.now), ()) is None
-        assert world.counts.accepted == []
+        assert world.counters.accepted == []
 
 
 async def test_a_wrong_token_is_told_as_such(tmp_path):

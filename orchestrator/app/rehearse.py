@@ -91,12 +91,12 @@ def _patterns(manifest: Manifest, owner: str) -> list[Any]:
 
 @asynccontextmanager
 async def _served(account: Account, targets: Sequence[Target], machine: Machine) -> AsyncIterator[tuple[str, str]]:
-    from orchestrator.lookalike.kit.serve import serve
+    from orchestrator.lookalike.kit.server import serve
 
-    world_for = registry.lookalike_of(account.type)
-    if world_for is None:
+    look_alike = registry.lookalike_of(account.type)
+    if look_alike is None:
         raise UsageError(f"--sandbox: account {account.name}: there is no look-alike of {account.type}")
-    async with serve(world_for(targets, {account.name: account}), now=machine.now) as served:
+    async with serve(look_alike.for_plan(targets, [account]), now=machine.now) as served:
         yield served.url, served.token
 
 

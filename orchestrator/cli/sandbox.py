@@ -46,12 +46,11 @@ def command(
 
 
 async def _serve(said: dict[str, Any], port: int, form: str, machine: Machine) -> Exit:
-    from orchestrator.lookalike.kit.reading import parse
-    from orchestrator.lookalike.kit.serve import serve
-    from orchestrator.lookalike.travis.world import World
+    from orchestrator.lookalike.kit.server import serve
+    from orchestrator.lookalike.travis.lookalike import TravisLookAlike
 
     with anyio.open_signal_receiver(*SIGNALS) as received:
-        async with serve(World(parse(said)), port=port, now=machine.now) as served:
+        async with serve(TravisLookAlike.from_settings(said), port=port, now=machine.now) as served:
             if form == "json":
                 tell(json.dumps({"url": served.url, "token": served.token}))
             else:

@@ -339,8 +339,8 @@ class Declaration(Struct, frozen=True):
         hosts: hosts to which a token goes without a question.
         factory: `module:attribute` of `(account, send, secrets) -> Provider`, imported when needed.
         headers: `module:attribute` of `(account, token) -> headers` for the transport.
-        lookalike: `module:attribute` of `(targets, accounts by name) -> world`: a service in memory that knows these
-            targets, as `orchestrator.lookalike.kit` serves it; None where there is none.
+        lookalike: `module:attribute` of a class, as `orchestrator.lookalike.kit.lookalike.LookAlike` describes it, to
+            rehearse against; None where there is none.
         limits: default limits; their order is the order of reports.
         trigger_limits: names of the limits that a trigger counts against.
         accepted_limits: those of them that count only what was, or may have been, accepted.

@@ -13,7 +13,7 @@ from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.core.errors import UsageError
-from orchestrator.core.model import Account, Target
+from orchestrator.core.model import Account
 from orchestrator.providers.port import Declaration, Line, Provider, Send
 
 if TYPE_CHECKING:
@@ -77,8 +77,8 @@ def declaration(type_: str) -> Declaration:
     return found
 
 
-def lookalike_of(type_: str) -> Callable[[Iterable[Target], Mapping[str, Account]], Any] | None:
-    """What makes a look-alike of this type that knows the given targets of the given accounts; None without one.
+def lookalike_of(type_: str) -> Any:
+    """The class of the look-alike of this type, a `LookAlike` of `orchestrator.lookalike.kit`; None without one.
 
     Raises:
         UsageError: it is not where the declaration says.

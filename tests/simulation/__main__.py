@@ -68,8 +68,8 @@ def count(result: Play, figures: Counter[str]) -> None:
     figures["processes"] += len(result.machine.driven)
     figures["killed"] += sum(driving.journal.is_dead for driving in result.machine.driven)
     figures["calls"] += len(result.machine.network.log)
-    figures["requests"] += len(result.world.counts.accepted)
-    figures["faults"] += sum(result.world.counts.faults.values())
+    figures["requests"] += len(result.world.counters.accepted)
+    figures["faults"] += sum(result.world.counters.faults.values())
     figures["virtual hours"] += round(result.machine.kernel.time / 3600, 3)
     figures["states lost or copied"] += len(result.machine.states) - 1
     figures["words of people"] += len(result.said)

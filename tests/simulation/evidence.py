@@ -26,10 +26,10 @@ class Evidence:
         for sent in result.machine.network.log:
             if sent.tag:
                 self._asked[sent.run, sent.said].append(sent)
-        for row in world.counts.accepted:
+        for row in world.counters.accepted:
             if (sent := self.by_order.get(world.callers[row.id])) is not None:
                 self._made[sent.run, sent.said].append(row)
-        self.rows = {row.id: row for row in world.counts.accepted}
+        self.rows = {row.id: row for row in world.counters.accepted}
         self.builds: dict[str, Build] = {str(build.id): build for row in self.rows.values() for build in row.builds}
         self._world = world
         self._named = {(said.run, said.target, said.adopted) for said in result.said}

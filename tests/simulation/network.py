@@ -10,8 +10,8 @@ from random import Random
 import anyio
 
 from orchestrator.core.errors import InDoubt, Unreachable
-from orchestrator.lookalike.kit.memory import read
-from orchestrator.lookalike.kit.reply import Effect, Harm
+from orchestrator.lookalike.kit.http import Effect, Harm, Incoming
+from orchestrator.lookalike.kit.lookalike import answer_of
 from orchestrator.providers.port import Answer, Call, Send
 
 from .kernel import Kernel, Process
@@ -138,7 +138,7 @@ class Network:
 
     def _at_the_service(self, sent: Sent, call: Call, body: bytes) -> tuple[Answer | Exception, float]:
         world, now = self._world, self._kernel.time
-        faults = dict(world.counts.faults)
+        faults = dict(world.counters.faults)
         headers = {
             "authorization": f"token {TOKENS[sent.account]}",
             "travis-api-version": "3",
@@ -147,13 +147,13 @@ class Network:
             "user-agent": "simulation",
             "x-request-id": str(sent.order),
         }
-        reply = world.handle(call.method, call.path, call.query, headers, body, world.now())
-        sent.fault = next((name for name, n in world.counts.faults.items() if n != faults.get(name)), "")
+        reply = world.handle(Incoming(call.method, call.path, call.query, headers, body), world.now())
+        sent.fault = next((name for name, n in world.counters.faults.items() if n != faults.get(name)), "")
         harm = None if reply.effect is None else reply.effect.harm
         if harm is Harm.NEVER_LEFT:
             return Unreachable("connection refused"), now
         sent.arrived, sent.status = now, reply.status
-        answer = read(reply)
+        answer = answer_of(reply)
         sent.is_ban = answer.status == 403 and answer.body == "Forbidden\n" and harm is None
         sent.refused = 400 <= answer.status < 500 and answer.status not in (408, 429) and harm in (None, Harm.SLOW)
         sent.limited = answer.status == 429 and isinstance(answer.body, dict)

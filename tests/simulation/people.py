@@ -94,10 +94,10 @@ class Person:
         """What the person believes: the id of the target's request, or None for none."""
         world = self._stage.result.world
         calls = {str(s.order) for s in self._stage.network.log if s.run == job.id and s.said == said_by(target)}
-        own = [row.id for row in world.counts.accepted if world.callers[row.id] in calls]
+        own = [row.id for row in world.counters.accepted if world.callers[row.id] in calls]
         if is_right:
             return str(own[0]) if own else None
-        others = [r.id for r in world.counts.accepted if r.id not in own and r.repo.slug == target.repo]
+        others = [r.id for r in world.counters.accepted if r.id not in own and r.repo.slug == target.repo]
         return str(self._dice.choice([*others, NOWHERE])) if not own or self._dice.chance(0.5) else None
 
     # -- retry --------------------------------------------------------------------------------------------------

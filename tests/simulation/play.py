@@ -144,7 +144,7 @@ class Stage:
 
     def _ban(self, account: str, seconds: float) -> None:
         world = self.result.world
-        world.guard.ban(TOKENS[account], world.now() + self.schedule.settings.skew + seconds)
+        world.bans.ban(TOKENS[account], world.now() + self.schedule.settings.skew + seconds)
 
     def _stranger(self, repo: str) -> None:
         body = {"request": {"message": "a stranger's", "branch": "main"}}

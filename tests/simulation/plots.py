@@ -8,7 +8,7 @@ from __future__ import annotations
 from orchestrator.app.create_run import OVERLAPS
 from orchestrator.core.frozen import replace
 from orchestrator.core.model import Outcome
-from orchestrator.lookalike.travis.settings import FaultRule
+from orchestrator.lookalike.kit.faults import FaultRule
 
 from .schedule import TIMEOUTS, Dice, Job, Schedule, fate_of, plain_schedule_of
 from .twist import Again, Disaster, Overlap, Twist, Words

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from orchestrator.engine.account import HELLO_TRIES
-from orchestrator.lookalike.kit.counts import worst_window
+from orchestrator.lookalike.kit.counters import worst_window
 
 from .evidence import Evidence
 from .machine import Driving, State

@@ -10,7 +10,9 @@ from random import Random
 
 from orchestrator.core.frozen import Struct, field, replace
 from orchestrator.core.model import Limit, Target, Timeouts
-from orchestrator.lookalike.travis.settings import FaultRule, RepoSpec, Rule, Settings, Shares
+from orchestrator.lookalike.kit.faults import FaultRule
+from orchestrator.lookalike.kit.settings import Rule
+from orchestrator.lookalike.travis.settings import RepoSpec, Settings, Shares
 from orchestrator.providers.travis.declaration import DECLARATION
 
 from .twist import PLAIN, Twist

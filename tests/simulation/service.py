@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from orchestrator.lookalike.kit.gateway import Arrival
-from orchestrator.lookalike.kit.reply import Reply
+from orchestrator.lookalike.kit.http import Incoming, Reply
+from orchestrator.lookalike.travis.lookalike import TravisLookAlike
 from orchestrator.lookalike.travis.rows import Build
 from orchestrator.lookalike.travis.settings import Settings
-from orchestrator.lookalike.travis.world import World
 
 
-class Service(World):
+class Service(TravisLookAlike):
     """A world.
 
     Args:
@@ -29,17 +28,17 @@ class Service(World):
         self._ahead = began + settings.skew
         self.callers: dict[int, str] = {}
         self.ended: dict[int, list[float]] = {}
-        self._end, self._life._end = self._life._end, self._note_end  # type: ignore[method-assign]
+        self._end, self.builds._end = self.builds._end, self._note_end  # type: ignore[method-assign]
 
     def step(self, by: float) -> None:
         """Its clock steps; what is under way takes as long as it would have."""
         before = self._time() + self._ahead
-        self._life.advance(before)
+        self.events.advance(before)
         self._ahead += by
-        self._life._due = [(at + by, *rest) for at, *rest in self._life._due]  # type: ignore[misc]
+        self.events.shift(by)
         self._began = (self._began or 0.0) + by
-        for who in self.guard.banned_until:
-            self.guard.banned_until[who] += by
+        for who in self.bans.until:
+            self.bans.until[who] += by
         for request in self.tables.requests.values():  # what was to be seen before is seen now, whatever its time says
             request.visible_at = request.visible_at + by if request.visible_at > before else 0.0
 
@@ -47,11 +46,11 @@ class Service(World):
         """What its callers pass on as the time."""
         return self._time() + self._ahead - self.settings.skew
 
-    def _serve(self, arrival: Arrival, now: float, stuck: bool = False) -> Reply:
-        before = len(self.counts.accepted)
-        reply = super()._serve(arrival, now, stuck)
-        for request in self.counts.accepted[before:]:
-            self.callers[request.id] = arrival.headers.get("x-request-id", "")
+    def _serve(self, call: Incoming, now: float, stuck: bool = False) -> Reply:
+        before = len(self.counters.accepted)
+        reply = super()._serve(call, now, stuck)
+        for request in self.counters.accepted[before:]:
+            self.callers[request.id] = call.headers.get("x-request-id", "")
         return reply
 
     def _note_end(self, at: float, build: Build, state: str) -> None:

@@ -67,7 +67,7 @@ def _end(result: Play) -> Iterator[str]:
     for driving in result.machine.driven:
         end = "killed" if driving.journal.is_dead else f"exit {driving.code!r} {driving.error or ''}"
         yield f"{driving.process.name}: {driving.process.steps} steps, {driving.journal.appends} appends, {end}"
-    for row in result.world.counts.accepted:
+    for row in result.world.counters.accepted:
         builds = [(build.id, build.state) for build in row.builds]
         yield f"request {row.id} of {row.repo.slug} {row.said!r}: {row.state} {row.result} {builds}"
     for history in result.histories.values():

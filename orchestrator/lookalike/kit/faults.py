@@ -1,19 +1,50 @@
-"""What goes wrong on purpose: kinds of faults, and which call gets one."""
+"""What goes wrong on purpose: kinds of faults, which call gets one, and the chance that decides it."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from enum import StrEnum
+from hashlib import blake2b
+from typing import Annotated, Any
 
-from orchestrator.core.frozen import Struct
-from orchestrator.lookalike.kit.chance import Chance
-from orchestrator.lookalike.kit.reply import HTML_TYPE, JSON_TYPE, Effect, Harm, Reply, text
-from orchestrator.lookalike.travis.settings import FaultRule
+from orchestrator.core.frozen import Struct, replace
+from orchestrator.lookalike.kit.http import HTML, JSON, Effect, Harm, Reply, text
+from orchestrator.lookalike.kit.settings import Duration, Range, Reader, Share, Some, words
 
-SORRY = "Sorry, we experienced an error.\n\nrequest_id:sandbox\n"
-STUCK = '{"error":"Travis encountered an error, sorry :("}'
 GATEWAY = "<html><head><title>502 Bad Gateway</title></head><body><h1>502 Bad Gateway</h1></body></html>\n"
 PORTAL = "<!DOCTYPE html><html><body><form action='/login'>Please log in to this network</form></body></html>\n"
+
+
+class Chance:
+    """Draws that depend on a seed and on names, not on the order of calls: the same name gives the same draw."""
+
+    __slots__ = ("_seed",)
+
+    def __init__(self, seed: int) -> None:
+        self._seed = str(seed).encode()
+
+    def roll(self, *name: str | int) -> float:
+        """A number from 0 to below 1 for this name."""
+        return int.from_bytes(self.digest(*name)[:7], "big") / (1 << 56)
+
+    def digest(self, *name: str | int) -> bytes:
+        """20 bytes for this name."""
+        text = "\0".join(map(str, name)).encode()
+        return blake2b(text, digest_size=20, key=self._seed).digest()
+
+    def between(self, span: Range, *name: str | int) -> float:
+        """A number within the range."""
+        low, high = span
+        return low if low == high else low + (high - low) * self.roll(*name)
+
+    def first_below(self, shares: Sequence[tuple[str, float]], *name: str | int) -> str | None:
+        """One of the words, each as often as its share says; None for the rest."""
+        roll = self.roll(*name) if shares else 0.0
+        for word, share in shares:
+            if roll < share:
+                return word
+            roll -= share
+        return None
 
 
 class Handling(StrEnum):
@@ -21,8 +52,8 @@ class Handling(StrEnum):
 
     NEVER = "never"
     NOW = "now"
-    LATE = "late"  # some seconds after the client was let down
-    STUCK = "stuck"  # the row is written, the queue never hears of it: pending for ever (reference 6).
+    LATE = "late"  # some seconds after the client saw the connection die
+    STUCK = "stuck"  # it is accepted and written down, but never worked on
 
 
 class Kind(Struct, frozen=True):
@@ -42,6 +73,7 @@ class Kind(Struct, frozen=True):
     seconds: float = 0.0
 
 
+ERROR = text(500, "Internal Server Error\n")
 KINDS: dict[str, Kind] = {
     "never_left": Kind(Handling.NEVER, Harm.NEVER_LEFT),
     "lost_before": Kind(Handling.NEVER, Harm.RESET),
@@ -49,16 +81,43 @@ KINDS: dict[str, Kind] = {
     "timeout_before": Kind(Handling.NEVER, Harm.HANG),
     "timeout_after": Kind(Handling.NOW, Harm.HANG),
     "applied_late": Kind(Handling.LATE, Harm.RESET, seconds=20.0),
-    "error_before": Kind(Handling.NEVER, instead=text(500, SORRY)),
-    "error_after": Kind(Handling.NOW, instead=text(500, SORRY)),
-    "error_stuck": Kind(Handling.STUCK, instead=text(500, STUCK, JSON_TYPE)),
-    "html": Kind(Handling.NEVER, instead=text(502, GATEWAY, HTML_TYPE)),
-    "html_after": Kind(Handling.NOW, instead=text(502, GATEWAY, HTML_TYPE)),
-    "portal": Kind(Handling.NEVER, instead=text(200, PORTAL, HTML_TYPE)),
+    "error_before": Kind(Handling.NEVER, instead=ERROR),
+    "error_after": Kind(Handling.NOW, instead=ERROR),
+    "error_stuck": Kind(Handling.STUCK, instead=text(500, '{"error":"Internal Server Error"}', JSON)),
+    "html": Kind(Handling.NEVER, instead=text(502, GATEWAY, HTML)),
+    "html_after": Kind(Handling.NOW, instead=text(502, GATEWAY, HTML)),
+    "portal": Kind(Handling.NEVER, instead=text(200, PORTAL, HTML)),
     "torn": Kind(Handling.NOW, Harm.TORN),
     "garbled": Kind(Handling.NOW, cut=True),
     "slow": Kind(Handling.NOW, Harm.SLOW, seconds=5.0),
 }
+
+
+def _methods(given: Any) -> tuple[str, ...]:
+    if given == "all":
+        return ()
+    return tuple(each.upper() for each in ([given] if isinstance(given, str) else given))
+
+
+class FaultRule(Struct, frozen=True):
+    """One thing that goes wrong on purpose. All conditions must hold.
+
+    Args:
+        share: of the calls that fit, drawn from the seed and the number of the call; None: all of them.
+        nth: numbers of calls among those that fit this rule, counted from 1; empty: any.
+        repo: only calls about this repository, by any of the names that the service knows it by.
+        methods: empty: all.
+        between: seconds since the look-alike began.
+        seconds: how late or slow, where the kind has a duration.
+    """
+
+    kind: Annotated[str, words(KINDS)]
+    share: Share | None = None
+    nth: tuple[Some, ...] = ()
+    repo: str | None = None
+    methods: Annotated[tuple[str, ...], Reader("all, or methods such as [GET, POST]", _methods)] = ("POST",)
+    between: Range | None = None
+    seconds: Duration | None = None
 
 
 class Fault(Struct, frozen=True):
@@ -70,35 +129,40 @@ class Fault(Struct, frozen=True):
 
     def spoil(self, reply: Reply | None) -> Reply:
         """What arrives instead of the real reply; None where the server made none."""
-        found = self.kind.instead or reply or text(500, SORRY)
+        found = self.kind.instead or reply or ERROR
         body = found.body[: len(found.body) // 2] if self.kind.cut else found.body
         effect = None if self.kind.harm is None else Effect(self.kind.harm, self.seconds)
         return Reply(found.status, dict(found.headers), body, effect)
 
 
 class Faults:
-    """A plan of faults. The first rule that fits a call and draws it wins."""
+    """A plan of faults. The first rule that fits a call and draws it wins.
 
-    def __init__(self, rules: Sequence[FaultRule], chance: Chance) -> None:
+    Args:
+        pages: the service's own error pages, by the kinds that answer with them.
+    """
+
+    def __init__(self, rules: Sequence[FaultRule], chance: Chance, pages: Mapping[str, Reply]) -> None:
         self.rules = tuple(rules)
         self._chance = chance
+        self._kinds = {**KINDS, **{name: replace(KINDS[name], instead=page) for name, page in pages.items()}}
         self._fitting = [0] * len(self.rules)
 
-    def choose(self, method: str, since: float, repo: Callable[[], tuple[str, ...]]) -> Fault | None:
+    def choose(self, method: str, since: float, repo: Callable[[], Collection[str]]) -> Fault | None:
         """The fault for this call.
 
         Args:
-            since: seconds since the world began.
-            repo: the names of the repository that the call is about, looked up only where a rule asks.
+            since: seconds since the look-alike began.
+            repo: the names of the repository that the call is about, in lower case; called where a rule asks.
         """
         for index, rule in enumerate(self.rules):
             if self._hits(index, rule, method, since, repo):
-                kind = KINDS[rule.kind]
+                kind = self._kinds[rule.kind]
                 return Fault(rule.kind, kind, kind.seconds if rule.seconds is None else rule.seconds)
         return None
 
     def _hits(
-        self, index: int, rule: FaultRule, method: str, since: float, repo: Callable[[], tuple[str, ...]]
+        self, index: int, rule: FaultRule, method: str, since: float, repo: Callable[[], Collection[str]]
     ) -> bool:
         if rule.methods and method not in rule.methods:
             return False

@@ -1,4 +1,4 @@
-"""Looking at requests, builds and jobs (reference 5, 7)."""
+"""What only shows: requests, builds, jobs, logs, repositories, branches, owners, the user (reference 5, 7, 9)."""
 
 from __future__ import annotations
 
@@ -6,15 +6,13 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
+from urllib.parse import unquote
 
-from orchestrator.lookalike.kit.chance import Chance
-from orchestrator.lookalike.kit.printer import Object
-from orchestrator.lookalike.kit.reply import ApiError, Reply, not_found, text
-from orchestrator.lookalike.travis.paging import cut, pagination, read_page, sorted_by
-from orchestrator.lookalike.travis.rows import ACTIVE, Build, Job, Request
+from orchestrator.lookalike.kit.faults import Chance
+from orchestrator.lookalike.kit.http import Object, Reply, text
+from orchestrator.lookalike.travis.context import Context, error, not_found
+from orchestrator.lookalike.travis.rows import ACTIVE, VCS_OFFSET, Branch, Build, Job, Repo, Request
 from orchestrator.lookalike.travis.settings import Settings
-from orchestrator.lookalike.travis.tables import Tables
-from orchestrator.lookalike.travis.visit import Visit
 
 BUILD_ORDERS: Mapping[str, Callable[[Build], Any]] = {
     "id": lambda build: build.id,
@@ -30,111 +28,150 @@ BUILD_FILTERS: Mapping[str, Callable[[Build], str | None]] = {
     "created_by": lambda build: build.request.user.login,
     "branch.name": lambda build: build.commit.branch,
 }
-DEFAULT_ORDER = "number:desc,id:desc"
+REPO_ORDERS: Mapping[str, Callable[[Repo], Any]] = {
+    "id": lambda repo: repo.id,
+    "github_id": lambda repo: repo.id + VCS_OFFSET,
+    "vcs_id": lambda repo: repo.id + VCS_OFFSET,
+    "owner_name": lambda repo: repo.owner.login,
+    "name": lambda repo: repo.name,
+    "active": lambda repo: repo.active,
+    "default_branch.last_build": lambda repo: _last(repo.branches[repo.default_branch]),
+    "current_build": lambda repo: repo.builds[-1].id if repo.builds else 0,
+}
+BRANCH_ORDERS: Mapping[str, Callable[[Branch], Any]] = {
+    "name": lambda branch: branch.name,
+    "last_build": lambda branch: _last(branch),
+    "exists_on_github": lambda branch: True,
+    "default_branch": lambda branch: branch.name == branch.repo.default_branch,
+}
+HOME = {"config": {"host": "sandbox.invalid", "github": {}, "pusher": {}}, "errors": {}, "resources": {}}
 
 
 class Reads:
-    """The services that show what became of a request."""
+    """The services that show rows."""
 
-    def __init__(self, settings: Settings, chance: Chance, tables: Tables) -> None:
+    def __init__(self, settings: Settings, chance: Chance) -> None:
         self._lags = settings.lag != (0.0, 0.0)
         self._reorder = settings.reorder
         self._chance = chance
-        self._tables = tables
 
-    def requests(self, visit: Visit) -> Object:
+    def home(self, context: Context) -> Object:
+        """`GET /`: the API about itself."""
+        return {"@type": "home", "@href": f"{context.prefix}/", **HOME}
+
+    def user(self, context: Context) -> Object:
+        """`GET /user`."""
+        return context.show(context.the_user())
+
+    def owner(self, context: Context) -> Object:
+        """`GET /owner/{login}`."""
+        return context.show(context.the_owner())
+
+    def active(self, context: Context) -> Object:
+        """`GET /owner/{login}/active`: everything that has not ended, never in pages."""
+        rows = self._visible(list(context.the_owner().active.values()), context.now)
+        return {**context.head("active"), "builds": context.many(rows, "active")}
+
+    def repo(self, context: Context) -> Object:
+        """`GET /repo/{id}`."""
+        return context.show(context.the_repo())
+
+    def repos_of_owner(self, context: Context) -> Object:
+        """`GET /owner/{login}/repos`."""
+        return self._repos(context, context.the_owner().repos)
+
+    def repos_of_user(self, context: Context) -> Object:
+        """`GET /repos`."""
+        context.the_user()
+        return self._repos(context, list(context.tables.repos.values()))
+
+    def branches(self, context: Context) -> Object:
+        """`GET /repo/{id}/branches`."""
+        rows, query = list(context.the_repo().branches.values()), context.query
+        if query.get("exists_on_github") == "false":
+            rows = []
+        rows = [row for row in rows if query.get("name", "").lower() in row.name.lower()]
+        default = "default_branch:desc,exists_on_github:desc,last_build:desc"
+        return context.page("branches", context.ordered(rows, BRANCH_ORDERS, default), 25)
+
+    def branch(self, context: Context) -> Object:
+        """`GET /repo/{id}/branch/{name}`."""
+        row = context.the_repo().branches.get(unquote(context.names["branch"]))
+        if row is None:
+            raise not_found("branch")
+        return context.show(row)
+
+    def requests(self, context: Context) -> Object:
         """`GET /repo/{id}/requests`, newest first."""
-        repo = visit.the_repo(self._tables)
-        rows: list[Request] = [row for row in reversed(repo.requests) if row.visible_at <= visit.now]
-        since, until = _time(visit.query, "from", -math.inf), _time(visit.query, "to", math.inf)
-        rows = [row for row in rows if since <= row.created_at <= until and _fits(row, visit.query)]
+        rows: list[Request] = [row for row in reversed(context.the_repo().requests) if row.visible_at <= context.now]
+        since, until = _time(context.query, "from", -math.inf), _time(context.query, "to", math.inf)
+        rows = [row for row in rows if since <= row.created_at <= until and _fits(row, context.query)]
         if self._reorder:
             rows = self._mixed(rows)
-        return page_of(visit, "requests", rows, 25)
+        return context.page("requests", rows, 25)
 
-    def request(self, visit: Visit) -> Object:
-        """`GET /repo/{id}/request/{id}`: the repository is not looked at, the request is found by its id."""
-        return visit.printer().one(self._request(visit))
+    def request(self, context: Context) -> Object:
+        """`GET /repo/{id}/request/{id}`."""
+        return context.show(context.the_request())
 
-    def messages(self, visit: Visit) -> Object:
-        """`GET /repo/{id}/request/{id}/messages`."""
-        self._request(visit)
-        return page_of(visit, "messages", [], 25)
-
-    def builds(self, visit: Visit) -> Object:
+    def builds_of_repo(self, context: Context) -> Object:
         """`GET /repo/{id}/builds`."""
-        repo = visit.the_repo(self._tables)
-        rows = self._visible(repo.builds, visit.now)
+        rows = self._visible(context.the_repo().builds, context.now)
         for name, value in BUILD_FILTERS.items():
-            wanted = visit.query.get(name, visit.query.get(f"build.{name}"))
+            wanted = context.query.get(name, context.query.get(f"build.{name}"))
             if wanted is not None:
                 rows = [row for row in rows if value(row) in wanted.split(",")]
-        return self._ordered(visit, rows, 25)
+        return self._builds(context, rows, 25)
 
-    def my_builds(self, visit: Visit) -> Object:
+    def builds_of_user(self, context: Context) -> Object:
         """`GET /builds`: what the calling user has started, everywhere."""
-        rows = self._visible(visit.the_user().builds, visit.now)
-        return self._ordered(visit, rows, 100)
+        return self._builds(context, self._visible(context.the_user().builds, context.now), 100)
 
-    def build(self, visit: Visit) -> Object:
+    def build(self, context: Context) -> Object:
         """`GET /build/{id}`."""
-        return visit.printer().one(self._build(visit))
+        return context.show(context.the_build())
 
-    def jobs_of_build(self, visit: Visit) -> Object:
+    def jobs(self, context: Context) -> Object:
         """`GET /build/{id}/jobs`, never in pages."""
-        jobs = visit.printer().many(self._build(visit).jobs)
-        href = visit.prefix + visit.path
-        return {"@type": "jobs", "@href": href, "@representation": "standard", "jobs": jobs}
+        return {**context.head("jobs"), "jobs": context.many(context.the_build().jobs)}
 
-    def my_jobs(self, visit: Visit) -> Object:
-        """`GET /jobs`."""
-        builds = self._visible(visit.the_user().builds, visit.now)
-        rows = [job for build in reversed(builds) for job in build.jobs]
-        active, state = visit.query.get("active"), visit.query.get("state")
-        if active is not None:
-            rows = [job for job in rows if (job.state in ACTIVE) == (active != "false")]
-        if state is not None:
-            rows = [job for job in rows if job.state in state.split(",")]
-        return page_of(visit, "jobs", rows, 100)
-
-    def job(self, visit: Visit) -> Object:
+    def job(self, context: Context) -> Object:
         """`GET /job/{id}`."""
-        return visit.printer().one(self._job(visit))
+        return context.show(context.the_job())
 
-    def log(self, visit: Visit) -> Object:
+    def log(self, context: Context) -> Object:
         """`GET /job/{id}/log`."""
-        job, href = self._job(visit), visit.prefix + visit.path
+        job = context.the_job()
         content = log_of(job)
         parts = [{"content": content, "final": job.state not in ACTIVE, "number": 0}]
-        head = {"@type": "log", "@href": href, "@representation": "standard", "@permissions": {"read": True}}
+        head = {**context.head("log"), "@permissions": {"read": True}}
         return {**head, "id": job.id, "content": content, "log_parts": parts}
 
-    def log_text(self, visit: Visit) -> Reply:
+    def log_text(self, context: Context) -> Reply:
         """`GET /job/{id}/log.txt`."""
-        return text(200, log_of(self._job(visit)))
-
-    def active(self, visit: Visit) -> Object:
-        """`GET /owner/{login}/active`: everything that has not ended, never in pages."""
-        owner = visit.the_owner(self._tables)
-        rows = self._visible(list(owner.active.values()), visit.now)
-        head = {"@type": "active", "@href": visit.prefix + visit.path, "@representation": "standard"}
-        return {**head, "builds": visit.printer().many(rows, "active")}
+        return text(200, log_of(context.the_job()))
 
     def _visible(self, rows: Sequence[Build], now: float) -> Sequence[Build]:
         if not self._lags:
             return rows
         return [row for row in rows if row.created_at + row.request.visible_at - row.request.created_at <= now]
 
-    def _ordered(self, visit: Visit, rows: Sequence[Build], default: int) -> Object:
-        orders = visit.query.get("sort_by")
-        unknown: list[str] = []
-        if orders in ("id", "id:desc"):  # rows stand in this order already
-            found = rows if orders == "id" else rows[::-1]
-        else:
-            found, unknown = sorted_by(rows, orders, BUILD_ORDERS, DEFAULT_ORDER)
-        for name in unknown:
-            visit.warn(f"query value {name} for sort_by not a valid sort mode, ignored", "ignored_value", name)
-        return page_of(visit, "builds", found, default)
+    def _builds(self, context: Context, rows: Sequence[Build], default: int) -> Object:
+        if context.query.get("sort_by") == "id:desc":  # rows stand in the order of their ids
+            return context.page("builds", rows[::-1], default)
+        return context.page("builds", context.ordered(rows, BUILD_ORDERS, "number:desc,id:desc"), default)
+
+    def _repos(self, context: Context, rows: list[Repo]) -> Object:
+        query = context.query
+        for flag in ("active", "private"):
+            wanted = query.get(flag, query.get(f"repository.{flag}"))
+            if wanted is not None:
+                rows = [row for row in rows if getattr(row, flag) == (wanted != "false")]
+        for name, field in (("name_filter", "name"), ("slug_filter", "slug")):
+            rows = [row for row in rows if query.get(name, "").lower() in getattr(row, field).lower()]
+        if context.user is None:
+            rows = [row for row in rows if not row.private]
+        return context.page("repositories", context.ordered(rows, REPO_ORDERS, "id"), 100)
 
     def _mixed(self, rows: list[Request]) -> list[Request]:
         mixed = list(rows)
@@ -142,38 +179,6 @@ class Reads:
             if self._chance.roll("reorder", mixed[left].id) < 0.5:
                 mixed[left], mixed[left + 1] = mixed[left + 1], mixed[left]
         return mixed
-
-    def _request(self, visit: Visit) -> Request:
-        request = self._tables.requests.get(int(visit.names[1]))
-        if request is None:
-            raise not_found("request")
-        return request
-
-    def _build(self, visit: Visit) -> Build:
-        build = self._tables.builds.get(int(visit.names[0]))
-        if build is None:
-            raise not_found("build")
-        return build
-
-    def _job(self, visit: Visit) -> Job:
-        job = self._tables.jobs.get(int(visit.names[0]))
-        if job is None:
-            raise not_found("job")
-        return job
-
-
-def page_of(visit: Visit, type_: str, rows: Sequence[Any], default: int) -> Object:
-    """One page of a collection."""
-    page = read_page(visit.query, default)
-    path = visit.prefix + visit.path
-    shown = visit.printer().many(cut(rows, page), visit.query.get("representation", "standard"))
-    return {
-        "@type": type_,
-        "@href": path,
-        "@representation": "standard",
-        "@pagination": pagination(page, len(rows), path, visit.query),
-        type_: shown,
-    }
 
 
 def log_of(job: Job) -> str:
@@ -185,6 +190,10 @@ def log_of(job: Job) -> str:
         code = 0 if job.state == "passed" else 1
         lines.append(f"The command exited with {code}.\r\n\r\nDone. Your build exited with {code}.\r\n")
     return "".join(lines)
+
+
+def _last(branch: Branch) -> int:
+    return 0 if branch.last_build is None else branch.last_build.id
 
 
 def _fits(row: Request, query: Mapping[str, str]) -> bool:
@@ -199,5 +208,5 @@ def _time(query: Mapping[str, str], name: str, default: float) -> float:
     try:
         found = datetime.fromisoformat(query[name])
     except ValueError:
-        raise ApiError(500, "server_error", "internal server error") from None  # a bad time is a 500 (reference 5.5)
+        raise error(500, "server_error", "internal server error") from None  # a bad time is a 500 (reference 5.5)
     return (found if found.tzinfo else found.replace(tzinfo=UTC)).timestamp()

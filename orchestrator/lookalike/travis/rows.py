@@ -1,16 +1,26 @@
-"""The rows of a world: owners, repos, requests, builds, jobs. They change in place; only `life` and `create` do it."""
+"""The rows of a Travis CI and the tables that it begins with. Only `builds` and `creation` change rows."""
 
 from __future__ import annotations
 
+import time
 from collections import deque
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from functools import lru_cache
 
+from orchestrator.core.frozen import Struct, field
+from orchestrator.lookalike.kit.counters import SlidingWindow, marker_in
+from orchestrator.lookalike.kit.faults import Chance
+from orchestrator.lookalike.kit.http import Object
+from orchestrator.lookalike.kit.settings import convert
+from orchestrator.lookalike.travis.settings import RepoSpec, Settings
+
+FIRST_REPO, FIRST_REQUEST, FIRST_BUILD = 4711, 31337, 555001
+VCS_OFFSET = 900_000  # the VCS' own number of a repository; not the one that the API uses (reference 4.2).
 ACTIVE = frozenset({"created", "queued", "received", "started"})
 
 
-@dataclass(slots=True, eq=False)
-class User:
-    """Who holds a token."""
+class User(Struct, eq=False):
+    """The holder of a token."""
 
     id: int
     login: str
@@ -18,8 +28,7 @@ class User:
     builds: list[Build] = field(default_factory=list)
 
 
-@dataclass(slots=True, eq=False)
-class Owner:
+class Owner(Struct, eq=False):
     """An organization; its jobs share one queue and its capacity."""
 
     id: int
@@ -31,8 +40,7 @@ class Owner:
     active: dict[int, Build] = field(default_factory=dict)
 
 
-@dataclass(slots=True, eq=False)
-class Branch:
+class Branch(Struct, eq=False):
     """A branch that the API has seen."""
 
     repo: Repo
@@ -41,8 +49,7 @@ class Branch:
     last_build: Build | None = None
 
 
-@dataclass(slots=True, eq=False)
-class Repo:
+class Repo(Struct, eq=False):
     """A repository, with everything that belongs to it in the order of making."""
 
     id: int
@@ -55,13 +62,12 @@ class Repo:
     default_branch: str
     hourly: int
     rejects: str | None
+    hour: SlidingWindow
     branches: dict[str, Branch] = field(default_factory=dict)
-    glimpsed: dict[str, Branch] = field(default_factory=dict)  # rows that a look-up of an unknown name left behind
     requests: list[Request] = field(default_factory=list)
     builds: list[Build] = field(default_factory=list)
     last_number: int = 0
     asked: dict[str, int] = field(default_factory=dict)  # requests by branch, so that draws do not depend on order
-    within_hour: deque[float] = field(default_factory=deque)
 
     @property
     def slug(self) -> str:
@@ -69,8 +75,7 @@ class Repo:
         return f"{self.owner.login}/{self.name}"
 
 
-@dataclass(slots=True, eq=False)
-class Commit:
+class Commit(Struct, eq=False):
     """What a processed request builds."""
 
     id: int
@@ -81,8 +86,7 @@ class Commit:
     committed_at: float
 
 
-@dataclass(slots=True, eq=False)
-class Request:
+class Request(Struct, eq=False):
     """One accepted POST.
 
     Args:
@@ -106,15 +110,39 @@ class Request:
     builds: list[Build] = field(default_factory=list)
 
     @property
-    def said(self) -> str | None:
+    def slug(self) -> str:
+        """`owner/name`."""
+        return self.repo.slug
+
+    @property
+    def marked(self) -> str | None:
         """The message that came with it."""
-        said = self.wanted.get("message")
-        return said if isinstance(said, str) else None
+        message = self.wanted.get("message")
+        return message if isinstance(message, str) else None
+
+    def as_json(self) -> Object:
+        """It as it was sent, and what became of it."""
+        return {
+            "id": self.id,
+            "repo": self.slug,
+            "repo_id": self.repo.id,
+            "user": self.user.login,
+            "received_at": exact(self.created_at),
+            "marker": marker_in(self.marked),
+            "state": self.state,
+            "result": self.result,
+            "builds": [build.id for build in self.builds],
+            **{name: self.wanted.get(name) for name in ("branch", "message", "sha", "tag_name")},
+            **{name: self.wanted.get(name) for name in ("config", "configs", "merge_mode")},
+        }
 
 
-@dataclass(slots=True, eq=False)
-class Build:
-    """What runs for a request. A restart keeps its id and number."""
+class Build(Struct, eq=False):
+    """What runs for a request. A restart keeps its id and number.
+
+    Args:
+        outcome: how it will end.
+    """
 
     id: int
     number: str
@@ -123,7 +151,7 @@ class Build:
     created_at: float
     updated_at: float
     previous: str | None
-    destiny: str = "passed"
+    outcome: str = "passed"
     state: str = "created"
     started_at: float | None = None
     finished_at: float | None = None
@@ -132,7 +160,7 @@ class Build:
 
     @property
     def repo(self) -> Repo:
-        """Whose build it is."""
+        """The repository that it builds."""
         return self.request.repo
 
     @property
@@ -143,9 +171,8 @@ class Build:
         return int(sum(job.seconds for job in self.jobs))
 
 
-@dataclass(slots=True, eq=False)
-class Job:
-    """One job of a build. `turn` counts its lives: what is due for an earlier one is ignored."""
+class Job(Struct, eq=False):
+    """One job of a build. `turn` counts its attempts: what is due for an earlier one is ignored."""
 
     id: int
     number: str
@@ -165,3 +192,102 @@ class Job:
         if self.started_at is None or self.finished_at is None:
             return 0.0
         return self.finished_at - self.started_at
+
+
+class Tables:
+    """Rows by id, and by the names that the API knows them by."""
+
+    def __init__(self, settings: Settings, chance: Chance) -> None:
+        self.repos: dict[int, Repo] = {}
+        self.owners: dict[tuple[str, str], Owner] = {}
+        self.users: dict[str, User] = {}
+        self.requests: dict[int, Request] = {}
+        self.builds: dict[int, Build] = {}
+        self.jobs: dict[int, Job] = {}
+        self._by_slug: dict[tuple[str, str], Repo] = {}
+        self._last_request = FIRST_REQUEST - 1
+        self._last_build = FIRST_BUILD - 1
+        for number, (token, login) in enumerate({settings.token: settings.login, **settings.others}.items()):
+            self.users[token] = User(settings.user_id + number, login, token)
+        for spec in with_fates(settings, chance):
+            self._add(spec, settings)
+
+    def next_request(self) -> int:
+        """The id of a new request."""
+        self._last_request += 1
+        return self._last_request
+
+    def next_build(self) -> int:
+        """The id of a new build or job: they share one sequence (reference 7.1)."""
+        self._last_build += 1
+        return self._last_build
+
+    def repo(self, vcs: str, name: str) -> Repo | None:
+        """By number or, whatever the case, by slug."""
+        if name.isdecimal():
+            return self.repos.get(int(name))
+        return self._by_slug.get((vcs, name.lower()))
+
+    def owner(self, vcs: str, login: str) -> Owner | None:
+        """By login, whatever the case."""
+        return self.owners.get((vcs, login.lower()))
+
+    def _add(self, spec: RepoSpec, settings: Settings) -> None:
+        login, _, name = spec.slug.partition("/")
+        owner = self.owners.get((spec.vcs, login.lower()))
+        if owner is None:
+            owner = self.owners[spec.vcs, login.lower()] = Owner(9 + len(self.owners), login, spec.vcs)
+        id_ = self._free_id() if spec.id is None else spec.id
+        if spec.known is False:
+            return
+        repo = Repo(
+            id=id_,
+            owner=owner,
+            name=name,
+            vcs=spec.vcs,
+            private=spec.private,
+            active=spec.active is not False,
+            may_trigger=spec.may_trigger is not False,
+            default_branch=spec.default_branch or settings.default_branch,
+            hourly=settings.hourly if spec.hourly is None else spec.hourly,
+            rejects=spec.rejects,
+            hour=SlidingWindow(settings.hour),
+        )
+        for branch in dict.fromkeys((repo.default_branch, *(spec.branches or settings.branches))):
+            repo.branches[branch] = Branch(repo, branch)
+        self.repos[id_] = self._by_slug[spec.vcs, spec.slug.lower()] = repo
+        owner.repos.append(repo)
+
+    def _free_id(self) -> int:
+        id_ = FIRST_REPO + len(self.repos)
+        while id_ in self.repos:
+            id_ += 1
+        return id_
+
+
+def with_fates(settings: Settings, chance: Chance) -> Sequence[RepoSpec]:
+    """The repositories with their flags drawn: exactly so many as the shares say, whichever the seed picks."""
+    shares, specs = settings.shares, list(settings.repos)
+    undecided = [n for n, spec in enumerate(specs) if (spec.active, spec.known, spec.may_trigger) == (None, None, None)]
+    undecided.sort(key=lambda n: chance.roll("fate", specs[n].slug))
+    for share, flag in ((shares.unknown, "known"), (shares.inactive, "active"), (shares.forbidden, "may_trigger")):
+        count = round(share * len(specs))
+        for n in undecided[:count]:
+            specs[n] = convert(RepoSpec, {flag: False}, base=specs[n])
+        undecided = undecided[count:]
+    return specs
+
+
+@lru_cache(maxsize=65536)
+def _seconds(whole: int) -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(whole))
+
+
+def moment(at: float | None) -> str | None:
+    """A time in whole seconds, UTC."""
+    return None if at is None else _seconds(int(at))
+
+
+def exact(at: float | None) -> str | None:
+    """A time with milliseconds: `updated_at` of builds, and both times of jobs."""
+    return None if at is None else f"{_seconds(int(at))[:-1]}.{int(at % 1 * 1000):03d}Z"

@@ -1,19 +1,40 @@
-"""What a world is like, as frozen values. Durations are seconds, shares are 0 to 1, ranges are (least, most)."""
+"""What a Travis CI is like, as frozen values; and one that fits a manifest."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import TypeAlias
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from math import ceil
+from secrets import token_hex
+from typing import Annotated, Any
 
-from orchestrator.core.frozen import Struct, field, replace
-
-Range: TypeAlias = tuple[float, float]
+from orchestrator.core.errors import UsageError
+from orchestrator.core.frozen import Struct, replace
+from orchestrator.core.model import Account, Limit, Target
+from orchestrator.lookalike.kit.lookalike import CommonSettings
+from orchestrator.lookalike.kit.settings import (
+    Count,
+    Duration,
+    Range,
+    Reader,
+    Rule,
+    Share,
+    Slug,
+    convert,
+    read,
+    scaled,
+    words,
+)
 
 VCS = ("github", "gitlab", "bitbucket", "assembla")
+GLOB_FILLERS = ("1.x", "2.x")  # what stands for a * in a branch glob
+DISCOVERED = 12  # repositories of an owner that is only to be discovered
+
+# names of the limits, as the provider's declaration has them
+TRIGGERS, CALLS, PER_REPO = "triggers", "calls", "triggers_per_repo"
 
 
 class RepoSpec(Struct, frozen=True):
-    """One repository. What is None is drawn from the world's settings.
+    """One repository. What is None is drawn from, or the same as, the settings of all.
 
     Args:
         id: the number by which the API knows it; None: the next free one.
@@ -24,25 +45,17 @@ class RepoSpec(Struct, frozen=True):
         rejects: the text with which every request of it is rejected after the 202.
     """
 
-    slug: str
-    id: int | None = None
+    slug: Slug
+    id: Count | None = None
     branches: tuple[str, ...] = ()
     default_branch: str | None = None
-    vcs: str = "github"
+    vcs: Annotated[str, words(VCS)] = VCS[0]
     private: bool = False
     active: bool | None = None
     known: bool | None = None
     may_trigger: bool | None = None
-    hourly: int | None = None
+    hourly: Count | None = None
     rejects: str | None = None
-
-
-class Rule(Struct, frozen=True):
-    """So many calls in a window that is aligned to the epoch; `ban` seconds of exclusion when it is reached."""
-
-    calls: int
-    per: float
-    ban: float = 0.0
 
 
 class Shares(Struct, frozen=True):
@@ -56,49 +69,33 @@ class Shares(Struct, frozen=True):
     Of jobs, except the first: allow_failure.
     """
 
-    inactive: float = 0.0
-    forbidden: float = 0.0
-    unknown: float = 0.0
-    rejected: float = 0.0
-    rejected_blind: float = 0.0
-    never_processed: float = 0.0
-    no_result: float = 0.0
-    config_error: float = 0.0
-    failed: float = 0.0
-    errored: float = 0.0
-    canceled: float = 0.0
-    allow_failure: float = 0.0
+    inactive: Share = 0.0
+    forbidden: Share = 0.0
+    unknown: Share = 0.0
+    rejected: Share = 0.0
+    rejected_blind: Share = 0.0
+    never_processed: Share = 0.0
+    no_result: Share = 0.0
+    config_error: Share = 0.0
+    failed: Share = 0.0
+    errored: Share = 0.0
+    canceled: Share = 0.0
+    allow_failure: Share = 0.0
 
 
-class FaultRule(Struct, frozen=True):
-    """One thing that goes wrong on purpose. All conditions must hold.
-
-    Args:
-        kind: a key of `faults.KINDS`.
-        share: of the calls that fit, drawn from the seed and the number of the call; None: all of them.
-        nth: numbers of calls among those that fit this rule, counted from 1; empty: any.
-        repo: only calls that name this repository, by slug or number, or builds of it.
-        methods: `POST` by default; empty: all.
-        between: seconds since the world began.
-        seconds: how late or slow, where the kind has a duration.
-    """
-
-    kind: str
-    share: float | None = None
-    nth: tuple[int, ...] = ()
-    repo: str | None = None
-    methods: tuple[str, ...] = ("POST",)
-    between: Range | None = None
-    seconds: float | None = None
+def _job_counts(given: Any) -> tuple[int, int]:
+    both = given if isinstance(given, list) else [given, given]
+    if len(both) != 2 or any(type(each) is not int for each in both) or not 1 <= both[0] <= both[1] <= 200:
+        raise ValueError
+    return (both[0], both[1])
 
 
-class Settings(Struct, frozen=True):
-    """A world: who is there, how fast it lives, which rules it enforces and what goes wrong.
+class Settings(CommonSettings, frozen=True, kw_only=True):
+    """A Travis CI: who is there, how fast it lives, which rules it enforces and what goes wrong.
 
     Args:
         repos: the repositories; build some with `numbered`.
         branches: of each repository that names none.
-        token, login, user_id: the user that may do everything; `others` maps further tokens to logins.
         process: from the 202 until the request is decided.
         build: how long a job runs.
         jobs: of a build.
@@ -108,63 +105,57 @@ class Settings(Struct, frozen=True):
         hour: how long that hour is.
         burst: POSTs of a principal; None: off, as on Enterprise.
         minute: calls of a principal; None: off.
-        latency: of a call, there and back.
-        lag: how long a new row stays out of listings.
         reorder: whether neighbours change places in listings of requests.
-        skew: how far the server's clock is ahead.
-        prefix: of every path, as `/api` on Enterprise.
         auto_cancel: whether a newer build of a branch cancels those that have not started.
         strict_branches: whether a request for a branch that the repository lacks stays without commit and result.
-        time_scale: divides every duration of the world but those of the network (latency, lag, faults, skew).
-        patience: after how many seconds a client in memory gives up a call.
         pretty: whether bodies are indented, as the real ones are.
     """
 
     repos: tuple[RepoSpec, ...] = ()
     branches: tuple[str, ...] = ("main",)
     default_branch: str = "main"
-    token: str = "sandbox-token"  # noqa: S105 - opens nothing but this world
-    login: str = "sandbox"
-    user_id: int = 77
-    others: Mapping[str, str] = field(default_factory=dict)
+    user_id: Count = 77
     shares: Shares = Shares()
     process: Range = (1.0, 3.0)
     build: Range = (30.0, 300.0)
-    jobs: tuple[int, int] = (1, 1)
-    concurrency: int = 20
+    jobs: Annotated[tuple[int, int], Reader("a number of jobs from 1 to 200, or [least, most]", _job_counts)] = (1, 1)
+    concurrency: Count = 20
     change: Range = (0.5, 1.0)
-    hourly: int = 10
-    hour: float = 3600.0
+    hourly: Count = 10
+    hour: Duration = 3600.0
     burst: Rule | None = Rule(50, 30.0, 3600.0)
     minute: Rule | None = Rule(2000, 60.0)
-    latency: Range = (0.0, 0.0)
-    lag: Range = (0.0, 0.0)
     reorder: bool = False
-    skew: float = 0.0
-    prefix: str = ""
     auto_cancel: bool = False
     strict_branches: bool = True
-    faults: tuple[FaultRule, ...] = ()
-    time_scale: float = 1.0
-    patience: float = 30.0
     pretty: bool = False
-    seed: int = 0
 
     def scaled(self) -> Settings:
-        """The same world with its durations divided by the time scale, which then is 1."""
-        by = self.time_scale
-        if by == 1.0:
-            return self
-        return replace(
-            self,
-            process=_shorter(self.process, by),
-            build=_shorter(self.build, by),
-            change=_shorter(self.change, by),
-            hour=self.hour / by,
-            burst=_faster(self.burst, by),
-            minute=_faster(self.minute, by),
-            time_scale=1.0,
-        )
+        """The same with all durations divided by the time scale."""
+        return scaled(self, self.time_scale, "process", "build", "change", "hour", "burst", "minute")
+
+
+def parse(given: Mapping[str, Any]) -> Settings:
+    """Settings from a map; what is left out has its default, and there are a hundred repositories.
+
+    Raises:
+        UsageError: see `convert`.
+    """
+    rest = {name: value for name, value in given.items() if name not in ("repos", "owner", "owners")}
+    owners = read(tuple[str, ...], given.get("owners", given.get("owner", "acme")), "owners")
+    repos = given.get("repos", 100)
+    if isinstance(repos, int):
+        return replace(convert(Settings, rest), repos=numbered(read(Count, repos, "repos"), owners))
+    if isinstance(repos, list):
+        repos = [{"slug": each} if isinstance(each, str) else each for each in repos]
+    found = convert(Settings, {"repos": repos, **rest})
+    seen: set[str] = set()
+    for spec in found.repos:
+        key = f"{spec.vcs}:{spec.slug.lower()}"
+        if key in seen:
+            raise UsageError(f"sandbox: repos: {spec.slug} is there twice; remove one")
+        seen.add(key)
+    return found
 
 
 def numbered(count: int, owners: tuple[str, ...] = ("acme",)) -> tuple[RepoSpec, ...]:
@@ -173,9 +164,81 @@ def numbered(count: int, owners: tuple[str, ...] = ("acme",)) -> tuple[RepoSpec,
     return tuple(RepoSpec(f"{owners[n % len(owners)]}/svc-{n + 1:0{width}d}") for n in range(count))
 
 
-def _shorter(span: Range, by: float) -> Range:
-    return (span[0] / by, span[1] / by)
+def demo() -> Settings:
+    """Builds of some seconds, a few of which do not pass."""
+    return Settings(
+        shares=Shares(failed=0.06, errored=0.02, inactive=0.02, rejected=0.01),
+        process=(0.3, 1.5),
+        build=(2.0, 8.0),
+        jobs=(1, 2),
+        concurrency=60,
+        latency=(0.01, 0.03),
+    )
 
 
-def _faster(rule: Rule | None, by: float) -> Rule | None:
-    return None if rule is None else Rule(rule.calls, rule.per / by, rule.ban / by)
+def fitted(
+    base: Settings, targets: Iterable[Target], accounts: Collection[Account] = (), owners: Iterable[str] = ()
+) -> Settings:
+    """The settings, with everything that the targets name, a user of its own and roomy limits.
+
+    Args:
+        targets: all that must be known; branch globs are filled in.
+        accounts: whose limits must be allowed. One look-alike for each account is the nearest to the truth; given
+            several, it allows their sum.
+        owners: owners that are to be discovered, for whom some repositories are made up.
+    """
+    key = token_hex(8)
+    limits = [limit for account in accounts for limit in account.limits]
+    made_up = [spec for owner in owners for spec in numbered(DISCOVERED, (owner,))]
+    return replace(
+        base,
+        repos=(*repos_of(targets), *made_up),
+        token=f"sandbox-{key}",
+        login=f"sandbox-{key[:6]}",
+        user_id=int(key[:7], 16),
+        burst=_roomy(base.burst, limits, TRIGGERS),
+        minute=_roomy(base.minute, limits, CALLS),
+        hourly=max(base.hourly, _most(limits, PER_REPO, base.hour)),
+    )
+
+
+def repos_of(targets: Iterable[Target]) -> tuple[RepoSpec, ...]:
+    """The repositories that the targets name, each with all its branches, in the order of naming."""
+    branches: dict[tuple[str, str], dict[str, None]] = {}
+    specs: dict[tuple[str, str], RepoSpec] = {}
+    for target in targets:
+        vcs = str(target.request.get("vcs") or VCS[0])
+        key = (vcs, target.repo.lower())
+        specs.setdefault(key, _spec(target.repo, vcs))
+        branches.setdefault(key, {}).update(dict.fromkeys(_branches(target.branch)))
+    return tuple(_with_branches(spec, tuple(branches[key])) for key, spec in specs.items())
+
+
+def _spec(repo: str, vcs: str) -> RepoSpec:
+    if repo.isdecimal():
+        return RepoSpec(f"sandbox/repo-{repo}", id=int(repo), vcs=vcs)
+    return RepoSpec(repo if "/" in repo else f"sandbox/{repo}", vcs=vcs)
+
+
+def _branches(branch: str | None) -> tuple[str, ...]:
+    if branch is None:
+        return ()
+    if "*" not in branch:
+        return (branch,)
+    return tuple(branch.replace("**", "*").replace("*", filler) for filler in GLOB_FILLERS)
+
+
+def _with_branches(spec: RepoSpec, branches: tuple[str, ...]) -> RepoSpec:
+    """The default is master where nothing but master is asked for, as old repositories have it; else main."""
+    old = "master" in branches and "main" not in branches
+    return replace(spec, branches=branches, default_branch="master" if old else None)
+
+
+def _roomy(rule: Rule | None, limits: Sequence[Limit], name: str) -> Rule | None:
+    """The rule, or one that the accounts' own limits cannot reach, whatever the position of its windows."""
+    return None if rule is None else replace(rule, calls=max(rule.calls, _most(limits, name, rule.per) + 1))
+
+
+def _most(limits: Sequence[Limit], name: str, per: float) -> int:
+    """The most calls that sliding limits of that name let through in a span of time."""
+    return sum(ceil(per / limit.per) * limit.calls for limit in limits if limit.name == name)

@@ -1,10 +1,10 @@
-"""A world behind real sockets, on loopback only. The one place that knows aiohttp's server.
+"""A look-alike behind real sockets, on loopback only. The one place that knows aiohttp's server.
 
-Beside the API it has pages of its own, for tests and people in another process (they need no token, and no fault or
-rule touches them):
+Beside the service's API it has pages of its own, for tests and people in another process (they need no token, and no
+fault or rule touches them):
 
-    GET  /sandbox/stats      what the world saw, as JSON
-    GET  /sandbox/requests   every accepted request, as it was sent
+    GET  /sandbox/stats      what it has seen, as JSON
+    GET  /sandbox/requests   every accepted trigger, as it was sent
     POST /sandbox/faults     replaces the plan of faults: {"faults": [...]} as in the settings
 """
 
@@ -26,29 +26,28 @@ from aiohttp import web
 
 from orchestrator.core.errors import UsageError
 from orchestrator.core.frozen import Struct
-from orchestrator.lookalike.kit.reading import read_faults
-from orchestrator.lookalike.kit.reply import Effect, Harm, Reply, json_reply, text
-from orchestrator.lookalike.kit.stats import stats
-from orchestrator.lookalike.travis.world import World
+from orchestrator.lookalike.kit.faults import FaultRule
+from orchestrator.lookalike.kit.http import Effect, Harm, Incoming, Reply, json_reply, text
+from orchestrator.lookalike.kit.lookalike import LookAlike
+from orchestrator.lookalike.kit.settings import read
 
-KEEP_ALIVE = 5.0  # seconds; the application's own proxy closes idle connections after as long (reference 6)
+KEEP_ALIVE = 5.0  # seconds; as long as the proxy of Travis keeps idle connections (reference 6)
 LARGEST = 4 * 1024 * 1024  # bytes of a call's body
 WORTH_PACKING = 2048  # bytes of an answer from which on it is compressed for those who can read that
 
 
 class Served(Struct, frozen=True):
-    """Where a world can be reached, and with which token."""
+    """Where a look-alike can be reached, and with which token."""
 
     url: str
     token: str
-    world: World
 
 
 @asynccontextmanager
 async def serve(
-    world: World, host: str = "127.0.0.1", port: int = 0, now: Callable[[], float] = time.time
+    look_alike: LookAlike, host: str = "127.0.0.1", port: int = 0, now: Callable[[], float] = time.time
 ) -> AsyncIterator[Served]:
-    """Serves the world until the block ends.
+    """Serves it until the block ends.
 
     Args:
         port: 0 takes a free one.
@@ -59,9 +58,8 @@ async def serve(
     """
     if not is_loopback(host):
         raise UsageError(f"the sandbox serves loopback only, not {host}; use 127.0.0.1, ::1 or localhost")
-    door = Door(world, now)
     server = web.Server(
-        door.open,
+        _Handler(look_alike, now).handle,
         access_log=None,
         keepalive_timeout=KEEP_ALIVE,
         handler_cancellation=True,
@@ -71,14 +69,14 @@ async def serve(
     runner = web.ServerRunner(server, shutdown_timeout=0.5)
     await runner.setup()
     try:
-        site = web.TCPSite(runner, host, port)
         try:
-            await site.start()
+            await web.TCPSite(runner, host, port).start()
         except OSError as error:
             raise UsageError(f"cannot serve on {host}:{port}: {error.strerror}; choose another --port") from None
         found = runner.addresses[0]
         name = f"[{found[0]}]" if ":" in found[0] else found[0]
-        yield Served(f"http://{name}:{found[1]}{world.settings.prefix}", world.settings.token, world)
+        settings = look_alike.settings
+        yield Served(f"http://{name}:{found[1]}{settings.prefix}", settings.token)
     finally:
         await runner.cleanup()
 
@@ -93,42 +91,42 @@ def is_loopback(host: str) -> bool:
         return False
 
 
-class Door:
-    """Takes calls from sockets to the world, and back, with the harm that the world orders."""
+class _Handler:
+    """Takes calls from sockets to the look-alike, and its replies back, with the harm that it orders."""
 
-    def __init__(self, world: World, now: Callable[[], float]) -> None:
-        self._world = world
+    def __init__(self, look_alike: LookAlike, now: Callable[[], float]) -> None:
+        self._look_alike = look_alike
+        self._settings = look_alike.settings
         self._now = now
-        self._random = Random(world.settings.seed)  # noqa: S311 - latency, not secrets
+        self._random = Random(look_alike.settings.seed)  # noqa: S311 - latency, not secrets
 
-    async def open(self, request: web.BaseRequest) -> web.StreamResponse:
-        """One call."""
+    async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
         path, _, query = request.raw_path.partition("?")
         body = await _body(request)
         if body is None:
             return _response(text(413, "Payload Too Large\n"), request)
-        own = path.removeprefix(self._world.settings.prefix)
+        own = path.removeprefix(self._settings.prefix)
         if own.startswith("/sandbox/"):
             return _response(self._own_page(request.method, own, body), request)
-        there_and_back = self._random.uniform(*self._world.settings.latency)
-        if there_and_back:
-            await asyncio.sleep(there_and_back / 2)
+        latency = self._random.uniform(*self._settings.latency)
+        if latency:
+            await asyncio.sleep(latency / 2)
         headers = {name.lower(): value for name, value in request.headers.items()}
         pairs = parse_qsl(query, keep_blank_values=True)
-        reply = self._world.handle(request.method, path, pairs, headers, body, self._now())
-        if there_and_back:
-            await asyncio.sleep(there_and_back / 2)
+        reply = self._look_alike.handle(Incoming(request.method, path, pairs, headers, body), self._now())
+        if latency:
+            await asyncio.sleep(latency / 2)
         if reply.effect is not None:
             return await _harmed(reply, reply.effect, request)
         return _response(reply, request)
 
     def _own_page(self, method: str, path: str, body: bytes) -> Reply:
-        self._world.advance(self._now())
+        self._look_alike.advance(self._now())
         match method, path:
             case "GET", "/sandbox/stats":
-                return json_reply(200, stats(self._world), pretty=True)
+                return json_reply(200, self._look_alike.stats(), pretty=True)
             case "GET", "/sandbox/requests":
-                return json_reply(200, self._world.counts.rows())
+                return json_reply(200, [each.as_json() for each in self._look_alike.counters.accepted])
             case "POST", "/sandbox/faults":
                 return self._plan_faults(body)
             case _:
@@ -137,10 +135,10 @@ class Door:
     def _plan_faults(self, body: bytes) -> Reply:
         try:
             found = json.loads(body or b"{}")
-            rules = read_faults(found.get("faults", []) if isinstance(found, dict) else found, "faults")
+            rules = read(tuple[FaultRule, ...], found.get("faults", []) if isinstance(found, dict) else found, "faults")
         except (ValueError, UsageError) as error:
             return json_reply(400, {"error": str(error)})
-        self._world.plan_faults(rules)
+        self._look_alike.plan_faults(rules)
         return json_reply(200, {"faults": len(rules)})
 
 
@@ -200,7 +198,7 @@ async def _torn(reply: Reply, request: web.BaseRequest) -> web.StreamResponse:
 
 
 def _silent() -> logging.Logger:
-    """Connections that die on purpose are no news."""
+    """Connections that die on purpose are not worth a line."""
     logger = logging.Logger("orchestrator.lookalike")  # not from the registry: it is nobody else's
     logger.addHandler(logging.NullHandler())
     return logger

@@ -1,19 +1,14 @@
-"""From request to finished build: what happens by itself as time goes by.
-
-Nothing runs in the background. What is due stands in a heap, and is done, at its own time, when somebody next looks.
-"""
+"""From request to finished build: what happens by itself as time goes by."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
-from heapq import heappop, heappush
-from typing import Any
+from collections.abc import Sequence
 
-from orchestrator.lookalike.kit.chance import Chance
-from orchestrator.lookalike.travis.rows import ACTIVE, Branch, Build, Commit, Job, Owner, Request
+from orchestrator.lookalike.kit.faults import Chance
+from orchestrator.lookalike.kit.lookalike import EventQueue
+from orchestrator.lookalike.travis.rows import ACTIVE, Branch, Build, Commit, Job, Owner, Request, Tables
 from orchestrator.lookalike.travis.settings import Settings, Shares
-from orchestrator.lookalike.travis.tables import Tables
 
 _WORD = r"(?:ci|travis|travis ci|travis-ci|travisci)"
 SKIP = re.compile(rf"\[(?:skip {_WORD}|{_WORD} skip)\]", re.IGNORECASE)  # (reference 13).
@@ -23,51 +18,40 @@ EXCLUDED = "Branch excluded per configuration: "
 SKIPPED = "Build skipped via commit message"
 
 
-class Life:
-    """Moves the rows of a world through time."""
+class Builds:
+    """Processes requests, runs their builds, cancels and restarts them."""
 
-    def __init__(self, settings: Settings, chance: Chance, tables: Tables) -> None:
+    def __init__(self, settings: Settings, chance: Chance, events: EventQueue, tables: Tables) -> None:
         self._settings = settings
         self._chance = chance
+        self._events = events
         self._tables = tables
-        self._due: list[tuple[float, int, Callable[..., None], tuple[Any, ...]]] = []
-        self._count = 0
         shares = settings.shares
-        self._fates = _above_zero(shares, "rejected", "rejected_blind", "never_processed", "no_result", "config_error")
+        self._mishaps = _above_zero(
+            shares, "rejected", "rejected_blind", "never_processed", "no_result", "config_error"
+        )
         self._outcomes = _above_zero(shares, "failed", "errored", "canceled")
 
-    def later(self, at: float, deed: Callable[..., None], *details: Any) -> None:
-        """Does `deed(at, *details)` when that time has come."""
-        self._count += 1
-        heappush(self._due, (at, self._count, deed, details))
-
-    def advance(self, now: float) -> None:
-        """Does everything that is due."""
-        due = self._due
-        while due and due[0][0] <= now:
-            at, _, deed, details = heappop(due)
-            deed(at, *details)
-
-    def next_due(self) -> float | None:
-        """When the next thing happens by itself."""
-        return self._due[0][0] if self._due else None
-
     def expect(self, request: Request) -> None:
-        """A new request, to be processed after a while."""
+        """A new request: it is processed after a while."""
         delay = self._chance.between(self._settings.process, "process", request.repo.slug, request.branch, request.nth)
-        self.later(request.created_at + delay, self._process, request)
+        self._events.add(request.created_at + delay, self._process, request)
 
     def cancel(self, at: float, build: Build) -> None:
         """Ends a build that has not ended."""
         if build.state not in ACTIVE:
             return
-        owner = build.repo.owner
         for job in build.jobs:
-            if job.state in ACTIVE:
-                owner.running -= job.state == "started"
-                self._end_job(at, job, "canceled")
+            self._cancel_job(at, job)
         self._end(at, build, "canceled")
-        self._fill(at, owner)
+        self._fill(at, build.repo.owner)
+
+    def cancel_job(self, at: float, job: Job) -> None:
+        """Ends a job that has not ended, and with the last one its build."""
+        if job.state in ACTIVE:
+            self._cancel_job(at, job)
+            self._end_if_done(at, job.build)
+            self._fill(at, job.build.repo.owner)
 
     def restart(self, at: float, build: Build) -> None:
         """Lets a build that has ended run again, under its id and number."""
@@ -76,12 +60,23 @@ class Life:
         build.restarts += 1
         build.previous, build.state, build.updated_at = build.state, "created", at
         build.started_at = build.finished_at = None
-        build.destiny = self._destiny(build)
+        build.outcome = self._outcome(build)
         for job in build.jobs:
-            job.turn += 1
-            job.state, job.updated_at, job.restarted_at = "created", at, at
-            job.started_at = job.finished_at = None
-        self._wait(at, build)
+            self._reset(at, job)
+        self._wait(at, build, build.jobs)
+
+    def restart_job(self, at: float, job: Job) -> None:
+        """Lets a job that has ended run again, and with it its build."""
+        build = job.build
+        if job.state in ACTIVE:
+            return
+        if build.state not in ACTIVE:
+            build.restarts += 1
+            build.previous, build.state, build.finished_at = build.state, "started", None
+            build.outcome = self._outcome(build)
+        build.updated_at = at
+        self._reset(at, job)
+        self._wait(at, build, [job])
 
     def _process(self, at: float, request: Request) -> None:
         repo, branch = request.repo, request.repo.branches.get(request.branch)
@@ -91,7 +86,7 @@ class Life:
         if branch is None or (sha is not None and not re.fullmatch(r"[0-9a-f]{7,40}", str(sha))):
             request.state = "started"  # no commit, no result, for ever (reference 5.4).
             return
-        fate = self._chance.first_below(self._fates, "request", repo.slug, request.branch, request.nth)
+        fate = self._chance.first_below(self._mishaps, "request", repo.slug, request.branch, request.nth)
         reason = self._reason_to_reject(request, fate)
         if fate == "never_processed":
             return
@@ -108,14 +103,14 @@ class Life:
     def _reason_to_reject(self, request: Request, fate: str | None) -> str | None:
         if request.repo.rejects is not None:
             return request.repo.rejects
-        if SKIP.search(request.said or ""):
+        if SKIP.search(request.marked or ""):
             return SKIPPED
         return EXCLUDED + request.branch if fate in ("rejected", "rejected_blind") else None
 
     def _commit(self, at: float, request: Request) -> Commit:
         repo, sha = request.repo, request.wanted.get("sha")
         head = self._chance.digest("sha", repo.slug, request.branch).hex()
-        message = request.said or f"Last change on {request.branch}"
+        message = request.marked or f"Last change on {request.branch}"
         return Commit(
             request.id + 50_000, repo, head if sha is None else str(sha), message, request.branch, at - 86_400
         )
@@ -127,7 +122,7 @@ class Life:
         previous = branch.last_build.state if branch.last_build is not None else None
         id_, number = self._tables.next_build(), str(repo.last_number)
         build = Build(id_, number, request, request.commit, at, at, previous)
-        build.destiny = "errored" if broken else self._destiny(build)
+        build.outcome = "errored" if broken else self._outcome(build)
         low, high = self._settings.jobs
         count = self._chance.between((low, high + 1), "jobs", repo.slug, request.branch, request.nth)
         for nth in range(1, int(count) + 1):
@@ -141,7 +136,7 @@ class Life:
         if broken:
             self._break(at, build)
         else:
-            self._wait(at, build)
+            self._wait(at, build, build.jobs)
 
     def _job(self, at: float, build: Build, nth: int) -> None:
         share = self._settings.shares.allow_failure
@@ -150,7 +145,7 @@ class Life:
         self._tables.jobs[job.id] = job
         build.jobs.append(job)
 
-    def _destiny(self, build: Build) -> str:
+    def _outcome(self, build: Build) -> str:
         request = build.request
         name = ("build", request.repo.slug, request.branch, request.nth, build.restarts)
         return self._chance.first_below(self._outcomes, *name) or "passed"
@@ -167,10 +162,15 @@ class Life:
             self._end_job(at, job, "errored")
         self._end(at, build, "errored")
 
-    def _wait(self, at: float, build: Build) -> None:
+    def _reset(self, at: float, job: Job) -> None:
+        job.turn += 1
+        job.state, job.updated_at, job.restarted_at = "created", at, at
+        job.started_at = job.finished_at = None
+
+    def _wait(self, at: float, build: Build, jobs: Sequence[Job]) -> None:
         owner = build.repo.owner
         owner.active[build.id] = build
-        owner.waiting.extend((job, job.turn) for job in build.jobs)
+        owner.waiting.extend((job, job.turn) for job in jobs)
         self._fill(at, owner)
 
     def _fill(self, at: float, owner: Owner) -> None:
@@ -185,11 +185,11 @@ class Life:
         job.state, job.started_at, job.updated_at = "started", at, at
         name = ("run", build.repo.slug, build.request.branch, build.request.nth, job.number, build.restarts)
         seconds = self._chance.between(self._settings.build, *name)
-        self.later(at + seconds, self._finish, job, job.turn)
+        self._events.add(at + seconds, self._finish, job, job.turn)
         if build.state == "created":
             build.state, build.started_at, build.updated_at = "started", at, at
-            if build.destiny == "canceled":
-                self.later(at + seconds / 2, self._cut_short, build, build.restarts)
+            if build.outcome == "canceled":
+                self._events.add(at + seconds / 2, self._cut_short, build, build.restarts)
 
     def _cut_short(self, at: float, build: Build, restarts: int) -> None:
         if build.restarts == restarts:
@@ -201,17 +201,25 @@ class Life:
         build, owner = job.build, job.build.repo.owner
         owner.running -= 1
         self._end_job(at, job, self._verdict(job))
+        self._end_if_done(at, build)
+        self._fill(at, owner)
+
+    def _end_if_done(self, at: float, build: Build) -> None:
         if all(each.state not in ACTIVE for each in build.jobs):
             required = {each.state for each in build.jobs if not each.allow_failure}
             self._end(at, build, next((state for state in SEVEREST_FIRST if state in required), "passed"))
-        self._fill(at, owner)
 
     def _verdict(self, job: Job) -> str:
         build = job.build
         if job is build.jobs[0]:
-            return build.destiny if build.destiny != "canceled" else "passed"
+            return build.outcome if build.outcome != "canceled" else "passed"
         flaky = job.allow_failure and self._chance.roll("flaky", build.repo.slug, job.number, build.restarts) < 0.5
         return "failed" if flaky else "passed"
+
+    def _cancel_job(self, at: float, job: Job) -> None:
+        if job.state in ACTIVE:
+            job.build.repo.owner.running -= job.state == "started"
+            self._end_job(at, job, "canceled")
 
     def _end_job(self, at: float, job: Job, state: str) -> None:
         job.turn += 1

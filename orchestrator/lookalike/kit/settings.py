@@ -1,0 +1,259 @@
+"""Settings from plain values, as they stand in a YAML or JSON file, read by the types of the fields that they fill.
+
+Settings are a frozen struct. `bool`, `int` and `str` are taken as they are; `tuple[X, ...]` is one X or a list of them,
+`Mapping[str, X]` a map, another struct a map whose missing keys keep the values of the field's default (or `off` where
+the field may be None); `Annotated[X, Reader(...)]` is read by its reader. Messages name the key and a remedy.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Callable, Collection, Mapping
+from functools import cache
+from types import NoneType
+from typing import Annotated, Any, NamedTuple, TypeAlias, TypeVar, get_args, get_origin, get_type_hints
+
+from orchestrator.core.errors import UsageError
+from orchestrator.core.frozen import Struct, defaults_of, replace
+
+T = TypeVar("T", bound=Struct)
+
+_PERCENT = re.compile(r"(\d{1,9}(?:\.\d+)?)\s*%")
+_UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+_DURATION = re.compile(r"(\d{1,12}(?:\.\d{1,12})?)\s*(ms|s|m|h|d)?")
+_SLUG = re.compile(r"[^/\s@]+/[^/\s@]+")
+
+
+class Reader(NamedTuple):
+    """How one value is read.
+
+    Args:
+        expected: completes "expected ...".
+        read: returns the value; raises ValueError, with a whole sentence where "expected ..." does not say enough.
+    """
+
+    expected: str
+    read: Callable[[Any], Any]
+
+
+def convert(kind: type[T], given: Any, path: str = "", base: T | None = None) -> T:
+    """A struct from a map.
+
+    Args:
+        path: the key under which the map stands, for messages; empty at the top.
+        base: has the values of the keys that are left out; None: the struct's own defaults.
+
+    Raises:
+        UsageError: a key is unknown or missing, or its value cannot be read.
+    """
+    if not isinstance(given, Mapping):
+        raise _wrong(path, "a map", given)
+    types, defaults = _types(kind), defaults_of(kind)
+    for name in given:
+        if name not in types:
+            raise UsageError(f"sandbox: {path or 'settings'}: unknown key `{name}`{_meant(name, types)}")
+    lead = f"{path}." if path else ""
+    for name in types:
+        if base is None and name not in defaults and name not in given:
+            raise UsageError(f"sandbox: {lead}{name}: is missing; write {_expected(types[name])}")
+    values = {
+        name: read(types[name], value, f"{lead}{name}", defaults.get(name) if base is None else getattr(base, name))
+        for name, value in given.items()
+    }
+    return kind(**values) if base is None else _with(base, values)
+
+
+def read(kind: Any, given: Any, path: str, default: Any = None) -> Any:
+    """A value of this type; see `convert`."""
+    origin, arguments = get_origin(kind), get_args(kind)
+    if origin is Annotated:
+        return _by(arguments[1], given, path)
+    if origin is tuple:
+        return _several(arguments[0], given, path)
+    if origin is Mapping:
+        if not isinstance(given, Mapping):
+            raise _wrong(path, "a map", given)
+        return {_by(TEXT, key, path): read(arguments[1], value, path) for key, value in given.items()}
+    if NoneType in arguments:
+        [inner] = [each for each in arguments if each is not NoneType]
+        if _is_struct(inner) and (given is False or given == "off"):  # YAML 1.1 reads a bare off as false
+            return None
+        if _is_struct(inner) and not isinstance(given, Mapping):
+            raise _wrong(path, f"off, or a map of {', '.join(inner.__struct_fields__)}", given)
+        return read(inner, given, path, default)
+    if _is_struct(kind):
+        return convert(kind, given, path, default)
+    return _by(_PLAIN[kind], given, path)
+
+
+def words(known: Collection[str]) -> Reader:
+    """One of these words."""
+
+    def word(given: Any) -> str:
+        if not isinstance(given, str) or given not in known:
+            raise ValueError(f"unknown word {given!r}{_meant(given, known)}")
+        return given
+
+    return Reader(f"one of {', '.join(known)}", word)
+
+
+def scaled(settings: T, by: float, *names: str) -> T:
+    """The settings with these durations, ranges and rules divided by a number."""
+    return settings if by == 1.0 else _with(settings, {name: _scaled(getattr(settings, name), by) for name in names})
+
+
+def _duration(given: Any) -> float:
+    if isinstance(given, int | float) and not isinstance(given, bool) and 0 <= given < 1e12:
+        return float(given)
+    found = _DURATION.fullmatch(given.strip()) if isinstance(given, str) else None
+    if found is None:
+        raise ValueError
+    return float(found[1]) * _UNITS[found[2] or "s"]
+
+
+def _positive(given: Any) -> float:
+    if found := _duration(given):
+        return found
+    raise ValueError
+
+
+def _share(given: Any) -> float:
+    found = _PERCENT.fullmatch(given.strip()) if isinstance(given, str) else None
+    value = float(found[1]) / 100 if found else given
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= 1:
+        raise ValueError
+    return float(value)
+
+
+def _range(given: Any) -> tuple[float, float]:
+    both = given if isinstance(given, list) else [given, given]
+    if len(both) != 2:
+        raise ValueError
+    low, high = map(_duration, both)
+    if low > high:
+        raise ValueError(f"expected the least before the most, found {given!r}")
+    return (low, high)
+
+
+def _flag(given: Any) -> bool:
+    if not isinstance(given, bool):
+        raise ValueError
+    return given
+
+
+def _whole(given: Any) -> int:
+    if isinstance(given, bool) or not isinstance(given, int):
+        raise ValueError
+    return given
+
+
+def at_least(least: int) -> Reader:
+    """A whole number that is not smaller."""
+
+    def number(given: Any) -> int:
+        if _whole(given) < least:
+            raise ValueError
+        return int(given)
+
+    return Reader(f"a whole number from {least} on", number)
+
+
+def _text(given: Any) -> str:
+    if not isinstance(given, str) or not given:
+        raise ValueError
+    return given
+
+
+def _slug(given: Any) -> str:
+    if not isinstance(given, str) or not _SLUG.fullmatch(given):
+        raise ValueError
+    return given
+
+
+def _prefix(given: Any) -> str:
+    if not _text(given).startswith("/"):
+        raise ValueError
+    return str(given).rstrip("/")
+
+
+def _scale(given: Any) -> float:
+    if isinstance(given, bool) or not isinstance(given, int | float) or not 0 < given <= 1e6:
+        raise ValueError
+    return float(given)
+
+
+TEXT = Reader("text; quote it", _text)
+_PLAIN = {bool: Reader("true or false", _flag), int: Reader("a whole number", _whole), str: TEXT}
+
+Duration: TypeAlias = Annotated[float, Reader("a duration such as 2s, 20ms or 1h", _duration)]
+Period: TypeAlias = Annotated[float, Reader("a duration above 0, such as 30s", _positive)]
+Range: TypeAlias = Annotated[tuple[float, float], Reader("a duration such as 2s, or two: [least, most]", _range)]
+Share: TypeAlias = Annotated[float, Reader("a share such as 5% or 0.05", _share)]
+Count: TypeAlias = Annotated[int, at_least(0)]
+Some: TypeAlias = Annotated[int, at_least(1)]
+Slug: TypeAlias = Annotated[str, Reader("owner/name", _slug)]
+Prefix: TypeAlias = Annotated[str, Reader("a path such as /api", _prefix)]
+Scale: TypeAlias = Annotated[float, Reader("a number above 0, 1 for real time", _scale)]
+
+
+class Rule(Struct, frozen=True):
+    """So many calls in a window that is aligned to the epoch; `ban` seconds of exclusion when it is reached."""
+
+    calls: Some
+    per: Period
+    ban: Duration = 0.0
+
+
+@cache
+def _types(kind: type[Struct]) -> Mapping[str, Any]:
+    hints = get_type_hints(kind, include_extras=True)
+    return {name: hints[name] for name in kind.__struct_fields__}
+
+
+def _with(settings: T, values: Mapping[str, Any]) -> T:
+    return replace(settings, **values)  # type: ignore[type-var]  # mypy knows `replace` of dataclasses alone
+
+
+def _is_struct(kind: Any) -> bool:
+    return isinstance(kind, type) and issubclass(kind, Struct)
+
+
+def _several(kind: Any, given: Any, path: str) -> tuple[Any, ...]:
+    if isinstance(given, list):
+        return tuple(read(kind, each, f"{path}[{n}]") for n, each in enumerate(given))
+    if _is_struct(kind):
+        raise _wrong(path, "a list", given)
+    return (read(kind, given, path),)
+
+
+def _by(reader: Reader, given: Any, path: str) -> Any:
+    try:
+        return reader.read(given)
+    except (TypeError, ValueError) as error:
+        if isinstance(error, ValueError) and str(error):
+            raise UsageError(f"sandbox: {path}: {error}") from None
+        raise _wrong(path, reader.expected, given) from None
+
+
+def _expected(kind: Any) -> str:
+    [reader] = [each for each in get_args(kind) if isinstance(each, Reader)] or [_PLAIN[kind]]
+    return reader.expected
+
+
+def _scaled(value: Any, by: float) -> Any:
+    match value:
+        case Rule():
+            return Rule(value.calls, value.per / by, value.ban / by)
+        case tuple():
+            return tuple(each / by for each in value)
+    return None if value is None else value / by
+
+
+def _meant(given: Any, known: Collection[str]) -> str:
+    near = difflib.get_close_matches(str(given), list(known), n=1)
+    return f"; did you mean `{near[0]}`?" if near else f"; known are {', '.join(sorted(known))}"
+
+
+def _wrong(path: str, expected: str, given: Any) -> UsageError:
+    return UsageError(f"sandbox: {path}: expected {expected}, found {given!r}")

@@ -1,0 +1,285 @@
+"""One call as the services see it: its user, what its path names, pages, rows as it wants them; and errors."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from functools import cache
+from typing import Any, TypeVar
+from urllib.parse import unquote, urlencode
+
+from orchestrator.core.frozen import Struct, field
+from orchestrator.lookalike.kit.http import JSON, Object, Refused, json_reply
+from orchestrator.lookalike.travis.rows import Build, Job, Owner, Repo, Request, Tables, User
+from orchestrator.lookalike.travis.settings import VCS
+from orchestrator.lookalike.travis.shapes import SHAPES, Shape
+
+MOST = 100  # entries of a page
+
+Row = TypeVar("Row")
+
+_ENTRY = re.compile(r"[a-z_]+\.[a-z_]+")
+_PLAIN = frozenset({str, int, bool, float, type(None)})
+_RENAMED = {("build", "active"): {"jobs": "active_jobs"}}  # what `/active` shows as jobs (reference 7.4).
+_NESTED = {("repository", "owner"): "owner"}  # all else is shown minimal within another row
+_SHAPE_OF: Mapping[str, Shape] = {shape.type: shape for shape in SHAPES.values()}
+
+
+def error(status: int, kind: str, message: str, content_type: str = JSON, **more: Any) -> Refused:
+    """An error in the API's own JSON shape (reference 3.1)."""
+    body = {"@type": "error", "error_type": kind, "error_message": message, **more}
+    return Refused(json_reply(status, body)._replace(headers={"Content-Type": content_type}), kind)
+
+
+def not_found(resource: str | None) -> Refused:
+    """Absent or invisible, which the API does not tell apart; None: there is no such route."""
+    more = {} if resource is None else {"resource_type": resource}
+    return error(404, "not_found", f"{resource or 'resource'} not found (or insufficient access)", **more)
+
+
+def wrong_params(message: str) -> Refused:
+    """A parameter that cannot be read."""
+    return error(400, "wrong_params", message)
+
+
+def no_access(permission: str, resource: str, **more: Any) -> Refused:
+    """The user may see it, but not do this with it."""
+    message = f"operation requires {permission} access to {resource}"
+    return error(403, "insufficient_access", message, resource_type=resource, permission=permission, **more)
+
+
+class Context(Struct):
+    """A call to one service.
+
+    Args:
+        path: with the version prefix, without the installation's, still percent-encoded.
+        names: the segments that stand for something, still percent-encoded, by what they stand for.
+        params: the parsed body.
+        prefix: what the server puts before every address that it prints.
+        stuck: a fault wants the row written and the queue not told.
+        endpoint: the service that answers, once it is found.
+    """
+
+    path: str
+    query: Mapping[str, str]
+    params: Mapping[str, Any]
+    user: User | None
+    now: float
+    tables: Tables
+    names: Mapping[str, str] = field(default_factory=dict)
+    prefix: str = ""
+    stuck: bool = False
+    endpoint: str = ""
+    warnings: list[Object] = field(default_factory=list)
+
+    def the_user(self) -> User:
+        """The user that the token belongs to."""
+        if self.user is None:
+            raise error(403, "login_required", "login required")
+        return self.user
+
+    def the_repo(self) -> Repo:
+        """The repository that the path names."""
+        repo = self.tables.repo(self.names.get("vcs", VCS[0]), unquote(self.names["repo"]))
+        if repo is None or (repo.private and self.user is None):
+            raise not_found("repository")
+        return repo
+
+    def the_owner(self) -> Owner:
+        """The owner that the path names."""
+        owner = self.tables.owner(self.names.get("vcs", VCS[0]), unquote(self.names["owner"]))
+        if owner is None:
+            raise not_found("owner")
+        return owner
+
+    def the_request(self) -> Request:
+        """The request that the path names: the repository is not looked at."""
+        return self._row(self.tables.requests, "request")
+
+    def the_build(self) -> Build:
+        """The build that the path names."""
+        return self._row(self.tables.builds, "build")
+
+    def the_job(self) -> Job:
+        """The job that the path names."""
+        return self._row(self.tables.jobs, "job")
+
+    def show(self, row: Any) -> Object:
+        """One row, as the call wants it."""
+        return self._printer().one(row)
+
+    def many(self, rows: Sequence[Any], representation: str = "standard") -> list[Object]:
+        """All of these rows, as the call wants them."""
+        return self._printer().many(rows, representation)
+
+    def head(self, type_: str, representation: str = "standard") -> Object:
+        """What stands first in an answer that is not one row."""
+        return {"@type": type_, "@href": self._href(self.query), "@representation": representation}
+
+    def page(self, type_: str, rows: Sequence[Any], default: int) -> Object:
+        """One page of these rows (reference 9.1).
+
+        Args:
+            default: how many, where the call does not say; 0 is the most, a negative limit is the default.
+        """
+        limit, offset = self._integer("limit", default), max(0, self._integer("offset", 0))
+        limit = default if limit < 0 else min(limit, MOST) or MOST
+        count = len(rows) if self.query.get("skip_count") != "true" else offset + 2 * limit
+        representation = self.query.get("representation", "standard")
+        return {
+            **self.head(type_, representation),
+            "@pagination": self._pagination(limit, offset, count),
+            type_: self.many(rows[offset : offset + limit], representation),
+        }
+
+    def ordered(self, rows: Sequence[Any], keys: Mapping[str, Callable[[Any], Any]], default: str) -> list[Any]:
+        """Rows in the order that `sort_by` asks for; names in it that do not exist are ignored with a warning."""
+        wanted = [each for each in self.query.get("sort_by", "").split(",") if each]
+        known = [each for each in wanted if each.partition(":")[0] in keys]
+        for each in wanted:
+            if each not in known:
+                message = f"query value {each} for sort_by not a valid sort mode, ignored"
+                self._warn(message, "ignored_value", "sort_by", value=each)
+        found = list(rows)
+        for order in reversed(known or default.split(",")):
+            name, _, direction = order.partition(":")
+            found.sort(key=keys[name], reverse=direction == "desc")
+        return found
+
+    def ignored(self, name: str) -> None:
+        """Warns of a parameter that means nothing here."""
+        self._warn(f"query parameter {name} not safelisted, ignored", "ignored_parameter", name)
+
+    def _warn(self, message: str, kind: str, name: str, **more: str) -> None:
+        self.warnings.append({"@type": "warning", "message": message, "warning_type": kind, "parameter": name, **more})
+
+    def _row(self, table: Mapping[int, Row], kind: str) -> Row:
+        row = table.get(int(self.names[kind]))
+        if row is None:
+            raise not_found(kind)
+        return row
+
+    def _printer(self) -> _Printer:
+        return _Printer(read_include(self.query.get("include")), self.prefix)
+
+    def _href(self, query: Mapping[str, Any]) -> str:
+        return f"{self.prefix}{self.path}{'?' if query else ''}{urlencode(query)}"
+
+    def _pagination(self, limit: int, offset: int, count: int) -> Object:
+        def link(to: int) -> Object:
+            pairs = self.query if to == offset else dict(sorted({**self.query, "limit": limit, "offset": to}.items()))
+            return {"@href": self._href(pairs), "offset": to, "limit": limit}
+
+        return {
+            "limit": limit,
+            "offset": offset,
+            "count": count,
+            "is_first": offset == 0,
+            "is_last": offset + limit >= count,
+            "next": link(offset + limit) if offset + limit < count else None,
+            "prev": link(max(0, offset - limit)) if offset > 0 else None,
+            "first": link(0),
+            "last": link(max(0, (count - 1) // limit * limit)),
+        }
+
+    def _integer(self, name: str, default: int) -> int:
+        try:
+            return int(self.query.get(name, default))
+        except ValueError:
+            raise wrong_params(f"{name} must be an integer") from None
+
+
+def read_include(text: str | None) -> Mapping[str, tuple[str, ...]]:
+    """`request.builds,build.commit` by type. A type that does not exist is ignored, a field is not (reference 2.1)."""
+    wanted: dict[str, tuple[str, ...]] = {}
+    for entry in (text or "").split(","):
+        if not entry:
+            continue
+        if not _ENTRY.fullmatch(entry):
+            raise wrong_params("illegal format for include parameter")
+        type_, _, name = entry.partition(".")
+        shape = _SHAPE_OF.get(type_)
+        if shape is None:
+            continue
+        if name not in shape.fields:
+            raise wrong_params(f'no field "{entry}" to include')
+        wanted[type_] = (*wanted.get(type_, ()), name)
+    return wanted
+
+
+def minimal(row: Any) -> Object:
+    """A row as a 202 or an error shows it: its address never carries a version prefix."""
+    return _Printer({}, "").one(row, "minimal")
+
+
+class _Printer:
+    """Shows rows for one call."""
+
+    def __init__(self, include: Mapping[str, tuple[str, ...]], prefix: str) -> None:
+        self._include = include
+        self._prefix = prefix
+        self._earlier: set[int] = set()  # of rows of the list that is being shown
+
+    def one(self, row: Any, representation: str = "standard", above: tuple[Any, ...] = ()) -> Object:
+        """One row.
+
+        Args:
+            above: its ancestors in the document: what is shown already is not shown again.
+        """
+        shape = SHAPES[type(row)]
+        href = shape.href(row)
+        if href is not None and (id(row) in self._earlier or any(row is other for other in above)):
+            return {"@href": self._prefix + href}
+        if representation not in shape.representations:
+            raise error(500, "server_error", "internal server error")  # (reference 2.2).
+        shown: Object = {"@type": shape.type}
+        if href is not None:
+            shown["@href"] = self._prefix + href
+        if representation != "owner":
+            shown["@representation"] = representation
+        if representation not in ("minimal", "owner") and shape.permissions:
+            shown["@permissions"] = _permissions(shape.type, _may_trigger(row))
+        return self._fill(shown, row, shape, representation, (*above, row))
+
+    def many(self, rows: Sequence[Any], representation: str = "standard") -> list[Object]:
+        """A list, where an earlier entry is not shown again inside a later one."""
+        shown = []
+        for row in rows:
+            shown.append(self.one(row, representation))
+            self._earlier.add(id(row))
+        return shown
+
+    def _fill(self, shown: Object, row: Any, shape: Shape, representation: str, above: tuple[Any, ...]) -> Object:
+        for name, getter in _getters(shape.type, representation):
+            value = getter(row)
+            if type(value) not in _PLAIN:
+                value = self._value(value, _NESTED.get((shape.type, name), "minimal"), above)
+            shown[name] = value
+        for name in self._include.get(shape.type, ()):
+            shown[name] = self._value(shape.fields[name](row), "standard", above)
+        return shown
+
+    def _value(self, value: Any, representation: str, above: tuple[Any, ...]) -> Any:
+        if type(value) in SHAPES:
+            return self.one(value, representation, above)
+        if isinstance(value, list) and value and type(value[0]) in SHAPES:
+            return [self.one(each, representation, above) for each in value]
+        return value
+
+
+@cache
+def _getters(type_: str, representation: str) -> tuple[tuple[str, Callable[[Any], Any]], ...]:
+    shape = _SHAPE_OF[type_]
+    renamed = _RENAMED.get((type_, representation), {})
+    return tuple((name, shape.fields[renamed.get(name, name)]) for name in shape.representations[representation])
+
+
+@cache
+def _permissions(type_: str, allowed: bool) -> Mapping[str, bool]:
+    rights = _SHAPE_OF[type_].permissions
+    return {name: needed is not None and (allowed or not needed) for name, needed in rights.items()}
+
+
+def _may_trigger(row: Any) -> bool:
+    repo = row.build.repo if isinstance(row, Job) else row if isinstance(row, Repo) else getattr(row, "repo", None)
+    return repo is None or bool(repo.may_trigger)

@@ -1,0 +1,186 @@
+"""What changes something: a new request (reference 4); cancel and restart, which a 202 only promises (reference 8)."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from orchestrator.lookalike.kit.counters import Counters
+from orchestrator.lookalike.kit.faults import Chance
+from orchestrator.lookalike.kit.http import Object
+from orchestrator.lookalike.kit.lookalike import EventQueue
+from orchestrator.lookalike.travis.builds import Builds
+from orchestrator.lookalike.travis.context import Context, error, minimal, no_access
+from orchestrator.lookalike.travis.rows import ACTIVE, VCS_OFFSET, Build, Job, Repo, Request
+from orchestrator.lookalike.travis.settings import Settings
+from orchestrator.lookalike.travis.shapes import vcs_type
+
+ATTRIBUTES = frozenset({"branch", "message", "sha", "tag_name", "config", "configs", "merge_mode", "token"})
+FLAT = ATTRIBUTES - {"tag_name"}  # that one only inside the request object (reference 4.1).
+KNOWN = FLAT | {"request", "@type", "id", "user", "repository"}
+REFUSED = (
+    "Builds have been temporarily disabled for private repositories due to a insufficient credit balance. "
+    "Please go to the Plan page to replenish your credit balance or alter your Consume paid credits for OSS setting"
+)
+_compact = json.JSONEncoder(separators=(",", ":")).encode
+
+
+class Creation:
+    """The services that start, cancel and restart."""
+
+    def __init__(
+        self, settings: Settings, chance: Chance, events: EventQueue, builds: Builds, counters: Counters
+    ) -> None:
+        self._settings = settings
+        self._chance = chance
+        self._events = events
+        self._builds = builds
+        self._counters = counters
+
+    def create(self, context: Context) -> Object:
+        """`POST /repo/{id}/requests`: all checks in the service's own order, then the row."""
+        user, repo = context.the_user(), context.the_repo()
+        if not repo.may_trigger:
+            raise no_access("create_request", "repository", repository=minimal(repo))
+        if not repo.active:
+            message = "cannot create requests on an inactive repository"
+            raise error(406, "repository_inactive", message, repository=minimal(repo))
+        remaining = self._remaining(repo, context.now)
+        wanted = read_request(context)
+        branch = str(wanted.get("branch", repo.default_branch))
+        nth = repo.asked[branch] = repo.asked.get(branch, 0) + 1
+        visible_at = context.now + self._chance.between(self._settings.lag, "lag", repo.slug, branch, nth)
+        id_ = context.tables.next_request()
+        request = Request(id_, repo, user, context.now, visible_at, wanted, branch, nth)
+        context.tables.requests[id_] = request
+        repo.requests.append(request)
+        repo.hour.add(context.now)
+        self._counters.accepted.append(request)
+        if not context.stuck:
+            self._builds.expect(request)
+        return {
+            "@type": "pending",
+            "remaining_requests": remaining,
+            "repository": minimal(repo),
+            "request": echo(request),
+            "resource_type": "request",
+        }
+
+    def cancel_build(self, context: Context) -> Object:
+        """`POST /build/{id}/cancel`."""
+        build = context.the_build()
+        return self._cancel(context, build, build, self._builds.cancel)
+
+    def cancel_job(self, context: Context) -> Object:
+        """`POST /job/{id}/cancel`."""
+        job = context.the_job()
+        return self._cancel(context, job, job.build, self._builds.cancel_job)
+
+    def restart_build(self, context: Context) -> Object:
+        """`POST /build/{id}/restart`."""
+        build = context.the_build()
+        return self._restart(context, build, build, self._builds.restart)
+
+    def restart_job(self, context: Context) -> Object:
+        """`POST /job/{id}/restart`."""
+        job = context.the_job()
+        return self._restart(context, job, job.build, self._builds.restart_job)
+
+    def _remaining(self, repo: Repo, now: float) -> int:
+        """Requests that are left, before this one (reference 4.4)."""
+        used = repo.hour.used(now)
+        if used >= repo.hourly:
+            more: dict[str, Any] = {"max_requests": repo.hourly, "per_seconds": max(1, round(self._settings.hour))}
+            message = "request limit reached for resource"
+            raise error(429, "request_limit_reached", message, repository=minimal(repo), **more)
+        return repo.hourly - used
+
+    def _cancel(self, context: Context, row: Build | Job, build: Build, action: Callable[..., None]) -> Object:
+        kind = self._allowed(context, row, build, "cancel")
+        if row.state not in ACTIVE:
+            raise error(409, f"{kind}_not_cancelable", f"{kind} is not running, cannot cancel")
+        return self._promise(context, row, build, "cancel", action)
+
+    def _restart(self, context: Context, row: Build | Job, build: Build, action: Callable[..., None]) -> Object:
+        kind = self._allowed(context, row, build, "restart")
+        if row.state == "created":
+            raise error(403, "error", REFUSED)
+        if row.state in ACTIVE:
+            raise error(409, f"{kind}_already_running", f"{kind} already running, cannot restart")
+        return self._promise(context, row, build, "restart", action)
+
+    def _allowed(self, context: Context, row: Build | Job, build: Build, permission: str) -> str:
+        context.the_user()
+        kind = "job" if isinstance(row, Job) else "build"
+        if not build.repo.may_trigger:
+            raise no_access(permission, kind, **{kind: minimal(row)})
+        return kind
+
+    def _promise(
+        self, context: Context, row: Build | Job, build: Build, change: str, action: Callable[..., None]
+    ) -> Object:
+        shown, kind = minimal(row), "job" if isinstance(row, Job) else "build"
+        delay = self._chance.between(self._settings.change, change, row.id, build.restarts)
+        self._events.add(context.now + delay, action, row)
+        return {"@type": "pending", kind: shown, "state_change": change, "resource_type": kind}
+
+
+def read_request(context: Context) -> dict[str, Any]:
+    """The request object from any of the encodings that mean the same; what it does not know inside it is dropped."""
+    params = context.params
+    inner = params.get("request")
+    found: dict[str, Any] = {}
+    for name, value in params.items():
+        if name.startswith("request."):
+            found[name[8:]] = value
+        elif name in FLAT:
+            found[name] = value
+        elif name not in KNOWN:
+            context.ignored(name)
+    if params.get("@type") == "request" and "tag_name" in params:
+        found["tag_name"] = params["tag_name"]
+    if isinstance(inner, Mapping):
+        found.update(inner)
+    return {name: value for name, value in found.items() if name in ATTRIBUTES and value is not None}
+
+
+def echo(request: Request) -> Object:
+    """The queued payload without its null keys, configs as JSON text (reference 4.2)."""
+    repo, wanted = request.repo, request.wanted
+    shown: Object = {
+        "repository": {
+            "id": repo.id + VCS_OFFSET,
+            "vcs_type": vcs_type(repo.vcs, "Repository"),
+            "owner_name": repo.owner.login,
+            "name": repo.name,
+        },
+        "user": {"id": request.user.id},
+        "id": request.id,
+        **{name: wanted[name] for name in ("message", "branch", "sha", "tag_name") if name in wanted},
+    }
+    shown.setdefault("branch", request.branch)
+    configs = _configs(wanted)
+    if configs:
+        shown["configs"] = configs
+    if "merge_mode" in wanted:
+        shown["merge_mode"] = wanted["merge_mode"]
+    if "config" in wanted:
+        shown["config"] = _text(wanted["config"])
+    return shown
+
+
+def _configs(wanted: Mapping[str, Any]) -> list[Object]:
+    given = wanted.get("configs")
+    if isinstance(given, list):
+        entries = [each for each in given if isinstance(each, Mapping)]
+        return [
+            {"config": _text(each.get("config")), "mode": each.get("mode", each.get("merge_mode"))} for each in entries
+        ]
+    if "config" not in wanted:
+        return []
+    return [{"config": _text(wanted["config"]), "mode": wanted.get("merge_mode")}]
+
+
+def _text(config: Any) -> Any:
+    return config if isinstance(config, str) or config is None else _compact(config)
