@@ -208,7 +208,7 @@ async def test_whatever_the_rules_every_target_has_its_turn_and_no_cap_is_exceed
     assert code == Exit.OK
     assert len(place.world.counters.accepted) == 24
     spans = {
-        request.said.rpartition(" ")[2]: span
+        request.marked.rpartition(" ")[2]: span
         for request, span in zip(place.world.counters.accepted, place.spans(), strict=True)
     }
     for scope, most in caps.items():
