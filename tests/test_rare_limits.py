@@ -14,7 +14,7 @@ from orchestrator.journal.port import Process
 from orchestrator.journal.store import open_journal
 from orchestrator.limits.budget import Budget
 from orchestrator.limits.concurrency import Brake, Cap
-from orchestrator.lookalike.kit.counts import worst_window
+from orchestrator.lookalike.kit.counters import worst_window
 from orchestrator.testing import FAKE, FakeService, Script, targets
 
 HOURLY = Limit("triggers_per_repo", 10, 3600.0, "repo")

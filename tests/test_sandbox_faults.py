@@ -16,7 +16,7 @@ POST = Call("POST", f"{WIDGET}/requests", body={"request": {"message": "nightly 
 
 
 class Client:
-    """A world behind `memory_send`, in virtual time."""
+    """A look-alike reached in memory, in virtual time."""
 
     def __init__(self, *faults, **settings):
         settings.setdefault("repos", (RepoSpec("acme/widget"), *numbered(3)))
