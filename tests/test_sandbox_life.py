@@ -295,3 +295,28 @@ def test_the_world_says_when_something_next_happens():
     assert visitor.world.next_due() == START + 2
     visitor.world.advance(START + 2)
     assert visitor.world.next_due() == START + 62
+
+
+def test_a_job_that_is_canceled_leaves_the_others_running_and_decides_the_build():
+    visitor = Visitor(jobs=(2, 2))
+    id_ = made(visitor)
+    visitor.later(2)
+    status, body = visitor.refused("POST", "/job/555002/cancel")
+    assert (status, body["state_change"], body["resource_type"], body["job"]["id"]) == (202, "cancel", "job", 555002)
+    jobs = visitor.later(1).get("/build/555001/jobs")["jobs"]
+    assert [job["state"] for job in jobs] == ["canceled", "started"]
+    assert visitor.build_of(id_)["state"] == "started"
+    assert visitor.later(60).build_of(id_)["state"] == "canceled"
+    assert visitor.refused("POST", "/job/555002/cancel")[1]["error_type"] == "job_not_cancelable"
+
+
+def test_a_job_that_is_restarted_runs_alone_and_lets_its_build_run_again():
+    visitor = Visitor(jobs=(2, 2))
+    id_ = made(visitor)
+    status, body = visitor.later(62).refused("POST", "/job/555003/restart")
+    assert (status, body["state_change"], body["job"]["@type"]) == (202, "restart", "job")
+    assert visitor.later(1).build_of(id_)["state"] == "started"
+    assert [job["state"] for job in visitor.get("/build/555001/jobs")["jobs"]] == ["passed", "started"]
+    assert visitor.refused("POST", "/job/555003/restart")[1]["error_type"] == "job_already_running"
+    assert visitor.later(60).build_of(id_)["state"] == "passed"
+    assert visitor.get("/job/555003")["restarted_at"] is not None

@@ -55,28 +55,27 @@ class Builds:
 
     def restart(self, at: float, build: Build) -> None:
         """Lets a build that has ended run again, under its id and number."""
-        if build.state in ACTIVE:
-            return
-        build.restarts += 1
-        build.previous, build.state, build.updated_at = build.state, "created", at
-        build.started_at = build.finished_at = None
-        build.outcome = self._outcome(build)
-        for job in build.jobs:
-            self._reset(at, job)
-        self._wait(at, build, build.jobs)
+        if build.state not in ACTIVE:
+            self._begin_again(at, build, build.jobs)
+            self._wait(at, build, build.jobs)
 
     def restart_job(self, at: float, job: Job) -> None:
         """Lets a job that has ended run again, and with it its build."""
-        build = job.build
         if job.state in ACTIVE:
             return
-        if build.state not in ACTIVE:
-            build.restarts += 1
-            build.previous, build.state, build.finished_at = build.state, "started", None
-            build.outcome = self._outcome(build)
-        build.updated_at = at
-        self._reset(at, job)
-        self._wait(at, build, [job])
+        if job.build.state in ACTIVE:
+            self._reset(at, job)
+        else:
+            self._begin_again(at, job.build, [job])
+        self._wait(at, job.build, [job])
+
+    def _begin_again(self, at: float, build: Build, jobs: Sequence[Job]) -> None:
+        build.restarts += 1
+        build.state, build.updated_at = "created", at
+        build.started_at = build.finished_at = None
+        build.outcome = self._outcome(build)
+        for job in jobs:
+            self._reset(at, job)
 
     def _process(self, at: float, request: Request) -> None:
         repo, branch = request.repo, request.repo.branches.get(request.branch)

@@ -121,11 +121,13 @@ class TravisLookAlike(LookAlike):
     def answer(self, call: Incoming, now: float, stuck: bool) -> Reply:
         params = _read_body(call)
         scheme, user = self._authenticated(call.headers.get("authorization"))
-        context = Context(call.path, dict(call.query), {}, user, now, self.tables, stuck=stuck)
+        context = Context(call.path, dict(call.query), params, user, now, self.tables, stuck=stuck)
         is_scoped = user is not None and scheme.lower() in ("token", "basic")
         try:
             self._admit(user, scheme, call.method, now)
-            return self._signed(self._serve_at(call, context, scheme, params), call, context, is_scoped)
+            if not isinstance(params, dict):
+                return text(500, SORRY)  # it crashes, and nothing signs the reply
+            return self._signed(self._serve_at(call, context, scheme), call, context, is_scoped)
         except Refused as refused:
             refused.reply = self._signed(refused.reply, call, context, is_scoped)
             raise
@@ -157,7 +159,7 @@ class TravisLookAlike(LookAlike):
             return path
         return path[len(prefix) :] if path.startswith(f"{prefix}/") else None
 
-    def _serve_at(self, call: Incoming, context: Context, scheme: str, params: Any) -> Reply:
+    def _serve_at(self, call: Incoming, context: Context, scheme: str) -> Reply:
         path = self._below_prefix(call.path)
         if path is None:
             return text(404, "<html><body>404 Not Found</body></html>\n", HTML)
@@ -170,9 +172,6 @@ class TravisLookAlike(LookAlike):
         if scheme not in ("", "token", "basic"):
             raise error(403, "wrong_credentials", "access denied", content_type=RACK)
         service = self._service(call.method, context)
-        if not isinstance(params, dict):
-            return text(500, SORRY)
-        context.params = params
         found = service.answer(context)
         if isinstance(found, Reply):
             return found

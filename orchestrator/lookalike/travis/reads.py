@@ -44,7 +44,8 @@ BRANCH_ORDERS: Mapping[str, Callable[[Branch], Any]] = {
     "exists_on_github": lambda branch: True,
     "default_branch": lambda branch: branch.name == branch.repo.default_branch,
 }
-HOME = {"config": {"host": "sandbox.invalid", "github": {}, "pusher": {}}, "errors": {}, "resources": {}}
+GITHUB = {"api_url": "https://api.github.com", "web_url": "https://github.com", "scopes": []}
+CONFIG = {"host": "sandbox.invalid", "github": GITHUB, "pusher": {"key": "sandbox"}}
 
 
 class Reads:
@@ -57,7 +58,7 @@ class Reads:
 
     def home(self, context: Context) -> Object:
         """`GET /`: the API about itself."""
-        return {"@type": "home", "@href": f"{context.prefix}/", **HOME}
+        return {"@type": "home", "@href": f"{context.prefix}/", "config": CONFIG, "errors": {}, "resources": {}}
 
     def user(self, context: Context) -> Object:
         """`GET /user`."""

@@ -165,8 +165,8 @@ class Build(Struct, eq=False):
 
     @property
     def duration(self) -> int | None:
-        """Whole seconds summed over the jobs (not wall clock), once it has ended (reference 7.2)."""
-        if self.finished_at is None:
+        """Whole seconds summed over the jobs (not wall clock), once it has run to its end (reference 7.2)."""
+        if self.started_at is None or self.finished_at is None:
             return None
         return int(sum(job.seconds for job in self.jobs))
 
