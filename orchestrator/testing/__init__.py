@@ -199,9 +199,10 @@ class FakeService:
 
     def _cancel(self, path: str) -> Answer:
         one = next((one for one in self.requests if f"/cancel/b{one.id}" == path), None)
-        if one is None or self._build(one) is None:
+        build = None if one is None else self._build(one)
+        if one is None or build is None or BuildState(build["state"]).is_final:
             return Answer(404)
-        one.canceled_at = self.now() if one.canceled_at is None else one.canceled_at
+        one.canceled_at = self.now()
         return Answer(202)
 
     def _row(self, one: Received) -> dict[str, Any]:
@@ -237,7 +238,7 @@ class FakeProvider:
     async def trigger(self, trigger: Trigger) -> Request:
         """One POST with the marker in its body."""
         answer = await self._send(self._call(trigger))
-        if answer.status != 202 or text(answer.body) is None:
+        if answer.status != 202 or not (text(answer.body) or "").isdigit():
             raise _refused(answer, trigger.target.repo) or not_accepted(answer, "Fake")
         return Request(str(answer.body), {"v": 1})
 

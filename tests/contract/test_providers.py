@@ -1,0 +1,103 @@
+"""Every provider of this package keeps the contract, over its look-alike."""
+
+import pytest
+
+from orchestrator.core.errors import AccessRefused, RateLimited, Rejected
+from orchestrator.core.model import Account, Learnt, Target
+from orchestrator.lookalike.travis.lookalike import TravisLookAlike
+from orchestrator.lookalike.travis.settings import RepoSpec, Settings
+from orchestrator.providers import registry
+from orchestrator.providers.port import Answer
+from orchestrator.providers.travis.declaration import DECLARATION as TRAVIS
+from orchestrator.testing import FAKE, FakeProvider, FakeService, PreparingProvider
+from orchestrator.testing.contract import LookAlikeService, ProviderContract, Service
+
+MANY = tuple(RepoSpec(f"many/svc-{n:03}") for n in range(250))
+BRANCHES = ("main", *(f"release/{n}" for n in range(130)))
+
+
+def limited(**told):
+    return Answer(429, {"@type": "error", "error_type": "request_limit_reached", **told})
+
+
+class TravisService(LookAlikeService):
+    declaration = TRAVIS
+    account = Account("travis", "travis", "http://127.0.0.1:9")
+    step = 1.0
+    owner, repos = "many", [spec.slug for spec in MANY]
+    branched, branches = "acme/branchy", BRANCHES
+    refusals = (
+        (Answer(403, "access denied"), AccessRefused, "account"),
+        (Answer(403, "Forbidden\n"), AccessRefused, "account"),
+        (limited(), RateLimited, "repo:acme/svc-001"),
+        (Answer(429, "Retry later\n"), RateLimited, "account"),
+        (Answer(404, {"@type": "error", "error_type": "repository_inactive"}), Rejected, ""),
+    )
+    taught = (
+        (
+            limited(max_requests=5, per_seconds=1800),
+            Learnt("triggers_per_repo", "repo:acme/svc-001", calls=5, per=1800.0, left=0),
+        ),
+        (
+            Answer(202, {"request": {"id": 1}, "remaining_requests": 3}),
+            Learnt("triggers_per_repo", "repo:acme/svc-001", left=2),
+        ),
+    )
+
+    def __init__(self):
+        mine = tuple(RepoSpec(f"acme/svc-{n:03}") for n in range(1, 20))
+        repos = (*mine, RepoSpec("acme/branchy", branches=BRANCHES), *MANY)
+        settings = Settings(repos=repos, burst=None, minute=None, process=(1.0, 1.0), build=(9.0, 9.0))
+        super().__init__(TravisLookAlike(settings), [spec.slug for spec in mine])
+
+
+class OverFake(Service):
+    declaration = FAKE
+    account = Account("fake", "fake", FAKE.url)
+    refusals = (
+        (Answer(403, "access denied"), AccessRefused, "account"),
+        (Answer(403, "no_credit"), AccessRefused, "owner:acme"),
+        (Answer(429, 7.0), RateLimited, "repo:acme/svc-1"),
+        (Answer(404, "not found"), Rejected, ""),
+    )
+    kind = FakeProvider
+
+    def __init__(self):
+        self.service = FakeService(latency=0.0)
+        self.made = 0
+
+    def provider(self, send, secrets):
+        return self.kind(self.account, send, secrets)
+
+    async def send(self, call):
+        return await self.service.send(call)
+
+    def now(self):
+        return self.service.now()
+
+    def wait(self, seconds):
+        self.service.epoch += seconds
+
+    def target(self):
+        self.made += 1
+        return Target(f"fake:acme/svc-{self.made}", "fake", f"acme/svc-{self.made}")
+
+    def accepted(self, target):
+        return sum(one.repo == target.repo for one in self.service.requests)
+
+
+class OverPreparing(OverFake):
+    kind = PreparingProvider
+
+
+SERVICES = {"travis": TravisService, "fake": OverFake, "fake that prepares": OverPreparing}
+
+
+def test_every_provider_of_the_package_stands_here():
+    assert registry.PROVIDERS.keys() <= SERVICES.keys()
+
+
+class TestOurs(ProviderContract):
+    @pytest.fixture(params=SERVICES)
+    def service(self, request):
+        return SERVICES[request.param]()
