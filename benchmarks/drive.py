@@ -13,11 +13,11 @@ from orchestrator.core.gc import calm, tidy
 from orchestrator.core.model import Account, Limit, Target
 from orchestrator.core.secrets import Secrets
 from orchestrator.engine.engine import Engine, Options
-from orchestrator.journal.memory import MemoryJournal
 from orchestrator.journal.port import Journal
 from orchestrator.journal.process import this_process, up
 from orchestrator.providers import registry
 from orchestrator.providers.port import Line
+from orchestrator.testing import MemoryJournal
 
 RUN, NAME, TOKEN = "bench", "benchmark", "not-a-secret"
 UNLIMITED: tuple[Limit, ...] = ()

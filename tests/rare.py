@@ -62,11 +62,12 @@ async def left_by(journal, service, *events, process=HERE, beats=0, proven=True)
     Args:
         proven: whether others can tell that it is dead; else they wait until its lease is over.
     """
-    leases = [await journal.claim("r1", stream, process, service.now(), 30.0) for stream in (COORDINATOR, "fake")]
+    by = await journal.register(process, service.now(), 30.0)
+    leases = [await journal.claim("r1", stream, by, service.now()) for stream in (COORDINATOR, "fake")]
     await journal.append(leases[-1], events, service.now())
     for _ in range(beats):
         await anyio.sleep(5.0)
-        await journal.renew(leases, service.now(), 30.0)
+        await journal.renew(by, service.now())
     journal.kill(proven=proven)
     return another(journal, service)
 

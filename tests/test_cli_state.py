@@ -7,6 +7,7 @@ from pathlib import Path
 import anyio
 import pytest
 from cli_machine import Program
+from leases import claim
 
 from orchestrator.app.create_run import made_of, make_run, new_id
 from orchestrator.core.errors import NotStarted
@@ -15,12 +16,12 @@ from orchestrator.core.exits import Exit
 from orchestrator.core.gc import tidy
 from orchestrator.core.model import COORDINATOR, DEFAULT_FAIL_ON, Account, Build, BuildState, Outcome, Plan, Target
 from orchestrator.core.redact import Redactor
-from orchestrator.journal.memory import MemoryJournal
 from orchestrator.journal.process import this_process
 from orchestrator.journal.store import open_journal
 from orchestrator.lookalike.kit.server import serve
 from orchestrator.lookalike.travis.lookalike import TravisLookAlike
 from orchestrator.manifest import Manifest
+from orchestrator.testing import MemoryJournal
 
 REPOS = ("acme/a", "acme/b", "acme/c")
 TARGETS = tuple(Target(f"travis:{repo}@main", "travis", repo, "main") for repo in REPOS)
@@ -39,7 +40,7 @@ async def story(folder: Path, run: str, outcomes, ends=True, left_by="SIGINT"):
         plan = Plan("nightly", TARGETS, {"travis": ACCOUNT})
         options = {"fail_on": sorted(DEFAULT_FAIL_ON)}
         await journal.make_run(run, made_of(plan, options), TARGETS, AT, forbid_overlap=False)
-        leases = [await journal.claim(run, name, this_process(), AT, 30.0) for name in (COORDINATOR, "travis")]
+        leases = [await claim(journal, run, name, this_process(), AT, 30.0) for name in (COORDINATOR, "travis")]
         for number, (target, outcome) in enumerate(zip(TARGETS, outcomes, strict=True)):
             events = [Requested(target.id, str(number), "answered")]
             if outcome is not None:
@@ -241,7 +242,7 @@ async def overlapping(driven: bool) -> str:
     journal, made = MemoryJournal(now=lambda: AT), made_of(Plan("nightly", TARGETS, {"travis": ACCOUNT}), {})
     await make_run("one", made, TARGETS, journal, AT)
     if driven:
-        await journal.claim("one", COORDINATOR, this_process(), AT, 30.0)
+        await claim(journal, "one", COORDINATOR, this_process(), AT, 30.0)
     with pytest.raises(NotStarted) as caught:
         await make_run("two", made, TARGETS, journal, AT, behind=" --state s")
     return str(caught.value)
@@ -331,7 +332,7 @@ async def doubtful_story(folder: Path):
     async with open_journal(str(folder), now=lambda: AT) as journal:
         plan = Plan("nightly", TARGETS[:1], {"travis": ACCOUNT})
         await journal.make_run("r", made_of(plan, {}), TARGETS[:1], AT, forbid_overlap=False)
-        leases = [await journal.claim("r", name, this_process(), AT, 30.0) for name in (COORDINATOR, "travis")]
+        leases = [await claim(journal, "r", name, this_process(), AT, 30.0) for name in (COORDINATOR, "travis")]
         (target,) = TARGETS[:1]
         lost = [Intended(target.id, 1, "[r.abcdefgh]"), Doubted(target.id, 1, "HTTP 502", AT, AT + 1.0)]
         await journal.append(leases[1], [*lost, Ended(target.id, Outcome.IN_DOUBT, "in_doubt", "lost")], AT + 10)

@@ -5,6 +5,7 @@ import datetime
 import pytest
 from anyio import run
 from cli_machine import Program
+from leases import claim
 
 from orchestrator.app.create_run import made_of
 from orchestrator.core.events import Interrupted
@@ -37,7 +38,7 @@ def started(program, text):
         )
         async with open_journal(str(program.folder / "s"), now=lambda: AT) as journal:
             await journal.make_run("one", made_of(plan, {}), plan.targets, AT)
-            lease = await journal.claim("one", COORDINATOR, this_process(), AT, 30.0)
+            lease = await claim(journal, "one", COORDINATOR, this_process(), AT, 30.0)
             await journal.append(lease, [Interrupted("SIGINT", int(Exit.SIGINT))], AT + 60)
             await journal.release([lease])
 

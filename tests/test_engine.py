@@ -5,6 +5,7 @@ from collections import Counter
 
 import anyio
 import pytest
+from leases import claim
 
 from orchestrator.cli.live import summary
 from orchestrator.core.errors import LeaseLost
@@ -195,7 +196,7 @@ async def test_a_dead_token_ends_the_run_before_anything_is_intended():
     code, _, journal = await drive(targets("acme/a"), service)
     assert code == Exit.ACCOUNT
     assert service.posts == []
-    assert not [e for e in journal.entries("r1") if isinstance(e.event, Intended)]
+    assert not [e for e in journal.disk.entries("r1") if isinstance(e.event, Intended)]
 
 
 async def test_an_owner_without_credit_is_left_alone_while_others_go_on():
@@ -575,12 +576,13 @@ async def test_a_machine_that_slept_between_intent_and_call_makes_sure_of_its_le
         intents = 0
 
         async def append(self, lease, events, at):
-            await super().append(lease, events, at)
+            entries = await super().append(lease, events, at)
             self.intents += any(isinstance(event, Intended) for event in events)
             if self.intents == 2 and not slept[0]:
                 slept[0] = 3600.0
                 for stream in ("", "fake"):
-                    await other.claim("r1", stream, Process("there", "boot", 2, "2"), service.now() + 3600.0, 30.0)
+                    await claim(other, "r1", stream, Process("there", "boot", 2, "2"), service.now() + 3600.0, 30.0)
+            return entries
 
     journal = Sleeper(disk, now=service.now)
     await make_run(journal, targets(*(f"acme/r{n}" for n in range(10))), connections=1)

@@ -7,6 +7,7 @@ from email.utils import formatdate
 
 import anyio
 import pytest
+from leases import claim
 
 from orchestrator.core.errors import InDoubt
 from orchestrator.core.events import Absent, CancelAsked, Doubted, Ended, Intended, RunMade, to_json
@@ -54,7 +55,7 @@ async def a_run(service, wanted, run="r1", proven=True, **options):
 async def write(journal, service, *events, process=ME):
     """Facts that an earlier process wrote before it died."""
     for stream in (COORDINATOR, "fake"):
-        lease = await journal.claim("r1", stream, process, service.now(), 30.0)
+        lease = await claim(journal, "r1", stream, process, service.now(), 30.0)
     await journal.append(lease, events, service.now())
     journal.kill()
     return MemoryJournal(journal.disk, now=service.now)

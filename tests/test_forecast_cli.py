@@ -6,6 +6,7 @@ from types import SimpleNamespace
 import pytest
 from cli_machine import Program
 from golden.story import START, target, told
+from leases import claim
 
 from orchestrator.app.build_times import times_in
 from orchestrator.cli import retry
@@ -136,7 +137,7 @@ async def test_the_builds_of_earlier_runs_are_read_from_the_journal():
 
     journal = MemoryJournal(now=lambda: START)
     await journal.make_run("one", RunMade("n", None, ""), [target(A)], START)
-    lease = await journal.claim("one", "travis", Process("h", "b", 1, "1"), START, 30.0)
+    lease = await claim(journal, "one", "travis", Process("h", "b", 1, "1"), START, 30.0)
     build = Build("1", BuildState.PASSED, "passed", created_at=START, started_at=START + 5.0, finished_at=START + 95.0)
     await journal.append(lease, [Intended(A, 1, None), Requested(A, "1", "answered"), Sighted(A, build)], START)
     times = await times_in(journal, "n", Flags())

@@ -3,6 +3,7 @@
 from contextlib import asynccontextmanager
 
 import pytest
+from leases import claim
 from ram import folder_in_memory
 
 from orchestrator.core import events
@@ -20,9 +21,9 @@ from orchestrator.core.events import (
     WaveOpened,
 )
 from orchestrator.core.model import COORDINATOR, Build, BuildState, Outcome, Target, Timeouts
-from orchestrator.journal.memory import MemoryJournal
 from orchestrator.journal.port import AccountMemory, Entry, Overlap, Process, UsageRecord
 from orchestrator.journal.store import open_journal
+from orchestrator.testing import MemoryJournal
 
 pytestmark = pytest.mark.anyio
 
@@ -65,7 +66,9 @@ def opened(request, tmp_path, clock):
 
     @asynccontextmanager
     async def memory():
-        yield MemoryJournal(disk, now=clock)
+        journal = MemoryJournal(disk, now=clock)
+        yield journal
+        await journal.aclose()
 
     return memory
 
@@ -78,7 +81,7 @@ async def journal(opened):
 
 async def claimed(journal, run="r1", account="fake", targets=(A, B, C), process=ME, now=1.0):
     await journal.make_run(run, MADE, targets, 1.0, forbid_overlap=False)
-    return await journal.claim(run, account, process, now, 30.0)
+    return await claim(journal, run, account, process, now, 30.0)
 
 
 async def facts(journal, run="r1", account="fake"):
@@ -126,7 +129,7 @@ async def test_what_a_process_wrote_the_next_one_reads(opened):
 
 async def test_entries_are_numbered_densely_within_each_stream(journal):
     own = await claimed(journal)
-    run = await journal.claim("r1", COORDINATOR, ME, 1.0, 30.0)
+    run = await claim(journal, "r1", COORDINATOR, ME, 1.0, 30.0)
     await journal.append(own, [Intended(A.id, 1, None), Intended(B.id, 1, None)], 2.0)
     await journal.append(run, [WaveOpened(1)], 3.0)
     await journal.append(own, [Intended(C.id, 1, None)], 4.0)
@@ -190,20 +193,20 @@ async def test_an_overlap_that_is_allowed_is_told_and_the_run_made(journal):
 
 async def test_an_ended_run_holds_nothing(journal):
     await claimed(journal)
-    lease = await journal.claim("r1", COORDINATOR, ME, 1.0, 30.0)
+    lease = await claim(journal, "r1", COORDINATOR, ME, 1.0, 30.0)
     await journal.append(lease, [RunEnded(1)], 9.0)
     assert await journal.make_run("r2", MADE, [A], 10.0) == []
 
 
 async def test_a_run_is_open_until_its_end_and_again_when_it_is_taken_up(journal):
     await claimed(journal)
-    lease = await journal.claim("r1", COORDINATOR, ME, 1.0, 30.0)
+    lease = await claim(journal, "r1", COORDINATOR, ME, 1.0, 30.0)
     await journal.append(lease, [RunEnded(3)], 9.0)
     (row,) = await journal.runs()
     assert (row.ended_at, row.exit_code) == (9.0, 3)
     assert await journal.runs(open_only=True) == []
     await journal.release([lease])
-    await journal.claim("r1", COORDINATOR, ME, 10.0, 30.0)
+    await claim(journal, "r1", COORDINATOR, ME, 10.0, 30.0)
     (row,) = await journal.runs(open_only=True)
     assert (row.ended_at, row.exit_code) == (None, None)
 
@@ -235,7 +238,7 @@ async def test_a_run_at_a_glance(journal, clock):
         lambda j: j.read("nope", {}),
         lambda j: j.wishes("nope"),
         lambda j: j.wish("nope", PauseAsked("me", 1.0)),
-        lambda j: j.claim("nope", "fake", ME, 1.0, 30.0),
+        lambda j: claim(j, "nope", "fake", ME, 1.0, 30.0),
     ],
 )
 async def test_an_unknown_run_is_named(journal, ask):
@@ -255,43 +258,49 @@ async def test_a_claim_is_a_fact_of_its_stream(journal):
 async def test_a_lease_that_a_live_process_holds_is_refused(journal):
     await claimed(journal)
     with pytest.raises(LeaseLost, match=r"r1, account fake.*process 1 on here.*30 s"):
-        await journal.claim("r1", "fake", OTHER, 1.0, 30.0)
+        await claim(journal, "r1", "fake", OTHER, 1.0, 30.0)
     assert await facts(journal) == [Claimed(1, "here", 1)]
 
 
 async def test_the_streams_of_a_run_have_leases_of_their_own(journal):
     await claimed(journal)
-    lease = await journal.claim("r1", "other", OTHER, 1.0, 30.0)
+    lease = await claim(journal, "r1", "other", OTHER, 1.0, 30.0)
     assert lease.epoch == 1
 
 
 async def test_a_lease_that_is_over_is_taken_under_a_higher_epoch(journal):
     await claimed(journal, now=10.0)
     with pytest.raises(LeaseLost):
-        await journal.claim("r1", "fake", OTHER, 39.9, 30.0)
-    lease = await journal.claim("r1", "fake", OTHER, 40.0, 30.0)
+        await claim(journal, "r1", "fake", OTHER, 39.9, 30.0)
+    lease = await claim(journal, "r1", "fake", OTHER, 40.0, 30.0)
     assert lease.epoch == 2
     assert lease.last_alive == 20.0  # a third of the lease after the last sign of life
 
 
+async def two_leases(journal, now):
+    await journal.make_run("r1", MADE, (A, B, C), 1.0)
+    by = await journal.register(ME, now, 30.0)
+    return by, [await journal.claim("r1", account, by, now) for account in ("fake", "other")]
+
+
 async def test_a_heartbeat_keeps_the_lease(journal):
-    lease = await claimed(journal, now=10.0)
-    await journal.renew([lease], 39.0, 30.0)
+    by, _ = await two_leases(journal, 10.0)
+    await journal.renew(by, 39.0)
     with pytest.raises(LeaseLost):
-        await journal.claim("r1", "fake", OTHER, 68.0, 30.0)
-    assert (await journal.claim("r1", "fake", OTHER, 69.0, 30.0)).last_alive == 49.0
+        await claim(journal, "r1", "fake", OTHER, 68.0, 30.0)
+    assert (await claim(journal, "r1", "fake", OTHER, 69.0, 30.0)).last_alive == 49.0
 
 
 async def test_a_lease_that_was_given_back_is_free_at_once(journal):
     lease = await claimed(journal, now=10.0)
     await journal.release([lease])
-    lease = await journal.claim("r1", "fake", OTHER, 12.0, 30.0)
+    lease = await claim(journal, "r1", "fake", OTHER, 12.0, 30.0)
     assert (lease.epoch, lease.last_alive) == (2, 12.0)
 
 
 async def test_who_lost_the_lease_appends_nothing(journal):
     old = await claimed(journal, now=1.0)
-    new = await journal.claim("r1", "fake", OTHER, 99.0, 30.0)
+    new = await claim(journal, "r1", "fake", OTHER, 99.0, 30.0)
     with pytest.raises(LeaseLost, match="took over"):
         await journal.append(old, [Intended(A.id, 1, None), Intended(B.id, 1, None)], 100.0)
     await journal.append(new, [Intended(C.id, 1, None)], 100.0)
@@ -299,34 +308,80 @@ async def test_who_lost_the_lease_appends_nothing(journal):
 
 
 async def test_who_lost_one_of_two_leases_learns_it_and_keeps_the_other(journal):
-    one = await claimed(journal, now=1.0)
-    two = await journal.claim("r1", "other", ME, 1.0, 30.0)
-    await journal.claim("r1", "fake", OTHER, 31.0, 30.0)
-    with pytest.raises(LeaseLost, match="account fake"):
-        await journal.renew([one, two], 31.0, 30.0)
+    by, _ = await two_leases(journal, 1.0)
+    await claim(journal, "r1", "fake", OTHER, 31.0)
+    for _ in range(2):
+        with pytest.raises(LeaseLost, match="account fake"):
+            await journal.renew(by, 31.0)
     with pytest.raises(LeaseLost):
-        await journal.claim("r1", "other", OTHER, 60.0, 30.0)
+        await claim(journal, "r1", "other", OTHER, 60.0)
+
+
+async def test_one_heartbeat_keeps_all_leases_of_a_process(journal):
+    by, leases = await two_leases(journal, 1.0)
+    await journal.renew(by, 20.0)
+    for account in ("fake", "other"):
+        with pytest.raises(LeaseLost):
+            await claim(journal, "r1", account, OTHER, 49.0)
+    await journal.append(leases[1], [Intended(A.id, 1, None)], 49.0)
+
+
+async def test_a_claim_is_a_heartbeat(journal):
+    by, _ = await two_leases(journal, 1.0)
+    await journal.claim("r1", "third", by, 20.0)
+    with pytest.raises(LeaseLost):
+        await claim(journal, "r1", "fake", OTHER, 49.0)
+
+
+async def test_a_process_that_stood_still_goes_on_when_nobody_took_over(journal):
+    """Under another incarnation: the one that expired does not come back."""
+    by, (lease, _) = await two_leases(journal, 1.0)
+    await journal.renew(by, 500.0)
+    await journal.append(lease, [Intended(A.id, 1, None)], 500.0)
+    with pytest.raises(LeaseLost):
+        await claim(journal, "r1", "fake", OTHER, 529.0)
+    await journal.renew(by, 529.0)
+    assert (await claim(journal, "r1", "fake", OTHER, 559.0)).last_alive == 539.0
+
+
+async def test_an_incarnation_that_has_expired_claims_nothing(journal):
+    by, _ = await two_leases(journal, 1.0)
+    with pytest.raises(LeaseLost, match="stood still"):
+        await journal.claim("r1", "third", by, 31.0)
+
+
+async def test_what_an_earlier_holder_can_have_sent_is_known_however_long_it_is_gone(journal):
+    for number in range(2):
+        lease = await claim_after_making(journal, 10.0 + 100.0 * number)
+        assert lease.last_alive == (None if not number else 20.0)
+        await journal.release([lease])
+
+
+async def claim_after_making(journal, now):
+    if not await journal.runs():
+        await journal.make_run("r1", MADE, (A,), 1.0)
+    return await claim(journal, "r1", "fake", ME, now)
 
 
 async def test_giving_a_lost_lease_back_changes_nothing(journal):
     old = await claimed(journal, now=1.0)
-    await journal.claim("r1", "fake", OTHER, 31.0, 30.0)
+    await claim(journal, "r1", "fake", OTHER, 31.0, 30.0)
     await journal.release([old])
     with pytest.raises(LeaseLost, match="process 2"):
-        await journal.claim("r1", "fake", ME, 32.0, 30.0)
+        await claim(journal, "r1", "fake", ME, 32.0, 30.0)
 
 
 async def test_the_holder_is_known_to_other_ways_to_the_state(opened):
     async with opened() as first, opened() as second:
         old = await claimed(first, now=1.0)
-        new = await second.claim("r1", "fake", OTHER, 99.0, 30.0)
+        new = await claim(second, "r1", "fake", OTHER, 99.0, 30.0)
         with pytest.raises(LeaseLost):
             await first.append(old, [Intended(A.id, 1, None)], 100.0)
         await second.append(new, [Intended(B.id, 1, None)], 100.0)
         assert (await facts(first))[-1] == Intended(B.id, 1, None)
 
 
-# -- wishes, stamps, memory -----------------------------------------------------------------------------------------
+# -- wishes, usage, memory ------------------------------------------------------------------------------------------
 
 
 async def test_anybody_may_wish_and_wishes_are_numbered(opened):
@@ -339,7 +394,7 @@ async def test_anybody_may_wish_and_wishes_are_numbered(opened):
         assert await facts(holder) == [Claimed(1, "here", 1)]
 
 
-async def test_stamps_are_kept_by_principal_oldest_first(journal):
+async def test_usage_records_are_kept_by_principal_oldest_first(journal):
     await journal.record_usage(
         [UsageRecord("p", "triggers", "account", 5.0), UsageRecord("q", "triggers", "account", 4.0)]
     )
@@ -355,7 +410,7 @@ async def test_stamps_are_kept_by_principal_oldest_first(journal):
     assert await journal.usage("r", 0.0) == []
 
 
-async def test_stamps_ride_on_the_next_append(opened):
+async def test_usage_records_ride_on_the_next_append(opened):
     async with opened() as first, opened() as second:
         lease = await claimed(first)
         await first.record_usage([UsageRecord("p", "triggers", "account", 5.0)])
@@ -363,14 +418,14 @@ async def test_stamps_ride_on_the_next_append(opened):
         assert await second.usage("p", 0.0) == [UsageRecord("p", "triggers", "account", 5.0)]
 
 
-async def test_stamps_of_a_process_that_leaves_are_kept(opened):
+async def test_usage_records_of_a_process_that_leaves_are_kept(opened):
     async with opened() as first:
         await first.record_usage([UsageRecord("p", "triggers", "account", 5.0)])
     async with opened() as second:
         assert await second.usage("p", 0.0) == [UsageRecord("p", "triggers", "account", 5.0)]
 
 
-async def test_stamps_that_no_limit_looks_back_to_are_forgotten(opened):
+async def test_usage_records_that_no_limit_looks_back_to_are_forgotten(opened):
     async with opened() as first:
         await first.record_usage(
             [UsageRecord("p", "triggers", "account", 5.0), UsageRecord("p", "triggers", "account", 3000.0)]
@@ -405,7 +460,7 @@ async def test_only_what_others_wrote_counts_as_a_change(opened):
 async def test_only_ended_runs_are_dropped(journal):
     await claimed(journal, "r1", targets=[A])
     await claimed(journal, "r2", targets=[B])
-    await journal.append(await journal.claim("r1", COORDINATOR, ME, 1.0, 30.0), [RunEnded(0)], 9.0)
+    await journal.append(await claim(journal, "r1", COORDINATOR, ME, 1.0, 30.0), [RunEnded(0)], 9.0)
     await journal.wish("r1", PauseAsked("me", 1.0))
     assert await journal.drop_runs(["r1", "r2", "nope", "r1"]) == 1
     assert [row.id for row in await journal.runs()] == ["r2"]
@@ -419,7 +474,7 @@ async def test_only_ended_runs_are_dropped(journal):
 
 async def test_a_dropped_run_takes_no_facts_of_an_old_holder(journal):
     old = await claimed(journal, "r1", targets=[A])
-    await journal.append(await journal.claim("r1", COORDINATOR, ME, 1.0, 30.0), [RunEnded(0)], 9.0)
+    await journal.append(await claim(journal, "r1", COORDINATOR, ME, 1.0, 30.0), [RunEnded(0)], 9.0)
     await journal.drop_runs(["r1"])
     with pytest.raises(JournalError):
         await journal.append(old, [Intended(A.id, 1, None)], 10.0)

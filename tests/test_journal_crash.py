@@ -10,6 +10,7 @@ from collections import Counter
 
 import anyio
 import pytest
+from leases import claim
 from ram import folder_in_memory
 
 from orchestrator.core.events import Claimed, Intended, RunMade
@@ -32,7 +33,7 @@ async def main(where, who, appenders, lease_for):
     async with open_journal(where, now=time.time) as journal:
         while True:
             try:
-                lease = await journal.claim("r", "fake", this_process(), time.time(), lease_for)
+                lease = await claim(journal, "r", "fake", this_process(), time.time(), lease_for)
                 break
             except LeaseLost:
                 await anyio.sleep(0.005)
@@ -183,12 +184,12 @@ async def test_a_process_that_was_stopped_for_longer_than_its_lease_writes_nothi
             while True:
                 # Stopped between two commits: one that is stopped in a commit keeps the lock until it goes on.
                 os.kill(child.pid, signal.SIGSTOP)
-                if journal._database.try_begin():
-                    journal._database.commit(lambda db: None)
+                if journal.dialect.database.try_begin():
+                    journal.dialect.database.commit(lambda db: None)
                     break
                 os.kill(child.pid, signal.SIGCONT)
             await anyio.sleep(0.6)
-            lease = await journal.claim("r", "fake", this_process(), time.time(), 60.0)
+            lease = await claim(journal, "r", "fake", this_process(), time.time(), 60.0)
             assert lease.epoch == 2
             assert lease.last_alive < time.time() - 0.3
             os.kill(child.pid, signal.SIGCONT)

@@ -4,6 +4,7 @@ import asyncio
 
 import anyio
 import pytest
+from leases import claim
 from ram import folder_in_memory
 
 from orchestrator.core.errors import JournalError, LeaseLost
@@ -40,7 +41,7 @@ class Spy:
     """Stands before the connection: counts commits, and fails when told to."""
 
     def __init__(self, journal):
-        self.database = journal._database
+        self.database = journal.dialect.database
         self.connection, self.database._db = self.database._db, self
         self.commits = 0
         self.at_commit = []
@@ -62,7 +63,7 @@ async def written(journal, account="fake"):
 
 
 async def test_many_appends_share_a_commit_and_keep_their_order(journal):
-    lease = await journal.claim("r", "fake", ME, 1.0, 30.0)
+    lease = await claim(journal, "r", "fake", ME, 1.0, 30.0)
     spy = Spy(journal)
     async with anyio.create_task_group() as tasks:
         for target in TARGETS:
@@ -74,7 +75,7 @@ async def test_many_appends_share_a_commit_and_keep_their_order(journal):
 
 
 async def test_appends_of_several_accounts_share_a_commit(journal):
-    leases = [await journal.claim("r", account, ME, 1.0, 30.0) for account in ("one", "two", "three")]
+    leases = [await claim(journal, "r", account, ME, 1.0, 30.0) for account in ("one", "two", "three")]
     spy = Spy(journal)
     async with anyio.create_task_group() as tasks:
         for lease in leases:
@@ -84,24 +85,24 @@ async def test_appends_of_several_accounts_share_a_commit(journal):
 
 
 async def test_who_comes_while_others_wait_for_the_lock_joins_them(journal, where):
-    lease = await journal.claim("r", "fake", ME, 1.0, 30.0)
+    lease = await claim(journal, "r", "fake", ME, 1.0, 30.0)
     spy = Spy(journal)
     async with open_journal(where, now=lambda: 0.0) as other:
-        await other._database.begin()
+        await other.dialect.database.begin()
         async with anyio.create_task_group() as tasks:
             for target in TARGETS[:5]:
                 tasks.start_soon(journal.append, lease, [Intended(target.id, 1, None)], 2.0)
                 await anyio.wait_all_tasks_blocked()
             assert await written(journal) == []
-            other._database.commit(lambda db: None)
+            other.dialect.database.commit(lambda db: None)
     assert spy.commits == 1
     assert await written(journal) == [target.id for target in TARGETS[:5]]
 
 
 async def test_a_batch_of_a_lost_lease_fails_alone(journal):
-    lost = await journal.claim("r", "one", ME, 1.0, 30.0)
-    kept = await journal.claim("r", "two", ME, 1.0, 30.0)
-    await journal.claim("r", "one", OTHER, 99.0, 30.0)
+    lost = await claim(journal, "r", "one", ME, 1.0, 30.0)
+    kept = await claim(journal, "r", "two", ME, 1.0, 30.0)
+    await claim(journal, "r", "one", OTHER, 99.0, 30.0)
     outcomes = []
 
     async def append(lease, target):
@@ -121,7 +122,7 @@ async def test_a_batch_of_a_lost_lease_fails_alone(journal):
 
 
 async def test_an_unknown_target_fails_alone_and_is_named(journal):
-    lease = await journal.claim("r", "fake", ME, 1.0, 30.0)
+    lease = await claim(journal, "r", "fake", ME, 1.0, 30.0)
     with pytest.raises(JournalError, match="no target fake:acme/nope"):
         await journal.append(lease, [Intended(TARGETS[0].id, 1, None), Intended("fake:acme/nope", 1, None)], 2.0)
     assert await written(journal) == []
@@ -129,7 +130,7 @@ async def test_an_unknown_target_fails_alone_and_is_named(journal):
 
 @pytest.mark.parametrize("canceled", [0, 1, 3])
 async def test_a_canceled_appender_strands_nobody_and_is_written_wholly_or_not(journal, canceled):
-    lease = await journal.claim("r", "fake", ME, 1.0, 30.0)
+    lease = await claim(journal, "r", "fake", ME, 1.0, 30.0)
     done = []
     scopes = [anyio.CancelScope() for _ in range(4)]
 
@@ -153,7 +154,7 @@ async def test_a_canceled_appender_strands_nobody_and_is_written_wholly_or_not(j
 
 
 async def test_a_leader_canceled_while_it_waits_for_the_lock_still_writes_for_the_others(journal, where):
-    lease = await journal.claim("r", "fake", ME, 1.0, 30.0)
+    lease = await claim(journal, "r", "fake", ME, 1.0, 30.0)
     scope = anyio.CancelScope()
 
     async def lead():
@@ -161,7 +162,7 @@ async def test_a_leader_canceled_while_it_waits_for_the_lock_still_writes_for_th
             await journal.append(lease, [Intended(TARGETS[0].id, 1, None)], 2.0)
 
     async with open_journal(where, now=lambda: 0.0) as other:
-        await other._database.begin()
+        await other.dialect.database.begin()
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(lead)
             await anyio.wait_all_tasks_blocked()
@@ -169,12 +170,12 @@ async def test_a_leader_canceled_while_it_waits_for_the_lock_still_writes_for_th
             await anyio.wait_all_tasks_blocked()
             scope.cancel()
             await anyio.wait_all_tasks_blocked()
-            other._database.commit(lambda db: None)
+            other.dialect.database.commit(lambda db: None)
     assert await written(journal) == [TARGETS[0].id, TARGETS[1].id]
 
 
 async def test_who_is_canceled_before_anybody_waits_writes_nothing(journal):
-    lease = await journal.claim("r", "fake", ME, 1.0, 30.0)
+    lease = await claim(journal, "r", "fake", ME, 1.0, 30.0)
     with anyio.CancelScope() as scope:
         scope.cancel()
         await journal.append(lease, [Intended(TARGETS[0].id, 1, None)], 2.0)
@@ -183,7 +184,7 @@ async def test_who_is_canceled_before_anybody_waits_writes_nothing(journal):
 
 @pytest.mark.parametrize("anyio_backend", ["asyncio"])
 async def test_a_leader_canceled_by_asyncio_itself_still_writes_for_the_others(journal):
-    lease = await journal.claim("r", "fake", ME, 1.0, 30.0)
+    lease = await claim(journal, "r", "fake", ME, 1.0, 30.0)
     leader = asyncio.ensure_future(journal.append(lease, [Intended(TARGETS[0].id, 1, None)], 2.0))
     follower = asyncio.ensure_future(journal.append(lease, [Intended(TARGETS[1].id, 1, None)], 2.0))
     await asyncio.sleep(0)
@@ -195,7 +196,7 @@ async def test_a_leader_canceled_by_asyncio_itself_still_writes_for_the_others(j
 
 
 async def test_what_breaks_a_commit_fails_all_who_wait_and_the_journal_is_dead(journal):
-    lease = await journal.claim("r", "fake", ME, 1.0, 30.0)
+    lease = await claim(journal, "r", "fake", ME, 1.0, 30.0)
     failures = []
 
     def out_of_memory():

@@ -11,6 +11,7 @@ from pathlib import Path
 import anyio
 import pytest
 from anyio.streams.buffered import BufferedByteReceiveStream
+from leases import claim
 from ram import folder_in_memory
 
 from orchestrator.core.errors import JournalError, LeaseLost
@@ -20,7 +21,7 @@ from orchestrator.journal.files import file_system_of, locate, refuse_network
 from orchestrator.journal.port import Process, UsageRecord
 from orchestrator.journal.process import this_process
 from orchestrator.journal.sql import connection as database
-from orchestrator.journal.sql.connection import Database
+from orchestrator.journal.sql.connection import File
 from orchestrator.journal.sql.migrations import APPLICATION, STEPS
 from orchestrator.journal.store import open_journal
 
@@ -54,7 +55,7 @@ def at(home, **options):
 
 async def filled(journal, run="r1", targets=TARGETS):
     await journal.make_run(run, MADE, targets, 1.0, forbid_overlap=False)
-    lease = await journal.claim(run, "fake", ME, 1.0, 30.0)
+    lease = await claim(journal, run, "fake", ME, 1.0, 30.0)
     await journal.append(lease, [Intended(target.id, 1, f"[{run}.abcdefgh]") for target in targets], 2.0)
     return lease
 
@@ -65,7 +66,7 @@ async def intended(journal, run="r1"):
 
 
 async def end(journal, run):
-    lease = await journal.claim(run, COORDINATOR, ME, 1.0, 30.0)
+    lease = await claim(journal, run, COORDINATOR, ME, 1.0, 30.0)
     await journal.append(lease, [RunEnded(0)], 9.0)
 
 
@@ -76,7 +77,7 @@ async def read_all(home, **options):
         await journal.wishes("r1")
         found = {repr(entry.event) for entry in await journal.read("r1", {}, 1_000_000)}
         if not options:
-            await journal.claim("r1", "fake", ME, 99.0, 30.0)
+            await claim(journal, "r1", "fake", ME, 99.0, 30.0)
         return found
 
 
@@ -178,7 +179,7 @@ def test_a_network_file_system_is_refused_with_a_remedy(tmp_path):
 
 async def test_every_commit_is_synced_and_written_ahead(home):
     async with at(home) as journal:
-        db = journal._database._db
+        db = journal.dialect.database._db
         assert db.execute("PRAGMA synchronous").fetchone() == (2,)
         assert db.execute("PRAGMA journal_mode").fetchone() == ("wal",)
         assert db.execute("PRAGMA fullfsync").fetchone() == (1,)
@@ -217,7 +218,7 @@ async def test_of_a_log_that_was_torn_whole_commits_are_read(home, tmp_path, kep
 async def test_a_full_disk_loses_nothing_and_is_survived(home):
     async with at(home) as journal:
         lease = await filled(journal)
-        db = journal._database._db
+        db = journal.dialect.database._db
         (pages,) = db.execute("PRAGMA page_count").fetchone()
         db.execute(f"PRAGMA max_page_count = {pages}")
         much = [Intended(target.id, 2, "x" * 2000) for target in TARGETS]
@@ -252,12 +253,12 @@ class FailingCommit:
 async def test_after_a_failed_sync_the_connection_is_dead(home):
     async with at(home) as journal:
         lease = await filled(journal)
-        journal._database._db = FailingCommit(journal._database._db, 1034, "SQLITE_IOERR_FSYNC")
+        journal.dialect.database._db = FailingCommit(journal.dialect.database._db, 1034, "SQLITE_IOERR_FSYNC")
         for _ in range(2):
             with pytest.raises(JournalError, match=r"look at the disk.*SQLITE_IOERR_FSYNC"):
                 await journal.append(lease, [Intended(TARGETS[0].id, 2, None)], 3.0)
         with pytest.raises(JournalError, match="look at the disk"):
-            await journal.renew([lease], 3.0, 30.0)
+            await journal.wish("r1", PauseAsked("me", 1.0))
     async with at(home) as journal:
         assert len(await intended(journal)) == 50
 
@@ -266,7 +267,7 @@ async def test_after_a_failed_sync_the_connection_is_dead(home):
 async def test_a_disk_that_became_read_only_is_named(home, code, name, said):
     async with at(home) as journal:
         lease = await filled(journal)
-        journal._database._db = FailingCommit(journal._database._db, code, name)
+        journal.dialect.database._db = FailingCommit(journal.dialect.database._db, code, name)
         with pytest.raises(JournalError, match=said):
             await journal.append(lease, [Intended(TARGETS[0].id, 2, None)], 3.0)
 
@@ -280,7 +281,7 @@ from orchestrator.journal.store import open_journal
 
 async def main():
     async with open_journal(sys.argv[1], now=lambda: 0.0) as journal:
-        lease = await journal.claim("r1", "fake", Process("here", "b", 1, "1"), 99.0, 30.0)
+        lease = await claim(journal, "r1", "fake", Process("here", "b", 1, "1"), 99.0, 30.0)
         resource.setrlimit(resource.RLIMIT_FSIZE, (300_000, 300_000))
         for number in range(2, 10_000):
             try:
@@ -335,9 +336,9 @@ async def test_a_reader_sees_what_is_committed_while_another_writes(home):
         lease = await filled(writer)
         async with at(home, read_only=True) as reader:
             assert len(await intended(reader)) == 50
-            await writer._database.begin()
+            await writer.dialect.database.begin()
             assert len(await intended(reader)) == 50
-            writer._database.commit(lambda db: None)
+            writer.dialect.database.commit(lambda db: None)
             await writer.append(lease, [Intended(TARGETS[0].id, 2, None)], 3.0)
             assert len(await intended(reader)) == 51
 
@@ -361,10 +362,10 @@ async def test_a_lock_that_is_never_freed_is_named_after_a_while(home, monkeypat
     monkeypatch.setattr(database.Patience.__init__, "__defaults__", (0.05,))
     async with at(home) as first, at(home) as second:
         lease = await filled(first)
-        await second._database.begin()
+        await second.dialect.database.begin()
         with pytest.raises(JournalError, match=r"another process has the state locked.*lslocks"):
             await first.append(lease, [Intended(TARGETS[0].id, 2, None)], 3.0)
-        second._database.commit(lambda db: None)
+        second.dialect.database.commit(lambda db: None)
         await first.append(lease, [Intended(TARGETS[0].id, 2, None)], 3.0)
         assert len(await intended(first)) == 51
 
@@ -388,12 +389,12 @@ async def test_a_holder_that_is_proven_dead_is_followed_at_once(home):
         pid, started = (await BufferedByteReceiveStream(child.stdout).receive_until(b" .", 99)).decode().split()
         its = Process(me.host, me.boot, int(pid), started)
         await journal.make_run("r1", MADE, TARGETS, 1.0)
-        await journal.claim("r1", "fake", its, 10.0, 30.0)
+        await claim(journal, "r1", "fake", its, 10.0, 30.0)
         with pytest.raises(LeaseLost):
-            await journal.claim("r1", "fake", me, 11.0, 30.0)
+            await claim(journal, "r1", "fake", me, 11.0, 30.0)
         child.kill()
         await child.wait()
-        lease = await journal.claim("r1", "fake", me, 11.0, 30.0)
+        lease = await claim(journal, "r1", "fake", me, 11.0, 30.0)
         assert (lease.epoch, lease.last_alive) == (2, 11.0)
 
 
@@ -532,7 +533,7 @@ def fail(db):
 
 
 async def version_after(path, steps):
-    found = Database(path, steps=steps)
+    found = File(path, steps=steps)
     try:
         await found.prepare()
     finally:
@@ -562,7 +563,7 @@ async def test_a_step_that_fails_leaves_the_file_as_it_was(home):
 async def test_an_older_file_is_not_brought_forward_by_a_reader(home):
     async with at(home):
         pass
-    reader = Database(home / "state.db", read_only=True, steps=(*STEPS, add_colour))
+    reader = File(home / "state.db", read_only=True, steps=(*STEPS, add_colour))
     with pytest.raises(JournalError, match="older version"):
         await reader.prepare()
     await reader.close()
@@ -595,7 +596,7 @@ async def test_an_export_is_one_private_file_that_goes_on_elsewhere(home, tmp_pa
     assert rights(copy) == 0o600
     async with open_journal(f"sqlite:///{copy}", now=lambda: 0.0) as journal:
         assert len(await intended(journal)) == 50
-        lease = await journal.claim("r1", "fake", this_process(), 99.0, 30.0)
+        lease = await claim(journal, "r1", "fake", this_process(), 99.0, 30.0)
         assert lease.epoch == 2
 
 
@@ -624,7 +625,7 @@ async def test_the_space_of_dropped_runs_goes_back_to_the_disk(home):
     async with at(home) as journal:
         await filled(journal, targets=[Target(f"fake:acme/r{n}", "fake", f"acme/r{n}") for n in range(3000)])
         await end(journal, "r1")
-        await journal._database.vacuum()
+        await journal.dialect.database.vacuum()
         before = (home / "state.db").stat().st_size
         assert await journal.drop_runs(["r1"]) == 1
         assert (home / "state.db").stat().st_size < before / 4
@@ -635,12 +636,12 @@ async def test_an_event_takes_little_room(home):
     many = [Target(f"fake:acme/r{n}", "fake", f"acme/r{n}") for n in range(5000)]
     async with at(home) as journal:
         await journal.make_run("r1", MADE, many, 1.0)
-        lease = await journal.claim("r1", "fake", ME, 1.0, 30.0)
-        await journal._database.vacuum()
+        lease = await claim(journal, "r1", "fake", ME, 1.0, 30.0)
+        await journal.dialect.database.vacuum()
         before = (home / "state.db").stat().st_size
         for start in range(0, 5000, 100):
             await journal.append(lease, [Intended(target.id, 1, None) for target in many[start : start + 100]], 2.0)
-        await journal._database.vacuum()
+        await journal.dialect.database.vacuum()
         assert ((home / "state.db").stat().st_size - before) / 5000 < 60
 
 

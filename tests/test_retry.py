@@ -12,8 +12,7 @@ from orchestrator.core.events import Claimed, Doubted, Ended, Intended, Requeste
 from orchestrator.core.history import History, load
 from orchestrator.core.model import COORDINATOR, Outcome, marker_of
 from orchestrator.engine.run import ADOPTED_WITHIN, Options, Run
-from orchestrator.journal.memory import MemoryJournal
-from orchestrator.testing import targets
+from orchestrator.testing import MemoryJournal, targets
 
 pytestmark = pytest.mark.anyio
 

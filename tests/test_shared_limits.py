@@ -11,9 +11,10 @@ from orchestrator.core.errors import InDoubt
 from orchestrator.core.exits import Exit
 from orchestrator.core.model import Limit
 from orchestrator.engine.engine import Engine, Options
-from orchestrator.journal.port import ASK_AGAIN, Process, Reserved, SharedLimit, UsageRecord
+from orchestrator.journal.port import Process, Reserved, SharedLimit, UsageRecord
 from orchestrator.journal.process import as_text
 from orchestrator.journal.store import open_journal
+from orchestrator.journal.usage import ASK_AGAIN
 from orchestrator.lookalike.kit.counters import worst_window
 from orchestrator.testing import FakeService, MemoryJournal, Script, make_run, targets
 
@@ -94,7 +95,7 @@ SHARES = [SharedLimit("triggers", "account", 3, 30.0), SharedLimit("triggers_per
 
 
 @pytest.mark.parametrize("anyio_backend", ["asyncio"])
-async def test_a_reservation_counts_the_stamps_of_all_processes(tmp_path, anyio_backend):
+async def test_a_reservation_counts_the_calls_of_all_processes(tmp_path, anyio_backend):
     async with (
         open_journal(str(tmp_path), now=lambda: 0.0) as one,
         open_journal(str(tmp_path), now=lambda: 0.0) as two,
@@ -121,11 +122,11 @@ async def test_a_call_under_way_counts_until_its_answer_and_from_then_on_for_one
         first = await one.reserve("p", shares, 1000.0, 1030.0)
         assert await two.reserve("p", shares, 1020.0, 1050.0) == Reserved(ASK_AGAIN, share.name)
         one.settle(first.keys, 1021.0)
-        await one.remember("p")  # whatever is written next takes it along
+        await one.reserve("q", (), 1021.0, 1021.0)  # the next write takes it along
         assert await two.reserve("p", shares, 1022.0, 1052.0) == Reserved(29.0, share.name)
         second = await two.reserve("p", shares, 1051.0, 1081.0)
         two.settle(second.keys, None)  # it never left
-        await two.remember("p")
+        await two.reserve("q", (), 1051.0, 1051.0)
         assert (await one.reserve("p", shares, 1052.0, 1082.0)).delay == 0.0
 
 
@@ -141,7 +142,7 @@ async def test_after_a_boot_what_was_called_before_it_counts_for_a_period_more(t
         assert await journal.clock("first", 200.0, 9999.0) == 5000.0  # the wall clock stepped: nobody follows it
         calls = [5150.0, 5060.0, 5000.0]
         await journal.record_usage([UsageRecord("p", "triggers", "account", at, 30.0) for at in calls])
-        await journal.remember("p")
+        await journal.reserve("q", (), 5100.0, 5100.0)
         assert await journal.clock("second", 10.0, 5100.0) == 5090.0
         assert [stamp.at for stamp in await journal.usage("p", 0.0)] == [5030.0, 5090.0, 5100.0]
         assert await journal.clock("", 7.0, 5107.0) == 5100.0  # a system without an id of its boot: by the wall alone
@@ -223,4 +224,4 @@ async def test_a_principal_that_was_named_once_is_known_when_the_provider_does_n
     shy = Shy()
     await make_run(journal, targets("acme/b"), "two", shy.now())
     assert await engine(journal, shy, "two", 2).run() == Exit.OK
-    assert len({stamp.principal for stamp in journal.disk.stamps.values()}) == 1
+    assert journal.disk.db.execute("SELECT count(DISTINCT principal) FROM stamp").fetchone() == (1,)

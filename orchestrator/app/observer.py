@@ -27,7 +27,7 @@ from orchestrator.core.events import (
     Withdrawn,
 )
 from orchestrator.core.model import Outcome
-from orchestrator.journal.port import Journal, Lease
+from orchestrator.journal.port import Entry, Journal, Lease
 from orchestrator.report.words import clock
 
 # What the journal's facts tell as well; said once.
@@ -160,8 +160,9 @@ class Watched:
     def __getattr__(self, name: str) -> Any:
         return getattr(self._journal, name)
 
-    async def append(self, lease: Lease, events: Sequence[Event], at: float) -> None:
+    async def append(self, lease: Lease, events: Sequence[Event], at: float) -> Sequence[Entry]:
         """See `Journal.append`."""
-        await self._journal.append(lease, events, at)
+        entries = await self._journal.append(lease, events, at)
         for event in events:
             self._observer.fact(lease.account, event)
+        return entries

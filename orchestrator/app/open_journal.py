@@ -14,7 +14,7 @@ from orchestrator.journal.port import Journal, RunRow
 from orchestrator.report.words import clock
 
 if TYPE_CHECKING:
-    from orchestrator.journal.store import SqliteJournal
+    from orchestrator.journal.store import SqlJournal
 
 SANDBOX = "sandbox"  # the folder below the state that keeps rehearsals apart from what is real
 LISTED = 10
@@ -30,7 +30,7 @@ def place(flags: Flags, machine: Machine) -> str:
 
 
 @asynccontextmanager
-async def writable(flags: Flags, machine: Machine) -> AsyncIterator[SqliteJournal]:
+async def writable(flags: Flags, machine: Machine) -> AsyncIterator[SqlJournal]:
     """The journal, made on first use.
 
     Raises:
@@ -43,7 +43,7 @@ async def writable(flags: Flags, machine: Machine) -> AsyncIterator[SqliteJourna
 
 
 @asynccontextmanager
-async def readable(flags: Flags, machine: Machine, run: str | None = None) -> AsyncIterator[SqliteJournal]:
+async def readable(flags: Flags, machine: Machine, run: str | None = None) -> AsyncIterator[SqlJournal]:
     """The journal for looking only; never made, never changed.
 
     A run that is named and is not in the user's own state is looked for among the rehearsals, too, so that a command

@@ -24,7 +24,7 @@ from orchestrator.engine.account import Driver
 from orchestrator.engine.coordinator import Coordinator
 from orchestrator.engine.facts import Ledger
 from orchestrator.engine.run import BEAT, LEASE, Observe, Options, Run
-from orchestrator.journal.port import Journal, Lease, Process
+from orchestrator.journal.port import Incarnation, Journal, Lease, Process
 from orchestrator.journal.process import boot_clock
 from orchestrator.providers.port import Line
 
@@ -97,6 +97,7 @@ class Engine:
         self._run: Run | None = None
         self._drivers: list[Driver] = []
         self._coordinator: Coordinator | None = None
+        self._incarnation: Incarnation | None = None
         self._leases: list[Lease] = []
         self._signal = ""
         self._is_over = False
@@ -199,9 +200,9 @@ class Engine:
     # -- setting up ---------------------------------------------------------------------------------------------
 
     async def _claim(self, streams: list[str]) -> None:
+        self._incarnation = by = await self._journal.register(self._process, self._steady(), LEASE)
         for stream in streams:
-            lease = await self._journal.claim(self._id, stream, self._process, self._steady(), LEASE)
-            self._leases.append(lease)
+            self._leases.append(await self._journal.claim(self._id, stream, by, self._steady()))
 
     def _steady(self) -> float:
         """The state's clock."""
@@ -279,7 +280,8 @@ class Engine:
 
     async def _beat(self) -> None:
         """Tells that this process lives; fails when somebody else drives the run by now."""
-        await self._journal.renew(self._leases, self._steady(), LEASE)
+        assert self._incarnation is not None  # noqa: S101  # registered before anything is driven
+        await self._journal.renew(self._incarnation, self._steady())
         if self._run is not None:
             self._run.beat_at, self._run.beat_wall = self._steady(), self._wall()
 

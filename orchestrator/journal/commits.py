@@ -1,129 +1,162 @@
 """Group commit: appends that wait together are one transaction and one sync.
 
-The first that comes leads: it lets others join while they still do, then writes for all, on the event loop. A batch
-is in the group as a whole from the moment it is handed in, so one whose appender was canceled meanwhile is still
-written wholly, and a leader that is canceled first does what others wait for.
+The first that comes leads: it lets others join while they still do, then has all written. A batch is in the group as a
+whole from the moment it is handed in, so one whose appender was canceled meanwhile is still written wholly, and where
+the leader is canceled another one of the group leads.
 """
 
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
 
 import anyio
 from anyio.lowlevel import cancel_shielded_checkpoint, checkpoint_if_cancelled
 
 from orchestrator.core.errors import JournalError
+from orchestrator.core.events import Event
+from orchestrator.journal.port import Entry
+from orchestrator.journal.sql import Row
 
 JOINING = 4  # turns of the loop, at most, in which others may join
 BROKEN_OFF = "the commit was broken off; start again with `orchestrator resume`"
 
-Row = tuple[float, int, int | None, str]
-"""When, the kind's number, the target's place in the plan, the body."""
 
-
-@dataclass(slots=True, eq=False)
 class Stream:
-    """A stream in the file: its number, its run's, and how many entries its holder has written."""
+    """A stream in the state: its number, its run's, and how many entries its holder has written."""
 
-    num: int
-    run_num: int
-    run: str
-    account: str
-    seq: int
+    __slots__ = ("account", "num", "run", "run_num", "seq")
+
+    def __init__(self, num: int, run_num: int, run: str, account: str, seq: int) -> None:
+        self.num = num
+        self.run_num = run_num
+        self.run = run
+        self.account = account
+        self.seq = seq
 
 
 class Batch:
-    """Events of one append, as rows without their numbers.
+    """Events of one append, and as rows without their numbers.
 
     Args:
         epoch: of the appender's lease; checked when it is written.
         ended: when and with which exit code these events end the run, if they do.
+
+    Attributes:
+        entries: what was written.
+        error: why nothing was.
     """
 
-    __slots__ = ("ended", "epoch", "error", "rows", "stream")
+    __slots__ = ("at", "ended", "entries", "epoch", "error", "events", "rows", "stream")
 
-    def __init__(self, stream: Stream, epoch: int, rows: Sequence[Row], ended: tuple[float, int] | None) -> None:
+    def __init__(
+        self,
+        stream: Stream,
+        epoch: int,
+        at: float,
+        events: Sequence[Event],
+        rows: Sequence[Row],
+        ended: tuple[float, int] | None,
+    ) -> None:
         self.stream = stream
         self.epoch = epoch
+        self.at = at
+        self.events = events
         self.rows = rows
         self.ended = ended
+        self.entries: Sequence[Entry] | None = None
         self.error: JournalError | None = None
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether it is known what became of it."""
+        return self.entries is not None or self.error is not None
+
+    def written(self, first: int) -> None:
+        """It is durable, from that number on."""
+        account, at = self.stream.account, self.at
+        self.entries = [Entry(account, seq, at, event) for seq, event in enumerate(self.events, first)]
 
 
 class Group:
     """Batches that are committed together."""
 
-    __slots__ = ("batches", "done", "is_written")
+    __slots__ = ("batches", "has_leader", "turn")
 
     def __init__(self) -> None:
         self.batches: list[Batch] = []
-        self.done = anyio.Event()
-        self.is_written = False
+        self.has_leader = False
+        self.turn = anyio.Event()
 
     def fail(self, why: str) -> None:
         """Tells each that its batch was not written."""
-        for batch in () if self.is_written else self.batches:
-            batch.error = batch.error or JournalError(why)
+        for batch in self.batches:
+            if not batch.is_settled:
+                batch.error = JournalError(why)
+
+    def pass_on(self) -> None:
+        """Wakes all who wait: their batches are settled, or one of them leads."""
+        self.has_leader = False
+        turn, self.turn = self.turn, anyio.Event()
+        turn.set()
 
 
 class Committer:
     """Takes batches and has them committed in groups.
 
     Args:
-        begin: starts a transaction; may wait.
-        try_begin: starts one when that is possible at once.
-        commit: writes the batches and ends the transaction, without awaiting; sets `error` of those that it refuses.
+        commit: writes the batches that it gets from its argument as late as it can, and settles each.
     """
 
-    def __init__(
-        self,
-        begin: Callable[[], Awaitable[None]],
-        try_begin: Callable[[], bool],
-        commit: Callable[[Sequence[Batch]], None],
-    ) -> None:
-        self._begin = begin
-        self._try_begin = try_begin
+    def __init__(self, commit: Callable[[Callable[[], Sequence[Batch]]], Awaitable[None]]) -> None:
         self._commit = commit
         self._group: Group | None = None
 
-    async def add(self, batch: Batch) -> None:
+    async def add(self, batch: Batch) -> Sequence[Entry]:
         """Returns when the batch is durable.
 
         Raises:
             JournalError: it was not written.
         """
         if self._group is None:
-            await checkpoint_if_cancelled()  # who leads cannot be canceled below
+            await checkpoint_if_cancelled()  # the leader cannot be canceled below
+        if self._group is None:
+            self._group = Group()
         group = self._group
-        if group is None:
-            group = self._group = Group()
-            group.batches.append(batch)
-            await self._lead(group)
-        else:
-            group.batches.append(batch)
-            await group.done.wait()
+        group.batches.append(batch)
+        while not batch.is_settled:
+            if group.has_leader:
+                await group.turn.wait()
+            else:
+                await self._lead(group)
         if batch.error is not None:
             raise batch.error
+        return batch.entries or ()
 
     async def _lead(self, group: Group) -> None:
+        group.has_leader = True
+
+        def take() -> Sequence[Batch]:
+            self._close(group)
+            return group.batches
+
         try:
             await self._gather(group)
-            if not self._try_begin():
-                with anyio.CancelScope(shield=True):
-                    await self._begin()
-            self._write(group)
+            with anyio.CancelScope(shield=True):
+                await self._commit(take)
         except JournalError as error:
             group.fail(str(error))
         except Exception:
             group.fail(BROKEN_OFF)
             raise
-        except BaseException:  # a cancellation that no scope can hold off: asyncio's own `Task.cancel`
-            self._write_at_once(group)
-            raise
-        finally:
+        finally:  # on a cancellation that no scope can hold off (asyncio's own `Task.cancel`) another one leads
+            if all(batch.is_settled for batch in group.batches):
+                self._close(group)
+            group.pass_on()
+
+    def _close(self, group: Group) -> None:
+        """Whoever comes now starts the next group."""
+        if self._group is group:
             self._group = None
-            group.done.set()
 
     async def _gather(self, group: Group) -> None:
         """Lets others join as long as they do."""
@@ -133,20 +166,3 @@ class Committer:
             if len(group.batches) == joined:
                 break
             joined = len(group.batches)
-
-    def _write(self, group: Group) -> None:
-        self._group = None  # whoever comes now starts the next group
-        self._commit(group.batches)
-        group.is_written = True
-
-    def _write_at_once(self, group: Group) -> None:
-        """Does what others wait for, unless that is what broke off."""
-        if self._group is not group:
-            group.fail(BROKEN_OFF)
-            return
-        try:
-            if self._try_begin():
-                self._write(group)
-        except JournalError as error:
-            group.fail(str(error))
-        group.fail("the commit's leader was canceled while another process had the state locked")

@@ -1,4 +1,4 @@
-"""The journal port: durable, append-only events of all runs, leases on them, and shared stamps of limits.
+"""The journal port: durable, append-only events of all runs, leases on them, and the usage of shared limits.
 
 Facts are numbered densely within a stream: (run, account), or (run, COORDINATOR) for what concerns the whole run.
 Only the holder of a stream's lease appends facts to it; anybody may append wishes. Nothing here is SQL, so that
@@ -47,6 +47,20 @@ class Process(Struct, frozen=True):
     boot: str
     pid: int
     started: str
+
+
+class Incarnation(Struct, frozen=True):
+    """One life of a process in the state. All its leases rest on it, and one heartbeat keeps them all.
+
+    Once it has expired it never comes back.
+
+    Args:
+        lease_for: seconds for which it lives without a heartbeat.
+    """
+
+    id: str
+    process: Process
+    lease_for: float
 
 
 class Lease(Struct, frozen=True):
@@ -131,7 +145,7 @@ class Reserved(Struct, frozen=True):
     Args:
         delay: zero when they were taken; else the seconds until it makes sense to ask again.
         name: the limit that has no room.
-        keys: the stamps, in the order of the limits, for `settle`.
+        keys: the usage records, in the order of the limits, for `settle`.
     """
 
     delay: float
@@ -153,32 +167,17 @@ class AccountMemory(Struct, frozen=True):
     alias: str = ""
 
 
-ASK_AGAIN = 0.25  # seconds; a call that is not answered yet may make room at any moment
-
-
-def room_at(stamp: float | None, share: SharedLimit, at: float) -> float:
-    """Seconds until one more call fits.
-
-    Args:
-        stamp: the time of the stamp that has as many newer ones beside it as the limit leaves room for; None when
-            there are not so many. It is in the future while that call has no answer.
-    """
-    if stamp is None or stamp + share.per <= at:
-        return 0.0
-    return min(ASK_AGAIN, stamp + share.per - at) if stamp > at else stamp + share.per - at
-
-
 class Journal(Protocol):
     """Where facts live. Every method may fail with `JournalError`.
 
-    Leases and stamps go by the state's own clock, which never steps: see `clock`.
+    Leases and usage records go by the state's own clock, which never steps: see `clock`.
     """
 
     async def clock(self, boot: str, up: float, wall: float) -> float:
         """What to add to the seconds since the machine's boot to get the state's clock, the same for every process.
 
         The first process of a boot sets it, by the wall clock as it then is; no later step of the wall clock moves
-        it. Stamps of another boot, or machine, can be compared with it only by the wall clock: from then on they
+        it. Usage records of another boot, or machine, can be compared with it only by the wall clock: from then on they
         count for a full period more.
 
         Args:
@@ -201,8 +200,11 @@ class Journal(Protocol):
         """
         ...
 
-    async def append(self, lease: Lease, events: Sequence[Event], at: float) -> None:
+    async def append(self, lease: Lease, events: Sequence[Event], at: float) -> Sequence[Entry]:
         """Appends facts to the lease's stream; returns when they are durable. Appends that wait together share a sync.
+
+        Returns:
+            The entries as they stand in the journal now, in the order given.
 
         Raises:
             LeaseLost: a newer epoch exists; nothing of the batch was written.
@@ -229,19 +231,26 @@ class Journal(Protocol):
         """Runs whose id starts with `prefix`, newest first."""
         ...
 
-    async def claim(self, run: str, account: str, process: Process, now: float, lease_for: float) -> Lease:
-        """Takes the lease, when it is free, over, or its holder is proven dead on this machine.
+    async def register(self, process: Process, now: float, lease_for: float) -> Incarnation:
+        """A new incarnation of a process; leases are claimed with it."""
+        ...
+
+    async def claim(self, run: str, account: str, by: Incarnation, now: float) -> Lease:
+        """Takes the lease, when it is free, over, or its holder is proven dead on this machine. Also a heartbeat.
 
         Raises:
-            LeaseLost: a live process holds it.
+            LeaseLost: a live process holds it, or the incarnation has expired.
         """
         ...
 
-    async def renew(self, leases: Sequence[Lease], now: float, lease_for: float) -> None:
-        """Heartbeat.
+    async def renew(self, by: Incarnation, now: float) -> None:
+        """Heartbeat, once for all leases of the incarnation.
+
+        Where it has expired, a new one takes its place and those of its leases that nobody else has claimed: they go on
+        under their epochs, since nothing was written in between.
 
         Raises:
-            LeaseLost: at least one was taken over.
+            LeaseLost: at least one was taken over; the others are renewed.
         """
         ...
 
@@ -257,8 +266,8 @@ class Journal(Protocol):
         """
         ...
 
-    async def reserve(self, principal: str, shares: Sequence[SharedLimit], at: float, until: float) -> Reserved:
-        """Stamps one call for each of the limits, if all of them have room, counting the stamps of all processes.
+    async def reserve(self, principal: str, limits: Sequence[SharedLimit], at: float, until: float) -> Reserved:
+        """Records one call for each of the limits, if all of them have room, counting the calls of all processes.
 
         Args:
             at: now.
@@ -267,7 +276,7 @@ class Journal(Protocol):
         ...
 
     def settle(self, keys: Sequence[int], at: float | None) -> None:
-        """Tells when calls that were stamped can last have been counted; None when they count nowhere.
+        """Tells when calls that were recorded can last have been counted; None when they count nowhere.
 
         Not durable by itself: the next append is.
         """

@@ -49,6 +49,11 @@ class Parts:
         self._requests: dict[int, int | None] = {}
         self._rests: dict[Any, int | None] = {}
 
+    @property
+    def numbered(self) -> Mapping[int, str]:
+        """The texts by number."""
+        return {number: text for text, number in self.texts.items()}
+
     def row(self, target: Target) -> Row:
         """The target as a row."""
         own = (target.id, target.account, target.repo, target.branch, target.wave, target.where)

@@ -1,32 +1,33 @@
-"""The journal in one SQLite file: durable against power loss, shared by any number of processes of one machine.
+"""The journal, once for all databases: streams, group commit, leases, usage of shared limits, over a dialect.
 
 What is durable is what was acknowledged: `append` returns after the sync of the transaction that holds its batch and
-the check of its lease's epoch. See docs/journal.md for the file's shape and for what is guaranteed.
+the check of its lease's epoch. See docs/journal.md for the state's shape and for what is guaranteed.
 """
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import AsyncIterator, Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager, suppress
 from pathlib import Path
-from typing import TypeVar, cast
+from typing import cast
+from uuid import uuid4
 
 from anyio.lowlevel import checkpoint
+from typing_extensions import override
 
-from orchestrator.core.errors import JournalError
-from orchestrator.core.events import Claimed, Event, RunEnded, RunMade, Wish, encode, target_of
+from orchestrator.core.errors import JournalError, LeaseLost
+from orchestrator.core.events import Claimed, Event, RunEnded, RunMade, Wish, decode, encode, target_of
+from orchestrator.core.frozen import replace
 from orchestrator.core.model import COORDINATOR, Target
-from orchestrator.journal import lease_sql as holds
-from orchestrator.journal.commits import Batch, Committer, Row, Stream
-from orchestrator.journal.export import export
+from orchestrator.journal.commits import Batch, Committer, Stream
 from orchestrator.journal.files import locate
-from orchestrator.journal.kinds import Kinds
-from orchestrator.journal.lease import Hold, held_by_another, taken_over
+from orchestrator.journal.lease import Hold, expired, held_by_another, taken_over
 from orchestrator.journal.port import (
     AccountMemory,
     Cursor,
     Entry,
+    Incarnation,
+    Journal,
     Lease,
     Overlap,
     Process,
@@ -36,22 +37,17 @@ from orchestrator.journal.port import (
     UsageRecord,
 )
 from orchestrator.journal.process import as_text, boot_clock, from_text, is_dead, this_process, up
-from orchestrator.journal.rows import Places, targets_of
-from orchestrator.journal.sql import tables
-from orchestrator.journal.sql.connection import Database
-from orchestrator.journal.sql.errors import damaged
-from orchestrator.journal.sql.migrations import JOIN
-from orchestrator.journal.usage import Stamps, clock_of, memory_of, remember, room, set_clock, stamps_of
+from orchestrator.journal.rows import Parts, Places, targets_of
+from orchestrator.journal.sql import Dialect, Document, Piece, Refused, Row, damaged
+from orchestrator.journal.sql.connection import File
+from orchestrator.journal.sql.sqlite import Sqlite
+from orchestrator.journal.usage import NO_NEWS, Usage
 
-T = TypeVar("T")
-
-INSERT = "INSERT INTO event (key, at, kind, target, body) VALUES (?, ?, ?, ?, ?)"
+NO_EPOCH = -1  # stands for the epoch that only the database knows when a claim is written
 
 
 @asynccontextmanager
-async def open_journal(
-    where: str, *, now: Callable[[], float], read_only: bool = False
-) -> AsyncIterator[SqliteJournal]:
+async def open_journal(where: str, *, now: Callable[[], float], read_only: bool = False) -> AsyncIterator[SqlJournal]:
     """The journal at a place, closed at the end.
 
     Args:
@@ -62,7 +58,7 @@ async def open_journal(
     Raises:
         JournalError: it cannot be used.
     """
-    journal = SqliteJournal(Database(locate(where), read_only=read_only), now)
+    journal = SqlJournal(Sqlite(File(locate(where), read_only=read_only)), now)
     try:
         await journal.prepare()
         yield journal
@@ -70,111 +66,92 @@ async def open_journal(
         await journal.aclose()
 
 
-class SqliteJournal:
-    """The port over one connection; use `open_journal`.
+class SqlJournal(Journal):
+    """The port over a database; use `open_journal`.
 
     Args:
+        process: who writes here, for the calls under way that count while it lives.
         is_dead: whether a process is proven dead.
     """
 
     def __init__(
-        self, database: Database, now: Callable[[], float], is_dead: Callable[[Process], bool] = is_dead
+        self,
+        dialect: Dialect,
+        now: Callable[[], float],
+        process: Process | None = None,
+        is_dead: Callable[[Process], bool] = is_dead,
     ) -> None:
-        self._database = database
+        self.dialect = dialect
         self._now = now
+        self._process = process or this_process()
         self._is_dead = is_dead
-        self._committer = Committer(database.begin, database.try_begin, self._commit)
+        self._committer = Committer(self._commit)
         self._plans: dict[str, Places] = {}
         self._streams: dict[tuple[str, str], Stream] = {}
-        self._stamps = Stamps()
-        self._kinds = Kinds()
-        self._data_version = 0
+        self._usage = Usage()
+        self._holder = as_text(self._process)
         self._began: float | None = None
-        self._holder = as_text(this_process())
-
-    @property
-    def path(self) -> Path:
-        """The file."""
-        return self._database.path
+        self._heirs: dict[str, Incarnation] = {}  # of a registered incarnation, the one that lives now
+        self._claimed: dict[str, dict[int, Lease]] = {}  # of a registered incarnation, its leases by stream
 
     async def prepare(self) -> None:
-        """Makes the file ready; before anything else."""
-        await self._database.prepare()
-        await self._database.read(self._kinds.learn)
-        if not (self._kinds.are_complete or self._database.read_only):
-            await self._database.write(self._kinds.add)
-        self._data_version = await self._database.read(_data_version)
-        boot = boot_clock(this_process())
-        self._began = await self._database.read(lambda db: clock_of(db, boot))
+        """Makes the state ready; before anything else."""
+        await self.dialect.prepare()
+        self._began = await self.dialect.clock(boot_clock(self._process), None)
 
+    @override
     async def clock(self, boot: str, up: float, wall: float) -> float:
-        """See `Journal.clock`."""
         await checkpoint()
-        if not boot:
-            return wall - up
-        return await self._write(lambda db: set_clock(db, boot, up, wall))
+        began = await self.dialect.clock(boot, (up, wall)) if boot else None
+        return wall - up if began is None else began
+
+    @override
+    async def aclose(self) -> None:
+        """Usage records that wait are written, when that is possible at once."""
+        with suppress(JournalError):
+            await self._write_usage()
+        await self.dialect.aclose()
 
     # -- runs ---------------------------------------------------------------------------------------------------
 
+    @override
     async def make_run(
         self, run: str, made: RunMade, targets: Sequence[Target], at: float, forbid_overlap: bool = True
     ) -> Sequence[Overlap]:
-        """See `Journal.make_run`."""
         await checkpoint()
-        ids = [target.id for target in targets]
-
-        def work(db: sqlite3.Connection) -> tuple[list[Overlap], int]:
-            if tables.run_number(db, run) is not None:
-                raise JournalError(f"run {run} exists already; `orchestrator resume {run}`, or take another id")
-            held = tables.overlaps(db, set(ids))
-            if held and forbid_overlap:
-                return held, 0
-            num, stream = tables.insert_run(db, run, made, targets, at)
-            db.execute(INSERT, (stream * JOIN + 1, at, self._kinds.numbers[RunMade], None, encode(made)))
-            return held, num
-
-        held, num = await self._write(work)
+        row, parts = RunRow(run, made.name, at, len(targets), parent=made.parent), Parts()
+        rows = [parts.row(target) for target in targets]
+        first = (at, made.kind, None, encode(made))
+        num, overlaps = await self.dialect.make_run(row, rows, parts.numbered, first, forbid_overlap)
         if num:
-            self._plans[run] = Places(num, ids)
-        return held
+            self._plans[run] = Places(num, [target.id for target in targets])
+        return overlaps
 
+    @override
     async def targets(self, run: str) -> Sequence[Target]:
-        """See `Journal.targets`."""
         await checkpoint()
         num = await self._number(run)
-        rows, parts = await self._database.read(lambda db: tables.target_rows(db, num))
+        rows, parts = await self.dialect.targets(num)
         with self._trusting_nothing(f"the targets of run {run}"):
             found = targets_of(rows, parts)
         self._plans[run] = Places(num, [target.id for target in found])  # sharing the texts
         return found
 
+    @override
     async def runs(self, prefix: str = "", open_only: bool = False) -> Sequence[RunRow]:
-        """See `Journal.runs`."""
         await checkpoint()
         now = self._now() if self._began is None else self._began + up()
-        return await self._database.read(
-            lambda db: tables.run_rows(db, prefix, open_only, lambda hold: hold.is_held(now, self._is_dead))
-        )
+        rows, holds = await self.dialect.runs(prefix, open_only)
+        driven = {num for num, hold in holds if hold.is_held(now, self._is_dead)}
+        return [replace(row, driven=True) if num in driven else row for num, row in rows]
 
+    @override
     async def drop_runs(self, runs: Collection[str]) -> int:
-        """See `Journal.drop_runs`."""
         await checkpoint()
-        ids = dict.fromkeys(runs)
-
-        def work(db: sqlite3.Connection) -> list[str]:
-            ended = [row.id for row in tables.run_rows(db, "", False, lambda _: False) if row.ended_at is not None]
-            gone = [run for run in ended if run in ids]
-            for run in gone:
-                if (num := tables.run_number(db, run)) is not None:
-                    tables.drop_run(db, num)
-            return gone
-
-        gone = await self._write(work)
+        gone = await self.dialect.drop_runs(runs)
         for run in gone:
             self._plans.pop(run, None)
         self._streams = {key: stream for key, stream in self._streams.items() if key[0] not in gone}
-        if gone:
-            await self._database.vacuum()
         return len(gone)
 
     async def export(self, path: Path, runs: Collection[str] | None = None) -> None:
@@ -185,16 +162,16 @@ class SqliteJournal:
         """
         await checkpoint()
         try:
-            await self._database.read(lambda db: export(db, path, runs))
+            await self.dialect.export(path, runs)
         except OSError as error:
             raise JournalError(f"{path}: cannot be written: {error.strerror}") from error
 
-    # -- events -------------------------------------------------------------------------------------------------
+    # -- events and wishes --------------------------------------------------------------------------------------
 
-    async def append(self, lease: Lease, events: Sequence[Event], at: float) -> None:
-        """See `Journal.append`."""
+    @override
+    async def append(self, lease: Lease, events: Sequence[Event], at: float) -> Sequence[Entry]:
         stream = self._streams.get((lease.run, lease.account)) or await self._stream(lease)
-        places, numbers = self._plans[lease.run].places, self._kinds.numbers
+        places = self._plans[lease.run].places
         ended = None
         rows: list[Row] = []
         for event in events:
@@ -202,142 +179,174 @@ class SqliteJournal:
             place = None if target is None else places.get(target)
             if place is None and target is not None:
                 raise JournalError(f"run {lease.run} has no target {target}")
-            rows.append((at, numbers[type(event)], place, encode(event)))
+            rows.append((at, event.kind, place, encode(event)))
             if type(event) is RunEnded and lease.account == COORDINATOR:
                 ended = (at, event.exit_code)
-        await self._committer.add(Batch(stream, lease.epoch, rows, ended))
+        return await self._committer.add(Batch(stream, lease.epoch, at, events, rows, ended))
 
-    def _commit(self, batches: Sequence[Batch]) -> None:
-        """Writes a group in the transaction that was begun; a batch of a lost lease fails alone."""
-        seqs = self._database.commit(lambda db: self._insert(db, batches))
-        for stream, seq in seqs.items():
-            stream.seq = seq
-        self._stamps.written()
+    async def _commit(self, take: Callable[[], Sequence[Batch]]) -> None:
+        """Writes a group; a batch that does not continue its stream fails alone."""
+        pieces: dict[tuple[Stream, int], list[Batch]] = {}
+        usage = NO_NEWS
 
-    def _insert(self, db: sqlite3.Connection, batches: Sequence[Batch]) -> Mapping[Stream, int]:
-        epochs: dict[Stream, int] = {}
-        seqs: dict[Stream, int] = {}
-        rows: list[tuple[int, float, int, int | None, str]] = []
+        def document() -> Document:
+            nonlocal usage
+            pieces.clear()
+            for batch in take():
+                if not batch.is_settled:
+                    pieces.setdefault((batch.stream, batch.epoch), []).append(batch)
+            usage = self._usage.news()
+            return Document([_piece(stream, epoch, batches) for (stream, epoch), batches in pieces.items()], usage)
+
+        while True:
+            try:
+                await self.dialect.append(document)
+            except Refused as refusal:
+                for number, ((stream, epoch), batches) in enumerate(list(pieces.items())):
+                    if number in refusal.found:
+                        self._refused(stream, epoch, batches, *refusal.found[number])
+                if len(refusal.found) == len(pieces):
+                    return
+            else:
+                self._usage.written(usage)
+                for (stream, _), batches in pieces.items():
+                    self._written(stream, batches)
+                return
+
+    def _written(self, stream: Stream, batches: Sequence[Batch]) -> None:
+        """They are durable."""
         for batch in batches:
-            stream = batch.stream
-            if stream not in epochs:
-                epochs[stream] = holds.epoch_of(db, stream.num)
-            if epochs[stream] != batch.epoch:
-                batch.error = taken_over(stream.run, stream.account)
-                continue
-            seq = seqs.get(stream, stream.seq)
-            for key, row in enumerate(batch.rows, stream.num * JOIN + seq + 1):
-                rows.append((key, *row))
-            seqs[stream] = seq + len(batch.rows)
-            if batch.ended is not None:
-                tables.set_ended(db, stream.run_num, *batch.ended)
-        db.executemany(INSERT, rows)
-        self._stamps.write(db)
-        return seqs
+            batch.written(stream.seq + 1)
+            stream.seq += len(batch.rows)
 
+    def _refused(self, stream: Stream, epoch: int, batches: Sequence[Batch], found: int, last: int) -> None:
+        """Settles batches that do not continue their stream, which was found at that epoch with that last row."""
+        if found == epoch and last == stream.seq + sum(len(batch.rows) for batch in batches):
+            self._written(stream, batches)  # our own commit, whose answer was lost
+            return
+        for batch in batches:
+            if found != epoch:
+                batch.error = taken_over(stream.run, stream.account)
+            else:
+                batch.error = JournalError(
+                    f"{self.dialect.place}: the state went back: {stream.seq} events of run {stream.run} were written, "
+                    f"{last} are there; start again with `run --run-id {stream.run} --adopt`"
+                )
+
+    @override
     async def read(self, run: str, after: Cursor, at_most: int = 10_000) -> Sequence[Entry]:
-        """See `Journal.read`."""
         await checkpoint()
+        return await self.read_now(run, after, at_most)
+
+    async def read_now(self, run: str, after: Cursor, at_most: int) -> Sequence[Entry]:
+        """As `read`, without letting others run first."""
         plan = await self._plan(run)
-        streams = await self._database.read(lambda db: tables.event_rows(db, plan.num, after, at_most))
-        if {row[2] for _, rows in streams for row in rows} - self._kinds.names.keys():
-            await self._database.read(self._kinds.learn)  # another version writes here too
-        event, ids = self._kinds.event, plan.ids
+        streams = await self.dialect.events(plan.num, after, at_most)
+        ids = plan.ids
         with self._trusting_nothing(f"the events of run {run}"):
             return [
-                Entry(account, seq, at + 0.0, event(kind, None if place is None else ids[place], body))
+                Entry(account, seq, at + 0.0, decode(kind, None if place is None else ids[place], body))
                 for account, rows in streams
                 for seq, at, kind, place, body in rows
             ]
 
+    @override
     async def wish(self, run: str, wish: Wish) -> None:
-        """See `Journal.wish`."""
         await checkpoint()
-        num = await self._number(run)
-        await self._write(lambda db: tables.add_wish(db, num, self._kinds.numbers[type(wish)], encode(wish)))
+        await self.dialect.wish(await self._number(run), wish.kind, encode(wish))
 
+    @override
     async def wishes(self, run: str, after: int = 0) -> Sequence[tuple[int, Wish]]:
-        """See `Journal.wishes`."""
         await checkpoint()
-        num = await self._number(run)
-        rows = await self._database.read(lambda db: tables.wish_rows(db, num, after))
-        if {kind for _, kind, _ in rows} - self._kinds.names.keys():
-            await self._database.read(self._kinds.learn)
+        rows = await self.dialect.wishes(await self._number(run), after)
         with self._trusting_nothing(f"the wishes of run {run}"):
             # what is not a wish is nobody's; the type is checked where it is acted on
-            return [(seq, cast(Wish, self._kinds.event(kind, None, body))) for seq, kind, body in rows]
+            return [(number, cast(Wish, decode(kind, None, body))) for number, kind, body in rows]
 
     # -- leases -------------------------------------------------------------------------------------------------
 
-    async def claim(self, run: str, account: str, process: Process, now: float, lease_for: float) -> Lease:
-        """See `Journal.claim`."""
+    @override
+    async def register(self, process: Process, now: float, lease_for: float) -> Incarnation:
         await checkpoint()
-        plan = await self._plan(run)
+        by = Incarnation(uuid4().hex, process, lease_for)
+        await self.dialect.register(by, now)
+        self._heirs[by.id], self._claimed[by.id] = by, {}
+        return by
 
-        def work(db: sqlite3.Connection) -> tuple[Lease, Stream]:
-            num, before = holds.stream_of(db, plan.num, account) or (holds.add_stream(db, plan.num, account), Hold())
-            if before.is_held(now, self._is_dead):
-                raise held_by_another(run, account, before, now)
-            hold = before.taken(process, now, lease_for)
-            holds.put(db, num, hold)
-            seq = tables.last_seq(db, num) + 1
-            claimed = Claimed(hold.epoch, process.host, process.pid)
-            db.execute(INSERT, (num * JOIN + seq, now, self._kinds.numbers[Claimed], None, encode(claimed)))
-            if account == COORDINATOR:
-                tables.set_ended(db, plan.num, None, None)
-            return Lease(run, account, hold.epoch, before.last_alive(now)), Stream(num, plan.num, run, account, seq)
-
-        lease, self._streams[run, account] = await self._write(work)
+    @override
+    async def claim(self, run: str, account: str, by: Incarnation, now: float) -> Lease:
+        await checkpoint()
+        plan, heir = await self._plan(run), self._heirs.get(by.id, by)
+        before, _, after = encode(Claimed(NO_EPOCH, by.process.host, by.process.pid)).partition(str(NO_EPOCH))
+        found = await self.dialect.claim(plan.num, account, heir, now, (before, after))
+        if isinstance(found, Hold) and not found.is_held(now, self._is_dead):
+            await self.dialect.end(found.incarnation)
+            found = await self.dialect.claim(plan.num, account, heir, now, (before, after))
+        if isinstance(found, Hold):
+            raise held_by_another(run, account, found, now)
+        if found is None:
+            raise expired(run, account)
+        self._streams[run, account] = Stream(found.stream, plan.num, run, account, found.seq)
+        lease = Lease(run, account, found.epoch, found.before.last_alive(now))
+        self._claimed.setdefault(by.id, {})[found.stream] = lease
         return lease
 
-    async def renew(self, leases: Sequence[Lease], now: float, lease_for: float) -> None:
-        """See `Journal.renew`."""
+    @override
+    async def renew(self, by: Incarnation, now: float) -> None:
         await checkpoint()
-        lost = await self._write(lambda db: holds.change(db, leases, lambda hold: hold.renewed(now, lease_for)))
+        old, usage = self._heirs.get(by.id, by), self._usage.news()
+        heir = replace(old, id=uuid4().hex)
+        held = await self.dialect.renew(old.id, heir, now, usage)
+        self._usage.written(usage)
+        if held is None:
+            self._heirs[by.id] = heir
+            held = await self.dialect.held(heir.id)
+        lost = [lease for stream, lease in self._claimed.get(by.id, {}).items() if stream not in held]
         if lost:
             raise taken_over(lost[0].run, lost[0].account)
 
+    @override
     async def release(self, leases: Sequence[Lease]) -> None:
-        """See `Journal.release`."""
         await checkpoint()
-        await self._write(lambda db: holds.change(db, leases, Hold.given_back))
+        streams = []
+        for lease in leases:
+            with suppress(LeaseLost, JournalError):  # the run was dropped: nothing is to be given back
+                stream = self._streams.get((lease.run, lease.account)) or await self._stream(lease)
+                streams.append((stream.num, lease.epoch))
+        await self.dialect.release(streams)
+        for claimed in self._claimed.values():
+            for num, epoch in streams:
+                if num in claimed and claimed[num].epoch == epoch:
+                    del claimed[num]
 
     # -- principals ---------------------------------------------------------------------------------------------
 
+    @override
     async def record_usage(self, records: Sequence[UsageRecord]) -> Sequence[int]:
-        """See `Journal.record_usage`."""
-        return self._stamps.add(records)
+        return self._usage.add(records)
 
+    @override
     def settle(self, keys: Sequence[int], at: float | None) -> None:
-        """See `Journal.settle`."""
-        self._stamps.settle(keys, at)
+        self._usage.settle(keys, at)
 
-    async def reserve(self, principal: str, shares: Sequence[SharedLimit], at: float, until: float) -> Reserved:
-        """See `Journal.reserve`."""
+    @override
+    async def reserve(self, principal: str, limits: Sequence[SharedLimit], at: float, until: float) -> Reserved:
         await checkpoint()
-
-        def work(db: sqlite3.Connection) -> Reserved:
-            self._stamps.write(db)  # what we made in memory counts first; written again below, to no effect
-            found = room(db, principal, shares, at, self._is_gone)
-            if found.delay:
-                return found
-            holders = [self._holder if share.while_alive else "" for share in shares]
-            stamps = [
-                UsageRecord(principal, share.name, share.scope, until, share.per, holder)
-                for share, holder in zip(shares, holders, strict=True)
-            ]
-            return Reserved(0.0, "", self._stamps.add(stamps))
-
-        return await self._write(work)
-
-    async def usage(self, principal: str, since: float) -> Sequence[UsageRecord]:
-        """See `Journal.usage`."""
-        await checkpoint()
-        found = await self._database.read(lambda db: stamps_of(db, principal, since))
-        waiting = [
-            stamp for stamp in self._stamps.waiting.values() if stamp.principal == principal and stamp.at >= since
+        keys, usage = self._usage.keys(len(limits)), self._usage.news()
+        holders = [self._holder if limit.while_alive else "" for limit in limits]
+        records = [
+            (key, UsageRecord(principal, limit.name, limit.scope, until, limit.per, holder))
+            for key, limit, holder in zip(keys, limits, holders, strict=True)
         ]
-        return sorted([*found, *waiting], key=lambda stamp: stamp.at)
+        delay, name = await self.dialect.reserve(principal, limits, records, at, self._is_gone, usage)
+        self._usage.written(usage)
+        return Reserved(delay, name) if delay else Reserved(0.0, "", keys)
+
+    @override
+    async def usage(self, principal: str, since: float) -> Sequence[UsageRecord]:
+        await checkpoint()
+        found = await self.dialect.usage(principal, since)
+        return sorted([*found, *self._usage.of(principal, since)], key=lambda record: record.at)
 
     def _is_gone(self, holder: str) -> bool:
         try:
@@ -345,47 +354,32 @@ class SqliteJournal:
         except ValueError:  # nobody's that we know: time ends it
             return False
 
+    async def _write_usage(self) -> None:
+        usage = self._usage.news()
+        if usage.records or usage.settled:
+            await self.dialect.settle(usage)
+            self._usage.written(usage)
+
+    @override
     async def remember(
         self, principal: str, *, marker_proven: bool = False, frozen: Mapping[str, float] = {}, alias: str = ""
     ) -> None:
-        """See `Journal.remember`."""
         await checkpoint()
-        await self._write(lambda db: remember(db, principal, marker_proven, frozen, alias))
+        await self.dialect.remember(principal, marker_proven, frozen, alias)
 
+    @override
     async def memory(self, principal: str) -> AccountMemory:
-        """See `Journal.memory`."""
         await checkpoint()
-        return await self._database.read(lambda db: memory_of(db, principal))
+        return await self.dialect.memory(principal)
 
+    @override
     async def changed_by_others(self) -> bool:
-        """See `Journal.changed_by_others`."""
-        before, self._data_version = self._data_version, await self._database.read(_data_version)
-        return before != self._data_version
-
-    async def aclose(self) -> None:
-        """See `Journal.aclose`. Stamps that wait are written, when that is possible at once."""
-        if self._stamps.has_news:
-            with suppress(JournalError):
-                if self._database.try_begin():
-                    self._commit(())
-        await self._database.close()
+        return await self.dialect.changed_by_others()
 
     # -- what stands behind -------------------------------------------------------------------------------------
 
-    async def _write(self, work: Callable[[sqlite3.Connection], T]) -> T:
-        """One transaction, in which the stamps ride too."""
-
-        def both(db: sqlite3.Connection) -> T:
-            result = work(db)
-            self._stamps.write(db)
-            return result
-
-        result = await self._database.write(both)
-        self._stamps.written()
-        return result
-
     async def _number(self, run: str) -> int:
-        num = await self._database.read(lambda db: tables.run_number(db, run))
+        num = await self.dialect.run_number(run)
         if num is None:
             raise JournalError(f"the state has no run {run}; `orchestrator runs` lists those that there are")
         return num
@@ -393,31 +387,29 @@ class SqliteJournal:
     async def _plan(self, run: str) -> Places:
         if run not in self._plans:
             num = await self._number(run)
-            self._plans[run] = Places(num, await self._database.read(lambda db: tables.target_ids(db, num)))
+            self._plans[run] = Places(num, await self.dialect.target_ids(num))
         return self._plans[run]
 
     async def _stream(self, lease: Lease) -> Stream:
         """The stream of a lease that was not claimed through this connection."""
         plan = await self._plan(lease.run)
-
-        def work(db: sqlite3.Connection) -> Stream:
-            found = holds.stream_of(db, plan.num, lease.account)
-            if found is None:
-                raise taken_over(lease.run, lease.account)
-            return Stream(found[0], plan.num, lease.run, lease.account, tables.last_seq(db, found[0]))
-
-        self._streams[lease.run, lease.account] = stream = await self._database.read(work)
+        found = await self.dialect.stream(plan.num, lease.account)
+        if found is None:
+            raise taken_over(lease.run, lease.account)
+        num, seq = found
+        self._streams[lease.run, lease.account] = stream = Stream(num, plan.num, lease.run, lease.account, seq)
         return stream
 
     @contextmanager
     def _trusting_nothing(self, what: str) -> Iterator[None]:
-        """The file may come from elsewhere: a row that we did not write is an error that says so."""
+        """The state may come from elsewhere: a row that we did not write is an error that says so."""
         try:
             yield
         except (TypeError, ValueError, LookupError, RecursionError) as error:
-            raise damaged(self.path, f"{what}: {error}") from error
+            raise damaged(self.dialect.place, f"{what}: {error}") from error
 
 
-def _data_version(db: sqlite3.Connection) -> int:
-    (version,) = db.execute("PRAGMA data_version").fetchone()
-    return int(version)
+def _piece(stream: Stream, epoch: int, batches: Sequence[Batch]) -> Piece:
+    rows = batches[0].rows if len(batches) == 1 else [row for batch in batches for row in batch.rows]
+    ended = next((batch.ended for batch in reversed(batches) if batch.ended is not None), None)
+    return Piece(stream.num, stream.run_num, epoch, stream.seq + 1, rows, ended)

@@ -36,11 +36,11 @@ from orchestrator.core.model import (
     owner_scope,
     repo_scope,
 )
-from orchestrator.journal.memory import Crash, Disk, MemoryJournal
 from orchestrator.journal.port import Journal
 from orchestrator.providers.kit.answers import mapping, not_accepted, quoted, read, read_failed, rows, text
 from orchestrator.providers.kit.markers import Search
 from orchestrator.providers.port import Answer, Call, Declaration, Followed, Line, Observation, Principal, Secrets, Send
+from orchestrator.testing.journal import Crash, Disk, MemoryJournal
 
 __all__ = [
     "FAKE",

@@ -226,7 +226,7 @@ PLANTS: tuple[Plant, ...] = (
     ),
     Plant(
         "a shorter freeze wins in the state",
-        (Edit("orchestrator/journal/usage.py", "until = max(until, excluded.until)", "until = excluded.until"),),
+        (Edit("orchestrator/journal/sql/sqlite.py", "until = max(until, excluded.until)", "until = excluded.until"),),
         LIMITS,
         "freeze",
     ),

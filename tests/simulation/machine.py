@@ -4,22 +4,23 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from random import Random
 from typing import Any
 
 import anyio
 
-from orchestrator.core.events import Event, to_json
+from orchestrator.core.events import Claimed, Event, to_json
 from orchestrator.core.exits import Exit
 from orchestrator.core.model import Account
 from orchestrator.engine.engine import Engine, Options
-from orchestrator.journal.memory import Disk, MemoryJournal, Run, Stream
-from orchestrator.journal.port import Entry, Lease
+from orchestrator.journal.commits import Batch, Stream
+from orchestrator.journal.port import Entry, Incarnation, Lease
 from orchestrator.journal.port import Process as Holder
 from orchestrator.providers.port import Line
 from orchestrator.providers.travis.declaration import DECLARATION
 from orchestrator.providers.travis.provider import Travis
+from orchestrator.testing import Disk, MemoryJournal
 
 from .kernel import Kernel, Process
 from .network import Network
@@ -55,20 +56,7 @@ class State:
 
     def copy(self) -> State:
         """As `runs --export` makes it; a run that nobody has driven yet is not exported by anybody."""
-        disk = Disk(
-            runs={id_: _copied(run) for id_, run in self.disk.runs.items() if id_ in self.written},
-            stamps=dict(self.disk.stamps),
-            stamped=self.disk.stamped,
-            pruned_at=self.disk.pruned_at,
-            boots=dict(self.disk.boots),
-            memories=dict(self.disk.memories),
-        )
-        return State(disk, {run: list(written) for run, written in self.written.items()})
-
-
-def _copied(run: Run) -> Run:
-    streams = {account: Stream(list(stream.entries), stream.hold) for account, stream in run.streams.items()}
-    return replace(run, streams=streams, wishes=list(run.wishes))
+        return State(self.disk.copy(self.written), {run: list(written) for run, written in self.written.items()})
 
 
 class WatchedJournal(MemoryJournal):
@@ -77,34 +65,41 @@ class WatchedJournal(MemoryJournal):
     def __init__(self, machine: Machine, process: Process, fate: Fate) -> None:
         super().__init__(machine.state.disk, now=machine.steady)
         self._machine = machine
-        self._written = machine.state.written
+        self._seen = machine.state.written
         self._process = process
         self._fate = fate
 
-    async def append(self, lease: Lease, events: Sequence[Event], at: float) -> None:
+    async def append(self, lease: Lease, events: Sequence[Event], at: float) -> Sequence[Entry]:
         """As the port says; a process that dies here never returns from it."""
         is_last = self.appends == self._fate.dies_at_append
         if is_last and self._fate.before:
             self.appends += 1
             await self._end()
-        await super().append(lease, events, at)
+        entries = await super().append(lease, events, at)
         if is_last:
             await self._end()
+        return entries
+
+    async def claim(self, run: str, account: str, by: Incarnation, now: float) -> Lease:
+        """As the port says; the claim is a fact, too."""
+        lease = await super().claim(run, account, by, now)
+        seq = self._streams[run, account].seq
+        fact = Claimed(lease.epoch, by.process.host, by.process.pid)
+        self._note(run, lease.epoch, [Entry(account, seq, now, fact)])
+        return lease
+
+    def _written(self, stream: Stream, batches: Sequence[Batch]) -> None:
+        super()._written(stream, batches)
+        for batch in batches:
+            self._note(stream.run, batch.epoch, batch.entries or ())
+
+    def _note(self, run: str, epoch: int, entries: Sequence[Entry]) -> None:
+        kernel, seen = self._machine.kernel, self._seen.setdefault(run, [])
+        seen += [Written(kernel.time, self._process.name, epoch, entry, kernel.ticket()) for entry in entries]
 
     async def _end(self) -> None:
         self._machine.kernel.kill(self._process)
         await anyio.sleep_forever()
-
-    def _write(self, lease: Lease, events: Sequence[Event], at: float) -> None:
-        entries = self._stream(lease).entries
-        before = len(entries)
-        super()._write(lease, events, at)
-        for entry in entries[before:]:
-            self._written.setdefault(lease.run, []).append(
-                Written(
-                    self._machine.kernel.time, self._process.name, lease.epoch, entry, self._machine.kernel.ticket()
-                )
-            )
 
 
 class Driving:
@@ -222,13 +217,14 @@ class Machine:
 
     def steady(self) -> float:
         """The state's clock, once a process has asked for it."""
-        return self.state.disk.boots.get(self.boot, self.now() - self.up()) + self.up()
+        return self.state.disk.boot(self.boot, self.now() - self.up()) + self.up()
 
     def reboot(self) -> None:
         """All processes die, and are proven dead by the new boot."""
         self._kill_all()
         for driving in self.driven:
-            driving.journal.is_proven_dead = driving.journal.is_dead
+            if driving.journal.is_dead:
+                driving.journal.kill()
         self.boot, self.booted_at = f"boot {self.kernel.ticket()}", self.kernel.time
         self.ready_at = self.kernel.time + BOOT_TAKES
 

@@ -15,8 +15,7 @@ from orchestrator.engine.facts import Ledger
 from orchestrator.engine.follow import Looks
 from orchestrator.engine.in_doubt import Doubts
 from orchestrator.engine.shared_limits import Commons
-from orchestrator.journal.memory import MemoryJournal
-from orchestrator.journal.port import Entry, Lease
+from orchestrator.journal.sql import Document, sqlite
 
 
 @contextmanager
@@ -67,12 +66,17 @@ def find_before_the_settle_time() -> Iterator[None]:
 @contextmanager
 def epoch_not_checked() -> Iterator[None]:
     """An append is written whoever holds the lease by now."""
+    end_of = sqlite.end_of
+    append = sqlite.Sqlite._append
 
-    def write(self: MemoryJournal, lease: Lease, events: Sequence[Event], at: float) -> None:
-        entries = self._stream(lease).entries
-        entries += [Entry(lease.account, len(entries) + n, at, event) for n, event in enumerate(events, start=1)]
+    def blind(self: sqlite.Sqlite, db: Any, document: Document) -> None:
+        pieces = []
+        for piece in document.pieces:
+            epoch, last = end_of(db, piece.stream)
+            pieces.append(piece._replace(epoch=epoch, first=last + 1))
+        append(self, db, document._replace(pieces=pieces))
 
-    with _patched(MemoryJournal, _write=write):
+    with _patched(sqlite.Sqlite, _append=blind):
         yield
 
 

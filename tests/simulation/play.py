@@ -17,8 +17,8 @@ from orchestrator.core.exits import Exit
 from orchestrator.core.frozen import replace
 from orchestrator.core.history import History, load
 from orchestrator.core.model import Outcome
-from orchestrator.journal.memory import MemoryJournal
 from orchestrator.providers.port import Call
+from orchestrator.testing import MemoryJournal
 
 from .backend import run
 from .kernel import Kernel, Process, Stuck
@@ -170,7 +170,7 @@ class Stage:
 
     async def _make(self, job: Job) -> None:
         """Makes the run; where it was made before and is lost with its state, it adopts what it had asked for."""
-        if job.id in self.machine.state.disk.runs:
+        if job.id in self.machine.state.disk.runs():
             return
         targets, options = job.targets, {}
         if job.id in self.result.made:
@@ -222,7 +222,7 @@ class Stage:
 
     async def history(self, job: Job) -> History | None:
         """What the state in use tells of the run, if it knows it."""
-        return await load(self.journal, job.id) if job.id in self.machine.state.disk.runs else None
+        return await load(self.journal, job.id) if job.id in self.machine.state.disk.runs() else None
 
     async def _has_ended(self, job: Job, doubts_may_stay: bool) -> bool:
         history = await self.history(job)
@@ -236,12 +236,12 @@ class Stage:
     async def _rival(self, job: Job, after: float, fate: Fate) -> None:
         await anyio.sleep(after)
         await self.machine.ready()
-        if job.id in self.machine.state.disk.runs:
+        if job.id in self.machine.state.disk.runs():
             await self.machine.drive(job, fate).gone.wait()
 
     async def _cancel(self, job: Job, after: float) -> None:
         await anyio.sleep(after)
-        if job.id in self.machine.state.disk.runs:
+        if job.id in self.machine.state.disk.runs():
             await self.journal.wish(job.id, CancelAsked("a person", self.machine.now(), job.keep_builds))
 
 

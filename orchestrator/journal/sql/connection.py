@@ -1,7 +1,7 @@
-"""One connection to the state's file: opened with care, one transaction at a time, dead after a failed sync.
+"""Connections to SQLite: one transaction at a time, to a file or in memory; SQLite's errors end here.
 
-Every transaction that writes runs under the lock file, without awaiting inside; waiting for the lock is polling, so
-the event loop stays free. Errors of SQLite end here.
+A connection to the state's file is opened with care, and dead after a failed sync. Every transaction that writes runs
+under the lock file, without awaiting inside; waiting for the lock is polling, so the event loop stays free.
 """
 
 from __future__ import annotations
@@ -15,11 +15,12 @@ from typing import TypeAlias, TypeVar
 from urllib.parse import quote
 
 import anyio
+from typing_extensions import override
 
 from orchestrator.core.errors import JournalError
 from orchestrator.journal.files import Lock, lock_file, make_private, refuse_network
-from orchestrator.journal.sql.errors import damaged, explain, is_busy, is_fatal
-from orchestrator.journal.sql.migrations import APPLICATION, STEPS, Step, migrate, objects
+from orchestrator.journal.sql import RESTORE, damaged
+from orchestrator.journal.sql.migrations import STEPS, Step, check, check_shape, migrate
 
 SQLITE_VERSION = sqlite3.sqlite_version  # of the library that is linked in, for `doctor`
 T = TypeVar("T")
@@ -41,9 +42,169 @@ PRAGMAS = (
     f"journal_size_limit = {WAL_KEPT}",
 )
 
+# Primary codes of SQLite, the low byte of `sqlite_errorcode`.
+BUSY, LOCKED, READONLY, IOERR, CORRUPT, FULL, CANTOPEN, TOOBIG, NOTADB = 5, 6, 8, 10, 11, 13, 14, 18, 26
+SAFE_AFTER = frozenset({BUSY, LOCKED, FULL, TOOBIG})
+KEPT = "nothing that was acknowledged is lost"
+
+
+def code_of(error: sqlite3.Error) -> int:
+    """SQLite's primary code; 0 for an error of Python's own module."""
+    return getattr(error, "sqlite_errorcode", 0) & 0xFF
+
+
+def is_busy(error: sqlite3.Error) -> bool:
+    """Whether trying again in a moment may do."""
+    return code_of(error) in (BUSY, LOCKED)
+
+
+def is_fatal(error: BaseException) -> bool:
+    """Whether the connection is not to be used any more.
+
+    After a failed write or sync nobody knows what the disk holds: the kernel may have dropped the pages, and the next
+    sync would then report success.
+    """
+    return not isinstance(error, sqlite3.Error) or code_of(error) not in SAFE_AFTER
+
+
+def explain(error: sqlite3.Error, place: str) -> JournalError:
+    """The error with its place and its remedy."""
+    name = getattr(error, "sqlite_errorname", type(error).__name__)
+    return JournalError(f"{place}: {_remedy(code_of(error), error)} ({name}: {error})")
+
 
 class Database:
-    """A connection to the state.
+    """A connection to a state that is in memory; several processes of a test may share it.
+
+    Args:
+        place: where the state is, for messages.
+    """
+
+    def __init__(self, db: sqlite3.Connection, place: str) -> None:
+        self._db = db
+        self.place = place
+        self.read_only = False
+        self._broken: str | None = None
+        self._own_changes = (
+            db.total_changes
+        )  # rows that were changed through this one of several ways to the same memory
+
+    async def prepare(self) -> None:
+        """Makes the state ready; before anything else. In memory it is so from its beginning."""
+
+    # -- transactions -------------------------------------------------------------------------------------------
+
+    async def read(self, work: Callable[[sqlite3.Connection], T]) -> T:
+        """What `work` finds. It must fetch all it wants, and not await."""
+        patience = Patience(self.place)
+        while True:
+            try:
+                return work(self._alive())
+            except sqlite3.Error as error:
+                if not is_busy(error):
+                    raise self._failed(error) from error
+            except (TypeError, ValueError, OverflowError) as error:
+                raise damaged(self.place, str(error)) from error
+            await patience.wait()
+
+    async def write(self, work: Callable[[sqlite3.Connection], T]) -> T:
+        """Runs `work` in one transaction, durable when this returns, wholly undone when it fails."""
+        if not self.try_begin():
+            await self.begin()
+        return self.commit(work)
+
+    async def begin(self) -> None:
+        """Starts a transaction as soon as no other process writes; nothing is to be awaited until `commit`."""
+        patience = Patience(self.place)
+        while not self.try_begin():
+            await patience.wait()
+
+    def try_begin(self) -> bool:
+        """Starts a transaction when nobody else writes."""
+        db = self._alive()
+        if not self._try_lock():
+            return False
+        try:
+            self._still_there()
+            db.execute("BEGIN IMMEDIATE")
+        except sqlite3.Error as error:
+            self._unlock()
+            if is_busy(error):
+                return False
+            raise self._failed(error) from error
+        except BaseException:
+            self._unlock()
+            raise
+        return True
+
+    def commit(self, work: Callable[[sqlite3.Connection], T]) -> T:
+        """Runs `work` in the transaction that `begin` started, and ends it."""
+        before = self._db.total_changes
+        try:
+            result = work(self._db)
+            self._db.execute("COMMIT")
+            self._own_changes += self._db.total_changes - before
+        except sqlite3.Error as error:
+            self._undo()
+            raise self._failed(error) from error
+        except JournalError:
+            self._undo()
+            raise
+        except UnicodeEncodeError as error:
+            self._undo()
+            raise JournalError(
+                f"{self.place}: {error.object[:80]!r} is no text that can be written as UTF-8"
+            ) from error
+        except BaseException:
+            self._undo()
+            self._broken = f"{self.place}: a commit was broken off; start again with `orchestrator resume`"
+            raise
+        finally:
+            self._unlock()
+        return result
+
+    async def vacuum(self) -> None:
+        """Gives the space of deleted rows back."""
+
+    def changes(self, db: sqlite3.Connection) -> int:
+        """A number that is another one after others have written."""
+        return db.total_changes - self._own_changes
+
+    async def close(self) -> None:
+        """Closes. Closing again does nothing. What is in memory is closed by whoever made it."""
+        self._broken = self._broken or f"{self.place} is closed"
+
+    # -- who may write, trouble ---------------------------------------------------------------------------------
+
+    def _try_lock(self) -> bool:
+        """Takes the right to write when it is free; never waits."""
+        return not self._db.in_transaction
+
+    def _unlock(self) -> None:
+        """Gives the right to write back."""
+
+    def _still_there(self) -> None:
+        """Fails when what would be written is not what others read."""
+
+    def _alive(self) -> sqlite3.Connection:
+        if self._broken is not None:
+            raise JournalError(self._broken)
+        return self._db
+
+    def _failed(self, error: sqlite3.Error) -> JournalError:
+        said = explain(error, self.place)
+        if is_fatal(error):
+            self._broken = str(said)
+        return said
+
+    def _undo(self) -> None:
+        with suppress(sqlite3.Error):  # a transaction that SQLite has undone itself cannot be undone again
+            if self._db.in_transaction:
+                self._db.execute("ROLLBACK")
+
+
+class File(Database):
+    """A connection to the state's file.
 
     Args:
         path: the file; made when it is not there, unless `read_only`.
@@ -58,9 +219,7 @@ class Database:
         if sqlite3.sqlite_version_info < OLDEST_SQLITE:
             raise JournalError(f"SQLite {sqlite3.sqlite_version} is too old: 3.24 is needed; use a newer Python")
         self.path = path
-        self.read_only = read_only
         self._steps = steps
-        self._broken: str | None = None
         self._is_closed = False
         self._lock: Lock | None = None
         self._identity: Identity = NOWHERE
@@ -68,14 +227,15 @@ class Database:
         self._wal_identity: Identity = NOWHERE
         refuse_network(path)
         try:
-            self._db = self._open_to_read() if read_only else self._open_to_write()
+            super().__init__(self._open_to_read() if read_only else self._open_to_write(), str(path))
         except OSError as error:
             where = error.filename or path
             raise JournalError(
                 f"{where}: {error.strerror}; the state needs a folder that this user may write"
             ) from error
         except sqlite3.Error as error:
-            raise explain(error, path) from error
+            raise explain(error, str(path)) from error
+        self.read_only = read_only
 
     # -- opening ------------------------------------------------------------------------------------------------
 
@@ -98,8 +258,9 @@ class Database:
         db.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, LONGEST_VALUE)
         return db
 
+    @override
     async def prepare(self) -> None:
-        """Checks whose file it is, and makes or migrates it. Before anything else.
+        """Checks whose file it is, and makes or migrates it.
 
         Raises:
             JournalError: a foreign, newer or damaged file.
@@ -108,43 +269,17 @@ class Database:
             for pragma in PRAGMAS:
                 self._db.execute(f"PRAGMA {pragma}")
         except sqlite3.Error as error:
-            raise explain(error, self.path) from error
+            raise explain(error, self.place) from error
         if self.read_only:
             await self.read(self._check)
             return
         await self._alone(self._make_wal)
         if await self.read(self._check) < len(self._steps):
             await self.write(lambda db: migrate(db, self._steps))
-        await self.read(self._check_shape)
+        await self.read(lambda db: check_shape(db, self.place, self._steps))
 
     def _check(self, db: sqlite3.Connection) -> int:
-        """The file's version, once it is known to be ours."""
-        (application,) = db.execute("PRAGMA application_id").fetchone()
-        (version,) = db.execute("PRAGMA user_version").fetchone()
-        if application != APPLICATION and (application or version or objects(db)):
-            raise JournalError(f"{self.path} belongs to another program; choose another place with --state")
-        if version > len(self._steps):
-            raise JournalError(
-                f"{self.path} was written by a newer version (its shape is {version}, this one knows "
-                f"{len(self._steps)}); upgrade, or choose another place with --state"
-            )
-        if self.read_only and version < len(self._steps):
-            raise JournalError(
-                f"{self.path} is of an older version, or not finished; "
-                "the next `orchestrator run` or `resume` brings it up to date"
-            )
-        return int(version)
-
-    def _check_shape(self, db: sqlite3.Connection) -> None:
-        """A state may come from elsewhere: what we did not make (a trigger, a view) is not run."""
-        model = sqlite3.connect(":memory:")
-        try:
-            migrate(model, self._steps)
-            wanted = objects(model)
-        finally:
-            model.close()
-        if odd := sorted(name for _, name in objects(db) ^ wanted):
-            raise damaged(self.path, f"its tables are not ours ({', '.join(odd[:3])})")
+        return check(db, self.place, len(self._steps), self.read_only)
 
     def _make_wal(self, db: sqlite3.Connection) -> None:
         if db.execute("PRAGMA page_count").fetchone() == (0,):
@@ -157,123 +292,61 @@ class Database:
                 f"{self.path}: this file system cannot hold the state (no shared memory); choose another with --state"
             )
 
-    # -- transactions -------------------------------------------------------------------------------------------
-
-    async def read(self, work: Callable[[sqlite3.Connection], T]) -> T:
-        """What `work` finds. It must fetch all it wants, and not await."""
-        patience = Patience(self.path)
-        while True:
-            try:
-                return work(self._alive())
-            except sqlite3.Error as error:
-                if not is_busy(error):
-                    raise self._failed(error) from error
-            except (TypeError, ValueError, OverflowError) as error:
-                raise damaged(self.path, str(error)) from error
-            await patience.wait()
-
-    async def write(self, work: Callable[[sqlite3.Connection], T]) -> T:
-        """Runs `work` in one transaction, durable when this returns, wholly undone when it fails."""
-        await self.begin()
-        return self.commit(work)
-
-    async def begin(self) -> None:
-        """Starts a transaction as soon as no other process writes; nothing is to be awaited until `commit`."""
-        patience = Patience(self.path)
-        while not self.try_begin():
-            await patience.wait()
-
-    def try_begin(self) -> bool:
-        """Starts a transaction when nobody else writes."""
-        db, lock = self._alive(), self._writable()
-        if not lock.try_take():
-            return False
-        try:
-            self._still_there()
-            db.execute("BEGIN IMMEDIATE")
-        except sqlite3.Error as error:
-            lock.give_back()
-            if is_busy(error):
-                return False
-            raise self._failed(error) from error
-        except BaseException:
-            lock.give_back()
-            raise
-        return True
-
-    def commit(self, work: Callable[[sqlite3.Connection], T]) -> T:
-        """Runs `work` in the transaction that `begin` started, and ends it."""
-        try:
-            result = work(self._db)
-            self._db.execute("COMMIT")
-        except sqlite3.Error as error:
-            self._undo()
-            raise self._failed(error) from error
-        except JournalError:
-            self._undo()
-            raise
-        except UnicodeEncodeError as error:
-            self._undo()
-            raise JournalError(f"{self.path}: {error.object[:80]!r} is no text that can be written as UTF-8") from error
-        except BaseException:
-            self._undo()
-            self._broken = f"{self.path}: a commit was broken off; start again with `orchestrator resume`"
-            raise
-        finally:
-            self._writable().give_back()
-        return result
+    # -- alone --------------------------------------------------------------------------------------------------
 
     async def _alone(self, work: Callable[[sqlite3.Connection], T], most: float = PATIENCE) -> T:
         """Runs `work` under the lock, for what SQLite does not do inside a transaction."""
-        patience, lock = Patience(self.path, most), self._writable()
+        patience = Patience(self.place, most)
         while True:
-            if lock.try_take():
+            if self._try_lock():
                 try:
                     return work(self._alive())
                 except sqlite3.Error as error:
                     if not is_busy(error):
                         raise self._failed(error) from error
                 finally:
-                    lock.give_back()
+                    self._unlock()
             await patience.wait()
 
+    @override
     async def vacuum(self) -> None:
-        """Gives the space of deleted rows back to the disk."""
-
         def work(db: sqlite3.Connection) -> None:
             db.executescript("PRAGMA incremental_vacuum")  # steps to its end; `execute` would free a single page
             db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
 
         await self._alone(work)
 
+    @override
+    def changes(self, db: sqlite3.Connection) -> int:
+        (version,) = db.execute("PRAGMA data_version").fetchone()
+        return int(version)
+
+    @override
     async def close(self) -> None:
-        """Closes; the last one folds the write-ahead log into the file. Closing again does nothing."""
+        """The last one folds the write-ahead log into the file."""
         if self._is_closed:
             return
         self._is_closed = True
         with anyio.CancelScope(shield=True), suppress(JournalError):
             await self._alone(lambda db: db.close(), CLOSING)
-        self._broken = self._broken or f"{self.path} is closed"
+        await super().close()
         with suppress(sqlite3.Error):
             self._db.close()  # without the lock, when that was not to be had
-        self._close_lock()
-
-    def _close_lock(self) -> None:
         if self._lock is not None:
             self._lock.close()
 
-    # -- trouble ------------------------------------------------------------------------------------------------
-
-    def _alive(self) -> sqlite3.Connection:
-        if self._broken is not None:
-            raise JournalError(self._broken)
-        return self._db
-
-    def _writable(self) -> Lock:
+    @override
+    def _try_lock(self) -> bool:
         if self._lock is None:
             raise JournalError(f"{self.path} was opened only to read")
-        return self._lock
+        return self._lock.try_take()
 
+    @override
+    def _unlock(self) -> None:
+        if self._lock is not None:
+            self._lock.give_back()
+
+    @override
     def _still_there(self) -> None:
         """SQLite would go on writing into files that were deleted."""
         if self._wal_identity == NOWHERE:
@@ -285,23 +358,12 @@ class Database:
             )
             raise JournalError(self._broken)
 
-    def _failed(self, error: sqlite3.Error) -> JournalError:
-        said = explain(error, self.path)
-        if is_fatal(error):
-            self._broken = str(said)
-        return said
-
-    def _undo(self) -> None:
-        with suppress(sqlite3.Error):  # a transaction that SQLite has undone itself cannot be undone again
-            if self._db.in_transaction:
-                self._db.execute("ROLLBACK")
-
 
 class Patience:
     """Waits between tries, longer and longer, and not for ever."""
 
-    def __init__(self, path: Path, most: float = PATIENCE) -> None:
-        self._path = path
+    def __init__(self, place: str, most: float = PATIENCE) -> None:
+        self._place = place
         self._left = most
         self._most = most
         self._pause = 0.0005
@@ -314,7 +376,7 @@ class Patience:
         """
         if self._left <= 0:
             raise JournalError(
-                f"{self._path}: another process has the state locked for {self._most:.0f} s; is one stopped in the "
+                f"{self._place}: another process has the state locked for {self._most:.0f} s; is one stopped in the "
                 f"middle of a commit? `lslocks` tells which"
             )
         self._left -= self._pause
@@ -328,3 +390,25 @@ def _identity(path: Path) -> Identity:
     except OSError:
         return NOWHERE
     return (found.st_dev, found.st_ino)
+
+
+def _remedy(code: int, error: sqlite3.Error) -> str:
+    match code:
+        case 5 | 6:  # BUSY, LOCKED
+            return "another program has the state locked; end it and try again"
+        case 8:  # READONLY
+            return f"the state cannot be written: make the file and its folder writable; {KEPT}"
+        case 10:  # IOERR
+            return f"the disk does not take or give the state: look at the disk, its quota and `dmesg`; {KEPT}"
+        case 13:  # FULL
+            return f"the disk is full: free some space, then `orchestrator resume`; {KEPT}"
+        case 14:  # CANTOPEN
+            return "the state cannot be opened: is the folder there, and may this user write in it?"
+        case 11:  # CORRUPT
+            return f"the state is damaged. {RESTORE}"
+        case 26:  # NOTADB
+            return f"this is no state, or it is damaged from its first bytes. {RESTORE}"
+        case 18:  # TOOBIG
+            return "a single value is too big for the state"
+        case _:
+            return f"the state cannot be used: {type(error).__name__}. {RESTORE}"

@@ -10,6 +10,9 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Callable, Sequence
 
+from orchestrator.core.errors import JournalError
+from orchestrator.journal.sql import damaged
+
 APPLICATION = int.from_bytes(b"orch", "big")
 JOIN = 1 << 32  # how far the first of two joined numbers is shifted
 
@@ -54,7 +57,37 @@ def keep_time(db: sqlite3.Connection) -> None:
     db.execute("ALTER TABLE principal ADD COLUMN alias TEXT NOT NULL DEFAULT ''")
 
 
-STEPS: Sequence[Step] = (make, keep_time)
+def hold_by_incarnation(db: sqlite3.Connection) -> None:
+    """Version 3: a lease is a holder, an incarnation of a process with one row for all its streams.
+
+    The columns of a lease in `stream` are left as they are, for one reader: a process of an older version that has the
+    file open. Its appends are refused once somebody took its stream over, as ever. Its heartbeat, of which nobody would
+    learn, is refused at once and in words; it then sends nothing more, long before its lease is over.
+    """
+    db.execute(
+        "CREATE TABLE incarnation (id TEXT PRIMARY KEY, host TEXT NOT NULL, boot TEXT NOT NULL, pid INTEGER NOT NULL,"
+        " started TEXT NOT NULL, heartbeat REAL NOT NULL, lease_for REAL NOT NULL, ended INTEGER NOT NULL DEFAULT 0)"
+        " WITHOUT ROWID"
+    )
+    db.execute("ALTER TABLE stream ADD COLUMN holder TEXT")
+    db.execute("ALTER TABLE stream ADD COLUMN sent_until REAL")
+    db.execute("CREATE INDEX stream_by_holder ON stream (holder) WHERE holder IS NOT NULL")
+    db.execute(
+        "INSERT INTO incarnation SELECT lower(hex(randomblob(16))), host, boot, pid, started, max(heartbeat),"
+        " max(lease_for), 0 FROM stream WHERE host IS NOT NULL GROUP BY host, boot, pid, started"
+    )
+    db.execute(
+        "UPDATE stream SET sent_until = heartbeat + lease_for / 3.0, holder = (SELECT id FROM incarnation WHERE"
+        " (incarnation.host, incarnation.boot, incarnation.pid, incarnation.started)"
+        " = (stream.host, stream.boot, stream.pid, stream.started)) WHERE epoch > 0"
+    )
+    db.execute(
+        "CREATE TRIGGER older_version BEFORE UPDATE OF heartbeat ON stream BEGIN SELECT RAISE(ABORT,"
+        " 'a newer version of this program uses the state now; go on with `orchestrator resume` of that version'); END"
+    )
+
+
+STEPS: Sequence[Step] = (make, keep_time, hold_by_incarnation)
 """`STEPS[n]` makes version n + 1 of version n."""
 
 
@@ -77,3 +110,41 @@ def objects(db: sqlite3.Connection) -> frozenset[tuple[str, str]]:
     """What the file has: kind and name of tables, indexes, views and triggers, SQLite's own apart."""
     rows = db.execute("SELECT type, name FROM sqlite_master WHERE name NOT LIKE 'sqlite\\_%' ESCAPE '\\'")
     return frozenset((str(kind), str(name)) for kind, name in rows)
+
+
+def check(db: sqlite3.Connection, place: str, known: int, read_only: bool) -> int:
+    """The file's version, once it is certain that it is ours.
+
+    Args:
+        known: the newest version that this program knows.
+
+    Raises:
+        JournalError: it is not ours, or newer, or too old for one that only reads.
+    """
+    (application,) = db.execute("PRAGMA application_id").fetchone()
+    (version,) = db.execute("PRAGMA user_version").fetchone()
+    if application != APPLICATION and (application or version or objects(db)):
+        raise JournalError(f"{place} belongs to another program; choose another place with --state")
+    if version > known:
+        raise JournalError(
+            f"{place} was written by a newer version (its shape is {version}, this one knows {known}); "
+            "upgrade, or choose another place with --state"
+        )
+    if read_only and version < known:
+        raise JournalError(
+            f"{place} is of an older version, or not finished; "
+            "the next `orchestrator run` or `resume` brings it up to date"
+        )
+    return int(version)
+
+
+def check_shape(db: sqlite3.Connection, place: str, steps: Sequence[Step]) -> None:
+    """A state may come from elsewhere: what we did not make (a trigger, a view) is not run."""
+    model = sqlite3.connect(":memory:")
+    try:
+        migrate(model, steps)
+        wanted = objects(model)
+    finally:
+        model.close()
+    if odd := sorted(name for _, name in objects(db) ^ wanted):
+        raise damaged(place, f"its tables are not ours ({', '.join(odd[:3])})")

@@ -1,0 +1,5 @@
+"""Claims as most tests want them: a process registers and takes one lease."""
+
+
+async def claim(journal, run, account, process, now, lease_for=30.0):
+    return await journal.claim(run, account, await journal.register(process, now, lease_for), now)
