@@ -37,7 +37,7 @@ from orchestrator.core.model import (
     repo_scope,
 )
 from orchestrator.journal.port import Journal
-from orchestrator.providers.kit.answers import mapping, not_accepted, quoted, read, read_failed, rows, text
+from orchestrator.providers.kit.answers import listed, mapping, not_accepted, quoted, read, read_failed, text
 from orchestrator.providers.kit.markers import Search
 from orchestrator.providers.port import Answer, Call, Declaration, Followed, Line, Observation, Principal, Secrets, Send
 from orchestrator.testing.journal import Crash, Disk, MemoryJournal
@@ -274,9 +274,9 @@ class FakeProvider:
 
     async def _rows(self, call: Call) -> list[Mapping[str, Any]]:
         answer = await read(self._send, call)
-        if answer.status != 200 or not isinstance(answer.body, list) or len(rows(answer.body)) != len(answer.body):
-            raise _refused(answer, call.repo or "") or read_failed(answer, call.path, "Fake")
-        return answer.body
+        if refused := _refused(answer, call.repo or ""):
+            raise refused
+        return listed(answer, answer.body, call.path, "Fake")
 
 
 class PreparingProvider(FakeProvider):

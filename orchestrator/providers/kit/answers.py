@@ -78,6 +78,21 @@ def read_failed(answer: Answer, path: str, title: str) -> NotTriggered | LookFai
     return refused(answer, title) or LookFailed(f"{path}: {odd}")
 
 
+def listed(answer: Answer, found: object, path: str, title: str) -> list[Mapping[str, Any]]:
+    """The JSON objects of a listing.
+
+    Args:
+        found: where in the answer the listing should stand.
+
+    Raises:
+        LookFailed: it does not stand there, or holds something else.
+    """
+    objects = rows(found)
+    if answer.status != 200 or not isinstance(found, list) or len(objects) != len(found):
+        raise read_failed(answer, path, title)
+    return objects
+
+
 def rejected(code: str, reason: str, detail: str) -> Rejected:
     """A refusal of one target, with the service's own words where it has some."""
     return Rejected(code, f"{reason} ({detail})" if detail else reason)
