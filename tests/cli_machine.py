@@ -6,12 +6,18 @@ import time
 from pathlib import Path
 
 import orchestrator
-from orchestrator.app.machine import Machine
+from orchestrator.app.context import Context
+from orchestrator.cli.face import Machine
 from orchestrator.cli.main import run
 from orchestrator.core.redact import Redactor
 
 # Other processes find the package that is tested, installed or not, in whatever folder they start.
 ENVIRON = {**os.environ, "PYTHONPATH": str(Path(orchestrator.__file__).parents[1])}
+
+
+def context_of(**more):
+    """A context that sees nothing of this computer."""
+    return Context(**{"environ": {}, "cwd": Path("/nowhere"), "home": Path("/nowhere"), **more})
 
 
 class Program:

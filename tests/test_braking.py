@@ -6,7 +6,7 @@ import pytest
 from cli_machine import Program
 from golden.story import START, target, told
 
-from orchestrator.cli.concurrency import brake_json, brake_lines
+from orchestrator.cli.plan_text import concurrency_json, concurrency_lines
 from orchestrator.core.events import Ended, Intended, Requested, RunMade, to_json
 from orchestrator.core.exits import Exit
 from orchestrator.core.frozen import replace
@@ -25,7 +25,7 @@ def account(brake=None, share=100, in_flight=None):
 
 
 def test_an_account_without_a_brake_has_nothing_to_tell():
-    assert list(brake_lines(account(), NOON)) == []
+    assert list(concurrency_lines(account(), NOON)) == []
 
 
 @pytest.mark.parametrize(
@@ -45,14 +45,17 @@ def test_an_account_without_a_brake_has_nothing_to_tell():
     ],
 )
 def test_the_plan_tells_each_part_of_the_brake(one, words):
-    (line,) = brake_lines(one, NOON)
+    (line,) = concurrency_lines(one, NOON)
     assert words in line
 
 
 def test_the_plan_tells_programs_until_when_it_is_quiet():
     one = account(Brake(quiet=(OFFICE,)), share=25)
-    assert (brake_json(one, NOON)["quiet_until"], brake_json(one, NOON)["share"]) == ("2026-01-05T17:00:00Z", 25)
-    assert brake_json(one, NOON + 6 * 3600)["quiet_until"] is None
+    assert (concurrency_json(one, NOON)["quiet_until"], concurrency_json(one, NOON)["share"]) == (
+        "2026-01-05T17:00:00Z",
+        25,
+    )
+    assert concurrency_json(one, NOON + 6 * 3600)["quiet_until"] is None
 
 
 def story(one, *facts, options=None):

@@ -10,7 +10,6 @@ import pytest
 from cli_machine import ENVIRON, Program
 
 from orchestrator import __version__
-from orchestrator.app import open_journal as state
 from orchestrator.cli.main import ALIASES, VERBS
 from orchestrator.core.exits import Exit
 
@@ -280,12 +279,11 @@ def test_a_state_that_cannot_be_used_exits_7(program):
 def test_a_bug_exits_70_and_keeps_a_private_redacted_traceback(program, monkeypatch, tmp_path):
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
 
-    def broken(flags, machine):
-        machine.redactor.add("s3cret-t0ken")
+    async def broken(context, *words, **more):
+        context.redactor.add("s3cret-t0ken")
         raise RuntimeError("Authorization: token s3cret-t0ken")
 
-    monkeypatch.setattr(state, "place", broken)
-    monkeypatch.setattr("orchestrator.cli.runs.place", broken)
+    monkeypatch.setattr("orchestrator.app.runs.runs", broken)
     assert program("runs") == Exit.BUG
     assert "this is a bug" in program.err
     kept = next(tmp_path.glob("orchestrator-bug-*.txt"))

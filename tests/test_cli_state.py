@@ -9,7 +9,7 @@ import pytest
 from cli_machine import Program
 from leases import claim
 
-from orchestrator.app.create_run import made_of, make_run, new_id
+from orchestrator.app.start import Held, made_of, make_run, new_id
 from orchestrator.core.errors import NotStarted
 from orchestrator.core.events import Doubted, Ended, Intended, Interrupted, Requested, RunEnded, Sighted
 from orchestrator.core.exits import Exit
@@ -243,9 +243,9 @@ async def overlapping(driven: bool) -> str:
     await make_run("one", made, TARGETS, journal, AT)
     if driven:
         await claim(journal, "one", COORDINATOR, this_process(), AT, 30.0)
-    with pytest.raises(NotStarted) as caught:
-        await make_run("two", made, TARGETS, journal, AT, behind=" --state s")
-    return str(caught.value)
+    with pytest.raises(Held) as caught:
+        await make_run("two", made, TARGETS, journal, AT)
+    return caught.value.text(" --state s")
 
 
 def test_an_overlap_with_a_run_at_work_advises_to_watch_it():
@@ -315,12 +315,12 @@ def test_of_a_target_that_is_not_in_doubt_nobody_may_say_anything(program, words
 def test_while_a_run_is_driven_neither_its_manifest_nor_its_plan_takes_memory(program, monkeypatch):
     kept = []
 
-    async def drive(*_):
-        tidy()  # as `drive` begins
+    async def drive(_):
+        tidy()  # as it begins
         kept.extend(type(one) for one in gc.get_objects() if isinstance(one, (Manifest, Plan)))
         raise NotStarted("enough")
 
-    monkeypatch.setattr("orchestrator.cli.run.drive", drive)
+    monkeypatch.setattr("orchestrator.app.drive.Drive.run", drive)
     program.environ["TRAVIS_TOKEN"] = "t0ken"
     program.write("orchestrator.yaml", "version: 1\ntargets: [acme/a@main]\n")
     assert program("run", "--state", "s") == Exit.NOT_STARTED
@@ -341,11 +341,11 @@ async def doubtful_story(folder: Path):
 
 
 def test_a_resume_of_an_ended_run_looks_again_for_what_it_left_in_doubt(program, monkeypatch):
-    async def drive(*_):
+    async def drive(_):
         raise NotStarted("it looks")
 
     anyio.run(doubtful_story, program.folder / "s")
-    monkeypatch.setattr("orchestrator.cli.resume.drive", drive)
+    monkeypatch.setattr("orchestrator.app.drive.Drive.run", drive)
     program.environ["TRAVIS_TOKEN"] = "t0ken"
     assert program("run", "--repo", "acme/a@main", "--run-id", "r", "--state", "s") == Exit.IN_DOUBT
     assert "has ended: nothing is triggered again" in program.err

@@ -46,7 +46,7 @@ def test_what_is_wrong_stands_last_with_what_to_do_about_it(program):
         "BAD   acme/off: builds are switched off; activate it at the provider, or `skip` it",
         "BAD   acme/closed: the token may not trigger builds here; give its user push access",
         "BAD   acme/gone: there is no such repository, or the token may not see it; check its name",
-        "10 things looked at: 3 repositories would be refused, the others are fine; nothing was triggered",
+        "10 checks: 3 repositories would be refused, the others are fine; nothing was triggered",
     ]
 
 
@@ -74,4 +74,4 @@ def test_nobody_at_the_address_is_told_with_where_to_look(program, monkeypatch):
     assert program("doctor") == Exit.ACCOUNT
     assert "cannot connect" in program.out
     assert "look at the URL, the network and HTTPS_PROXY" in program.out
-    assert program.out.endswith("a run would not work; mend what is BAD first\n")
+    assert program.out.endswith("a run would not work; fix the BAD lines first\n")

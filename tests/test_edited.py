@@ -7,7 +7,7 @@ from anyio import run
 from cli_machine import Program
 from leases import claim
 
-from orchestrator.app.create_run import made_of
+from orchestrator.app.start import made_of
 from orchestrator.core.events import Interrupted
 from orchestrator.core.exits import Exit
 from orchestrator.core.model import COORDINATOR

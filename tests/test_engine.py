@@ -649,7 +649,7 @@ async def test_a_person_sees_how_many_answers_were_lost_and_that_they_are_looked
         await anyio.sleep(2.0)
         snapshot = driving.snapshot()
         assert snapshot.doubts == 1
-        assert "1 requested, 1 looked for (answer lost)" in summary(snapshot)
+        assert "1 requested, 1 in doubt (looking up)" in summary(snapshot)
         await anyio.sleep(60.0)
         assert driving.snapshot().doubts == 0
 

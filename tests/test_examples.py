@@ -11,7 +11,7 @@ import anyio
 import pytest
 
 from orchestrator import manifest as manifests
-from orchestrator.app.create_run import made_of
+from orchestrator.app.start import made_of
 from orchestrator.core.exits import Exit
 from orchestrator.core.frozen import replace
 from orchestrator.core.history import load

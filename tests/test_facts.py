@@ -2,8 +2,20 @@
 
 import pytest
 
-from orchestrator.app.observer import PATIENCE, Observer
-from orchestrator.core.events import Absent, Claimed, Doubted, Intended, Interrupted, Requested, RunEnded, WaveOpened
+from orchestrator.cli.log import LEVELS, PATIENCE, Follower
+from orchestrator.core.events import (
+    KINDS,
+    Absent,
+    Claimed,
+    Doubted,
+    Intended,
+    Interrupted,
+    Requested,
+    RunEnded,
+    WaveOpened,
+)
+from orchestrator.journal.port import Entry
+from orchestrator.report import story
 
 
 class Lines:
@@ -12,8 +24,11 @@ class Lines:
     def __init__(self):
         self.told = []
 
-    def __getattr__(self, level):
-        return lambda name, **fields: self.told.append((level, name, fields))
+    def shows(self, level):
+        return level in LEVELS
+
+    def line(self, level, name, fields):
+        self.told.append((level, name, dict(fields)))
 
 
 @pytest.fixture
@@ -27,11 +42,11 @@ def doubted(n):
 
 def test_lost_answers_are_told_once_in_a_while_with_what_happens_next(lines):
     clock = [0.0]
-    observer = Observer(lines, lambda: clock[0])
+    observer = Follower(lines, None, lambda: clock[0])
     for number in range(3):
-        observer.fact("travis", doubted(number))
+        observer.fact(Entry("travis", 1, 0.0, doubted(number)))
     clock[0] = PATIENCE
-    observer.fact("travis", doubted(3))
+    observer.fact(Entry("travis", 1, 0.0, doubted(3)))
     assert [level for level, _, _ in lines.told] == ["warning", "debug", "debug", "warning"]
     first, last = lines.told[0][2], lines.told[-1][2]
     assert "looked for" in first["next"]
@@ -40,12 +55,12 @@ def test_lost_answers_are_told_once_in_a_while_with_what_happens_next(lines):
 
 
 def test_what_was_found_or_is_absent_is_no_longer_counted(lines):
-    observer = Observer(lines, lambda: 0.0)
-    observer.fact("travis", doubted(1))
-    observer.fact("travis", doubted(2))
-    observer.fact("travis", Requested("t1", "7", "found"))
-    observer.fact("travis", Absent("t2", 1, "not there"))
-    observer.fact("travis", doubted(3))
+    observer = Follower(lines, None, lambda: 0.0)
+    observer.fact(Entry("travis", 1, 0.0, doubted(1)))
+    observer.fact(Entry("travis", 1, 0.0, doubted(2)))
+    observer.fact(Entry("travis", 1, 0.0, Requested("t1", "7", "found")))
+    observer.fact(Entry("travis", 1, 0.0, Absent("t2", 1, "not there")))
+    observer.fact(Entry("travis", 1, 0.0, doubted(3)))
     assert lines.told[-1][2]["others"] is None
 
 
@@ -60,5 +75,9 @@ def test_what_was_found_or_is_absent_is_no_longer_counted(lines):
     ],
 )
 def test_every_fact_has_a_dotted_name_and_its_subject(account, event, told, lines):
-    Observer(lines, lambda: 0.0).fact(account, event)
+    Follower(lines, None, lambda: 0.0).fact(Entry(account, 1, 0.0, event))
     assert lines.told == [("debug", *told)]
+
+
+def test_each_kind_of_event_stands_once_in_the_table():
+    assert set(story._STORY) == set(KINDS.values())

@@ -1,16 +1,14 @@
 """The forecast as people and programs get it: from `plan`, in the report, from what earlier runs showed."""
 
 import json
-from types import SimpleNamespace
 
 import pytest
-from cli_machine import Program
+from cli_machine import Program, context_of
 from golden.story import START, target, told
 from leases import claim
 
-from orchestrator.app.build_times import times_in
-from orchestrator.cli import retry
-from orchestrator.cli.flags import Flags
+from orchestrator.app import retry
+from orchestrator.app.lookups import times_in
 from orchestrator.core.events import Ended, Intended, Requested, RunMade, Sighted
 from orchestrator.core.history import load
 from orchestrator.core.model import Build, BuildState, Outcome
@@ -43,8 +41,8 @@ def test_a_plan_says_what_binds_when_what_helps_and_what_is_left_for_people(prog
         "  last build: ends after about 66 min",
         "  waits for: 0:02-1:00:00 triggers_per_repo 10/1h of acme/api",
         "acme/api: nothing of triggers_per_repo 10/1h",
-        "  would help: at most 10 targets of a repository (2 targets left out): 2 s instead of 60 min",
-        "  supposes: no build is known from earlier runs: 5 min each, started 2 s after the trigger",
+        "  suggestion: at most 10 targets of a repository (2 targets left out): 2 s instead of 60 min",
+        "  assumes: no build is known from earlier runs: 5 min each, started 2 s after the trigger",
     ):
         assert line in program.out, program.out
 
@@ -132,7 +130,6 @@ def test_a_forecast_that_is_none_is_left_out(cast):
 
 @pytest.mark.anyio
 async def test_the_builds_of_earlier_runs_are_read_from_the_journal():
-    from orchestrator.cli.flags import Flags
     from orchestrator.journal.port import Process
 
     journal = MemoryJournal(now=lambda: START)
@@ -140,7 +137,7 @@ async def test_the_builds_of_earlier_runs_are_read_from_the_journal():
     lease = await claim(journal, "one", "travis", Process("h", "b", 1, "1"), START, 30.0)
     build = Build("1", BuildState.PASSED, "passed", created_at=START, started_at=START + 5.0, finished_at=START + 95.0)
     await journal.append(lease, [Intended(A, 1, None), Requested(A, "1", "answered"), Sighted(A, build)], START)
-    times = await times_in(journal, "n", Flags())
+    times = await times_in(journal, "n", context_of())
     assert (times.builds, times.build("travis", "acme/a")) == (1, (7.0, (90.0,)))
     assert times.beside == ("one",)
 
@@ -149,6 +146,6 @@ async def test_the_builds_of_earlier_runs_are_read_from_the_journal():
 @pytest.mark.parametrize("cast", [{"last_trigger_seconds": 1.0, "last_build_seconds": 2.0}, None])
 async def test_a_retry_never_takes_over_the_forecast_of_the_old_run(cast):
     journal, one = MemoryJournal(), target(A)
-    person = SimpleNamespace(machine=SimpleNamespace(now=lambda: START), flags=Flags())
-    await retry.make("r2", "r1", story(*ended(1, A)).history, [one], journal, person, False, cast)
+    context = context_of(now=lambda: START)
+    await retry.make("r2", "r1", story(*ended(1, A)).history, [one], journal, context, False, cast)
     assert (await load(journal, "r2")).made.forecast == (cast or {})

@@ -6,9 +6,9 @@ from contextlib import asynccontextmanager
 
 import anyio
 import pytest
+from cli_machine import context_of
 
-from orchestrator.app.build_times import times_in
-from orchestrator.cli.flags import Flags
+from orchestrator.app.lookups import times_in
 from orchestrator.core.events import RunMade, to_json
 from orchestrator.core.exits import Exit
 from orchestrator.core.frozen import replace
@@ -133,7 +133,7 @@ async def test_builds_that_vary_take_as_long_as_forecast_from_an_earlier_run(cas
     earlier = targets_of((known[n % len(known)].slug, f"b{n // len(known)}") for n in range(400))
     wanted = targets_of((ALL[n % 200].slug, f"b{10 + n // 200}") for n in range(count))
     await drive(server, journal, "1", earlier)
-    times = await times_in(journal, "trial", Flags())
+    times = await times_in(journal, "trial", context_of())
     cast = forecast(Plan("trial", tuple(wanted), {"travis": account}), {"travis": DECLARATION}, times=times)
     await anyio.sleep(3600.0)
     began = now()

@@ -6,7 +6,7 @@ from urllib.parse import quote, quote_plus
 
 import pytest
 
-from orchestrator.cli.log import make
+from orchestrator.cli.log import Log
 from orchestrator.core.redact import DEEPEST, Redactor
 
 TOKEN = "tr4vis+/S3cr3t==%&"
@@ -31,7 +31,7 @@ def logged(fields, *, shape="console", secrets=(TOKEN,), verbosity=2, event="cal
     redactor, lines = Redactor(), []
     for secret in secrets:
         redactor.add(secret)
-    log = make(lines.append, redactor, verbosity=verbosity, format=shape, now=lambda: 0.0, **more)
+    log = Log(lines.append, redactor, verbosity=verbosity, format=shape, now=lambda: 0.0, **more)
     getattr(log, level)(event, **fields)
     return "\n".join(lines)
 
@@ -82,7 +82,7 @@ def test_the_event_itself_is_redacted():
 def test_a_traceback_is_redacted_and_shows_no_locals(shape):
     redactor, lines = Redactor(), []
     redactor.add(TOKEN)
-    log = make(lines.append, redactor, format=shape, now=lambda: 0.0)
+    log = Log(lines.append, redactor, format=shape, now=lambda: 0.0)
     hidden = "a local value that nobody asked for"
     try:
         try:
@@ -146,9 +146,9 @@ def test_a_short_secret_is_only_taken_out_where_it_stands_alone():
 
 def test_a_secret_that_is_learnt_later_is_redacted_from_then_on():
     redactor, lines = Redactor(), []
-    log = make(lines.append, redactor, verbosity=1, now=lambda: 0.0).bind(account=TOKEN)
+    log = Log(lines.append, redactor, verbosity=1, now=lambda: 0.0)
     redactor.add(TOKEN)
-    log.info("account.known")
+    log.info("account.known", account=TOKEN)
     assert TOKEN not in lines[0]
     assert "account=***" in lines[0]
 

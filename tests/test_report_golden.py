@@ -27,7 +27,10 @@ def written(case: str, name: str) -> str:
 
 def explained(case: str) -> str:
     story = read(case)
-    told = [explain(one, story.entries, story.history, story.now, story.run_id) for one in story.history.targets]
+    told = [
+        explain(one, story.entries, story.history, story.now, story.run_id).for_people()
+        for one in story.history.targets
+    ]
     return "\n\n".join("\n".join(lines) for lines in told) + "\n"
 
 

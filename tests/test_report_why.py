@@ -26,7 +26,7 @@ A, B = "travis:acme/a@main", "travis:acme/b@main"
 def explained(case, name):
     story = read(case)
     (one,) = [one for one in story.history.targets if one.id == name]
-    return explain(one, story.entries, story.history, story.now, story.run_id)
+    return explain(one, story.entries, story.history, story.now, story.run_id).for_people()
 
 
 def test_a_target_in_doubt_names_every_way_out():
@@ -62,7 +62,7 @@ def test_only_the_targets_own_story_is_told():
 
 def test_facts_of_several_streams_are_told_in_the_order_of_time():
     story = told([target(A)], (9, Ended(A, Outcome.FAILED, "c", "r")), (5, Intended(A, 1, None)))
-    lines = explain(target(A), story.entries, story.history, story.now)
+    lines = explain(target(A), story.entries, story.history, story.now).for_people()
     assert [line.split()[0] for line in lines[1:]] == sorted(line.split()[0] for line in lines[1:])
 
 
@@ -87,21 +87,21 @@ def test_every_fact_about_a_target_has_its_own_words():
         event = sample(cls.kind)
         assert decode(cls.kind, A, encode(event)) == event
         story = told([target(A)], (1, event))
-        line = explain(target(A), story.entries, story.history, story.now)[2]
+        line = explain(target(A), story.entries, story.history, story.now).for_people()[2]
         assert line.split("  ")[-1] != cls.kind.replace("_", " "), cls.kind
 
 
 def test_what_a_server_said_cannot_steer_the_terminal():
     build = Build("1", BuildState.RUNNING, "started", reason="\x1b[2J\nnow: all is well")
     story = told([target(A)], (1, Sighted(A, build)))
-    lines = explain(target(A), story.entries, story.history, story.now)
+    lines = explain(target(A), story.entries, story.history, story.now).for_people()
     assert all("\x1b" not in line and "\n" not in line for line in lines)
 
 
 def test_what_a_canceled_run_never_sent_is_told_with_the_way_to_send_it():
     stop = (2, Stopped(CANCELED, "asked by me"))
     story = told([target(A)], stop, (3, RunEnded(1, ())))
-    told_last = explain(target(A), story.entries, story.history, story.now, "r1")[-2:]
+    told_last = explain(target(A), story.entries, story.history, story.now, "r1").for_people()[-2:]
     assert told_last == [
         "  the run has ended; it was never sent: not triggered, canceled by a person: asked by me",
         "  a new run triggers it: orchestrator retry r1",
@@ -112,5 +112,5 @@ def test_a_build_that_an_ended_run_left_open_is_not_called_unsent():
     story = told([target(A)], (1, Intended(A, 1, None)), (2, Stopped(CANCELED, "asked by me")), (3, RunEnded(1, ())))
     assert (
         "the run has ended; it is no longer followed: "
-        in explain(target(A), story.entries, story.history, story.now)[-2]
+        in explain(target(A), story.entries, story.history, story.now).for_people()[-2]
     )

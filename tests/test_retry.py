@@ -1,12 +1,10 @@
 """What a retried run is told of the old one, so that it asks for nothing twice."""
 
-from types import SimpleNamespace
-
 import pytest
+from cli_machine import context_of
 
-from orchestrator.cli import retry
-from orchestrator.cli.flags import Flags
-from orchestrator.cli.resume import refuse_what_is_retried
+from orchestrator.app import retry
+from orchestrator.app.resume import refuse_what_is_retried
 from orchestrator.core.errors import UsageError
 from orchestrator.core.events import Claimed, Doubted, Ended, Intended, Requested, RunMade
 from orchestrator.core.history import History, load
@@ -30,8 +28,8 @@ async def retried(*events, hosts=("here",), **options):
         history.add(COORDINATOR, seq, MADE_AT, event)
     for seq, event in enumerate(events, start=1):
         history.add("fake", seq, MADE_AT, event)
-    journal, person = MemoryJournal(), SimpleNamespace(machine=SimpleNamespace(now=lambda: 6_000_000.0), flags=Flags())
-    await retry.make("r2", "r1", history, [TARGET], journal, person, False)
+    journal, context = MemoryJournal(), context_of(now=lambda: 6_000_000.0)
+    await retry.make("r2", "r1", history, [TARGET], journal, context, False)
     made = await load(journal, "r2")
     return made.made.options, made
 

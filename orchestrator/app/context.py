@@ -1,90 +1,173 @@
-"""What a verb has at hand while it talks to providers: secrets that are redacted as they are resolved, log, screen."""
+"""What a use case may see of this computer: places, clock, secrets, the way to providers and to the state."""
 
 from __future__ import annotations
 
-import sys
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable, Mapping
-from contextlib import asynccontextmanager, suppress
-from typing import TYPE_CHECKING, Any, TypeVar
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
 
-from orchestrator.app.machine import Machine
-from orchestrator.cli import log as logs
-from orchestrator.cli.flags import Flags
-from orchestrator.cli.live import Plain, Redrawn, Screen
-from orchestrator.core.errors import OrchestratorError
-from orchestrator.core.frozen import replace
-from orchestrator.core.gc import calm
+from orchestrator.core.errors import OrchestratorError, UsageError
+from orchestrator.core.frozen import field, replace
 from orchestrator.core.model import Account, Plan, Target
+from orchestrator.core.redact import Redactor
 from orchestrator.core.secrets import Secret, Secrets
 from orchestrator.providers import registry
 
 if TYPE_CHECKING:
+    from orchestrator.engine.engine import Snapshot
+    from orchestrator.journal.port import Entry
+    from orchestrator.journal.store import SqlJournal
     from orchestrator.providers.port import Answer, Call, Line, Send
 
-T = TypeVar("T")
+SANDBOX = "sandbox"  # the folder below the state that keeps rehearsals apart from what is real
 
 
-class Told(Secrets, frozen=True):
-    """Secrets that tell the redactor each one as it is resolved."""
+class Observer(Protocol):
+    """Follows a use case as it goes on; must not block."""
 
-    tell: Callable[[str], None] = lambda secret: None
+    def fact(self, entry: Entry) -> None:
+        """One event of the journal, once it is durable."""
+        ...
+
+    def notice(self, name: str, **fields: Any) -> None:
+        """What is no event: `name` is a dotted fact."""
+        ...
+
+    def progress(self, snapshot: Snapshot) -> None:
+        """How the run stands; called a few times a second while it goes on."""
+        ...
+
+
+class Silent:
+    """The observer of those who want none."""
+
+    def fact(self, entry: Entry) -> None:
+        """Nothing."""
+
+    def notice(self, name: str, **fields: Any) -> None:
+        """Nothing."""
+
+    def progress(self, snapshot: Snapshot) -> None:
+        """Nothing."""
+
+
+class RedactedSecrets(Secrets, frozen=True):
+    """Secrets that give the redactor each one as it is resolved."""
+
+    redactor: Redactor = field(default_factory=Redactor)
 
     def resolve(self, reference: str) -> Secret:
         """See `Secrets.resolve`."""
         secret = Secrets.resolve(self, reference)
-        self.tell(secret.reveal())
+        self.redactor.add(secret.reveal())
         return secret
 
 
-class Session:
-    """One verb at work.
+class Context:
+    """What one use case, or a server's life of them, may see and use.
 
     Args:
-        title: what the live view shows above its numbers.
-        environ: replaces the machine's, for a rehearsal with a token of its own.
+        now: wall clock, seconds since the epoch.
+        redactor: learns every secret that is resolved.
+        state: the state's path or URL as written; None is one place for the user.
+        sandbox: whether this is a rehearsal: it has a state of its own, and disturbs nobody.
+        rates: limits on triggers in place of those of the accounts, by account (None: of all).
+        traces: whether the observer gets a notice of every call.
+        read_stdin: reads at most so many bytes from where `-` stands for; None where there is no such thing.
     """
 
     def __init__(
-        self, flags: Flags, machine: Machine, title: str = "", environ: Mapping[str, str] | None = None
+        self,
+        *,
+        environ: Mapping[str, str],
+        cwd: Path,
+        home: Path,
+        now: Callable[[], float] = time.time,
+        redactor: Redactor | None = None,
+        state: str | None = None,
+        sandbox: bool = False,
+        rates: Mapping[str | None, str] | None = None,
+        observer: Observer | None = None,
+        traces: bool = False,
+        read_stdin: Callable[[int], bytes] | None = None,
     ) -> None:
-        self.flags = flags
-        self.machine = machine
-        self.redactor = machine.redactor
-        self.secrets = Told(
-            machine.environ if environ is None else environ, machine.home, machine.cwd, tell=self.redactor.add
-        )
-        self.screen = self._screen(title)
-        self.log = logs.make(
-            self.screen.say,
-            self.redactor,
-            verbosity=flags.verbosity,
-            format=flags.log_format,
-            now=machine.now,
-            colour=machine.colours(sys.stderr, flags.no_color),
+        self.environ = environ
+        self.cwd = cwd
+        self.home = home
+        self.now = now
+        self.redactor = redactor or Redactor()
+        self.state = state
+        self.sandbox = sandbox
+        self.rates = rates or {}
+        self.observer = observer or Silent()
+        self.traces = traces
+        self.read_stdin = read_stdin
+        self.secrets = RedactedSecrets(environ, home, cwd, redactor=self.redactor)
+
+    def with_environ(self, environ: Mapping[str, str]) -> Context:
+        """The same with other variables, for a rehearsal with tokens of its own."""
+        return Context(
+            environ=environ,
+            cwd=self.cwd,
+            home=self.home,
+            now=self.now,
+            redactor=self.redactor,
+            state=self.state,
+            sandbox=self.sandbox,
+            rates=self.rates,
+            observer=self.observer,
+            traces=self.traces,
+            read_stdin=self.read_stdin,
         )
 
-    def _screen(self, title: str) -> Screen:
-        flags, machine = self.flags, self.machine
-        if machine.may_redraw and not flags.quiet and flags.log_format == "console":
-            colour = machine.colours(sys.stderr, flags.no_color)
-            return Redrawn(sys.stderr, title, machine.now(), colour=colour)
-        return Plain(_to_stderr, lambda text: self.log.info("run.progress", now=text))
+    # -- places -------------------------------------------------------------------------------------------------
+
+    def path(self, text: str) -> Path:
+        """A path as a person writes it, absolute."""
+        return self.cwd / Path(text).expanduser()
+
+    @property
+    def state_path(self) -> str:
+        """Where the state is: as written, else one place for the user; rehearsals have a place of their own."""
+        if self.state is not None:
+            return self.state if "://" in self.state else str(self.path(self.state))
+        base = Path(self.environ.get("XDG_STATE_HOME", ""))
+        # The XDG rule: a relative path there is to be ignored.
+        home = (base if base.is_absolute() else self.home / ".local" / "state") / "orchestrator"
+        return str(home / SANDBOX if self.sandbox else home)
+
+    # -- the way to providers -----------------------------------------------------------------------------------
 
     @asynccontextmanager
     async def connect(self, account: Account) -> AsyncIterator[Line]:
-        """Opens the way to an account, as flags and environment say.
+        """Opens the way to an account, as environment and `rates` say.
 
         Raises:
             UsageError: its token cannot be resolved, or its URL must not be used.
         """
         from orchestrator.providers.kit.transport import Proxies
 
-        environ = self.machine.environ
         self.resolve_token(account)
-        proxies, ca_file = Proxies.of(environ), environ.get("SSL_CERT_FILE") or None
+        proxies, ca_file = Proxies.of(self.environ), self.environ.get("SSL_CERT_FILE") or None
         async with registry.connect(self._paced(account), self.secrets, proxies=proxies, ca_file=ca_file) as line:
-            yield replace(line, send=self._logged(line.send, account.name)) if self.flags.verbose > 1 else line
+            yield replace(line, send=self._traced(line.send, account.name)) if self.traces else line
+
+    def resolve(self, accounts: Iterable[Account], targets: Iterable[Target]) -> None:
+        """Resolves every secret that a run will need, before anything is sent.
+
+        Raises:
+            UsageError: one cannot be resolved.
+        """
+        secret_keys: dict[str, list[str]] = {}
+        for account in accounts:
+            self.resolve_token(account)
+            keys = registry.declaration(account.type).keys
+            secret_keys[account.name] = [key for key, declared in keys.items() if declared.reference]
+        values = (target.request.get(key) for target in targets for key in secret_keys[target.account])
+        for reference in sorted({value for value in values if isinstance(value, str)}):
+            self.secrets.resolve(reference)
 
     def resolve_token(self, account: Account) -> None:
         """Resolves the account's token, wherever it stands, so that it is redacted from now on.
@@ -95,64 +178,83 @@ class Session:
         secret = registry.token_of(account, registry.declaration(account.type), self.secrets)
         self.redactor.add(secret.reveal())
 
-    def resolve(self, accounts: Iterable[Account], targets: Iterable[Target]) -> None:
-        """Resolves every secret that a run will need, before anything is sent.
-
-        Raises:
-            UsageError: one cannot be resolved.
-        """
-        references: set[str] = set()
-        secret_keys: dict[str, list[str]] = {}
-        for account in accounts:
-            self.resolve_token(account)
-            keys = registry.declaration(account.type).keys
-            secret_keys[account.name] = [key for key, declared in keys.items() if declared.reference]
-        for target in targets:
-            for key in secret_keys[target.account]:
-                if isinstance(reference := target.request.get(key), str):
-                    references.add(reference)
-        for reference in sorted(references):
-            self.secrets.resolve(reference)
-
     def _paced(self, account: Account) -> Account:
-        """The account with the rate that `--rate` asks for."""
-        rates = {name: rate for name, rate in self.flags.rate.items() if name in (None, account.name)}
+        rates = {name: rate for name, rate in self.rates.items() if name in (None, account.name)}
         if not rates:
             return account
         from orchestrator.core.selection import override_limits
 
         return override_limits(Plan("", (), {account.name: account}), rates).accounts[account.name]
 
-    def _logged(self, send: Send, account: str) -> Callable[[Call], Awaitable[Answer]]:
-        async def logged(call: Call) -> Answer:
+    def _traced(self, send: Send, account: str) -> Callable[[Call], Awaitable[Answer]]:
+        async def traced(call: Call) -> Answer:
             began = time.monotonic()
+            how: dict[str, Any] = {}
             try:
                 answer = await send(call)
+                how = {"status": answer.status}
+                return answer
             except OrchestratorError as error:
-                self._call_ended(call, account, began, error=f"{type(error).__name__}: {error}")
+                how = {"error": f"{type(error).__name__}: {error}"}
                 raise
-            self._call_ended(call, account, began, status=answer.status)
-            return answer
+            finally:
+                milliseconds = round((time.monotonic() - began) * 1000)
+                about = {"account": account, "method": call.method, "path": call.path, "ms": milliseconds}
+                if how:
+                    self.observer.notice("call.ended", **about, **how)
 
-        return logged
-
-    def _call_ended(self, call: Call, account: str, began: float, **how: Any) -> None:
-        milliseconds = round((time.monotonic() - began) * 1000)
-        self.log.debug("call.ended", account=account, method=call.method, path=call.path, ms=milliseconds, **how)
-
-
-def _to_stderr(line: str) -> None:
-    with suppress(OSError):  # a terminal that was closed takes no more lines; the run matters more than its log
-        sys.stderr.write(f"{line}\n")
-        sys.stderr.flush()
+        return traced
 
 
-def run_async(main: Callable[[], Coroutine[Any, Any, T]]) -> T:
-    """Runs a verb's coroutine on asyncio, which aiohttp needs; on uvloop where that is installed."""
-    from importlib.util import find_spec
+# -- the state --------------------------------------------------------------------------------------------------
 
-    import anyio
 
-    calm()
-    fast = sys.platform != "win32" and find_spec("uvloop") is not None
-    return anyio.run(main, backend="asyncio", backend_options={"use_uvloop": fast})
+@asynccontextmanager
+async def writable(context: Context) -> AsyncIterator[SqlJournal]:
+    """The journal, made on first use.
+
+    Raises:
+        JournalError: the state cannot be used.
+    """
+    from orchestrator.journal.store import open_journal
+
+    async with open_journal(context.state_path, now=context.now) as journal:
+        yield journal
+
+
+@asynccontextmanager
+async def readable(context: Context, run: str | None = None) -> AsyncIterator[SqlJournal]:
+    """The journal for reading only; never made, never changed.
+
+    A run that is named and is not in the user's own state is looked up among the rehearsals, too, so that a command
+    line pasted from the report of a rehearsal works as it stands.
+
+    Raises:
+        UsageError: there is no state yet.
+        JournalError: it cannot be used.
+    """
+    from orchestrator.journal.store import open_journal
+
+    where = context.state_path
+    rehearsals = str(Path(where) / SANDBOX)
+    may_fall_back = context.state is None and not context.sandbox and has_state(rehearsals)
+    if may_fall_back and (not has_state(where) or (run is not None and not await _knows(where, run, context))):
+        where = rehearsals
+    if not has_state(where):
+        raise UsageError(f"there are no runs yet in {where}; `orchestrator run` makes one, --state names another place")
+    async with open_journal(where, now=context.now, read_only=True) as journal:
+        yield journal
+
+
+def has_state(where: str) -> bool:
+    """Whether there is a state at this place."""
+    from orchestrator.journal.files import locate
+
+    return locate(where).exists()
+
+
+async def _knows(where: str, run: str, context: Context) -> bool:
+    from orchestrator.journal.store import open_journal
+
+    async with open_journal(where, now=context.now, read_only=True) as journal:
+        return bool(await journal.runs(run))

@@ -1,83 +1,234 @@
-"""Drives a run with the engine: signals, screen and log around it, and its reports at every end."""
+"""Drives a run with the engine, or follows one that another process drives, to its end or an interruption."""
 
 from __future__ import annotations
 
-import os
-import signal
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping, Sequence
 from random import Random
 from typing import Any, cast
 
 import anyio
 
-from orchestrator.app.context import Session
-from orchestrator.app.observer import Observer, Watched
-from orchestrator.cli.output import files_of, note, show, tell, width, write_files
-from orchestrator.core.events import RunMade
+from orchestrator.app.context import Context, Observer
+from orchestrator.app.plan import Choices
+from orchestrator.app.runs import exact
+from orchestrator.core.errors import JournalError, LeaseLost, UsageError
+from orchestrator.core.events import Event, RunMade, from_json
 from orchestrator.core.exits import Exit
 from orchestrator.core.frozen import Struct
 from orchestrator.core.gc import tidy
 from orchestrator.core.history import History, load
-from orchestrator.core.model import DEFAULT_FAIL_ON, Outcome
-from orchestrator.engine.engine import Engine, Options
-from orchestrator.journal.port import Journal
+from orchestrator.core.model import DEFAULT_FAIL_ON, Account, Outcome, Phase
+from orchestrator.engine.engine import Engine, Options, Snapshot
+from orchestrator.journal.port import Entry, Journal, Lease
 from orchestrator.journal.process import this_process, up
-from orchestrator.report import render
 from orchestrator.report.view import Report, view
 
-LOOK_EVERY = 0.25  # seconds between two looks at the engine for the live view
-SIGNALS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name))
+PROGRESS_EVERY = 0.25  # seconds between two snapshots of the engine for the observer
+READ_EVERY = 1.0  # seconds between two reads of a journal that another process writes
 
 
 class Ended(Struct, frozen=True):
-    """How a process left a run."""
+    """How a process left a run.
+
+    Args:
+        files: reports that are to be written, path to format.
+    """
 
     code: Exit
     report: Report
+    files: Mapping[str, str]
 
 
-async def drive(
-    run: str, journal: Journal, session: Session, options: Options, history: History | None = None
-) -> Ended:
-    """Drives until the run's end or an interruption, and writes its reports to their files.
+class Drive:
+    """One run under way in this process.
 
     Args:
+        run: its id.
+        choices: what the command that drives it chose; the rest is as the run was made.
+        follows: trigger nothing, and only read the journal while another process drives the run.
         history: the run's, where it was loaded already.
-
-    Raises:
-        LeaseLost: another process drives the run.
-        JournalError: the state cannot be used.
+        options: more for the engine: `detach`, `override_stop`, `assume_absent`, `adopt_request`.
     """
-    tidy()
-    observer = Observer(session.log, session.machine.now)
-    engine = Engine(
-        run,
-        cast(Journal, Watched(journal, observer)),  # it delegates what it does not watch
-        session.connect,
-        options,
-        now=session.machine.now,
-        ticks=time.monotonic,  # what anyio's clock is on asyncio, without asking which loop it is: 1 us a look
-        process=this_process(),
-        up=up,
-        random=Random(),  # noqa: S311  # jitter, no secret
-        observe=observer.notice,
-        history=history,
+
+    def __init__(
+        self,
+        run: str,
+        journal: Journal,
+        choices: Choices,
+        context: Context,
+        *,
+        follows: bool = False,
+        history: History | None = None,
+        **options: Any,
+    ) -> None:
+        self.run_id = run
+        self._journal = journal
+        self._choices = choices
+        self._context = context
+        self._follows = follows
+        self._history = history
+        self._options = options
+        self._engine: Engine | None = None
+        self._reading: anyio.CancelScope | None = None
+        self._signal = ""
+
+    async def run(self) -> Ended:
+        """Drives or follows until the run's end, an interruption, or until nothing is left to do.
+
+        Raises:
+            LeaseLost: another process drives the run, and this one was not only to follow it.
+            JournalError: the state cannot be used.
+            UsageError: a secret cannot be resolved.
+        """
+        if not self._follows:
+            return await self._drive()
+        while True:
+            row = await exact(self._journal, self.run_id)
+            if row is None:
+                raise JournalError(f"run {self.run_id} was taken out of the state meanwhile")
+            if row.ended_at is not None:
+                return self._ended(await load(self._journal, self.run_id), row.exit_code)
+            if not row.driven:
+                try:
+                    return await self._drive_on()
+                except LeaseLost:  # another process was quicker: then it is enough to read
+                    self._context.observer.notice("watch.looks_on", run=self.run_id)
+            history = await self._read_on()
+            if self._signal:
+                code = Exit.SIGINT if self._signal == "SIGINT" else Exit.SIGTERM
+                return self._ended(history, code)
+
+    def interrupt(self, signal: str) -> None:
+        """Leaves the run: the first time once the calls under way are answered, the second time at once."""
+        self._signal = self._signal or signal
+        if self._engine is not None:
+            self._engine.interrupt(signal)
+        if self._reading is not None:
+            self._reading.cancel()
+
+    # -- driving ------------------------------------------------------------------------------------------------
+
+    async def _drive_on(self) -> Ended:
+        """Takes up a run that nobody drives; triggers nothing."""
+        self._history = await load(self._journal, self.run_id)
+        refuse_rehearsal(self._history)
+        resolve(self._history, self._context)
+        return await self._drive(trigger=False)
+
+    async def _drive(self, **more: Any) -> Ended:
+        context, run = self._context, self.run_id
+        history = self._history or await load(self._journal, run)
+        options = options_of(history.made, self._choices, context, **self._options, **more)
+        tidy()
+        engine = self._engine = Engine(
+            run,
+            cast(Journal, _Watched(self._journal, context.observer)),
+            context.connect,
+            options,
+            now=context.now,
+            ticks=time.monotonic,  # what anyio's clock is on asyncio, without asking which loop it is: 1 us a call
+            process=this_process(),
+            up=up,
+            random=Random(),  # noqa: S311  # jitter, no secret
+            observe=context.observer.notice,
+            history=history,
+        )
+        del history  # the engine holds it while it drives, and nothing else does afterwards
+        self._history = None
+        if self._signal:
+            engine.interrupt(self._signal)
+        try:
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(self._show_progress, engine)
+                code = await engine.run()
+                tasks.cancel_scope.cancel()
+        except BaseExceptionGroup as group:
+            raise sole(group) from None
+        finally:
+            self._engine = None
+        known = engine.history
+        del engine  # its rows are not needed for the report, and may be many
+        return self._ended(known or await load(self._journal, run), code)
+
+    def _ended(self, history: History, code: int | None) -> Ended:
+        return ended(self.run_id, history, code, self._choices, self._context)
+
+    async def _show_progress(self, engine: Engine) -> None:
+        while True:
+            snapshot = engine.snapshot()
+            if snapshot is not None:
+                self._context.observer.progress(snapshot)
+            await anyio.sleep(PROGRESS_EVERY)
+
+    # -- following ----------------------------------------------------------------------------------------------
+
+    async def _read_on(self) -> History:
+        """Reads what another process journals, until that ends or leaves the run, or this one is interrupted."""
+        history = await load(self._journal, self.run_id)
+        with anyio.CancelScope() as self._reading:
+            if self._signal:
+                return history
+            while (row := await exact(self._journal, self.run_id)) and row.ended_at is None and row.driven:
+                for entry in await self._journal.read(self.run_id, history.cursor):
+                    history.add(entry.account, entry.seq, entry.at, entry.event)
+                self._context.observer.progress(snapshot_of(history))
+                await anyio.sleep(READ_EVERY)
+        self._reading = None
+        return history
+
+
+class _Watched:
+    """A journal that gives every appended event to the observer; until the engine does."""
+
+    def __init__(self, journal: Journal, observer: Observer) -> None:
+        self._journal = journal
+        self._observer = observer
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._journal, name)
+
+    async def append(self, lease: Lease, events: Sequence[Event], at: float) -> Sequence[Entry]:
+        entries = await self._journal.append(lease, events, at)
+        for entry in entries:
+            self._observer.fact(entry)
+        return entries
+
+
+def ended(run: str, history: History, code: int | None, choices: Choices, context: Context) -> Ended:
+    """How a run was left, with its report."""
+    files = {**_texts(history.made, "reports"), **choices.reports}
+    return Ended(Exit(code or 0), view(run, history, context.now()), files)
+
+
+def options_of(made: RunMade | None, choices: Choices, context: Context, **more: Any) -> Options:
+    """The options of a run: as they were journaled with it, except where the choices say something else."""
+    kept = made.options if made is not None else {}
+    in_flight, max_fail = kept.get("in_flight"), kept.get("max_fail")
+    return Options(
+        in_flight=choices.in_flight or (in_flight if isinstance(in_flight, int) else None),
+        max_fail=choices.max_fail or (max_fail if isinstance(max_fail, str) else None),
+        timeout=choices.timeout,
+        ignore_quiet=choices.ignore_quiet_hours or context.sandbox,  # a rehearsal disturbs nobody
+        fail_on=_fail_on(made) if choices.fail_on is None else choices.fail_on,
+        **more,
     )
-    del history  # the engine holds it while it drives, and nobody afterwards
-    try:
-        async with anyio.create_task_group() as tasks:
-            tasks.start_soon(heed_signals, engine.interrupt, session)
-            tasks.start_soon(_keep_shown, engine, session)
-            code = await engine.run()
-            tasks.cancel_scope.cancel()
-    except BaseExceptionGroup as group:
-        raise sole(group) from None
-    finally:
-        session.screen.close()
-    history = engine.history
-    del engine  # its rows are not needed for the report, and may be many
-    return await finish(run, journal, session, code, history)
+
+
+def _fail_on(made: RunMade | None) -> frozenset[Outcome]:
+    """The outcomes that make the exit code 1, as journaled with the run."""
+    words = made.options.get("fail_on") if made is not None else None
+    if not isinstance(words, list):
+        return DEFAULT_FAIL_ON
+    return frozenset(Outcome(word) for word in words if word in tuple(Outcome))
+
+
+def _texts(made: RunMade | None, name: str) -> dict[str, str]:
+    """A map of texts out of the options that were journaled with the run."""
+    value = made.options.get(name) if made is not None else None
+    if not isinstance(value, Mapping):
+        return {}
+    return {key: text for key, text in value.items() if isinstance(text, str)}
 
 
 def sole(group: BaseExceptionGroup[BaseException]) -> BaseException:
@@ -88,90 +239,47 @@ def sole(group: BaseExceptionGroup[BaseException]) -> BaseException:
     return error
 
 
-async def finish(run: str, journal: Journal, session: Session, code: Exit, history: History | None = None) -> Ended:
-    """Writes the run's reports to their files.
+# -- a run that was made before ---------------------------------------------------------------------------------
 
-    Args:
-        history: the run's, where it is known up to its last entry.
 
-    Returns:
-        The exit code, which is not 0 when a report could not be written.
+def accounts_of(history: History) -> list[Account]:
+    """The accounts that the run's targets use, as they were journaled."""
+    used = {target.account for target in history.targets}
+    raw = history.made.accounts if history.made is not None else {}
+    return [from_json(Account, account) for name, account in raw.items() if name in used]
+
+
+def resolve(history: History, context: Context) -> None:
+    """Resolves every secret of a run that was made before.
+
+    Raises:
+        UsageError: one cannot be resolved.
     """
-    history = history or await load(journal, run)
-    report = view(run, history, session.machine.now())
-    files = {**journaled(history.made, "reports"), **files_of(session.flags.outputs, session.machine)}
-    if not write_files(report, files, session.machine) and code is Exit.OK:
-        code = Exit.FAILED
-    return Ended(code, report)
+    context.resolve(accounts_of(history), history.targets)
 
 
-def conclude(ended: Ended, session: Session, *, detach: bool = False) -> Exit:
-    """Prints the report, or with `--detach` the run's id, and gives the exit code back."""
-    flags, code, run = session.flags, ended.code, ended.report.run.id
-    is_silent = flags.quiet and code is Exit.OK
-    if detach and not any(output.file is None for output in flags.outputs):
-        tell(run)  # alone on stdout, so that a script can keep it
-        if not is_silent:
-            note(render(ended.report, "text", width=width(), behind=flags.behind).rstrip("\n"))
-    else:
-        show(ended.report, flags, session.machine, is_silent=is_silent)
-    if code in (Exit.SIGINT, Exit.SIGTERM, Exit.TIMEOUT, Exit.ACCOUNT) and not flags.sandbox:
-        note(f"orchestrator: nothing is lost; go on with: orchestrator resume {run}{flags.behind}")
-    return code
+def refuse_rehearsal(history: History) -> None:
+    """A run against the built-in sandbox cannot go on: what it had triggered went with its process.
 
-
-def options_of(history: History, session: Session, **more: Any) -> Options:
-    """The options of a run: as they were journaled with it, except where flags say something else."""
-    flags, made = session.flags, history.made
-    kept = made.options if made is not None else {}
-    in_flight, max_fail = kept.get("in_flight"), kept.get("max_fail")
-    return Options(
-        in_flight=flags.in_flight or (in_flight if isinstance(in_flight, int) else None),
-        max_fail=flags.max_fail or (max_fail if isinstance(max_fail, str) else None),
-        timeout=flags.timeout,
-        ignore_quiet=flags.ignore_quiet_hours or flags.sandbox,  # a rehearsal disturbs nobody
-        fail_on=fail_on_of(made) if flags.fail_on is None else flags.fail_on,
-        **more,
-    )
-
-
-def fail_on_of(made: RunMade | None) -> frozenset[Outcome]:
-    """The outcomes that make the exit code 1, as journaled with the run."""
-    words = made.options.get("fail_on") if made is not None else None
-    if not isinstance(words, list):
-        return DEFAULT_FAIL_ON
-    return frozenset(Outcome(word) for word in words if word in tuple(Outcome))
-
-
-def journaled(made: RunMade | None, name: str) -> dict[str, str]:
-    """A map of texts out of the options that were journaled with the run."""
-    value = made.options.get(name) if made is not None else None
-    if not isinstance(value, Mapping):
-        return {}
-    return {key: text for key, text in value.items() if isinstance(text, str)}
-
-
-async def heed_signals(interrupt: Callable[[str], None], session: Session) -> None:
-    """The first signal lets calls under way finish, the second leaves at once, the third does not even say good-bye.
-
-    Args:
-        interrupt: is told the signal's name, each time.
+    Raises:
+        UsageError: it is one.
     """
-    presses = 0
-    with anyio.open_signal_receiver(*SIGNALS) as received:
-        async for number in received:
-            presses += 1
-            name = signal.Signals(number).name
-            if presses > 2:
-                os._exit(Exit.SIGINT if name == "SIGINT" else Exit.SIGTERM)
-            interrupt(name)
-            if presses == 1:
-                session.screen.say(f"{name}: no new triggers, calls under way finish; once more leaves at once")
+    if history.made is not None and history.made.options.get("sandbox") is True:
+        raise UsageError(
+            "this was a rehearsal with --sandbox, and its sandbox ended with its process; start a new one, or serve "
+            "one that stays with `orchestrator sandbox` and name its URL in the manifest"
+        )
 
 
-async def _keep_shown(engine: Engine, session: Session) -> None:
-    while True:
-        snapshot = engine.snapshot()
-        if snapshot is not None:
-            session.screen.show(snapshot, session.machine.now())
-        await anyio.sleep(LOOK_EVERY)
+def snapshot_of(history: History) -> Snapshot:
+    """Where a run stands, from the journal alone."""
+    phases: dict[Phase, int] = {}
+    outcomes: dict[Outcome, int] = {}
+    known = [history.of(target.id) for target in history.targets]
+    for progress in known:
+        phases[progress.phase] = phases.get(progress.phase, 0) + 1
+        if progress.verdict is not None:
+            outcomes[progress.verdict.outcome] = outcomes.get(progress.verdict.outcome, 0) + 1
+    doubts = sum(one.doubt is not None and one.verdict is None for one in known)
+    stopped = {account: event.cause for account, event in history.accounts_stopped.items()}
+    return Snapshot(len(history.targets), phases, outcomes, 0.0, None, None, stopped, doubts)

@@ -8,7 +8,7 @@ from email.utils import parsedate_to_datetime
 
 import anyio
 
-from orchestrator.core.errors import LookFailed, RateLimited, Unreachable
+from orchestrator.core.errors import Unreachable
 from orchestrator.limits.budget import Budget
 from orchestrator.providers.port import Answer, Call, Line
 
@@ -59,10 +59,3 @@ class Pace:
         except (ValueError, TypeError):
             return  # no date, or an odd one: the next answer tells
         self.skew = theirs - self._now()
-
-
-def refusal(error: Exception) -> str:
-    """What went wrong with a look, in words."""
-    if isinstance(error, RateLimited):
-        return f"the provider asks for patience: {error}"
-    return f"nothing was learnt: {error}" if isinstance(error, LookFailed) else str(error)

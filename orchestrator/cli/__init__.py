@@ -1,1 +1,1 @@
-"""The command line, one face of `app`: click, printing, prompts, the live view."""
+"""The command line: one face of the use cases in `orchestrator.app`. It prints, asks and redraws; it knows no rule."""

@@ -1,26 +1,27 @@
-"""The flags that every verb accepts, and how their texts become values; help shows the ones that matter to a verb."""
+"""The flags that every verb accepts, each declared in one place; help shows the ones that matter to a verb."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping, Sequence
-from functools import wraps
-from typing import Any, TypeVar
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 
 import click
 
-from orchestrator.app.machine import Machine
 from orchestrator.core.errors import UsageError
 from orchestrator.core.exits import Exit
 from orchestrator.core.frozen import Struct, field
 from orchestrator.core.model import Outcome
 from orchestrator.report.words import shell
 
-F = TypeVar("F", bound=Callable[..., Any])
+if TYPE_CHECKING:
+    from orchestrator.app.plan import Choices
 
 ENV = "ORCHESTRATOR_"
 DURATIONS: Mapping[str, float] = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 RUN_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
+PICK, PACE, END, SHOW = "selection", "pace", "verdict", "output"
 
 
 class Output(Struct, frozen=True):
@@ -30,126 +31,42 @@ class Output(Struct, frozen=True):
     file: str | None = None
 
 
-class Flags(Struct, frozen=True):
-    """The common flags of one command line, checked."""
-
-    params: Mapping[str, str] = field(default_factory=dict)
-    only: tuple[str, ...] = ()
-    exclude: tuple[str, ...] = ()
-    label: tuple[str, ...] = ()
-    first: int | None = None
-    in_flight: int | None = None
-    ignore_quiet_hours: bool = False
-    rate: Mapping[str | None, str] = field(default_factory=dict)
-    max_fail: str | None = None
-    timeout: float | None = None
-    state: str | None = None
-    outputs: tuple[Output, ...] = ()
-    fail_on: frozenset[Outcome] | None = None
-    yes: bool = False
-    quiet: bool = False
-    verbose: int = 0
-    log_format: str = "console"
-    no_color: bool = False
-    sandbox: bool = False
-
-    @property
-    def verbosity(self) -> int:
-        """-1 quiet, 0 what a person should see, 1 every change, 2 every call."""
-        return -1 if self.quiet else self.verbose
-
-    @property
-    def behind(self) -> str:
-        """What goes behind a printed command line, so that it finds the same state."""
-        return "" if self.state is None else f" --state {shell(self.state)}"
-
-    def stdout_format(self, default: str, allowed: Sequence[str]) -> str:
-        """The format that goes to stdout, for a verb that writes nothing else.
-
-        Raises:
-            UsageError: the verb has no such format.
-        """
-        for output in self.outputs:
-            if output.format not in allowed:
-                raise UsageError(f"-o {output.format}: this verb writes {', '.join(allowed)}")
-        return next((output.format for output in self.outputs if output.file is None), default)
-
-
-PICK, PACE, END, SHOW = "selection", "pace", "verdict", "output"
-ALL = (PICK, PACE, END, SHOW)
-
-# group, declarations, settings of click.option
-_OPTIONS: Sequence[tuple[str, tuple[str, ...], dict[str, Any]]] = (
-    (PICK, ("-p", "--param"), {"multiple": True, "metavar": "K=V", "help": "A parameter of the manifest."}),
-    (PICK, ("--only",), {"multiple": True, "metavar": "GLOB", "help": "Only these repos, repo@branch or ids."}),
-    (PICK, ("--exclude",), {"multiple": True, "metavar": "GLOB", "help": "All but these."}),
-    (PICK, ("--label",), {"multiple": True, "metavar": "A,B", "help": "With all these labels; repeat for `or`."}),
-    (PICK, ("--first",), {"type": click.IntRange(min=1), "metavar": "N", "help": "Only the first N."}),
-    (
-        PACE,
-        ("-j", "--in-flight"),
-        {"type": click.IntRange(min=1), "metavar": "N", "help": "Builds of this run queued or running at once."},
-    ),
-    (
-        PACE,
-        ("--ignore-quiet-hours",),
-        {"is_flag": True, "help": "Trigger in the manifest's quiet hours too."},
-    ),
-    (
-        PACE,
-        ("--rate",),
-        {"multiple": True, "metavar": "[ACCOUNT=]40/30s", "help": "The limit on triggers, in place of the manifest's."},
-    ),
-    (PACE, ("--max-fail",), {"metavar": "N|P%", "help": "Stop triggering after so many failures."}),
-    (PACE, ("-x", "--fail-fast"), {"is_flag": True, "help": "The same as --max-fail 1."}),
-    (PACE, ("--timeout",), {"metavar": "2h", "help": "Leave after that long; the run can be resumed."}),
-    (
-        SHOW,
-        ("--state",),
-        {"metavar": "DIR|URL", "help": "Where runs are remembered (default: one place for the user)."},
-    ),
-    (SHOW, ("--sandbox",), {"is_flag": True, "help": "Use the built-in look-alike, with a state of its own."}),
-    (
-        SHOW,
-        ("-o", "--output"),
-        {"multiple": True, "metavar": "FORMAT[=FILE]", "help": "Write in this format; repeat for several files."},
-    ),
-    (END, ("--fail-on",), {"metavar": "LIST", "help": "Outcomes that make the exit code 1; `none` for none."}),
-    (SHOW, ("--yes",), {"is_flag": True, "help": "Answer every question with yes."}),
-    (SHOW, ("-q", "--quiet"), {"is_flag": True, "help": "Print nothing when the exit code is 0."}),
-    (SHOW, ("-v", "--verbose"), {"count": True, "help": "Log every change; -vv every call."}),
-    (
-        SHOW,
-        ("--log-format",),
-        {"type": click.Choice(["console", "json"]), "default": "console", "help": "How the log on stderr is written."},
-    ),
-    (SHOW, ("--no-color",), {"is_flag": True, "help": "No colours."}),
-)
-
-
-def common(*shown: str) -> Callable[[F], F]:
-    """Gives a verb the common flags as its argument `flags`, and the machine as `machine`.
+class Flag:
+    """How a field of `Flags` is written on a command line.
 
     Args:
-        shown: groups that its help shows; the others are accepted all the same.
+        group: help shows it for the verbs that name this group; the others accept it all the same.
+        names: `-j`, `--in-flight`.
+        read: makes the field's value of what click gives; raises UsageError.
+        settings: more for `click.option`.
     """
 
-    def decorate(function: F) -> F:
-        @click.pass_context
-        @wraps(function)
-        def verb(ctx: click.Context, /, **values: Any) -> Any:
-            machine = ctx.find_object(Machine)
-            assert machine is not None  # noqa: S101  # `cli.run` always hands one in
-            return function(flags=_taken(values), machine=machine, **values)
+    def __init__(
+        self,
+        group: str,
+        *names: str,
+        help: str,  # noqa: A002  # click's word
+        read: Callable[[Any], Any] | None = None,
+        **settings: Any,
+    ) -> None:
+        self.group = group
+        self.names = names
+        self.read = read
+        self.settings = {"help": help, "envvar": ENV + names[-1].lstrip("-").replace("-", "_").upper(), **settings}
 
-        for group, names, settings in reversed(_OPTIONS):
-            envvar = ENV + names[-1].lstrip("-").replace("-", "_").upper()
-            verb = click.option(
-                *names, **{"hidden": group not in shown, "envvar": envvar, "show_envvar": False, **settings}
-            )(verb)
-        return verb  # type: ignore[return-value]  # click's decorators keep what they wrap
+    def option(self, name: str, shown: Sequence[str]) -> Callable[[Any], Any]:
+        """The same for click."""
+        return click.option(name, *self.names, hidden=self.group not in shown, show_envvar=False, **self.settings)
 
-    return decorate
+
+def many(group: str, *names: str, help: str, metavar: str, read: Callable[[Any], Any] = tuple) -> Flag:  # noqa: A002
+    """A flag that may be repeated."""
+    return Flag(group, *names, help=help, metavar=metavar, read=read, multiple=True)
+
+
+def switch(group: str, *names: str, help: str) -> Flag:  # noqa: A002  # click's word
+    """A flag without a value."""
+    return Flag(group, *names, help=help, is_flag=True)
 
 
 def duration(text: str, name: str) -> float:
@@ -193,29 +110,12 @@ def run_id(text: str) -> str:
     return text
 
 
-def _taken(values: dict[str, Any]) -> Flags:
-    """The common flags out of click's values; what is left belongs to the verb."""
-    params = dict(_pair(text, "--param", "K=V") for text in values.pop("param"))
-    fail_fast, max_fail = values.pop("fail_fast"), values.pop("max_fail")
-    fail_on, timeout = values.pop("fail_on"), values.pop("timeout")
-    names = set(Flags.__struct_fields__)
-    rest = {name: values.pop(name) for name in list(values) if name in names}
-    return Flags(
-        params=params,
-        outputs=_outputs(values.pop("output")),
-        rate=dict(_rate(text) for text in rest.pop("rate")),
-        max_fail=_max_fail("1" if fail_fast else max_fail),
-        fail_on=None if fail_on is None else _fail_on(fail_on),
-        timeout=None if timeout is None else duration(timeout, "--timeout"),
-        **rest,
-    )
-
-
-def _pair(text: str, name: str, shape: str) -> tuple[str, str]:
-    key, equals, value = text.partition("=")
-    if not equals or not key:
-        raise UsageError(f"{name} {text}: expected {shape}")
-    return key, value
+def _params(texts: Sequence[str]) -> dict[str, str]:
+    pairs = {text: text.partition("=") for text in texts}
+    for text, (key, equals, _) in pairs.items():
+        if not equals or not key:
+            raise UsageError(f"--param {text}: expected K=V")
+    return {key: value for key, _, value in pairs.values()}
 
 
 def _outputs(texts: Sequence[str]) -> tuple[Output, ...]:
@@ -239,9 +139,15 @@ def _rate(text: str) -> tuple[str | None, str]:
     return account or None, rate
 
 
-def _max_fail(text: str | None) -> str | None:
-    if text is None:
-        return None
+def _rates(texts: Sequence[str]) -> dict[str | None, str]:
+    return dict(map(_rate, texts))
+
+
+def _timeout(text: str) -> float:
+    return duration(text, "--timeout")
+
+
+def _max_fail(text: str) -> str:
     if not re.fullmatch(r"[1-9]\d*|(?:\d{1,2}(?:\.\d+)?|100)%", text):
         raise UsageError(f"--max-fail {text}: expected a number such as 5, or a share such as 20%")
     return text
@@ -254,3 +160,151 @@ def _fail_on(text: str) -> frozenset[Outcome]:
     if Outcome.PASSED in found:
         raise UsageError("--fail-on: passed is no failure; leave it out")
     return found
+
+
+NUMBER = click.IntRange(min=1)
+
+
+class Flags(Struct, frozen=True):
+    """The common flags of one command line, checked; those that `Choices` has, too, go on to the use cases."""
+
+    params: Annotated[
+        Mapping[str, str],
+        many(PICK, "-p", "--param", metavar="K=V", help="A parameter of the manifest.", read=_params),
+    ] = field(default_factory=dict)
+    only: Annotated[
+        tuple[str, ...], many(PICK, "--only", metavar="GLOB", help="Only these repos, repo@branch or ids.")
+    ] = ()
+    exclude: Annotated[tuple[str, ...], many(PICK, "--exclude", metavar="GLOB", help="All but these.")] = ()
+    label: Annotated[
+        tuple[str, ...], many(PICK, "--label", metavar="A,B", help="With all these labels; repeat for `or`.")
+    ] = ()
+    first: Annotated[int | None, Flag(PICK, "--first", type=NUMBER, metavar="N", help="Only the first N.")] = None
+    in_flight: Annotated[
+        int | None,
+        Flag(
+            PACE,
+            "-j",
+            "--in-flight",
+            type=NUMBER,
+            metavar="N",
+            help="Builds of this run queued or running at once.",
+        ),
+    ] = None
+    ignore_quiet_hours: Annotated[
+        bool, switch(PACE, "--ignore-quiet-hours", help="Trigger in the manifest's quiet hours too.")
+    ] = False
+    rate: Annotated[
+        Mapping[str | None, str],
+        many(
+            PACE,
+            "--rate",
+            metavar="[ACCOUNT=]40/30s",
+            help="The limit on triggers, in place of the manifest's.",
+            read=_rates,
+        ),
+    ] = field(default_factory=dict)
+    max_fail: Annotated[
+        str | None,
+        Flag(
+            PACE,
+            "--max-fail",
+            metavar="N|P%",
+            help="Stop triggering after so many failures.",
+            read=_max_fail,
+        ),
+    ] = None
+    fail_fast: Annotated[bool, switch(PACE, "-x", "--fail-fast", help="The same as --max-fail 1.")] = False
+    timeout: Annotated[
+        float | None,
+        Flag(
+            PACE,
+            "--timeout",
+            metavar="2h",
+            help="Leave after that long; the run can be resumed.",
+            read=_timeout,
+        ),
+    ] = None
+    state: Annotated[
+        str | None,
+        Flag(SHOW, "--state", metavar="DIR|URL", help="Where runs are remembered (default: one place for the user)."),
+    ] = None
+    sandbox: Annotated[
+        bool, switch(SHOW, "--sandbox", help="Use the built-in look-alike, with a state of its own.")
+    ] = False
+    output: Annotated[
+        tuple[Output, ...],
+        many(
+            SHOW,
+            "-o",
+            "--output",
+            metavar="FORMAT[=FILE]",
+            help="Write in this format; repeat for several files.",
+            read=_outputs,
+        ),
+    ] = ()
+    fail_on: Annotated[
+        frozenset[Outcome] | None,
+        Flag(
+            END,
+            "--fail-on",
+            metavar="LIST",
+            help="Outcomes that make the exit code 1; `none` for none.",
+            read=_fail_on,
+        ),
+    ] = None
+    yes: Annotated[bool, switch(SHOW, "--yes", help="Answer every question with yes.")] = False
+    quiet: Annotated[bool, switch(SHOW, "-q", "--quiet", help="Print nothing when the exit code is 0.")] = False
+    verbose: Annotated[int, Flag(SHOW, "-v", "--verbose", count=True, help="Log every change; -vv every call.")] = 0
+    log_format: Annotated[
+        str,
+        Flag(
+            SHOW,
+            "--log-format",
+            type=click.Choice(["console", "json"]),
+            default="console",
+            help="How the log on stderr is written.",
+        ),
+    ] = "console"
+    no_color: Annotated[bool, switch(SHOW, "--no-color", help="No colours.")] = False
+
+    @property
+    def suffix(self) -> str:
+        """What is appended to a printed command line, so that it finds the same state."""
+        return "" if self.state is None else f" --state {shell(self.state)}"
+
+    @property
+    def stdout(self) -> str | None:
+        """The format that is to go to stdout; None where none was named."""
+        return next((output.format for output in self.output if output.file is None), None)
+
+    def files(self, cwd: Path) -> dict[str, str]:
+        """The files of `-o FORMAT=FILE`, file to format, absolute, so that another directory can go on with the run."""
+        return {str(cwd / Path(out.file).expanduser()): out.format for out in self.output if out.file is not None}
+
+    def choices(self, cwd: Path) -> Choices:
+        """What of this the use cases take."""
+        from orchestrator.app.plan import Choices  # `--help` reads no manifest
+
+        shared = {name: getattr(self, name) for name in Choices.__struct_fields__ if name in self.__struct_fields__}
+        shared["max_fail"] = "1" if self.fail_fast else self.max_fail
+        return Choices(reports=self.files(cwd), **shared)
+
+
+def declared() -> Mapping[str, Flag]:
+    """The flags by the names of their fields."""
+    hints = get_type_hints(Flags, include_extras=True)
+    return {name: hints[name].__metadata__[0] for name in Flags.__struct_fields__}
+
+
+def taken(values: dict[str, Any]) -> Flags:
+    """The common flags out of click's values; what is left belongs to the verb.
+
+    Raises:
+        UsageError: one is written wrongly.
+    """
+    given = {name: (flag, values.pop(name)) for name, flag in declared().items()}
+    read = {
+        name: flag.read(it) if flag.read is not None and it is not None else it for name, (flag, it) in given.items()
+    }
+    return Flags(**read)

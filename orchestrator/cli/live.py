@@ -7,12 +7,14 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Protocol, TextIO
 
 from orchestrator.core.model import Outcome, Phase
-from orchestrator.engine.engine import Snapshot
+from orchestrator.report.story import account_stopped
 from orchestrator.report.words import duration, plain, short
 
 if TYPE_CHECKING:
-    from rich.console import Console, RenderableType
+    from rich.console import RenderableType
     from rich.live import Live
+
+    from orchestrator.engine.engine import Snapshot
 
 EVERY = 60.0  # seconds between two summary lines where nothing may be redrawn
 REDRAWS = 4.0  # a second, on a terminal
@@ -22,7 +24,13 @@ _OPEN = (Phase.RUNNING, Phase.QUEUED, Phase.REQUESTED, Phase.WAITING)
 
 
 class Screen(Protocol):
-    """Where lines and the state of a run are shown."""
+    """Where lines and the state of a run are shown.
+
+    Attributes:
+        title: what is shown above the numbers.
+    """
+
+    title: str
 
     def say(self, line: str) -> None:
         """One line of the log."""
@@ -46,6 +54,7 @@ class Plain:
     """
 
     def __init__(self, write: Callable[[str], object], tell: Callable[[str], object]) -> None:
+        self.title = ""
         self._write = write
         self._tell = tell
         self._next: float | None = None
@@ -69,37 +78,45 @@ class Plain:
 class Redrawn:
     """A few lines at the bottom of a terminal, with the log scrolling above them."""
 
-    def __init__(self, stream: TextIO, title: str, began: float, *, colour: bool) -> None:
-        from rich.console import Console
-        from rich.live import Live
-
-        self._title = title
+    def __init__(self, stream: TextIO, began: float, *, colour: bool) -> None:
+        self.title = ""
+        self._stream = stream
         self._began = began
-        self._console: Console = Console(file=stream, no_color=not colour, highlight=False, soft_wrap=False)
-        self._live: Live = Live(console=self._console, auto_refresh=False, transient=True)
-        self._is_open = False
+        self._colour = colour
+        self._live: Live | None = None
 
     def say(self, line: str) -> None:
         """See `Screen.say`."""
-        from rich.text import Text
-
         with suppress(OSError):  # the terminal was closed; the run matters more than its picture
-            self._console.print(Text.from_ansi(line), soft_wrap=True)
+            if self._live is None:
+                self._stream.write(f"{line}\n")
+                self._stream.flush()
+                return
+            from rich.text import Text
+
+            self._live.console.print(Text.from_ansi(line), soft_wrap=True)
 
     def show(self, snapshot: Snapshot, now: float) -> None:
         """See `Screen.show`."""
         with suppress(OSError):  # as above
-            if not self._is_open:
-                self._is_open = True
+            if self._live is None:
+                self._live = self._opened()
                 self._live.start()
             self._live.update(self._drawn(snapshot, now - self._began), refresh=True)
 
+    def _opened(self) -> Live:
+        from rich.console import Console
+        from rich.live import Live
+
+        console = Console(file=self._stream, no_color=not self._colour, highlight=False, soft_wrap=False)
+        return Live(console=console, auto_refresh=False, transient=True)
+
     def close(self) -> None:
         """See `Screen.close`."""
-        if self._is_open:
-            self._is_open = False
+        if self._live is not None:
             with suppress(OSError):  # as above
                 self._live.stop()
+            self._live = None
 
     def _drawn(self, snapshot: Snapshot, seconds: float) -> RenderableType:
         from rich.console import Group
@@ -107,8 +124,8 @@ class Redrawn:
         from rich.text import Text
 
         done = snapshot.phases.get(Phase.DONE, 0)
-        width = max(10, min(60, self._console.width - 24))
-        head = Text(f"{plain(self._title)}  {duration(seconds)}", style="bold", no_wrap=True, overflow="ellipsis")
+        width = max(10, min(60, (self._live.console.width if self._live is not None else 80) - 24))
+        head = Text(f"{plain(self.title)}  {duration(seconds)}", style="bold", no_wrap=True, overflow="ellipsis")
         counts = Text("  ", overflow="fold")
         for outcome, number in _outcomes(snapshot):
             counts.append(f"{number:,} {outcome.replace('_', ' ')}  ", style=_STYLES.get(outcome, "red"))
@@ -123,7 +140,7 @@ class Redrawn:
         from rich.text import Text
 
         for account, cause in snapshot.accounts_stopped.items():
-            yield Text(f"  account {account} stopped: {short(cause)}", style="red", overflow="fold")
+            yield Text(f"  {account_stopped(account, short(cause))}", style="red", overflow="fold")
 
 
 def summary(snapshot: Snapshot) -> str:
@@ -146,7 +163,7 @@ def _phases(snapshot: Snapshot) -> Iterator[tuple[str, int]]:
         if number > 0:
             yield phase.value, number
     if snapshot.doubts:
-        yield "looked for (answer lost)", snapshot.doubts
+        yield "in doubt (looking up)", snapshot.doubts
 
 
 def _pace(snapshot: Snapshot) -> Iterator[str]:

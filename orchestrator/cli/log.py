@@ -3,112 +3,120 @@
 from __future__ import annotations
 
 import json
-import logging
-from collections.abc import Callable, MutableMapping
+import traceback
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
-from typing import Any, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Any
 
-import structlog
-
+from orchestrator.core.events import Absent, Doubted, Ended, Refused, Requested, Sighted, target_of
+from orchestrator.core.model import Outcome
 from orchestrator.core.redact import Redactor
+from orchestrator.report.story import LOOKUP, line_of
 from orchestrator.report.words import plain
 
-FORMATS = ("console", "json")
-LEVELS = {-1: logging.ERROR, 0: logging.INFO, 1: logging.DEBUG}
+if TYPE_CHECKING:
+    from orchestrator.cli.live import Screen
+    from orchestrator.engine.engine import Snapshot
+    from orchestrator.journal.port import Entry
 
-Fields: TypeAlias = MutableMapping[str, Any]
-_COLOURS = {"error": "31", "critical": "31", "warning": "33", "debug": "2"}
+LEVELS: Mapping[str, int] = {"debug": 1, "info": 0, "warning": 0, "error": -1}  # the least verbosity that shows it
+_COLOURS = {"error": "31", "warning": "33", "debug": "2"}
 
-
-class Log(Protocol):
-    """What the rest of the program sees of structlog."""
-
-    def debug(self, event: str, **fields: Any) -> Any:
-        """Every change, `-v`; every call, `-vv`."""
-        ...
-
-    def info(self, event: str, **fields: Any) -> Any:
-        """How it goes on."""
-        ...
-
-    def warning(self, event: str, **fields: Any) -> Any:
-        """What did not go well for one target, or may not."""
-        ...
-
-    def error(self, event: str, **fields: Any) -> Any:
-        """What keeps the exit code from being 0."""
-        ...
-
-    def bind(self, **fields: Any) -> Log:
-        """The same log with pairs that every line carries."""
-        ...
+# Notices that repeat an event of the journal; said once.
+_EVENTS = frozenset(
+    {
+        "account.stopped",
+        "limit.frozen",
+        "owner.refused",
+        "request.accepted",
+        "request.found",
+        "run.stopped",
+        "target.ended",
+        "trigger.absent",
+        "trigger.in_doubt",
+    }
+)
+_MAY_REPEAT = frozenset({"account.hello_failed", "look.failed", "trigger.unreachable"})
+_WARNINGS = frozenset({"account.hello_failed", "cancel.failed", "look.failed", "provider.warning", "queue.unread"})
+_INFOS = frozenset({"quiet.began", "run.canceled", "trigger.unreachable"})
+PATIENCE = 30.0  # seconds for which the same trouble is not told again
 
 
-def make(
-    write: Callable[[str], object],
-    redactor: Redactor,
-    *,
-    verbosity: int = 0,
-    format: str = "console",  # noqa: A002  # the word of the command line
-    now: Callable[[], float],
-    colour: bool = False,
-) -> Log:
-    """A log of its own; no global configuration is touched.
+class Log:
+    """Writes lines; nothing global is touched.
 
     Args:
         write: takes a whole line without its end.
         verbosity: -1 errors only, 0 what a person should see, 1 and above everything.
+        format: `console` or `json`.
     """
-    render = _as_json if format == "json" else _as_text(colour)
 
-    def stamp(logger: Any, level: str, fields: Fields) -> Fields:
-        return {"at": _clock(now()), "level": level, **fields}
+    def __init__(
+        self,
+        write: Callable[[str], object],
+        redactor: Redactor,
+        *,
+        verbosity: int = 0,
+        format: str = "console",  # noqa: A002  # the word of the command line
+        now: Callable[[], float],
+        colour: bool = False,
+    ) -> None:
+        self._write = write
+        self._redactor = redactor
+        self._verbosity = max(-1, min(1, verbosity))
+        self._is_json = format == "json"
+        self._now = now
+        self._colour = colour
 
-    def redact(logger: Any, level: str, fields: Fields) -> Fields:
-        return dict(redactor.value(fields))
+    def shows(self, level: str) -> bool:
+        """Whether lines of this level are written."""
+        return self._verbosity >= LEVELS[level]
 
-    def finish(logger: Any, level: str, fields: Fields) -> str:
-        return redactor.text(render(fields))  # once more, on what was really made of it
+    def debug(self, event: str, **fields: Any) -> None:
+        """Every change, `-v`; every call, `-vv`."""
+        self.line("debug", event, fields)
 
-    log: Log = structlog.wrap_logger(
-        _Lines(write),
-        processors=[stamp, structlog.processors.format_exc_info, redact, finish],
-        wrapper_class=structlog.make_filtering_bound_logger(LEVELS[max(-1, min(1, verbosity))]),
-        context_class=dict,
-        cache_logger_on_first_use=False,
-    )
-    return log
+    def info(self, event: str, **fields: Any) -> None:
+        """How it goes on."""
+        self.line("info", event, fields)
 
+    def warning(self, event: str, **fields: Any) -> None:
+        """What did not go well for one target, or may not."""
+        self.line("warning", event, fields)
 
-class _Lines:
-    """What structlog writes to: every level is one and the same function."""
+    def error(self, event: str, **fields: Any) -> None:
+        """What keeps the exit code from being 0."""
+        self.line("error", event, fields)
 
-    def __init__(self, write: Callable[[str], object]) -> None:
-        self.debug = self.info = self.warning = self.error = self.critical = self.exception = write
+    def line(self, level: str, event: str, fields: Mapping[str, Any]) -> None:
+        """One line at a level."""
+        if not self.shows(level):
+            return
+        pairs = dict(fields)
+        if pairs.pop("exc_info", False):
+            pairs["exception"] = traceback.format_exc().rstrip()
+        redacted = dict(self._redactor.value({"at": _clock(self._now()), "level": level, **pairs, "event": event}))
+        text = _as_json(redacted) if self._is_json else _as_text(redacted, self._colour)
+        self._write(self._redactor.text(text))  # once more, on what was really made of it
 
 
 def _clock(at: float) -> str:
     return datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
-def _as_json(fields: Fields) -> str:
+def _as_json(fields: Mapping[str, Any]) -> str:
     return json.dumps(fields, ensure_ascii=False, default=str, separators=(",", ":"))
 
 
-def _as_text(colour: bool) -> Callable[[Fields], str]:
+def _as_text(fields: Mapping[str, Any], colour: bool) -> str:
     """`01:00:02 warning target.ended travis:acme/x@main outcome=failed`; whatever steers a terminal is taken out."""
-
-    def render(fields: Fields) -> str:
-        rest = dict(fields)
-        at, level, event = (str(rest.pop(name, "")) for name in ("at", "level", "event"))
-        traceback = rest.pop("exception", None)
-        subject = rest.pop("target", None)
-        words = [at[11:19], _painted(level, colour), plain(event), *([plain(str(subject))] if subject else [])]
-        words += [f"{key}={_value(value)}" for key, value in rest.items() if value is not None]
-        lines = [" ".join(words), *(f"    {_kept(line)}" for line in str(traceback or "").splitlines())]
-        return "\n".join(lines)
-
-    return render
+    rest = dict(fields)
+    at, level, event = (str(rest.pop(name, "")) for name in ("at", "level", "event"))
+    trace = rest.pop("exception", None)
+    subject = rest.pop("target", None)
+    words = [at[11:19], _painted(level, colour), plain(event), *([plain(str(subject))] if subject else [])]
+    words += [f"{key}={_value(value)}" for key, value in rest.items() if value is not None]
+    return "\n".join([" ".join(words), *(f"    {_kept(line)}" for line in str(trace or "").splitlines())])
 
 
 def _kept(line: str) -> str:
@@ -124,3 +132,61 @@ def _painted(level: str, colour: bool) -> str:
 def _value(value: Any) -> str:
     text = plain(value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str))
     return f'"{text}"' if " " in text else text
+
+
+class Follower:
+    """Writes the log of a run and moves its live view: the observer of the use cases.
+
+    Args:
+        now: the clock that keeps repeated trouble apart.
+    """
+
+    def __init__(self, log: Log, screen: Screen, now: Callable[[], float]) -> None:
+        self._log = log
+        self._screen = screen
+        self._now = now
+        self._urls: dict[str, str] = {}
+        self._quiet_until: dict[str, float] = {}
+        self._in_doubt: set[str] = set()
+
+    def progress(self, snapshot: Snapshot) -> None:
+        """Where the run stands."""
+        self._screen.show(snapshot, self._now())
+
+    def notice(self, name: str, **fields: Any) -> None:
+        """What happens beside the events."""
+        if name in _EVENTS:
+            return
+        level = "warning" if name in _WARNINGS else "info" if name in _INFOS else "debug"
+        if name in _MAY_REPEAT and not self._is_new(name):
+            level = "debug"
+        self._log.line(level, name, fields)
+
+    def fact(self, entry: Entry) -> None:
+        """One event, as soon as it is durable."""
+        event = entry.event
+        line, level, more = line_of(event), "", {}
+        match event:
+            case Sighted(target=target, build=build) if build.url:
+                self._urls[target] = build.url
+            case Doubted(target=target):
+                self._in_doubt.add(target)  # one line now and then tells what happens, how many there are, and why
+                level = "warning" if self._is_new(line.name) else "debug"
+                more = {"others": len(self._in_doubt) - 1 or None, "next": LOOKUP}
+            case Requested(target=target) | Absent(target=target) | Refused(target=target):
+                self._in_doubt.discard(target)
+            case Ended(target=target, outcome=outcome):
+                self._in_doubt.discard(target)
+                more = {"url": self._urls.pop(target, None)}
+                level = "debug" if outcome is Outcome.PASSED else "warning"
+        level = level or line.level
+        if self._log.shows(level):
+            about = {} if target_of(event) is not None else {"account": entry.account or None}
+            self._log.line(level, line.name, {**about, **line.pairs(event), **more})
+
+    def _is_new(self, name: str) -> bool:
+        now = self._now()
+        if now < self._quiet_until.get(name, 0.0):
+            return False
+        self._quiet_until[name] = now + PATIENCE
+        return True

@@ -17,7 +17,7 @@ from pathlib import Path
 import click
 
 from orchestrator import __version__
-from orchestrator.app.machine import Machine
+from orchestrator.cli.face import Machine
 from orchestrator.core.errors import (
     AccessRefused,
     InDoubt,
@@ -31,23 +31,23 @@ from orchestrator.core.errors import (
 from orchestrator.core.exits import Exit
 from orchestrator.core.redact import Redactor
 
-VERBS: Mapping[str, str] = {
-    "init": "Write a commented manifest to start from.",
-    "check": "Validate a manifest offline; exit 0 or 2.",
-    "schema": "Print the JSON Schema of manifests.",
-    "plan": "Show what a run would send, how long it takes and why.",
-    "run": "Plan, trigger, follow, report.",
-    "watch": "Follow a run that goes on elsewhere or was detached.",
-    "status": "Show where a run stands.",
-    "runs": "List the runs in the state; prune or export them.",
-    "resume": "Go on with an open run; nothing is triggered twice.",
-    "retry": "Start a new run of what did not pass.",
-    "cancel": "Cancel exactly the builds that a run started.",
-    "report": "Render a run's report in any format, at any time.",
-    "diff": "Compare two runs.",
-    "why": "Tell what happened to one target, and what it waits for.",
-    "doctor": "Ask each account and repository whether a run would work.",
-    "sandbox": "Serve a look-alike of a provider on loopback.",
+VERBS: Mapping[str, tuple[str, str]] = {  # in the order in which a person needs them: the module, a line of help
+    "init": ("manifest", "Write a commented manifest to start from."),
+    "check": ("manifest", "Validate a manifest offline; exit 0 or 2."),
+    "schema": ("manifest", "Print the JSON Schema of manifests."),
+    "plan": ("plan", "Show what a run would send, how long it takes and why."),
+    "run": ("run", "Plan, trigger, follow, report."),
+    "watch": ("watch", "Follow a run that goes on elsewhere or was detached."),
+    "status": ("status", "Show where a run stands."),
+    "runs": ("runs", "List the runs in the state; prune or export them."),
+    "resume": ("resume", "Go on with an open run; nothing is triggered twice."),
+    "retry": ("retry", "Start a new run of what did not pass."),
+    "cancel": ("cancel", "Cancel exactly the builds that a run started."),
+    "report": ("report", "Render a run's report in any format, at any time."),
+    "diff": ("report", "Compare two runs."),
+    "why": ("why", "Tell what happened to one target, and what it waits for."),
+    "doctor": ("doctor", "Ask each account and repository whether a run would work."),
+    "sandbox": ("sandbox", "Serve a look-alike of a provider on loopback."),
 }
 ALIASES: Mapping[str, str] = {"validate": "check"}
 
@@ -74,13 +74,13 @@ class Verbs(click.Group):
         name = ALIASES.get(cmd_name, cmd_name)
         if name not in VERBS:
             return None
-        command = importlib.import_module(f"orchestrator.cli.{name}").command
+        command = getattr(importlib.import_module(f"orchestrator.cli.{VERBS[name][0]}"), name)
         return command if isinstance(command, click.Command) else None
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """From the table, so that nothing is loaded."""
         with formatter.section("Verbs"):
-            formatter.write_dl(list(VERBS.items()))
+            formatter.write_dl([(name, help_) for name, (_, help_) in VERBS.items()])
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]
@@ -156,9 +156,7 @@ def _load(argv: Sequence[str]) -> None:
 
 def this_machine() -> Machine:
     """The real one: the only place that reads environment, directory and clock."""
-    return Machine(
-        environ=dict(os.environ), cwd=Path.cwd(), home=Path.home(), now=time.time, redactor=Redactor(), pid=os.getpid()
-    )
+    return Machine(environ=dict(os.environ), cwd=Path.cwd(), home=Path.home(), now=time.time, redactor=Redactor())
 
 
 def _failed(machine: Machine, error: BaseException) -> int:

@@ -1,32 +1,45 @@
-"""`orchestrator report`: any format, any time, from the journal alone."""
+"""`orchestrator report` and `diff`: any format, any time, from the journal alone; what changed between two runs."""
 
 from __future__ import annotations
 
 import click
 
-from orchestrator.app.context import run_async
-from orchestrator.app.machine import Machine
-from orchestrator.cli.flags import SHOW, Flags, common
-from orchestrator.cli.output import checked, files_of, show, write_files
-from orchestrator.cli.reading import code_of, exit_status, report_of
+from orchestrator.app import runs as app
+from orchestrator.cli.face import TEXT, Face, verb
+from orchestrator.cli.flags import SHOW
 from orchestrator.core.exits import Exit
 from orchestrator.report import FORMATS
+from orchestrator.report.diff import as_json, as_text, compare
+
+EXIT_STATUS = click.option("--exit-status", is_flag=True, help="Exit with the run's own code.")
 
 
-@click.command(
-    "report",
-    short_help="Render a run's report.",
+@verb(
+    click.argument("run", required=False),
+    EXIT_STATUS,
+    shows=(SHOW,),
     epilog="\b\nFormats:\n" + "\n".join(f"  {name:<9} {one.help}" for name, one in FORMATS.items()),
 )
-@click.argument("run", required=False)
-@exit_status
-@common(SHOW)
-def command(flags: Flags, machine: Machine, run: str | None, exit_status: bool) -> int:
+async def report(face: Face, run: str | None, exit_status: bool) -> int:
     """Render the report of RUN (by default the latest) in any format: -o FORMAT[=FILE]."""
-    checked(flags.outputs)
-    _, report, _ = run_async(lambda: report_of(flags, machine, run))
-    is_whole = write_files(report, files_of(flags.outputs, machine), machine)
-    wants_stdout = not flags.outputs or any(output.file is None for output in flags.outputs)
-    if wants_stdout:
-        show(report, flags, machine)
-    return code_of(report, exit_status) if is_whole else Exit.FAILED
+    _, found = await app.report(face.context, run)
+    is_whole = face.write(found, face.flags.files(face.machine.cwd))
+    if not face.flags.output or face.flags.stdout is not None:
+        face.show(found)
+    return ((found.run.exit_code or 0) if exit_status else Exit.OK) if is_whole else Exit.FAILED
+
+
+@verb(
+    click.argument("before", metavar="A"),
+    click.argument("after", metavar="B"),
+    EXIT_STATUS,
+    shows=(SHOW,),
+    formats=TEXT,
+)
+async def diff(face: Face, before: str, after: str, exit_status: bool) -> int:
+    """Tell what is newly failing, fixed, still failing, new and gone in run B, compared with run A."""
+    _, first = await app.report(face.context, before)
+    _, second = await app.report(face.context, after)
+    changes = compare(first, second)
+    face.tell((as_json(changes) if face.flags.stdout == "json" else as_text(changes)).rstrip("\n"))
+    return (second.run.exit_code or 0) if exit_status else Exit.OK

@@ -2,231 +2,130 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack
 
 import click
 
-from orchestrator.app.context import Session, run_async
-from orchestrator.app.create_run import FORBID, OVERLAPS, REPLACE, SKIP, made_of, make_run, new_id
-from orchestrator.app.drift import differences
-from orchestrator.app.drive import conclude, drive, options_of
-from orchestrator.app.load_plan import Source, plan_of, source_flags
-from orchestrator.app.machine import Machine
-from orchestrator.app.open_journal import exact, writable
+from orchestrator.app.context import writable
+from orchestrator.app.drive import Drive
+from orchestrator.app.plan import Planned, Source, foreign_hosts, plan
 from orchestrator.app.rehearse import rehearsed
-from orchestrator.cli import plan as plan_verb
-from orchestrator.cli.cancel import cancel
-from orchestrator.cli.flags import END, ENV, PACE, PICK, SHOW, Flags, common, run_id
-from orchestrator.cli.output import checked, files_of, note
-from orchestrator.cli.prompts import ask, foreign_hosts, token_commands
-from orchestrator.cli.resume import go_on
+from orchestrator.app.resume import resume
+from orchestrator.app.runs import exact
+from orchestrator.app.start import FORBID, OVERLAPS, REPLACE, edits, holders, new_id, ready, start
+from orchestrator.cli.cancel import see_to_it
+from orchestrator.cli.face import Face, verb
+from orchestrator.cli.flags import END, ENV, PACE, PICK, SHOW, run_id
+from orchestrator.cli.plan import SOURCE, show
 from orchestrator.core.errors import JournalError, UsageError
 from orchestrator.core.exits import Exit
-from orchestrator.core.frozen import Struct, replace
-from orchestrator.core.history import load
-from orchestrator.core.model import DEFAULT_FAIL_ON, Json, Plan
+from orchestrator.core.frozen import Struct
 from orchestrator.journal.port import Journal, RunRow
-from orchestrator.manifest import Manifest
-from orchestrator.report.words import counted
-
-MANY = 100  # targets above which a person is asked
 
 
 class Wanted(Struct, frozen=True):
-    """What one `run` is to do, besides the common flags."""
+    """What one `run` is to do, beside the common flags."""
 
     source: Source
     run: str | None
     overlap: str
+    adopt: bool
     detach: bool
-    adopt: bool = False
 
 
-@click.command("run", short_help="Plan, trigger, follow, report.")
-@source_flags
-@click.option("--run-id", envvar=f"{ENV}RUN_ID", metavar="ID", help="The run's id; with it, running again is safe.")
-@click.option(
-    "--overlap",
-    type=click.Choice(OVERLAPS),
-    default=FORBID,
-    envvar=f"{ENV}OVERLAP",
-    help="When another open run holds a target.",
+@verb(
+    *SOURCE,
+    click.option(
+        "given", "--run-id", envvar=f"{ENV}RUN_ID", metavar="ID", help="The run's id; with it, running again is safe."
+    ),
+    click.option(
+        "--overlap",
+        type=click.Choice(OVERLAPS),
+        default=FORBID,
+        envvar=f"{ENV}OVERLAP",
+        help="When another open run holds a target.",
+    ),
+    click.option("--adopt", is_flag=True, help="The state was lost: look for this run's markers first."),
+    click.option("--detach", is_flag=True, help="Return when nothing is left to trigger; print the run's id."),
+    click.option("-n", "--dry-run", is_flag=True, help="The same as the verb plan."),
+    shows=(PICK, PACE, END, SHOW),
+    formats=(),
 )
-@click.option("--adopt", is_flag=True, help="The state was lost: look for this run's markers first.")
-@click.option("--detach", is_flag=True, help="Return when nothing is left to trigger; print the run's id.")
-@click.option("-n", "--dry-run", is_flag=True, help="The same as the verb plan.")
-@common(PICK, PACE, END, SHOW)
-def command(
-    flags: Flags,
-    machine: Machine,
+async def run(
+    face: Face,
     manifest: str | None,
     repos: tuple[str, ...],
     lines: str | None,
+    given: str | None,
     overlap: str,
     adopt: bool,
     detach: bool,
     dry_run: bool,
-    **given: str | None,
-) -> int:
+) -> Exit:
     """Trigger a build for each target of MANIFEST (by default orchestrator.yaml), follow them, report.
 
     Run again with the same --run-id it goes on with that run, or prints its report; nothing is triggered twice.
     """
     source = Source(manifest, repos, lines)
     if dry_run:
-        return plan_verb.show(source, flags, machine, offline=False)
-    checked(flags.outputs)
-    run = run_id(text) if (text := given["run_id"]) else None
-    if adopt and run is None:
+        return await show(face, source, offline=False)
+    face.check_formats(None)
+    if adopt and not given:
         raise UsageError("--adopt: name the run whose state was lost with --run-id; its markers hold that id")
-    wanted = Wanted(source, run, overlap, detach, adopt)
-
-    async def main() -> Exit:
-        async with writable(flags, machine) as journal:
-            row = await exact(journal, run) if run is not None else None
-            if row is not None:
-                return await _again(row, wanted, journal, flags, machine)
-            return await _start(wanted, journal, flags, machine)
-
-    return run_async(main)
+    wanted = Wanted(source, run_id(given) if given else None, overlap, adopt, detach)
+    async with writable(face.context) as journal, AsyncExitStack() as stack:
+        row = await exact(journal, wanted.run) if wanted.run is not None else None
+        what = row or await _started(face, wanted, journal, stack)
+        if isinstance(what, RunRow):
+            return await _again(face, what, wanted, journal)
+        return face.conclude(await face.attend(what, f"{source.title} {what.run_id}"), detach=detach)
 
 
-async def _again(row: RunRow, wanted: Wanted, journal: Journal, flags: Flags, machine: Machine) -> Exit:
-    """The run of this id exists: goes on with it, or prints its report when it has ended."""
-    if not flags.quiet:
-        what = "has ended: nothing is triggered again"
-        note(f"run {row.id} exists and {what if row.ended_at is not None else 'is open: going on with its plan'}")
-    if row.ended_at is None:
-        await _tell_edits(row, wanted, journal, flags, machine)
-    return await go_on(row, journal, flags, machine, detach=wanted.detach)
-
-
-async def _tell_edits(row: RunRow, wanted: Wanted, journal: Journal, flags: Flags, machine: Machine) -> None:
-    """Says what the manifest says by now that the run will not do."""
-    for sentence in differences(await load(journal, row.id), wanted.source, flags, machine, row.id):
-        note(f"  {sentence}")
-
-
-async def _start(wanted: Wanted, journal: Journal, flags: Flags, machine: Machine) -> Exit:
-    run = wanted.run or new_id(machine.now())
-    async with _planned(wanted, run, flags, machine) as (plan, session):
-        session.resolve(plan.accounts.values(), plan.targets)
-        _ask(plan, flags, machine)
-        _warn(plan, session)
-        if wanted.adopt:
-            refuse_unmarked(plan)
-        try:
-            plan = await _made(run, plan, wanted, journal, session)
-        except JournalError:
-            row = await exact(journal, run)
-            if row is None or wanted.run is None:
-                raise
-            return await _again(row, wanted, journal, flags, machine)  # somebody was quicker by a moment
-        session.log.info("run.made", run=run, targets=len(plan.targets))
-        del plan  # from here on the journal's targets count, and two of each would cost a large run its memory
-        history = await load(journal, run)
-        options = options_of(history, session, detach=wanted.detach)
-        return conclude(await drive(run, journal, session, options, history), session, detach=wanted.detach)
-
-
-@asynccontextmanager
-async def _planned(wanted: Wanted, run: str, flags: Flags, machine: Machine) -> AsyncIterator[tuple[Plan, Session]]:
-    """The plan and the session that it is driven with; with `--sandbox` its accounts lead to a look-alike."""
-    title = wanted.source.title(run)
-    if not flags.sandbox:
-        session = Session(flags, machine, title)
-        yield await _plan(wanted, run, flags, machine, session), session
-        return
-    async with rehearsed(wanted.source, flags, machine, run) as (plan, manifest, environ):
-        refuse_unsupported(manifest)
-        yield plan, Session(flags, machine, title, environ)
-
-
-async def _plan(wanted: Wanted, run: str, flags: Flags, machine: Machine, session: Session) -> Plan:
-    """The plan alone: what was read to make it is not kept while the run is driven."""
-    plan, manifest = await plan_of(wanted.source, flags, machine, run, session)
-    refuse_unsupported(manifest)
-    return plan
-
-
-def refuse_unsupported(manifest: Manifest | None) -> None:
-    """Nothing is silently ignored.
-
-    Raises:
-        UsageError: the manifest has a key that is understood and not acted on yet.
-    """
-    if manifest is not None and manifest.unsupported:
-        raise UsageError("\n".join(manifest.unsupported))
-
-
-def refuse_unmarked(plan: Plan) -> None:
-    """What carries no marker cannot be adopted.
-
-    Raises:
-        UsageError: the plan has such targets.
-    """
-    unmarked = [target.id for target in plan.targets if not target.marked]
-    if unmarked:
-        raise UsageError(
-            f"--adopt: {counted(len(unmarked), 'target')} with `marker: none` could not be recognised, {unmarked[0]} "
-            "for one; leave them out with --exclude, and look at the provider yourself"
-        )
-
-
-async def _made(run: str, plan: Plan, wanted: Wanted, journal: Journal, session: Session) -> Plan:
-    cast = await plan_verb.forecast_at_start(plan, journal, session.flags, session.machine)
-    options = {**_kept(plan, session), **({"adopt": True} if wanted.adopt else {})}
-    flags, made = session.flags, made_of(plan, options, forecast=cast)
+async def _started(face: Face, wanted: Wanted, journal: Journal, stack: AsyncExitStack) -> Drive | RunRow:
+    """Plans and makes the run; another process may have made it a moment before. The plan is gone with this call."""
+    run = wanted.run or new_id(face.machine.now())
+    planned, context = await rehearsed(
+        await plan(wanted.source, face.choices, face.context, run=run), face.context, stack
+    )
+    ready(planned, context, adopt=wanted.adopt)
+    if not context.sandbox:
+        face.confirm(planned.needs_confirmation)
+    _warn(face, planned)
     if wanted.overlap == REPLACE:
-        await _replace(plan, journal, session)
+        for row in await holders(planned, journal):
+            face.note(f"--overlap replace: canceling run {row.id}, and waiting until its builds have ended")
+            await see_to_it(face, row, journal, quietly=True)
     overlap = FORBID if wanted.overlap == REPLACE else wanted.overlap
-    targets = await make_run(run, made, plan.targets, journal, session.machine.now(), overlap, flags.behind)
-    if overlap == SKIP and len(targets) < len(plan.targets):
-        note(f"{len(plan.targets) - len(targets):,} targets are left out, since other open runs hold them")
-    return replace(plan, targets=tuple(targets))
+    try:
+        started = await start(planned, run, journal, context, overlap=overlap, adopt=wanted.adopt, detach=wanted.detach)
+    except JournalError:
+        made = await exact(journal, run)
+        if made is None or wanted.run is None:
+            raise
+        return made
+    if started.left_out:
+        face.note(f"{started.left_out:,} targets are left out, since other open runs hold them")
+    face.log.info("run.made", run=run, targets=started.targets)
+    return started.drive
 
 
-def _kept(plan: Plan, session: Session) -> Mapping[str, Json]:
-    """What of the command line belongs to the run itself, so that a resume keeps to it."""
-    flags, machine = session.flags, session.machine
-    fail_on = flags.fail_on if flags.fail_on is not None else (plan.fail_on or DEFAULT_FAIL_ON)
-    written = {str(machine.cwd / path): name for name, path in plan.reports.items()}
-    kept: dict[str, Json] = {
-        "fail_on": sorted(fail_on),
-        "reports": {**written, **files_of(flags.outputs, machine)},
-        "in_flight": flags.in_flight,
-        "max_fail": flags.max_fail,
-        "sandbox": flags.sandbox or None,
-    }
-    return {name: value for name, value in kept.items() if value not in (None, {})}
-
-
-async def _replace(plan: Plan, journal: Journal, session: Session) -> None:
-    """Cancels every other open run that holds one of the targets."""
-    wanted = {target.id for target in plan.targets}
-    for row in await journal.runs(open_only=True):
-        if any(target.id in wanted for target in await journal.targets(row.id)):
-            note(f"--overlap replace: canceling run {row.id}, and waiting until its builds have ended")
-            await cancel(row, journal, session)
-
-
-def _ask(plan: Plan, flags: Flags, machine: Machine) -> None:
-    """What a person at a terminal is asked before anything is sent."""
-    if flags.sandbox:
-        return
-    said = [f"it runs {command}" for command in token_commands(plan)]
-    said += [f"account {name} sends its token to {host}" for name, host in foreign_hosts(plan)]
-    if len(plan.targets) > MANY or said:
-        reasons = f" ({'; '.join(said)})" if said else ""
-        ask(f"Trigger {counted(len(plan.targets), 'build')}{reasons}?", flags, machine)
-
-
-def _warn(plan: Plan, session: Session) -> None:
+def _warn(face: Face, planned: Planned) -> None:
     """Says where the token goes; of the other warnings only the number, `plan` is there to read them."""
-    for name, host in () if session.flags.sandbox else foreign_hosts(plan):
-        session.log.warning("token.sent_elsewhere", account=name, host=host)
-    for warning in plan.warnings:
-        session.log.debug("plan.warning", text=warning)
-    if plan.warnings and not session.flags.verbose:
-        session.log.info("plan.warnings", number=len(plan.warnings), shown_by="orchestrator plan")
+    for name, host in () if face.flags.sandbox else foreign_hosts(planned.plan):
+        face.log.warning("token.sent_elsewhere", account=name, host=host)
+    for warning in planned.plan.warnings:
+        face.log.debug("plan.warning", text=warning)
+    if planned.plan.warnings and not face.flags.verbose:
+        face.log.info("plan.warnings", number=len(planned.plan.warnings), shown_by="orchestrator plan")
+
+
+async def _again(face: Face, row: RunRow, wanted: Wanted, journal: Journal) -> Exit:
+    """The run of this id exists: goes on with it, or prints its report when it has ended."""
+    if not face.flags.quiet:
+        what = "has ended: nothing is triggered again"
+        face.note(f"run {row.id} exists and {what if row.ended_at is not None else 'is open: going on with its plan'}")
+    if row.ended_at is None:
+        for sentence in await edits(row, wanted.source, face.choices, journal, face.context):
+            face.note(f"  {sentence}")
+    drive = await resume(row, journal, face.choices, face.context, detach=wanted.detach)
+    return face.conclude(await face.attend(drive, f"{row.name} {row.id}"), detach=wanted.detach)

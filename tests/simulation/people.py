@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import asynccontextmanager, redirect_stderr
-from types import SimpleNamespace
+from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
 import anyio
 
-from orchestrator.app.create_run import FORBID, REPLACE, make_run
-from orchestrator.cli import retry
-from orchestrator.cli.resume import refuse_what_is_sure
+from orchestrator.app import retry
+from orchestrator.app.resume import refuse_what_is_sure
+from orchestrator.app.start import FORBID, REPLACE, make_run
 from orchestrator.core.errors import NotStarted, OrchestratorError
 from orchestrator.core.events import CancelAsked, RunMade
 from orchestrator.core.frozen import Struct, replace
@@ -52,8 +50,7 @@ class Person:
     def __init__(self, stage: Stage) -> None:
         self._stage = stage
         self._dice = Dice(f"person {stage.schedule.seed}")
-        self.machine = stage.machine  # as `commands.session.Session` has it, and what follows
-        self.flags = SimpleNamespace(behind="")
+        self.now = stage.machine.now  # as a `Context` has it, and what follows
 
     async def look_back(self, job: Job) -> None:
         """After a run: what the schedule has for it."""
@@ -121,17 +118,19 @@ class Person:
         """As the command chooses; tried again when the looks at old builds fail."""
         for _ in range(10):
             try:
-                with redirect_stderr(io.StringIO()):
-                    return await retry.chosen(history, again.outcomes, self, again.same_commit)  # type: ignore[arg-type]
-            except NotStarted:
-                raise
+                targets, _ = await retry.chosen(history, again.outcomes, self, again.same_commit)  # type: ignore[arg-type]
+                break
             except OrchestratorError:
                 await anyio.sleep(30.0)
-        raise NotStarted("the service does not tell which builds still run")
+        else:
+            raise NotStarted("the service does not tell which builds still run")
+        if not targets:
+            raise NotStarted("nothing to retry")
+        return targets
 
     @asynccontextmanager
     async def connect(self, account: Account) -> AsyncIterator[Line]:
-        """As `commands.session.Session` has it."""
+        """As a `Context` has it."""
         yield line_to(self._stage.network, Process(f"a person/{self._stage.kernel.ticket()}"), account)
 
     # -- overlap ------------------------------------------------------------------------------------------------

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from orchestrator.cli import retry
+from orchestrator.app import retry
 from orchestrator.core.errors import InDoubt, LookFailed, RateLimited, Unreachable
 from orchestrator.core.events import Absent, Ended, Event, Intended, target_of
 from orchestrator.core.model import Trigger

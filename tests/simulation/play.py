@@ -10,7 +10,7 @@ from typing import Any
 
 import anyio
 
-from orchestrator.app.create_run import without
+from orchestrator.app.start import without
 from orchestrator.core.errors import LeaseLost
 from orchestrator.core.events import CancelAsked, RunMade
 from orchestrator.core.exits import Exit

@@ -5,7 +5,7 @@ The draws come from a stream of their own, so that what a seed's schedule was be
 
 from __future__ import annotations
 
-from orchestrator.app.create_run import OVERLAPS
+from orchestrator.app.start import OVERLAPS
 from orchestrator.core.frozen import replace
 from orchestrator.core.model import Outcome
 from orchestrator.lookalike.kit.faults import FaultRule

@@ -6,13 +6,14 @@ Plain text; colour is an option. Ids and URLs are never cut, so that they can be
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from orchestrator.core.events import CANCELED
 from orchestrator.report.foreseen import ForecastView
-from orchestrator.report.groups import IN_DOUBT, OPEN, Group, counts, groups, shares
+from orchestrator.report.groups import OPEN, Group, counts, groups, shares
+from orchestrator.report.hints import next_steps, stopped_by_rule
 from orchestrator.report.view import LimitView, Report, Row
-from orchestrator.report.words import counted, duration, plain, seconds_between, shell, short
+from orchestrator.report.words import counted, duration, plain, seconds_between, short
 
 AT_MOST = 50  # targets that are named; the rest is a number
 FEW = 5
@@ -23,16 +24,24 @@ Paint = Callable[[str, str], str]
 _COLOURS = {"in doubt": "35;1", "passed": "32", "skipped": "2", "open": "33", "canceled": "33", "superseded": "33"}
 
 
-def render(report: Report, *, width: int = 100, colour: bool = False, at_most: int = AT_MOST, behind: str = "") -> str:
+def render(
+    report: Report,
+    *,
+    width: int = 100,
+    colour: bool = False,
+    at_most: int = AT_MOST,
+    hints: Iterable[str] | None = None,
+) -> str:
     """The text report.
 
     Args:
         width: columns; longer sentences are wrapped, ids and URLs are not.
         at_most: how many targets are named.
-        behind: goes behind each command line, such as ` --state DIR`.
+        hints: the command lines at its end, where the caller writes them (`next_steps`) in its own way.
     """
     paint = _painted if colour else _unpainted
-    parts = (_head(report, paint), _groups(report, width, at_most, paint), _waits(report), _next(report, behind))
+    hints = [hint.line() for hint in next_steps(report)] if hints is None else hints
+    parts = (_head(report, paint), _groups(report, width, at_most, paint), _waits(report), hints)
     blocks = ("\n".join(lines) for part in parts if (lines := list(part)))
     return "\n\n".join(blocks) + "\n"
 
@@ -61,7 +70,7 @@ def headline(report: Report) -> str:
         words = [CANCELED]
     elif run.stopped_by is not None:
         words.append(f"by {plain(run.stopped_by)}")
-    if run.stopped_why is not None and _stopped_by_rule(report):  # an account's cause stands with its targets
+    if run.stopped_why is not None and stopped_by_rule(report):  # an account's cause stands with its targets
         words.append(f"({plain(run.stopped_why)})")
     if lasted is not None:
         words.append(f"after {duration(lasted)}")
@@ -128,30 +137,3 @@ def foreseen_lines(told: ForecastView) -> Iterator[str]:
 
 def _longest(limit: LimitView) -> float:
     return -limit.waited_seconds
-
-
-def _next(report: Report, behind: str) -> Iterator[str]:
-    """Command lines that can be pasted; a rehearsal cannot go on, since its sandbox is gone."""
-    found = {group.word: group.rows[0].id for group in reversed(groups(report))}
-    run = report.run
-    if not found:
-        return
-    first = found.get(IN_DOUBT) or next(iter(reversed(found.values())))
-    yield f"why:    orchestrator why {run.id} {shell(first)}{behind}"
-    if not report.is_rehearsal:
-        yield from _onwards(report, found, behind)
-    yield f"all:    orchestrator report {run.id} -o csv{behind}"
-
-
-def _onwards(report: Report, found: Collection[str], behind: str) -> Iterator[str]:
-    run = report.run
-    is_canceled = run.stopped_by == CANCELED
-    if IN_DOUBT in found or (OPEN in found and not is_canceled):
-        override = " --override-stop" if run.status == "stopped" and _stopped_by_rule(report) else ""
-        yield f"go on:  orchestrator resume {run.id}{override}{behind}"
-    if set(found) - {OPEN, IN_DOUBT, "skipped"} or (OPEN in found and is_canceled):
-        yield f"again:  orchestrator retry {run.id}{behind}"
-
-
-def _stopped_by_rule(report: Report) -> bool:
-    return report.run.stopped_by is not None and not report.run.stopped_by.startswith("account ")

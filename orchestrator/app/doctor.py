@@ -1,0 +1,162 @@
+"""Asks whether a run would work, and what to do where it would not; triggers nothing."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import AsyncExitStack
+from pathlib import Path
+
+import anyio
+
+from orchestrator.app.context import Context, has_state, readable
+from orchestrator.app.pacing import Pace
+from orchestrator.app.plan import Choices, Source, plan
+from orchestrator.app.rehearse import rehearsed
+from orchestrator.core.errors import AccessRefused, JournalError, LookFailed, NotTriggered, RateLimited, UsageError
+from orchestrator.core.exits import Exit
+from orchestrator.core.frozen import Struct
+from orchestrator.core.model import Account
+from orchestrator.providers.port import Inspects, Provider, RepoFacts, SaysWho
+from orchestrator.report.words import counted, plain
+
+SKEWED = 30.0  # seconds that clocks may differ before it is worth a word
+LITTLE = 200 * 2**20  # bytes of free space below which a state is in danger
+
+OK, WARN, UNKNOWN, REPO, ACCOUNT = "ok", "warning", "unknown", "repo", "account"
+
+
+class Finding(Struct, frozen=True):
+    """One check.
+
+    Args:
+        kind: `ok`, `warning`, `unknown` (no answer), `repo` (this one would be refused), `account` (nothing would
+            work on it).
+        about: an account, a repository, or a part of this machine.
+        remedy: what to do about it; empty where nothing is.
+    """
+
+    kind: str
+    about: str
+    text: str
+    remedy: str = ""
+
+
+def code_of(findings: Sequence[Finding]) -> Exit:
+    """The exit code that the findings deserve."""
+    kinds = {finding.kind for finding in findings}
+    if ACCOUNT in kinds:
+        return Exit.ACCOUNT
+    return Exit.FAILED if REPO in kinds else Exit.OK
+
+
+async def doctor(source: Source, choices: Choices, context: Context) -> Sequence[Finding]:
+    """What stands in the way of a run of the source, or would not.
+
+    Raises:
+        UsageError, NotStarted, AccessRefused, LookFailed: there is no plan, as of `plan`.
+    """
+    findings = [finding async for finding in _machine(context)]
+    async with AsyncExitStack() as stack:
+        planned, context = await rehearsed(await plan(source, choices, context, run="doctor"), context, stack)
+        for name, account in planned.plan.accounts.items():
+            repos = dict.fromkeys(target.repo for target in planned.plan.targets if target.account == name)
+            findings += await _account(account, list(repos), context)
+    return findings
+
+
+async def _machine(context: Context) -> AsyncIterator[Finding]:
+    from orchestrator.journal.sql.connection import SQLITE_VERSION
+
+    where = context.state_path
+    yield Finding(OK, "sqlite", SQLITE_VERSION)
+    if "://" not in where:
+        folder = next(path for path in (Path(where), *Path(where).parents) if path.exists())
+        free = shutil.disk_usage(folder).free
+        text = f"{free / 2**30:.1f} GiB free in {folder}"
+        remedy = "a full disk stops a run: make room, or name another place with --state"
+        yield Finding(WARN, "disk", text, remedy) if free < LITTLE else Finding(OK, "disk", text)
+    if not has_state(where):
+        yield Finding(OK, "state", f"{where} (made by the first run)")
+        return
+    try:
+        async with readable(context) as journal:
+            rows = await journal.runs(open_only=True)
+    except JournalError as error:
+        yield Finding(ACCOUNT, "state", str(error), "name another place with --state, or move this one away")
+    else:
+        yield Finding(OK, "state", f"{where}, {counted(len(rows), 'open run')}")
+
+
+async def _account(account: Account, repos: Sequence[str], context: Context) -> list[Finding]:
+    try:
+        async with context.connect(account) as line:
+            pace = Pace(line, context.now)
+            provider = line.provider_over(pace.send)
+            findings = [await _who(account, provider)]
+            if findings[0].kind != ACCOUNT:
+                findings += await _repos(provider, repos)
+            return findings + list(_account_facts(account, pace.skew))
+    except (UsageError, AccessRefused) as error:
+        return [Finding(ACCOUNT, account.name, str(error))]
+
+
+async def _who(account: Account, provider: Provider) -> Finding:
+    if not isinstance(provider, SaysWho):
+        return Finding(OK, account.name, f"{account.url}; this provider does not say who we are")
+    try:
+        principal = await provider.whoami()
+    except (NotTriggered, LookFailed) as error:
+        remedy = "" if isinstance(error, AccessRefused) else "look at the URL, the network and HTTPS_PROXY"
+        return Finding(ACCOUNT, account.name, _refusal(error), remedy)
+    if principal is None:
+        return Finding(OK, account.name, f"{account.url}; it does not say who we are")
+    return Finding(OK, account.name, f"{account.url}, as {plain(principal.login)} {plain(principal.detail)}".rstrip())
+
+
+def _account_facts(account: Account, skew: float | None) -> Iterator[Finding]:
+    limits = ", ".join(f"{limit}{' (written)' if limit.written else ''}" for limit in account.limits)
+    yield Finding(OK, account.name, f"limits: {limits or 'none'}; {account.connections} connections")
+    if skew is not None and abs(skew) > SKEWED:
+        text = f"our clocks differ by {abs(skew):.0f} s"
+        yield Finding(WARN, account.name, text, "set this machine's clock; the run allows for it meanwhile")
+
+
+async def _repos(provider: Provider, repos: Sequence[str]) -> list[Finding]:
+    if not isinstance(provider, Inspects):
+        return [Finding(OK, "repos", "this provider cannot be asked about repositories")]
+    found: dict[str, Finding] = {}
+
+    async def check(repo: str) -> None:
+        found[repo] = await _repo(provider, repo)
+
+    async with anyio.create_task_group() as tasks:
+        for repo in repos:
+            tasks.start_soon(check, repo)
+    return [found[repo] for repo in repos]
+
+
+async def _repo(provider: Inspects, repo: str) -> Finding:
+    try:
+        facts = await provider.inspect(repo)
+    except (NotTriggered, LookFailed) as error:
+        return Finding(UNKNOWN, repo, _refusal(error))
+    if facts is None:
+        return Finding(REPO, repo, "there is no such repository, or the token may not see it", "check its name")
+    return _judged(repo, facts)
+
+
+def _judged(repo: str, facts: RepoFacts) -> Finding:
+    if not facts.active:
+        return Finding(REPO, repo, "builds are switched off", "activate it at the provider, or `skip` it")
+    if facts.may_trigger is False:
+        return Finding(REPO, repo, "the token may not trigger builds here", "give its user push access")
+    branch = f", default branch {plain(facts.default_branch)}" if facts.default_branch else ""
+    return Finding(OK, repo, f"active, allowed{branch}")
+
+
+def _refusal(error: Exception) -> str:
+    """What went wrong with a lookup, in words."""
+    if isinstance(error, RateLimited):
+        return f"the provider asks for patience: {error}"
+    return f"nothing was learnt: {error}" if isinstance(error, LookFailed) else str(error)

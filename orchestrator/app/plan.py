@@ -1,0 +1,283 @@
+"""From what a person wrote to a plan: reads the manifest, asks providers what it leaves open, selects, forecasts."""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Mapping
+from datetime import UTC, date, datetime
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+from orchestrator import manifest as manifests
+from orchestrator.core.errors import UsageError
+from orchestrator.core.frozen import Struct, field, replace
+from orchestrator.core.model import Outcome, Plan
+from orchestrator.core.secrets import shown
+from orchestrator.manifest import Manifest
+from orchestrator.providers import registry
+from orchestrator.report.words import counted
+
+if TYPE_CHECKING:
+    from orchestrator.app.context import Context
+    from orchestrator.forecast import Forecast, Times
+
+DEFAULT = "orchestrator.yaml"
+STDIN = "-"
+RUN = "RUN"  # stands for the run's id as long as there is none
+LARGEST = 256 * 1024 * 1024  # bytes of one file; a hundred thousand targets need five
+PARAM = "ORCHESTRATOR_PARAM_"  # in the environment, before a parameter's name
+MANY = 100  # targets above which a person is asked
+
+
+class Source(Struct, frozen=True):
+    """What the targets come from: a manifest, or repositories and lines.
+
+    Args:
+        manifest: the path as given, `-` for stdin; None stands for `orchestrator.yaml`.
+        repos: `owner/name[@branch]`.
+        lines: a file with one such line per target, or `-`.
+    """
+
+    manifest: str | None = None
+    repos: tuple[str, ...] = ()
+    lines: str | None = None
+
+    @property
+    def is_ad_hoc(self) -> bool:
+        """Whether there is no manifest."""
+        return bool(self.repos or self.lines)
+
+    @property
+    def title(self) -> str:
+        """What a person calls it."""
+        return self.manifest or self.lines or (DEFAULT if not self.repos else "--repo")
+
+
+class Choices(Struct, frozen=True):
+    """What a person chose for one plan or run, beside its source; None keeps what the manifest or the run says.
+
+    Args:
+        params: values of the manifest's parameters.
+        only, exclude, label, first: which targets.
+        in_flight: builds of this run that may be queued or running at once, for each account.
+        max_fail: `5` or `20%` of the targets: so many failures stop the triggering.
+        timeout: seconds after which the process leaves the run.
+        fail_on: outcomes that make the exit code 1.
+        reports: files to write at the run's end, path to format.
+    """
+
+    params: Mapping[str, str] = field(default_factory=dict)
+    only: tuple[str, ...] = ()
+    exclude: tuple[str, ...] = ()
+    label: tuple[str, ...] = ()
+    first: int | None = None
+    in_flight: int | None = None
+    ignore_quiet_hours: bool = False
+    max_fail: str | None = None
+    timeout: float | None = None
+    fail_on: frozenset[Outcome] | None = None
+    reports: Mapping[str, str] = field(default_factory=dict)
+
+
+class Planned(Struct, frozen=True):
+    """A plan that was made from a source.
+
+    Args:
+        source: the manifest's name, None without one.
+        unsupported: keys that are understood and not acted on yet; `start` refuses them.
+        choices: those that it was made with.
+    """
+
+    plan: Plan
+    choices: Choices
+    unsupported: tuple[str, ...] = ()
+
+    @property
+    def needs_confirmation(self) -> str | None:
+        """What a person should say yes to before it is started; None where nothing is out of the ordinary."""
+        reasons = [f"it runs {command}" for command in token_commands(self.plan)]
+        reasons += [f"account {name} sends its token to {host}" for name, host in foreign_hosts(self.plan)]
+        number = len(self.plan.targets)
+        if number <= MANY and not reasons:
+            return None
+        why = f" ({'; '.join(reasons)})" if reasons else ""
+        return f"Trigger {counted(number, 'build')}{why}?"
+
+
+async def plan(source: Source, choices: Choices, context: Context, *, run: str = RUN, offline: bool = False) -> Planned:
+    """The plan of a run that would start now, with what the choices select.
+
+    Args:
+        run: the id that the run will have.
+        offline: ask no provider; what only one knows is left out.
+
+    Raises:
+        UsageError: something is wrong with what was written.
+        NotStarted: nothing is selected, or `expect` is not met.
+        AccessRefused, LookFailed: a provider did not answer.
+    """
+    if source.is_ad_hoc:
+        return Planned(selected(_ad_hoc(source, context), None, choices, context), choices)
+    manifest = read_manifest(source, choices, context, run=run)
+    if context.sandbox:
+        from orchestrator.app.rehearse import invented_answers
+
+        answers = invented_answers(manifest)
+    else:
+        answers = await _answers(manifest, context, offline=offline)
+    expanded = manifests.expand(manifest, answers, today=today(context))
+    return Planned(selected(expanded, manifest, choices, context), choices, tuple(manifest.unsupported))
+
+
+def today(context: Context) -> date:
+    """The day in UTC."""
+    return datetime.fromtimestamp(context.now(), UTC).date()
+
+
+def read_manifest(
+    source: Source, choices: Choices, context: Context, *, run: str = RUN, strict_params: bool = True
+) -> Manifest:
+    """The manifest, wholly validated; nothing is asked and no secret is resolved.
+
+    Raises:
+        UsageError: it cannot be read, or something is wrong with it.
+    """
+    path = source.manifest or DEFAULT
+    fallback = {name.removeprefix(PARAM).upper(): it for name, it in context.environ.items() if name.startswith(PARAM)}
+    return manifests.read(
+        path,
+        _bytes(path, context, is_default=source.manifest is None),
+        declarations=registry.known(),
+        params=choices.params,
+        fallback=fallback,
+        run_id=run,
+        load=lambda name: _load(context, name),
+        strict_params=strict_params,
+    )
+
+
+def selected(plan: Plan, manifest: Manifest | None, choices: Choices, context: Context) -> Plan:
+    """The plan with what the choices select, at the rates of the context, with the accounts that are used.
+
+    Raises:
+        NotStarted: nothing is selected, or `expect` is not met.
+    """
+    from orchestrator.core.selection import Selection, override_limits, select
+
+    expect = manifest.expect if manifest is not None else None
+    labels = [text.split(",") for text in choices.label]
+    chosen = select(plan, Selection(choices.only, choices.exclude, labels, choices.first), expect)
+    paced = override_limits(chosen, context.rates) if context.rates else chosen
+    used = {target.account for target in paced.targets}
+    return replace(paced, accounts={name: account for name, account in paced.accounts.items() if name in used})
+
+
+def _ad_hoc(source: Source, context: Context) -> Plan:
+    if source.manifest is not None:
+        raise UsageError(f"--repo and --from need no manifest; leave {source.manifest} out, or put them into it")
+    if source.repos and source.lines:
+        raise UsageError("--repo and --from: write one or the other")
+    if source.repos:
+        return manifests.from_repos(source.repos, declarations=registry.known())
+    name = source.lines or STDIN
+    return manifests.from_lines(name, _bytes(name, context), declarations=registry.known())
+
+
+async def _answers(manifest: Manifest, context: Context, *, offline: bool) -> manifests.Answers:
+    """What the providers say; in rounds, since what is found may raise a question."""
+    answers = manifests.Answers(offline=offline)
+    while not offline and (questions := manifests.questions(manifest, answers)):
+        from orchestrator.app.lookups import look_up, merged
+
+        answers = merged(answers, await look_up(questions, manifest, context))
+    return answers
+
+
+def _bytes(path: str, context: Context, *, is_default: bool = False) -> bytes:
+    try:
+        return _load(context, path)
+    except OSError as error:
+        if is_default and isinstance(error, FileNotFoundError):
+            raise UsageError(
+                f"there is no {DEFAULT} here; `orchestrator init` writes one, or name a manifest, or use --repo"
+            ) from None
+        raise UsageError(f"{path}: cannot be read: {error.strerror or error}") from None
+    except ValueError:
+        raise UsageError(f"{path!r} is no path") from None
+
+
+def _load(context: Context, path: str) -> bytes:
+    if path == STDIN and context.read_stdin is not None:
+        return context.read_stdin(LARGEST + 1)
+    with context.path(path).open("rb") as file:
+        return file.read(LARGEST + 1)
+
+
+# -- what a person should know before the start -----------------------------------------------------------------
+
+
+def token_commands(plan: Plan) -> list[str]:
+    """The programs that the manifest runs to get tokens; of each only its name, as its words may hold secrets."""
+    tokens = (account.token for account in plan.accounts.values())
+    return sorted({shown(token) for token in tokens if token is not None and token.startswith("command:")})
+
+
+def foreign_hosts(plan: Plan) -> list[tuple[str, str]]:
+    """Accounts, with the host, whose token goes elsewhere than to the provider's own hosts or this machine."""
+    found = []
+    for name, account in plan.accounts.items():
+        host = urlsplit(account.url).hostname or account.url
+        if host not in registry.declaration(account.type).hosts and not _is_here(host):
+            found.append((name, host))
+    return found
+
+
+def _is_here(host: str) -> bool:
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def warnings_of(plan: Plan, cast: Forecast) -> list[str]:
+    """Everything that a person should know before the start, each sentence once."""
+    accounts = [
+        f"account {name}: {warning}"
+        for name, account in plan.accounts.items()
+        for warning in registry.declaration(account.type).warn_account(account)
+    ]
+    hosts = [f"account {name} sends its token to {host}" for name, host in foreign_hosts(plan)]
+    programs = [f"a program is run to get a token: {command}" for command in token_commands(plan)]
+    return list(dict.fromkeys([*hosts, *programs, *accounts, *plan.warnings, *cast.warnings]))
+
+
+# -- the forecast -----------------------------------------------------------------------------------------------
+
+
+def forecast_of(planned: Planned, times: Times, context: Context, *, advise: bool = True) -> Forecast:
+    """The forecast of a run that starts now.
+
+    Args:
+        times: how long builds take (`times_of_state`, `times_in`).
+        advise: whether to try what would help.
+    """
+    from orchestrator.forecast import forecast
+
+    plan, choices = planned.plan, planned.choices
+    if choices.ignore_quiet_hours or context.sandbox:  # as the run will do
+        loud = {name: replace(one, brake=replace(one.brake, quiet=())) for name, one in plan.accounts.items()}
+        plan = replace(plan, accounts=loud)
+    declarations = {account.type: registry.declaration(account.type) for account in plan.accounts.values()}
+    return forecast(plan, declarations, choices.in_flight, start=context.now(), times=times, advise=advise)
+
+
+def forecast_kept(cast: Forecast) -> dict[str, Any]:
+    """What a run keeps of its forecast, for the report to compare with what happened."""
+    return {
+        "last_trigger_seconds": round(cast.last_trigger, 3),
+        "last_build_seconds": round(cast.last_build, 3),
+        "triggers": sum(one.triggers for one in cast.accounts.values()),
+        "looks": sum(one.looks for one in cast.accounts.values()),
+    }

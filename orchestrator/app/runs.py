@@ -1,0 +1,207 @@
+"""The runs in a state: which one is meant, its report, the story of one target; forgetting and exporting runs."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from difflib import get_close_matches
+from pathlib import Path
+
+from orchestrator.app.context import Context, has_state, readable, writable
+from orchestrator.app.lookups import times_in
+from orchestrator.core.errors import UsageError
+from orchestrator.core.events import from_json
+from orchestrator.core.frozen import Struct
+from orchestrator.core.history import History, load
+from orchestrator.core.model import Account, Phase, Target
+from orchestrator.forecast import Expected, expected
+from orchestrator.journal.port import Entry, Journal, RunRow
+from orchestrator.providers import registry
+from orchestrator.report.view import Report, view
+from orchestrator.report.words import clock
+
+LISTED = 10
+NAMED = 20
+
+
+async def named(journal: Journal, text: str) -> RunRow:
+    """The run whose id is, or alone begins with, this text.
+
+    Raises:
+        UsageError: none, or several.
+    """
+    rows = await journal.runs(text)
+    whole = [row for row in rows if row.id == text]
+    if whole or len(rows) == 1:
+        return (whole or list(rows))[0]
+    if not rows:
+        raise UsageError(f"no run in this state begins with {text!r}; `orchestrator runs` lists them")
+    raise UsageError(f"{len(rows)} runs begin with {text!r}; write more of it:\n{_listed(rows)}")
+
+
+async def exact(journal: Journal, run: str) -> RunRow | None:
+    """The run of exactly this id, None when there is none."""
+    return next((row for row in await journal.runs(run) if row.id == run), None)
+
+
+async def latest(journal: Journal, text: str | None) -> RunRow:
+    """The named run, by default the latest.
+
+    Raises:
+        UsageError: there is none.
+    """
+    if text is not None:
+        return await named(journal, text)
+    rows = await journal.runs()
+    if not rows:
+        raise UsageError("there are no runs in this state yet; `orchestrator run` makes one")
+    return rows[0]
+
+
+async def only_open(journal: Journal, text: str | None) -> RunRow:
+    """The named run, by default the only open one.
+
+    Raises:
+        UsageError: none is open, or several are.
+    """
+    if text is not None:
+        return await named(journal, text)
+    rows = await journal.runs(open_only=True)
+    if len(rows) == 1:
+        return rows[0]
+    if not rows:
+        raise UsageError("no run in this state is open; `orchestrator runs` lists them all")
+    raise UsageError(f"{len(rows)} runs are open; say which:\n{_listed(rows)}")
+
+
+def _listed(rows: Sequence[RunRow]) -> str:
+    """Runs as lines to choose from."""
+    lines = [f"  {row.id}  {clock(row.made_at)}  {row.name}, {row.targets:,} targets" for row in rows[:LISTED]]
+    return "\n".join([*lines, f"  ... and {len(rows) - LISTED} more"] if len(rows) > LISTED else lines)
+
+
+async def runs(context: Context, prefix: str = "", *, open_only: bool = False) -> Sequence[RunRow]:
+    """The runs whose ids begin with a text, newest first; none where there is no state yet.
+
+    Raises:
+        UsageError: there is no state, and a run was named.
+    """
+    if not prefix and not has_state(context.state_path):
+        return ()
+    async with readable(context, prefix or None) as journal:
+        return await journal.runs(prefix, open_only=open_only)
+
+
+async def prune(context: Context, age: float) -> int:
+    """Forgets the runs that ended longer ago than so many seconds; how many they were."""
+    async with writable(context) as journal:
+        horizon = context.now() - age
+        old = [row.id for row in await journal.runs() if row.ended_at is not None and row.ended_at < horizon]
+        return await journal.drop_runs(old)
+
+
+async def export(context: Context, file: Path, run: str | None = None) -> int:
+    """Writes all runs, or one, into a file that another machine can take for its state; how many they were."""
+    async with readable(context, run) as journal:
+        rows = [await named(journal, run)] if run is not None else list(await journal.runs())
+        await journal.export(file, [row.id for row in rows])
+    return len(rows)
+
+
+async def report(context: Context, run: str | None = None) -> tuple[RunRow, Report]:
+    """The report of a run, by default the latest.
+
+    Raises:
+        UsageError: there is none.
+    """
+    async with readable(context, run) as journal:
+        row = await latest(journal, run)
+        history = await load(journal, row.id)
+    return row, view(row.id, history, context.now())
+
+
+# -- one target -------------------------------------------------------------------------------------------------
+
+
+class Story(Struct, frozen=True):
+    """What is known of one target.
+
+    Args:
+        entries: the whole run's, as the journal has them.
+        expected: when it is to be triggered and what it waits for; None unless it may still come.
+        exit_code: the run's, as far as it has one.
+    """
+
+    run: str
+    target: Target
+    history: History
+    entries: Sequence[Entry]
+    at: float
+    expected: Expected | None
+    exit_code: int | None
+
+
+async def why(context: Context, name: str, run: str | None = None) -> Story:
+    """The story of one target of a run, by default of the latest.
+
+    Raises:
+        UsageError: there is no such run or target, or the name fits several.
+    """
+    async with readable(context, run) as journal:
+        row = await latest(journal, run)
+        history = History(await journal.targets(row.id))
+        entries: list[Entry] = []
+        while batch := await journal.read(row.id, history.cursor):
+            for entry in batch:
+                history.add(entry.account, entry.seq, entry.at, entry.event)
+            entries.extend(batch)
+        target, now = the_one(history.targets, name), context.now()
+        foreseen = await _expected(journal, context, history, target, now) if _may_come(history, target) else None
+    return Story(row.id, target, history, entries, now, foreseen, history.exit_code)
+
+
+def _may_come(history: History, target: Target) -> bool:
+    """Whether a process drives the run and may still trigger the target."""
+    is_waiting = history.of(target.id).phase is Phase.WAITING and not history.of(target.id).may_exist
+    is_stopped = history.stopped is not None or target.account in history.accounts_stopped
+    return is_waiting and not is_stopped and history.left_at is None
+
+
+async def _expected(journal: Journal, context: Context, history: History, target: Target, now: float) -> Expected:
+    made = history.made
+    assert made is not None  # noqa: S101  # a run that exists has been made
+    types = {from_json(Account, account).type for account in made.accounts.values()}
+    declarations = {name: registry.declaration(name) for name in types}
+    return expected(history, target, declarations, now, await times_in(journal, made.name, context))
+
+
+def the_one(targets: Collection[Target], name: str) -> Target:
+    """The target that a person means: by its id, `repo@branch` or repo.
+
+    Raises:
+        UsageError: none, or several.
+    """
+    wanted = name.casefold()
+    for names_of in (_ids, _refs, _repos):
+        found = [target for target in targets if wanted in names_of(target)]
+        if len(found) == 1:
+            return found[0]
+        if found:
+            shown = "\n".join(f"  {target.id}" for target in found[:NAMED])
+            more = f"\n  ... and {len(found) - NAMED:,} more" if len(found) > NAMED else ""
+            raise UsageError(f"{len(found)} targets are called {name!r}; say which:\n{shown}{more}")
+    near = get_close_matches(name, [target.id for target in list(targets)[:5000]], n=1)
+    hint = f"; did you mean {near[0]!r}?" if near else "; `orchestrator report -o csv` lists them"
+    raise UsageError(f"this run has no target {name!r}{hint}")
+
+
+def _ids(target: Target) -> tuple[str, ...]:
+    return (target.id.casefold(),)
+
+
+def _refs(target: Target) -> tuple[str, ...]:
+    return (target.id.partition(":")[2].casefold(), f"{target.repo}@{target.branch}".casefold())
+
+
+def _repos(target: Target) -> tuple[str, ...]:
+    repo = target.repo.casefold()
+    return (repo, f"{target.account}:{repo}", repo.rpartition("/")[2])

@@ -1,0 +1,298 @@
+"""Starts a run: makes it in the journal, unless another open run holds its targets; tells what was edited since."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import UTC, datetime
+
+from orchestrator import manifest as manifests
+from orchestrator.app.context import Context
+from orchestrator.app.drive import Drive
+from orchestrator.app.lookups import times_in
+from orchestrator.app.plan import (
+    STDIN,
+    Choices,
+    Planned,
+    Source,
+    forecast_kept,
+    forecast_of,
+    read_manifest,
+    selected,
+    today,
+)
+from orchestrator.core.errors import NotStarted, UsageError
+from orchestrator.core.events import RunMade, from_json, to_json
+from orchestrator.core.frozen import Struct, replace
+from orchestrator.core.history import load
+from orchestrator.core.model import DEFAULT_FAIL_ON, Account, Json, Plan, Target
+from orchestrator.journal.port import Journal, Overlap, RunRow
+from orchestrator.manifest import Manifest
+from orchestrator.report.hints import Hint
+from orchestrator.report.words import counted, plain
+
+FORBID, ALLOW, SKIP, REPLACE = "forbid", "allow", "skip", "replace"
+OVERLAPS = (FORBID, ALLOW, SKIP, REPLACE)
+NAMED = 10
+FEW = 5
+_LETTERS = "23456789abcdefghjkmnpqrstuvwxyz"  # no look-alike characters
+
+
+class Held(NotStarted):
+    """Other open runs hold targets of this one.
+
+    Args:
+        driven: whether a process is at work on the first of them: then it can only be waited for.
+    """
+
+    def __init__(self, overlaps: Sequence[Overlap], *, driven: bool) -> None:
+        self.overlaps = overlaps
+        finish = Hint("watch" if driven else "resume", overlaps[0].run)
+        self.hints = (finish, Hint("cancel", overlaps[0].run))
+        self._advice = "wait for it" if driven else "finish it"
+        super().__init__(self.text())
+
+    def text(self, suffix: str = "") -> str:
+        """What to do.
+
+        Args:
+            suffix: appended to each command line, such as ` --state DIR`.
+        """
+        finish, cancel = (hint.line(suffix) for hint in self.hints)
+        return (
+            f"{len(self.overlaps):,} of these targets belong to a run that is still open:\n{_listed(self.overlaps)}\n"
+            f"{self._advice} ({finish}) or end it ({cancel}); "
+            "or start all the same with --overlap allow, skip (leave those out) or replace (cancel the other run first)"
+        )
+
+
+class Started(Struct, frozen=True):
+    """A run that was made; nothing is sent before its `drive` is run.
+
+    Args:
+        left_out: how many targets other open runs hold (`overlap` skip).
+    """
+
+    run: str
+    targets: int
+    left_out: int
+    drive: Drive
+
+
+def new_id(now: float) -> str:
+    """An id that sorts by time and is unique: `20260105T010000Z-k3f9`."""
+    at = datetime.fromtimestamp(now, UTC).strftime("%Y%m%dT%H%M%SZ")
+    return f"{at}-{''.join(secrets.choice(_LETTERS) for _ in range(4))}"
+
+
+async def start(
+    planned: Planned,
+    run: str,
+    journal: Journal,
+    context: Context,
+    *,
+    overlap: str = FORBID,
+    adopt: bool = False,
+    detach: bool = False,
+) -> Started:
+    """Makes the run of a plan.
+
+    Args:
+        run: its id (`new_id`).
+        overlap: `forbid` refuses to start, `allow` does not mind, `skip` leaves out what another open run holds.
+        adopt: the state was lost: look for this run's markers before anything is triggered.
+        detach: its drive ends when nothing is left to trigger.
+
+    Raises:
+        UsageError: a secret cannot be resolved, or the plan holds what is not acted on.
+        Held: other open runs hold targets.
+        JournalError: there is a run of this id.
+    """
+    ready(planned, context, adopt=adopt)
+    plan = planned.plan
+    cast = forecast_kept(forecast_of(planned, await times_in(journal, plan.name, context), context, advise=False))
+    made = made_of(plan, _kept(planned, context, adopt=adopt), forecast=cast)
+    targets = await make_run(run, made, plan.targets, journal, context.now(), overlap)
+    drive = Drive(run, journal, planned.choices, context, detach=detach)
+    return Started(run, len(targets), len(plan.targets) - len(targets), drive)
+
+
+def _kept(planned: Planned, context: Context, *, adopt: bool) -> Mapping[str, Json]:
+    """What of the choices belongs to the run itself, so that a resume keeps to it."""
+    plan, choices = planned.plan, planned.choices
+    fail_on = choices.fail_on if choices.fail_on is not None else (plan.fail_on or DEFAULT_FAIL_ON)
+    written = {str(context.cwd / path): name for name, path in plan.reports.items()}
+    kept: dict[str, Json] = {
+        "fail_on": sorted(fail_on),
+        "reports": {**written, **choices.reports},
+        "in_flight": choices.in_flight,
+        "max_fail": choices.max_fail,
+        "sandbox": context.sandbox or None,
+        "adopt": adopt or None,
+    }
+    return {name: value for name, value in kept.items() if value not in (None, {})}
+
+
+def ready(planned: Planned, context: Context, *, adopt: bool = False) -> None:
+    """Refuses what could not be started, as `start` does: a face calls it before it asks a person.
+
+    Raises:
+        UsageError: a secret cannot be resolved, or the plan holds what is not acted on or could not be recognised.
+    """
+    plan = planned.plan
+    if planned.unsupported:
+        raise UsageError("\n".join(planned.unsupported))
+    context.resolve(plan.accounts.values(), plan.targets)
+    unmarked = [target.id for target in plan.targets if not target.marked] if adopt else []
+    if unmarked:
+        raise UsageError(
+            f"--adopt: {counted(len(unmarked), 'target')} with `marker: none` could not be recognised, {unmarked[0]} "
+            "for one; leave them out with --exclude, and look at the provider yourself"
+        )
+
+
+async def holders(planned: Planned, journal: Journal) -> Sequence[RunRow]:
+    """The open runs that hold one of the targets: whoever replaces them cancels each first."""
+    wanted = {target.id for target in planned.plan.targets}
+    rows = await journal.runs(open_only=True)
+    return [row for row in rows if any(target.id in wanted for target in await journal.targets(row.id))]
+
+
+def made_of(
+    plan: Plan, options: Mapping[str, Json], parent: str | None = None, forecast: Mapping[str, Json] | None = None
+) -> RunMade:
+    """The first event of a run of this plan; it holds all that a resume needs but the targets.
+
+    Args:
+        forecast: how long it is to take, for the report to compare with what happens.
+    """
+    return RunMade(
+        name=plan.name,
+        manifest=plan.manifest,
+        digest=plan.digest,
+        params=plan.params,
+        accounts={name: to_json(account) for name, account in plan.accounts.items()},
+        limits={name: [str(limit) for limit in account.limits] for name, account in plan.accounts.items()},
+        parent=parent,
+        options=options,
+        forecast=forecast or {},
+    )
+
+
+async def make_run(
+    run: str, made: RunMade, targets: Sequence[Target], journal: Journal, now: float, overlap: str = FORBID
+) -> Sequence[Target]:
+    """Makes the run in the journal; `overlap` as of `start`.
+
+    Returns:
+        The targets that it really has.
+
+    Raises:
+        Held: other open runs hold targets.
+        NotStarted: other open runs hold every target.
+        JournalError: there is a run of this id.
+    """
+    found = await journal.make_run(run, made, targets, now, forbid_overlap=overlap != ALLOW)
+    if not found or overlap == ALLOW:
+        return targets
+    if overlap != SKIP:
+        raise Held(found, driven=any(row.driven for row in await journal.runs(found[0].run) if row.id == found[0].run))
+    rest = without(targets, {one.target for one in found})
+    if not rest:
+        raise NotStarted(f"--overlap skip: other open runs hold every target:\n{_listed(found)}")
+    return await make_run(run, made, rest, journal, now, overlap)
+
+
+def without(targets: Sequence[Target], held: set[str]) -> Sequence[Target]:
+    """The other targets; what needs one that was left out no longer waits for it."""
+    return [
+        replace(target, needs=tuple(need for need in target.needs if need not in held))
+        for target in targets
+        if target.id not in held
+    ]
+
+
+def _listed(overlaps: Sequence[Overlap]) -> str:
+    lines = [f"  {one.target}  in {one.run}" for one in overlaps[:NAMED]]
+    return "\n".join([*lines, f"  ... and {len(overlaps) - NAMED:,} more"] if len(overlaps) > NAMED else lines)
+
+
+# -- a run that exists, and what was edited since ---------------------------------------------------------------
+
+
+async def edits(row: RunRow, source: Source, choices: Choices, journal: Journal, context: Context) -> list[str]:
+    """Sentences about what the manifest says now and an open run does not do; empty when they agree.
+
+    A run goes on with the plan that was journaled when it was made; a person who edited the manifest in between must
+    be told what will not happen. No provider is asked: where targets depend on one, only the edit itself is told.
+
+    Args:
+        source: what this command line names; stdin is left unread.
+    """
+    history = await load(journal, row.id)
+    made = history.made
+    if made is None or source.is_ad_hoc or source.manifest == STDIN:
+        return []
+    try:
+        manifest = read_manifest(source, choices, context, run=row.id)
+        if manifests.questions(manifest):
+            return [f"{manifest.source} was edited since the run was made"] if manifest.digest != made.digest else []
+        plan = selected(manifests.expand(manifest, today=today(context)), manifest, choices, context)
+    except (UsageError, NotStarted) as error:
+        first = str(error).splitlines()[0] if str(error) else type(error).__name__
+        return [f"the manifest cannot be compared with the run's plan: {plain(first)}"]
+    return [
+        *_params(made, plan.params),
+        *_limits(made, plan.accounts),
+        *_targets(history.targets, plan.targets, manifest, made),
+    ]
+
+
+def _params(made: RunMade, now: Mapping[str, Json]) -> Iterator[str]:
+    for name in sorted(made.params.keys() | now.keys()):
+        before, after = (_written(params.get(name)) for params in (made.params, now))
+        if before != after:
+            yield f"parameter {name} is {before} in this run, not {after}"
+
+
+def _written(value: object) -> str:
+    return "not set" if value is None else repr(value)
+
+
+def _limits(made: RunMade, now: Mapping[str, Account]) -> Iterator[str]:
+    for name, account in now.items():
+        if (kept := made.accounts.get(name)) is None:
+            continue
+        before, keeps = from_json(Account, kept), f"account {name}: this run keeps the"
+        if _caps(before) != _caps(account):
+            yield f"{keeps} `in_flight` and `queue` that it was made with; -j lowers them"
+        if before.brake.quiet != account.brake.quiet:
+            yield f"{keeps} quiet hours that it was made with; --ignore-quiet-hours leaves them"
+
+
+def _caps(account: Account) -> tuple[object, ...]:
+    return account.in_flight, account.brake.caps, account.brake.queue
+
+
+def _targets(ours: Sequence[Target], now: Sequence[Target], manifest: Manifest, made: RunMade) -> Iterator[str]:
+    known, wanted = {target.id: target for target in ours}, {target.id: target for target in now}
+    file = manifest.source
+    if new := [id_ for id_ in wanted if id_ not in known]:
+        yield f"{file}: {counted(len(new), 'target')} of it {_is(new)} not in this run: {_named(new)}"
+    if gone := [id_ for id_ in known if id_ not in wanted]:
+        yield f"{file}: {counted(len(gone), 'target')} of this run {_is(gone)} no longer in it: {_named(gone)}"
+    if manifest.digest == made.digest and dict(made.params) == dict(manifest.params):
+        return
+    both = known.keys() & wanted.keys()
+    other = [id_ for id_ in known if id_ in both and to_json(known[id_].request) != to_json(wanted[id_].request)]
+    if other:
+        yield f"{file}: {counted(len(other), 'target')} would be asked for otherwise by now: {_named(other)}"
+
+
+def _is(ids: Sequence[str]) -> str:
+    return "is" if len(ids) == 1 else "are"
+
+
+def _named(ids: Sequence[str]) -> str:
+    more = f" and {len(ids) - FEW:,} more" if len(ids) > FEW else ""
+    return ", ".join(ids[:FEW]) + more

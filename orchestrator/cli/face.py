@@ -1,0 +1,366 @@
+"""What every verb shares: its frame, its context, how it prints and asks, and a run that is shown while it goes on."""
+
+from __future__ import annotations
+
+import inspect
+import json
+import os
+import shutil
+import signal
+import sys
+from collections.abc import Callable, Coroutine, Mapping, Sequence
+from contextlib import suppress
+from functools import cached_property, wraps
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from orchestrator.cli.flags import Flags, declared, taken
+from orchestrator.core.errors import NotStarted, UsageError
+from orchestrator.core.exits import Exit
+from orchestrator.core.frozen import Struct, asdict, replace
+from orchestrator.core.redact import Redactor
+
+if TYPE_CHECKING:
+    from orchestrator.app.context import Context, Observer
+    from orchestrator.app.drive import Drive, Ended
+    from orchestrator.app.plan import Choices
+    from orchestrator.cli.live import Screen
+    from orchestrator.cli.log import Log
+    from orchestrator.report.view import Report
+
+T = TypeVar("T")
+
+SIGNALS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name))
+SUMMARY = "GITHUB_STEP_SUMMARY"
+WIDEST = 160  # columns; wider lines are hard to read
+TEXT = ("text", "json")
+
+
+class Machine(Struct, frozen=True):
+    """Environment, places and clock, and what kind of terminal there is; tests hand in another.
+
+    Args:
+        now: wall clock, seconds since the epoch.
+        redactor: knows the secrets that were resolved; everything shown goes through it.
+    """
+
+    environ: Mapping[str, str]
+    cwd: Path
+    home: Path
+    now: Callable[[], float]
+    redactor: Redactor
+
+    @property
+    def is_ci(self) -> bool:
+        """Whether this is a CI job, where nobody answers questions and nothing may be redrawn."""
+        return self.environ.get("CI", "").lower() not in ("", "0", "false", "no")
+
+    @property
+    def may_ask(self) -> bool:
+        """Whether there is a person at a terminal."""
+        return not self.is_ci and sys.stdin is not None and sys.stdin.isatty() and sys.stderr.isatty()
+
+    @property
+    def may_redraw(self) -> bool:
+        """Whether stderr is a terminal that can move its cursor."""
+        return not self.is_ci and sys.stderr.isatty() and self.environ.get("TERM", "") not in ("", "dumb")
+
+    def colours(self, stream: object, no_color: bool) -> bool:
+        """Whether a stream may be coloured."""
+        is_terminal = bool(getattr(stream, "isatty", lambda: False)())
+        return is_terminal and not no_color and not self.environ.get("NO_COLOR") and self.environ.get("TERM") != "dumb"
+
+
+class Face:
+    """One command line at work."""
+
+    def __init__(self, machine: Machine, flags: Flags, *, observes: bool = True) -> None:
+        self.machine = machine
+        self.flags = flags
+        self._observes = observes
+
+    @cached_property
+    def context(self) -> Context:
+        """What the use cases may see."""
+        from orchestrator.app.context import Context
+
+        machine, flags = self.machine, self.flags
+        return Context(
+            environ=machine.environ,
+            cwd=machine.cwd,
+            home=machine.home,
+            now=machine.now,
+            redactor=machine.redactor,
+            state=flags.state,
+            sandbox=flags.sandbox,
+            rates=flags.rate,
+            observer=self._observer() if self._observes else None,
+            traces=flags.verbose > 1,
+            read_stdin=lambda most: sys.stdin.buffer.read(most),
+        )
+
+    def _observer(self) -> Observer:
+        from orchestrator.cli.log import Follower
+
+        return Follower(self.log, self.screen, self.machine.now)
+
+    @cached_property
+    def choices(self) -> Choices:
+        """What the use cases take of the flags."""
+        return self.flags.choices(self.machine.cwd)
+
+    @cached_property
+    def screen(self) -> Screen:
+        """Where lines and the state of a run are shown."""
+        from orchestrator.cli.live import Plain, Redrawn
+
+        flags, machine = self.flags, self.machine
+        if machine.may_redraw and not flags.quiet and flags.log_format == "console":
+            return Redrawn(sys.stderr, machine.now(), colour=machine.colours(sys.stderr, flags.no_color))
+        return Plain(_to_stderr, lambda text: self.log.info("run.progress", now=text))
+
+    @cached_property
+    def log(self) -> Log:
+        """The log on stderr."""
+        from orchestrator.cli.log import Log
+
+        flags, machine = self.flags, self.machine
+        return Log(
+            lambda line: self.screen.say(line),
+            machine.redactor,
+            verbosity=-1 if flags.quiet else flags.verbose,
+            format=flags.log_format,
+            now=machine.now,
+            colour=machine.colours(sys.stderr, flags.no_color),
+        )
+
+    # -- words --------------------------------------------------------------------------------------------------
+
+    def tell(self, text: str) -> None:
+        """Prints on stdout: what the verb was asked for."""
+        click.echo(text)
+
+    def note(self, text: str) -> None:
+        """Prints on stderr: what a person may also want to know."""
+        click.echo(text, err=True)
+
+    def json(self, value: object) -> None:
+        """Prints a value for programs."""
+        self.tell(json.dumps(value, default=_plain, indent=1, ensure_ascii=False))
+
+    def confirm(self, question: str | None) -> None:
+        """Goes on when the answer is yes, when there is no question, or when there is nobody to ask.
+
+        Raises:
+            NotStarted: the answer is no.
+        """
+        if question is None or self.flags.yes or not self.machine.may_ask:
+            return
+        if not click.confirm(question, default=False, err=True):
+            raise NotStarted("answered no; nothing was sent")
+
+    def check_formats(self, formats: Sequence[str] | None) -> None:
+        """Whether the verb writes what `-o` asks for; `formats` as of `verb`.
+
+        Raises:
+            UsageError: it does not.
+        """
+        from orchestrator.report import FORMATS
+
+        for name in [output.format for output in self.flags.output]:
+            if formats is None and name not in FORMATS:
+                raise UsageError(f"-o {name}: there is no such report; there are: {', '.join(FORMATS)}")
+            if formats and name not in formats:
+                raise UsageError(f"-o {name}: this verb writes {', '.join(formats)}")
+
+    # -- reports ------------------------------------------------------------------------------------------------
+
+    def show(self, report: Report, *, is_silent: bool = False) -> None:
+        """Prints the report on stdout: the text report, or what `-o FORMAT` without a file asks for.
+
+        Args:
+            is_silent: whether the text report is left out (`-q` and all went well).
+        """
+        from orchestrator.report import render
+
+        name = self.flags.stdout
+        if name is None and is_silent:
+            return
+        if name in (None, "text"):
+            self.tell(self._text(report, colour=self.machine.colours(sys.stdout, self.flags.no_color)))
+        else:
+            self.tell(render(report, name).rstrip("\n"))
+
+    def _text(self, report: Report, *, colour: bool = False) -> str:
+        from orchestrator.report import render
+        from orchestrator.report.hints import next_steps
+
+        hints = [hint.line(self.flags.suffix) for hint in next_steps(report)]
+        width = min(WIDEST, shutil.get_terminal_size((100, 24)).columns)
+        return render(report, "text", width=width, colour=colour, hints=hints).rstrip("\n")
+
+    def write(self, report: Report, files: Mapping[str, str]) -> bool:
+        """Writes each file atomically; one that cannot be written does not keep the others from it.
+
+        Args:
+            files: path to format.
+
+        Returns:
+            Whether all were written; what went wrong was printed.
+        """
+        from orchestrator.report import pieces, render
+        from orchestrator.report.writer import write
+
+        is_whole = True
+        for path, name in files.items():
+            try:
+                write(pieces(report, name), path)
+            except OSError as error:
+                is_whole = False
+                self.note(f"orchestrator: the {name} report could not be written to {path}: {error.strerror or error}")
+                self.note(f"  mend that, then: orchestrator report {report.run.id} -o {name}={path}")
+        summary = self.machine.environ.get(SUMMARY)  # the job's summary page, where the CI server has one
+        if not is_whole or not summary:
+            return is_whole
+        try:
+            with Path(summary).open("a", encoding="utf-8") as file:
+                file.write(render(report, "markdown") + "\n")
+        except OSError as error:
+            self.note(f"orchestrator: {SUMMARY}: {summary} could not be written: {error.strerror or error}")
+            return False
+        return True
+
+    # -- a run --------------------------------------------------------------------------------------------------
+
+    async def attend(self, what: Drive | Ended, title: str) -> Ended:
+        """Shows a run while it is driven, and writes its reports; its exit code is not 0 when one cannot be written.
+
+        Args:
+            title: above the numbers of the live view.
+        """
+        from orchestrator.app.drive import Drive
+
+        ended = await self._driven(what, title) if isinstance(what, Drive) else what
+        is_whole = self.write(ended.report, ended.files)
+        return ended if is_whole or ended.code is not Exit.OK else replace(ended, code=Exit.FAILED)
+
+    async def _driven(self, drive: Drive, title: str) -> Ended:
+        import anyio
+
+        from orchestrator.app.drive import sole
+
+        self.screen.title = title
+        try:
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(self._heed_signals, drive)
+                ended = await drive.run()
+                tasks.cancel_scope.cancel()
+        except BaseExceptionGroup as group:
+            raise sole(group) from None
+        finally:
+            self.screen.close()
+        return ended
+
+    async def _heed_signals(self, drive: Drive) -> None:
+        """The first signal lets calls under way finish, the second leaves at once, the third ends the process."""
+        import anyio
+
+        presses = 0
+        with anyio.open_signal_receiver(*SIGNALS) as received:
+            async for number in received:
+                presses += 1
+                name = signal.Signals(number).name
+                if presses > 2:
+                    os._exit(Exit.SIGINT if name == "SIGINT" else Exit.SIGTERM)
+                drive.interrupt(name)
+                if presses == 1:
+                    self.screen.say(f"{name}: no new triggers, calls under way finish; once more leaves at once")
+
+    def conclude(self, ended: Ended, *, detach: bool = False) -> Exit:
+        """Prints the report, or with `detach` the run's id, and gives the exit code back."""
+        flags, code, run = self.flags, ended.code, ended.report.run.id
+        is_silent = flags.quiet and code is Exit.OK
+        if detach and flags.stdout is None:
+            self.tell(run)  # alone on stdout, so that a script can keep it
+            if not is_silent:
+                self.note(self._text(ended.report))
+        else:
+            self.show(ended.report, is_silent=is_silent)
+        if code in (Exit.SIGINT, Exit.SIGTERM, Exit.TIMEOUT, Exit.ACCOUNT) and not flags.sandbox:
+            self.note(f"orchestrator: nothing is lost; go on with: orchestrator resume {run}{flags.suffix}")
+        return code
+
+
+def verb(
+    *options: Callable[[Any], Any],
+    shows: Sequence[str],
+    formats: Sequence[str] | None = None,
+    epilog: str | None = None,
+) -> Callable[[Callable[..., Any]], click.Command]:
+    """Makes a click command of a function that takes a `Face` and the verb's own options; sync or async.
+
+    Args:
+        options: arguments and options of its own.
+        shows: groups of common flags that its help shows; the others are accepted all the same.
+        formats: what it may write with `-o`; None: the reports' formats; empty: whatever it checks itself.
+    """
+
+    def decorate(function: Callable[..., Any]) -> click.Command:
+        @click.pass_context
+        @wraps(function)
+        def command(ctx: click.Context, /, **values: Any) -> int:
+            machine = ctx.find_object(Machine)
+            assert machine is not None  # noqa: S101  # `main.run` always hands one in
+            face = Face(machine, taken(values), observes=inspect.iscoroutinefunction(function))
+            face.check_formats(formats)
+            return int(_run(face, lambda: function(face, **values)) or 0)
+
+        decorated: Any = command
+        for name, flag in reversed(list(declared().items())):
+            decorated = flag.option(name, shows)(decorated)
+        for option in reversed(options):
+            decorated = option(decorated)
+        return click.command(function.__name__.rstrip("_"), epilog=epilog)(decorated)
+
+    return decorate
+
+
+def _run(face: Face, verb: Callable[[], Any]) -> Any:
+    try:
+        found = verb()
+        return run_async(found) if inspect.iscoroutine(found) else found
+    except NotStarted as error:
+        from orchestrator.app.start import Held
+
+        raise NotStarted(error.text(face.flags.suffix)) if isinstance(error, Held) else error from None
+
+
+def run_async(main: Coroutine[Any, Any, T]) -> T:
+    """Runs a verb on asyncio, which aiohttp needs; on uvloop where that is installed."""
+    from importlib.util import find_spec
+
+    import anyio
+
+    from orchestrator.core.gc import calm
+
+    async def run() -> T:
+        return await main
+
+    calm()
+    fast = sys.platform != "win32" and find_spec("uvloop") is not None
+    return anyio.run(run, backend="asyncio", backend_options={"use_uvloop": fast})
+
+
+def _to_stderr(line: str) -> None:
+    with suppress(OSError):  # a terminal that was closed takes no more lines; the run matters more than its log
+        sys.stderr.write(f"{line}\n")
+        sys.stderr.flush()
+
+
+def _plain(value: Any) -> Any:
+    """A value of ours as `json` takes it."""
+    if isinstance(value, Struct):
+        return asdict(value)
+    raise TypeError(f"{type(value).__name__} is no value")

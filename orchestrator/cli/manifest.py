@@ -1,0 +1,63 @@
+"""The verbs for manifest files: `init` writes one, `check` validates one offline, `schema` describes them."""
+
+from __future__ import annotations
+
+import click
+
+from orchestrator import manifest as manifests
+from orchestrator.app.plan import DEFAULT, Source, read_manifest, today
+from orchestrator.cli.face import TEXT, Face, verb
+from orchestrator.cli.flags import PICK, SHOW
+from orchestrator.core.errors import UsageError
+from orchestrator.core.exits import Exit
+from orchestrator.manifest.accounts import idle_caps
+from orchestrator.manifest.diagnostics import ManifestError
+from orchestrator.providers import registry
+from orchestrator.report.words import counted, plain
+from orchestrator.report.writer import write
+
+
+@verb(click.argument("directory", required=False, default="."), shows=(), formats=())
+def init(face: Face, directory: str) -> None:
+    """Write orchestrator.yaml, commented, into DIRECTORY (by default this one); nothing is overwritten."""
+    path = face.context.path(directory) / DEFAULT
+    if path.exists():
+        raise UsageError(f"{path} exists; nothing was written")
+    try:
+        write(manifests.starter(), path)
+    except OSError as error:
+        raise UsageError(f"{path} cannot be written: {error.strerror or error}") from None
+    if not face.flags.quiet:
+        face.tell(f"wrote {path}\nedit it, then: orchestrator check; orchestrator plan; orchestrator run --sandbox")
+
+
+@verb(click.argument("manifest", required=False), shows=(PICK, SHOW), formats=TEXT)
+def check(face: Face, manifest: str | None) -> Exit:
+    """Validate MANIFEST (by default orchestrator.yaml, - for stdin) offline; every problem is told at once.
+
+    No secret is resolved, nobody is asked. Exit 0 or 2.
+    """
+    is_json = face.flags.stdout == "json"
+    try:
+        read = read_manifest(Source(manifest), face.choices, face.context, strict_params=False)
+        plan = manifests.expand(read, manifests.Answers(), today=today(face.context))
+    except ManifestError as error:
+        if not is_json:
+            raise
+        rows = [{"where": p.where, "keys": p.keys, "text": p.text, "remedy": p.remedy} for p in error.problems]
+        face.json({"valid": False, "problems": rows})
+        return Exit.USAGE
+    if is_json:
+        face.json({"valid": True, "problems": []})
+    elif not face.flags.quiet:
+        slips = set(idle_caps(plan.accounts, plan.targets))
+        for warning in (one for one in plan.warnings if one in slips):  # only `plan` tells what is no slip
+            face.note(f"warning: {plain(warning)}")
+        face.tell(f"{manifest or DEFAULT}: fine, {counted(len(plan.targets), 'target')}")
+    return Exit.OK
+
+
+@verb(shows=(SHOW,), formats=("json",))
+def schema(face: Face) -> None:
+    """Print the JSON Schema (draft 2020-12) of manifests, derived from the code that validates them."""
+    face.json(manifests.json_schema(registry.installed()))

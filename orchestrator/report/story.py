@@ -1,0 +1,194 @@
+"""Each event of the journal as a sentence and as a line of a log: the table that `why`, log and live view share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, TypeAlias
+
+from orchestrator.core import events
+from orchestrator.core.events import Event
+from orchestrator.core.frozen import Struct
+from orchestrator.core.model import Outcome
+from orchestrator.report.words import clock
+
+DEBUG, INFO, WARNING, ERROR = "debug", "info", "warning", "error"
+
+_WITHDRAWN = {
+    "unreachable": "the call never left this machine",
+    "rate_limited": "the provider asked for patience",
+    "access_refused": "the provider refused access",
+}
+_HOW = {
+    "answered": "the provider answered with",
+    "found": "a lookup found",
+    "adopted": "a person named",
+}
+LOOKUP = "its request is looked for; it is asked again only when it is certainly not there"
+
+Pairs: TypeAlias = Callable[[Any], Mapping[str, Any]]
+
+
+def _nothing(event: Any) -> Mapping[str, Any]:
+    return {}
+
+
+class Line(Struct, frozen=True):
+    """How one kind of event is told.
+
+    Args:
+        name: in a log; dotted, past tense.
+        sentence: without its subject, for a person who reads the story of a target.
+        pairs: what a log adds; one that is None is left out.
+        level: `debug`, `info`, `warning` or `error`.
+    """
+
+    name: str
+    sentence: Callable[[Any], str]
+    pairs: Pairs = _nothing
+    level: str = DEBUG
+
+
+def _of(*names: str, **more: str) -> Pairs:
+    """Fields of the event, those of `more` under a name of their own."""
+    renamed = {**{name: name for name in names}, **more}
+
+    def pairs(event: Any) -> Mapping[str, Any]:
+        return {key: getattr(event, name) for key, name in renamed.items()}
+
+    return pairs
+
+
+def line_of(event: Event) -> Line:
+    """How the event is told."""
+    found = _STORY[type(event)]
+    return found if isinstance(found, Line) else found(event)
+
+
+def sentence_of(event: Event) -> str:
+    """The event as a sentence without its subject."""
+    return line_of(event).sentence(event)
+
+
+def spoken(outcome: Outcome) -> str:
+    """An outcome as a person says it."""
+    return outcome.value.replace("_", " ")
+
+
+def account_stopped(account: str, cause: str) -> str:
+    """That no further call is made on an account."""
+    return f"account {account} stopped: {cause}"
+
+
+def _made(event: events.RunMade) -> str:
+    return f"the run {event.name!r} was made{f' as a retry of {event.parent}' if event.parent else ''}"
+
+
+def _intended(event: events.Intended) -> str:
+    marked = f", marked {event.marker}" if event.marker else ""
+    return f"attempt {event.attempt}: the trigger call is about to leave{marked}"
+
+
+def _withdrawn(event: events.Withdrawn) -> str:
+    cause = _WITHDRAWN.get(event.cause, event.cause)
+    return f"attempt {event.attempt}: certainly nothing was started, {cause}"
+
+
+def _doubted(event: events.Doubted) -> str:
+    span = f"it may have arrived between {clock(event.from_)} and {clock(event.to)}"
+    return f"attempt {event.attempt}: in doubt, the answer was lost ({event.cause}); {span}"
+
+
+def _sighted(event: events.Sighted) -> str:
+    build = event.build
+    number = f" #{build.number}" if build.number else ""
+    details = ", ".join(part for part in (build.reason, build.url) if part)
+    return f"build{number} seen {build.native}{f': {details}' if details else ''}"
+
+
+def _sighted_pairs(event: events.Sighted) -> Mapping[str, Any]:
+    build = event.build
+    return {"target": event.target, "build": build.id, "state": build.native, "url": build.url}
+
+
+def _stopped_pairs(event: events.AccountStopped) -> Mapping[str, Any]:
+    return {"cause": event.cause, "resume_after": clock(event.until) or None}
+
+
+def _frozen_pairs(event: events.Frozen) -> Mapping[str, Any]:
+    return {"scope": str(event.scope), "until": clock(event.until), "cause": event.cause}
+
+
+def _ended(event: events.Ended) -> Line:
+    return _PASSED if event.outcome is Outcome.PASSED else _NOT_PASSED
+
+
+_PASSED = Line("target.ended", lambda e: f"ended {spoken(e.outcome)}: {e.reason} ({e.code})", _of("target", "outcome"))
+_NOT_PASSED = Line(_PASSED.name, _PASSED.sentence, _of("target", "outcome", "reason"), WARNING)
+_OVERRIDDEN = Line(
+    "run.goes_on",
+    lambda e: f"a person overrode the stop{f': {e.arithmetic}' if e.arithmetic else ''}",
+    _of(why="arithmetic"),
+    INFO,
+)
+_STOPPED = Line(
+    "run.stopped",
+    lambda e: f"the run stopped triggering: {e.rule}, {e.arithmetic}",
+    _of("rule", why="arithmetic"),
+    ERROR,
+)
+_CANCELING = Line("build.canceling", lambda e: "the provider was asked to cancel it", _of("target"))
+_NOT_CANCELED = Line("build.canceling", lambda e: f"it could not be canceled: {e.note}", _of("target", "note"), WARNING)
+
+_STORY: Mapping[type[Any], Line | Callable[[Any], Line]] = {
+    # the run
+    events.RunMade: Line("run.made", _made),
+    events.WaveOpened: Line("wave.opened", lambda e: f"wave {e.wave} was opened"),
+    events.Released: Line("target.released", lambda e: "everything that it needs has passed", _of("target")),
+    events.Stopped: lambda e: _STOPPED if e.rule else _OVERRIDDEN,
+    events.Interrupted: Line("run.interrupted", lambda e: f"the process left the run ({e.signal})"),
+    events.RunEnded: Line("run.ended", lambda e: f"the run ended, exit {e.exit_code}"),
+    # its accounts
+    events.Claimed: Line("account.claimed", lambda e: "claimed"),
+    events.Frozen: Line(
+        "limit.frozen", lambda e: f"{e.scope} is left alone until {clock(e.until)}: {e.cause}", _frozen_pairs, INFO
+    ),
+    events.LimitLearnt: Line("limit.learnt", lambda e: "limit learnt", _of("scope", "rule")),
+    events.MarkerProven: Line("marker.proven", lambda e: "marker proven"),
+    events.AccountStopped: Line("account.stopped", lambda e: f"the account stopped: {e.cause}", _stopped_pairs, ERROR),
+    # its targets
+    events.Intended: Line("trigger.intended", _intended, _of("target", "attempt")),
+    events.Withdrawn: Line("trigger.withdrawn", _withdrawn, _of("target", "cause")),
+    events.Doubted: Line("trigger.in_doubt", _doubted, _of("target", "cause"), WARNING),
+    events.Absent: Line(
+        "trigger.absent",
+        lambda e: f"attempt {e.attempt}: a lookup showed that nothing was started ({e.evidence})",
+        _of("target", "evidence"),
+    ),
+    events.Requested: Line(
+        "request.accepted", lambda e: f"{_HOW.get(e.how, e.how)} request {e.id}", _of("target", "id", "how")
+    ),
+    events.Refused: Line(
+        "target.ended",
+        lambda e: f"the provider refused it for good: {e.reason} ({e.code})",
+        lambda e: {"target": e.target, "outcome": "rejected", "code": e.code, "reason": e.reason},
+        WARNING,
+    ),
+    events.Sighted: Line("build.sighted", _sighted, _sighted_pairs),
+    events.Restarted: Line(
+        "build.restarted",
+        lambda e: f"build {e.build} was started again; the outcome is open again",
+        _of("target", "build"),
+    ),
+    events.Canceling: lambda e: _NOT_CANCELED if e.note else _CANCELING,
+    events.Skipped: Line(
+        "target.ended",
+        lambda e: f"skipped: {e.reason} ({e.code})",
+        lambda e: {"target": e.target, "outcome": "skipped", "reason": e.reason},
+        INFO,
+    ),
+    events.Ended: _ended,
+    # what people asked for
+    events.CancelAsked: Line("cancel.asked", lambda e: "cancel asked"),
+    events.Approved: Line("account.approved", lambda e: "approved"),
+    events.PauseAsked: Line("pause.asked", lambda e: "pause asked"),
+}
