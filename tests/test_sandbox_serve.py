@@ -13,8 +13,9 @@ from sandbox_visitor import HEADERS
 from yarl import URL
 
 from orchestrator.core.errors import UsageError
+from orchestrator.core.urls import is_loopback
 from orchestrator.lookalike.kit.faults import FaultRule
-from orchestrator.lookalike.kit.server import is_loopback, serve
+from orchestrator.lookalike.kit.server import serve
 from orchestrator.lookalike.travis.lookalike import TravisLookAlike
 from orchestrator.lookalike.travis.settings import RepoSpec, Settings, numbered
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ipaddress
 from collections.abc import Mapping
 from datetime import UTC, date, datetime
 from typing import TYPE_CHECKING, Any
@@ -13,6 +12,7 @@ from orchestrator.core.errors import UsageError
 from orchestrator.core.frozen import Struct, field, replace
 from orchestrator.core.model import Outcome, Plan
 from orchestrator.core.secrets import shown
+from orchestrator.core.urls import is_loopback
 from orchestrator.manifest import Manifest
 from orchestrator.providers import registry
 from orchestrator.report.words import counted
@@ -227,18 +227,9 @@ def foreign_hosts(plan: Plan) -> list[tuple[str, str]]:
     found = []
     for name, account in plan.accounts.items():
         host = urlsplit(account.url).hostname or account.url
-        if host not in registry.declaration(account.type).hosts and not _is_here(host):
+        if host not in registry.declaration(account.type).hosts and not is_loopback(host):
             found.append((name, host))
     return found
-
-
-def _is_here(host: str) -> bool:
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
 
 
 def warnings_of(plan: Plan, cast: Forecast) -> list[str]:

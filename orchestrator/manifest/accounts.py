@@ -6,10 +6,10 @@ import posixpath
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
-from urllib.parse import urlsplit
 
 from orchestrator.core.frozen import replace
 from orchestrator.core.model import Account, Limit, Target
+from orchestrator.core.urls import url_problem
 from orchestrator.limits.concurrency import Brake, Cap, QueueRule, part
 from orchestrator.limits.quiet_hours import LONGEST, Quiet, make_quiet, parse_quiet, quiet_until
 from orchestrator.manifest.diagnostics import Diagnostics, near
@@ -23,7 +23,6 @@ from orchestrator.providers.port import Declaration
 REFERENCE = re.compile(r"(env:[A-Za-z_][A-Za-z0-9_]*|file:.+|command:.+)", re.DOTALL)
 EACH = "*"  # an owner that has no number of its own
 SHORTEST = 5.0  # seconds between two reads of a queue
-_SAFE_HOSTS = {"localhost", "127.0.0.1", "::1"}
 
 
 class Accounts(NamedTuple):
@@ -206,24 +205,6 @@ def _raised(account: Account, declaration: Declaration) -> list[str]:
         for limit, default in zip(account.limits, declaration.limits, strict=True)
         if limit.calls / limit.per > part(default.calls, limit.share) / default.per
     ]
-
-
-def url_problem(url: str, insecure: bool) -> tuple[str, str] | None:
-    """What is wrong with an account's URL, and the remedy; never repeats the URL, which may hold a secret."""
-    try:
-        parts = urlsplit(url)
-        host, _ = parts.hostname, parts.port
-    except ValueError:
-        return "this is no URL", "write https://HOST[/PATH]"
-    if parts.scheme not in ("http", "https") or not host or re.search(r"[\s\x00-\x1f]", url):
-        return "this is no http URL", "write https://HOST[/PATH]"
-    if parts.username is not None or parts.password is not None:
-        return "a URL holds no credentials", "use `token`, and change the secret that stood here"
-    if parts.query or parts.fragment:
-        return "the URL of an account ends with its path", "remove what begins with ? or #"
-    if parts.scheme == "http" and host not in _SAFE_HOSTS and not insecure:
-        return "plain http would send the token in the clear", "use https, or write `insecure: true`"
-    return None
 
 
 def reference(

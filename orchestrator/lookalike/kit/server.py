@@ -11,7 +11,6 @@ fault or rule touches them):
 from __future__ import annotations
 
 import asyncio
-import ipaddress
 import json
 import logging
 import socket
@@ -26,6 +25,7 @@ from aiohttp import web
 
 from orchestrator.core.errors import UsageError
 from orchestrator.core.frozen import Struct
+from orchestrator.core.urls import is_loopback
 from orchestrator.lookalike.kit.faults import FaultRule
 from orchestrator.lookalike.kit.http import Effect, Harm, Incoming, Reply, json_reply, text
 from orchestrator.lookalike.kit.lookalike import LookAlike
@@ -79,16 +79,6 @@ async def serve(
         yield Served(f"http://{name}:{found[1]}{settings.prefix}", settings.token)
     finally:
         await runner.cleanup()
-
-
-def is_loopback(host: str) -> bool:
-    """Whether only this machine can reach it."""
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
 
 
 class _Handler:

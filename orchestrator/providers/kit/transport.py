@@ -11,7 +11,6 @@ This is the only place that knows aiohttp's client. What it guarantees to all pr
 
 from __future__ import annotations
 
-import ipaddress
 import ssl
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
@@ -26,6 +25,7 @@ from orchestrator import __version__
 from orchestrator.core.errors import AccessRefused, InDoubt, OrchestratorError, Unreachable, UsageError
 from orchestrator.core.model import Account
 from orchestrator.core.secrets import Secret
+from orchestrator.core.urls import is_loopback, url_problem
 from orchestrator.providers.kit.answers import LARGEST, to_json, too_large, unpacked, value, without
 from orchestrator.providers.port import Answer, Call, Send
 
@@ -92,7 +92,10 @@ async def transport(
     Raises:
         UsageError: the URL is none, or the token would travel in the clear, or `ca_file` cannot be read.
     """
-    url = checked_url(account)
+    problem = url_problem(account.url, account.insecure)
+    if problem is not None:
+        raise UsageError(f"account {account.name}: url: {'; '.join(problem)}")
+    url = urlsplit(account.url)
     try:
         proxy = (proxies or DIRECT).to(url)
         via = URL(proxy) if proxy else None
@@ -139,42 +142,6 @@ def _sender(session: aiohttp.ClientSession, base: str, host: str, via: URL | Non
         raise failure
 
     return send
-
-
-def checked_url(account: Account) -> SplitResult:
-    """The account's URL, taken apart.
-
-    Raises:
-        UsageError: it is none, or the token would travel in the clear.
-    """
-    place = f"account {account.name}: url"
-    try:
-        url = urlsplit(account.url)
-        host, _ = url.hostname, url.port
-    except ValueError:
-        raise UsageError(f"{place}: is not a URL; write https://HOST or https://HOST/api") from None
-    if url.scheme not in ("http", "https") or not host or any(c <= " " for c in account.url):
-        raise UsageError(f"{place}: must be https://HOST or https://HOST/api")
-    if url.username is not None or url.password is not None:
-        raise UsageError(f"{place}: holds a user name or password; use `token:` with a reference instead")
-    if url.query or url.fragment:
-        raise UsageError(f"{place}: must end with the path, without `?` or `#`")
-    if url.scheme == "http" and not account.insecure and not is_loopback(host):
-        raise UsageError(
-            f"{place}: http:// would send the token to {host} in the clear; write https://, "
-            "or `insecure: true` if that network is trusted"
-        )
-    return url
-
-
-def is_loopback(host: str) -> bool:
-    """Whether the host is this machine."""
-    if host == "localhost" or host.endswith(".localhost"):
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
 
 
 def _trust(ca_file: str | None) -> ssl.SSLContext:
