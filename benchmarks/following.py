@@ -44,7 +44,7 @@ def ours(count: int, concurrency: int) -> dict[str, Any]:
 
 
 async def _ours(count: int, concurrency: int) -> dict[str, Any]:
-    from orchestrator.lookalike.travis.lookalike import TravisLookAlike
+    from orchestrator.lookalike.travis import TravisLookAlike
     from orchestrator.lookalike.travis.settings import Settings, numbered
     from orchestrator.providers.travis.declaration import DECLARATION
     from orchestrator.providers.travis.provider import Travis

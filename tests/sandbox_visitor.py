@@ -3,7 +3,7 @@
 import json
 
 from orchestrator.lookalike.kit.http import Incoming
-from orchestrator.lookalike.travis.lookalike import TravisLookAlike
+from orchestrator.lookalike.travis import TravisLookAlike
 from orchestrator.lookalike.travis.settings import RepoSpec, Settings, numbered
 
 START = 1_800_000_000.0  # a whole number of 30 s and 60 s windows

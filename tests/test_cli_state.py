@@ -19,7 +19,7 @@ from orchestrator.core.redact import Redactor
 from orchestrator.journal.process import this_process
 from orchestrator.journal.store import open_journal
 from orchestrator.lookalike.kit.server import serve
-from orchestrator.lookalike.travis.lookalike import TravisLookAlike
+from orchestrator.lookalike.travis import TravisLookAlike
 from orchestrator.manifest import Manifest
 from orchestrator.testing import MemoryJournal
 

@@ -10,7 +10,7 @@ from cli_machine import Program
 from orchestrator.app import pacing
 from orchestrator.core.exits import Exit
 from orchestrator.lookalike.kit.server import serve
-from orchestrator.lookalike.travis.lookalike import TravisLookAlike
+from orchestrator.lookalike.travis import TravisLookAlike
 from orchestrator.lookalike.travis.settings import RepoSpec, Settings
 
 REPOS = (

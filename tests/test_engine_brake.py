@@ -19,7 +19,7 @@ from orchestrator.journal.port import Process
 from orchestrator.limits.concurrency import Brake, Cap, QueueRule
 from orchestrator.limits.quiet_hours import parse_quiet
 from orchestrator.lookalike.kit.faults import FaultRule
-from orchestrator.lookalike.travis.lookalike import TravisLookAlike
+from orchestrator.lookalike.travis import TravisLookAlike
 from orchestrator.lookalike.travis.settings import Settings, numbered
 from orchestrator.providers.port import Call, Line
 from orchestrator.providers.travis.declaration import DECLARATION

@@ -12,7 +12,7 @@ from orchestrator.core.exits import Exit
 from orchestrator.core.model import Account, Target
 from orchestrator.engine.engine import Engine, Options
 from orchestrator.journal.port import Process
-from orchestrator.lookalike.travis.lookalike import TravisLookAlike
+from orchestrator.lookalike.travis import TravisLookAlike
 from orchestrator.lookalike.travis.settings import Settings, numbered
 from orchestrator.providers.port import Answer, Line
 from orchestrator.providers.travis.declaration import DECLARATION

@@ -16,7 +16,7 @@ from orchestrator.journal.port import Process
 from orchestrator.lookalike.kit.counters import worst_window
 from orchestrator.lookalike.kit.faults import FaultRule
 from orchestrator.lookalike.kit.settings import Rule
-from orchestrator.lookalike.travis.lookalike import TravisLookAlike
+from orchestrator.lookalike.travis import TravisLookAlike
 from orchestrator.lookalike.travis.settings import RepoSpec, Settings, Shares, numbered
 from orchestrator.providers.port import Line
 from orchestrator.providers.travis.declaration import DECLARATION

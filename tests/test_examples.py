@@ -18,7 +18,7 @@ from orchestrator.core.history import load
 from orchestrator.engine.engine import Engine, Options
 from orchestrator.journal.port import Process
 from orchestrator.lookalike.kit.server import serve
-from orchestrator.lookalike.travis.lookalike import TravisLookAlike
+from orchestrator.lookalike.travis import TravisLookAlike
 from orchestrator.lookalike.travis.settings import Settings, demo, fitted, numbered
 from orchestrator.providers.port import Line
 from orchestrator.providers.registry import known

@@ -18,7 +18,7 @@ from orchestrator.engine.engine import Engine, Options
 from orchestrator.forecast import Times, forecast
 from orchestrator.journal.port import Process
 from orchestrator.limits.concurrency import Brake, Cap
-from orchestrator.lookalike.travis.lookalike import TravisLookAlike
+from orchestrator.lookalike.travis import TravisLookAlike
 from orchestrator.lookalike.travis.settings import Settings, numbered
 from orchestrator.providers.port import Line
 from orchestrator.providers.travis.declaration import DECLARATION

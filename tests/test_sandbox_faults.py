@@ -8,7 +8,7 @@ from sandbox_visitor import START, WIDGET, Visitor
 
 from orchestrator.core.errors import InDoubt, Unreachable
 from orchestrator.lookalike.kit.faults import KINDS, FaultRule
-from orchestrator.lookalike.travis.lookalike import TravisLookAlike
+from orchestrator.lookalike.travis import TravisLookAlike
 from orchestrator.lookalike.travis.settings import RepoSpec, Settings, numbered
 from orchestrator.providers.port import Call
 

@@ -16,7 +16,7 @@ from orchestrator.core.errors import UsageError
 from orchestrator.core.urls import is_loopback
 from orchestrator.lookalike.kit.faults import FaultRule
 from orchestrator.lookalike.kit.server import serve
-from orchestrator.lookalike.travis.lookalike import TravisLookAlike
+from orchestrator.lookalike.travis import TravisLookAlike
 from orchestrator.lookalike.travis.settings import RepoSpec, Settings, numbered
 
 pytestmark = pytest.mark.anyio

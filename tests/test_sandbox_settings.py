@@ -14,7 +14,7 @@ from orchestrator.lookalike.kit.counters import marker_in, worst_window
 from orchestrator.lookalike.kit.faults import KINDS, FaultRule
 from orchestrator.lookalike.kit.http import Incoming
 from orchestrator.lookalike.kit.settings import Duration, Rule, Share, read
-from orchestrator.lookalike.travis.lookalike import TravisLookAlike
+from orchestrator.lookalike.travis import TravisLookAlike
 from orchestrator.lookalike.travis.settings import RepoSpec, Settings, Shares, demo, fitted, numbered, parse, repos_of
 
 

@@ -10,7 +10,7 @@ from urllib.parse import parse_qsl
 import pytest
 
 from orchestrator.lookalike.kit.http import Incoming
-from orchestrator.lookalike.travis.lookalike import TravisLookAlike
+from orchestrator.lookalike.travis import TravisLookAlike
 from orchestrator.lookalike.travis.settings import RepoSpec, Settings
 
 START = 1_800_000_000.0

@@ -10,7 +10,7 @@ from orchestrator.core.model import Account, BuildState, Interval, Target, Trigg
 from orchestrator.lookalike.kit.faults import FaultRule
 from orchestrator.lookalike.kit.http import Harm, Incoming
 from orchestrator.lookalike.kit.settings import Rule
-from orchestrator.lookalike.travis.lookalike import TravisLookAlike
+from orchestrator.lookalike.travis import TravisLookAlike
 from orchestrator.lookalike.travis.settings import RepoSpec, Settings, Shares, numbered
 from orchestrator.providers.kit.answers import value
 from orchestrator.providers.port import Answer, Followed

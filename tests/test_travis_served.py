@@ -11,7 +11,7 @@ from orchestrator.core.model import Account, BuildState, Interval, Target, Trigg
 from orchestrator.core.secrets import Secrets
 from orchestrator.lookalike.kit.faults import FaultRule
 from orchestrator.lookalike.kit.server import serve
-from orchestrator.lookalike.travis.lookalike import TravisLookAlike
+from orchestrator.lookalike.travis import TravisLookAlike
 from orchestrator.lookalike.travis.settings import Settings, numbered
 from orchestrator.providers import registry
 from orchestrator.providers.port import Followed

@@ -38,7 +38,7 @@ async def sandbox(face: Face, settings: str | None, port: int, repos: int | None
     Prints its URL and token, as JSON with -o json, and serves until it is interrupted.
     """
     from orchestrator.lookalike.kit.server import serve
-    from orchestrator.lookalike.travis.lookalike import TravisLookAlike
+    from orchestrator.lookalike.travis import TravisLookAlike
 
     given = _settings(settings, repos, pairs, face.machine)
     with anyio.open_signal_receiver(*SIGNALS) as received:

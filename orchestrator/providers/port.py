@@ -339,7 +339,7 @@ class Declaration(Struct, frozen=True):
         hosts: hosts to which a token goes without a question.
         factory: `module:attribute` of `(account, send, secrets) -> Provider`, imported when needed.
         headers: `module:attribute` of `(account, token) -> headers` for the transport.
-        lookalike: `module:attribute` of a class, as `orchestrator.lookalike.kit.lookalike.LookAlike` describes it, to
+        lookalike: `module:attribute` of a class, as `orchestrator.lookalike.kit.LookAlike` describes it, to
             rehearse against; None where there is none.
         limits: default limits; their order is the order of reports.
         trigger_limits: names of the limits that a trigger counts against.

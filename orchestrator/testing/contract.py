@@ -23,7 +23,7 @@ import pytest
 from orchestrator.core.errors import AccessRefused, InDoubt, LookFailed, NotTriggered, RateLimited, Unreachable
 from orchestrator.core.frozen import replace
 from orchestrator.core.model import Account, Build, Interval, Json, Learnt, Request, Target, Trigger, marker_of
-from orchestrator.lookalike.kit.lookalike import LookAlike
+from orchestrator.lookalike.kit import LookAlike
 from orchestrator.providers import registry
 from orchestrator.providers.port import (
     Answer,

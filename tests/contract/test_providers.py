@@ -4,7 +4,7 @@ import pytest
 
 from orchestrator.core.errors import AccessRefused, RateLimited, Rejected
 from orchestrator.core.model import Account, Learnt, Target
-from orchestrator.lookalike.travis.lookalike import TravisLookAlike
+from orchestrator.lookalike.travis import TravisLookAlike
 from orchestrator.lookalike.travis.settings import RepoSpec, Settings
 from orchestrator.providers import registry
 from orchestrator.providers.port import Answer

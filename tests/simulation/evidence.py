@@ -50,6 +50,10 @@ class Evidence:
         """Whether a person named that request as the target's."""
         return (job.id, target.id, request) in self._named
 
+    def before_restart(self, build: Build) -> str:
+        """How a build that was restarted had ended before."""
+        return self._world.ends[build.id][build.restarts - 1]
+
     def ended(self, build: Build) -> list[float]:
         """When the build ended, in true seconds; several times where it was restarted."""
         return self._world.ended.get(build.id, [])

@@ -10,8 +10,8 @@ from random import Random
 import anyio
 
 from orchestrator.core.errors import InDoubt, Unreachable
+from orchestrator.lookalike.kit import answer_of
 from orchestrator.lookalike.kit.http import Effect, Harm, Incoming
-from orchestrator.lookalike.kit.lookalike import answer_of
 from orchestrator.providers.port import Answer, Call, Send
 
 from .kernel import Kernel, Process

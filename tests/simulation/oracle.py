@@ -224,7 +224,7 @@ def _state_of(evidence: Evidence, progress: Progress) -> str:
     if build is None:
         return "none of the service's"
     is_old = build.restarts > 0 and progress.how != "restarted"
-    return str(build.previous) if is_old else build.state
+    return evidence.before_restart(build) if is_old else build.state
 
 
 def _open(result: Play, job: Job, target: Target) -> Iterator[str]:

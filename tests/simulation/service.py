@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from orchestrator.lookalike.kit.http import Incoming, Reply
-from orchestrator.lookalike.travis.lookalike import TravisLookAlike
+from orchestrator.lookalike.travis import TravisLookAlike
 from orchestrator.lookalike.travis.rows import Build
 from orchestrator.lookalike.travis.settings import Settings
 
@@ -19,7 +19,7 @@ class Service(TravisLookAlike):
 
     Attributes:
         callers: by a request's id, what the call that made it named as its own id.
-        ended: by a build's id, when it ended, each time, in true seconds.
+        ended: by a build's id, when it ended, each time, in true seconds, and `ends`, how.
     """
 
     def __init__(self, settings: Settings, began: float, time: Callable[[], float]) -> None:
@@ -28,6 +28,7 @@ class Service(TravisLookAlike):
         self._ahead = began + settings.skew
         self.callers: dict[int, str] = {}
         self.ended: dict[int, list[float]] = {}
+        self.ends: dict[int, list[str]] = {}
         self._end, self.builds._end = self.builds._end, self._note_end  # type: ignore[method-assign]
 
     def step(self, by: float) -> None:
@@ -55,4 +56,5 @@ class Service(TravisLookAlike):
 
     def _note_end(self, at: float, build: Build, state: str) -> None:
         self.ended.setdefault(build.id, []).append(at - self._ahead)
+        self.ends.setdefault(build.id, []).append(state)
         self._end(at, build, state)

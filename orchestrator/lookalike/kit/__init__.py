@@ -1,9 +1,281 @@
-"""What every look-alike needs.
+"""What every look-alike needs, and nothing of any service. Here is their base: calls in, replies out, in virtual time.
 
-lookalike  the base: time, faults, counting, a transport in memory; the protocol by which it is made
-server     the same over sockets, on loopback
-http       one exchange as values, a table of routes, credentials
-faults     what goes wrong on purpose, and the chance that decides it
-counters   windows that refuse, bans, what was seen
-settings   typed settings from plain values
+`http` has one exchange as values and the table of routes, `faults` what goes wrong on purpose and the chance that
+decides it, `counters` windows and bans, `settings` typed settings from plain values, `server` the way over sockets.
 """
+
+from __future__ import annotations
+
+import json
+from abc import ABC, abstractmethod
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
+from functools import lru_cache
+from heapq import heappop, heappush
+from random import Random
+from time import gmtime, strftime
+from typing import Any, ClassVar, Self
+
+from orchestrator.core.errors import InDoubt, Unreachable
+from orchestrator.core.frozen import Struct, field
+from orchestrator.core.model import Account, Json, Target
+from orchestrator.lookalike.kit.counters import Bans, Counters, worst_window
+from orchestrator.lookalike.kit.faults import Chance, Fault, FaultRule, Faults, Handling
+from orchestrator.lookalike.kit.http import Effect, Harm, Incoming, Object, Refused, Reply
+from orchestrator.lookalike.kit.settings import Duration, Prefix, Range, Scale
+from orchestrator.providers.port import Answer, Call, Send
+
+
+class CommonSettings(Struct, frozen=True, kw_only=True):
+    """What every look-alike can be told. Durations are seconds, shares are 0 to 1, ranges are (least, most).
+
+    Args:
+        token: opens everything; it belongs to `login`.
+        others: further tokens, each with its login.
+        latency: of a call, there and back.
+        lag: how long a new row stays out of listings.
+        skew: how far the server's clock is ahead.
+        prefix: of every path.
+        time_scale: divides every duration of the service but those of the network (latency, lag, faults, skew).
+        patience: after how many seconds a client in memory gives up a call.
+    """
+
+    token: str = "sandbox-token"  # noqa: S105 - opens nothing but this look-alike
+    login: str = "sandbox"
+    others: Mapping[str, str] = field(default_factory=dict)
+    latency: Range = (0.0, 0.0)
+    lag: Range = (0.0, 0.0)
+    skew: Duration = 0.0
+    prefix: Prefix = ""
+    faults: tuple[FaultRule, ...] = ()
+    time_scale: Scale = 1.0
+    patience: Duration = 30.0
+    seed: int = 0
+
+
+class EventQueue:
+    """What is due at which time. Nothing runs in the background: it is done when time is next made to pass."""
+
+    def __init__(self) -> None:
+        self._due: list[tuple[float, int, Callable[..., None], tuple[Any, ...]]] = []
+        self._count = 0
+
+    def add(self, at: float, action: Callable[..., None], *arguments: Any) -> None:
+        """Calls `action(at, *arguments)` when that time has come."""
+        self._count += 1
+        heappush(self._due, (at, self._count, action, arguments))
+
+    def advance(self, now: float) -> None:
+        """Does everything that is due, in order."""
+        due = self._due
+        while due and due[0][0] <= now:
+            at, _, action, arguments = heappop(due)
+            action(at, *arguments)
+
+    def next_due(self) -> float | None:
+        """When the next thing is due."""
+        return self._due[0][0] if self._due else None
+
+    def shift(self, by: float) -> None:
+        """Moves everything, as when the clock is set."""
+        self._due = [(at + by, *rest) for at, *rest in self._due]  # type: ignore[misc]  # mypy loses the tuple's length
+
+
+class LookAlike(ABC):
+    """One service with everything in it. A service's own class has `answer`, `repo_names` and the two ways to be made.
+
+    Time is passed in as wall seconds and must not go back. What is due since the last call is done first.
+
+    Args:
+        began: when it begins, for faults that hold for a while; the first call's time when None.
+
+    Attributes:
+        error_pages: what the service shows when it fails, by the kinds of faults that answer with it.
+        windows: in seconds, over which `stats` tells the most POSTs, calls and triggers of one repository.
+    """
+
+    error_pages: ClassVar[Mapping[str, Reply]] = {}
+    windows: tuple[float, float, float] = (60.0, 60.0, 3600.0)
+
+    def __init__(self, settings: CommonSettings, began: float | None = None) -> None:
+        self.settings = settings
+        self.chance = Chance(settings.seed)
+        self.events = EventQueue()
+        self.counters = Counters()
+        self.bans = Bans()
+        self._began = began
+        self._faults = Faults(settings.faults, self.chance, self.error_pages)
+
+    @classmethod
+    @abstractmethod
+    def from_settings(cls, given: Mapping[str, Any]) -> Self:
+        """Made as a settings file says.
+
+        Raises:
+            UsageError: names the key and a remedy.
+        """
+
+    @classmethod
+    @abstractmethod
+    def for_plan(cls, targets: Iterable[Target], accounts: Collection[Account]) -> Self:
+        """Made for a rehearsal: it knows all that the targets name, and allows all that the accounts' limits allow.
+
+        It has a token and a user of its own, so that limits that are remembered for one do not slow down the next.
+        """
+
+    @abstractmethod
+    def answer(self, call: Incoming, now: float, stuck: bool) -> Reply:
+        """The service's reply.
+
+        Args:
+            now: by the server's clock.
+            stuck: a trigger is to be accepted and written down, but never worked on.
+
+        Raises:
+            Refused: instead of returning an error.
+        """
+
+    @abstractmethod
+    def repo_names(self, path: str) -> Collection[str]:
+        """All names, in lower case, of the repository that a path is about; empty where it is about none."""
+
+    def headers(self, token: str) -> Mapping[str, str]:
+        """What a client sends with each call, names in lower case."""
+        return {"authorization": f"Bearer {token}", "accept": "application/json"}
+
+    def handle(self, call: Incoming, now: float) -> Reply:
+        """The reply to one call, and in its `effect` what the transport is to do wrong with it."""
+        now += self.settings.skew
+        if self._began is None:
+            self._began = now
+        self.events.advance(now)
+        if self._faults.rules:
+            fault = self._faults.choose(call.method, now - self._began, lambda: self.repo_names(call.path))
+            if fault is not None:
+                return self._faulty(fault, call, now)
+        return self._serve(call, now)
+
+    def advance(self, now: float) -> None:
+        """Lets time pass without a call."""
+        self.events.advance(now + self.settings.skew)
+
+    def next_due(self) -> float | None:
+        """When something next happens by itself, in the caller's time."""
+        due = self.events.next_due()
+        return None if due is None else due - self.settings.skew
+
+    def plan_faults(self, rules: Sequence[FaultRule]) -> None:
+        """Replaces the plan of faults; counting starts again."""
+        self._faults = Faults(rules, self.chance, self.error_pages)
+
+    def stats(self) -> Object:
+        """What it has seen. Times are the server's; `worst_*` is the most in any window, wherever it starts."""
+        seen, (posts, calls, repo) = self.counters, self.windows
+        return {
+            "requests": len(seen.accepted),
+            "posts": len(seen.posts),
+            "calls": len(seen.calls),
+            "statuses": dict(seen.statuses),
+            "refusals": dict(seen.refusals),
+            "faults": dict(seen.faults),
+            "bans": self.bans.count,
+            "worst_posts": worst_window(seen.posts, posts),
+            "worst_calls": worst_window(seen.calls, calls),
+            "worst_of_a_repo": seen.worst_of_a_repo(repo),
+            "duplicates": seen.duplicates(),
+            "by_repo": dict(seen.by_repo()),
+            "by_marker": dict(seen.by_marker()),
+        }
+
+    def send(
+        self,
+        now: Callable[[], float],
+        sleep: Callable[[float], Awaitable[None]],
+        random: Random,
+        token: str | None = None,
+    ) -> Send:
+        """A transport into it without sockets, which fails as a real one does.
+
+        Args:
+            now: wall seconds, also when time is virtual.
+            sleep: `anyio.sleep`, which may be virtual.
+            random: draws the latency of each call; half of it passes before the call is handled.
+            token: its own when None.
+        """
+        settings = self.settings
+        headers = {"content-type": "application/json", **self.headers(settings.token if token is None else token)}
+
+        async def send(call: Call) -> Answer:
+            latency = random.uniform(*settings.latency)
+            await sleep(latency / 2)
+            body = b"" if call.body is None else json.dumps(call.body).encode()
+            path = settings.prefix + call.path
+            reply = self.handle(Incoming(call.method, path, call.query, headers, body), now())
+            await sleep(latency / 2)
+            if reply.effect is not None:
+                await _suffer(reply.effect, sleep, settings.patience)
+            return answer_of(reply)
+
+        return send
+
+    def _faulty(self, fault: Fault, call: Incoming, now: float) -> Reply:
+        self.counters.faults[fault.name] += 1
+        match fault.kind.handling:
+            case Handling.NEVER:
+                return fault.spoil(None)
+            case Handling.LATE:
+                self.events.add(now + fault.seconds, self._serve_late, call)
+                return fault.spoil(None)
+            case Handling.NOW:
+                return fault.spoil(self._serve(call, now))
+            case Handling.STUCK:
+                return fault.spoil(self._serve(call, now, stuck=True))
+
+    def _serve_late(self, at: float, call: Incoming) -> None:
+        self._serve(call, at)
+
+    def _serve(self, call: Incoming, now: float, stuck: bool = False) -> Reply:
+        seen = self.counters
+        seen.calls.append(now)
+        if call.method == "POST":
+            seen.posts.append(now)
+        try:
+            reply = self.answer(call, now, stuck)
+        except Refused as error:
+            seen.refusals[error.reason] += 1
+            reply = error.reply
+        seen.statuses[str(reply.status)] += 1
+        reply.headers["Date"] = _date(int(now))
+        return reply
+
+
+def answer_of(reply: Reply) -> Answer:
+    """The reply as a transport hands it on: a JSON value, or the text where it is none."""
+    headers = {name.lower(): value for name, value in reply.headers.items()}
+    try:
+        value: Json = json.loads(reply.body)
+    except ValueError:
+        value = reply.body.decode("utf-8", "replace")
+    return Answer(reply.status, value, headers)
+
+
+async def _suffer(effect: Effect, sleep: Callable[[float], Awaitable[None]], patience: float) -> None:
+    """What the client sees of a fault, at the time when it sees it."""
+    match effect.harm:
+        case Harm.NEVER_LEFT:
+            raise Unreachable("connection refused")
+        case Harm.RESET:
+            raise InDoubt("the connection was reset before the answer")
+        case Harm.TORN:
+            raise InDoubt("the connection broke in the middle of the answer")
+        case Harm.HANG:
+            await sleep(patience)
+            raise InDoubt(f"no answer within {patience:g} s")
+        case Harm.SLOW:
+            await sleep(min(effect.seconds, patience))
+            if effect.seconds >= patience:
+                raise InDoubt(f"no answer within {patience:g} s")
+
+
+@lru_cache(maxsize=64)
+def _date(whole: int) -> str:
+    return strftime("%a, %d %b %Y %H:%M:%S GMT", gmtime(whole))

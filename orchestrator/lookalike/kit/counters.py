@@ -6,9 +6,7 @@ import re
 from array import array
 from collections import Counter, deque
 from collections.abc import Sequence
-from typing import Any, Protocol
-
-from orchestrator.lookalike.kit.http import Object
+from typing import Any
 
 MARKER = re.compile(r"\[[A-Za-z0-9._-]+\.[a-z2-7]{8}\]")
 
@@ -65,31 +63,17 @@ class Bans:
         return bool(self.until) and self.until.get(subject, 0.0) > now
 
 
-class Accepted(Protocol):
-    """A trigger that the service accepted."""
-
-    created_at: float
-
-    @property
-    def slug(self) -> str:
-        """The repository, `owner/name`."""
-        ...
-
-    @property
-    def marked(self) -> str | None:
-        """The text that came with it and may hold a marker."""
-        ...
-
-    def as_json(self) -> Object:
-        """It as it was sent, and what became of it."""
-        ...
-
-
 class Counters:
-    """Facts about all calls, written down as they come. `faults` and `refusals` count by name."""
+    """Facts about all calls, written down as they come.
+
+    Attributes:
+        accepted: the triggers that the service accepted, as its own rows. Each has `created_at`, `slug` (the
+            repository), `marked` (the text that may hold a marker, or None) and `as_json()`.
+        faults, refusals: by their names.
+    """
 
     def __init__(self) -> None:
-        self.accepted: list[Any] = []  # of `Accepted`; a service gives it the type of its own rows
+        self.accepted: list[Any] = []
         self.calls = array("d")
         self.posts = array("d")
         self.statuses: Counter[str] = Counter()

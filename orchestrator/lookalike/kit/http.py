@@ -6,17 +6,17 @@ import base64
 import binascii
 import json
 import re
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from enum import StrEnum
-from functools import cache, lru_cache
-from typing import Any, Generic, NamedTuple, TypeVar
+from functools import cache
+from typing import Any, NamedTuple, TypeVar
 
 JSON = "application/json"
 TEXT = "text/plain"
 HTML = "text/html"
 
 Object = dict[str, Any]
-Route = TypeVar("Route")
+F = TypeVar("F", bound=Callable[..., Any])
 
 
 class Incoming(NamedTuple):
@@ -101,6 +101,33 @@ def credentials(header: str | None) -> Credentials | None:
     return Credentials(scheme, user, secret)
 
 
+class Route(NamedTuple):
+    """One operation of a service, as `route` marks the method that answers it.
+
+    Args:
+        template: `POST /repos/{owner}/{repo}/runs/{run:int}/cancel`: `{name}` stands for one segment as it came over
+            the wire, `{name:int}` for one of digits, `{name...}` for one or more segments.
+        name: what the service itself calls it.
+        accepts: the query parameters that it knows.
+        status: of its success.
+    """
+
+    template: str
+    name: str = ""
+    accepts: frozenset[str] = frozenset()
+    status: int = 200
+
+
+def route(template: str, name: str = "", accepts: str = "", status: int = 200) -> Callable[[F], F]:
+    """Marks a method as the one that answers these calls; see `Route`. `accepts` is separated by spaces."""
+
+    def mark(method: F) -> F:
+        method.__dict__["route"] = Route(template, name, frozenset(accepts.split()), status)
+        return method
+
+    return mark
+
+
 class NoRoute(LookupError):
     """No route fits.
 
@@ -113,53 +140,45 @@ class NoRoute(LookupError):
         self.allowed = frozenset(allowed)
 
 
-class Routes(Generic[Route]):
-    """Which call leads to what.
+class Routes:
+    """The marked methods of these objects by method and path. Of templates that fit a path, the first is taken."""
 
-    Args:
-        table: from `POST /repos/{owner}/{repo}/runs/{run:int}/cancel` to anything. `{name}` stands for one segment as
-            it came over the wire, `{name:int}` for one of digits, `{name:a|b}` for one of these words, `{name...}` for
-            one or more segments. The first template that fits a path is its route.
-    """
+    def __init__(self, *services: object) -> None:
+        by_path: dict[str, dict[str, tuple[Route, Callable[..., Any]]]] = {}
+        for service in services:
+            for name, function in vars(type(service)).items():
+                if found := getattr(function, "route", None):
+                    method, _, path = found.template.partition(" ")
+                    by_path.setdefault(path, {})[method] = (found, getattr(service, name))
+        self._paths = [(_pattern(path), methods) for path, methods in by_path.items()]
 
-    def __init__(self, table: Mapping[str, Route]) -> None:
-        by_template: dict[str, dict[str, Route]] = {}
-        for key, route in table.items():
-            method, _, template = key.partition(" ")
-            by_template.setdefault(template, {})[method] = route
-        self._templates = [(_pattern(template), methods) for template, methods in by_template.items()]
-        self._match = lru_cache(maxsize=4096)(self._first_match)
-
-    def find(self, method: str, path: str) -> tuple[Route, Mapping[str, str]]:
-        """The route, and the segments that the braces stand for, still percent-encoded.
+    def find(self, method: str, path: str) -> tuple[Route, Callable[..., Any], Mapping[str, str]]:
+        """The route, what answers it, and what the braces stand for, still percent-encoded.
 
         Raises:
             NoRoute: no template fits the path, or none with this method.
         """
-        methods, names = self._match(path)
-        if method not in methods:
-            raise NoRoute(methods)
-        return methods[method], names
+        for pattern, methods in self._paths:
+            if found := pattern.fullmatch(path):
+                if method not in methods:
+                    raise NoRoute(methods)
+                return *methods[method], found.groupdict()
+        raise NoRoute(())
 
     def names(self, path: str) -> Mapping[str, str]:
         """What the path names, whatever the method; empty where no template fits."""
-        return self._match(path)[1]
-
-    def _first_match(self, path: str) -> tuple[Mapping[str, Route], Mapping[str, str]]:
-        for pattern, methods in self._templates:
-            if found := pattern.fullmatch(path):
-                return methods, found.groupdict()
-        return {}, {}
+        found = (pattern.fullmatch(path) for pattern, _ in self._paths)
+        return next((one.groupdict() for one in found if one), {})
 
 
-_PARTS = re.compile(r"\{(\w+)(?::([\w|]+)|(\.\.\.))?\}")
+_BRACES = re.compile(r"\{(\w+)(:int|\.\.\.)?\}")
+_FITS = {None: "[^/]+", ":int": r"\d{1,18}", "...": ".+"}
 
 
 @cache  # simulations make a look-alike for each play
 def _pattern(template: str) -> re.Pattern[str]:
     pattern, end = "", 0
-    for part in _PARTS.finditer(template):
-        fits = r"\d{1,18}" if part[2] == "int" else part[2] or (".+" if part[3] else "[^/]+")
-        pattern += re.escape(template[end : part.start()]) + f"(?P<{part[1]}>{fits})"
+    for part in _BRACES.finditer(template):
+        pattern += re.escape(template[end : part.start()]) + f"(?P<{part[1]}>{_FITS[part[2]]})"
         end = part.end()
     return re.compile(pattern + re.escape(template[end:]))

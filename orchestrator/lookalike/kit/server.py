@@ -26,9 +26,9 @@ from aiohttp import web
 from orchestrator.core.errors import UsageError
 from orchestrator.core.frozen import Struct
 from orchestrator.core.urls import is_loopback
+from orchestrator.lookalike.kit import LookAlike
 from orchestrator.lookalike.kit.faults import FaultRule
 from orchestrator.lookalike.kit.http import Effect, Harm, Incoming, Reply, json_reply, text
-from orchestrator.lookalike.kit.lookalike import LookAlike
 from orchestrator.lookalike.kit.settings import read
 
 KEEP_ALIVE = 5.0  # seconds; as long as the proxy of Travis keeps idle connections (reference 6)

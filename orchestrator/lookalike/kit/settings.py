@@ -49,14 +49,13 @@ def convert(kind: type[T], given: Any, path: str = "", base: T | None = None) ->
     """
     if not isinstance(given, Mapping):
         raise _wrong(path, "a map", given)
-    types, defaults = _types(kind), defaults_of(kind)
+    types, defaults, lead = _types(kind), defaults_of(kind), f"{path}." if path else ""
     for name in given:
         if name not in types:
             raise UsageError(f"sandbox: {path or 'settings'}: unknown key `{name}`{_meant(name, types)}")
-    lead = f"{path}." if path else ""
     for name in types:
         if base is None and name not in defaults and name not in given:
-            raise UsageError(f"sandbox: {lead}{name}: is missing; write {_expected(types[name])}")
+            raise UsageError(f"sandbox: {lead}{name}: is missing; write {get_args(types[name])[1].expected}")
     values = {
         name: read(types[name], value, f"{lead}{name}", defaults.get(name) if base is None else getattr(base, name))
         for name, value in given.items()
@@ -77,14 +76,23 @@ def read(kind: Any, given: Any, path: str, default: Any = None) -> Any:
         return {_by(TEXT, key, path): read(arguments[1], value, path) for key, value in given.items()}
     if NoneType in arguments:
         [inner] = [each for each in arguments if each is not NoneType]
-        if _is_struct(inner) and (given is False or given == "off"):  # YAML 1.1 reads a bare off as false
-            return None
         if _is_struct(inner) and not isinstance(given, Mapping):
+            if given is False or given == "off":  # YAML 1.1 reads a bare off as false
+                return None
             raise _wrong(path, f"off, or a map of {', '.join(inner.__struct_fields__)}", given)
         return read(inner, given, path, default)
-    if _is_struct(kind):
-        return convert(kind, given, path, default)
-    return _by(_PLAIN[kind], given, path)
+    return convert(kind, given, path, default) if _is_struct(kind) else _by(_PLAIN[kind], given, path)
+
+
+def checked(expected: str, fits: Callable[[Any], bool]) -> Reader:
+    """A value that is taken as it is, where it fits."""
+
+    def take(given: Any) -> Any:
+        if not fits(given):
+            raise ValueError
+        return given
+
+    return Reader(expected, take)
 
 
 def words(known: Collection[str]) -> Reader:
@@ -98,13 +106,18 @@ def words(known: Collection[str]) -> Reader:
     return Reader(f"one of {', '.join(known)}", word)
 
 
+def at_least(least: int) -> Reader:
+    """A whole number that is not smaller."""
+    return checked(f"a whole number from {least} on", lambda given: type(given) is int and given >= least)
+
+
 def scaled(settings: T, by: float, *names: str) -> T:
     """The settings with these durations, ranges and rules divided by a number."""
     return settings if by == 1.0 else _with(settings, {name: _scaled(getattr(settings, name), by) for name in names})
 
 
 def _duration(given: Any) -> float:
-    if isinstance(given, int | float) and not isinstance(given, bool) and 0 <= given < 1e12:
+    if type(given) in (int, float) and 0 <= given < 1e12:
         return float(given)
     found = _DURATION.fullmatch(given.strip()) if isinstance(given, str) else None
     if found is None:
@@ -112,7 +125,7 @@ def _duration(given: Any) -> float:
     return float(found[1]) * _UNITS[found[2] or "s"]
 
 
-def _positive(given: Any) -> float:
+def _period(given: Any) -> float:
     if found := _duration(given):
         return found
     raise ValueError
@@ -121,7 +134,7 @@ def _positive(given: Any) -> float:
 def _share(given: Any) -> float:
     found = _PERCENT.fullmatch(given.strip()) if isinstance(given, str) else None
     value = float(found[1]) / 100 if found else given
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= 1:
+    if type(value) not in (int, float) or not 0 <= value <= 1:
         raise ValueError
     return float(value)
 
@@ -136,63 +149,32 @@ def _range(given: Any) -> tuple[float, float]:
     return (low, high)
 
 
-def _flag(given: Any) -> bool:
-    if not isinstance(given, bool):
-        raise ValueError
-    return given
-
-
-def _whole(given: Any) -> int:
-    if isinstance(given, bool) or not isinstance(given, int):
-        raise ValueError
-    return given
-
-
-def at_least(least: int) -> Reader:
-    """A whole number that is not smaller."""
-
-    def number(given: Any) -> int:
-        if _whole(given) < least:
-            raise ValueError
-        return int(given)
-
-    return Reader(f"a whole number from {least} on", number)
-
-
-def _text(given: Any) -> str:
-    if not isinstance(given, str) or not given:
-        raise ValueError
-    return given
-
-
-def _slug(given: Any) -> str:
-    if not isinstance(given, str) or not _SLUG.fullmatch(given):
-        raise ValueError
-    return given
-
-
 def _prefix(given: Any) -> str:
-    if not _text(given).startswith("/"):
+    if not isinstance(given, str) or not given.startswith("/"):
         raise ValueError
-    return str(given).rstrip("/")
+    return given.rstrip("/")
 
 
 def _scale(given: Any) -> float:
-    if isinstance(given, bool) or not isinstance(given, int | float) or not 0 < given <= 1e6:
+    if type(given) not in (int, float) or not 0 < given <= 1e6:
         raise ValueError
     return float(given)
 
 
-TEXT = Reader("text; quote it", _text)
-_PLAIN = {bool: Reader("true or false", _flag), int: Reader("a whole number", _whole), str: TEXT}
+TEXT = checked("text; quote it", lambda given: isinstance(given, str) and given != "")
+_PLAIN = {
+    bool: checked("true or false", lambda given: isinstance(given, bool)),
+    int: checked("a whole number", lambda given: type(given) is int),
+    str: TEXT,
+}
 
 Duration: TypeAlias = Annotated[float, Reader("a duration such as 2s, 20ms or 1h", _duration)]
-Period: TypeAlias = Annotated[float, Reader("a duration above 0, such as 30s", _positive)]
+Period: TypeAlias = Annotated[float, Reader("a duration above 0, such as 30s", _period)]
 Range: TypeAlias = Annotated[tuple[float, float], Reader("a duration such as 2s, or two: [least, most]", _range)]
 Share: TypeAlias = Annotated[float, Reader("a share such as 5% or 0.05", _share)]
 Count: TypeAlias = Annotated[int, at_least(0)]
 Some: TypeAlias = Annotated[int, at_least(1)]
-Slug: TypeAlias = Annotated[str, Reader("owner/name", _slug)]
+Slug: TypeAlias = Annotated[str, checked("owner/name", lambda given: _SLUG.fullmatch(str(given)) is not None)]
 Prefix: TypeAlias = Annotated[str, Reader("a path such as /api", _prefix)]
 Scale: TypeAlias = Annotated[float, Reader("a number above 0, 1 for real time", _scale)]
 
@@ -230,15 +212,10 @@ def _several(kind: Any, given: Any, path: str) -> tuple[Any, ...]:
 def _by(reader: Reader, given: Any, path: str) -> Any:
     try:
         return reader.read(given)
-    except (TypeError, ValueError) as error:
-        if isinstance(error, ValueError) and str(error):
+    except ValueError as error:
+        if str(error):
             raise UsageError(f"sandbox: {path}: {error}") from None
         raise _wrong(path, reader.expected, given) from None
-
-
-def _expected(kind: Any) -> str:
-    [reader] = [each for each in get_args(kind) if isinstance(each, Reader)] or [_PLAIN[kind]]
-    return reader.expected
 
 
 def _scaled(value: Any, by: float) -> Any:

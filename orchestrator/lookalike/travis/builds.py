@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
+from orchestrator.lookalike.kit import EventQueue
 from orchestrator.lookalike.kit.faults import Chance
-from orchestrator.lookalike.kit.lookalike import EventQueue
 from orchestrator.lookalike.travis.rows import ACTIVE, Branch, Build, Commit, Job, Owner, Request, Tables
 from orchestrator.lookalike.travis.settings import Settings, Shares
 
@@ -117,9 +117,8 @@ class Builds:
     def _build(self, at: float, request: Request, branch: Branch, broken: bool) -> None:
         assert request.commit is not None, "only a request with a commit is approved"  # noqa: S101 - for the reader
         repo = request.repo
-        repo.last_number += 1
         previous = branch.last_build.state if branch.last_build is not None else None
-        id_, number = self._tables.next_build(), str(repo.last_number)
+        id_, number = next(self._tables.build_ids), str(len(repo.builds) + 1)
         build = Build(id_, number, request, request.commit, at, at, previous)
         build.outcome = "errored" if broken else self._outcome(build)
         low, high = self._settings.jobs
@@ -140,7 +139,7 @@ class Builds:
     def _job(self, at: float, build: Build, nth: int) -> None:
         share = self._settings.shares.allow_failure
         spare = share > 0 and nth > 1 and self._chance.roll("spare", build.repo.slug, build.number, nth) < share
-        job = Job(self._tables.next_build(), f"{build.number}.{nth}", build, spare, at, at)
+        job = Job(next(self._tables.build_ids), f"{build.number}.{nth}", build, spare, at, at)
         self._tables.jobs[job.id] = job
         build.jobs.append(job)
 

@@ -5,24 +5,18 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping, Sequence
 from functools import cache
-from typing import Any, TypeVar
+from typing import Any
 from urllib.parse import unquote, urlencode
 
 from orchestrator.core.frozen import Struct, field
 from orchestrator.lookalike.kit.http import JSON, Object, Refused, json_reply
-from orchestrator.lookalike.travis.rows import Build, Job, Owner, Repo, Request, Tables, User
-from orchestrator.lookalike.travis.settings import VCS
-from orchestrator.lookalike.travis.shapes import SHAPES, Shape
+from orchestrator.lookalike.travis.rows import Owner, Repo, Tables, User
+from orchestrator.lookalike.travis.shapes import SHAPE_OF, SHAPES, Getter, Shape
 
 MOST = 100  # entries of a page
 
-Row = TypeVar("Row")
-
 _ENTRY = re.compile(r"[a-z_]+\.[a-z_]+")
 _PLAIN = frozenset({str, int, bool, float, type(None)})
-_RENAMED = {("build", "active"): {"jobs": "active_jobs"}}  # what `/active` shows as jobs (reference 7.4).
-_NESTED = {("repository", "owner"): "owner"}  # all else is shown minimal within another row
-_SHAPE_OF: Mapping[str, Shape] = {shape.type: shape for shape in SHAPES.values()}
 
 
 def error(status: int, kind: str, message: str, content_type: str = JSON, **more: Any) -> Refused:
@@ -37,15 +31,15 @@ def not_found(resource: str | None) -> Refused:
     return error(404, "not_found", f"{resource or 'resource'} not found (or insufficient access)", **more)
 
 
-def wrong_params(message: str) -> Refused:
-    """A parameter that cannot be read."""
-    return error(400, "wrong_params", message)
-
-
 def no_access(permission: str, resource: str, **more: Any) -> Refused:
     """The user may see it, but not do this with it."""
     message = f"operation requires {permission} access to {resource}"
     return error(403, "insufficient_access", message, resource_type=resource, permission=permission, **more)
+
+
+def server_error() -> Refused:
+    """What the API did not expect."""
+    return error(500, "server_error", "internal server error")
 
 
 class Context(Struct):
@@ -53,8 +47,8 @@ class Context(Struct):
 
     Args:
         path: with the version prefix, without the installation's, still percent-encoded.
-        names: the segments that stand for something, still percent-encoded, by what they stand for.
         params: the parsed body.
+        names: the segments that stand for something, still percent-encoded, by what they stand for.
         prefix: what the server puts before every address that it prints.
         stuck: a fault wants the row written and the queue not told.
         endpoint: the service that answers, once it is found.
@@ -66,9 +60,10 @@ class Context(Struct):
     user: User | None
     now: float
     tables: Tables
+    stuck: bool
     names: Mapping[str, str] = field(default_factory=dict)
+    vcs: str = "github"
     prefix: str = ""
-    stuck: bool = False
     endpoint: str = ""
     warnings: list[Object] = field(default_factory=list)
 
@@ -80,29 +75,24 @@ class Context(Struct):
 
     def the_repo(self) -> Repo:
         """The repository that the path names."""
-        repo = self.tables.repo(self.names.get("vcs", VCS[0]), unquote(self.names["repo"]))
+        repo = self.tables.repo(self.vcs, unquote(self.names["repo"]))
         if repo is None or (repo.private and self.user is None):
             raise not_found("repository")
         return repo
 
     def the_owner(self) -> Owner:
         """The owner that the path names."""
-        owner = self.tables.owner(self.names.get("vcs", VCS[0]), unquote(self.names["owner"]))
+        owner = self.tables.owners.get((self.vcs, unquote(self.names["owner"]).lower()))
         if owner is None:
             raise not_found("owner")
         return owner
 
-    def the_request(self) -> Request:
-        """The request that the path names: the repository is not looked at."""
-        return self._row(self.tables.requests, "request")
-
-    def the_build(self) -> Build:
-        """The build that the path names."""
-        return self._row(self.tables.builds, "build")
-
-    def the_job(self) -> Job:
-        """The job that the path names."""
-        return self._row(self.tables.jobs, "job")
+    def the(self, kind: str) -> Any:
+        """The `request`, `build` or `job` whose number the path names; a request's repository is not looked at."""
+        row = self.tables.numbered[kind].get(int(self.names[kind]))
+        if row is None:
+            raise not_found(kind)
+        return row
 
     def show(self, row: Any) -> Object:
         """One row, as the call wants it."""
@@ -132,7 +122,7 @@ class Context(Struct):
             type_: self.many(rows[offset : offset + limit], representation),
         }
 
-    def ordered(self, rows: Sequence[Any], keys: Mapping[str, Callable[[Any], Any]], default: str) -> list[Any]:
+    def ordered(self, rows: Sequence[Any], keys: Mapping[str, Getter], default: str) -> list[Any]:
         """Rows in the order that `sort_by` asks for; names in it that do not exist are ignored with a warning."""
         wanted = [each for each in self.query.get("sort_by", "").split(",") if each]
         known = [each for each in wanted if each.partition(":")[0] in keys]
@@ -153,14 +143,8 @@ class Context(Struct):
     def _warn(self, message: str, kind: str, name: str, **more: str) -> None:
         self.warnings.append({"@type": "warning", "message": message, "warning_type": kind, "parameter": name, **more})
 
-    def _row(self, table: Mapping[int, Row], kind: str) -> Row:
-        row = table.get(int(self.names[kind]))
-        if row is None:
-            raise not_found(kind)
-        return row
-
     def _printer(self) -> _Printer:
-        return _Printer(read_include(self.query.get("include")), self.prefix)
+        return _Printer(_read_include(self.query.get("include", "")), self.prefix)
 
     def _href(self, query: Mapping[str, Any]) -> str:
         return f"{self.prefix}{self.path}{'?' if query else ''}{urlencode(query)}"
@@ -186,25 +170,7 @@ class Context(Struct):
         try:
             return int(self.query.get(name, default))
         except ValueError:
-            raise wrong_params(f"{name} must be an integer") from None
-
-
-def read_include(text: str | None) -> Mapping[str, tuple[str, ...]]:
-    """`request.builds,build.commit` by type. A type that does not exist is ignored, a field is not (reference 2.1)."""
-    wanted: dict[str, tuple[str, ...]] = {}
-    for entry in (text or "").split(","):
-        if not entry:
-            continue
-        if not _ENTRY.fullmatch(entry):
-            raise wrong_params("illegal format for include parameter")
-        type_, _, name = entry.partition(".")
-        shape = _SHAPE_OF.get(type_)
-        if shape is None:
-            continue
-        if name not in shape.fields:
-            raise wrong_params(f'no field "{entry}" to include')
-        wanted[type_] = (*wanted.get(type_, ()), name)
-    return wanted
+            raise error(400, "wrong_params", f"{name} must be an integer") from None
 
 
 def minimal(row: Any) -> Object:
@@ -212,51 +178,64 @@ def minimal(row: Any) -> Object:
     return _Printer({}, "").one(row, "minimal")
 
 
-class _Printer:
-    """Shows rows for one call."""
+def _read_include(text: str) -> Mapping[str, Sequence[str]]:
+    """`request.builds,build.commit` by type. A type that does not exist is ignored, a field is not (reference 2.1)."""
+    wanted: dict[str, list[str]] = {}
+    for entry in filter(None, text.split(",")):
+        if not _ENTRY.fullmatch(entry):
+            raise error(400, "wrong_params", "illegal format for include parameter")
+        type_, _, name = entry.partition(".")
+        if type_ in SHAPE_OF:
+            if name not in SHAPE_OF[type_].getters:
+                raise error(400, "wrong_params", f'no field "{entry}" to include')
+            wanted.setdefault(type_, []).append(name)
+    return wanted
 
-    def __init__(self, include: Mapping[str, tuple[str, ...]], prefix: str) -> None:
+
+class _Printer:
+    """Shows rows for one call.
+
+    Args:
+        include: fields that the call wants besides those of a representation, by type of row.
+    """
+
+    def __init__(self, include: Mapping[str, Sequence[str]], prefix: str) -> None:
         self._include = include
         self._prefix = prefix
         self._earlier: set[int] = set()  # of rows of the list that is being shown
 
     def one(self, row: Any, representation: str = "standard", above: tuple[Any, ...] = ()) -> Object:
-        """One row.
-
-        Args:
-            above: its ancestors in the document: what is shown already is not shown again.
-        """
+        """One row; `above` are its ancestors in the document: what is shown already is not shown again."""
         shape = SHAPES[type(row)]
-        href = shape.href(row)
-        if href is not None and (id(row) in self._earlier or any(row is other for other in above)):
-            return {"@href": self._prefix + href}
-        if representation not in shape.representations:
-            raise error(500, "server_error", "internal server error")  # (reference 2.2).
         shown: Object = {"@type": shape.type}
-        if href is not None:
-            shown["@href"] = self._prefix + href
+        if shape.address is not None:
+            href = self._prefix + shape.address.format(row)
+            if id(row) in self._earlier or any(row is other for other in above):
+                return {"@href": href}
+            shown["@href"] = href
+        if representation not in shape.representations:
+            raise server_error()  # (reference 2.2).
         if representation != "owner":
             shown["@representation"] = representation
         if representation not in ("minimal", "owner") and shape.permissions:
             shown["@permissions"] = _permissions(shape.type, _may_trigger(row))
-        return self._fill(shown, row, shape, representation, (*above, row))
+        above = (*above, row)
+        for name, getter in _getters(shape.type, representation):
+            value = getter(row)
+            if type(value) not in _PLAIN:
+                is_owner = shape.type == "repository" and name == "owner"
+                value = self._value(value, "owner" if is_owner else "minimal", above)
+            shown[name] = value
+        for name in self._include.get(shape.type, ()):
+            shown[name] = self._value(shape.getters[name](row), "standard", above)
+        return shown
 
-    def many(self, rows: Sequence[Any], representation: str = "standard") -> list[Object]:
+    def many(self, rows: Sequence[Any], representation: str) -> list[Object]:
         """A list, where an earlier entry is not shown again inside a later one."""
         shown = []
         for row in rows:
             shown.append(self.one(row, representation))
             self._earlier.add(id(row))
-        return shown
-
-    def _fill(self, shown: Object, row: Any, shape: Shape, representation: str, above: tuple[Any, ...]) -> Object:
-        for name, getter in _getters(shape.type, representation):
-            value = getter(row)
-            if type(value) not in _PLAIN:
-                value = self._value(value, _NESTED.get((shape.type, name), "minimal"), above)
-            shown[name] = value
-        for name in self._include.get(shape.type, ()):
-            shown[name] = self._value(shape.fields[name](row), "standard", above)
         return shown
 
     def _value(self, value: Any, representation: str, above: tuple[Any, ...]) -> Any:
@@ -268,18 +247,19 @@ class _Printer:
 
 
 @cache
-def _getters(type_: str, representation: str) -> tuple[tuple[str, Callable[[Any], Any]], ...]:
-    shape = _SHAPE_OF[type_]
-    renamed = _RENAMED.get((type_, representation), {})
-    return tuple((name, shape.fields[renamed.get(name, name)]) for name in shape.representations[representation])
+def _getters(type_: str, representation: str) -> Sequence[tuple[str, Callable[[Any], Any]]]:
+    shape: Shape = SHAPE_OF[type_]
+    getters = dict(shape.getters)
+    if representation == "active":
+        getters["jobs"] = getters["active_jobs"]  # (reference 7.4).
+    return [(name, getters[name]) for name in shape.representations[representation]]
 
 
 @cache
-def _permissions(type_: str, allowed: bool) -> Mapping[str, bool]:
-    rights = _SHAPE_OF[type_].permissions
-    return {name: needed is not None and (allowed or not needed) for name, needed in rights.items()}
+def _permissions(type_: str, may_trigger: bool) -> Mapping[str, bool]:
+    return SHAPE_OF[type_].rights(may_trigger)
 
 
 def _may_trigger(row: Any) -> bool:
-    repo = row.build.repo if isinstance(row, Job) else row if isinstance(row, Repo) else getattr(row, "repo", None)
+    repo = row if isinstance(row, Repo) else getattr(row, "repo", None)
     return repo is None or bool(repo.may_trigger)

@@ -6,15 +6,14 @@ import json
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from orchestrator.lookalike.kit import EventQueue
 from orchestrator.lookalike.kit.counters import Counters
 from orchestrator.lookalike.kit.faults import Chance
-from orchestrator.lookalike.kit.http import Object
-from orchestrator.lookalike.kit.lookalike import EventQueue
+from orchestrator.lookalike.kit.http import Object, route
 from orchestrator.lookalike.travis.builds import Builds
 from orchestrator.lookalike.travis.context import Context, error, minimal, no_access
 from orchestrator.lookalike.travis.rows import ACTIVE, VCS_OFFSET, Build, Job, Repo, Request
 from orchestrator.lookalike.travis.settings import Settings
-from orchestrator.lookalike.travis.shapes import vcs_type
 
 ATTRIBUTES = frozenset({"branch", "message", "sha", "tag_name", "config", "configs", "merge_mode", "token"})
 FLAT = ATTRIBUTES - {"tag_name"}  # that one only inside the request object (reference 4.1).
@@ -38,8 +37,9 @@ class Creation:
         self._builds = builds
         self._counters = counters
 
+    @route("POST /repo/{repo}/requests", "Requests::Create", status=202)
     def create(self, context: Context) -> Object:
-        """`POST /repo/{id}/requests`: all checks in the service's own order, then the row."""
+        """All checks in the service's own order, then the row."""
         user, repo = context.the_user(), context.the_repo()
         if not repo.may_trigger:
             raise no_access("create_request", "repository", repository=minimal(repo))
@@ -51,7 +51,7 @@ class Creation:
         branch = str(wanted.get("branch", repo.default_branch))
         nth = repo.asked[branch] = repo.asked.get(branch, 0) + 1
         visible_at = context.now + self._chance.between(self._settings.lag, "lag", repo.slug, branch, nth)
-        id_ = context.tables.next_request()
+        id_ = next(context.tables.request_ids)
         request = Request(id_, repo, user, context.now, visible_at, wanted, branch, nth)
         context.tables.requests[id_] = request
         repo.requests.append(request)
@@ -67,63 +67,59 @@ class Creation:
             "resource_type": "request",
         }
 
+    @route("POST /build/{build:int}/cancel", "Build::Cancel", status=202)
     def cancel_build(self, context: Context) -> Object:
-        """`POST /build/{id}/cancel`."""
-        build = context.the_build()
-        return self._cancel(context, build, build, self._builds.cancel)
+        return self._cancel(context, "build", self._builds.cancel)
 
+    @route("POST /job/{job:int}/cancel", "Job::Cancel", status=202)
     def cancel_job(self, context: Context) -> Object:
-        """`POST /job/{id}/cancel`."""
-        job = context.the_job()
-        return self._cancel(context, job, job.build, self._builds.cancel_job)
+        return self._cancel(context, "job", self._builds.cancel_job)
 
+    @route("POST /build/{build:int}/restart", "Build::Restart", status=202)
     def restart_build(self, context: Context) -> Object:
-        """`POST /build/{id}/restart`."""
-        build = context.the_build()
-        return self._restart(context, build, build, self._builds.restart)
+        return self._restart(context, "build", self._builds.restart)
 
+    @route("POST /job/{job:int}/restart", "Job::Restart", status=202)
     def restart_job(self, context: Context) -> Object:
-        """`POST /job/{id}/restart`."""
-        job = context.the_job()
-        return self._restart(context, job, job.build, self._builds.restart_job)
+        return self._restart(context, "job", self._builds.restart_job)
 
     def _remaining(self, repo: Repo, now: float) -> int:
         """Requests that are left, before this one (reference 4.4)."""
         used = repo.hour.used(now)
         if used >= repo.hourly:
-            more: dict[str, Any] = {"max_requests": repo.hourly, "per_seconds": max(1, round(self._settings.hour))}
+            more: Any = {"max_requests": repo.hourly, "per_seconds": max(1, round(self._settings.hour))}
             message = "request limit reached for resource"
             raise error(429, "request_limit_reached", message, repository=minimal(repo), **more)
         return repo.hourly - used
 
-    def _cancel(self, context: Context, row: Build | Job, build: Build, action: Callable[..., None]) -> Object:
-        kind = self._allowed(context, row, build, "cancel")
+    def _cancel(self, context: Context, kind: str, action: Callable[..., None]) -> Object:
+        row = self._allowed(context, kind, "cancel")
         if row.state not in ACTIVE:
             raise error(409, f"{kind}_not_cancelable", f"{kind} is not running, cannot cancel")
-        return self._promise(context, row, build, "cancel", action)
+        return self._promise(context, kind, row, "cancel", action)
 
-    def _restart(self, context: Context, row: Build | Job, build: Build, action: Callable[..., None]) -> Object:
-        kind = self._allowed(context, row, build, "restart")
+    def _restart(self, context: Context, kind: str, action: Callable[..., None]) -> Object:
+        row = self._allowed(context, kind, "restart")
         if row.state == "created":
             raise error(403, "error", REFUSED)
         if row.state in ACTIVE:
             raise error(409, f"{kind}_already_running", f"{kind} already running, cannot restart")
-        return self._promise(context, row, build, "restart", action)
+        return self._promise(context, kind, row, "restart", action)
 
-    def _allowed(self, context: Context, row: Build | Job, build: Build, permission: str) -> str:
+    def _allowed(self, context: Context, kind: str, permission: str) -> Build | Job:
         context.the_user()
-        kind = "job" if isinstance(row, Job) else "build"
-        if not build.repo.may_trigger:
+        row: Build | Job = context.the(kind)
+        if not row.repo.may_trigger:
             raise no_access(permission, kind, **{kind: minimal(row)})
-        return kind
+        return row
 
     def _promise(
-        self, context: Context, row: Build | Job, build: Build, change: str, action: Callable[..., None]
+        self, context: Context, kind: str, row: Build | Job, change: str, action: Callable[..., None]
     ) -> Object:
-        shown, kind = minimal(row), "job" if isinstance(row, Job) else "build"
-        delay = self._chance.between(self._settings.change, change, row.id, build.restarts)
+        turn = row.turn if isinstance(row, Job) else row.restarts
+        delay = self._chance.between(self._settings.change, change, row.id, turn)
         self._events.add(context.now + delay, action, row)
-        return {"@type": "pending", kind: shown, "state_change": change, "resource_type": kind}
+        return {"@type": "pending", kind: minimal(row), "state_change": change, "resource_type": kind}
 
 
 def read_request(context: Context) -> dict[str, Any]:
@@ -151,20 +147,17 @@ def echo(request: Request) -> Object:
     shown: Object = {
         "repository": {
             "id": repo.id + VCS_OFFSET,
-            "vcs_type": vcs_type(repo.vcs, "Repository"),
+            "vcs_type": f"{repo.vcs.capitalize()}Repository",
             "owner_name": repo.owner.login,
             "name": repo.name,
         },
         "user": {"id": request.user.id},
         "id": request.id,
-        **{name: wanted[name] for name in ("message", "branch", "sha", "tag_name") if name in wanted},
+        "branch": request.branch,
+        **{name: wanted[name] for name in ("message", "branch", "sha", "tag_name", "merge_mode") if name in wanted},
     }
-    shown.setdefault("branch", request.branch)
-    configs = _configs(wanted)
-    if configs:
+    if configs := _configs(wanted):
         shown["configs"] = configs
-    if "merge_mode" in wanted:
-        shown["merge_mode"] = wanted["merge_mode"]
     if "config" in wanted:
         shown["config"] = _text(wanted["config"])
     return shown
@@ -174,12 +167,9 @@ def _configs(wanted: Mapping[str, Any]) -> list[Object]:
     given = wanted.get("configs")
     if isinstance(given, list):
         entries = [each for each in given if isinstance(each, Mapping)]
-        return [
-            {"config": _text(each.get("config")), "mode": each.get("mode", each.get("merge_mode"))} for each in entries
-        ]
-    if "config" not in wanted:
-        return []
-    return [{"config": _text(wanted["config"]), "mode": wanted.get("merge_mode")}]
+        modes = [each.get("mode", each.get("merge_mode")) for each in entries]
+        return [{"config": _text(each.get("config")), "mode": mode} for each, mode in zip(entries, modes, strict=True)]
+    return [{"config": _text(wanted["config"]), "mode": wanted.get("merge_mode")}] if "config" in wanted else []
 
 
 def _text(config: Any) -> Any:

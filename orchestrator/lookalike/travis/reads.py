@@ -3,47 +3,54 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import unquote
 
 from orchestrator.lookalike.kit.faults import Chance
-from orchestrator.lookalike.kit.http import Object, Reply, text
-from orchestrator.lookalike.travis.context import Context, error, not_found
-from orchestrator.lookalike.travis.rows import ACTIVE, VCS_OFFSET, Branch, Build, Job, Repo, Request
+from orchestrator.lookalike.kit.http import Object, Reply, route, text
+from orchestrator.lookalike.travis.context import Context, not_found, server_error
+from orchestrator.lookalike.travis.rows import ACTIVE, Branch, Build, Job, Repo, Request
 from orchestrator.lookalike.travis.settings import Settings
+from orchestrator.lookalike.travis.shapes import Getter
 
-BUILD_ORDERS: Mapping[str, Callable[[Build], Any]] = {
+BUILD_ORDERS: Mapping[str, Getter] = {
     "id": lambda build: build.id,
     "created_at": lambda build: build.created_at,
     "started_at": lambda build: build.started_at or 0.0,
     "finished_at": lambda build: build.finished_at or 0.0,
     "number": lambda build: int(build.number),
 }
-BUILD_FILTERS: Mapping[str, Callable[[Build], str | None]] = {
+BUILD_FILTERS: Mapping[str, Getter] = {
     "state": lambda build: build.state,
     "previous_state": lambda build: build.previous,
     "event_type": lambda build: "api",
     "created_by": lambda build: build.request.user.login,
     "branch.name": lambda build: build.commit.branch,
 }
-REPO_ORDERS: Mapping[str, Callable[[Repo], Any]] = {
+REPO_ORDERS: Mapping[str, Getter] = {
     "id": lambda repo: repo.id,
-    "github_id": lambda repo: repo.id + VCS_OFFSET,
-    "vcs_id": lambda repo: repo.id + VCS_OFFSET,
+    "github_id": lambda repo: repo.id,
+    "vcs_id": lambda repo: repo.id,
     "owner_name": lambda repo: repo.owner.login,
     "name": lambda repo: repo.name,
     "active": lambda repo: repo.active,
     "default_branch.last_build": lambda repo: _last(repo.branches[repo.default_branch]),
     "current_build": lambda repo: repo.builds[-1].id if repo.builds else 0,
 }
-BRANCH_ORDERS: Mapping[str, Callable[[Branch], Any]] = {
+BRANCH_ORDERS: Mapping[str, Getter] = {
     "name": lambda branch: branch.name,
     "last_build": lambda branch: _last(branch),
     "exists_on_github": lambda branch: True,
     "default_branch": lambda branch: branch.name == branch.repo.default_branch,
 }
+PAGE = "limit offset skip_count representation"
+REPOS = (
+    f"{PAGE} sort_by active private starred managed_by_installation active_on_org name_filter slug_filter "
+    "repository.active repository.private"
+)
+BUILDS = f"{PAGE} sort_by {' '.join(BUILD_FILTERS)} build.state build.previous_state build.event_type build.created_by"
 GITHUB = {"api_url": "https://api.github.com", "web_url": "https://github.com", "scopes": []}
 CONFIG = {"host": "sandbox.invalid", "github": GITHUB, "pusher": {"key": "sandbox"}}
 
@@ -56,38 +63,38 @@ class Reads:
         self._reorder = settings.reorder
         self._chance = chance
 
+    @route("GET /")
     def home(self, context: Context) -> Object:
-        """`GET /`: the API about itself."""
         return {"@type": "home", "@href": f"{context.prefix}/", "config": CONFIG, "errors": {}, "resources": {}}
 
+    @route("GET /user", "User::Current")
     def user(self, context: Context) -> Object:
-        """`GET /user`."""
         return context.show(context.the_user())
 
+    @route("GET /owner/{owner}", "Owner::Find")
     def owner(self, context: Context) -> Object:
-        """`GET /owner/{login}`."""
         return context.show(context.the_owner())
 
+    @route("GET /owner/{owner}/active", "Active::ForOwner")
     def active(self, context: Context) -> Object:
-        """`GET /owner/{login}/active`: everything that has not ended, never in pages."""
         rows = self._visible(list(context.the_owner().active.values()), context.now)
         return {**context.head("active"), "builds": context.many(rows, "active")}
 
-    def repo(self, context: Context) -> Object:
-        """`GET /repo/{id}`."""
-        return context.show(context.the_repo())
-
+    @route("GET /owner/{owner}/repos", "Repositories::ForOwner", REPOS)
     def repos_of_owner(self, context: Context) -> Object:
-        """`GET /owner/{login}/repos`."""
         return self._repos(context, context.the_owner().repos)
 
+    @route("GET /repos", "Repositories::ForCurrentUser", REPOS)
     def repos_of_user(self, context: Context) -> Object:
-        """`GET /repos`."""
         context.the_user()
         return self._repos(context, list(context.tables.repos.values()))
 
+    @route("GET /repo/{repo}", "Repository::Find")
+    def repo(self, context: Context) -> Object:
+        return context.show(context.the_repo())
+
+    @route("GET /repo/{repo}/branches", "Branches::Find", f"{PAGE} sort_by exists_on_github name")
     def branches(self, context: Context) -> Object:
-        """`GET /repo/{id}/branches`."""
         rows, query = list(context.the_repo().branches.values()), context.query
         if query.get("exists_on_github") == "false":
             rows = []
@@ -95,15 +102,15 @@ class Reads:
         default = "default_branch:desc,exists_on_github:desc,last_build:desc"
         return context.page("branches", context.ordered(rows, BRANCH_ORDERS, default), 25)
 
+    @route("GET /repo/{repo}/branch/{branch}", "Branch::Find")
     def branch(self, context: Context) -> Object:
-        """`GET /repo/{id}/branch/{name}`."""
         row = context.the_repo().branches.get(unquote(context.names["branch"]))
         if row is None:
             raise not_found("branch")
         return context.show(row)
 
+    @route("GET /repo/{repo}/requests", "Requests::Find", f"{PAGE} branch state result from to")
     def requests(self, context: Context) -> Object:
-        """`GET /repo/{id}/requests`, newest first."""
         rows: list[Request] = [row for row in reversed(context.the_repo().requests) if row.visible_at <= context.now]
         since, until = _time(context.query, "from", -math.inf), _time(context.query, "to", math.inf)
         rows = [row for row in rows if since <= row.created_at <= until and _fits(row, context.query)]
@@ -111,12 +118,12 @@ class Reads:
             rows = self._mixed(rows)
         return context.page("requests", rows, 25)
 
+    @route("GET /repo/{repo}/request/{request:int}", "Request::Find")
     def request(self, context: Context) -> Object:
-        """`GET /repo/{id}/request/{id}`."""
-        return context.show(context.the_request())
+        return context.show(context.the("request"))
 
+    @route("GET /repo/{repo}/builds", "Builds::Find", BUILDS)
     def builds_of_repo(self, context: Context) -> Object:
-        """`GET /repo/{id}/builds`."""
         rows = self._visible(context.the_repo().builds, context.now)
         for name, value in BUILD_FILTERS.items():
             wanted = context.query.get(name, context.query.get(f"build.{name}"))
@@ -124,33 +131,33 @@ class Reads:
                 rows = [row for row in rows if value(row) in wanted.split(",")]
         return self._builds(context, rows, 25)
 
+    @route("GET /builds", "Builds::ForCurrentUser", f"{PAGE} sort_by")
     def builds_of_user(self, context: Context) -> Object:
-        """`GET /builds`: what the calling user has started, everywhere."""
         return self._builds(context, self._visible(context.the_user().builds, context.now), 100)
 
+    @route("GET /build/{build:int}", "Build::Find")
     def build(self, context: Context) -> Object:
-        """`GET /build/{id}`."""
-        return context.show(context.the_build())
+        return context.show(context.the("build"))
 
+    @route("GET /build/{build:int}/jobs", "Jobs::Find")
     def jobs(self, context: Context) -> Object:
-        """`GET /build/{id}/jobs`, never in pages."""
-        return {**context.head("jobs"), "jobs": context.many(context.the_build().jobs)}
+        return {**context.head("jobs"), "jobs": context.many(context.the("build").jobs)}
 
+    @route("GET /job/{job:int}", "Job::Find")
     def job(self, context: Context) -> Object:
-        """`GET /job/{id}`."""
-        return context.show(context.the_job())
+        return context.show(context.the("job"))
 
+    @route("GET /job/{job:int}/log", "Log::Find")
     def log(self, context: Context) -> Object:
-        """`GET /job/{id}/log`."""
-        job = context.the_job()
+        job = context.the("job")
         content = log_of(job)
         parts = [{"content": content, "final": job.state not in ACTIVE, "number": 0}]
         head = {**context.head("log"), "@permissions": {"read": True}}
         return {**head, "id": job.id, "content": content, "log_parts": parts}
 
+    @route("GET /job/{job:int}/log.txt", "Log::Find")
     def log_text(self, context: Context) -> Reply:
-        """`GET /job/{id}/log.txt`."""
-        return text(200, log_of(context.the_job()))
+        return text(200, log_of(context.the("job")))
 
     def _visible(self, rows: Sequence[Build], now: float) -> Sequence[Build]:
         if not self._lags:
@@ -168,8 +175,9 @@ class Reads:
             wanted = query.get(flag, query.get(f"repository.{flag}"))
             if wanted is not None:
                 rows = [row for row in rows if getattr(row, flag) == (wanted != "false")]
-        for name, field in (("name_filter", "name"), ("slug_filter", "slug")):
-            rows = [row for row in rows if query.get(name, "").lower() in getattr(row, field).lower()]
+        for name in ("name", "slug"):
+            part = query.get(f"{name}_filter", "").lower()
+            rows = [row for row in rows if part in getattr(row, name).lower()]
         if context.user is None:
             rows = [row for row in rows if not row.private]
         return context.page("repositories", context.ordered(rows, REPO_ORDERS, "id"), 100)
@@ -199,7 +207,7 @@ def _last(branch: Branch) -> int:
 
 def _fits(row: Request, query: Mapping[str, str]) -> bool:
     branch = None if row.commit is None else row.commit.branch
-    found = {"branch": branch, "state": row.state, "result": row.result}
+    found: Mapping[str, Any] = {"branch": branch, "state": row.state, "result": row.result}
     return all(name not in query or query[name] == value for name, value in found.items())
 
 
@@ -209,5 +217,5 @@ def _time(query: Mapping[str, str], name: str, default: float) -> float:
     try:
         found = datetime.fromisoformat(query[name])
     except ValueError:
-        raise error(500, "server_error", "internal server error") from None  # a bad time is a 500 (reference 5.5)
+        raise server_error() from None  # a bad time is a 500 (reference 5.5)
     return (found if found.tzinfo else found.replace(tzinfo=UTC)).timestamp()

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
+from itertools import count
+from typing import Any
 
 from orchestrator.core.frozen import Struct, field
 from orchestrator.lookalike.kit.counters import SlidingWindow, marker_in
@@ -45,7 +47,6 @@ class Branch(Struct, eq=False):
 
     repo: Repo
     name: str
-    exists: bool = True
     last_build: Build | None = None
 
 
@@ -66,7 +67,6 @@ class Repo(Struct, eq=False):
     branches: dict[str, Branch] = field(default_factory=dict)
     requests: list[Request] = field(default_factory=list)
     builds: list[Build] = field(default_factory=list)
-    last_number: int = 0
     asked: dict[str, int] = field(default_factory=dict)  # requests by branch, so that draws do not depend on order
 
     @property
@@ -187,11 +187,14 @@ class Job(Struct, eq=False):
     turn: int = 0
 
     @property
+    def repo(self) -> Repo:
+        """The repository that it builds."""
+        return self.build.repo
+
+    @property
     def seconds(self) -> float:
         """How long it ran."""
-        if self.started_at is None or self.finished_at is None:
-            return 0.0
-        return self.finished_at - self.started_at
+        return 0.0 if self.started_at is None or self.finished_at is None else self.finished_at - self.started_at
 
 
 class Tables:
@@ -205,22 +208,19 @@ class Tables:
         self.builds: dict[int, Build] = {}
         self.jobs: dict[int, Job] = {}
         self._by_slug: dict[tuple[str, str], Repo] = {}
-        self._last_request = FIRST_REQUEST - 1
-        self._last_build = FIRST_BUILD - 1
+        self.numbered: Mapping[str, Mapping[int, Any]] = {
+            "request": self.requests,
+            "build": self.builds,
+            "job": self.jobs,
+        }
+        self.request_ids, self.build_ids = (
+            count(FIRST_REQUEST),
+            count(FIRST_BUILD),
+        )  # jobs have theirs among the builds'
         for number, (token, login) in enumerate({settings.token: settings.login, **settings.others}.items()):
             self.users[token] = User(settings.user_id + number, login, token)
-        for spec in with_fates(settings, chance):
+        for spec in _with_mishaps(settings, chance):
             self._add(spec, settings)
-
-    def next_request(self) -> int:
-        """The id of a new request."""
-        self._last_request += 1
-        return self._last_request
-
-    def next_build(self) -> int:
-        """The id of a new build or job: they share one sequence (reference 7.1)."""
-        self._last_build += 1
-        return self._last_build
 
     def repo(self, vcs: str, name: str) -> Repo | None:
         """By number or, whatever the case, by slug."""
@@ -228,18 +228,13 @@ class Tables:
             return self.repos.get(int(name))
         return self._by_slug.get((vcs, name.lower()))
 
-    def owner(self, vcs: str, login: str) -> Owner | None:
-        """By login, whatever the case."""
-        return self.owners.get((vcs, login.lower()))
-
     def _add(self, spec: RepoSpec, settings: Settings) -> None:
         login, _, name = spec.slug.partition("/")
-        owner = self.owners.get((spec.vcs, login.lower()))
-        if owner is None:
-            owner = self.owners[spec.vcs, login.lower()] = Owner(9 + len(self.owners), login, spec.vcs)
-        id_ = self._free_id() if spec.id is None else spec.id
+        owner = self.owners.setdefault((spec.vcs, login.lower()), Owner(9 + len(self.owners), login, spec.vcs))
         if spec.known is False:
             return
+        free = (id_ for id_ in count(FIRST_REPO + len(self.repos)) if id_ not in self.repos)
+        id_ = next(free) if spec.id is None else spec.id
         repo = Repo(
             id=id_,
             owner=owner,
@@ -258,23 +253,17 @@ class Tables:
         self.repos[id_] = self._by_slug[spec.vcs, spec.slug.lower()] = repo
         owner.repos.append(repo)
 
-    def _free_id(self) -> int:
-        id_ = FIRST_REPO + len(self.repos)
-        while id_ in self.repos:
-            id_ += 1
-        return id_
 
-
-def with_fates(settings: Settings, chance: Chance) -> Sequence[RepoSpec]:
+def _with_mishaps(settings: Settings, chance: Chance) -> Sequence[RepoSpec]:
     """The repositories with their flags drawn: exactly so many as the shares say, whichever the seed picks."""
     shares, specs = settings.shares, list(settings.repos)
     undecided = [n for n, spec in enumerate(specs) if (spec.active, spec.known, spec.may_trigger) == (None, None, None)]
     undecided.sort(key=lambda n: chance.roll("fate", specs[n].slug))
     for share, flag in ((shares.unknown, "known"), (shares.inactive, "active"), (shares.forbidden, "may_trigger")):
-        count = round(share * len(specs))
-        for n in undecided[:count]:
+        number = round(share * len(specs))
+        for n in undecided[:number]:
             specs[n] = convert(RepoSpec, {flag: False}, base=specs[n])
-        undecided = undecided[count:]
+        undecided = undecided[number:]
     return specs
 
 

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 from orchestrator.core.errors import UsageError
 from orchestrator.core.frozen import Struct, replace
 from orchestrator.core.model import Account, Limit, Target
-from orchestrator.lookalike.kit.lookalike import CommonSettings
+from orchestrator.lookalike.kit import CommonSettings
 from orchestrator.lookalike.kit.settings import (
     Count,
     Duration,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping, Sequence
 from operator import attrgetter
-from typing import Any
+from typing import Any, TypeAlias
 
 from orchestrator.core.frozen import Struct
 from orchestrator.lookalike.kit.http import Object
@@ -24,62 +24,62 @@ from orchestrator.lookalike.travis.rows import (
     moment,
 )
 
-VCS_NAMES = {"github": "Github", "gitlab": "Gitlab", "bitbucket": "Bitbucket", "assembla": "Assembla"}
-JOINED = 1_767_225_600.0  # when the user of this world joined: some day before all that happens in it
-OWN_FIELDS = "avatar_url education allow_migration allowance ro_mode custom_keys trial_allowed account_env_vars"
+Getter: TypeAlias = Callable[[Any], Any]
 
 
 class Shape(Struct, frozen=True):
     """How one kind of row is shown.
 
     Args:
-        href: its address, None where it has none.
-        fields: every field that may be shown or included.
+        address: its `@href`, to be formatted with the row, None where it has none.
         representations: names of the fields that each shows.
-        permissions: names of `@permissions`: whether it needs the right to create builds, None where nobody has it.
+        permissions: names of `@permissions`: `name!` needs the right to create builds, `name-` nobody has.
+        getters: every field that may be shown or included.
     """
 
     type: str
-    href: Callable[[Any], str | None]
-    fields: Mapping[str, Callable[[Any], Any]]
+    address: str | None
     representations: Mapping[str, Sequence[str]]
-    permissions: Mapping[str, bool | None]
+    permissions: Sequence[str]
+    getters: Mapping[str, Getter]
 
-
-def vcs_type(vcs: str, what: str) -> str:
-    """`GithubRepository`, `GitlabUser`, ..."""
-    return f"{VCS_NAMES[vcs]}{what}"
+    def rights(self, may_trigger: bool) -> Mapping[str, bool]:
+        """`@permissions` for a user who may, or may not, create builds."""
+        return {name.rstrip("!-"): name[-1] != "-" and (may_trigger or name[-1] != "!") for name in self.permissions}
 
 
 def shape(
-    type_: str,
-    href: Callable[[Any], str | None],
-    representations: Mapping[str, str],
-    permissions: str = "",
-    constants: Mapping[str, Any] | None = None,
-    **getters: Callable[[Any], Any],
+    type_: str, address: str | None, permissions: str, fields: Mapping[str, Getter], paths: str = "", **shown: str
 ) -> Shape:
-    """A shape.
+    """A shape from texts, each of words separated by spaces.
 
     Args:
-        representations: names of fields, separated by spaces.
-        permissions: likewise; `name!` needs the right to create builds, `name-` nobody has.
-        constants: fields that are the same for every row.
-        getters: fields that are computed; the others are the row's own attributes.
+        fields: fields that are computed.
+        paths: `name=attribute.of.the.row`; any other field is the row's own attribute of its name.
+        shown: the names of the fields that each representation shows.
     """
-    shown = {name: fields.split() for name, fields in representations.items()}
-    names = dict.fromkeys(name for fields in shown.values() for name in fields) | dict.fromkeys(getters)
-    fixed = {name: _constant(value) for name, value in (constants or {}).items()}
-    fields = {name: getters.get(name) or fixed.get(name) or attrgetter(name) for name in names}
-    rights = {name.rstrip("!-"): None if name[-1] == "-" else name[-1] == "!" for name in permissions.split()}
-    return Shape(type_, href, fields, shown, rights)
+    getters = {name: attrgetter(name) for names in shown.values() for name in names.split()}
+    getters |= {name: attrgetter(path) for name, _, path in (each.partition("=") for each in paths.split())}
+    representations = {name: names.split() for name, names in shown.items()}
+    return Shape(type_, address, representations, permissions.split(), {**getters, **fields})
 
 
-def _constant(value: Any) -> Callable[[Any], Any]:
-    return lambda row: value
+def always(value: Any, names: str) -> dict[str, Getter]:
+    """Fields that show the same for every row."""
+    return dict.fromkeys(names.split(), lambda row: value)
 
 
-def _config(request: Request) -> Any:
+def times(show: Callable[[float | None], str | None], names: str) -> dict[str, Getter]:
+    """Fields that are times."""
+    return {name: _time(show, attrgetter(name)) for name in names.split()}
+
+
+def _time(show: Callable[[float | None], str | None], get: Getter) -> Getter:
+    return lambda row: show(get(row))
+
+
+def config_of(request: Request) -> Any:
+    """The configuration that came with a request, as a value."""
     config = request.wanted.get("config")
     if isinstance(config, str):
         try:
@@ -92,21 +92,13 @@ def _config(request: Request) -> Any:
 def _raw_configs(request: Request) -> list[Object]:
     if request.commit is None or "config" not in request.wanted:
         return []
-    return [{"config": json.dumps(_config(request)), "source": "api", "merge_mode": request.wanted.get("merge_mode")}]
+    mode = request.wanted.get("merge_mode")
+    return [{"config": json.dumps(config_of(request)), "source": "api", "merge_mode": mode}]
 
 
-def _vcs_id(row: Any) -> int:
-    return int(row.id) + VCS_OFFSET
-
-
-def _allowance(row: Any) -> Object:
-    return {"@type": "allowance", "@representation": "minimal", "id": row.id}
-
-
-def _people(row: Any) -> Object:
-    return {"name": "Sandbox", "avatar_url": "https://sandbox.invalid/avatar"}
-
-
+JOINED = "2026-01-01T00:00:00Z"
+AVATAR = "https://sandbox.invalid/avatar"
+OWNED = "avatar_url education allow_migration allowance ro_mode custom_keys trial_allowed account_env_vars"
 BUILD = (
     "id number state duration event_type previous_state pull_request_title pull_request_number started_at finished_at "
     "private priority"
@@ -114,169 +106,151 @@ BUILD = (
 BUILD_STANDARD = f"{BUILD} repository branch tag commit jobs stages created_by updated_at"
 COMMIT = "id sha ref message compare_url committed_at"
 REQUEST = "id state result message pull_request_mergeable"
-OWNED = dict.fromkeys(["education", "allow_migration", "ro_mode", "trial_allowed"], False)
+
+VCS_IDS: dict[str, Getter] = {
+    "vcs_id": lambda row: str(row.id + VCS_OFFSET),
+    "github_id": lambda row: row.id + VCS_OFFSET,
+}
+OF_OWNERS: dict[str, Getter] = {
+    **VCS_IDS,
+    **always(False, "education allow_migration ro_mode trial_allowed"),
+    **always([], "custom_keys account_env_vars"),
+    "name": lambda row: row.login.capitalize(),
+    "allowance": lambda row: {"@type": "allowance", "@representation": "minimal", "id": row.id},
+}
 
 SHAPES: dict[type, Shape] = {
     Repo: shape(
         "repository",
-        lambda row: f"/repo/{row.id}",
-        {
-            "minimal": "id name slug",
-            "standard": (
-                "id name slug description github_id vcs_id vcs_type github_language active private owner owner_name "
-                "vcs_name default_branch starred managed_by_installation active_on_org migration_status "
-                "history_migration_status shared config_validation server_type scan_failed_at build_count"
-            ),
-            "list": "id name slug active private owner vcs_id vcs_type server_type",
-        },
+        "/repo/{0.id}",
         "read delete_key_pair create_request! check_scan_results settings_update settings_read build_restart! "
         "build_create! build_cancel! build_debug! log_view log_delete cache_delete cache_view admin! settings_delete "
         "settings_create activate! deactivate! migrate- star unstar create_cron create_env_var create_key_pair",
         {
-            **dict.fromkeys(["description", "github_language", "active_on_org", "migration_status", "scan_failed_at"]),
-            **dict.fromkeys(("history_migration_status", "current_build")),
-            **dict.fromkeys(("starred", "shared"), False),
-            **dict.fromkeys(("managed_by_installation", "config_validation"), True),
-            "server_type": "git",
+            **VCS_IDS,
+            **always(None, "description github_language active_on_org migration_status scan_failed_at current_build"),
+            **always(None, "history_migration_status"),
+            **always(False, "starred shared"),
+            **always(True, "managed_by_installation config_validation"),
+            **always("git", "server_type"),
+            "vcs_type": lambda row: f"{row.vcs.capitalize()}Repository",
+            "default_branch": lambda row: row.branches[row.default_branch],
+            "build_count": lambda row: len(row.builds),
         },
-        github_id=_vcs_id,
-        vcs_id=lambda row: str(_vcs_id(row)),
-        vcs_type=lambda row: vcs_type(row.vcs, "Repository"),
-        owner_name=lambda row: row.owner.login,
-        vcs_name=lambda row: row.name,
-        default_branch=lambda row: row.branches[row.default_branch],
-        build_count=lambda row: len(row.builds),
-        current_build=lambda row: None,
-        last_started_build=lambda row: next((build for build in reversed(row.builds) if build.started_at), None),
+        "owner_name=owner.login vcs_name=name",
+        minimal="id name slug",
+        standard="id name slug description github_id vcs_id vcs_type github_language active private owner owner_name "
+        "vcs_name default_branch starred managed_by_installation active_on_org migration_status "
+        "history_migration_status shared config_validation server_type scan_failed_at build_count",
+        list="id name slug active private owner vcs_id vcs_type server_type",
     ),
     Owner: shape(
         "organization",
-        lambda row: f"/org/{row.id}",
-        {
-            "minimal": "id login name vcs_type ro_mode",
-            "standard": f"id login name github_id vcs_id vcs_type {OWN_FIELDS}",
-            "owner": "id login ro_mode",  # as a repository shows its own
-        },
+        "/org/{0.id}",
         "read sync settings_delete- settings_create- plan_invoices- plan_usage- plan_view- plan_create- "
         "billing_update- admin billing_view",
-        {**OWNED, "avatar_url": None, "custom_keys": [], "account_env_vars": []},
-        name=lambda row: row.login.capitalize(),
-        vcs_type=lambda row: vcs_type(row.vcs, "Organization"),
-        github_id=_vcs_id,
-        vcs_id=lambda row: str(_vcs_id(row)),
-        allowance=_allowance,
+        {
+            **OF_OWNERS,
+            **always(None, "avatar_url"),
+            "vcs_type": lambda row: f"{row.vcs.capitalize()}Organization",
+        },
+        minimal="id login name vcs_type ro_mode",
+        standard=f"id login name github_id vcs_id vcs_type {OWNED}",
+        owner="id login ro_mode",  # as a repository shows its own
     ),
     User: shape(
         "user",
-        lambda row: f"/user/{row.id}",
-        {
-            "minimal": "id login",
-            "standard": (
-                f"id login name github_id vcs_id vcs_type {OWN_FIELDS} email is_syncing synced_at recently_signed_up "
-                "secure_user_hash confirmed_at internal last_activity_at memberships"
-            ),
-        },
+        "/user/{0.id}",
         "read sync",
         {
-            **OWNED,
-            **dict.fromkeys(["education", "is_syncing", "synced_at", "secure_user_hash"]),
-            **dict.fromkeys(["recently_signed_up", "internal"], False),
-            "vcs_type": "GithubUser",
-            "avatar_url": "https://sandbox.invalid/avatar",
-            "custom_keys": [],
-            "account_env_vars": [],
-            "memberships": [],
-            "confirmed_at": moment(JOINED),
-            "last_activity_at": moment(JOINED),
+            **OF_OWNERS,
+            **always(None, "education is_syncing synced_at secure_user_hash"),
+            **always(False, "recently_signed_up internal"),
+            **always(JOINED, "confirmed_at last_activity_at"),
+            **always([], "memberships"),
+            **always(AVATAR, "avatar_url"),
+            **always("GithubUser", "vcs_type"),
+            "email": lambda row: f"{row.login}@sandbox.invalid",
         },
-        name=lambda row: row.login.capitalize(),
-        email=lambda row: f"{row.login}@sandbox.invalid",
-        github_id=_vcs_id,
-        vcs_id=lambda row: str(_vcs_id(row)),
-        allowance=_allowance,
+        minimal="id login",
+        standard=f"id login name github_id vcs_id vcs_type {OWNED} email is_syncing synced_at recently_signed_up "
+        "secure_user_hash confirmed_at internal last_activity_at memberships",
     ),
     Branch: shape(
         "branch",
-        lambda row: f"/repo/{row.repo.id}/branch/{row.name}",
-        {"minimal": "name", "standard": "name repository default_branch exists_on_github last_build"},
-        repository=lambda row: row.repo,
-        default_branch=lambda row: row.name == row.repo.default_branch,
-        exists_on_github=lambda row: True,
+        "/repo/{0.repo.id}/branch/{0.name}",
+        "",
+        {**always(True, "exists_on_github"), "default_branch": lambda row: row.name == row.repo.default_branch},
+        "repository=repo",
+        minimal="name",
+        standard="name repository default_branch exists_on_github last_build",
     ),
     Commit: shape(
         "commit",
-        lambda row: None,
-        {"minimal": COMMIT, "standard": f"{COMMIT} committer author"},
-        ref=lambda row: f"refs/heads/{row.branch}",
-        compare_url=lambda row: f"https://github.com/{row.repo.slug}/compare/{row.sha}",
-        committed_at=lambda row: moment(row.committed_at),
-        committer=_people,
-        author=_people,
+        None,
+        "",
+        {
+            **times(moment, "committed_at"),
+            **always({"name": "Sandbox", "avatar_url": AVATAR}, "committer author"),
+            "ref": lambda row: f"refs/heads/{row.branch}",
+            "compare_url": lambda row: f"https://github.com/{row.repo.slug}/compare/{row.sha}",
+        },
+        minimal=COMMIT,
+        standard=f"{COMMIT} committer author",
     ),
     Request: shape(
         "request",
-        lambda row: f"/repo/{row.repo.id}/request/{row.id}",
-        {
-            "minimal": REQUEST,
-            "standard": (
-                f"{REQUEST} repository branch_name commit builds owner created_at event_type base_commit head_commit "
-                "messages config raw_configs"
-            ),
-        },
+        "/repo/{0.repo.id}/request/{0.id}",
         "",
-        dict.fromkeys(["pull_request_mergeable", "base_commit", "head_commit", "yaml_config"])
-        | {"event_type": "api", "messages": []},
-        repository=lambda row: row.repo,
-        branch_name=lambda row: None if row.commit is None else row.commit.branch,
-        owner=lambda row: row.repo.owner,
-        created_at=lambda row: moment(row.created_at),
-        config=lambda row: {} if row.commit is None else _config(row),
-        raw_configs=_raw_configs,
-        yaml_config=lambda row: None,
+        {
+            **always(None, "pull_request_mergeable base_commit head_commit yaml_config"),
+            **always("api", "event_type"),
+            **always([], "messages"),
+            **times(moment, "created_at"),
+            "branch_name": lambda row: row.commit and row.commit.branch,
+            "config": lambda row: {} if row.commit is None else config_of(row),
+            "raw_configs": _raw_configs,
+        },
+        "repository=repo owner=repo.owner",
+        minimal=REQUEST,
+        standard=f"{REQUEST} repository branch_name commit builds owner created_at event_type base_commit head_commit "
+        "messages config raw_configs",
     ),
     Build: shape(
         "build",
-        lambda row: f"/build/{row.id}",
-        {
-            "minimal": BUILD,
-            "list": f"{BUILD} branch tag commit request created_by",
-            "standard": BUILD_STANDARD,
-            "active": BUILD_STANDARD,
-        },
+        "/build/{0.id}",
         "read cancel! restart! prioritize-",
-        dict.fromkeys(["pull_request_title", "pull_request_number", "tag"])
-        | {"event_type": "api", "priority": False, "stages": []},
-        previous_state=lambda row: row.previous,
-        started_at=lambda row: moment(row.started_at),
-        finished_at=lambda row: moment(row.finished_at),
-        updated_at=lambda row: exact(row.updated_at),
-        private=lambda row: row.repo.private,
-        repository=lambda row: row.repo,
-        branch=lambda row: row.repo.branches.get(row.commit.branch),
-        created_by=lambda row: row.request.user,
-        active_jobs=lambda row: [job for job in row.jobs if job.state in ACTIVE],
+        {
+            **always(None, "pull_request_title pull_request_number tag"),
+            **always("api", "event_type"),
+            **always(False, "priority"),
+            **always([], "stages"),
+            **times(moment, "started_at finished_at"),
+            **times(exact, "updated_at"),
+            "branch": lambda row: row.repo.branches.get(row.commit.branch),
+            "active_jobs": lambda row: [job for job in row.jobs if job.state in ACTIVE],
+        },
+        "previous_state=previous private=repo.private repository=repo created_by=request.user",
+        minimal=BUILD,
+        list=f"{BUILD} branch tag commit request created_by",
+        standard=BUILD_STANDARD,
+        active=BUILD_STANDARD,  # but that it shows only active jobs
     ),
     Job: shape(
         "job",
-        lambda row: f"/job/{row.id}",
-        {
-            "minimal": "id",
-            "standard": (
-                "id allow_failure number state started_at finished_at build queue repository commit owner stage "
-                "created_at updated_at private restarted_at restarted_by vm_size"
-            ),
-        },
+        "/job/{0.id}",
         "read delete_log! view_log debug! cancel! restart! prioritize-",
-        dict.fromkeys(["stage", "restarted_by", "vm_size"]) | {"queue": "builds.linux"},
-        started_at=lambda row: moment(row.started_at),
-        finished_at=lambda row: moment(row.finished_at),
-        created_at=lambda row: exact(row.created_at),
-        updated_at=lambda row: exact(row.updated_at),
-        restarted_at=lambda row: exact(row.restarted_at),
-        repository=lambda row: row.build.repo,
-        commit=lambda row: row.build.commit,
-        owner=lambda row: row.build.repo.owner,
-        private=lambda row: row.build.repo.private,
-        config=lambda row: _config(row.build.request),
+        {
+            **always(None, "stage restarted_by vm_size"),
+            **always("builds.linux", "queue"),
+            **times(moment, "started_at finished_at"),
+            **times(exact, "created_at updated_at restarted_at"),
+            "config": lambda row: config_of(row.build.request),
+        },
+        "repository=build.repo commit=build.commit owner=build.repo.owner private=build.repo.private",
+        minimal="id",
+        standard="id allow_failure number state started_at finished_at build queue repository commit owner stage "
+        "created_at updated_at private restarted_at restarted_by vm_size",
     ),
 }
+SHAPE_OF: Mapping[str, Shape] = {shape.type: shape for shape in SHAPES.values()}

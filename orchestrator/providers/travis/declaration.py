@@ -156,7 +156,7 @@ DECLARATION = Declaration(
     hosts=frozenset({"api.travis-ci.com"}),
     factory="orchestrator.providers.travis.provider:Travis",
     headers="orchestrator.providers.travis.wire:headers",
-    lookalike="orchestrator.lookalike.travis.lookalike:TravisLookAlike",
+    lookalike="orchestrator.lookalike.travis:TravisLookAlike",
     states=STATES,
     limits=(
         Limit(TRIGGERS, 40, 30.0, ACCOUNT),
