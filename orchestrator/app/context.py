@@ -70,6 +70,7 @@ class Context:
 
     Args:
         now: wall clock, seconds since the epoch.
+        ticks: the clock by which the event loop sleeps, in seconds.
         redactor: learns every secret that is resolved.
         state: the state's path or URL as written; None is one place for the user.
         sandbox: whether this is a rehearsal: it has a state of its own, and disturbs nobody.
@@ -85,6 +86,7 @@ class Context:
         cwd: Path,
         home: Path,
         now: Callable[[], float] = time.time,
+        ticks: Callable[[], float] = time.monotonic,  # as anyio's on asyncio, without asking which loop it is: 1 us
         redactor: Redactor | None = None,
         state: str | None = None,
         sandbox: bool = False,
@@ -97,6 +99,7 @@ class Context:
         self.cwd = cwd
         self.home = home
         self.now = now
+        self.ticks = ticks
         self.redactor = redactor or Redactor()
         self.state = state
         self.sandbox = sandbox
@@ -113,6 +116,7 @@ class Context:
             cwd=self.cwd,
             home=self.home,
             now=self.now,
+            ticks=self.ticks,
             redactor=self.redactor,
             state=self.state,
             sandbox=self.sandbox,

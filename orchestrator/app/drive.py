@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping, Sequence
 from random import Random
 from typing import Any, cast
@@ -127,7 +126,7 @@ class Drive:
             context.connect,
             options,
             now=context.now,
-            ticks=time.monotonic,  # what anyio's clock is on asyncio, without asking which loop it is: 1 us a call
+            ticks=context.ticks,
             process=this_process(),
             up=up,
             random=Random(),  # noqa: S311  # jitter, no secret

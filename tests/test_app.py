@@ -1,0 +1,212 @@
+"""A whole run as a web server would drive it: through the use cases alone, without a terminal."""
+
+import ast
+from collections import Counter
+from contextlib import AsyncExitStack
+from pathlib import Path
+
+import anyio
+import pytest
+from cli_machine import context_of
+
+import orchestrator.app
+from orchestrator.app.cancel import cancel, canceled
+from orchestrator.app.context import Context, writable
+from orchestrator.app.drive import Drive
+from orchestrator.app.plan import Choices, Source, plan
+from orchestrator.app.rehearse import rehearsed
+from orchestrator.app.resume import resume
+from orchestrator.app.retry import choose, retry
+from orchestrator.app.runs import exact, report, runs, why
+from orchestrator.app.start import Held, start
+from orchestrator.core.events import Ended, Intended, Requested, RunEnded
+from orchestrator.core.exits import Exit
+from orchestrator.core.model import BuildState
+from orchestrator.providers import registry
+from orchestrator.testing import Disk, FakeService, MemoryJournal, Script
+
+pytestmark = pytest.mark.anyio
+
+MANIFEST = "version: 1\nname: {name}\nproviders: {{fake: {{type: fake, token: env:T}}}}\ntargets: [{targets}]\n"
+
+
+class Page:
+    """What a page would show of a run."""
+
+    def __init__(self):
+        self.facts, self.notices, self.snapshots = [], [], []
+        self.requested = anyio.Event()
+
+    def fact(self, entry):
+        self.facts.append(entry.event)
+        if isinstance(entry.event, Requested):
+            self.requested.set()
+
+    def count(self, kind):
+        return sum(isinstance(event, kind) for event in self.facts)
+
+    def notice(self, name, **fields):
+        self.notices.append(name)
+
+    def progress(self, snapshot):
+        self.snapshots.append(snapshot)
+
+
+class FakeContext(Context):
+    """Reaches every account at the fake service."""
+
+    service: FakeService
+
+    def connect(self, account):
+        return self.service.connect(account)
+
+
+class Server:
+    """A process that has use cases at work for several people."""
+
+    def __init__(self, folder, monkeypatch, **scripts):
+        monkeypatch.setattr(registry, "PROVIDERS", {"fake": "orchestrator.testing:FAKE"})
+        self.service = FakeService({f"acme/{name}": script for name, script in scripts.items()})
+        self.folder, self.disk = folder, Disk()
+
+    def context(self, page):
+        made = FakeContext(
+            environ={"T": "t0ken-of-the-test"},
+            cwd=self.folder,
+            home=self.folder,
+            now=self.service.now,
+            ticks=anyio.current_time,
+            observer=page,
+        )
+        made.service = self.service
+        return made
+
+    def journal(self):
+        return MemoryJournal(self.disk, now=anyio.current_time)
+
+    async def started(self, run, page, *names):
+        (self.folder / "m.yaml").write_text(MANIFEST.format(name=run, targets=", ".join(f"acme/{n}" for n in names)))
+        context = self.context(page)
+        planned = await plan(Source("m.yaml"), Choices(), context, run=run)
+        assert (
+            planned.needs_confirmation == f"Trigger {len(names)} builds (account fake sends its token to ci.invalid)?"
+            or (planned.needs_confirmation is None)
+        )
+        return await start(planned, run, self.journal(), context)
+
+
+@pytest.fixture
+def server(tmp_path, monkeypatch):
+    return Server(tmp_path, monkeypatch, bad=Script(BuildState.FAILED), endless=Script(runs=None))
+
+
+async def test_a_run_is_planned_started_followed_and_reported(server):
+    page = Page()
+    started = await server.started("one", page, "a", "bad")
+    found = []
+
+    async def drive():
+        found.append(await started.drive.run())
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(drive)
+        await page.requested.wait()
+        assert found == []
+    (ended,) = found
+    assert ended.code is Exit.FAILED
+    assert {row.outcome for row in ended.report.targets} == {"passed", "failed"}
+    assert Counter(one.repo for one in server.service.requests) == {"acme/a": 1, "acme/bad": 1}
+    assert isinstance(page.facts[-1], RunEnded)
+    assert page.count(Intended) == page.count(Ended) == 2
+    assert page.snapshots[-1].targets == 2
+
+
+async def test_another_run_is_canceled_while_it_is_driven(server):
+    page = Page()
+    started = await server.started("two", page, "endless", "a")
+    codes = {}
+
+    async def drive():
+        codes["driver"] = (await started.drive.run()).code
+
+    async def person():
+        journal = server.journal()
+        await page.requested.wait()
+        row = await exact(journal, "two")
+        assert row.driven
+        asked = await cancel(row, journal, "anna@web", Choices(), server.context(Page()))
+        ended = await asked.run()
+        found = await canceled(ended, journal)
+        codes["person"], codes["left"] = found.code, found.left
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(drive)
+        tasks.start_soon(person)
+    assert codes["left"] == ()
+    assert codes["person"] is Exit.OK
+    assert all(one.canceled_at is not None for one in server.service.requests if one.repo == "acme/endless")
+
+
+async def test_an_interrupted_run_is_resumed_and_what_failed_is_retried(server):
+    started = await server.started("one", Page(), "a", "bad", "c")
+    page, journal = Page(), server.journal()
+
+    async with anyio.create_task_group() as tasks:
+        left = []
+
+        async def drive():
+            left.append(await started.drive.run())
+
+        tasks.start_soon(drive)
+        await anyio.sleep(3.0)
+        started.drive.interrupt("SIGTERM")
+    assert left[0].code is Exit.SIGTERM
+    context = server.context(page)
+    again = await resume(await exact(journal, "one"), journal, Choices(), context)
+    assert isinstance(again, Drive)
+    assert (await again.run()).code is Exit.FAILED
+    chosen = await choose(await exact(journal, "one"), None, journal, context)
+    assert [target.repo for target in chosen.targets] == ["acme/bad"]
+    assert (await (await retry(chosen, "two", journal, Choices(), context, detach=False)).run()).code is Exit.FAILED
+    assert Counter(one.repo for one in server.service.requests) == {"acme/a": 1, "acme/bad": 2, "acme/c": 1}
+
+
+async def test_targets_of_another_open_run_are_told_as_values(server):
+    await server.started("one", Page(), "a", "b")
+    with pytest.raises(Held) as caught:
+        await server.started("two", Page(), "b", "c")
+    assert [one.target for one in caught.value.overlaps] == ["fake:acme/b"]
+    assert [(hint.verb, hint.run) for hint in caught.value.hints] == [("resume", "one"), ("cancel", "one")]
+
+
+@pytest.mark.slow  # builds of some seconds, in real time
+@pytest.mark.parametrize("anyio_backend", ["asyncio"])
+async def test_a_rehearsal_is_driven_through_the_use_cases_alone(tmp_path, anyio_backend):
+    page = Page()
+    context = context_of(environ={}, cwd=tmp_path, home=tmp_path, sandbox=True, observer=page)
+    planned = await plan(Source(repos=("acme/x@main", "acme/y@main")), Choices(), context)
+    assert planned.needs_confirmation is None
+    async with writable(context) as journal, AsyncExitStack() as stack:
+        planned, reached = await rehearsed(planned, context, stack)
+        ended = await (await start(planned, "try", journal, reached)).drive.run()
+    assert ended.report.is_rehearsal
+    assert [row.id for row in await runs(context)] == ["try"]
+    _, again = await report(context, "try")
+    assert again.totals == ended.report.totals
+    story = await why(context, "acme/x")
+    assert story.history.of(story.target.id).verdict is not None
+
+
+APP = Path(orchestrator.app.__file__).parent
+
+
+@pytest.mark.parametrize("path", sorted(APP.glob("*.py")), ids=lambda path: path.stem)
+def test_no_use_case_knows_a_terminal(path):
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import | ast.ImportFrom):
+            names = [node.module or ""] if isinstance(node, ast.ImportFrom) else [alias.name for alias in node.names]
+            for name in names:
+                assert name.split(".")[0] not in {"click", "rich", "sys", "getpass", "signal"}, name
+                assert not name.startswith("orchestrator.cli"), name
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
+            assert node.func.id not in {"print", "input", "breakpoint"}
