@@ -10,8 +10,8 @@ from orchestrator.manifest.diagnostics import ManifestError, Problem
 from orchestrator.manifest.expand import Expect, Manifest
 from orchestrator.manifest.load import expand, from_lines, from_repos, questions, read, starter
 from orchestrator.manifest.lookups import Answers, Questions
-from orchestrator.manifest.schema import json_schema
 from orchestrator.manifest.units import parse_duration, parse_limit
+from orchestrator.manifest.validate import json_schema
 
 __all__ = [
     "Answers",

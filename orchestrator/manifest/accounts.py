@@ -12,9 +12,8 @@ from orchestrator.core.model import Account, Limit, Target
 from orchestrator.core.urls import url_problem
 from orchestrator.limits.concurrency import Brake, Cap, QueueRule, part
 from orchestrator.limits.quiet_hours import LONGEST, Quiet, make_quiet, parse_quiet, quiet_until
-from orchestrator.manifest.diagnostics import Diagnostics, near
+from orchestrator.manifest.diagnostics import Diagnostics, Place, Value, near
 from orchestrator.manifest.files import beside
-from orchestrator.manifest.positions import Path, Value
 from orchestrator.manifest.schema import LIMITS
 from orchestrator.manifest.units import parse_duration, parse_limit
 from orchestrator.manifest.validate import SECRET_PROBLEM
@@ -72,10 +71,9 @@ def accounts_of(
         declaration = declarations.get(type_)
         if declaration is None:
             text, remedy = f"unknown provider type `{type_[:100]}`", near(type_, declarations)
-            if "type" in written:
-                diagnostics.report(text, remedy, written, "type", ("providers", name, "type"))
-            else:
-                diagnostics.report(text, f"write `type:`; {remedy}", providers, name, ("providers", name))
+            place = Place(providers, name, ("providers", name))
+            remedy = remedy if "type" in written else f"write `type:`; {remedy}"
+            diagnostics.report(text, remedy, place.within("type"))
             continue
         declared[name] = declaration
         accounts[name] = _Reader(name, written, declaration, diagnostics, quiet).account()
@@ -98,22 +96,28 @@ class _Reader(NamedTuple):
     diagnostics: Diagnostics
     quiet: tuple[Quiet, ...]
 
-    def report(self, text: str, remedy: str, container: Value, *keys: str) -> None:
-        """Adds a problem with the last of the keys, which lead to it from the account; its map is given."""
-        self.diagnostics.report(text, remedy, container, keys[-1], ("providers", self.name, *keys))
+    def place(self, *keys: str) -> Place:
+        """Where a value of the account stands."""
+        place = Place(self.written, keys[0], ("providers", self.name, keys[0]))
+        for key in keys[1:]:
+            place = place.at(key)
+        return place
+
+    def report(self, text: str, remedy: str, *keys: str) -> None:
+        """Adds a problem with the value to which the keys lead from the account."""
+        self.diagnostics.report(text, remedy, self.place(*keys))
 
     def account(self) -> Account:
         written, limits, settings = self.written, self.limits, self.declaration.settings
         for key in written:
             if key not in _KEYS and key not in settings:
                 text = f"unknown key `{key}` for an account of type {self.declaration.type}"
-                self.report(text, near(key, [*_KEYS, *settings]), written, key)
-        keys = ("providers", self.name)
+                self.report(text, near(key, [*_KEYS, *settings]), key)
         return Account(
             name=self.name,
             type=self.declaration.type,
             url=self._url(),
-            token=reference(written, "token", keys, self.diagnostics) if "token" in written else None,
+            token=reference(self.place("token"), self.diagnostics) if "token" in written else None,
             limits=self._rates(),
             connections=limits.get("connections", self.declaration.connections),
             in_flight=limits.get("in_flight"),
@@ -132,7 +136,7 @@ class _Reader(NamedTuple):
             return self.declaration.url
         problem = url_problem(self.written["url"], self.written.get("insecure", False))
         if problem is not None:
-            self.report(*problem, self.written, "url")
+            self.report(*problem, "url")
         return str(self.written["url"]).rstrip("/")
 
     def _rates(self) -> tuple[Limit, ...]:
@@ -140,7 +144,7 @@ class _Reader(NamedTuple):
         for name in self.limits:
             if name not in known and name not in LIMITS:
                 text = f"unknown limit `{name}` for {self.declaration.type}"
-                self.report(text, near(name, [*known, *LIMITS]), self.limits, "limits", name)
+                self.report(text, near(name, [*known, *LIMITS]), "limits", name)
         return tuple(map(self._rate, self.declaration.limits))
 
     def _rate(self, limit: Limit) -> Limit:
@@ -150,7 +154,7 @@ class _Reader(NamedTuple):
                 calls, per = parse_limit(self.limits[limit.name])
                 limit = replace(limit, calls=calls, per=per, written=True)
             except ValueError as error:
-                self.report(str(error), "", self.limits, "limits", limit.name)
+                self.report(str(error), "", "limits", limit.name)
         if "share" in self.limits:
             share = int(self.limits["share"].rstrip("%"))
             limit = replace(limit, calls=part(limit.calls, share), share=share)
@@ -173,26 +177,27 @@ class _Reader(NamedTuple):
         resume, reserve = written.get("resume", max(1, below * 3 // 4)), written.get("reserve", 0)
         if resume > below:
             text = f"triggers cannot go on at {resume} when they stop at {below}"
-            self.report(text, f"write {below} or less", written, "limits", "queue", "resume")
+            self.report(text, f"write {below} or less", "limits", "queue", "resume")
         if reserve >= below:
             text = f"a reserve of {reserve} leaves nothing of {below} for this run"
-            self.report(text, "write a smaller one", written, "limits", "queue", "reserve")
+            self.report(text, "write a smaller one", "limits", "queue", "reserve")
         seconds = {name: self._seconds(written, name) for name in ("dead_after", "every") if name in written}
         if seconds.get("every", SHORTEST) < SHORTEST:
             text = f"reading the queue every {written['every']} would cost too many calls"
-            self.report(text, f"write {SHORTEST:g}s or more", written, "limits", "queue", "every")
+            self.report(text, f"write {SHORTEST:g}s or more", "limits", "queue", "every")
         return QueueRule(below, resume, reserve, **seconds)
 
     def _seconds(self, written: Mapping[str, Value], name: str) -> float:
         try:
             return parse_duration(written[name])
         except ValueError as error:
-            self.report(str(error), "", written, "limits", "queue", name)
+            self.report(str(error), "", "limits", "queue", name)
             return SHORTEST
 
     def _quiet_hours(self) -> tuple[Quiet, ...]:
-        keys = ("providers", self.name, "limits")
-        return quiet_of(self.limits, keys, self.diagnostics) if "quiet_hours" in self.limits else self.quiet
+        if "quiet_hours" not in self.limits:
+            return self.quiet
+        return quiet_of(self.place("limits", "quiet_hours"), self.diagnostics)
 
 
 _KEYS = ("type", "url", "token", "limits", "defaults", "insecure")
@@ -207,19 +212,16 @@ def _raised(account: Account, declaration: Declaration) -> list[str]:
     ]
 
 
-def reference(
-    written: Mapping[str, Value], key: str, keys: Sequence[str | int], diagnostics: Diagnostics
-) -> str | None:
+def reference(place: Place, diagnostics: Diagnostics) -> str | None:
     """A reference to a secret as one text; paths are taken from the file that it stands in."""
-    value: Any = written[key]
-    text = _as_text(value)
+    text = _as_text(place.value)
     if text is None or REFERENCE.fullmatch(text) is None:
-        diagnostics.report(*SECRET_PROBLEM, written, key, (*keys, key))
+        diagnostics.report(*SECRET_PROBLEM, place)
         return None
     how, _, what = text.partition(":")
     if how != "file" or what.startswith("~") or posixpath.isabs(what):
         return text
-    return f"file:{beside(diagnostics.positions.source_of(written, key), what)}"
+    return f"file:{beside(diagnostics.positions.source_of(place.container, place.key), what)}"
 
 
 def _as_text(value: Any) -> str | None:
@@ -235,33 +237,25 @@ def _as_text(value: Any) -> str | None:
     return f"{how}:{what}"
 
 
-def quiet_of(written: Mapping[str, Value], keys: Path, diagnostics: Diagnostics) -> tuple[Quiet, ...]:
-    """The quiet hours under `quiet_hours`: a text, a map, or a list of them.
-
-    Args:
-        keys: the path that leads to the map that is given.
-    """
-    spans, keys = written["quiet_hours"], (*keys, "quiet_hours")
-    if isinstance(spans, list):
-        made = [_quiet(spans, index, (*keys, index), diagnostics) for index in range(len(spans))]
-    else:
-        made = [_quiet(written, "quiet_hours", keys, diagnostics)]
-    found = tuple(quiet for quiet in made if quiet is not None)
+def quiet_of(place: Place, diagnostics: Diagnostics) -> tuple[Quiet, ...]:
+    """The quiet hours that stand there: a text, a map, or a list of them."""
+    spans = place.value
+    places = [place.at(index) for index in range(len(spans))] if isinstance(spans, list) else [place]
+    found = tuple(quiet for one in places if (quiet := _quiet(one, diagnostics)) is not None)
     if quiet_until(found, 0.0)[0] > LONGEST:
-        text = "it is always quiet: nothing could ever be triggered"
-        diagnostics.report(text, "leave a gap", written, "quiet_hours", keys)
+        diagnostics.report("it is always quiet: nothing could ever be triggered", "leave a gap", place)
     return found
 
 
-def _quiet(container: Value, key: str | int, keys: Path, diagnostics: Diagnostics) -> Quiet | None:
-    written = container[key]
+def _quiet(place: Place, diagnostics: Diagnostics) -> Quiet | None:
+    span = place.value
     try:
-        if isinstance(written, dict):
-            days, zone = written.get("days", "mon-sun"), written.get("zone", "UTC")
-            return make_quiet(days, written["from"], written["to"], zone)
-        return parse_quiet(written)
+        if isinstance(span, dict):
+            days, zone = span.get("days", "mon-sun"), span.get("zone", "UTC")
+            return make_quiet(days, span["from"], span["to"], zone)
+        return parse_quiet(span)
     except ValueError as error:
-        diagnostics.report(str(error), "", container, key, keys)
+        diagnostics.report(str(error), "", place)
         return None
 
 

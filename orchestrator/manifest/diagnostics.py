@@ -1,15 +1,27 @@
-"""What is wrong with a manifest: sentences with a place and a remedy, which a tired person can act on."""
+"""What is wrong with a manifest: sentences with a place and a remedy, which a tired person can act on.
+
+The positions of values are packed, so that those of a hundred thousand targets cost little.
+"""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from array import array
+from collections.abc import Iterable, Sequence
 from operator import attrgetter
-from typing import NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 from orchestrator.core.errors import UsageError
 from orchestrator.core.frozen import Struct
-from orchestrator.manifest.positions import Positions, Value, pack
+
+Value: TypeAlias = Any
+"""What YAML makes of text: None, bool, int, float, str, date, datetime, list, dict."""
+
+Path: TypeAlias = tuple[str | int, ...]
+"""The keys and indexes that lead to a value."""
+
+COLUMN_BITS, LINE_BITS = 20, 28
+
 
 _CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029]")  # a name may hold them; a message is one line
 SHOWN = 1000  # problems of one manifest that are printed; nobody repairs more in one go
@@ -61,19 +73,108 @@ class ManifestError(UsageError):
         return "\n".join(lines)
 
 
-class Entry(NamedTuple):
-    """Where an entry of a list of targets stands.
+class Place(NamedTuple):
+    """Where a value stands.
 
     Args:
-        container, key: the list that it is in, and its index.
-        keys: the path of keys to it; empty in a list of lines or rows.
-        position: packed.
+        container: the map or list that holds it.
+        keys: the path that leads to it in messages; empty for entries of a list of lines or rows.
     """
 
     container: Value
-    key: int
-    keys: tuple[str | int, ...]
-    position: int
+    key: str | int
+    keys: Path
+
+    @property
+    def value(self) -> Value:
+        """The value itself."""
+        return self.container[self.key]
+
+    def at(self, key: str | int) -> Place:
+        """An item of the value."""
+        return Place(self.container[self.key], key, (*self.keys, key))
+
+    def within(self, key: str) -> Place:
+        """An item of the value, or the value itself where it has no such key."""
+        return self.at(key) if isinstance(self.value, dict) and key in self.value else self
+
+
+class Positions:
+    """Where each value of all files stands, and how scalars that are no text were written."""
+
+    def __init__(self) -> None:
+        self.sources: list[str] = []
+        self._positions: dict[int, array[int]] = {}
+        self._written: dict[tuple[int, int], str] = {}
+        self._alive: list[Value] = []  # containers are known by their identity, which must not be reused
+
+    def add_source(self, name: str) -> int:
+        """Adds a file by its name; returns the number that goes into packed positions."""
+        self.sources.append(name)
+        return len(self.sources) - 1
+
+    def keep(self, container: Value, positions: array[int]) -> None:
+        """Keeps the positions of a list's items, or of a map's keys and values in turn."""
+        self._positions[id(container)] = positions
+        self._alive.append(container)
+
+    def keep_written(self, container: Value, index: int, text: str) -> None:
+        """Keeps how a scalar that is no text was written."""
+        self._written[id(container), index] = text
+
+    def forget(self, container: dict[str, Value], key: str) -> None:
+        """Removes a key from its map, together with its positions."""
+        index = list(container).index(key)
+        positions = self.of_items(container)
+        del positions[2 * index : 2 * index + 2]
+        for at in range(index, len(container)):  # the later ones move up
+            text = self._written.pop((id(container), at + 1), None)
+            self._written.pop((id(container), at), None)
+            if text is not None:
+                self._written[id(container), at] = text
+        del container[key]
+
+    def source_of(self, container: Value, key: str | int | None = None) -> str:
+        """The name of the file that a value stands in."""
+        return self.sources[self.at(container, key) >> (LINE_BITS + COLUMN_BITS)]
+
+    def written(self, container: Value, key: str | int) -> str | None:
+        """How the scalar was written; None for text and containers."""
+        return self._written.get((id(container), _index(container, key)))
+
+    def at(self, container: Value, key: str | int | None = None, *, of_key: bool = False) -> int:
+        """The packed position of a value (or of its key) in its container; 0 when it is not known."""
+        positions = self._positions.get(id(container))
+        if not positions:
+            return 0
+        if key is None:
+            return positions[0]
+        index = _index(container, key)
+        if isinstance(container, dict):
+            index = 2 * index + (0 if of_key else 1)
+        return positions[index] if 0 <= index < len(positions) else positions[0]
+
+    def of_items(self, container: Value) -> array[int]:
+        """The packed positions of a container's items; empty when they are not known."""
+        return self._positions.get(id(container), array("Q"))
+
+    def where(self, position: int) -> str:
+        """`file:line:column` of a packed position."""
+        name = self.sources[position >> (LINE_BITS + COLUMN_BITS)]
+        line = position >> COLUMN_BITS & ((1 << LINE_BITS) - 1)
+        return f"{name}:{line}:{position & ((1 << COLUMN_BITS) - 1)}" if line else name
+
+
+def pack(source: int, line: int, column: int) -> int:
+    """A position as one number; lines and columns count from 1."""
+    line, column = min(line, (1 << LINE_BITS) - 1), min(column, (1 << COLUMN_BITS) - 1)
+    return source << (LINE_BITS + COLUMN_BITS) | line << COLUMN_BITS | column
+
+
+def _index(container: Value, key: str | int) -> int:
+    if isinstance(container, dict):
+        return list(container).index(key) if key in container else -1
+    return key if isinstance(key, int) else -1
 
 
 class Diagnostics:
@@ -97,23 +198,10 @@ class Diagnostics:
         if problem.order not in self.settled:
             self.problems.append(problem)
 
-    def report(
-        self,
-        text: str,
-        remedy: str,
-        container: Value,
-        key: str | int,
-        keys: Sequence[str | int],
-        *,
-        of_key: bool = False,
-    ) -> None:
-        """Adds a problem with a value in its container, or with its key.
-
-        Args:
-            keys: the path of keys that leads to the value.
-        """
-        position = self.positions.at(container, key, of_key=of_key)
-        self.add(Problem(self.positions.where(position), path_of(keys), text, remedy, position))
+    def report(self, text: str, remedy: str, place: Place, *, of_key: bool = False) -> None:
+        """Adds a problem with a value, or with its key."""
+        position = self.positions.at(place.container, place.key, of_key=of_key)
+        self.add(Problem(self.positions.where(position), path_of(place.keys), text, remedy, position))
 
     def report_at(self, position: int, text: str, remedy: str, keys: str = "") -> None:
         """Adds a problem at a packed position."""
@@ -122,24 +210,6 @@ class Diagnostics:
     def report_file(self, text: str, remedy: str, source: int = 0, line: int = 1) -> None:
         """Adds a problem with a file as a whole, or with one of its lines."""
         self.report_at(pack(source, line, 1), text, remedy)
-
-    def report_entry(self, entry: Entry, text: str, remedy: str = "", key: str | None = None) -> None:
-        """Adds a problem with an entry, or with one of its keys where it has that key."""
-        value = entry.container[entry.key]
-        if key is not None and isinstance(value, dict) and key in value:
-            self.report(text, remedy, value, key, (*entry.keys, key))
-        else:
-            self.report(text, remedy, entry.container, entry.key, entry.keys)
-
-    def report_default(self, raw: Mapping[str, Value], text: str, remedy: str, key: str) -> None:
-        """Adds a problem with what the `defaults` of a manifest say, or with the manifest's name in their absence."""
-        defaults = raw.get("defaults", {})
-        if key in defaults:
-            self.report(text, remedy, defaults, key, ("defaults", key))
-        elif "name" in raw:
-            self.report(text, remedy, raw, "name", ("name",))
-        else:
-            self.report(text, remedy, raw, "targets", ())
 
 
 def path_of(keys: Iterable[str | int]) -> str:

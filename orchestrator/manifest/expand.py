@@ -13,13 +13,12 @@ from typing import NamedTuple
 from orchestrator.core.frozen import Struct, field, replace
 from orchestrator.core.gc import uncollected
 from orchestrator.core.model import DEFAULT_FAIL_ON, Account, Outcome, Target
-from orchestrator.manifest.diagnostics import Entry, ManifestError, near
+from orchestrator.manifest.diagnostics import ManifestError, Place, Value, near
 from orchestrator.manifest.files import Files, Listing
 from orchestrator.manifest.identity import PLAIN, Parts, parse
 from orchestrator.manifest.layers import Compiler, Layer, lacking
 from orchestrator.manifest.lookups import Answers, Lookups
 from orchestrator.manifest.needs import resolve
-from orchestrator.manifest.positions import Value
 from orchestrator.manifest.schema import KINDS
 from orchestrator.manifest.targets import Prototypes, Targets, Wanted, names_of
 from orchestrator.manifest.template import Compiled, Filler, is_constant
@@ -99,7 +98,7 @@ class _Above(NamedTuple):
 
     layer: Layer
     account: str | None = None
-    entry: Entry | None = None
+    entry: Place | None = None
 
 
 class Expander:
@@ -112,11 +111,11 @@ class Expander:
         self.compiler = manifest.compiler
         self.default_account = manifest.default_account
         self.warnings: dict[str, None] = {}
-        self.lookups = Lookups(answers, self._warn)
+        self.lookups = Lookups(answers, self.warnings)
         self.filler = Filler(self.diagnostics, manifest.compiler.constants)
-        declared = manifest.declared
-        self.prototypes = Prototypes(manifest.name, manifest.raw, declared, self.filler, today, self._warn)
-        self.targets = Targets(declared, self.prototypes, self.filler, self.lookups)
+        name, raw, declared = manifest.name, manifest.raw, manifest.declared
+        self.prototypes = Prototypes(name, raw, declared, self.filler, today, self.warnings)
+        self.targets = Targets(self.prototypes, self.lookups)
         self._layers: dict[tuple[int, str], tuple[_Above, Layer]] = {}
 
     def run(self) -> None:
@@ -146,32 +145,26 @@ class Expander:
     def _folds(self, account: str) -> bool:
         return self.manifest.declared[account].fold_case
 
-    def _warn(self, text: str) -> None:
-        self.warnings[text] = None
-
     def _listing(self, listing: Listing, above: _Above) -> None:
-        positions = self.diagnostics.positions.of_items(listing.items)
+        positions = self.diagnostics.positions
+        packed = positions.of_items(listing.items)
         plain = self._plain(above) if any(type(item) is str for item in listing.items) else None
         for index, item in enumerate(listing.items):
-            keys = () if listing.keys is None else (listing.keys, index)
-            entry = Entry(listing.items, index, keys, positions[index])
-            if plain is not None and type(item) is str and self._add_plain(item, plain, entry):
+            entry = Place(listing.items, index, () if listing.keys is None else (listing.keys, index))
+            where = positions.where(packed[index])
+            if plain is not None and type(item) is str and self._add_plain(item, plain, entry, where):
                 continue
             if (id(listing.items), index) in self.diagnostics.broken:
-                self._broken(item, entry)
+                if isinstance(item, dict):
+                    self.compiler.layer(item, entry.keys)  # for its other problems; it makes no targets
             elif isinstance(item, str):
-                self._short(item, above, entry)
+                self._short(item, above, entry, where)
             elif isinstance(item, dict):
-                self._long(item, above, entry)
-
-    def _broken(self, item: Value, entry: Entry) -> None:
-        """Looks for what else is wrong in an entry that is; it makes no targets."""
-        if isinstance(item, dict):
-            self.compiler.layer(item, entry.keys)
+                self._long(item, above, entry, where)
 
     # short forms
 
-    def _add_plain(self, text: str, plain: _Plain, entry: Entry) -> bool:
+    def _add_plain(self, text: str, plain: _Plain, entry: Place, where: str) -> bool:
         """Adds the targets of a short form that needs no second look; False when it does."""
         found = PLAIN.fullmatch(text)
         if found is None:
@@ -187,7 +180,7 @@ class Expander:
                 prototype = plain.prototype
                 if prototype is None:
                     prototype = self.prototypes.make(layer, account, names_of(repo, branch, id_), entry)
-                targets.append(prototype, id_, repo, branch, entry, alike=id(layer))
+                targets.append(prototype, id_, repo, branch, where, alike=id(layer))
         return True
 
     def _plain(self, above: _Above) -> _Plain | None:
@@ -210,11 +203,11 @@ class Expander:
             self._layers[key] = (above, above.layer.over(self.manifest.base_of(account)))
         return self._layers[key][1]
 
-    def _short(self, text: str, above: _Above, entry: Entry) -> None:
-        compiled = self.compiler.compiled(text, entry.container, entry.key, entry.keys)
+    def _short(self, text: str, above: _Above, entry: Place, where: str) -> None:
+        compiled = self.compiler.value(entry)
         if isinstance(compiled, str):
             if (parts := self._parse(compiled, entry)) is not None:
-                self._of_parts(parts, above, entry)
+                self._of_parts(parts, above, entry, where)
             return
         account = above.account or self.default_account
         layer = above.layer if account is None else self._below(above, account)
@@ -224,37 +217,36 @@ class Expander:
             filled = self.filler.fill(compiled, {f"matrix.{key}": value for key, value in matrix}, entry)
             parts = self._parse(filled, entry) if filled is not None else None
             if parts is not None:
-                self._of_parts(parts._replace(matrix=parts.matrix or matrix), above, entry)
+                self._of_parts(parts._replace(matrix=parts.matrix or matrix), above, entry, where)
 
-    def _parse(self, text: str, entry: Entry) -> Parts | None:
+    def _parse(self, text: str, entry: Place) -> Parts | None:
         try:
             return parse(text)
         except ValueError as error:
-            self.diagnostics.report_entry(
-                entry, str(error), "a branch with spaces or brackets is written as in a target's id"
-            )
+            remedy = "a branch with spaces or brackets is written as in a target's id"
+            self.diagnostics.report(str(error), remedy, entry)
             return None
 
-    def _of_parts(self, parts: Parts, above: _Above, entry: Entry) -> None:
+    def _of_parts(self, parts: Parts, above: _Above, entry: Place, where: str) -> None:
         account = self._account(parts.account or above.account, entry)
         if account is not None:
             layer = self._below(above, account)
             refs = None if parts.ref is None else [parts.ref]
-            self.targets.add(Wanted(parts.repo, layer, account, entry, parts.name, refs, parts.matrix))
+            self.targets.add(Wanted(parts.repo, layer, account, entry, where, parts.name, refs, parts.matrix))
 
     # long forms
 
-    def _long(self, written: dict[str, Value], above: _Above, entry: Entry) -> None:
+    def _long(self, written: dict[str, Value], above: _Above, entry: Place, where: str) -> None:
         kinds = [key for key in KINDS if key in written]
         if len(kinds) != 1:
             both = " and ".join(f"`{key}`" for key in kinds)
             text = f"{both} stand side by side" if kinds else f"missing key: one of {', '.join(KINDS)}"
-            return self.diagnostics.report_entry(entry, text, "keep one of them" if kinds else "name the repository")
+            return self.diagnostics.report(text, "keep one of them" if kinds else "name the repository", entry)
         named = written.get("account", above.account)
         if "from" in written and self._is_left_to_rows(named):
             self._known_somewhere(written, entry)
             return self._from(written, named, above, entry)
-        account = self._account(named, entry, "account")
+        account = self._account(named, entry)
         if account is None:
             return None
         self._known_keys(written, account, entry)
@@ -263,12 +255,12 @@ class Expander:
         layer = self.compiler.layer(written, entry.keys).over(above.layer).over(self.manifest.base_of(account))
         if not self.targets.fits(layer, len(written.get("repos", "1")), entry):
             return None
-        name = self.compiler.value(written, "name", entry.keys) if "name" in written else None
+        name = self.compiler.value(entry.at("name")) if "name" in written else None
         for repo, labels in self._repos(written, account, entry):
-            self.targets.add(Wanted(repo, layer, account, entry, name, labels=labels))
+            self.targets.add(Wanted(repo, layer, account, entry, where, name, labels=labels))
         return None
 
-    def _from(self, written: dict[str, Value], account: str | None, above: _Above, entry: Entry) -> None:
+    def _from(self, written: dict[str, Value], account: str | None, above: _Above, entry: Place) -> None:
         listing = self.manifest.files.lists.get(id(written))
         if listing is not None:
             layer = self.compiler.layer(written, entry.keys).over(above.layer)
@@ -278,49 +270,44 @@ class Expander:
         """Whether nothing above the rows of a file says which of several accounts is meant."""
         return account is None and self.default_account is None and not self.manifest.broken_accounts
 
-    def _known_keys(self, written: dict[str, Value], account: str, entry: Entry) -> None:
+    def _known_keys(self, written: dict[str, Value], account: str, entry: Place) -> None:
         declaration = self.manifest.declared[account]
         for key in lacking(written, declaration):
             remedy = f"remove it; {declaration.title} knows {', '.join(declaration.keys) or 'no keys of its own'}"
-            self.diagnostics.report_entry(entry, f"unknown key `{key}` for {declaration.title}", remedy, key)
+            self.diagnostics.report(f"unknown key `{key}` for {declaration.title}", remedy, entry.at(key))
 
-    def _known_somewhere(self, written: dict[str, Value], entry: Entry) -> None:
+    def _known_somewhere(self, written: dict[str, Value], entry: Place) -> None:
         """For a file whose rows name the accounts: a key that no account's provider knows is wrong in any case."""
         known = [set(lacking(written, self.manifest.declared[name])) for name in self.manifest.accounts]
         for key in (key for key in written if all(key in lacks for lacks in known)):
-            self.diagnostics.report_entry(entry, f"unknown key `{key}` for every account", "remove it", key)
+            self.diagnostics.report(f"unknown key `{key}` for every account", "remove it", entry.at(key))
 
     def _repos(
-        self, written: dict[str, Value], account: str, entry: Entry
+        self, written: dict[str, Value], account: str, entry: Place
     ) -> Iterator[tuple[Compiled, tuple[str, ...]]]:
         """The repositories that an entry names, each with labels of its own."""
         if "discover" in written:
-            for facts in self._discovered(written["discover"], account, entry):
-                yield facts.slug, facts.labels
+            yield from ((facts.slug, facts.labels) for facts in self._discovered(account, entry, entry.at("discover")))
             return
-        container: Value = written
-        keys: Sequence[str | int] = ("repo",)
-        if "repos" in written:
-            container, keys = written["repos"], range(len(written["repos"]))
-        for key in keys:
-            path = (*entry.keys, "repos", key) if "repos" in written else (*entry.keys, key)
-            repo = container[key]
+        places = [entry.at("repo")] if "repo" in written else map(entry.at("repos").at, range(len(written["repos"])))
+        for place in places:
+            repo = place.value
             if isinstance(repo, str) and "@" in repo:
                 text = f"{repo[:100]!r} is no repository's name"
-                self.diagnostics.report(text, "a branch goes into `branch`", container, key, path)
+                self.diagnostics.report(text, "a branch goes into `branch`", place)
             else:
-                yield str(repo) if isinstance(repo, int) else self.compiler.compiled(repo, container, key, path), ()
+                yield str(repo) if isinstance(repo, int) else self.compiler.value(place), ()
 
-    def _discovered(self, written: Mapping[str, Value], account: str, entry: Entry) -> list[RepoFacts]:
-        keys = (*entry.keys, "discover")
-        owner = self.filler.text(self.compiler.value(written, "owner", keys), {}, entry)
-        globs = [
-            [self.filler.text(one, {}, entry) for one in self.compiler.many(written, key, keys)]
-            for key in ("match", "exclude")
-        ]
-        return self.lookups.repos(account, owner, *globs)
+    def _discovered(self, account: str, entry: Place, place: Place) -> list[RepoFacts]:
+        owner, match, exclude = (
+            [self.filler.text(one, {}, entry) for one in self.compiler.many(place.at(key))]
+            if key in place.value
+            else []
+            for key in ("owner", "match", "exclude")
+        )
+        return self.lookups.repos(account, owner[0], match, exclude)
 
-    def _account(self, name: str | None, entry: Entry, key: str | None = None) -> str | None:
+    def _account(self, name: str | None, entry: Place) -> str | None:
         """The account of an entry; None, and a problem, when there is no such one, or it is not written which."""
         manifest = self.manifest
         name = name or self.default_account
@@ -328,12 +315,8 @@ class Expander:
             return name
         if name is None and not manifest.broken_accounts:
             text = f"which account? there are {', '.join(manifest.accounts)}"
-            self.diagnostics.report_entry(entry, text, "write `account:` here or in `defaults`")
+            self.diagnostics.report(text, "write `account:` here or in `defaults`", entry)
         elif name is not None and name not in manifest.broken_accounts:
-            self.diagnostics.report_entry(
-                entry,
-                f"unknown account `{name[:100]}`",
-                near(name, [*manifest.accounts, *manifest.broken_accounts]),
-                key,
-            )
+            remedy = near(name, [*manifest.accounts, *manifest.broken_accounts])
+            self.diagnostics.report(f"unknown account `{name[:100]}`", remedy, entry.within("account"))
         return None

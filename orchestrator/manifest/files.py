@@ -8,8 +8,7 @@ from array import array
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
-from orchestrator.manifest.diagnostics import Diagnostics, ManifestError, near
-from orchestrator.manifest.positions import Positions, Value, pack
+from orchestrator.manifest.diagnostics import Diagnostics, ManifestError, Place, Positions, Value, near, pack
 from orchestrator.manifest.validate import Validator
 from orchestrator.manifest.yaml_reader import LARGEST, read_yaml
 
@@ -79,51 +78,44 @@ class Files:
         self.maps.append(value)
         self.present.append(frozenset(value))
         self.names.append(name)
-        for container, key, path in _texts(value, "include"):
-            self._include(name, container, key, path, chain)
+        for place in _texts(Place(value, "include", ("include",))) if "include" in value else ():
+            self._include(name, place, chain)
 
-    def _include(self, name: str, container: Value, key: str | int, path: str, chain: tuple[str, ...]) -> None:
-        keys = ("include", key) if isinstance(key, int) else ("include",)
-        found = beside(name, path)
+    def _include(self, name: str, place: Place, chain: tuple[str, ...]) -> None:
+        found = beside(name, place.value)
         if _path_of(found) in chain:
             circle = " includes ".join([*chain[chain.index(_path_of(found)) :], _path_of(found)])
-            self.diagnostics.report(f"a circle of includes: {circle}", "remove one of them", container, key, keys)
+            self.diagnostics.report(f"a circle of includes: {circle}", "remove one of them", place)
         elif found == STDIN:
-            self.diagnostics.report("stdin cannot be included", "name a file", container, key, keys)
+            self.diagnostics.report("stdin cannot be included", "name a file", place)
         elif len(self.names) >= MOST_FILES:
-            self.diagnostics.report(f"more than {MOST_FILES} files", "include fewer", container, key, keys)
+            self.diagnostics.report(f"more than {MOST_FILES} files", "include fewer", place)
         elif _path_of(found) not in {_path_of(known) for known in self.names}:
-            text = self.loaded(found, container, key, keys)
+            text = self.loaded(found, place)
             if text is not None:
                 self._read(found, text, (*chain, _path_of(found)))
 
-    def loaded(self, path: str, container: Value, key: str | int, keys: Sequence[str | int]) -> bytes | None:
-        """The bytes of a file that a key names; None (and a problem) when it cannot be read."""
+    def loaded(self, path: str, place: Place) -> bytes | None:
+        """The bytes of a file; None (and a problem at the place that names it) when it cannot be read."""
         try:
             return self.load(path)
         except OSError as error:
             why = error.strerror or str(error) or type(error).__name__
-            self.diagnostics.report(
-                f"cannot read {path}: {why}", "paths are relative to the file they stand in", container, key, keys
-            )
+            remedy = "paths are relative to the file they stand in"
+            self.diagnostics.report(f"cannot read {path}: {why}", remedy, place)
         except ValueError as error:  # a path with a NUL
-            self.diagnostics.report(f"cannot read {path!r}: {error}", "name a file", container, key, keys)
+            self.diagnostics.report(f"cannot read {path!r}: {error}", "name a file", place)
         return None
 
-    def read_list(self, entry: dict[str, Value], keys: Sequence[str | int], validator: Validator) -> None:
-        """Reads the file that the entry's `from` names."""
-        name = self.positions.source_of(entry, "from")
-        path = beside(name, entry["from"])
+    def read_list(self, place: Place, validator: Validator) -> None:
+        """Reads the file that the `from` there names."""
+        path = beside(self.positions.source_of(place.container, "from"), place.value)
         if path == STDIN == self.names[0]:
-            problem = "stdin is the manifest already"
-            return self.diagnostics.report(problem, "put the targets into a file", entry, "from", (*keys, "from"))
-        text = self.loaded(path, entry, "from", (*keys, "from"))
-        if text is None:
-            return None
-        listing = self.listing(path, text, validator)
-        if listing is not None:
-            self.lists[id(entry)] = listing
-        return None
+            self.diagnostics.report("stdin is the manifest already", "put the targets into a file", place)
+        elif (text := self.loaded(path, place)) is not None:
+            listing = self.listing(path, text, validator)
+            if listing is not None:
+                self.lists[id(place.container)] = listing
 
     def listing(self, path: str, text: bytes, validator: Validator) -> Listing | None:
         """The targets of a file of lines, or of a `.csv` file; None (and a problem) when it is no text."""
@@ -237,14 +229,11 @@ def _path_of(name: str) -> str:
     return name if name == STDIN else posixpath.normpath(name)
 
 
-def _texts(value: dict[str, Value], key: str) -> list[tuple[Value, str | int, str]]:
-    """The texts under a key that holds one or a list: their container, their key in it, the text."""
-    found = value.get(key)
-    if isinstance(found, str):
-        return [(value, key, found)]
-    if isinstance(found, list):
-        return [(found, index, text) for index, text in enumerate(found) if isinstance(text, str)]
-    return []
+def _texts(place: Place) -> list[Place]:
+    """The places of the texts of a key that holds one or a list."""
+    value = place.value
+    places = [place.at(index) for index in range(len(value))] if isinstance(value, list) else [place]
+    return [one for one in places if isinstance(one.value, str)]
 
 
 # merging: what is read first wins, key by key

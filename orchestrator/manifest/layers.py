@@ -9,15 +9,13 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, NamedTuple
 
 from orchestrator.core.frozen import Struct
 from orchestrator.manifest.accounts import reference
-from orchestrator.manifest.diagnostics import Diagnostics, near
+from orchestrator.manifest.diagnostics import Diagnostics, Path, Place, Value, near
 from orchestrator.manifest.identity import PLAIN
-from orchestrator.manifest.positions import Path, Value
-from orchestrator.manifest.schema import COMMON, SHARED
-from orchestrator.manifest.schema_types import EXPECTED, VARIABLE
+from orchestrator.manifest.schema import COMMON, EXPECTED, SHARED, VARIABLE
 from orchestrator.manifest.template import Compiled, Malformed, Template, Undefined, compile_text, is_constant
 from orchestrator.manifest.units import parse_duration
 from orchestrator.manifest.yaml_reader import kind
@@ -25,7 +23,6 @@ from orchestrator.providers.port import Declaration
 
 TARGET_NAMES = ("target.id", "target.repo", "target.owner", "target.name", "target.branch")
 NOTHING: Mapping[str, Any] = MappingProxyType({})
-Map: TypeAlias = Mapping[str, Value]
 
 
 class Matrix(NamedTuple):
@@ -47,45 +44,38 @@ class Compiler(NamedTuple):
     constants: Mapping[str, str]
     references: frozenset[str]
 
-    def layer(self, written: Map, keys: Path) -> Layer:
-        """The layer of one map."""
+    def layer(self, written: Mapping[str, Value], keys: Path) -> Layer:
+        """The layer of one map, to which the keys lead."""
         if "branch" in written and "branches" in written:
-            text = "`branch` and `branches` stand side by side"
-            self.diagnostics.report(text, "keep one of them", written, "branch", (*keys, "branch"))
+            place = Place(written, "branch", (*keys, "branch"))
+            self.diagnostics.report("`branch` and `branches` stand side by side", "keep one of them", place)
         values = {}
         for key in written:
             if key in self.references:
-                values[key] = reference(written, key, keys, self.diagnostics)
+                values[key] = reference(Place(written, key, (*keys, key)), self.diagnostics)
             elif key in SHARED or key not in COMMON:
-                values[key] = rule_of(key).read(self, written, key, keys)
+                values[key] = rule_of(key).read(self, Place(written, key, (*keys, key)))
         if "branch" in values:
             values["branches"] = values.pop("branch")
         return Layer(values)
 
-    def value(self, written: Map, key: str, keys: Path) -> Compiled:
-        """The value of a key with its templates compiled."""
-        return self.compiled(written[key], written, key, (*keys, key))
-
-    def many(self, written: Map, key: str, keys: Path) -> list[Compiled]:
-        """The texts of a key that holds one or a list."""
-        value = written.get(key, [])
-        if isinstance(value, list):
-            return [self.compiled(one, value, index, (*keys, key, index)) for index, one in enumerate(value)]
-        return [self.compiled(value, written, key, (*keys, key))]
-
-    def compiled(self, value: Value, container: Value, key: str | int, keys: Path) -> Compiled:
-        """A value with its templates compiled."""
+    def value(self, place: Place) -> Compiled:
+        """The value with its templates compiled."""
+        value = place.value
         if isinstance(value, str):
-            return self._text(value, container, key, keys)
+            return self._text(value, place) if "${{" in value else value
         if isinstance(value, dict):
-            return {name: self.compiled(inner, value, name, (*keys, name)) for name, inner in value.items()}
+            return {name: self.value(place.at(name)) for name in value}
         if isinstance(value, list):
-            return [self.compiled(inner, value, index, (*keys, index)) for index, inner in enumerate(value)]
+            return [self.value(place.at(index)) for index in range(len(value))]
         return value
 
-    def _text(self, text: str, container: Value, key: str | int, keys: Path) -> str | Template:
-        if "${{" not in text:
-            return text
+    def many(self, place: Place) -> list[Compiled]:
+        """The texts of a key that holds one or a list."""
+        value = self.value(place)
+        return value if isinstance(value, list) else [value]
+
+    def _text(self, text: str, place: Place) -> str | Template:
         try:
             return compile_text(text, self.constants, _is_later)
         except Malformed as error:
@@ -94,63 +84,60 @@ class Compiler(NamedTuple):
         except Undefined as error:
             problem = f"unknown name `{error.name[:100]}` in a template"
             remedy = near(error.name, [*self.constants, *TARGET_NAMES, "matrix.NAME"])
-        self.diagnostics.report(problem, remedy, container, key, keys)
-        self.diagnostics.settled.add(self.diagnostics.positions.at(container, key))
+        self.diagnostics.report(problem, remedy, place)
+        self.diagnostics.settled.add(self.diagnostics.positions.at(place.container, place.key))
         return "unknown"
 
-    def sent(self, written: Map, key: str, keys: Path) -> Compiled:
+    def sent(self, place: Place) -> Compiled:
         """A value that is sent as it is written."""
-        self._check_printable(written, key, (*keys, key))
-        return self.value(written, key, keys)
+        self._check_printable(place)
+        return self.value(place)
 
-    def _check_printable(self, container: Value, key: str | int, keys: Path) -> None:
+    def _check_printable(self, place: Place) -> None:
         """Refuses values that would not be sent as they were written: 3.10, 22:22, dates, yes and no."""
-        value = container[key]
+        value = place.value
         if isinstance(value, (dict, list)):
             for inner in value if isinstance(value, dict) else range(len(value)):
-                self._check_printable(value, inner, (*keys, inner))
-            return
-        written = self.diagnostics.positions.written(container, key)
-        if written is not None and not prints_back(value, written):
-            text = f"{written[:60]} ({kind(value)}) would not be sent as it is written"
-            self.diagnostics.report(text, f'quote it: "{written[:60]}"', container, key, keys)
+                self._check_printable(place.at(inner))
+        elif not isinstance(value, str):
+            written = self.diagnostics.positions.written(place.container, place.key)
+            if written is not None and not prints_back(value, written):
+                text = f"{written[:60]} ({kind(value)}) would not be sent as it is written"
+                self.diagnostics.report(text, f'quote it: "{written[:60]}"', place)
 
-    def labels(self, written: Map, key: str, keys: Path) -> list[Compiled]:
+    def labels(self, place: Place) -> list[Compiled]:
         """Labels, of which `--label a,b` must be able to name each."""
-        labels = self.many(written, key, keys)
+        labels = self.many(place)
         for label in labels:
             if isinstance(label, str) and (problem := label_problem(label)) is not None:
-                self.diagnostics.report(*problem, written, key, (*keys, key))
+                self.diagnostics.report(*problem, place)
         return labels
 
-    def matrix(self, written: Map, key: str, keys: Path) -> Matrix:
+    def matrix(self, place: Place) -> Matrix:
         """The matrix, its names checked."""
-        keys = (*keys, key)
-        names = dict(written[key])
-        exclude: list[Map] = names.pop("exclude", [])
-        report = self.diagnostics.report
+        names = [name for name in place.value if name != "exclude"]
+        exclude = place.at("exclude") if "exclude" in place.value else None
         for name in names:
             if re.search(VARIABLE, name) is None:
                 text = f"expected {EXPECTED[VARIABLE]}, found {name[:100]!r}"
-                report(text, "", written[key], name, (*keys, name), of_key=True)
-        for index, one in enumerate(exclude):
+                self.diagnostics.report(text, "", place.at(name), of_key=True)
+        for index, one in enumerate(exclude.value if exclude is not None else ()):
             for name in one:
-                if name not in names:
-                    text, path = f"unknown name `{name}` of the matrix", (*keys, "exclude", index, name)
-                    report(text, near(name, names), one, name, path)
+                if name not in names and exclude is not None:
+                    text = f"unknown name `{name}` of the matrix"
+                    self.diagnostics.report(text, near(name, names), exclude.at(index).at(name))
         return Matrix(
-            {name: self.many(written[key], name, keys) for name in names},
-            [self.compiled(one, exclude, index, (*keys, "exclude", index)) for index, one in enumerate(exclude)],
+            {name: self.many(place.at(name)) for name in names}, [] if exclude is None else self.value(exclude)
         )
 
-    def timeouts(self, written: Map, key: str, keys: Path) -> dict[str, float]:
+    def timeouts(self, place: Place) -> dict[str, float]:
         """Seconds by name."""
         times = {}
-        for name, text in written[key].items():
+        for name, text in place.value.items():
             try:
                 times[name] = parse_duration(text)
             except ValueError as error:
-                self.diagnostics.report(str(error), "", written[key], name, (*keys, key, name))
+                self.diagnostics.report(str(error), "", place.at(name))
         return times
 
 
@@ -189,13 +176,13 @@ class Rule(NamedTuple):
     """How a layer keeps a key.
 
     Args:
-        read: makes the value, its templates compiled: of a compiler, the map, the key, the path of the map.
+        read: makes the value, its templates compiled.
         merge: joins the value with that of a lower layer.
         is_alike: whether short forms below a layer with this value differ in nothing but what is sent.
         is_sent: whether it is part of what the trigger sends.
     """
 
-    read: Callable[[Compiler, Map, str, Path], Any] = Compiler.value
+    read: Callable[[Compiler, Place], Any] = Compiler.value
     merge: Callable[[Any, Any], Any] = nearest
     is_alike: Callable[[Any], bool] = is_constant
     is_sent: bool = False
@@ -267,7 +254,7 @@ class Layer(Struct, frozen=True, eq=False):
         return {**sent, "env": env} if env else sent
 
 
-def lacking(written: Map, declaration: Declaration) -> list[str]:
+def lacking(written: Mapping[str, Value], declaration: Declaration) -> list[str]:
     """The keys of a map that this provider lacks."""
     return [key for key in written if key not in COMMON and key not in declaration.keys]
 

@@ -13,13 +13,11 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 
 from orchestrator.core.model import DEFAULT_FAIL_ON, Outcome, Plan
 from orchestrator.manifest.accounts import Accounts, accounts_of, default_of, idle_caps, quiet_of, the_only
-from orchestrator.manifest.diagnostics import Diagnostics, ManifestError, near
+from orchestrator.manifest.diagnostics import Diagnostics, ManifestError, Place, Value, near, pack
 from orchestrator.manifest.expand import Expander, Expect, Manifest
 from orchestrator.manifest.files import STDIN, Files, Listing, beside, merged
 from orchestrator.manifest.layers import MERGED_BY_NAME, Compiler, Layer, lacking
 from orchestrator.manifest.lookups import Answers, Questions
-from orchestrator.manifest.positions import Value, pack
-from orchestrator.manifest.schema import shape_of
 from orchestrator.manifest.template import values_of
 from orchestrator.manifest.validate import Validator
 from orchestrator.providers.port import Declaration
@@ -55,10 +53,10 @@ def read(
     files = Files(load)
     diagnostics = files.diagnostics
     files.read_all(source, text)
-    validator = Validator(shape_of(_named_types(declarations, files.maps)), diagnostics)
+    validator = Validator(_named_types(declarations, files.maps), diagnostics)
     broken_accounts = {name for one in files.maps for name in validator.validate(one)}
     raw = merged(files.maps, MERGED_BY_NAME, diagnostics.positions)
-    quiet = quiet_of(raw, (), diagnostics) if "quiet_hours" in raw else ()
+    quiet = quiet_of(Place(raw, "quiet_hours", ("quiet_hours",)), diagnostics) if "quiet_hours" in raw else ()
     accounts = accounts_of(raw.get("providers"), declarations, diagnostics, quiet)
     name = raw.get("name", _stem(source))
     values = values_of(raw.get("params", {}), params or {}, fallback or {}, diagnostics, strict=strict_params)
@@ -159,7 +157,7 @@ def _check(manifest: Manifest) -> None:
     default = raw.get("defaults", {}).get("account")
     if isinstance(default, str) and default not in manifest.accounts and default not in manifest.broken_accounts:
         text, remedy = f"unknown account `{default}`", near(default, manifest.accounts)
-        diagnostics.report(text, remedy, raw["defaults"], "account", ("defaults", "account"))
+        diagnostics.report(text, remedy, Place(raw["defaults"], "account", ("defaults", "account")))
     if diagnostics.problems:
         expander = Expander(manifest, Answers(offline=True), datetime.date.min)
         expander.run()
@@ -175,7 +173,8 @@ def _reports(written: Mapping[str, str], diagnostics: Diagnostics, formats: Coll
     for name in written:
         if formats is not None and name not in formats:
             text = f"unknown report format `{name}`"
-            diagnostics.report(text, near(name, formats), written, name, ("reports", name), of_key=True)
+            place = Place(written, name, ("reports", name))
+            diagnostics.report(text, near(name, formats), place, of_key=True)
     return {key: beside(diagnostics.positions.source_of(written, key), path) for key, path in written.items()}
 
 
@@ -185,7 +184,7 @@ def _listings(files: Files, validator: Validator) -> list[Listing]:
         for index, item in enumerate(listing.items):
             is_broken = (id(listing.items), index) in files.diagnostics.broken
             if isinstance(item, dict) and "from" in item and not is_broken:
-                files.read_list(item, ("targets", index), validator)
+                files.read_list(Place(item, "from", ("targets", index, "from")), validator)
     return listings
 
 
@@ -200,7 +199,7 @@ def _bases(raw: Mapping[str, Value], accounts: Accounts, compiler: Compiler) -> 
         for key in lacking(written, declaration):
             remedy = f"remove it; {declaration.title} knows {', '.join(declaration.keys)}"
             text = f"unknown key `{key}` for {declaration.title}"
-            compiler.diagnostics.report(text, remedy, written, key, (*keys, key))
+            compiler.diagnostics.report(text, remedy, Place(written, key, (*keys, key)))
         bases[name] = compiler.layer(written, keys).over(every.without(frozenset(lacking(defaults, declaration))))
     return bases
 
@@ -246,7 +245,7 @@ def from_lines(source: str, text: bytes, *, declarations: Mapping[str, Declarati
     """
     files = _files()
     declaration = default_of(declarations)
-    validator = Validator(shape_of({declaration.type: declaration}), files.diagnostics)
+    validator = Validator({declaration.type: declaration}, files.diagnostics)
     listing = files.listing("stdin" if source == STDIN else source, text, validator)
     if listing is None or files.diagnostics.problems:
         raise ManifestError(files.diagnostics.problems)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
@@ -51,16 +51,16 @@ class Lookups:
     """Looks up in the answers, and collects what they lack.
 
     Args:
-        warn: takes sentences for a person.
+        warnings: gets sentences for a person.
 
     Attributes:
         owners: pairs of account and owner that the answers lack.
         branches: pairs of account and repository that the answers lack.
     """
 
-    def __init__(self, answers: Answers, warn: Callable[[str], None]) -> None:
+    def __init__(self, answers: Answers, warnings: dict[str, None]) -> None:
         self.answers = answers
-        self.warn = warn
+        self.warnings = warnings
         self.owners: dict[tuple[str, str], None] = {}
         self.branches: dict[tuple[str, str], None] = {}
 
@@ -86,14 +86,14 @@ class Lookups:
         if found is None:
             self.owners[account, owner] = None
             if self.answers.offline:
-                self.warn(f"discover {owner}: not looked up; its targets are missing here")
+                self._warn(f"discover {owner}: not looked up; its targets are missing here")
             return []
         meant = [one for one in found if (not match or _named(one.slug, match)) and not _named(one.slug, exclude)]
         active = [one for one in meant if one.active]
         if len(active) < len(meant):
-            self.warn(f"discover {owner}: {len(meant) - len(active)} inactive repositories are left out")
+            self._warn(f"discover {owner}: {len(meant) - len(active)} inactive repositories are left out")
         if not active:
-            self.warn(f"discover {owner}: no active repository matches")
+            self._warn(f"discover {owner}: no active repository matches")
         return active
 
     def refs(self, account: str, repo: str, glob: str) -> list[tuple[str, str | None]]:
@@ -102,13 +102,16 @@ class Lookups:
         if branches is None:
             self.branches[account, repo] = None
             if self.answers.offline:
-                self.warn("branch globs are not expanded offline; each counts as one skipped target here")
+                self._warn("branch globs are not expanded offline; each counts as one skipped target here")
             return [(glob, f"the branches of {repo} were not looked up")]
         found = [branch for branch in branches if matches(glob, branch) and ref_problem(branch) is None]
         if not found:
-            self.warn(f"no branch of {repo} matches {glob}")
+            self._warn(f"no branch of {repo} matches {glob}")
             return [(glob, f"no branch matches {glob}")]
         return [(branch, None) for branch in found]
+
+    def _warn(self, text: str) -> None:
+        self.warnings[text] = None
 
 
 def _named(slug: str, globs: Sequence[str]) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 
 from orchestrator.core.model import Target
-from orchestrator.manifest.diagnostics import Diagnostics, Entry, near
+from orchestrator.manifest.diagnostics import Diagnostics, Place, near
 from orchestrator.manifest.identity import Parts, id_of, parse
 
 MOST_EDGES = 5_000_000
@@ -70,7 +70,7 @@ class _Index:
 
 def resolve(
     targets: Sequence[Target],
-    needs: Mapping[int, tuple[Sequence[str], Entry]],
+    needs: Mapping[int, tuple[Sequence[str], Place]],
     folds: Callable[[str], bool],
     numbers: Mapping[tuple[str, str], str],
     diagnostics: Diagnostics,
@@ -99,16 +99,16 @@ def resolve(
                     cache[key] = index.meant(text, target)
                 except ValueError as error:
                     cache[key] = []
-                    diagnostics.report_entry(entry, str(error), "name an id, a repo or label:NAME", "needs")
+                    diagnostics.report(str(error), "name an id, a repo or label:NAME", entry.within("needs"))
                     continue
                 if not cache[key] and not unseen:
                     problem = f"unknown need `{text[:100]}`: no target is called so"
-                    diagnostics.report_entry(entry, problem, near(text, index.names()), "needs")
+                    diagnostics.report(problem, near(text, index.names()), entry.within("needs"))
             wanted |= dict.fromkeys(cache[key])
         count += len(wanted)
         if count > MOST_EDGES:
             problem = f"more than {MOST_EDGES} needs"
-            diagnostics.report_entry(entry, problem, "let a few targets need a few others", "needs")
+            diagnostics.report(problem, "let a few targets need a few others", entry.within("needs"))
             return {}
         edges[position] = list(wanted)
     circle = find_circle(edges)
@@ -116,7 +116,7 @@ def resolve(
         ids = [targets[at].id for at in circle]
         shown = ids if len(ids) <= _SHOWN else [*ids[:_SHOWN], "...", ids[-1]]
         problem = f"a circle of needs: {' needs '.join(shown)}"
-        diagnostics.report_entry(needs[circle[0]][1], problem, "remove one of these needs", "needs")
+        diagnostics.report(problem, "remove one of these needs", needs[circle[0]][1].within("needs"))
     return {at: tuple(targets[need].id for need in found) for at, found in edges.items()}
 
 

@@ -1,47 +1,105 @@
 """Which keys a manifest has and what they may hold: the one place that validates, documents and completes them.
 
 The schemas only validate: everything is strict, so what they accept is what was written, and the rest of the package
-reads the plain values. The keys and limits of the providers come from their declarations.
+reads the plain values. The keys and limits of the providers come from their declarations. They are written for
+pydantic's core, which is loaded in a tenth of the time that models take.
 
 To add a key of targets, add a line to `SHARED` and a field of the same name to `core.model.Target`; `layers` says more.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from functools import cached_property
-from typing import Any
+import types
+import typing
+from collections.abc import Iterable, Mapping
+from typing import Any, TypeAlias
 
-from pydantic_core import CoreSchema, SchemaValidator
+from pydantic_core import CoreSchema
 from pydantic_core import core_schema as core
 
 from orchestrator.core.model import Outcome
 from orchestrator.limits.quiet_hours import QUIET
-from orchestrator.manifest.schema_types import (
-    COUNT,
-    FILLED,
-    MANY,
-    NAMED,
-    PART,
-    PLACES,
-    RATE,
-    REPO,
-    SHARE,
-    TEXT,
-    TIME,
-    TIME_OF_DAY,
-    VARIABLES,
-    YES_OR_NO,
-    Keys,
-    either,
-    keys_of,
-    list_of,
-    map_of,
-    one_of,
-    schema_of,
-    use,
-)
+from orchestrator.manifest.units import DURATION, LIMIT
 from orchestrator.providers.port import Declaration
+
+VARIABLE = r"^[A-Za-z_][A-Za-z0-9_]*$"
+NAME = r"^[A-Za-z0-9_][A-Za-z0-9_.-]*$"
+PERCENT = r"^[0-9]{1,2}(\.[0-9]{1,3})?%$|^100%$"
+PART = r"^[1-9][0-9]?%$|^100%$"
+CLOCK = r"^[0-9]{1,2}:[0-9]{2}$"
+
+EXPECTED = {
+    DURATION: "a duration such as 250ms, 60s, 5m, 24h or 2d",
+    LIMIT: "so many calls per period, such as 40/30s or 10/1h",
+    VARIABLE: "a variable's name: letters, digits and _, no digit first",
+    NAME: "a name of letters, digits, `_`, `.` and `-`",
+    PERCENT: "a number, or a percentage such as 20%",
+    PART: "a share of 1% to 100%, such as 50%",
+    CLOCK: "a time of day such as 08:00",
+    QUIET: "quiet hours such as mon-fri 08:00-18:00 Europe/Berlin",
+}
+"""What a pattern asks for, in words."""
+
+
+def list_of(one: CoreSchema, least: int | None = None) -> CoreSchema:
+    """A list of them, with at least so many."""
+    return core.list_schema(one, min_length=least, strict=True)
+
+
+def either(*choices: CoreSchema) -> CoreSchema:
+    """One of several."""
+    return core.union_schema(list(choices))
+
+
+def map_of(names: CoreSchema, values: CoreSchema, least: int | None = None) -> CoreSchema:
+    """A map with any keys."""
+    return core.dict_schema(names, values, min_length=least, strict=True)
+
+
+def one_of(*words: Any) -> CoreSchema:
+    """One of these values."""
+    return core.literal_schema(list(words))
+
+
+TEXT = core.str_schema(strict=True)
+FILLED = core.str_schema(min_length=1, strict=True)
+NAMED = core.str_schema(pattern=NAME, strict=True)
+VARIABLES = core.str_schema(pattern=VARIABLE, strict=True)
+RATE = core.str_schema(pattern=LIMIT, strict=True)
+TIME = core.str_schema(pattern=DURATION, strict=True)
+TIME_OF_DAY = core.str_schema(pattern=CLOCK, strict=True)
+COUNT = core.int_schema(ge=0, strict=True)
+PLACES = core.int_schema(ge=1, strict=True)
+YES_OR_NO = core.bool_schema(strict=True)
+SHARE = either(COUNT, core.str_schema(pattern=PERCENT, strict=True))
+MANY = either(FILLED, list_of(FILLED))
+REPO = either(FILLED, core.int_schema(strict=True))
+
+Keys: TypeAlias = Mapping[str, tuple[CoreSchema, str]]
+"""Keys of a map: what each may hold, and its line for the reference."""
+
+
+def keys_of(name: str, help_: str, keys: Keys, required: Iterable[str] = (), **more: Any) -> CoreSchema:
+    """A map that has only these keys."""
+    fields = {
+        key: core.typed_dict_field(schema, required=key in required, metadata=_json(description=line))
+        for key, (schema, line) in keys.items()
+    }
+    about = _json(title=name, description=help_, **more.pop("about", {}))
+    more.setdefault("extra_behavior", "forbid")
+    return core.typed_dict_schema(fields, ref=name, strict=True, metadata=about, **more)
+
+
+def _json(**about: Any) -> dict[str, Any]:
+    """What the JSON Schema says in addition."""
+    return {"pydantic_js_updates": about}
+
+
+use = core.definition_reference_schema
+"""A schema that is defined once, under a name."""
+
+
+# the keys
 
 PARAM: Keys = {
     "default": (TEXT, "the value when none is given; without it `run` and `plan` want one"),
@@ -57,14 +115,8 @@ SECRET = either(FILLED, use("TokenFrom"))
 QUIET_SPAN_TEXT = core.str_schema(pattern=QUIET, strict=True)
 QUIET_HOURS = either(QUIET_SPAN_TEXT, use("Quiet"), list_of(either(QUIET_SPAN_TEXT, use("Quiet"))))
 LIMITS: Keys = {
-    "connections": (
-        core.int_schema(ge=1, le=1000, strict=True),
-        "calls under way at a time (default: the provider's)",
-    ),
-    "in_flight": (
-        PLACES,
-        "builds of this run that may be queued or running (default: no limit)",
-    ),
+    "connections": (core.int_schema(ge=1, le=1000, strict=True), "calls under way at a time (default: the provider's)"),
+    "in_flight": (PLACES, "builds of this run that may be queued or running (default: no limit)"),
     "in_flight_per_owner": (
         either(PLACES, map_of(FILLED, PLACES)),
         "the same for each owner: a number, or numbers by owner, with `*` for all others",
@@ -115,19 +167,13 @@ SHARED: Keys = {
     "branch": (FILLED, "the branch to build, any ref that the provider accepts; a glob is expanded from its branches"),
     "branches": (MANY, "the branches to build, a target each; globs are expanded from the provider's branches"),
     "message": (FILLED, "the message of the build; the marker follows it"),
-    "env": (
-        map_of(VARIABLES, core.nullable_schema(TEXT)),
-        "variables for the build; merged by name, null removes one",
-    ),
+    "env": (map_of(VARIABLES, core.nullable_schema(TEXT)), "variables for the build; merged by name, null removes one"),
     "labels": (MANY, "labels to select by; those of defaults are added"),
     "matrix": (use("Matrix"), "names and their values: a target for each combination, for ${{ matrix.NAME }}"),
     "needs": (MANY, "targets that must pass before: an id, a repo, or label:NAME"),
     "skip": (either(FILLED, use("Skip")), "the reason not to trigger it, or a map with `reason` and `until`"),
     "timeouts": (use("Timeouts"), "how long things may take; merged by name"),
-    "marker": (
-        one_of("auto", "none"),
-        "`none` sends the message without a marker; a lost answer then stays in doubt",
-    ),
+    "marker": (one_of("auto", "none"), "`none` sends the message without a marker; a lost answer then stays in doubt"),
 }
 DISCOVER: Keys = {
     "owner": (FILLED, "the owner of the repositories"),
@@ -181,47 +227,8 @@ MANIFEST: Keys = {
 }
 
 
-class Shape:
-    """What a manifest may hold, given the declarations of the providers, by type."""
-
-    def __init__(self, declarations: Mapping[str, Declaration]) -> None:
-        self.declarations = dict(declarations)
-        self._core = core.definitions_schema(use("Manifest"), _definitions(declarations))
-        self.validator = SchemaValidator(self._core)
-
-    @cached_property
-    def json(self) -> Mapping[str, Any]:
-        """The same as JSON Schema, made only when it is asked for, or something is wrong."""
-        from pydantic.json_schema import GenerateJsonSchema  # slow to import
-
-        made: dict[str, Any] = GenerateJsonSchema().generate(self._core)
-        definitions = made["$defs"]
-        return {**made, **definitions.pop("Manifest"), "$defs": definitions} if "$ref" in made else made
-
-
-_shapes: dict[tuple[tuple[str, int], ...], Shape] = {}
-_MOST_SHAPES = 8
-
-
-def shape_of(declarations: Mapping[str, Declaration]) -> Shape:
-    """The shape of a manifest with the keys of these providers, by type; made once."""
-    key = tuple((name, id(given)) for name, given in declarations.items())
-    if key not in _shapes:
-        if len(_shapes) >= _MOST_SHAPES:
-            _shapes.clear()
-        _shapes[key] = Shape(declarations)  # it keeps the declarations, so that no identity is reused
-    return _shapes[key]
-
-
-def json_schema(declarations: Mapping[str, Declaration]) -> dict[str, Any]:
-    """The JSON Schema (draft 2020-12) of a manifest, for editors."""
-    made = {key: value for key, value in shape_of(declarations).json.items() if key != "$ref"}
-    made["required"] = ["version"]
-    made["patternProperties"] = {"^x-": {"description": "ignored: a place for anchors"}}
-    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **made}
-
-
-def _definitions(declarations: Mapping[str, Declaration]) -> list[CoreSchema]:
+def definitions(declarations: Mapping[str, Declaration]) -> CoreSchema:
+    """The schema of a manifest, with the keys of these providers, by type."""
     shared = {**SHARED, **_of_providers(declarations)}
     limits = {
         limit.name: (RATE, f"a limit of {given.title}, default {limit.calls} calls per {limit.per:g} s")
@@ -230,7 +237,7 @@ def _definitions(declarations: Mapping[str, Declaration]) -> list[CoreSchema]:
     }
     exactly_one = {"oneOf": [{"required": [key]} for key in KINDS]}
     account = {"account": (NAMED, "the account of targets that name none")}
-    return [
+    found = [
         keys_of("Manifest", "The builds that we want.", MANIFEST),
         keys_of("Param", "A parameter: `-p NAME=VALUE` on the command line.", PARAM),
         keys_of("TokenFrom", "Where a secret stands; never the secret itself.", TOKEN),
@@ -250,6 +257,7 @@ def _definitions(declarations: Mapping[str, Declaration]) -> list[CoreSchema]:
         keys_of("StopWhen", "When to stop a rollout.", STOP),
         keys_of("Rollout", "How a run spreads out in waves.", ROLLOUT),
     ]
+    return core.definitions_schema(use("Manifest"), found)
 
 
 def _of_providers(declarations: Mapping[str, Declaration]) -> dict[str, tuple[CoreSchema, str]]:
@@ -275,3 +283,49 @@ def _account(declarations: Mapping[str, Declaration]) -> Keys:
     for given in declarations.values():
         keys |= {name: (schema_of(key.type), f"{given.title}: {key.help}") for name, key in given.settings.items()}
     return keys
+
+
+_SIMPLE: dict[Any, CoreSchema] = {
+    str: core.str_schema(strict=True),
+    int: core.int_schema(strict=True),
+    bool: core.bool_schema(strict=True),
+    float: core.float_schema(strict=True),
+    Any: core.any_schema(),
+    None: core.none_schema(),
+    type(None): core.none_schema(),
+}
+
+
+def schema_of(annotation: Any) -> CoreSchema:
+    """What validates a value with this annotation.
+
+    Importing pydantic takes longer than everything else that `check` does, so what declarations commonly need is
+    translated here, and only the rest goes through pydantic.
+    """
+    if annotation in _SIMPLE:
+        return _SIMPLE[annotation]
+    arguments = typing.get_args(annotation)
+    match typing.get_origin(annotation):
+        case typing.Literal:
+            return core.literal_schema(list(arguments))
+        case typing.Union | types.UnionType:
+            return core.union_schema([schema_of(one) for one in arguments])
+        case origin if origin is list:
+            return core.list_schema(schema_of(*arguments), strict=True)
+        case origin if origin is dict:
+            keys, values = (schema_of(one) for one in arguments)
+            return core.dict_schema(keys, values, strict=True)
+    if hasattr(annotation, "__required_keys__"):
+        return _typed_dict(annotation)
+    from pydantic import TypeAdapter  # rare, and slow to import
+
+    return TypeAdapter(annotation).core_schema
+
+
+def _typed_dict(annotation: Any) -> CoreSchema:
+    required = annotation.__required_keys__
+    fields = {
+        name: core.typed_dict_field(schema_of(inner), required=name in required)
+        for name, inner in typing.get_type_hints(annotation).items()
+    }
+    return core.typed_dict_schema(fields, strict=True, extra_behavior="forbid")

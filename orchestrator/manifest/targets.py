@@ -4,25 +4,23 @@ from __future__ import annotations
 
 import datetime
 import itertools
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any, NamedTuple, TypeVar
+from collections.abc import Iterator, Mapping, Sequence
+from functools import lru_cache
+from typing import Any, NamedTuple
 
 from orchestrator.core.frozen import replace
 from orchestrator.core.model import Json, Target, Timeouts
-from orchestrator.manifest.diagnostics import Diagnostics, Entry, ManifestError, Problem
+from orchestrator.manifest.diagnostics import ManifestError, Place, Problem, Value
 from orchestrator.manifest.glob import is_glob
 from orchestrator.manifest.identity import id_of, ref_problem, repo_problem
 from orchestrator.manifest.layers import FIELDS, Layer, label_problem
 from orchestrator.manifest.lookups import Lookups
-from orchestrator.manifest.positions import Value
 from orchestrator.manifest.template import Compiled, Filler, is_constant
 from orchestrator.providers.port import Declaration
 
 MOST_TARGETS = 1_000_000
 _REMEMBERED = 1000  # layers and messages
 Pairs = tuple[tuple[str, str], ...]
-K = TypeVar("K")
-V = TypeVar("V")
 
 
 class Wanted(NamedTuple):
@@ -30,6 +28,7 @@ class Wanted(NamedTuple):
 
     Args:
         layer: with the defaults below it.
+        where: the entry's position.
         refs: what the short form says after `@`; None leaves it to the layer.
         matrix: what the short form says in brackets.
         labels: of the repository itself, from the provider.
@@ -38,7 +37,8 @@ class Wanted(NamedTuple):
     repo: Compiled
     layer: Layer
     account: str
-    entry: Entry
+    entry: Place
+    where: str
     name: Compiled = None
     refs: Sequence[Compiled] | None = None
     matrix: Pairs = ()
@@ -51,7 +51,7 @@ class Prototypes:
     Args:
         name: the manifest's, which stands before the marker where there is no message.
         raw: the merged top level, for problems with the defaults.
-        warn: takes sentences for a person.
+        warnings: gets sentences for a person.
 
     Attributes:
         asked_the_day: whether anything depended on `today`.
@@ -64,20 +64,20 @@ class Prototypes:
         declared: Mapping[str, Declaration],
         filler: Filler,
         today: datetime.date,
-        warn: Callable[[str], None],
+        warnings: dict[str, None],
     ) -> None:
         self.name = name
         self.raw = raw
         self.declared = declared
         self.filler = filler
         self.today = today
-        self.warn = warn
+        self.warnings = warnings
         self.asked_the_day = False
         self._requests: dict[int, tuple[Layer, Mapping[str, Json]]] = {}
         self._timeouts: dict[tuple[str, tuple[tuple[str, float], ...]], Timeouts] = {}
-        self._messages: dict[tuple[str, str], str | None] = {}
+        self._message_problem = lru_cache(_REMEMBERED)(lambda account, text: declared[account].message_problem(text))
 
-    def make(self, layer: Layer, account: str, names: Mapping[str, str], entry: Entry | None = None) -> Target:
+    def make(self, layer: Layer, account: str, names: Mapping[str, str], entry: Place | None = None) -> Target:
         """A target without id, repository, branch, matrix and name.
 
         Args:
@@ -93,13 +93,13 @@ class Prototypes:
             repo="",
             labels=tuple(dict.fromkeys([self._label(label, names, entry) for label in layer.get("labels", ())])),
             skip=self._skip(layer.get("skip"), names, entry),
-            marked=_is_marked(layer),
+            marked=layer.get("marker") != "none",
             timeouts=self._times(layer, account),
             request=self._request(layer, names, account, entry),
             **fields,
         )
 
-    def _label(self, label: Compiled, names: Mapping[str, str], entry: Entry | None) -> str:
+    def _label(self, label: Compiled, names: Mapping[str, str], entry: Place | None) -> str:
         if isinstance(label, str):
             return label
         text = self.filler.text(label, names, entry)
@@ -107,14 +107,16 @@ class Prototypes:
             self._report(entry, *problem, "labels")
         return text
 
-    def _request(self, layer: Layer, names: Mapping[str, str], account: str, entry: Entry | None) -> Mapping[str, Json]:
+    def _request(self, layer: Layer, names: Mapping[str, str], account: str, entry: Place | None) -> Mapping[str, Json]:
         """What the trigger sends; the same object for all targets of a layer without templates."""
         known = self._requests.get(id(layer))
         if known is not None:
             return known[1]
         sent = layer.sent
         if all(is_constant(value) for value in sent.values()):
-            _bounded(self._requests)[id(layer)] = (layer, sent)  # the layer too, so that its identity is not reused
+            if len(self._requests) >= _REMEMBERED:
+                self._requests.clear()
+            self._requests[id(layer)] = (layer, sent)  # the layer too, so that its identity is not reused
         else:
             sent = self.filler.fill(sent, names, entry)
             if sent is None:
@@ -122,26 +124,26 @@ class Prototypes:
         self._check(sent, layer, account, entry)
         return sent
 
-    def _check(self, request: Mapping[str, Json], layer: Layer, account: str, entry: Entry | None) -> None:
+    def _check(self, request: Mapping[str, Json], layer: Layer, account: str, entry: Place | None) -> None:
         config = request.get("config")
         if "env" in request and isinstance(config, dict) and "env" in config:
             self._report(entry, "`env` together with `config.env`", "write all of it in one of the two", "config")
         message = request.get("message")
-        if message is None and not _is_marked(layer):
-            return
-        text = message if isinstance(message, str) else self.name
-        key = (account, text)
-        if key not in self._messages:
-            _bounded(self._messages)[key] = self.declared[account].message_problem(text)
-        problem = self._messages[key]
-        if problem is not None:
-            self._report(entry, problem, "", "message")
+        if message is not None or layer.get("marker") != "none":
+            problem = self._message_problem(account, message if isinstance(message, str) else self.name)
+            if problem is not None:
+                self._report(entry, problem, "", "message")
 
-    def _report(self, entry: Entry | None, text: str, remedy: str, key: str) -> None:
-        if entry is None:
-            self.filler.diagnostics.report_default(self.raw, text, remedy, key)
-        else:
-            self.filler.diagnostics.report_entry(entry, text, remedy, key)
+    def _report(self, entry: Place | None, text: str, remedy: str, key: str) -> None:
+        place = self._default(key) if entry is None else entry.within(key)
+        self.filler.diagnostics.report(text, remedy, place)
+
+    def _default(self, key: str) -> Place:
+        """Where a default stands, or the manifest's name in its absence."""
+        defaults = self.raw.get("defaults", {})
+        if key in defaults:
+            return Place(defaults, key, ("defaults", key))
+        return Place(self.raw, "name", ("name",)) if "name" in self.raw else Place(self.raw, "targets", ())
 
     def _times(self, layer: Layer, account: str) -> Timeouts:
         """How long things may take; `settle` is the provider's unless it is written."""
@@ -151,7 +153,7 @@ class Prototypes:
             self._timeouts[key] = replace(Timeouts(settle=self.declared[account].settle), **written)
         return self._timeouts[key]
 
-    def _skip(self, value: Compiled, names: Mapping[str, str], entry: Entry | None) -> str | None:
+    def _skip(self, value: Compiled, names: Mapping[str, str], entry: Place | None) -> str | None:
         """The reason not to trigger it; None when there is none, or its time is over."""
         if value is None:
             return None
@@ -163,12 +165,12 @@ class Prototypes:
             return str(filled["reason"])
         self.asked_the_day = True
         try:
-            over = self.today >= day(until)
+            over = self.today >= datetime.date.fromisoformat(until if isinstance(until, str) else str(until)[:10])
         except ValueError:
             self._report(entry, f"`until` is no date: {str(until)[:60]!r}", "write it as 2027-03-01", "skip")
             return None
         if over:
-            self.warn(f"a skip ended on {until} ({filled['reason']}): remove it from the manifest")
+            self.warnings[f"a skip ended on {until} ({filled['reason']}): remove it from the manifest"] = None
             return None
         return f"{filled['reason']} (until {until})"
 
@@ -182,16 +184,14 @@ class Targets:
         samples: one of each kind of targets, for warnings.
     """
 
-    def __init__(
-        self, declared: Mapping[str, Declaration], prototypes: Prototypes, filler: Filler, lookups: Lookups
-    ) -> None:
-        self.declared = declared
+    def __init__(self, prototypes: Prototypes, lookups: Lookups) -> None:
         self.prototypes = prototypes
-        self.filler = filler
-        self.diagnostics: Diagnostics = filler.diagnostics
+        self.declared = prototypes.declared
+        self.filler = prototypes.filler
+        self.diagnostics = self.filler.diagnostics
         self.lookups = lookups
         self.made: list[Target] = []
-        self.needs: dict[int, tuple[Sequence[str], Entry]] = {}
+        self.needs: dict[int, tuple[Sequence[str], Place]] = {}
         self.samples: dict[int, Target] = {}
         self._seen: dict[str, int] = {}
 
@@ -205,13 +205,13 @@ class Targets:
                 continue
             problem = repo_problem(repo, self.declared[wanted.account].repo_ids)
             if problem is not None:
-                self.diagnostics.report_entry(entry, problem, "name it owner/name", "repo")
+                self.diagnostics.report(problem, "name it owner/name", entry.within("repo"))
                 continue
             names |= names_of(repo)
             for branch, missing in self._refs(wanted, repo, names):
                 self._add_one(wanted, repo, branch, matrix, names, missing)
 
-    def fits(self, layer: Layer, repos: int, entry: Entry) -> bool:
+    def fits(self, layer: Layer, repos: int, entry: Place) -> bool:
         """Whether an entry makes few enough targets; else it is a problem, before any of them is made."""
         count = repos * max(1, len(layer.get("branches", ())))
         matrix = layer.get("matrix")
@@ -219,10 +219,10 @@ class Targets:
             count *= len(values)
         if count <= MOST_TARGETS:
             return True
-        self.diagnostics.report_entry(entry, f"it makes {count} targets, more than {MOST_TARGETS}", "split it")
+        self.diagnostics.report(f"it makes {count} targets, more than {MOST_TARGETS}", "split it", entry)
         return False
 
-    def combinations(self, layer: Layer, entry: Entry) -> list[Pairs]:
+    def combinations(self, layer: Layer, entry: Place) -> list[Pairs]:
         """The combinations of the matrix, in the order of the file."""
         matrix = layer.get("matrix")
         if matrix is None or not matrix.names:
@@ -255,8 +255,11 @@ class Targets:
             self.needs[len(self.made)] = ([text(need, names, entry) for need in needs], entry)
         made = self.prototypes.make(layer, account, names, entry)
         if wanted.labels or missing is not None:
-            made = replace(made, labels=tuple(dict.fromkeys([*made.labels, *wanted.labels])), skip=made.skip or missing)
-        self.append(made, id_, repo, branch, entry, id(made.request), matrix, name)  # the request lives with its target
+            labels = tuple(dict.fromkeys([*made.labels, *wanted.labels]))
+            made = replace(made, labels=labels, skip=made.skip or missing)
+        self.append(
+            made, id_, repo, branch, wanted.where, id(made.request), matrix, name
+        )  # the request lives with its target
 
     def append(
         self,
@@ -264,7 +267,7 @@ class Targets:
         id_: str,
         repo: str,
         branch: str | None,
-        entry: Entry,
+        where: str,
         alike: int,
         matrix: Pairs = (),
         name: str | None = None,
@@ -274,7 +277,6 @@ class Targets:
         Args:
             alike: the same number for targets that say the same but for templates; one of them is the sample.
         """
-        where = self.diagnostics.positions.where(entry.position)
         target = replace(prototype, id=id_, repo=repo, branch=branch, matrix=matrix, name=name, where=where)
         if len(self.made) >= MOST_TARGETS:
             text = f"more than {MOST_TARGETS} targets"
@@ -283,7 +285,7 @@ class Targets:
         if target.skip is None:
             self.samples.setdefault(alike, target)
 
-    def is_new(self, key: str, id_: str, entry: Entry) -> bool:
+    def is_new(self, key: str, id_: str, entry: Place) -> bool:
         """Whether no target has this identity yet; else it is a problem.
 
         Args:
@@ -295,24 +297,24 @@ class Targets:
         same = self.made[first]
         text = f"duplicate target {id_}" if id_ == same.id else f"duplicate target {id_}, the same as {same.id}"
         remedy = "remove one of the two, or tell them apart with `name`"
-        self.diagnostics.report_entry(entry, f"{text}, first at {same.where}", remedy)
+        self.diagnostics.report(f"{text}, first at {same.where}", remedy, entry)
         return False
 
     def _refs(self, wanted: Wanted, repo: str, names: Mapping[str, str]) -> Iterator[tuple[str | None, str | None]]:
         """The branches, each with the reason to skip it, which is None for those that can be built."""
-        refs = wanted.refs if wanted.refs is not None else wanted.layer.get("branches")
+        entry, refs = wanted.entry, wanted.layer.get("branches") if wanted.refs is None else wanted.refs
         if not refs:
             yield None, None
             return
         found: dict[str, str | None] = {}
         for ref in refs:
-            text = self.filler.fill(ref, names, wanted.entry)
+            text = self.filler.fill(ref, names, entry)
             if text is None:
                 continue
             if is_glob(text):
                 found = {**dict(self.lookups.refs(wanted.account, repo, text)), **found}
             elif (problem := ref_problem(text)) is not None:
-                self.diagnostics.report_entry(wanted.entry, problem, "name a branch or a tag", _branch_key(wanted))
+                self.diagnostics.report(problem, "name a branch or a tag", entry.within("branches").within("branch"))
             else:
                 found.setdefault(text, None)
         yield from found.items()
@@ -341,30 +343,3 @@ def names_of(repo: str, branch: str | None = None, id_: str | None = None) -> di
     if id_ is not None:
         names["target.id"] = id_
     return names
-
-
-def day(value: Any) -> datetime.date:
-    """The day of `until`, written as text or as YAML's own date.
-
-    Raises:
-        ValueError: it is none.
-    """
-    if isinstance(value, datetime.datetime):
-        return value.date()
-    return value if isinstance(value, datetime.date) else datetime.date.fromisoformat(str(value))
-
-
-def _is_marked(layer: Layer) -> bool:
-    return bool(layer.get("marker") != "none")
-
-
-def _branch_key(wanted: Wanted) -> str:
-    entry = wanted.entry.container[wanted.entry.key]
-    return "branch" if isinstance(entry, dict) and "branch" in entry else "branches"
-
-
-def _bounded(memo: dict[K, V]) -> dict[K, V]:
-    """Forgets everything when there is a lot: what is asked often is soon known again."""
-    if len(memo) >= _REMEMBERED:
-        memo.clear()
-    return memo

@@ -6,8 +6,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple, TypeAlias
 
-from orchestrator.manifest.diagnostics import Diagnostics, Entry, Problem, near
-from orchestrator.manifest.positions import Value
+from orchestrator.manifest.diagnostics import Diagnostics, Place, Problem, Value, near
 
 OPEN = "${{"
 _PIECES = re.compile(r"\$\$\{\{|\$\{\{(?:[ \t]*([A-Za-z_][A-Za-z0-9_.-]*)[ \t]*\}\})?")
@@ -125,17 +124,17 @@ class Filler(NamedTuple):
     diagnostics: Diagnostics
     constants: Mapping[str, str]
 
-    def fill(self, value: Compiled, names: Mapping[str, str], entry: Entry | None) -> Any:
+    def fill(self, value: Compiled, names: Mapping[str, str], entry: Place | None) -> Any:
         """The value with its names filled in; None, and a problem with the entry, when one is not known."""
         try:
             return fill(value, names)
         except Undefined as error:
             if entry is not None:
                 text = f"`${{{{ {error.name} }}}}` is not known for this target"
-                self.diagnostics.report_entry(entry, text, near(error.name, [*names, *self.constants]))
+                self.diagnostics.report(text, near(error.name, [*names, *self.constants]), entry)
             return None
 
-    def text(self, value: Compiled, names: Mapping[str, str], entry: Entry | None) -> str:
+    def text(self, value: Compiled, names: Mapping[str, str], entry: Place | None) -> str:
         """The text with its names filled in; empty, and a problem with the entry, when one is not known."""
         filled = self.fill(value, names, entry)
         return filled if isinstance(filled, str) else ""
@@ -165,9 +164,9 @@ def values_of(
             help_ = "" if isinstance(param, str) else param.get("help", "")
             text = f"the parameter has no value{f' ({help_})' if help_ else ''}"
             remedy = f"give it with -p {name}=VALUE or ORCHESTRATOR_PARAM_{name.upper()}, or write a `default`"
-            diagnostics.report(text, remedy, params, name, ("params", name))
+            diagnostics.report(text, remedy, Place(params, name, ("params", name)))
         if value is not None and choices and value not in choices:
             text, remedy = f"{value[:100]!r} is not among the choices", f"one of {', '.join(choices)}"
-            diagnostics.report(text, remedy, params, name, ("params", name))
+            diagnostics.report(text, remedy, Place(params, name, ("params", name)))
         values[name] = value if value is not None else next(iter(choices), name)
     return values

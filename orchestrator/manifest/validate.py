@@ -1,4 +1,4 @@
-"""Validates the files of a manifest against the schemas; what is wrong becomes sentences with a place and a remedy."""
+"""Validates files against the schemas (for editors as JSON Schema), and says what is wrong, where, and what to do."""
 
 from __future__ import annotations
 
@@ -7,13 +7,12 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 from typing import Any, NamedTuple
 
-from pydantic_core import ValidationError
+from pydantic_core import SchemaValidator, ValidationError
 
-from orchestrator.manifest.diagnostics import Diagnostics, Problem, near, path_of
-from orchestrator.manifest.positions import Path, Value
-from orchestrator.manifest.schema import Shape
-from orchestrator.manifest.schema_types import EXPECTED
+from orchestrator.manifest.diagnostics import Diagnostics, Path, Problem, Value, near, path_of
+from orchestrator.manifest.schema import EXPECTED, definitions
 from orchestrator.manifest.yaml_reader import kind
+from orchestrator.providers.port import Declaration
 
 _WORDS = {
     "string_type": "text",
@@ -39,6 +38,31 @@ SECRET_PROBLEM = (
 SECRET = re.compile(r"token|secret|password", re.IGNORECASE)
 
 
+class Shape:
+    """What a manifest may hold, given the declarations of the providers, by type."""
+
+    def __init__(self, declarations: Mapping[str, Declaration]) -> None:
+        self._core = definitions(declarations)
+        self.validator = SchemaValidator(self._core)
+
+    @cached_property
+    def json(self) -> Mapping[str, Any]:
+        """The same as JSON Schema, made only when it is asked for, or something is wrong."""
+        from pydantic.json_schema import GenerateJsonSchema  # slow to import
+
+        made: dict[str, Any] = GenerateJsonSchema().generate(self._core)
+        inner = made["$defs"]
+        return {**made, **inner.pop("Manifest"), "$defs": inner} if "$ref" in made else made
+
+
+def json_schema(declarations: Mapping[str, Declaration]) -> dict[str, Any]:
+    """The JSON Schema (draft 2020-12) of a manifest, for editors."""
+    made = {key: value for key, value in Shape(declarations).json.items() if key != "$ref"}
+    made["required"] = ["version"]
+    made["patternProperties"] = {"^x-": {"description": "ignored: a place for anchors"}}
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **made}
+
+
 class _Error(NamedTuple):
     keys: Path
     type: str
@@ -52,16 +76,11 @@ class _Error(NamedTuple):
 class Validator:
     """Validates values against the schemas and says what is wrong."""
 
-    def __init__(self, shape: Shape, diagnostics: Diagnostics) -> None:
-        self.shape = shape
+    def __init__(self, declarations: Mapping[str, Declaration], diagnostics: Diagnostics) -> None:
+        self.shape = Shape(declarations)
         self.diagnostics = diagnostics
         self.positions = diagnostics.positions
         self._left_out = 0
-
-    @cached_property
-    def schema(self) -> Mapping[str, Any]:
-        """The JSON Schema, made only when something is wrong or a CSV file asks for lists."""
-        return self.shape.json
 
     def validate(self, file: dict[str, Value]) -> set[str]:
         """Reports what is wrong with the top level of a file, and takes it out, so that the rest can be looked at.
@@ -205,7 +224,7 @@ class Validator:
         return {str(node.get("type")) for node in self._nodes(keys)}
 
     def _nodes(self, keys: Iterable[str | int]) -> list[Mapping[str, Any]]:
-        nodes = list(self._alternatives(self.schema))
+        nodes = list(self._alternatives(self.shape.json))
         for key in keys:
             inner = [child for node in nodes for child in _children(node, key)]
             nodes = [found for child in inner for found in self._alternatives(child)]
@@ -213,7 +232,7 @@ class Validator:
 
     def _alternatives(self, node: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
         if "$ref" in node:
-            yield from self._alternatives(self.schema["$defs"][node["$ref"].rpartition("/")[2]])
+            yield from self._alternatives(self.shape.json["$defs"][node["$ref"].rpartition("/")[2]])
         elif "anyOf" in node:
             for choice in node["anyOf"]:
                 yield from self._alternatives(choice)

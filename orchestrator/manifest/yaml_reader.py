@@ -15,8 +15,16 @@ import yaml
 from yaml import events as yaml_events
 
 from orchestrator.core.frozen import Struct, field
-from orchestrator.manifest.diagnostics import Diagnostics, ManifestError, explain_bytes, explain_parser
-from orchestrator.manifest.positions import COLUMN_BITS, LINE_BITS, Value, pack
+from orchestrator.manifest.diagnostics import (
+    COLUMN_BITS,
+    LINE_BITS,
+    Diagnostics,
+    ManifestError,
+    Value,
+    explain_bytes,
+    explain_parser,
+    pack,
+)
 
 DEEPEST = 100  # levels of nesting
 MOST_VALUES = 5_000_000  # values in one file
