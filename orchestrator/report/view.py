@@ -10,13 +10,11 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from operator import attrgetter
 
-from orchestrator.core.events import Tally
 from orchestrator.core.frozen import Struct, field, from_json
 from orchestrator.core.gc import uncollected
 from orchestrator.core.history import History
 from orchestrator.core.model import Account, Build, Json, Outcome, Phase, Target
 from orchestrator.core.progress import Progress
-from orchestrator.report.foreseen import ForecastView, foreseen
 from orchestrator.report.reasons import waits_for
 from orchestrator.report.words import clock
 
@@ -63,7 +61,7 @@ class Row(Struct, frozen=True):
     Args:
         branch: the one that was asked for, else the one that was built.
         outcome: None while open; then `code` and `reason` tell what it waits for.
-        triggered_at: when the call left that made the request, or may have made one.
+        triggered_at: when the call was sent that made the request, or may have made one.
         finished_at: the build's end; without a build, when the verdict was given.
         queued_seconds: from the build's creation (or the trigger, where the provider does not say) to its start.
         target: the planned target itself, for formats that write manifests.
@@ -105,7 +103,7 @@ class Row(Struct, frozen=True):
 
     @property
     def is_in_doubt(self) -> bool:
-        """Whether nobody knows yet if a build exists; by verdict, or while it is still being looked for."""
+        """Whether it is not known if a build exists: by verdict, or while it is still being looked up."""
         return self.outcome == Outcome.IN_DOUBT or (self.outcome is None and self.code == "in_doubt")
 
 
@@ -121,6 +119,23 @@ class LimitView(Struct, frozen=True):
     waited_seconds: float
 
 
+class ForecastView(Struct, frozen=True):
+    """What was forecast beside what happened, in seconds from the making of the run.
+
+    Args:
+        last_trigger_seconds: when the last trigger was to be sent.
+        last_build_seconds: when the end of the last build was to be observed.
+        actual_last_trigger_seconds: when it was sent; None while one is still to be sent, or none was.
+        actual_last_build_seconds: when the last verdict on a build was given; None while a target is open, or where
+            there was no build.
+    """
+
+    last_trigger_seconds: float
+    last_build_seconds: float
+    actual_last_trigger_seconds: float | None
+    actual_last_build_seconds: float | None
+
+
 class Report(Struct, frozen=True):
     """What happened; every format is a function of this.
 
@@ -128,8 +143,8 @@ class Report(Struct, frozen=True):
         totals: `targets`, each outcome, `open`.
         calls: by purpose: `trigger`, `find`, `poll`, `other`.
         accounts: by name; they hold references to secrets, never secrets.
-        as_of: for which instant it is told (wall clock).
-        forecast: what the run began with, beside what happened; None where it began without one.
+        as_of: the instant that it describes (wall clock).
+        forecast: None for a run that began without one.
         is_rehearsal: whether its builds were the built-in sandbox's, which ended with the process.
     """
 
@@ -166,7 +181,7 @@ def view(run_id: str, history: History, now: float) -> Report:
         calls=_calls(history),
         accounts=accounts,
         as_of=as_of,
-        forecast=foreseen(history),
+        forecast=_forecast(history),
         is_rehearsal=history.made is not None and history.made.options.get("sandbox") is True,
     )
 
@@ -195,9 +210,8 @@ def _status(history: History) -> str:
         return "ended"
     if history.interrupted is None:
         return "running"
-    return {"detached": "detached", "stopped": "stopped", "account": "stopped"}.get(
-        history.interrupted.signal, "interrupted"
-    )
+    known = {"detached": "detached", "stopped": "stopped", "account": "stopped"}
+    return known.get(history.interrupted.signal, "interrupted")
 
 
 def _stopped_by(history: History) -> tuple[str | None, str | None]:
@@ -262,7 +276,7 @@ def _url(progress: Progress) -> str | None:
 
 
 def _finished(progress: Progress) -> float | None:
-    """Only of what is done: a build that has ended, yet has no verdict, is still being looked at."""
+    """Only of what is done: a build that has ended, yet has no verdict, is still being followed."""
     if progress.phase is not Phase.DONE or progress.verdict is None:
         return None
     build: Build | None = progress.build
@@ -298,14 +312,35 @@ def _limits(history: History, accounts: Mapping[str, Account]) -> tuple[LimitVie
 def _calls(history: History) -> dict[str, int]:
     made: Counter[str] = Counter()
     for tally in history.tallies:
-        made.update(_by_purpose(tally))
-    # intents are durable before their call leaves, so they count calls of processes that never left in order, too
+        for purpose, number in tally.calls.items():
+            made[purpose if purpose in ("trigger", "find", "poll") else "other"] += number
+    # intents are durable before their call is sent, so they also count the calls of processes that were killed
     triggers = sum(progress.attempts for progress in history.progress.values())
     return {"trigger": triggers, "find": made["find"], "poll": made["poll"], "other": made["other"]}
 
 
-def _by_purpose(tally: Tally) -> Counter[str]:
-    counts: Counter[str] = Counter()
-    for purpose, number in tally.calls.items():
-        counts[purpose if purpose in ("trigger", "find", "poll") else "other"] += number
-    return counts
+def _forecast(history: History) -> ForecastView | None:
+    """What was forecast beside what happened; None for a run that began without a forecast."""
+    forecast = {} if history.made is None else history.made.forecast
+    trigger, build = _seconds(forecast, "last_trigger_seconds"), _seconds(forecast, "last_build_seconds")
+    if trigger is None or build is None:
+        return None
+    every = [history.of(target.id) for target in history.targets]
+    is_asked = all(one.is_done or one.may_exist for one in every)
+    asked = max((one.triggered_at or one.asked_at or 0.0 for one in every if one.may_exist), default=0.0)
+    ended = max((one.verdict.at for one in every if one.verdict is not None and one.build is not None), default=0.0)
+    is_done = all(one.is_done for one in every)
+    actual = (_since(history, asked) if is_asked else None, _since(history, ended) if is_done else None)
+    return ForecastView(trigger, build, *actual)
+
+
+def _since(history: History, at: float) -> float | None:
+    return round(max(0.0, at - history.made_at), 1) if at else None
+
+
+def _seconds(forecast: Mapping[str, Json], name: str) -> float | None:
+    """A number of the journal's, if it is one."""
+    value = forecast.get(name)
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    return float(value) if 0 <= value < 1e12 else None

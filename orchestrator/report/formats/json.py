@@ -14,9 +14,8 @@ from typing import Any
 from orchestrator import __version__
 from orchestrator.core.frozen import asdict
 from orchestrator.core.model import Outcome
-from orchestrator.report.foreseen import ForecastView
 from orchestrator.report.groups import word_of
-from orchestrator.report.view import SCHEMA, BuildView, Report, Row, RunView
+from orchestrator.report.view import SCHEMA, BuildView, ForecastView, Report, Row, RunView
 from orchestrator.report.words import clock, epoch
 
 _dump = json.JSONEncoder(ensure_ascii=False).encode
