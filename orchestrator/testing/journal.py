@@ -13,7 +13,7 @@ from orchestrator.core.events import Event
 from orchestrator.core.frozen import replace
 from orchestrator.journal.port import Entry, Incarnation, Lease, Process
 from orchestrator.journal.sql.connection import Database
-from orchestrator.journal.sql.sqlite import Sqlite, in_memory, keep_runs
+from orchestrator.journal.sql.sqlite import Sqlite, forget, in_memory, keep_runs
 from orchestrator.journal.store import SqlJournal
 
 T = TypeVar("T")
@@ -34,6 +34,7 @@ class Disk:
     def __init__(self, db: sqlite3.Connection | None = None) -> None:
         self.db = in_memory() if db is None else db
         self.dead: set[str] = set()
+        self.dialect = Sqlite(Database(self.db, PLACE))
 
     def copy(self, runs: Collection[str]) -> Disk:
         """Some runs of it, as `runs --export` gives them: on another machine no process is proven dead."""
@@ -41,21 +42,22 @@ class Disk:
         keep_runs(db, runs)
         return Disk(db)
 
-    def runs(self) -> set[str]:
-        """The ids of the runs."""
-        return {row.id for _, row in _at_once(self._dialect().runs("", False))[0]}
+    def empty(self) -> None:
+        """Forgets everything."""
+        forget(self.db)
+
+    def has(self, run: str) -> bool:
+        """Whether there is a run of this id."""
+        return _at_once(self.dialect.run_number(run)) is not None
 
     def boot(self, boot: str, default: float) -> float:
         """When a boot began, by the state's clock."""
-        began = _at_once(self._dialect().clock(boot, None))
+        began = _at_once(self.dialect.clock(boot, None))
         return default if began is None else began
 
     def entries(self, run: str) -> list[Entry]:
         """All entries of a run, stream by stream; for assertions."""
         return list(_at_once(MemoryJournal(self).read_now(run, {}, 1_000_000)))
-
-    def _dialect(self) -> Sqlite:
-        return Sqlite(Database(self.db, PLACE))
 
 
 class Mortal(Database):
@@ -97,7 +99,8 @@ class MemoryJournal(SqlJournal):
         self._database = Mortal(self.disk.db, PLACE)
         self._name = f"memory {next(self._numbers)}"
         process = Process("memory", "memory", 1, self._name)
-        super().__init__(Sqlite(self._database), now, process, lambda process: process.started in self.disk.dead)
+        dialect = Sqlite(self._database, self.disk.dialect)
+        super().__init__(dialect, now, process, lambda process: process.started in self.disk.dead)
 
     @property
     def is_dead(self) -> bool:

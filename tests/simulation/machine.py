@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -42,6 +43,16 @@ class Written:
     order: int
 
 
+IDLE: list[sqlite3.Connection] = []
+"""Empty states in memory. A connection that has played before has its statements prepared: a tenth of the time."""
+
+
+def give_back(disk: Disk) -> None:
+    """Nobody needs the state any more."""
+    disk.empty()
+    IDLE.append(disk.db)
+
+
 @dataclass(slots=True)
 class State:
     """One state directory: its disk, and what the simulation saw being written there, by run.
@@ -50,7 +61,7 @@ class State:
         since: the order from which on it is the one in use.
     """
 
-    disk: Disk = field(default_factory=Disk)
+    disk: Disk = field(default_factory=lambda: Disk(IDLE.pop() if IDLE else None))
     written: dict[str, list[Written]] = field(default_factory=dict)
     since: int = 0
 

@@ -22,7 +22,7 @@ from orchestrator.testing import MemoryJournal
 
 from .backend import run
 from .kernel import Kernel, Process, Stuck
-from .machine import EPOCH, URL, Driving, Machine
+from .machine import EPOCH, URL, Driving, Machine, give_back
 from .network import TOKENS, Network, Sent
 from .people import Person, Said
 from .schedule import Fate, Job, Schedule
@@ -70,6 +70,8 @@ def play(schedule: Schedule) -> Play:
     except Stuck as error:
         stuck = str(error)
     result = stages[0].result
+    for state in result.machine.states:
+        give_back(state.disk)
     result.stuck, result.steps = stuck or result.stuck, stages[0].kernel.steps
     return result
 
@@ -170,7 +172,7 @@ class Stage:
 
     async def _make(self, job: Job) -> None:
         """Makes the run; where it was made before and is lost with its state, it adopts what it had asked for."""
-        if job.id in self.machine.state.disk.runs():
+        if self.machine.state.disk.has(job.id):
             return
         targets, options = job.targets, {}
         if job.id in self.result.made:
@@ -222,7 +224,7 @@ class Stage:
 
     async def history(self, job: Job) -> History | None:
         """What the state in use tells of the run, if it knows it."""
-        return await load(self.journal, job.id) if job.id in self.machine.state.disk.runs() else None
+        return await load(self.journal, job.id) if self.machine.state.disk.has(job.id) else None
 
     async def _has_ended(self, job: Job, doubts_may_stay: bool) -> bool:
         history = await self.history(job)
@@ -236,12 +238,12 @@ class Stage:
     async def _rival(self, job: Job, after: float, fate: Fate) -> None:
         await anyio.sleep(after)
         await self.machine.ready()
-        if job.id in self.machine.state.disk.runs():
+        if self.machine.state.disk.has(job.id):
             await self.machine.drive(job, fate).gone.wait()
 
     async def _cancel(self, job: Job, after: float) -> None:
         await anyio.sleep(after)
-        if job.id in self.machine.state.disk.runs():
+        if self.machine.state.disk.has(job.id):
             await self.journal.wish(job.id, CancelAsked("a person", self.machine.now(), job.keep_builds))
 
 

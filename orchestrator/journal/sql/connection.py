@@ -96,7 +96,7 @@ class Database:
 
     async def read(self, work: Callable[[sqlite3.Connection], T]) -> T:
         """What `work` finds. It must fetch all it wants, and not await."""
-        patience = Patience(self.place)
+        patience: Patience | None = None
         while True:
             try:
                 return work(self._alive())
@@ -105,6 +105,7 @@ class Database:
                     raise self._failed(error) from error
             except (TypeError, ValueError, OverflowError) as error:
                 raise damaged(self.place, str(error)) from error
+            patience = patience or Patience(self.place)
             await patience.wait()
 
     async def write(self, work: Callable[[sqlite3.Connection], T]) -> T:

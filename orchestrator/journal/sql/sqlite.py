@@ -28,7 +28,7 @@ from orchestrator.journal.port import (
 )
 from orchestrator.journal.sql import Dialect, Document, Granted, Refused, Row
 from orchestrator.journal.sql.connection import Database
-from orchestrator.journal.sql.migrations import JOIN, migrate
+from orchestrator.journal.sql.migrations import JOIN, migrate, objects
 from orchestrator.journal.usage import ASK_AGAIN, KEPT_FOR, NO_NEWS, NOT_COUNTED, PRUNE_EVERY, UsageNews, room_at
 
 EVENT = "INSERT INTO event (key, at, kind, target, body) VALUES (?, ?, ?, ?, ?)"
@@ -37,12 +37,17 @@ HOLD = "epoch, sent_until, one.id, one.host, one.boot, one.pid, one.started, one
 
 
 class Sqlite(Dialect):
-    """One process's way to a state in SQLite."""
+    """One process's way to a state in SQLite.
 
-    def __init__(self, database: Database) -> None:
+    Args:
+        like: another way to the same one, whose knowledge of the file's kinds is taken over.
+    """
+
+    def __init__(self, database: Database, like: Sqlite | None = None) -> None:
         self.database = database
-        self._numbers: dict[str, int] = {}  # of kinds: each file has its own, so that a new kind needs no migration
-        self._kinds: dict[int, str] = {}
+        # of kinds: each file has its own, so that a new kind needs no migration
+        self._numbers: dict[str, int] = {} if like is None else like._numbers
+        self._kinds: dict[int, str] = {} if like is None else like._kinds
         self._pruned_at = 0.0
         self._changes = 0
 
@@ -65,8 +70,8 @@ class Sqlite(Dialect):
         await self.database.close()
 
     def _learn_kinds(self, db: sqlite3.Connection) -> Mapping[str, int]:
-        self._kinds = {int(num): str(name) for num, name in db.execute("SELECT num, name FROM kind")}
-        self._numbers = {name: num for num, name in self._kinds.items() if name in KINDS}
+        self._kinds.update((int(num), str(name)) for num, name in db.execute("SELECT num, name FROM kind"))
+        self._numbers.update((name, num) for num, name in self._kinds.items() if name in KINDS)
         return self._numbers
 
     @override
@@ -569,6 +574,13 @@ def in_memory(like: sqlite3.Connection | None = None) -> sqlite3.Connection:
     db = sqlite3.connect(":memory:", isolation_level=None, check_same_thread=False)
     (like or _empty()).backup(db)
     return db
+
+
+def forget(db: sqlite3.Connection) -> None:
+    """Deletes all rows of a state in memory."""
+    tables = [name for kind, name in objects(db) if kind == "table" and name != "kind"]
+    for table in (*tables, "sqlite_sequence"):
+        db.execute(f"DELETE FROM {table}")  # noqa: S608  # names of our tables
 
 
 def _export(db: sqlite3.Connection, path: Path, runs: Collection[str] | None) -> None:
