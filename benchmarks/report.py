@@ -42,7 +42,7 @@ def ours(folder: str) -> dict[str, Any]:
 
 
 async def _ours(folder: str) -> dict[str, Any]:
-    from orchestrator.core.history import load
+    from orchestrator.journal.history import load
     from orchestrator.report import render
     from orchestrator.report.view import view
 

@@ -11,9 +11,10 @@ from orchestrator.cli.live import summary
 from orchestrator.core.errors import LeaseLost
 from orchestrator.core.events import CancelAsked, Intended, RunMade, to_json
 from orchestrator.core.exits import Exit
-from orchestrator.core.history import History, load
+from orchestrator.core.history import History
 from orchestrator.core.model import Account, BuildState, Limit, Outcome, Timeouts
 from orchestrator.engine.engine import Engine, Options
+from orchestrator.journal.history import load
 from orchestrator.journal.port import Process
 from orchestrator.limits.budget import Budget
 from orchestrator.testing import FAKE, Crash, FakeService, MemoryJournal, Script, make_run, targets

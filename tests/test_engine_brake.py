@@ -12,9 +12,9 @@ from orchestrator.core.errors import JournalError, LookFailed
 from orchestrator.core.events import RunMade, to_json
 from orchestrator.core.exits import Exit
 from orchestrator.core.frozen import replace
-from orchestrator.core.history import load
 from orchestrator.core.model import Account, Limit, Outcome, Target
 from orchestrator.engine.engine import Engine, Options
+from orchestrator.journal.history import load
 from orchestrator.journal.port import Process
 from orchestrator.limits.concurrency import Brake, Cap, QueueRule
 from orchestrator.limits.quiet_hours import parse_quiet

@@ -13,9 +13,9 @@ from orchestrator.core.errors import InDoubt
 from orchestrator.core.events import Absent, CancelAsked, Doubted, Ended, Intended, RunMade, to_json
 from orchestrator.core.exits import Exit
 from orchestrator.core.frozen import replace
-from orchestrator.core.history import load
 from orchestrator.core.model import COORDINATOR, Account, Outcome, Timeouts
 from orchestrator.engine.engine import Engine, Options
+from orchestrator.journal.history import load
 from orchestrator.journal.port import Process
 from orchestrator.providers.port import Line
 from orchestrator.testing import FAKE, FakeProvider, FakeService, MemoryJournal, Script, targets

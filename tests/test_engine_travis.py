@@ -9,9 +9,9 @@ import pytest
 
 from orchestrator.core.events import RunMade, to_json
 from orchestrator.core.exits import Exit
-from orchestrator.core.history import load
 from orchestrator.core.model import Account, Limit, Outcome, Target, Timeouts
 from orchestrator.engine.engine import Engine, Options
+from orchestrator.journal.history import load
 from orchestrator.journal.port import Process
 from orchestrator.lookalike.kit.counters import worst_window
 from orchestrator.lookalike.kit.faults import FaultRule

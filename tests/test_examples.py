@@ -14,8 +14,8 @@ from orchestrator import manifest as manifests
 from orchestrator.app.start import made_of
 from orchestrator.core.exits import Exit
 from orchestrator.core.frozen import replace
-from orchestrator.core.history import load
 from orchestrator.engine.engine import Engine, Options
+from orchestrator.journal.history import load
 from orchestrator.journal.port import Process
 from orchestrator.lookalike.kit.server import serve
 from orchestrator.lookalike.travis import TravisLookAlike

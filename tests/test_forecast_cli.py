@@ -10,8 +10,8 @@ from leases import claim
 from orchestrator.app import retry
 from orchestrator.app.lookups import times_in
 from orchestrator.core.events import Ended, Intended, Requested, RunMade, Sighted
-from orchestrator.core.history import load
 from orchestrator.core.model import Build, BuildState, Outcome
+from orchestrator.journal.history import load
 from orchestrator.report import render
 from orchestrator.report.view import view
 from orchestrator.testing import MemoryJournal

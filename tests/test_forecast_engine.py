@@ -7,10 +7,10 @@ import pytest
 
 from orchestrator.core.events import RunMade, to_json
 from orchestrator.core.exits import Exit
-from orchestrator.core.history import load
 from orchestrator.core.model import Account, Limit
 from orchestrator.engine.engine import Engine, Options
 from orchestrator.forecast import Times, forecast
+from orchestrator.journal.history import load
 from orchestrator.journal.port import Process
 from orchestrator.limits.concurrency import Brake, Cap
 from orchestrator.limits.quiet_hours import parse_quiet

@@ -8,11 +8,12 @@ import pytest
 from orchestrator.cli.why import foreseen_lines
 from orchestrator.core.events import RunMade, to_json
 from orchestrator.core.frozen import replace
-from orchestrator.core.history import History, load
+from orchestrator.core.history import History
 from orchestrator.core.model import Account, Outcome, Target
 from orchestrator.core.progress import Progress, Verdict
 from orchestrator.engine.engine import Engine, Options
 from orchestrator.forecast import Expected, Times, Waits, expected
+from orchestrator.journal.history import load
 from orchestrator.journal.port import Process
 from orchestrator.testing import FAKE, FakeService, MemoryJournal, Script, make_run, targets
 

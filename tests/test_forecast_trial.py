@@ -12,10 +12,10 @@ from orchestrator.app.lookups import times_in
 from orchestrator.core.events import RunMade, to_json
 from orchestrator.core.exits import Exit
 from orchestrator.core.frozen import replace
-from orchestrator.core.history import load
 from orchestrator.core.model import Account, Outcome, Plan, Target
 from orchestrator.engine.engine import Engine, Options
 from orchestrator.forecast import Times, forecast
+from orchestrator.journal.history import load
 from orchestrator.journal.port import Process
 from orchestrator.limits.concurrency import Brake, Cap
 from orchestrator.lookalike.travis import TravisLookAlike

@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 from orchestrator.core.events import LimitLearnt
 from orchestrator.core.exits import Exit
 from orchestrator.core.frozen import replace
-from orchestrator.core.history import load
 from orchestrator.core.model import Learnt, Limit
 from orchestrator.engine.engine import Engine, Options
+from orchestrator.journal.history import load
 from orchestrator.journal.port import Process
 from orchestrator.limits.budget import Budget, read_rule
 from orchestrator.limits.headers import Told, tells

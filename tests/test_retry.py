@@ -7,9 +7,10 @@ from orchestrator.app import retry
 from orchestrator.app.resume import refuse_what_is_retried
 from orchestrator.core.errors import UsageError
 from orchestrator.core.events import Claimed, Doubted, Ended, Intended, Requested, RunMade
-from orchestrator.core.history import History, load
+from orchestrator.core.history import History
 from orchestrator.core.model import COORDINATOR, Outcome, marker_of
 from orchestrator.engine.run import ADOPTED_WITHIN, Options, Run
+from orchestrator.journal.history import load
 from orchestrator.testing import MemoryJournal, targets
 
 pytestmark = pytest.mark.anyio

@@ -8,7 +8,7 @@ from orchestrator.app.plan import Choices
 from orchestrator.core.events import CancelAsked
 from orchestrator.core.exits import Exit
 from orchestrator.core.frozen import Struct
-from orchestrator.core.history import load
+from orchestrator.journal.history import load
 from orchestrator.journal.port import Journal, RunRow
 
 

@@ -16,9 +16,10 @@ from orchestrator.core.events import Event, RunMade, from_json
 from orchestrator.core.exits import Exit
 from orchestrator.core.frozen import Struct
 from orchestrator.core.gc import tidy
-from orchestrator.core.history import History, load
+from orchestrator.core.history import History
 from orchestrator.core.model import DEFAULT_FAIL_ON, Account, Outcome, Phase
 from orchestrator.engine.engine import Engine, Options, Snapshot
+from orchestrator.journal.history import load
 from orchestrator.journal.port import Entry, Journal, Lease
 from orchestrator.journal.process import this_process, up
 from orchestrator.report.view import Report, view

@@ -9,9 +9,10 @@ from orchestrator.app.drive import Drive, Ended, ended, refuse_rehearsal, resolv
 from orchestrator.app.plan import Choices
 from orchestrator.app.runs import the_one
 from orchestrator.core.errors import UsageError
-from orchestrator.core.history import History, load
+from orchestrator.core.history import History
 from orchestrator.core.model import Outcome
 from orchestrator.core.progress import Progress
+from orchestrator.journal.history import load
 from orchestrator.journal.port import Journal, RunRow
 
 

@@ -13,9 +13,10 @@ from orchestrator.app.start import make_run
 from orchestrator.core.errors import JournalError, NotStarted
 from orchestrator.core.events import to_json
 from orchestrator.core.frozen import Struct, replace
-from orchestrator.core.history import History, load
+from orchestrator.core.history import History
 from orchestrator.core.model import Json, Outcome, Plan, Target, marker_of
 from orchestrator.engine.run import look_since
+from orchestrator.journal.history import load
 from orchestrator.journal.port import Journal, RunRow
 from orchestrator.providers.port import Followed
 

@@ -11,9 +11,10 @@ from orchestrator.app.lookups import times_in
 from orchestrator.core.errors import UsageError
 from orchestrator.core.events import from_json
 from orchestrator.core.frozen import Struct
-from orchestrator.core.history import History, load
+from orchestrator.core.history import History
 from orchestrator.core.model import Account, Phase, Target
 from orchestrator.forecast import Expected, expected
+from orchestrator.journal.history import load
 from orchestrator.journal.port import Entry, Journal, RunRow
 from orchestrator.providers import registry
 from orchestrator.report.view import Report, view

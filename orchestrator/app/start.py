@@ -24,8 +24,8 @@ from orchestrator.app.plan import (
 from orchestrator.core.errors import NotStarted, UsageError
 from orchestrator.core.events import RunMade, from_json, to_json
 from orchestrator.core.frozen import Struct, replace
-from orchestrator.core.history import load
 from orchestrator.core.model import DEFAULT_FAIL_ON, Account, Json, Plan, Target
+from orchestrator.journal.history import load
 from orchestrator.journal.port import Journal, Overlap, RunRow
 from orchestrator.manifest import Manifest
 from orchestrator.report.hints import Hint

@@ -23,10 +23,8 @@ from orchestrator.core.events import (
     WaveOpened,
     target_of,
 )
-from orchestrator.core.gc import uncollected
 from orchestrator.core.model import COORDINATOR, Target
 from orchestrator.core.progress import NEW, Progress, apply
-from orchestrator.journal.port import Journal
 
 
 class History:
@@ -144,19 +142,3 @@ class History:
             owners = [key for key in self.frozen if key[0] == account and key[1].startswith("owner:")]
             for key in owners:
                 del self.frozen[key]
-
-
-async def load(journal: Journal, run: str) -> History:
-    """The history of a run up to now; `cursor` tells how far, for reading on."""
-    with uncollected():
-        history = History(await journal.targets(run))
-        await read_on(journal, run, history)
-    return history
-
-
-async def read_on(journal: Journal, run: str, history: History) -> None:
-    """Takes in what was written since the history was loaded."""
-    with uncollected():
-        while entries := await journal.read(run, history.cursor):
-            for entry in entries:
-                history.add(entry.account, entry.seq, entry.at, entry.event)

@@ -17,13 +17,14 @@ from orchestrator.core.errors import JournalError, LeaseLost, OrchestratorError
 from orchestrator.core.events import CANCELED, Event, Interrupted, RunEnded, Tally, from_json
 from orchestrator.core.exits import Exit
 from orchestrator.core.frozen import Struct
-from orchestrator.core.history import History, load, read_on
+from orchestrator.core.history import History
 from orchestrator.core.model import COORDINATOR, Account, Outcome, Phase
 from orchestrator.core.verdict import exit_code
 from orchestrator.engine.account import Driver
 from orchestrator.engine.coordinator import Coordinator
 from orchestrator.engine.facts import Ledger
 from orchestrator.engine.run import BEAT, LEASE, Observe, Options, Run
+from orchestrator.journal.history import load, read_on
 from orchestrator.journal.port import Incarnation, Journal, Lease, Process
 from orchestrator.journal.process import boot_clock
 from orchestrator.providers.port import Line

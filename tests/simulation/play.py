@@ -15,8 +15,9 @@ from orchestrator.core.errors import LeaseLost
 from orchestrator.core.events import CancelAsked, RunMade
 from orchestrator.core.exits import Exit
 from orchestrator.core.frozen import replace
-from orchestrator.core.history import History, load
+from orchestrator.core.history import History
 from orchestrator.core.model import Outcome
+from orchestrator.journal.history import load
 from orchestrator.providers.port import Call
 from orchestrator.testing import MemoryJournal
 

@@ -1,0 +1,28 @@
+"""Reads a run's history from the journal."""
+
+from __future__ import annotations
+
+from orchestrator.core.gc import uncollected
+from orchestrator.core.history import History
+from orchestrator.journal.port import Journal
+
+AT_MOST = 10_000  # entries that are read at once
+
+
+async def load(journal: Journal, run: str) -> History:
+    """The history of a run up to now; `cursor` tells how far, for reading on."""
+    with uncollected():
+        history = History(await journal.targets(run))
+        await read_on(journal, run, history)
+    return history
+
+
+async def read_on(journal: Journal, run: str, history: History) -> None:
+    """Takes in what was written since the history was loaded."""
+    with uncollected():
+        found = AT_MOST
+        while found == AT_MOST:
+            entries = await journal.read(run, history.cursor, AT_MOST)
+            for entry in entries:
+                history.add(entry.account, entry.seq, entry.at, entry.event)
+            found = len(entries)
