@@ -13,6 +13,7 @@ import anyio
 
 from orchestrator.core.events import Claimed, Event, to_json
 from orchestrator.core.exits import Exit
+from orchestrator.core.history import History
 from orchestrator.core.model import Account
 from orchestrator.engine.engine import Engine, Options
 from orchestrator.journal.commits import Batch, Stream
@@ -58,11 +59,13 @@ class State:
     """One state directory: its disk, and what the simulation saw being written there, by run.
 
     Args:
+        histories: what those who do not drive have read, by run.
         since: the order from which on it is the one in use.
     """
 
     disk: Disk = field(default_factory=lambda: Disk(IDLE.pop() if IDLE else None))
     written: dict[str, list[Written]] = field(default_factory=dict)
+    histories: dict[str, History] = field(default_factory=dict)
     since: int = 0
 
     def copy(self) -> State:

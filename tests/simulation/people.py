@@ -16,6 +16,7 @@ from orchestrator.core.events import CancelAsked, RunMade
 from orchestrator.core.frozen import Struct, replace
 from orchestrator.core.history import History
 from orchestrator.core.model import Account, Outcome, Target
+from orchestrator.journal.history import load
 from orchestrator.providers.port import Line
 
 from .kernel import Process
@@ -102,9 +103,9 @@ class Person:
     async def _retry(self, job: Job, again: Again) -> None:
         await anyio.sleep(again.pause)
         stage = self._stage
-        history = await stage.history(job)
-        if history is None:
+        if not stage.machine.state.disk.has(job.id):
             return
+        history = await load(stage.journal, job.id)
         try:
             targets = await self._chosen(history, again)
             new = Job("again", tuple(targets), fates=again.fates)

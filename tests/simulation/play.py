@@ -17,7 +17,7 @@ from orchestrator.core.exits import Exit
 from orchestrator.core.frozen import replace
 from orchestrator.core.history import History
 from orchestrator.core.model import Outcome
-from orchestrator.journal.history import load
+from orchestrator.journal.history import load, read_on
 from orchestrator.providers.port import Call
 from orchestrator.testing import MemoryJournal
 
@@ -224,8 +224,15 @@ class Stage:
             await driving.gone.wait()
 
     async def history(self, job: Job) -> History | None:
-        """What the state in use tells of the run, if it knows it."""
-        return await load(self.journal, job.id) if self.machine.state.disk.has(job.id) else None
+        """What the state in use tells of the run, if it knows it; the same one grows each time."""
+        state = self.machine.state
+        if not state.disk.has(job.id):
+            return None
+        if (history := state.histories.get(job.id)) is None:
+            history = state.histories[job.id] = await load(self.journal, job.id)
+        else:
+            await read_on(self.journal, job.id, history)
+        return history
 
     async def _has_ended(self, job: Job, doubts_may_stay: bool) -> bool:
         history = await self.history(job)

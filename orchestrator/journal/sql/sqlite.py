@@ -265,7 +265,8 @@ class Sqlite(Dialect):
                 (first, first + after, last),
             ).fetchall()
         )
-        await self._know({kind for _, kind, _ in rows})
+        if rows:
+            await self._know({kind for _, kind, _ in rows})
         return [(number, self._kinds.get(kind, str(kind)), body) for number, kind, body in rows]
 
     # -- leases -------------------------------------------------------------------------------------------------
