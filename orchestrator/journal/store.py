@@ -261,7 +261,7 @@ class SqlJournal(Journal):
         plan = self._plans.get(run)
         rows = await self.dialect.wishes(await self._number(run) if plan is None else plan.num, after)
         if not rows:
-            return ()
+            return []
         with self._trusting_nothing(f"the wishes of run {run}"):
             # what is not a wish is nobody's; the type is checked where it is acted on
             return [(number, cast(Wish, decode(kind, None, body))) for number, kind, body in rows]
