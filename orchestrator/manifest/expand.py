@@ -1,6 +1,6 @@
-"""Walks the entries of a manifest, in their order, and hands what they say to the maker of targets.
+"""Walks the entries of a manifest, in their order, and has targets made of them.
 
-Most entries of a long list say nothing but a name: they share one prototype and one pass of a regular expression.
+Most entries of a long list are only a name: they share one prototype and one pass of a regular expression.
 Everything else takes the long way round; both end in `Targets.append`.
 """
 
@@ -75,7 +75,7 @@ class Manifest(Struct, frozen=True, eq=False):
         return next(iter(self.accounts)) if len(self.accounts) == 1 and not self.broken_accounts else None
 
     def base_of(self, account: str) -> Layer:
-        """What the account's targets say by default."""
+        """The defaults of an account's targets."""
         return self.bases.get(account, Layer())
 
 
@@ -94,7 +94,7 @@ class _Plain(NamedTuple):
 
 
 class _Above(NamedTuple):
-    """What an entry with `from` says about the targets of its file."""
+    """What holds for all targets of the file of an entry with `from`."""
 
     layer: Layer
     account: str | None = None
@@ -165,7 +165,7 @@ class Expander:
     # short forms
 
     def _add_plain(self, text: str, plain: _Plain, entry: Place, where: str) -> bool:
-        """Adds the targets of a short form that needs no second look; False when it does."""
+        """Adds the targets of a short form that is a plain name; False when it is more."""
         found = PLAIN.fullmatch(text)
         if found is None:
             return False
@@ -197,7 +197,7 @@ class Expander:
         return _Plain(account, self._folds(account), refs, layer, prototype)
 
     def _below(self, above: _Above, account: str) -> Layer:
-        """What a short form says on an account; one object for all of them, so that they share what they send."""
+        """The layer of a short form on an account; one object for all of them, so that they share what they send."""
         key = (id(above), account)
         if key not in self._layers:  # `above` is kept, so that its identity is not used again
             self._layers[key] = (above, above.layer.over(self.manifest.base_of(account)))
@@ -267,7 +267,7 @@ class Expander:
             self._listing(listing, _Above(layer, account, entry))
 
     def _is_left_to_rows(self, account: str | None) -> bool:
-        """Whether nothing above the rows of a file says which of several accounts is meant."""
+        """Whether the rows of a file must name their accounts themselves."""
         return account is None and self.default_account is None and not self.manifest.broken_accounts
 
     def _known_keys(self, written: dict[str, Value], account: str, entry: Place) -> None:
@@ -277,7 +277,7 @@ class Expander:
             self.diagnostics.report(f"unknown key `{key}` for {declaration.title}", remedy, entry.at(key))
 
     def _known_somewhere(self, written: dict[str, Value], entry: Place) -> None:
-        """For a file whose rows name the accounts: a key that no account's provider knows is wrong in any case."""
+        """Reports keys that no account's provider knows, for a file in which each row names its account."""
         known = [set(lacking(written, self.manifest.declared[name])) for name in self.manifest.accounts]
         for key in (key for key in written if all(key in lacks for lacks in known)):
             self.diagnostics.report(f"unknown key `{key}` for every account", "remove it", entry.at(key))

@@ -142,7 +142,7 @@ class Compiler(NamedTuple):
 
 
 def nearest(high: Any, low: Any) -> Any:
-    """What is said nearest to the target wins as a whole."""
+    """The value nearest to the target wins as a whole."""
     return high
 
 

@@ -189,7 +189,7 @@ def _listings(files: Files, validator: Validator) -> list[Listing]:
 
 
 def _bases(raw: Mapping[str, Value], accounts: Accounts, compiler: Compiler) -> dict[str, Layer]:
-    """What the targets of each account say by default."""
+    """The defaults of each account's targets."""
     defaults = raw.get("defaults", {})
     every = compiler.layer(defaults, ("defaults",))
     bases = {}

@@ -75,7 +75,7 @@ class Lookups:
         return Questions(tuple(self.owners), tuple(self.branches), tuple(numbers))
 
     def _numbers(self, targets: Sequence[Target]) -> list[tuple[str, str]]:
-        """Repositories given by number, on accounts where others are given by name, and whose name is not known."""
+        """Repositories given by a number of which the name is not known, on accounts where others are given by name."""
         named = {target.account for target in targets if "/" in target.repo}
         given = ((target.account, target.repo) for target in targets if "/" not in target.repo)
         return [key for key in dict.fromkeys(given) if key[0] in named and key not in self.answers.numbers]

@@ -35,9 +35,9 @@ class _Index:
     def _repo(self, account: str, repo: str) -> str:
         return repo.lower() if self.folds(account) else repo
 
-    def _id(self, account: str, repo: str, said: Target | Parts) -> str:
-        ref = said.branch if isinstance(said, Target) else said.ref
-        return id_of(account, self._repo(account, repo), ref, said.matrix, said.name)
+    def _id(self, account: str, repo: str, one: Target | Parts) -> str:
+        ref = one.branch if isinstance(one, Target) else one.ref
+        return id_of(account, self._repo(account, repo), ref, one.matrix, one.name)
 
     def meant(self, text: str, target: Target) -> list[int]:
         """The targets that a need of this target means; empty when there is none."""

@@ -1,4 +1,4 @@
-"""Makes the targets of what entries say: matrix, branches, ids, what is sent, and the same target twice."""
+"""Makes targets of entries: matrix, branches, ids, what is sent; refuses the same target twice."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ Pairs = tuple[tuple[str, str], ...]
 
 
 class Wanted(NamedTuple):
-    """What an entry says about one repository, on an account.
+    """One repository of an entry, on an account.
 
     Args:
         layer: with the defaults below it.
         where: the entry's position.
-        refs: what the short form says after `@`; None leaves it to the layer.
-        matrix: what the short form says in brackets.
+        refs: what stands after `@` in the short form; None: those of the layer.
+        matrix: what stands in brackets in the short form.
         labels: of the repository itself, from the provider.
     """
 
@@ -275,7 +275,7 @@ class Targets:
         """Adds a target that `is_new` let through: the prototype with its names.
 
         Args:
-            alike: the same number for targets that say the same but for templates; one of them is the sample.
+            alike: the same number for targets that differ only by their templates; one of them is the sample.
         """
         target = replace(prototype, id=id_, repo=repo, branch=branch, matrix=matrix, name=name, where=where)
         if len(self.made) >= MOST_TARGETS:

@@ -15,7 +15,7 @@ def parse_duration(text: str) -> float:
     """Seconds in `250ms`, `60s`, `1m`, `24h`, `2d`.
 
     Raises:
-        ValueError: says what is expected.
+        ValueError: the message says what is expected.
     """
     if re.match(DURATION, text) is None:
         raise ValueError(f"expected a duration such as 250ms, 60s, 5m, 24h or 2d, found {text!r}")
@@ -26,7 +26,7 @@ def parse_limit(text: str) -> tuple[int, float]:
     """Calls and seconds in `40/30s`; `10/h` is `10/1h`.
 
     Raises:
-        ValueError: says what is expected.
+        ValueError: the message says what is expected.
     """
     if re.match(LIMIT, text) is None or (seconds := _seconds(text.partition("/")[2])) == 0:
         raise ValueError(f"expected so many calls per period, such as 40/30s or 10/1h, found {text!r}")

@@ -83,7 +83,7 @@ class Validator:
         self._left_out = 0
 
     def validate(self, file: dict[str, Value]) -> set[str]:
-        """Reports what is wrong with the top level of a file, and takes it out, so that the rest can be looked at.
+        """Reports what is wrong with the top level of a file, and takes it out, so that the rest can be checked.
 
         Returns:
             The accounts that are wrong.

@@ -267,7 +267,7 @@ class _Frame(Struct):
     """A container that is open.
 
     Args:
-        key_at: position of the key whose value comes next; 0: a key comes next.
+        key_at: position of the key of which the value comes next; 0: a key comes next.
     """
 
     container: Value

@@ -1,4 +1,4 @@
-"""What did not pass, grouped by outcome and reason: the order in which people should look at it."""
+"""What did not pass, grouped by outcome and reason, in the order in which it deserves attention."""
 
 from __future__ import annotations
 
@@ -79,9 +79,9 @@ def counts(report: Report) -> Iterator[tuple[int, str]]:
 
 
 def to_rerun(rows: Iterable[Row]) -> tuple[list[Row], list[Row]]:
-    """What did not pass, parted into what may be triggered again and what may have a build nobody should double.
+    """What did not pass, divided into what may be triggered again and what may already have a build.
 
-    Targets that the manifest skips are in neither: they were left out by will.
+    Targets that the manifest skips are in neither: they were left out on purpose.
     """
     safe: list[Row] = []
     unsafe: list[Row] = []

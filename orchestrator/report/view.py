@@ -60,7 +60,7 @@ class Row(Struct, frozen=True):
 
     Args:
         branch: the one that was asked for, else the one that was built.
-        outcome: None while open; then `code` and `reason` tell what it waits for.
+        outcome: None while open; then `code` and `reason` say what it waits for.
         triggered_at: when the call was sent that made the request, or may have made one.
         finished_at: the build's end; without a build, when the verdict was given.
         queued_seconds: from the build's creation (or the trigger, where the provider does not say) to its start.
@@ -163,7 +163,7 @@ def view(run_id: str, history: History, now: float) -> Report:
     """The report of a run.
 
     Args:
-        now: the present (wall clock); it counts only while nobody has left the run.
+        now: the present (wall clock); it counts only until the run is left.
 
     Raises:
         JournalError: the run's first event is damaged.

@@ -1,6 +1,6 @@
 """One self-contained page: the numbers, builds over time, and a table with a filter. It loads nothing from anywhere.
 
-Everything from outside goes through autoescaping; besides, the page's own policy lets no script run but ours.
+Everything from outside goes through autoescaping, and the page's own policy allows no script but ours.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from itertools import accumulate
 import jinja2
 
 from orchestrator.core.frozen import Struct
-from orchestrator.report.formats.text import foreseen_lines, headline
+from orchestrator.report.formats.text import forecast_lines, headline
 from orchestrator.report.groups import ORDER, counts, groups, word_of
 from orchestrator.report.view import Report, Row
 from orchestrator.report.words import clock, counted, duration, epoch, link, plain
@@ -50,7 +50,7 @@ def render(report: Report, *, at_most: int = AT_MOST) -> str:
     return environment.from_string(_page("page.html")).render(
         report=report,
         headline=headline(report),
-        foreseen=list(foreseen_lines(report.forecast)) if report.forecast is not None else [],
+        foreseen=list(forecast_lines(report.forecast)) if report.forecast is not None else [],
         title=plain(report.run.name) or report.run.id,
         counts=[Count(number, word, 100 * number / total) for number, word in counts(report)],
         rows=_rows(report, at_most),
@@ -83,7 +83,7 @@ def _kind(word: str) -> str:
 
 
 class Tick(Struct, frozen=True):
-    """A mark on an axis: where it stands in the drawing, and what it says."""
+    """A mark on an axis: its position in the drawing, and its text."""
 
     at: float
     text: str

@@ -49,8 +49,8 @@ def plain_run(run: RunView) -> dict[str, Any]:
     return asdict(run)
 
 
-def _forecast(told: ForecastView | None) -> dict[str, Any] | None:
-    return None if told is None else asdict(told)
+def _forecast(forecast: ForecastView | None) -> dict[str, Any] | None:
+    return None if forecast is None else asdict(forecast)
 
 
 SPEC = "1.0.0"

@@ -24,7 +24,7 @@ _NOT_YAML = re.compile("[\x7f-\xa0\u2028\u2029\ud800-\udfff\ufeff\ufffe\uffff]")
 
 
 def render(report: Report) -> str:
-    """The manifest; `check` accepts it unless nothing is left to run, which its first line then says."""
+    """The manifest; `check` accepts it unless nothing is left to run, as its first line then says."""
     return "".join(f"{line}\n" for line in _lines(report))
 
 
@@ -109,7 +109,7 @@ def _account(account: Account) -> dict[str, Any]:
     out: dict[str, Any] = {"type": account.type, "url": account.url}
     out |= {"token": account.token} if account.token is not None else {}
     out |= {"insecure": True} if account.insecure else {}
-    # of a share only what it came to: said once more, it would be taken of the share
+    # a share is written as the rate that it came to: written as a share, it would be taken once more
     limits: dict[str, Any] = {one.name: _rate(one) for one in account.limits if one.written or one.share != 100}
     usual = Account(account.name, account.type, account.url)
     limits |= {"connections": account.connections} if account.connections != usual.connections else {}

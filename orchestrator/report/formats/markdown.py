@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from orchestrator.report.formats.text import foreseen_lines, headline
+from orchestrator.report.formats.text import forecast_lines, headline
 from orchestrator.report.groups import counts, groups
 from orchestrator.report.view import Report, Row
 from orchestrator.report.words import counted, duration, link, plain, short
@@ -40,7 +40,7 @@ def _lines(report: Report) -> Iterator[tuple[str, int]]:
     yield "", 0
     yield f"Run `{run.id}`: {_shown(headline(report))}", 0
     if report.forecast is not None:
-        for line in foreseen_lines(report.forecast):
+        for line in forecast_lines(report.forecast):
             yield from (("", 0), (_shown(line.capitalize()), 0))
     yield from ((line, 0) for line in _limits(report))
     all_groups = groups(report)

@@ -1,4 +1,4 @@
-"""What people read in a terminal or a mail: what is in doubt first, then what did not pass and where to look.
+"""For a terminal or a mail: what is in doubt first, then what did not pass and where to find it.
 
 Plain text; colour is an option. Ids and URLs are never cut, so that they can be copied.
 """
@@ -116,14 +116,14 @@ def _waits(report: Report) -> Iterator[str]:
     for limit in sorted(waited, key=_longest)[:3]:
         yield f"waited: {duration(limit.waited_seconds)} for {limit.limit} of {limit.account}"
     if report.forecast is not None:
-        yield from foreseen_lines(report.forecast)
+        yield from forecast_lines(report.forecast)
 
 
-def foreseen_lines(told: ForecastView) -> Iterator[str]:
-    """What was forecast beside what happened, as far as it has: a line or none."""
+def forecast_lines(forecast: ForecastView) -> Iterator[str]:
+    """What was forecast beside what has happened so far: a line or none."""
     pairs = (
-        ("last trigger", told.actual_last_trigger_seconds, told.last_trigger_seconds),
-        ("last build", told.actual_last_build_seconds, told.last_build_seconds),
+        ("last trigger", forecast.actual_last_trigger_seconds, forecast.last_trigger_seconds),
+        ("last build", forecast.actual_last_build_seconds, forecast.last_build_seconds),
     )
     parts = [
         f"{what} after {duration(fact)}, {duration(cast)} were forecast"
