@@ -288,15 +288,6 @@ def test_the_servers_clock_may_be_ahead():
     assert visitor.call("GET", WIDGET).headers["Date"] == "Fri, 15 Jan 2027 09:00:00 GMT"
 
 
-def test_the_world_says_when_something_next_happens():
-    visitor = Visitor(skew=5.0)
-    assert visitor.world.next_due() is None
-    made(visitor)
-    assert visitor.world.next_due() == START + 2
-    visitor.world.advance(START + 2)
-    assert visitor.world.next_due() == START + 62
-
-
 def test_a_job_that_is_canceled_leaves_the_others_running_and_decides_the_build():
     visitor = Visitor(jobs=(2, 2))
     id_ = made(visitor)

@@ -71,10 +71,6 @@ class EventQueue:
             at, _, action, arguments = heappop(due)
             action(at, *arguments)
 
-    def next_due(self) -> float | None:
-        """When the next thing is due."""
-        return self._due[0][0] if self._due else None
-
     def shift(self, by: float) -> None:
         """Moves everything, as when the clock is set."""
         self._due = [(at + by, *rest) for at, *rest in self._due]  # type: ignore[misc]  # mypy loses the tuple's length
@@ -157,11 +153,6 @@ class LookAlike(ABC):
     def advance(self, now: float) -> None:
         """Lets time pass without a call."""
         self.events.advance(now + self.settings.skew)
-
-    def next_due(self) -> float | None:
-        """When something next happens by itself, in the caller's time."""
-        due = self.events.next_due()
-        return None if due is None else due - self.settings.skew
 
     def plan_faults(self, rules: Sequence[FaultRule]) -> None:
         """Replaces the plan of faults; counting starts again."""

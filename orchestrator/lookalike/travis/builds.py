@@ -118,7 +118,7 @@ class Builds:
         assert request.commit is not None, "only a request with a commit is approved"  # noqa: S101 - for the reader
         repo = request.repo
         previous = branch.last_build.state if branch.last_build is not None else None
-        id_, number = next(self._tables.build_ids), str(len(repo.builds) + 1)
+        id_, number = next(self._tables.build_ids), len(repo.builds) + 1
         build = Build(id_, number, request, request.commit, at, at, previous)
         build.outcome = "errored" if broken else self._outcome(build)
         low, high = self._settings.jobs
@@ -132,7 +132,9 @@ class Builds:
         self._supersede(at, build)
         branch.last_build = build
         if broken:
-            self._break(at, build)
+            for job in build.jobs:
+                self._end_job(at, job, "errored")
+            self._end(at, build, "errored")
         else:
             self._wait(at, build, build.jobs)
 
@@ -154,11 +156,6 @@ class Builds:
         for other in list(build.repo.owner.active.values()):
             if other.repo is build.repo and other.commit.branch == build.commit.branch and other.state == "created":
                 self.cancel(at, other)
-
-    def _break(self, at: float, build: Build) -> None:
-        for job in build.jobs:
-            self._end_job(at, job, "errored")
-        self._end(at, build, "errored")
 
     def _reset(self, at: float, job: Job) -> None:
         job.turn += 1

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
-from functools import cache
+from collections.abc import Mapping, Sequence
 from typing import Any
 from urllib.parse import unquote, urlencode
 
 from orchestrator.core.frozen import Struct, field
 from orchestrator.lookalike.kit.http import JSON, Object, Refused, json_reply
-from orchestrator.lookalike.travis.rows import Owner, Repo, Tables, User
-from orchestrator.lookalike.travis.shapes import SHAPE_OF, SHAPES, Getter, Shape
+from orchestrator.lookalike.travis.rows import ACTIVE, Owner, Repo, Tables, User
+from orchestrator.lookalike.travis.shapes import SHAPE_OF, SHAPES, Getter
 
 MOST = 100  # entries of a page
 
@@ -213,15 +212,17 @@ class _Printer:
             if id(row) in self._earlier or any(row is other for other in above):
                 return {"@href": href}
             shown["@href"] = href
-        if representation not in shape.representations:
+        if representation not in shape.shown and representation != "active":
             raise server_error()  # (reference 2.2).
         if representation != "owner":
             shown["@representation"] = representation
-        if representation not in ("minimal", "owner") and shape.permissions:
-            shown["@permissions"] = _permissions(shape.type, _may_trigger(row))
+        if representation not in ("minimal", "owner") and shape.rights[True]:
+            shown["@permissions"] = shape.rights[_may_trigger(row)]
         above = (*above, row)
-        for name, getter in _getters(shape.type, representation):
+        for name, getter in shape.shown["standard" if representation == "active" else representation]:
             value = getter(row)
+            if name == "jobs" and representation == "active":  # (reference 7.4).
+                value = [job for job in value if job.state in ACTIVE]
             if type(value) not in _PLAIN:
                 is_owner = shape.type == "repository" and name == "owner"
                 value = self._value(value, "owner" if is_owner else "minimal", above)
@@ -244,20 +245,6 @@ class _Printer:
         if isinstance(value, list) and value and type(value[0]) in SHAPES:
             return [self.one(each, representation, above) for each in value]
         return value
-
-
-@cache
-def _getters(type_: str, representation: str) -> Sequence[tuple[str, Callable[[Any], Any]]]:
-    shape: Shape = SHAPE_OF[type_]
-    getters = dict(shape.getters)
-    if representation == "active":
-        getters["jobs"] = getters["active_jobs"]  # (reference 7.4).
-    return [(name, getters[name]) for name in shape.representations[representation]]
-
-
-@cache
-def _permissions(type_: str, may_trigger: bool) -> Mapping[str, bool]:
-    return SHAPE_OF[type_].rights(may_trigger)
 
 
 def _may_trigger(row: Any) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
+from operator import attrgetter
 from typing import Any
 from urllib.parse import unquote
 
@@ -15,13 +16,6 @@ from orchestrator.lookalike.travis.rows import ACTIVE, Branch, Build, Job, Repo,
 from orchestrator.lookalike.travis.settings import Settings
 from orchestrator.lookalike.travis.shapes import Getter
 
-BUILD_ORDERS: Mapping[str, Getter] = {
-    "id": lambda build: build.id,
-    "created_at": lambda build: build.created_at,
-    "started_at": lambda build: build.started_at or 0.0,
-    "finished_at": lambda build: build.finished_at or 0.0,
-    "number": lambda build: int(build.number),
-}
 BUILD_FILTERS: Mapping[str, Getter] = {
     "state": lambda build: build.state,
     "previous_state": lambda build: build.previous,
@@ -29,18 +23,20 @@ BUILD_FILTERS: Mapping[str, Getter] = {
     "created_by": lambda build: build.request.user.login,
     "branch.name": lambda build: build.commit.branch,
 }
+BUILD_ORDERS: Mapping[str, Getter] = {
+    **{name: attrgetter(name) for name in ("id", "number", "created_at")},
+    "started_at": lambda build: build.started_at or 0.0,
+    "finished_at": lambda build: build.finished_at or 0.0,
+}
 REPO_ORDERS: Mapping[str, Getter] = {
-    "id": lambda repo: repo.id,
-    "github_id": lambda repo: repo.id,
-    "vcs_id": lambda repo: repo.id,
-    "owner_name": lambda repo: repo.owner.login,
-    "name": lambda repo: repo.name,
-    "active": lambda repo: repo.active,
+    **{name: attrgetter(name) for name in ("id", "name", "active")},
+    **dict.fromkeys(("github_id", "vcs_id"), attrgetter("id")),
+    "owner_name": attrgetter("owner.login"),
     "default_branch.last_build": lambda repo: _last(repo.branches[repo.default_branch]),
-    "current_build": lambda repo: repo.builds[-1].id if repo.builds else 0,
+    "current_build": lambda repo: len(repo.builds) and repo.builds[-1].id,
 }
 BRANCH_ORDERS: Mapping[str, Getter] = {
-    "name": lambda branch: branch.name,
+    "name": attrgetter("name"),
     "last_build": lambda branch: _last(branch),
     "exists_on_github": lambda branch: True,
     "default_branch": lambda branch: branch.name == branch.repo.default_branch,

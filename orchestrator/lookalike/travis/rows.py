@@ -145,7 +145,7 @@ class Build(Struct, eq=False):
     """
 
     id: int
-    number: str
+    number: int
     request: Request
     commit: Commit
     created_at: float
@@ -168,7 +168,7 @@ class Build(Struct, eq=False):
         """Whole seconds summed over the jobs (not wall clock), once it has run to its end (reference 7.2)."""
         if self.started_at is None or self.finished_at is None:
             return None
-        return int(sum(job.seconds for job in self.jobs))
+        return int(sum(job.finished_at - job.started_at for job in self.jobs if job.started_at and job.finished_at))
 
 
 class Job(Struct, eq=False):
@@ -190,11 +190,6 @@ class Job(Struct, eq=False):
     def repo(self) -> Repo:
         """The repository that it builds."""
         return self.build.repo
-
-    @property
-    def seconds(self) -> float:
-        """How long it ran."""
-        return 0.0 if self.started_at is None or self.finished_at is None else self.finished_at - self.started_at
 
 
 class Tables:

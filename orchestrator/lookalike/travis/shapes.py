@@ -10,7 +10,6 @@ from typing import Any, TypeAlias
 from orchestrator.core.frozen import Struct
 from orchestrator.lookalike.kit.http import Object
 from orchestrator.lookalike.travis.rows import (
-    ACTIVE,
     VCS_OFFSET,
     Branch,
     Build,
@@ -32,20 +31,16 @@ class Shape(Struct, frozen=True):
 
     Args:
         address: its `@href`, to be formatted with the row, None where it has none.
-        representations: names of the fields that each shows.
-        permissions: names of `@permissions`: `name!` needs the right to create builds, `name-` nobody has.
         getters: every field that may be shown or included.
+        shown: the fields of each representation.
+        rights: `@permissions` of a user who may create builds, and of one who may not.
     """
 
     type: str
     address: str | None
-    representations: Mapping[str, Sequence[str]]
-    permissions: Sequence[str]
     getters: Mapping[str, Getter]
-
-    def rights(self, may_trigger: bool) -> Mapping[str, bool]:
-        """`@permissions` for a user who may, or may not, create builds."""
-        return {name.rstrip("!-"): name[-1] != "-" and (may_trigger or name[-1] != "!") for name in self.permissions}
+    shown: Mapping[str, Sequence[tuple[str, Getter]]]
+    rights: Mapping[bool, Mapping[str, bool]]
 
 
 def shape(
@@ -54,14 +49,20 @@ def shape(
     """A shape from texts, each of words separated by spaces.
 
     Args:
+        permissions: `name!` needs the right to create builds, `name-` nobody has.
         fields: fields that are computed.
         paths: `name=attribute.of.the.row`; any other field is the row's own attribute of its name.
         shown: the names of the fields that each representation shows.
     """
-    getters = {name: attrgetter(name) for names in shown.values() for name in names.split()}
+    getters: dict[str, Getter] = {name: attrgetter(name) for names in shown.values() for name in names.split()}
     getters |= {name: attrgetter(path) for name, _, path in (each.partition("=") for each in paths.split())}
-    representations = {name: names.split() for name, names in shown.items()}
-    return Shape(type_, address, representations, permissions.split(), {**getters, **fields})
+    getters |= fields
+    rights = {
+        may: {name.rstrip("!-"): name[-1] != "-" and (may or name[-1] != "!") for name in permissions.split()}
+        for may in (True, False)
+    }
+    fields_of = {name: [(each, getters[each]) for each in names.split()] for name, names in shown.items()}
+    return Shape(type_, address, getters, fields_of, rights)
 
 
 def always(value: Any, names: str) -> dict[str, Getter]:
@@ -227,14 +228,13 @@ SHAPES: dict[type, Shape] = {
             **always([], "stages"),
             **times(moment, "started_at finished_at"),
             **times(exact, "updated_at"),
+            "number": lambda row: str(row.number),
             "branch": lambda row: row.repo.branches.get(row.commit.branch),
-            "active_jobs": lambda row: [job for job in row.jobs if job.state in ACTIVE],
         },
         "previous_state=previous private=repo.private repository=repo created_by=request.user",
         minimal=BUILD,
         list=f"{BUILD} branch tag commit request created_by",
         standard=BUILD_STANDARD,
-        active=BUILD_STANDARD,  # but that it shows only active jobs
     ),
     Job: shape(
         "job",
