@@ -47,9 +47,9 @@ class Service(TravisLookAlike):
         """What its callers pass on as the time."""
         return self._time() + self._ahead - self.settings.skew
 
-    def _serve(self, call: Incoming, now: float, stuck: bool = False) -> Reply:
+    def _serve(self, now: float, call: Incoming, stuck: bool = False) -> Reply:
         before = len(self.counters.accepted)
-        reply = super()._serve(call, now, stuck)
+        reply = super()._serve(now, call, stuck)
         for request in self.counters.accepted[before:]:
             self.callers[request.id] = call.headers.get("x-request-id", "")
         return reply

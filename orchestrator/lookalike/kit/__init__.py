@@ -11,6 +11,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from functools import lru_cache
 from heapq import heappop, heappush
+from itertools import count
 from random import Random
 from time import gmtime, strftime
 from typing import Any, ClassVar, Self
@@ -56,13 +57,12 @@ class EventQueue:
     """What is due at which time. Nothing runs in the background: it is done when time is next made to pass."""
 
     def __init__(self) -> None:
-        self._due: list[tuple[float, int, Callable[..., None], tuple[Any, ...]]] = []
-        self._count = 0
+        self._due: list[tuple[float, int, Callable[..., object], tuple[Any, ...]]] = []
+        self._numbers = count()
 
-    def add(self, at: float, action: Callable[..., None], *arguments: Any) -> None:
+    def add(self, at: float, action: Callable[..., object], *arguments: Any) -> None:
         """Calls `action(at, *arguments)` when that time has come."""
-        self._count += 1
-        heappush(self._due, (at, self._count, action, arguments))
+        heappush(self._due, (at, next(self._numbers), action, arguments))
 
     def advance(self, now: float) -> None:
         """Does everything that is due, in order."""
@@ -148,7 +148,7 @@ class LookAlike(ABC):
             fault = self._faults.choose(call.method, now - self._began, lambda: self.repo_names(call.path))
             if fault is not None:
                 return self._faulty(fault, call, now)
-        return self._serve(call, now)
+        return self._serve(now, call)
 
     def advance(self, now: float) -> None:
         """Lets time pass without a call."""
@@ -214,17 +214,14 @@ class LookAlike(ABC):
             case Handling.NEVER:
                 return fault.spoil(None)
             case Handling.LATE:
-                self.events.add(now + fault.seconds, self._serve_late, call)
+                self.events.add(now + fault.seconds, self._serve, call)
                 return fault.spoil(None)
             case Handling.NOW:
-                return fault.spoil(self._serve(call, now))
+                return fault.spoil(self._serve(now, call))
             case Handling.STUCK:
-                return fault.spoil(self._serve(call, now, stuck=True))
+                return fault.spoil(self._serve(now, call, stuck=True))
 
-    def _serve_late(self, at: float, call: Incoming) -> None:
-        self._serve(call, at)
-
-    def _serve(self, call: Incoming, now: float, stuck: bool = False) -> Reply:
+    def _serve(self, now: float, call: Incoming, stuck: bool = False) -> Reply:
         seen = self.counters
         seen.calls.append(now)
         if call.method == "POST":

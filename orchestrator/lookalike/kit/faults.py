@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 from orchestrator.core.frozen import Struct, replace
 from orchestrator.lookalike.kit.http import HTML, JSON, Effect, Harm, Reply, text
-from orchestrator.lookalike.kit.settings import Duration, Range, Reader, Share, Some, words
+from orchestrator.lookalike.kit.settings import Duration, Positive, Range, Reader, Share, words
 
 GATEWAY = "<html><head><title>502 Bad Gateway</title></head><body><h1>502 Bad Gateway</h1></body></html>\n"
 PORTAL = "<!DOCTYPE html><html><body><form action='/login'>Please log in to this network</form></body></html>\n"
@@ -113,7 +113,7 @@ class FaultRule(Struct, frozen=True):
 
     kind: Annotated[str, words(KINDS)]
     share: Share | None = None
-    nth: tuple[Some, ...] = ()
+    nth: tuple[Positive, ...] = ()
     repo: str | None = None
     methods: Annotated[tuple[str, ...], Reader("all, or methods such as [GET, POST]", _methods)] = ("POST",)
     between: Range | None = None

@@ -173,7 +173,7 @@ Period: TypeAlias = Annotated[float, Reader("a duration above 0, such as 30s", _
 Range: TypeAlias = Annotated[tuple[float, float], Reader("a duration such as 2s, or two: [least, most]", _range)]
 Share: TypeAlias = Annotated[float, Reader("a share such as 5% or 0.05", _share)]
 Count: TypeAlias = Annotated[int, at_least(0)]
-Some: TypeAlias = Annotated[int, at_least(1)]
+Positive: TypeAlias = Annotated[int, at_least(1)]
 Slug: TypeAlias = Annotated[str, checked("owner/name", lambda given: _SLUG.fullmatch(str(given)) is not None)]
 Prefix: TypeAlias = Annotated[str, Reader("a path such as /api", _prefix)]
 Scale: TypeAlias = Annotated[float, Reader("a number above 0, 1 for real time", _scale)]
@@ -182,7 +182,7 @@ Scale: TypeAlias = Annotated[float, Reader("a number above 0, 1 for real time", 
 class Rule(Struct, frozen=True):
     """So many calls in a window that is aligned to the epoch; `ban` seconds of exclusion when it is reached."""
 
-    calls: Some
+    calls: Positive
     per: Period
     ban: Duration = 0.0
 

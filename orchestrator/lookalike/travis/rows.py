@@ -203,15 +203,9 @@ class Tables:
         self.builds: dict[int, Build] = {}
         self.jobs: dict[int, Job] = {}
         self._by_slug: dict[tuple[str, str], Repo] = {}
-        self.numbered: Mapping[str, Mapping[int, Any]] = {
-            "request": self.requests,
-            "build": self.builds,
-            "job": self.jobs,
-        }
-        self.request_ids, self.build_ids = (
-            count(FIRST_REQUEST),
-            count(FIRST_BUILD),
-        )  # jobs have theirs among the builds'
+        self.numbered: Mapping[str, Any] = {"request": self.requests, "build": self.builds, "job": self.jobs}
+        self.request_ids = count(FIRST_REQUEST)
+        self.build_ids = count(FIRST_BUILD)  # of jobs, too (reference 7.1).
         for number, (token, login) in enumerate({settings.token: settings.login, **settings.others}.items()):
             self.users[token] = User(settings.user_id + number, login, token)
         for spec in _with_mishaps(settings, chance):
