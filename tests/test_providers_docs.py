@@ -75,4 +75,4 @@ def test_a_stranger_who_follows_the_page_has_a_provider(tmp_path):
     report = json.loads(stranger.orchestrator("run", "--sandbox", "-q", "-o", "json", "toy.yaml"))
     assert [target["outcome"] for target in report["targets"]] == ["passed", "passed"]
     told = stranger.run("-m", "pytest", "-q", "-p", "no:cacheprovider", "orchestrator-toy/tests")
-    assert re.search(r"\d{3} passed", told)
+    assert int(re.search(r"(\d+) passed", told)[1]) > 80, told

@@ -66,8 +66,8 @@ class OverFake(Service):
         self.service = FakeService(latency=0.0)
         self.made = 0
 
-    def provider(self, send, secrets):
-        return self.kind(self.account, send, secrets)
+    def provider(self, send):
+        return self.kind(self.account, send)
 
     async def send(self, call):
         return await self.service.send(call)
