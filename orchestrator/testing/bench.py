@@ -115,6 +115,7 @@ class Bench:
 
     Attributes:
         calls: what the provider sent.
+        last: the service's last answer.
         fault: what becomes of triggers: `lost_before`, `lost_after` or `late`.
         instead: what every call is answered, or fails with, in place of the service.
         rewrite: changes the bodies of answers to calls that read.
@@ -125,6 +126,7 @@ class Bench:
         self.declaration = service.declaration
         self.provider = service.provider(self._send)
         self.calls: list[Call] = []
+        self.last = Answer(0)
         self.fault = ""
         self.instead: Answer | Exception | None = None
         self.rewrite: Callable[[Json], Json] = lambda body: body
@@ -140,10 +142,10 @@ class Bench:
         if fault in ("late", "lost_before"):
             self._late += [call] * (fault == "late")
             raise InDoubt("lost by the contract")
-        answer = await self.service.send(call)
+        self.last = await self.service.send(call)
         if fault == "lost_after":
             raise InDoubt("lost by the contract")
-        return answer if call.method != "GET" else replace(answer, body=self.rewrite(answer.body))
+        return self.last if call.method != "GET" else replace(self.last, body=self.rewrite(self.last.body))
 
     async def deliver(self) -> None:
         """Hands late triggers to the service after all."""
@@ -221,10 +223,10 @@ def listed(body: Json, times: int) -> Json:
     return body
 
 
-def reworded(body: Json, words: Collection[str], word: str) -> Json:
-    """The value with one word where any of these stands."""
+def reworded(body: Json, is_meant: Callable[[str], bool], word: str | None) -> Json:
+    """The value with one word in place of those that are meant."""
     if isinstance(body, dict):
-        return {key: reworded(value, words, word) for key, value in body.items()}
+        return {key: reworded(value, is_meant, word) for key, value in body.items()}
     if isinstance(body, list):
-        return [reworded(value, words, word) for value in body]
-    return word if isinstance(body, str) and body in words else body
+        return [reworded(value, is_meant, word) for value in body]
+    return word if isinstance(body, str) and is_meant(body) else body

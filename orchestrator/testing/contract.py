@@ -111,6 +111,9 @@ class ProviderContract:
         assert request.id
         assert json.loads(json.dumps(dict(request.handle))) == request.handle
         assert request.url is None or request.url.startswith("http")
+        for status in (404, 500):  # a receipt in a failure is none
+            found = await bench.outcome(replace(bench.last, status=status), lambda: bench.provider.trigger(trigger))
+            assert isinstance(found, InDoubt | NotTriggered), found
 
     @hostile
     async def test_only_a_receipt_is_a_receipt(self, bench: Bench, body: Json) -> None:
@@ -159,6 +162,11 @@ class ProviderContract:
             assert isinstance(found, Request)
             await bench.until(Followed(trigger.target, found, trigger.marker, None, bench.service.now()), is_final)
 
+    async def test_a_row_that_does_not_show_its_marker_may_be_ours(self, bench: Bench) -> None:
+        trigger, asked = await bench.lose("lost_after")
+        bench.rewrite = lambda body: reworded(body, lambda word: str(trigger.marker) in word, None)
+        assert isinstance(await bench.find(trigger, asked), InDoubt)
+
     async def test_a_trigger_that_comes_late_or_is_listed_late_is_found_then(self, bench: Bench) -> None:
         trigger, asked = await bench.lose("late")
         bench.rewrite = lambda body: listed(body, 0)
@@ -204,7 +212,7 @@ class ProviderContract:
         one, _ = await bench.until(await bench.follow(), is_there)
         states = bench.declaration.states
         for native in (*states, UNKNOWN):
-            bench.rewrite = lambda body: reworded(body, states, native)  # noqa: B023  # used at once
+            bench.rewrite = lambda body: reworded(body, states.__contains__, native)  # noqa: B023  # used at once
             observed = await bench.poll(one)
             [build] = observed.builds
             assert build.native == native
