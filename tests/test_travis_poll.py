@@ -6,7 +6,7 @@ from orchestrator.core.errors import AccessRefused, InDoubt, LookFailed, RateLim
 from orchestrator.core.frozen import replace
 from orchestrator.core.model import Account, Build, BuildState, Request, Target
 from orchestrator.providers.port import Answer, Followed
-from orchestrator.providers.travis.follow import FIRST_LOOK, MISSES, SINGLES
+from orchestrator.providers.travis.follow import FIRST_POLL, MISSES, SINGLES
 from orchestrator.providers.travis.observe import NOTHING
 from orchestrator.providers.travis.provider import Travis
 
@@ -227,10 +227,10 @@ async def test_a_new_run_reads_no_older_pages_than_it_must(world):
 
 
 async def test_who_found_no_room_in_a_round_has_its_turn_in_the_next(world):
-    followed = [world.follow(n, "started", polls=FIRST_LOOK) for n in range(1, 2 * SINGLES + 51)]
+    followed = [world.follow(n, "started", polls=FIRST_POLL) for n in range(1, 2 * SINGLES + 51)]
     world.rows = list
     found = []
-    for looks in range(FIRST_LOOK, FIRST_LOOK + 3):
+    for looks in range(FIRST_POLL, FIRST_POLL + 3):
         left = [one for one in followed if one.target.id not in found]
         observations = await world.provider.poll([replace(one, polls=looks) for one in left])
         found += states(observations)
@@ -276,7 +276,7 @@ async def test_who_waits_long_for_a_build_is_looked_at_itself_now_and_then(world
         world.calls.clear()
         await world.provider.poll([*fast, world.follow(9, polls=looks)])
         singles += [looks] * world.calls["single"]
-    assert singles == [FIRST_LOOK * 2**n for n in range(len(singles))]
+    assert singles == [FIRST_POLL * 2**n for n in range(len(singles))]
     assert 3 <= len(singles) <= 6
 
 
@@ -289,7 +289,7 @@ async def test_without_the_listing_of_new_builds_requests_are_looked_at_themselv
 
 
 async def test_a_listing_that_shows_nothing_of_ours_only_delays(world):
-    followed = [world.follow(n, "started", polls=FIRST_LOOK) for n in (1, 2)]
+    followed = [world.follow(n, "started", polls=FIRST_POLL) for n in (1, 2)]
     world.rows = list
     assert len(states(await world.provider.poll(followed))) == 2
 

@@ -1,7 +1,7 @@
 """The provider port: what a CI service must be able to do, and what it declares about itself.
 
 A provider turns values into `Call`s and `Answer`s into values. It is given the function that sends a `Call`
-(`Send`), so it runs against aiohttp, against the sandbox in memory, and against faults, without knowing which.
+(`Send`), so it runs against aiohttp, against a look-alike in memory, and against faults, without knowing which.
 The limits of the account are kept inside `Send`: a provider never waits and never counts.
 """
 
@@ -37,7 +37,7 @@ class Call(Struct, frozen=True):
         body: sent as JSON; None sends no body.
         purpose: what the report counts it as: `trigger`, `find`, `poll` or `other`.
         limits: names of the limits it counts against.
-        repo: whose `repo` and `owner` limits it counts against, `owner/name`, where it has any.
+        repo: `owner/name`, where the call also counts against limits of a repository or an owner.
         secret: whether the body holds a secret (then it is never logged, nor an echo of it).
     """
 
@@ -79,7 +79,7 @@ class Followed(Struct, frozen=True):
         build: as last seen, None while there is none.
         since: when the request was made (wall clock).
         polls: how many in a row have shown nothing new since it last changed.
-        fresh: a clock is about to decide: look at this one itself, not only at a listing.
+        fresh: a timeout is about to decide: read this one itself, not only a listing.
     """
 
     target: Target
@@ -96,7 +96,7 @@ class Observation(Struct, frozen=True):
 
     Args:
         builds: the builds of the request, the deciding one first.
-        marked: whether the request was seen to carry its marker; None where this look cannot tell.
+        marked: whether the request was seen to carry its marker; None where this poll cannot tell.
         request: the handle in its new form, where it changed.
         warning: an odd thing that a person should know (a state that is not known here).
     """
@@ -148,7 +148,6 @@ class Provider(Protocol):
             NotTriggered: and its kinds; certainly no build.
             InDoubt: perhaps a build.
         """
-        ...
 
     async def find(self, trigger: Trigger, asked: Interval, known: Collection[str]) -> Request | None:
         """The request that the lost call made, or None: *certainly not there*.
@@ -159,12 +158,11 @@ class Provider(Protocol):
 
         Raises:
             InDoubt: it cannot tell yet.
-            LookFailed: the look itself failed.
+            LookFailed: the lookup itself failed.
         """
-        ...
 
     async def poll(self, followed: Sequence[Followed]) -> Mapping[str, Observation]:
-        """Looks at many requests with the cheapest listings.
+        """Reads the state of many requests with the cheapest listings.
 
         Returns:
             Observations by target id. What is missing was not polled this time (never so for `fresh` ones, unless the
@@ -173,7 +171,6 @@ class Provider(Protocol):
         Raises:
             LookFailed: nothing at all was learnt.
         """
-        ...
 
 
 @runtime_checkable
@@ -185,9 +182,8 @@ class Prepares(Protocol):
 
         Raises:
             Rejected: there is no such repo.
-            LookFailed: cannot be told now.
+            LookFailed: it cannot be learnt now.
         """
-        ...
 
 
 @runtime_checkable
@@ -201,7 +197,6 @@ class Cancels(Protocol):
             Rejected: may not be canceled by us.
             LookFailed: the answer was lost; asking again is harmless.
         """
-        ...
 
 
 @runtime_checkable
@@ -210,7 +205,6 @@ class Restarts(Protocol):
 
     async def restart(self, target: Target, build: Build) -> None:
         """Asks once; the errors of `trigger`."""
-        ...
 
 
 @runtime_checkable
@@ -219,7 +213,6 @@ class ShowsRequests(Protocol):
 
     def requests_page(self, target: Target) -> str:
         """The page's URL."""
-        ...
 
 
 @runtime_checkable
@@ -230,9 +223,8 @@ class SaysWho(Protocol):
         """None where the provider has no such page.
 
         Raises:
-            LookFailed: cannot be told now.
+            LookFailed: it cannot be learnt now.
         """
-        ...
 
 
 @runtime_checkable
@@ -241,7 +233,6 @@ class Inspects(Protocol):
 
     async def inspect(self, repo: str) -> RepoFacts | None:
         """None when there is no such repo (or none that this token may see)."""
-        ...
 
 
 @runtime_checkable
@@ -250,7 +241,6 @@ class Discovers(Protocol):
 
     async def discover(self, owner: str) -> list[RepoFacts]:
         """All of them, over all pages."""
-        ...
 
 
 @runtime_checkable
@@ -263,7 +253,6 @@ class ListsBranches(Protocol):
         Raises:
             Rejected: there is no such repo.
         """
-        ...
 
 
 @runtime_checkable
@@ -272,7 +261,6 @@ class ShowsLogs(Protocol):
 
     async def logs(self, build: Build, at_most: int) -> list[tuple[str, str]]:
         """Pairs of job number and the last `at_most` bytes of its log."""
-        ...
 
 
 @runtime_checkable
@@ -280,8 +268,7 @@ class MeasuresQueue(Protocol):
     """Can tell how long the provider's own queue is."""
 
     async def queue_depth(self, owner: str) -> int:
-        """Builds of the owner that wait or run, whoever started them."""
-        ...
+        """Builds of the owner that wait or run, of every user."""
 
 
 @runtime_checkable
@@ -289,12 +276,11 @@ class ShowsQueue(Protocol):
     """Can show the provider's own queue."""
 
     async def queue(self, target: Target) -> list[Entry]:
-        """Every build that waits or runs, whoever started it, in the queue where the target's build would stand.
+        """Every build that waits or runs, of every user, in the queue where the target's build would stand.
 
         Raises:
-            LookFailed: cannot be told now.
+            LookFailed: it cannot be learnt now.
         """
-        ...
 
 
 class Key(Struct, frozen=True):
@@ -344,8 +330,8 @@ class Declaration(Struct, frozen=True):
         limits: default limits; their order is the order of reports.
         trigger_limits: names of the limits that a trigger counts against.
         accepted_limits: those of them that count only what was, or may have been, accepted.
-        harmless_refusals: names of limits that nobody knows, and of which a refusal does no harm: they are found
-            by trying, from the default on. Never for a provider that bans.
+        harmless_refusals: names of limits whose size is unknown and for which a refusal does no harm: it is
+            found by trying, from the default on. Never for a provider that bans.
         keys: keys of a target that this provider has beyond those of every target.
         settings: keys of an account that this provider has beyond those of every account.
         token_env: environment variable that holds the token when the manifest names none.
@@ -357,7 +343,7 @@ class Declaration(Struct, frozen=True):
         message_problem: what is wrong with a message (a skip command), or None.
         warn: warnings for a target, sentences for a person.
         warn_account: warnings for an account.
-        learn: what an answer reveals of limits; where headers tell it, made by `limits.headers.tells`.
+        learn: what an answer reveals of limits; where it stands in headers, made by `limits.headers.tells`.
         is_refused: whether an answer says that a limit was reached.
         polling: what following builds costs.
     """

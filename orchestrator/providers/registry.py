@@ -42,7 +42,7 @@ class Known(Mapping[str, Declaration]):
     def __getitem__(self, type_: str) -> Declaration:
         found = _declared(type_)
         if found is None:
-            self._names.update(dict.fromkeys(_foreign()))  # who misspelt one wants to see which there are
+            self._names.update(dict.fromkeys(_foreign()))  # the hint for a misspelt type names them all
             raise KeyError(type_)
         self._names[type_] = None
         return found
@@ -68,7 +68,7 @@ def declaration(type_: str) -> Declaration:
     """What the provider of this type says about itself.
 
     Raises:
-        UsageError: nobody provides it, or what an installed package gives for it is no declaration.
+        UsageError: it is unknown, or what an installed package provides for it is not a declaration.
     """
     found = _declared(type_)
     if found is None:

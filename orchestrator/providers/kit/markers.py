@@ -29,11 +29,11 @@ class Search(Generic[Row]):
     Args:
         known: ids of requests of the same repo that are known to belong to other triggers.
         since: rows that were made before cannot be ours.
-        unmarked: what a row lacks that does not show whose it is, for the message.
+        unmarked: for the message: what a row lacks that may be ours.
 
     Attributes:
         ours: rows that show the marker, by id.
-        candidates: ids of rows that do not show whose they are.
+        candidates: ids of rows that do not show a text and may be ours.
 
     Raises:
         InDoubt: the trigger carried no marker.
@@ -61,7 +61,7 @@ class Search(Generic[Row]):
             made: when the row was made, None where that is not shown.
 
         Raises:
-            InDoubt: nothing can be told from such a listing.
+            InDoubt: such a listing proves nothing.
         """
         if not id_:
             raise InDoubt("a row of the listing has no id, so that the listing proves nothing")

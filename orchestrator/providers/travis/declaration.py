@@ -1,7 +1,7 @@
 """What Travis says about itself: limits, keys, states, warnings. Importing this imports no HTTP.
 
 The facts are those of Travis' public sources (API v3): 50 POSTs of any kind in 30 seconds ban the token for an hour;
-2,000 calls a minute; 10 API requests in a sliding hour for each repository, whoever makes them.
+2,000 calls a minute; 10 API requests in a sliding hour for each repository, from all users together.
 """
 
 from __future__ import annotations

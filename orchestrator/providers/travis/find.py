@@ -1,8 +1,8 @@
 """Finds the request of a lost answer again, by the marker in its commit's message.
 
-Travis has no idempotency key and its rows do not say who sent them: until a row has a commit, nothing in it tells
-whose it is. Such a row is a candidate, whatever its state or result, and while there is one the answer is "cannot
-tell". "Certainly not there" needs every page since the call, in the server's time.
+Travis has no idempotency key, and its rows do not name their sender: until a row has a commit, it may be ours. Such a
+row is a candidate, whatever its state or result, and while there is one the answer is "cannot tell". "Certainly not
+there" needs every page since the call, in the server's time.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ async def find(send: Send, trigger: Trigger, asked: Interval, known: Collection[
     """The request that the lost call made, or None: certainly not there.
 
     Raises:
-        InDoubt: it cannot be told, now or ever.
+        InDoubt: it cannot tell, now or ever.
         LookFailed: a page did not come.
     """
     target, since = trigger.target, asked.start - WIDER
@@ -80,7 +80,7 @@ def _adopted(ours: dict[int, Mapping[str, Any]], trigger: Trigger, url: str) -> 
 
 
 def _nowhere(repo: str) -> str:
-    """Travis tells "no such repository" and "not for this token" by the same answer: it may have been there before."""
+    """Travis gives the same answer for "no such repository" and "not for this token": it may have been there before."""
     return (
         f"Travis shows this token no repository {repo}; where that was so all along, the call started nothing "
         "(--assume-absent), else the token lost its access: give it back, and resume"

@@ -1,16 +1,16 @@
-"""Looks at many requests with few calls.
+"""Polls many requests with few calls.
 
-Three looks, from the cheapest to the dearest, each for what the one before did not tell:
+Three steps, from the cheapest to the dearest, each for what the one before did not show:
 
 1. the newest builds that the token's user has caused, 100 a call over all repositories, with the ids of their
    requests: shows which builds new requests became, and everything where few builds are followed;
-2. the builds of an owner that wait or run, all in one call: who is still in it goes on, who is not has ended;
+2. the builds of an owner that wait or run, all in one call: a build that is still among them goes on, any other has
+   ended;
 3. of those that have ended: a page of listing 1 where two or more of them stand, the request itself for the others;
-   the request itself, too, for who has waited long without a build (it may be rejected), and for who is to be looked at
-   fresh.
+   the request itself, too, where one has waited long without a build (it may be rejected), or must be fresh.
 
-So a build costs less than one call, when it ends, beside one or two for each round of looks. Travis does not promise
-that listing 1 shows API builds; without them a request without a build is found by look 3 in its turn, and all goes on.
+So a build costs less than one call, when it ends, beside one or two for each round. Travis does not promise that
+listing 1 shows API builds; without them a request without a build is polled by step 3 in its turn, and all goes on.
 """
 
 from __future__ import annotations
@@ -28,14 +28,13 @@ from orchestrator.providers.kit.pages import Listing, Page
 from orchestrator.providers.port import Call, Followed, Observation, Send
 from orchestrator.providers.travis.declaration import CALLS
 from orchestrator.providers.travis.observe import NOTHING, Owned, ids_of, of_builds, of_requests, repo_of, slug_of
-from orchestrator.providers.travis.wire import PAGE, error_type, listing, look_failed, owner_path, repo_path
+from orchestrator.providers.travis.wire import PAGE, error_type, listing, owner_path, read_failed, repo_path
 
-FIRST_LOOK = 3  # looks that told nothing before a request without a build is looked at itself; then 6, 12, ...
-SINGLES = 100  # looks at one request each in a round, fresh ones apart; the turn of the others comes
+FIRST_POLL = 3  # polls that showed nothing before a request without a build is read itself; then 6, 12, ...
+SINGLES = 100  # requests read one by one in a round, fresh ones apart; the others wait for their turn
 MOST_PAGES = 10  # of the newest in a round, to find new builds
 REACH = 80  # places on a page, of its 100, within which builds are expected; the rest is for bad guesses
 MISSES = 3  # pages in a row that showed none of those expected on them, before no more are tried
-
 
 # Servers that do not know `representation=list` answer with whole builds: longer, and without their request.
 _NEWEST = Call(
@@ -94,10 +93,10 @@ class Ranks:
 
 @dataclass(slots=True)
 class Round:
-    """One round of looks.
+    """One round of polls.
 
     Args:
-        open: by target id, what no look has told anything about yet.
+        open: by target id, what no listing has shown yet.
         listed: whether the newest builds could be read.
     """
 
@@ -106,13 +105,13 @@ class Round:
     failures: list[str] = field(default_factory=list)
     listed: bool = False
 
-    def tell(self, one: Followed, observation: Observation) -> None:
-        """What a look told of one."""
+    def record(self, one: Followed, observation: Observation) -> None:
+        """What was seen of one."""
         self.observations[one.target.id] = observation
         self.open.pop(one.target.id, None)
 
     def with_build(self) -> list[Followed]:
-        """The open ones whose build is known."""
+        """The open ones with a known build."""
         return [one for one in self.open.values() if one.build is not None]
 
     def without_build(self) -> list[Followed]:
@@ -120,30 +119,30 @@ class Round:
         return [one for one in self.open.values() if one.build is None]
 
     def take(self, listing: Iterable[Mapping[str, Any]], url: str, by_marker: bool = False) -> int:
-        """Takes what a listing of builds tells; returns of how many."""
+        """Takes what a listing of builds shows; returns of how many."""
         owned, found = Owned(self.open.values(), by_marker), dict[str, list[Mapping[str, Any]]]()
         for row in listing:
-            if (one := owned.whose(row)) is not None:
+            if (one := owned.owner_of(row)) is not None:
                 found.setdefault(one.target.id, []).append(row)
         for id_, builds in found.items():
-            self.tell(self.open[id_], of_builds(self.open[id_], builds, url))
+            self.record(self.open[id_], of_builds(self.open[id_], builds, url))
         return len(found)
 
 
 class Poll:
-    """The looks of one account. It remembers only hints that save calls; no verdict rests on them."""
+    """The polls of one account. It remembers only hints that save calls; no verdict rests on them."""
 
     def __init__(self, send: Send, url: str) -> None:
         self._send = send
         self._url = url
         self._ranks = Ranks()
-        self._sought: dict[str, int] = {}  # by target id: the newest build's id when its build was last looked for
-        self._floor = 0  # the oldest id on the first page when last looked
+        self._sought: dict[str, int] = {}  # by target id: the newest build's id when its build was last searched
+        self._floor = 0  # the oldest id on the first page of the last round
         self._misses = 0
-        self._put_off: frozenset[str] = frozenset()  # whose turn it was in a round that had no room left
+        self._put_off: frozenset[str] = frozenset()  # target ids: due in a round that had no room left
 
     async def __call__(self, followed: Sequence[Followed]) -> Mapping[str, Observation]:
-        """One round of looks.
+        """One round.
 
         Raises:
             LookFailed: nothing at all was learnt.
@@ -168,80 +167,80 @@ class Poll:
             self._sought.pop(one.target.id, None)
         together, first = len(round_.open) > 1, 1
         if together:
-            await self._look_at_newest(round_)
-            await self._look_at_owners(round_)
-            await self._look_at_pages(round_)
-            first = FIRST_LOOK if round_.listed else 1
+            await self._poll_newest(round_)
+            await self._poll_owners(round_)
+            await self._poll_pages(round_)
+            first = FIRST_POLL if round_.listed else 1
         due = [one for one in round_.without_build() if not together or self._is_due(one, first)]
         singles = [*round_.with_build(), *sorted(due, key=lambda one: one.target.id not in self._put_off)]
         self._put_off = frozenset(one.target.id for one in singles[SINGLES:])
         for one in (*alone, *singles[:SINGLES]):
-            await self._look_at(round_, one)
+            await self._poll_request(round_, one)
         if round_.listed:
             for one in round_.without_build():
-                round_.tell(one, NOTHING)
+                round_.record(one, NOTHING)
 
     def _is_due(self, one: Followed, first: int) -> bool:
         return one.target.id in self._put_off or _is_turn(one.polls, first)
 
-    async def _look_at_newest(self, round_: Round) -> None:
-        """Look 1: the first page, and as many more as may hold a build that somebody in this round waits for."""
+    async def _poll_newest(self, round_: Round) -> None:
+        """Step 1: the first page, and as many more as may hold a build that is waited for."""
         if not round_.without_build():
             known = round_.with_build()
             far = [one for one in known if _build_id(one) < self._floor]
             if len(_by_owner(far)) >= len(_by_owner(known)):
-                return  # look 2 costs as much and tells more
+                return  # step 2 costs as much and shows more
         top, offset = 0, 0
         for _ in range(MOST_PAGES + 2 * len(round_.open) // PAGE):
             page = await self._page(round_, offset)
             if page is None:
                 return
-            told = round_.take(page.entries, self._url, by_marker=True)
+            matched = round_.take(page.entries, self._url, by_marker=True)
             if not round_.listed:
                 self._floor, top, round_.listed = page.floor, max(*page.ids, 0, 0), True
             offset += len(page.entries)
-            if not self._may_be_below(page, round_.without_build(), told):
+            if not self._may_be_below(page, round_.without_build(), matched):
                 break
         self._sought.update((one.target.id, top) for one in round_.without_build())
 
-    def _may_be_below(self, page: NewestPage, waiting: Iterable[Followed], told: int) -> bool:
-        """Whether an older page may show the build of somebody who waits.
+    def _may_be_below(self, page: NewestPage, waiting: Iterable[Followed], matched: int) -> bool:
+        """Whether an older page may show a build that is waited for.
 
-        Who was looked for before has, if any, a build newer than all that stood there then. Who was not (a request
-        that has just been made, or that of a resumed run) has a build that is older than those of newer requests.
+        A request that was searched before has, if any, a build newer than all that stood there then. Any other (just
+        made, or of a resumed run) has a build that is older than those of newer requests.
         """
         shown = [id_ for row in page.entries if (id_ := number(mapping(row.get("request")).get("id")))]
         for one in waiting:
             sought = self._sought.get(one.target.id)
             if sought is not None and page.floor > sought:
                 return True
-            if sought is None and not page.is_last and (min(ids_of(one), default=0) < min(shown) if shown else told):
+            if sought is None and not page.is_last and (min(ids_of(one), default=0) < min(shown) if shown else matched):
                 return True
         return False
 
-    async def _look_at_owners(self, round_: Round) -> None:
-        """Look 2: leaves open whose build has ended."""
+    async def _poll_owners(self, round_: Round) -> None:
+        """Step 2: leaves those open that have ended."""
         for (owner, vcs), theirs in _by_owner(round_.with_build()).items():
             if owner and len(theirs) > 1:
-                await self._look_at_owner(round_, f"{owner_path(owner, vcs)}/active", theirs)
+                await self._poll_owner(round_, f"{owner_path(owner, vcs)}/active", theirs)
 
-    async def _look_at_owner(self, round_: Round, path: str, theirs: list[Followed]) -> None:
+    async def _poll_owner(self, round_: Round, path: str, theirs: list[Followed]) -> None:
         try:
             answer = await read(self._send, Call("GET", path, purpose="poll", limits=(CALLS,)))
             body = mapping(answer.body)
-            if answer.status in (404, 405):  # not every server has it: their requests are looked at themselves
+            if answer.status in (404, 405):  # not every server has it: step 3 reads the requests
                 return
             if answer.status != 200 or body.get("@type") != "active" or not isinstance(body.get("builds"), list):
-                raise look_failed(answer, path)
+                raise read_failed(answer, path)
         except LookFailed as error:
             round_.failures.append(error.cause)
             for one in theirs:
-                round_.open.pop(one.target.id)  # not looked at this time
+                round_.open.pop(one.target.id)  # not polled this time
             return
         round_.take(rows(body["builds"]), self._url)
 
-    async def _look_at_pages(self, round_: Round) -> None:
-        """Look 3, first half: where two or more of those that have ended stand on one page of the newest."""
+    async def _poll_pages(self, round_: Round) -> None:
+        """Step 3, first half: where two or more of those that have ended stand on one page of the newest."""
         ended = sorted(round_.with_build(), key=_build_id, reverse=True)
         while ended and self._misses < MISSES:
             highest = self._ranks.of(_build_id(ended[0]))
@@ -262,8 +261,8 @@ class Poll:
         self._ranks.read(offset, page.ids)
         return page
 
-    async def _look_at(self, round_: Round, one: Followed) -> None:
-        """Look 3: the request itself."""
+    async def _poll_request(self, round_: Round, one: Followed) -> None:
+        """Step 3: the request itself."""
         vcs = None if "repo" in one.request.handle else one.target.request.get("vcs")
         lead = f"{repo_path(repo_of(one), vcs)}/request"
         bodies = []
@@ -275,18 +274,18 @@ class Poll:
                     continue
                 bodies.append(mapping(answer.body))
                 if answer.status != 200 or bodies[-1].get("@type") != "request":
-                    raise look_failed(answer, path)
+                    raise read_failed(answer, path)
         except LookFailed as error:
             round_.failures.append(error.cause)
             round_.open.pop(one.target.id, None)
             return
         # A request that is not there (a person named it, or it went with its repository) is left to its clock.
         nothing = Observation(warning=f"Travis shows no request {one.request.id[:40]!r}, or not to this token")
-        round_.tell(one, of_requests(one, bodies, self._url) if bodies else nothing)
+        round_.record(one, of_requests(one, bodies, self._url) if bodies else nothing)
 
 
 def _is_turn(polls: int, first: int) -> bool:
-    """Whether it is time to look at a request itself: at `first`, and whenever as many looks again have passed."""
+    """Whether it is time to read a request itself: at `first` polls, and whenever as many again have passed."""
     times, rest = divmod(polls, first)
     return times > 0 and rest == 0 and times & (times - 1) == 0
 

@@ -109,7 +109,7 @@ def _builds(
 def _build(
     followed: Followed, id_: int, native: str, build: Mapping[str, Any], about: Mapping[str, Any], url: str
 ) -> Build:
-    """One build; what this look does not show (its commit, its branch) stays as the last look had it.
+    """One build; what this poll does not show (its commit, its branch) stays as the last one had it.
 
     Args:
         about: where commit and branch stand: the build itself in listings, else its request.
@@ -169,7 +169,7 @@ def refusal_of(message: object, owner: str) -> Refusal:
 
 
 class Owned:
-    """Which of the builds in a listing are whose.
+    """To which followed request each build of a listing belongs.
 
     Args:
         by_marker: whether a marker counts where no request is shown. It is the weakest sign: people copy messages.
@@ -186,8 +186,8 @@ class Owned:
             elif one.marker is not None and by_marker:
                 self._by_marker[one.marker] = one
 
-    def whose(self, row: Mapping[str, Any]) -> Followed | None:
-        """Whose build this is: its request tells where it is shown, else its id, else the marker."""
+    def owner_of(self, row: Mapping[str, Any]) -> Followed | None:
+        """The owner of this build: by its request where that is shown, else by its id, else by the marker."""
         request = number(mapping(row.get("request")).get("id"))
         if request is not None:
             return self._by_request.get(request)

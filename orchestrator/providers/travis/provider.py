@@ -23,10 +23,10 @@ from orchestrator.providers.travis.wire import (
     error_type,
     everybody_refused,
     listing,
-    look_failed,
     not_the_provider,
     owner_path,
     page,
+    read_failed,
     read_receipt,
     repo_path,
     trigger_call,
@@ -41,7 +41,7 @@ class Travis:
     """One account on Travis.
 
     Args:
-        account: whose URL stands in messages and leads to web pages.
+        account: its URL stands in messages and leads to web pages.
         send: sends a call; the limits are kept there.
         secrets: resolves `request_token` when it is sent.
     """
@@ -63,11 +63,11 @@ class Travis:
         return await find(self._send, trigger, asked, known, self._url)
 
     async def poll(self, followed: Sequence[Followed]) -> Mapping[str, Observation]:
-        """One round of looks."""
+        """One round of polls."""
         return await self._poll(followed)
 
     async def cancel(self, target: Target, build: Build) -> bool:
-        """Asks once; Travis cancels later, or silently not: a look tells."""
+        """Asks once; Travis cancels later, or silently not: a poll shows it."""
         call = Call("POST", f"/build/{build.id}/cancel", limits=(TRIGGERS, CALLS))
         answer = await read(self._send, call)
         if answer.status == 202:
@@ -94,7 +94,7 @@ class Travis:
         if answer.status == 200 and (body.get("@type") != "user" or number(body.get("id")) is None):
             raise not_the_provider(self._url, foreign(answer.body))
         if answer.status != 200:
-            raise look_failed(answer, f"{self._url}/user")
+            raise read_failed(answer, f"{self._url}/user")
         host = urlsplit(self._url).netloc
         return Principal(f"{host}/user/{body['id']}", quoted(body.get("login"), 100), quoted(body.get("name"), 100))
 
@@ -110,7 +110,7 @@ class Travis:
             return None
         facts = _facts(mapping(answer.body)) if answer.status == 200 else None
         if facts is None:
-            raise look_failed(answer, path)
+            raise read_failed(answer, path)
         return facts
 
     async def discover(self, owner: str) -> list[RepoFacts]:
@@ -132,7 +132,7 @@ class Travis:
         path = f"/build/{build.id}/jobs"
         answer = await read(self._send, Call("GET", path, (("include", "build.jobs"),), limits=(CALLS,)))
         if answer.status != 200 or not isinstance(mapping(answer.body).get("jobs"), list):
-            raise look_failed(answer, path)
+            raise read_failed(answer, path)
         jobs = rows(mapping(answer.body)["jobs"])[:MOST_LOGS]
         return [
             (quoted(job.get("number"), 40) or f"job {id_}", await self._log(id_, at_most))
@@ -141,7 +141,7 @@ class Travis:
         ]
 
     async def queue_depth(self, owner: str) -> int:
-        """Builds of the owner that wait or run, whoever started them."""
+        """Builds of the owner that wait or run, of every user."""
         return len(await self._active(owner_path(owner)))
 
     async def queue(self, target: Target) -> list[Entry]:
@@ -161,7 +161,7 @@ class Travis:
         path = f"{owner}/active"
         answer = await read(self._send, Call("GET", path, limits=(CALLS,)))
         if answer.status != 200 or not isinstance(mapping(answer.body).get("builds"), list):
-            raise look_failed(answer, path)
+            raise read_failed(answer, path)
         return rows(mapping(answer.body)["builds"])
 
     async def _all(self, call: Call, key: str) -> list[Mapping[str, Any]]:
@@ -175,7 +175,7 @@ class Travis:
         path = f"/job/{job}/log.txt"
         answer = await read(self._send, Call("GET", path, limits=(CALLS,)))
         if answer.status != 200:
-            raise look_failed(answer, path)
+            raise read_failed(answer, path)
         shown = answer.body if isinstance(answer.body, str) else json.dumps(answer.body)
         return shown.encode()[-at_most:].decode("utf-8", "ignore") if at_most > 0 else ""
 

@@ -147,7 +147,7 @@ def request_of(target: Target, id_: int, repository: Mapping[str, Any], url: str
 
 
 def refusal(target: Target, answer: Answer, url: str, secret: bool = False) -> NotTriggered:
-    """The error for a 4xx: nothing was created, and this is who may go on.
+    """The error for a 4xx: nothing was created; its kind says what may go on.
 
     Args:
         secret: the call held a secret, so the server's words are not repeated.
@@ -186,7 +186,7 @@ def page(url: str, slug: str, target: Target) -> str:
 
 @cache
 def web_base(url: str) -> str:
-    """Where people look, for an API at `url`: another host for .com and .org, the path without `/api` elsewhere."""
+    """The web pages of the API at `url`: another host for .com and .org, the path without `/api` elsewhere."""
     parts = urlsplit(url.rstrip("/"))
     host = (parts.hostname or "").lower()
     if host == ORG_HOST:
@@ -234,8 +234,8 @@ def patience(answer: Answer) -> float:
     return MINUTE if now is None else MINUTE - now % MINUTE + GRACE
 
 
-def look_failed(answer: Answer, what: str) -> NotTriggered | LookFailed:
-    """The error for a look that was not answered as it should be."""
+def read_failed(answer: Answer, what: str) -> NotTriggered | LookFailed:
+    """The error for a call that only reads and was not answered as it should be."""
     refused = everybody_refused(answer)
     if refused is not None:
         return refused
@@ -285,7 +285,7 @@ def _page(answer: Answer, key: str, offset: int, path: str) -> Page[int]:
     if answer.status == 404 and error_type(answer) == "not_found":
         raise NotThere(f"{path}: not found, or this token may not see it")
     if answer.status != 200 or body.get("@type") != key or not isinstance(body.get(key), list):
-        raise look_failed(answer, path)
+        raise read_failed(answer, path)
     entries = rows(body[key])
     if len(entries) != len(body[key]):
         raise LookFailed(f"{path}: the listing holds what is no entry")
@@ -304,4 +304,4 @@ def _next(body: Mapping[str, Any], length: int, offset: int, path: str) -> int |
     if "next" in pagination and pagination["next"] is None:
         return None
     following = there if isinstance(there, int) and not isinstance(there, bool) else offset + length
-    return max(following, offset)  # a page that leads back to itself: whoever walks on sees that there is no end
+    return max(following, offset)  # one that leads back shows as a listing without end
