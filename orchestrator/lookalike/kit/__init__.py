@@ -27,18 +27,7 @@ from orchestrator.providers.port import Answer, Call, Send
 
 
 class CommonSettings(Struct, frozen=True, kw_only=True):
-    """What every look-alike can be told. Durations are seconds, shares are 0 to 1, ranges are (least, most).
-
-    Args:
-        token: opens everything; it belongs to `login`.
-        others: further tokens, each with its login.
-        latency: of a call, there and back.
-        lag: how long a new row stays out of listings.
-        skew: how far the server's clock is ahead.
-        prefix: of every path.
-        time_scale: divides every duration of the service but those of the network (latency, lag, faults, skew).
-        patience: after how many seconds a client in memory gives up a call.
-    """
+    """What every look-alike can be told (docs/sandbox.md). Durations are seconds, ranges are (least, most)."""
 
     token: str = "sandbox-token"  # noqa: S105 - opens nothing but this look-alike
     login: str = "sandbox"

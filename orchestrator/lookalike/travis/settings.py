@@ -1,4 +1,4 @@
-"""What a Travis CI is like, as frozen values; and one that fits a manifest."""
+"""What a Travis CI is like, as frozen values: those of a settings file, and those that fit a plan."""
 
 from __future__ import annotations
 
@@ -34,16 +34,7 @@ TRIGGERS, CALLS, PER_REPO = "triggers", "calls", "triggers_per_repo"
 
 
 class RepoSpec(Struct, frozen=True):
-    """One repository. What is None is drawn from, or the same as, the settings of all.
-
-    Args:
-        id: the number by which the API knows it; None: the next free one.
-        active: whether builds are switched on.
-        known: False: the API answers as if there were no such repository.
-        may_trigger: whether the token's user may create builds.
-        hourly: its own `api_builds_rate_limit`.
-        rejects: the text with which every request of it is rejected after the 202.
-    """
+    """One repository. What is None is drawn, or is as for all (docs/sandbox.md)."""
 
     slug: Slug
     id: Count | None = None
@@ -59,15 +50,7 @@ class RepoSpec(Struct, frozen=True):
 
 
 class Shares(Struct, frozen=True):
-    """How often things go wrong by themselves.
-
-    Of repositories: inactive, forbidden (visible, but no `create_request`), unknown.
-    Of requests: rejected (with a text and a commit), rejected_blind (with a text, never with a commit),
-    never_processed (pending for ever), no_result (builds, but `result` stays null), config_error (a build that is
-    errored from birth).
-    Of builds: failed, errored, canceled.
-    Of jobs, except the first: allow_failure.
-    """
+    """How often things go wrong by themselves, 0 to 1 (docs/sandbox.md)."""
 
     inactive: Share = 0.0
     forbidden: Share = 0.0
@@ -91,25 +74,7 @@ def _job_counts(given: Any) -> tuple[int, int]:
 
 
 class Settings(CommonSettings, frozen=True, kw_only=True):
-    """A Travis CI: who is there, how fast it lives, which rules it enforces and what goes wrong.
-
-    Args:
-        repos: the repositories; build some with `numbered`.
-        branches: of each repository that names none.
-        process: from the 202 until the request is decided.
-        build: how long a job runs.
-        jobs: of a build.
-        concurrency: jobs of one owner that run at the same time.
-        change: from the 202 of a cancel or restart until it shows.
-        hourly: requests of a repository in a sliding hour.
-        hour: how long that hour is.
-        burst: POSTs of a principal; None: off, as on Enterprise.
-        minute: calls of a principal; None: off.
-        reorder: whether neighbours change places in listings of requests.
-        auto_cancel: whether a newer build of a branch cancels those that have not started.
-        strict_branches: whether a request for a branch that the repository lacks stays without commit and result.
-        pretty: whether bodies are indented, as the real ones are.
-    """
+    """A Travis CI: who is there, how fast it lives, which rules it enforces (docs/sandbox.md has each key)."""
 
     repos: tuple[RepoSpec, ...] = ()
     branches: tuple[str, ...] = ("main",)
