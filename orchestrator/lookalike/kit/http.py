@@ -1,4 +1,4 @@
-"""One HTTP exchange as values, and a table of routes. Nothing here knows a service or a socket."""
+"""One HTTP exchange as values, times as APIs write them, credentials, and a table of routes."""
 
 from __future__ import annotations
 
@@ -6,9 +6,10 @@ import base64
 import binascii
 import json
 import re
+import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from enum import StrEnum
-from functools import cache
+from functools import cache, lru_cache
 from typing import Any, NamedTuple, TypeVar
 
 JSON = "application/json"
@@ -77,6 +78,21 @@ def text(status: int, body: str, kind: str = TEXT) -> Reply:
 def json_reply(status: int, body: object, pretty: bool = False) -> Reply:
     """An answer in JSON."""
     return Reply(status, {"Content-Type": JSON}, json.dumps(body, indent=2 if pretty else None).encode())
+
+
+@lru_cache(maxsize=65536)
+def _seconds(whole: int) -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(whole))
+
+
+def moment(at: float | None) -> str | None:
+    """A time in whole seconds, UTC."""
+    return None if at is None else _seconds(int(at))
+
+
+def exact(at: float | None) -> str | None:
+    """A time with milliseconds, UTC."""
+    return None if at is None else f"{_seconds(int(at))[:-1]}.{int(at % 1 * 1000):03d}Z"
 
 
 class Credentials(NamedTuple):

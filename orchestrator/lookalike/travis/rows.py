@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import time
 from collections import deque
 from collections.abc import Mapping, Sequence
-from functools import lru_cache
 from itertools import count
 from typing import Any
 
 from orchestrator.core.frozen import Struct, field
 from orchestrator.lookalike.kit.counters import SlidingWindow, marker_in
 from orchestrator.lookalike.kit.faults import Chance
-from orchestrator.lookalike.kit.http import Object
+from orchestrator.lookalike.kit.http import Object, exact
 from orchestrator.lookalike.kit.settings import convert
 from orchestrator.lookalike.travis.settings import RepoSpec, Settings
 
@@ -254,18 +252,3 @@ def _with_mishaps(settings: Settings, chance: Chance) -> Sequence[RepoSpec]:
             specs[n] = convert(RepoSpec, {flag: False}, base=specs[n])
         undecided = undecided[number:]
     return specs
-
-
-@lru_cache(maxsize=65536)
-def _seconds(whole: int) -> str:
-    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(whole))
-
-
-def moment(at: float | None) -> str | None:
-    """A time in whole seconds, UTC."""
-    return None if at is None else _seconds(int(at))
-
-
-def exact(at: float | None) -> str | None:
-    """A time with milliseconds: `updated_at` of builds, and both times of jobs."""
-    return None if at is None else f"{_seconds(int(at))[:-1]}.{int(at % 1 * 1000):03d}Z"

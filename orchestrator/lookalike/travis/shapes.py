@@ -8,20 +8,8 @@ from operator import attrgetter
 from typing import Any, TypeAlias
 
 from orchestrator.core.frozen import Struct
-from orchestrator.lookalike.kit.http import Object
-from orchestrator.lookalike.travis.rows import (
-    VCS_OFFSET,
-    Branch,
-    Build,
-    Commit,
-    Job,
-    Owner,
-    Repo,
-    Request,
-    User,
-    exact,
-    moment,
-)
+from orchestrator.lookalike.kit.http import Object, exact, moment
+from orchestrator.lookalike.travis.rows import VCS_OFFSET, Branch, Build, Commit, Job, Owner, Repo, Request, User
 
 Getter: TypeAlias = Callable[[Any], Any]
 
