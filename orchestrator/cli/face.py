@@ -5,11 +5,9 @@ from __future__ import annotations
 import inspect
 import json
 import os
-import shutil
-import signal
 import sys
-from collections.abc import Callable, Coroutine, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
+from contextlib import asynccontextmanager, suppress
 from functools import cached_property, wraps
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -23,6 +21,8 @@ from orchestrator.core.frozen import Struct, asdict, replace
 from orchestrator.core.redact import Redactor
 
 if TYPE_CHECKING:
+    from signal import Signals
+
     from orchestrator.app.context import Context, Observer
     from orchestrator.app.drive import Drive, Ended
     from orchestrator.app.plan import Choices
@@ -32,7 +32,6 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-SIGNALS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name))
 SUMMARY = "GITHUB_STEP_SUMMARY"
 WIDEST = 160  # columns; wider lines are hard to read
 TEXT = ("text", "json")
@@ -175,6 +174,18 @@ class Face:
             if formats and name not in formats:
                 raise UsageError(f"-o {name}: this verb writes {', '.join(formats)}")
 
+    @asynccontextmanager
+    async def signals(self) -> AsyncIterator[AsyncIterator[Signals]]:
+        """What asks this process to leave, as it comes."""
+        import signal
+
+        import anyio
+
+        names = ("SIGINT", "SIGTERM", "SIGHUP")
+        numbers = [getattr(signal, name) for name in names if hasattr(signal, name)]
+        with anyio.open_signal_receiver(*numbers) as received:
+            yield received
+
     # -- reports ------------------------------------------------------------------------------------------------
 
     def show(self, report: Report, *, is_silent: bool = False) -> None:
@@ -198,6 +209,8 @@ class Face:
         from orchestrator.report.hints import next_steps
 
         hints = [hint.line(self.flags.suffix) for hint in next_steps(report)]
+        import shutil
+
         width = min(WIDEST, shutil.get_terminal_size((100, 24)).columns)
         return render(report, "text", width=width, colour=colour, hints=hints).rstrip("\n")
 
@@ -265,13 +278,11 @@ class Face:
 
     async def _heed_signals(self, drive: Drive) -> None:
         """The first signal lets calls under way finish, the second leaves at once, the third ends the process."""
-        import anyio
-
         presses = 0
-        with anyio.open_signal_receiver(*SIGNALS) as received:
+        async with self.signals() as received:
             async for number in received:
                 presses += 1
-                name = signal.Signals(number).name
+                name = number.name
                 if presses > 2:
                     os._exit(Exit.SIGINT if name == "SIGINT" else Exit.SIGTERM)
                 drive.interrupt(name)

@@ -1,11 +1,10 @@
 """The flags that every verb accepts, each declared in one place; help shows the ones that matter to a verb."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Callable, Mapping, Sequence
+from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
+from typing import TYPE_CHECKING, Annotated, Any
 
 import click
 
@@ -282,7 +281,7 @@ class Flags(Struct, frozen=True):
         """The files of `-o FORMAT=FILE`, file to format, absolute, so that another directory can go on with the run."""
         return {str(cwd / Path(out.file).expanduser()): out.format for out in self.output if out.file is not None}
 
-    def choices(self, cwd: Path) -> Choices:
+    def choices(self, cwd: Path) -> "Choices":
         """What of this the use cases take."""
         from orchestrator.app.plan import Choices  # `--help` reads no manifest
 
@@ -291,10 +290,10 @@ class Flags(Struct, frozen=True):
         return Choices(reports=self.files(cwd), **shared)
 
 
+@cache
 def declared() -> Mapping[str, Flag]:
     """The flags by the names of their fields."""
-    hints = get_type_hints(Flags, include_extras=True)
-    return {name: hints[name].__metadata__[0] for name in Flags.__struct_fields__}
+    return {name: hint.__metadata__[0] for name, hint in Flags.__annotations__.items()}
 
 
 def taken(values: dict[str, Any]) -> Flags:

@@ -6,10 +6,9 @@ import json
 from pathlib import Path
 from typing import Any
 
-import anyio
 import click
 
-from orchestrator.cli.face import SIGNALS, TEXT, Face, Machine, verb
+from orchestrator.cli.face import TEXT, Face, Machine, verb
 from orchestrator.cli.flags import SHOW
 from orchestrator.core.errors import UsageError
 from orchestrator.core.exits import Exit
@@ -41,15 +40,15 @@ async def sandbox(face: Face, settings: str | None, port: int, repos: int | None
     from orchestrator.lookalike.travis import TravisLookAlike
 
     given = _settings(settings, repos, pairs, face.machine)
-    with anyio.open_signal_receiver(*SIGNALS) as received:
-        async with serve(TravisLookAlike.from_settings(given), port=port, now=face.machine.now) as served:
-            if face.flags.stdout == "json":
-                face.tell(json.dumps({"url": served.url, "token": served.token}))
-            else:
-                face.tell(EXAMPLE.format(url=served.url, token=served.token))
-            async for _ in received:
-                face.note("orchestrator: the sandbox ends")
-                return Exit.OK
+    look_alike = TravisLookAlike.from_settings(given)
+    async with face.signals() as received, serve(look_alike, port=port, now=face.machine.now) as served:
+        if face.flags.stdout == "json":
+            face.tell(json.dumps({"url": served.url, "token": served.token}))
+        else:
+            face.tell(EXAMPLE.format(url=served.url, token=served.token))
+        async for _ in received:
+            face.note("orchestrator: the sandbox ends")
+            break
     return Exit.OK
 
 

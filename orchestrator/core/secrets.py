@@ -9,14 +9,15 @@ from __future__ import annotations
 import hashlib
 import os
 import shlex
-import signal
-import subprocess
-import threading
 from collections.abc import Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from orchestrator.core.errors import UsageError
 from orchestrator.core.frozen import Struct, field
+
+if TYPE_CHECKING:
+    import subprocess
 
 AT_MOST = 64 * 1024  # bytes; longer than any token
 PATIENCE = 30.0  # seconds that a command may take
@@ -123,6 +124,9 @@ class Secrets(Struct, frozen=True):
 
     def _run(self, argv: list[str], name: str) -> tuple[bytes, int]:
         """What the command prints, cut a little above the bound, and its exit status."""
+        import subprocess  # slow to import, and few secrets are made by a program
+        import threading
+
         late = threading.Event()
         try:
             process = subprocess.Popen(  # noqa: S603  # no shell; the words are the user's own
@@ -190,6 +194,8 @@ def _text(raw: bytes, name: str) -> str:
 
 def _kill(process: subprocess.Popen[bytes]) -> None:
     """Ends the command and what it started, as those may hold its output open."""
+    import signal
+
     if process.returncode is not None:
         return
     try:
