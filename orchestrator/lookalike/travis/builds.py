@@ -158,20 +158,20 @@ class Builds:
                 self.cancel(at, other)
 
     def _reset(self, at: float, job: Job) -> None:
-        job.turn += 1
+        job.attempt += 1
         job.state, job.updated_at, job.restarted_at = "created", at, at
         job.started_at = job.finished_at = None
 
     def _wait(self, at: float, build: Build, jobs: Sequence[Job]) -> None:
         owner = build.repo.owner
         owner.active[build.id] = build
-        owner.waiting.extend((job, job.turn) for job in jobs)
+        owner.waiting.extend((job, job.attempt) for job in jobs)
         self._fill(at, owner)
 
     def _fill(self, at: float, owner: Owner) -> None:
         while owner.waiting and owner.running < self._settings.concurrency:
-            job, turn = owner.waiting.popleft()
-            if job.turn == turn:
+            job, attempt = owner.waiting.popleft()
+            if job.attempt == attempt:
                 self._start(at, owner, job)
 
     def _start(self, at: float, owner: Owner, job: Job) -> None:
@@ -180,7 +180,7 @@ class Builds:
         job.state, job.started_at, job.updated_at = "started", at, at
         name = ("run", build.repo.slug, build.request.branch, build.request.nth, job.number, build.restarts)
         seconds = self._chance.between(self._settings.build, *name)
-        self._events.add(at + seconds, self._finish, job, job.turn)
+        self._events.add(at + seconds, self._finish, job, job.attempt)
         if build.state == "created":
             build.state, build.started_at, build.updated_at = "started", at, at
             if build.outcome == "canceled":
@@ -190,8 +190,8 @@ class Builds:
         if build.restarts == restarts:
             self.cancel(at, build)
 
-    def _finish(self, at: float, job: Job, turn: int) -> None:
-        if job.turn != turn:
+    def _finish(self, at: float, job: Job, attempt: int) -> None:
+        if job.attempt != attempt:
             return
         build, owner = job.build, job.build.repo.owner
         owner.running -= 1
@@ -217,7 +217,7 @@ class Builds:
             self._end_job(at, job, "canceled")
 
     def _end_job(self, at: float, job: Job, state: str) -> None:
-        job.turn += 1
+        job.attempt += 1
         job.state, job.finished_at, job.updated_at = state, at, at
 
     def _end(self, at: float, build: Build, state: str) -> None:

@@ -66,27 +66,27 @@ class Context(Struct):
     endpoint: str = ""
     warnings: list[Object] = field(default_factory=list)
 
-    def the_user(self) -> User:
-        """The user that the token belongs to."""
+    def require_user(self) -> User:
+        """The user that the token belongs to; refused without one."""
         if self.user is None:
             raise error(403, "login_required", "login required")
         return self.user
 
-    def the_repo(self) -> Repo:
+    def find_repo(self) -> Repo:
         """The repository that the path names."""
         repo = self.tables.repo(self.vcs, unquote(self.names["repo"]))
         if repo is None or (repo.private and self.user is None):
             raise not_found("repository")
         return repo
 
-    def the_owner(self) -> Owner:
+    def find_owner(self) -> Owner:
         """The owner that the path names."""
         owner = self.tables.owners.get((self.vcs, unquote(self.names["owner"]).lower()))
         if owner is None:
             raise not_found("owner")
         return owner
 
-    def the(self, kind: str) -> Any:
+    def find(self, kind: str) -> Any:
         """The `request`, `build` or `job` whose number the path names; a request's repository is not looked at."""
         row = self.tables.numbered[kind].get(int(self.names[kind]))
         if row is None:

@@ -40,7 +40,7 @@ class Creation:
     @route("POST /repo/{repo}/requests", "Requests::Create", status=202)
     def create(self, context: Context) -> Object:
         """All checks in the service's own order, then the row."""
-        user, repo = context.the_user(), context.the_repo()
+        user, repo = context.require_user(), context.find_repo()
         if not repo.may_trigger:
             raise no_access("create_request", "repository", repository=minimal(repo))
         if not repo.active:
@@ -107,8 +107,8 @@ class Creation:
         return self._promise(context, kind, row, "restart", action)
 
     def _allowed(self, context: Context, kind: str, permission: str) -> Build | Job:
-        context.the_user()
-        row: Build | Job = context.the(kind)
+        context.require_user()
+        row: Build | Job = context.find(kind)
         if not row.repo.may_trigger:
             raise no_access(permission, kind, **{kind: minimal(row)})
         return row
@@ -116,8 +116,8 @@ class Creation:
     def _promise(
         self, context: Context, kind: str, row: Build | Job, change: str, action: Callable[..., None]
     ) -> Object:
-        turn = row.turn if isinstance(row, Job) else row.restarts
-        delay = self._chance.between(self._settings.change, change, row.id, turn)
+        attempt = row.attempt if isinstance(row, Job) else row.restarts
+        delay = self._chance.between(self._settings.change, change, row.id, attempt)
         self._events.add(context.now + delay, action, row)
         return {"@type": "pending", kind: minimal(row), "state_change": change, "resource_type": kind}
 

@@ -65,33 +65,33 @@ class Reads:
 
     @route("GET /user", "User::Current")
     def user(self, context: Context) -> Object:
-        return context.show(context.the_user())
+        return context.show(context.require_user())
 
     @route("GET /owner/{owner}", "Owner::Find")
     def owner(self, context: Context) -> Object:
-        return context.show(context.the_owner())
+        return context.show(context.find_owner())
 
     @route("GET /owner/{owner}/active", "Active::ForOwner")
     def active(self, context: Context) -> Object:
-        rows = self._visible(list(context.the_owner().active.values()), context.now)
+        rows = self._visible(list(context.find_owner().active.values()), context.now)
         return {**context.head("active"), "builds": context.many(rows, "active")}
 
     @route("GET /owner/{owner}/repos", "Repositories::ForOwner", REPOS)
     def repos_of_owner(self, context: Context) -> Object:
-        return self._repos(context, context.the_owner().repos)
+        return self._repos(context, context.find_owner().repos)
 
     @route("GET /repos", "Repositories::ForCurrentUser", REPOS)
     def repos_of_user(self, context: Context) -> Object:
-        context.the_user()
+        context.require_user()
         return self._repos(context, list(context.tables.repos.values()))
 
     @route("GET /repo/{repo}", "Repository::Find")
     def repo(self, context: Context) -> Object:
-        return context.show(context.the_repo())
+        return context.show(context.find_repo())
 
     @route("GET /repo/{repo}/branches", "Branches::Find", f"{PAGE} sort_by exists_on_github name")
     def branches(self, context: Context) -> Object:
-        rows, query = list(context.the_repo().branches.values()), context.query
+        rows, query = list(context.find_repo().branches.values()), context.query
         if query.get("exists_on_github") == "false":
             rows = []
         rows = [row for row in rows if query.get("name", "").lower() in row.name.lower()]
@@ -100,14 +100,14 @@ class Reads:
 
     @route("GET /repo/{repo}/branch/{branch}", "Branch::Find")
     def branch(self, context: Context) -> Object:
-        row = context.the_repo().branches.get(unquote(context.names["branch"]))
+        row = context.find_repo().branches.get(unquote(context.names["branch"]))
         if row is None:
             raise not_found("branch")
         return context.show(row)
 
     @route("GET /repo/{repo}/requests", "Requests::Find", f"{PAGE} branch state result from to")
     def requests(self, context: Context) -> Object:
-        rows: list[Request] = [row for row in reversed(context.the_repo().requests) if row.visible_at <= context.now]
+        rows: list[Request] = [row for row in reversed(context.find_repo().requests) if row.visible_at <= context.now]
         since, until = _time(context.query, "from", -math.inf), _time(context.query, "to", math.inf)
         rows = [row for row in rows if since <= row.created_at <= until and _fits(row, context.query)]
         if self._reorder:
@@ -116,11 +116,11 @@ class Reads:
 
     @route("GET /repo/{repo}/request/{request:int}", "Request::Find")
     def request(self, context: Context) -> Object:
-        return context.show(context.the("request"))
+        return context.show(context.find("request"))
 
     @route("GET /repo/{repo}/builds", "Builds::Find", BUILDS)
     def builds_of_repo(self, context: Context) -> Object:
-        rows = self._visible(context.the_repo().builds, context.now)
+        rows = self._visible(context.find_repo().builds, context.now)
         for name, value in BUILD_FILTERS.items():
             wanted = context.query.get(name, context.query.get(f"build.{name}"))
             if wanted is not None:
@@ -129,23 +129,23 @@ class Reads:
 
     @route("GET /builds", "Builds::ForCurrentUser", f"{PAGE} sort_by")
     def builds_of_user(self, context: Context) -> Object:
-        return self._builds(context, self._visible(context.the_user().builds, context.now), 100)
+        return self._builds(context, self._visible(context.require_user().builds, context.now), 100)
 
     @route("GET /build/{build:int}", "Build::Find")
     def build(self, context: Context) -> Object:
-        return context.show(context.the("build"))
+        return context.show(context.find("build"))
 
     @route("GET /build/{build:int}/jobs", "Jobs::Find")
     def jobs(self, context: Context) -> Object:
-        return {**context.head("jobs"), "jobs": context.many(context.the("build").jobs)}
+        return {**context.head("jobs"), "jobs": context.many(context.find("build").jobs)}
 
     @route("GET /job/{job:int}", "Job::Find")
     def job(self, context: Context) -> Object:
-        return context.show(context.the("job"))
+        return context.show(context.find("job"))
 
     @route("GET /job/{job:int}/log", "Log::Find")
     def log(self, context: Context) -> Object:
-        job = context.the("job")
+        job = context.find("job")
         content = log_of(job)
         parts = [{"content": content, "final": job.state not in ACTIVE, "number": 0}]
         head = {**context.head("log"), "@permissions": {"read": True}}
@@ -153,7 +153,7 @@ class Reads:
 
     @route("GET /job/{job:int}/log.txt", "Log::Find")
     def log_text(self, context: Context) -> Reply:
-        return text(200, log_of(context.the("job")))
+        return text(200, log_of(context.find("job")))
 
     def _visible(self, rows: Sequence[Build], now: float) -> Sequence[Build]:
         if not self._lags:

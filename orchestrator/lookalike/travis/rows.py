@@ -35,7 +35,7 @@ class Owner(Struct, eq=False):
     login: str
     vcs: str
     repos: list[Repo] = field(default_factory=list)
-    waiting: deque[tuple[Job, int]] = field(default_factory=deque)  # with the turn it waits for
+    waiting: deque[tuple[Job, int]] = field(default_factory=deque)  # with the attempt that waits
     running: int = 0
     active: dict[int, Build] = field(default_factory=dict)
 
@@ -170,7 +170,7 @@ class Build(Struct, eq=False):
 
 
 class Job(Struct, eq=False):
-    """One job of a build. `turn` counts its attempts: what is due for an earlier one is ignored."""
+    """One job of a build. What is due for an earlier `attempt` of it is ignored."""
 
     id: int
     number: str
@@ -182,7 +182,7 @@ class Job(Struct, eq=False):
     started_at: float | None = None
     finished_at: float | None = None
     restarted_at: float | None = None
-    turn: int = 0
+    attempt: int = 0
 
     @property
     def repo(self) -> Repo:
