@@ -16,11 +16,9 @@ from datetime import UTC
 
 from orchestrator.core.frozen import Struct
 from orchestrator.core.model import ACCOUNT, Learnt, owner_scope, repo_scope
+from orchestrator.limits.window import LONGEST, LONGEST_WAIT, MOST_CALLS
 from orchestrator.providers.port import Answer, Call
 
-MOST_CALLS = 1_000_000  # a larger limit is none; kept as this one
-LONGEST_PERIOD = 31 * 86_400.0  # seconds; a window that is longer is not believed
-LONGEST_WAIT = 86_400.0  # seconds for which an answer may keep us away; then we look again
 EPOCH_FROM = 10**9  # a reset from here on is an instant (2001 and later), below it a duration
 MILLIS_FROM = 10**11  # ... and from here on an instant in milliseconds
 GRACE = 1.0  # seconds added to a reset: servers round to whole ones
@@ -201,7 +199,7 @@ def _policy(item: str, said: Mapping[str, str]) -> _Rule | None:
     """`100;w=60`, or `"default";q=100;w=60`; a quota of another unit than calls is none of ours."""
     calls = _calls(said.get("q", item))
     per = number(said.get("w", ""))
-    if calls is None or not per or per > LONGEST_PERIOD or said.get("qu", "requests") != "requests":
+    if calls is None or not per or per > LONGEST or said.get("qu", "requests") != "requests":
         return None
     return _Rule(item if "q" in said else "", calls, per)
 
