@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
 from contextlib import asynccontextmanager
+from copy import copy
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -111,20 +112,10 @@ class Context:
 
     def with_environ(self, environ: Mapping[str, str]) -> Context:
         """The same with other variables, for a rehearsal with tokens of its own."""
-        return Context(
-            environ=environ,
-            cwd=self.cwd,
-            home=self.home,
-            now=self.now,
-            ticks=self.ticks,
-            redactor=self.redactor,
-            state=self.state,
-            sandbox=self.sandbox,
-            rates=self.rates,
-            observer=self.observer,
-            traces=self.traces,
-            read_stdin=self.read_stdin,
-        )
+        other = copy(self)
+        other.environ = environ
+        other.secrets = RedactedSecrets(environ, self.home, self.cwd, redactor=self.redactor)
+        return other
 
     # -- places -------------------------------------------------------------------------------------------------
 

@@ -11,7 +11,7 @@ import anyio
 from orchestrator.app.context import Context, Observer
 from orchestrator.app.plan import Choices
 from orchestrator.app.runs import exact
-from orchestrator.core.errors import JournalError, LeaseLost, UsageError
+from orchestrator.core.errors import JournalError, LeaseLost, UsageError, flat
 from orchestrator.core.events import Event, RunMade, from_json
 from orchestrator.core.exits import Exit
 from orchestrator.core.frozen import Struct
@@ -233,10 +233,8 @@ def _texts(made: RunMade | None, name: str) -> dict[str, str]:
 
 def sole(group: BaseExceptionGroup[BaseException]) -> BaseException:
     """The one error of a group, so that callers may catch it by its kind; the group itself when there are more."""
-    error: BaseException = group
-    while isinstance(error, BaseExceptionGroup) and len(error.exceptions) == 1:
-        error = error.exceptions[0]
-    return error
+    found = list(flat(group))
+    return found[0] if len(found) == 1 else group
 
 
 # -- a run that was made before ---------------------------------------------------------------------------------

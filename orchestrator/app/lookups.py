@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 import anyio
 
 from orchestrator.app.context import Context, has_state
 from orchestrator.app.pacing import Pace
-from orchestrator.core.errors import JournalError, Rejected, UsageError
+from orchestrator.core.errors import JournalError, Rejected, UsageError, flat
 from orchestrator.core.events import Sighted
 from orchestrator.core.frozen import replace
 from orchestrator.core.model import Build, Target
@@ -81,16 +81,8 @@ async def _asked_of(account: str, provider: Provider, questions: Questions) -> A
                     if name == account:
                         tasks.start_soon(ask, text)
     except BaseExceptionGroup as group:
-        raise next(iter(_flat(group))) from None
+        raise next(flat(group)) from None
     return Answers(owners=owners, branches=branches, numbers=numbers)
-
-
-def _flat(error: BaseException) -> Iterator[BaseException]:
-    if isinstance(error, BaseExceptionGroup):
-        for one in error.exceptions:
-            yield from _flat(one)
-    else:
-        yield error
 
 
 # -- how long builds take ---------------------------------------------------------------------------------------

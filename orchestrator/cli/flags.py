@@ -10,7 +10,7 @@ import click
 
 from orchestrator.core.errors import UsageError
 from orchestrator.core.exits import Exit
-from orchestrator.core.frozen import Struct, field
+from orchestrator.core.frozen import Struct
 from orchestrator.core.model import Outcome
 from orchestrator.report.words import shell
 
@@ -35,37 +35,35 @@ class Flag:
 
     Args:
         group: help shows it for the verbs that name this group; the others accept it all the same.
-        names: `-j`, `--in-flight`.
+        spec: `-j --in-flight N`: its names, and what stands for its value.
         read: makes the field's value of what click gives; raises UsageError.
         settings: more for `click.option`.
     """
 
     def __init__(
-        self,
-        group: str,
-        *names: str,
-        help: str,  # noqa: A002  # click's word
-        read: Callable[[Any], Any] | None = None,
-        **settings: Any,
+        self, group: str, spec: str, text: str, read: Callable[[Any], Any] | None = None, **settings: Any
     ) -> None:
+        words = spec.split()
         self.group = group
-        self.names = names
+        self.names = [word for word in words if word.startswith("-")]
         self.read = read
-        self.settings = {"help": help, "envvar": ENV + names[-1].lstrip("-").replace("-", "_").upper(), **settings}
+        envvar = ENV + self.names[-1].lstrip("-").replace("-", "_").upper()
+        metavar = "".join(words[len(self.names) :]) or None
+        self.settings = {"help": text, "envvar": envvar, "show_envvar": False, "metavar": metavar, **settings}
 
     def option(self, name: str, shown: Sequence[str]) -> Callable[[Any], Any]:
         """The same for click."""
-        return click.option(name, *self.names, hidden=self.group not in shown, show_envvar=False, **self.settings)
+        return click.option(name, *self.names, hidden=self.group not in shown, **self.settings)
 
 
-def many(group: str, *names: str, help: str, metavar: str, read: Callable[[Any], Any] = tuple) -> Flag:  # noqa: A002
+def many(group: str, spec: str, text: str, read: Callable[[Any], Any] = tuple) -> Flag:
     """A flag that may be repeated."""
-    return Flag(group, *names, help=help, metavar=metavar, read=read, multiple=True)
+    return Flag(group, spec, text, read, multiple=True)
 
 
-def switch(group: str, *names: str, help: str) -> Flag:  # noqa: A002  # click's word
+def switch(group: str, spec: str, text: str) -> Flag:
     """A flag without a value."""
-    return Flag(group, *names, help=help, is_flag=True)
+    return Flag(group, spec, text, is_flag=True)
 
 
 def duration(text: str, name: str) -> float:
@@ -161,111 +159,52 @@ def _fail_on(text: str) -> frozenset[Outcome]:
     return found
 
 
-NUMBER = click.IntRange(min=1)
+NUMBER = {"type": click.IntRange(min=1)}
+LOGS = {"type": click.Choice(["console", "json"]), "default": "console"}
 
 
 class Flags(Struct, frozen=True):
     """The common flags of one command line, checked; those that `Choices` has, too, go on to the use cases."""
 
-    params: Annotated[
-        Mapping[str, str],
-        many(PICK, "-p", "--param", metavar="K=V", help="A parameter of the manifest.", read=_params),
-    ] = field(default_factory=dict)
-    only: Annotated[
-        tuple[str, ...], many(PICK, "--only", metavar="GLOB", help="Only these repos, repo@branch or ids.")
-    ] = ()
-    exclude: Annotated[tuple[str, ...], many(PICK, "--exclude", metavar="GLOB", help="All but these.")] = ()
-    label: Annotated[
-        tuple[str, ...], many(PICK, "--label", metavar="A,B", help="With all these labels; repeat for `or`.")
-    ] = ()
-    first: Annotated[int | None, Flag(PICK, "--first", type=NUMBER, metavar="N", help="Only the first N.")] = None
+    params: Annotated[Mapping[str, str], many(PICK, "-p --param K=V", "A parameter of the manifest.", _params)] = {}
+    only: Annotated[tuple[str, ...], many(PICK, "--only GLOB", "Only these repos, repo@branch or ids.")] = ()
+    exclude: Annotated[tuple[str, ...], many(PICK, "--exclude GLOB", "All but these.")] = ()
+    label: Annotated[tuple[str, ...], many(PICK, "--label A,B", "With all these labels; repeat for `or`.")] = ()
+    first: Annotated[int | None, Flag(PICK, "--first N", "Only the first N.", **NUMBER)] = None
     in_flight: Annotated[
-        int | None,
-        Flag(
-            PACE,
-            "-j",
-            "--in-flight",
-            type=NUMBER,
-            metavar="N",
-            help="Builds of this run queued or running at once.",
-        ),
+        int | None, Flag(PACE, "-j --in-flight N", "Builds of this run queued or running at once.", **NUMBER)
     ] = None
     ignore_quiet_hours: Annotated[
-        bool, switch(PACE, "--ignore-quiet-hours", help="Trigger in the manifest's quiet hours too.")
+        bool, switch(PACE, "--ignore-quiet-hours", "Trigger in the manifest's quiet hours too.")
     ] = False
     rate: Annotated[
         Mapping[str | None, str],
-        many(
-            PACE,
-            "--rate",
-            metavar="[ACCOUNT=]40/30s",
-            help="The limit on triggers, in place of the manifest's.",
-            read=_rates,
-        ),
-    ] = field(default_factory=dict)
+        many(PACE, "--rate [ACCOUNT=]40/30s", "The limit on triggers, in place of the manifest's.", _rates),
+    ] = {}
     max_fail: Annotated[
-        str | None,
-        Flag(
-            PACE,
-            "--max-fail",
-            metavar="N|P%",
-            help="Stop triggering after so many failures.",
-            read=_max_fail,
-        ),
+        str | None, Flag(PACE, "--max-fail N|P%", "Stop triggering after so many failures.", _max_fail)
     ] = None
-    fail_fast: Annotated[bool, switch(PACE, "-x", "--fail-fast", help="The same as --max-fail 1.")] = False
+    fail_fast: Annotated[bool, switch(PACE, "-x --fail-fast", "The same as --max-fail 1.")] = False
     timeout: Annotated[
-        float | None,
-        Flag(
-            PACE,
-            "--timeout",
-            metavar="2h",
-            help="Leave after that long; the run can be resumed.",
-            read=_timeout,
-        ),
+        float | None, Flag(PACE, "--timeout 2h", "Leave after that long; the run can be resumed.", _timeout)
     ] = None
     state: Annotated[
-        str | None,
-        Flag(SHOW, "--state", metavar="DIR|URL", help="Where runs are remembered (default: one place for the user)."),
+        str | None, Flag(SHOW, "--state DIR|URL", "Where runs are remembered (default: one place for the user).")
     ] = None
-    sandbox: Annotated[
-        bool, switch(SHOW, "--sandbox", help="Use the built-in look-alike, with a state of its own.")
-    ] = False
+    sandbox: Annotated[bool, switch(SHOW, "--sandbox", "Use the built-in look-alike, with a state of its own.")] = False
     output: Annotated[
         tuple[Output, ...],
-        many(
-            SHOW,
-            "-o",
-            "--output",
-            metavar="FORMAT[=FILE]",
-            help="Write in this format; repeat for several files.",
-            read=_outputs,
-        ),
+        many(SHOW, "-o --output FORMAT[=FILE]", "Write in this format; repeat for several files.", _outputs),
     ] = ()
     fail_on: Annotated[
         frozenset[Outcome] | None,
-        Flag(
-            END,
-            "--fail-on",
-            metavar="LIST",
-            help="Outcomes that make the exit code 1; `none` for none.",
-            read=_fail_on,
-        ),
+        Flag(END, "--fail-on LIST", "Outcomes that make the exit code 1; `none` for none.", _fail_on),
     ] = None
-    yes: Annotated[bool, switch(SHOW, "--yes", help="Answer every question with yes.")] = False
-    quiet: Annotated[bool, switch(SHOW, "-q", "--quiet", help="Print nothing when the exit code is 0.")] = False
-    verbose: Annotated[int, Flag(SHOW, "-v", "--verbose", count=True, help="Log every change; -vv every call.")] = 0
-    log_format: Annotated[
-        str,
-        Flag(
-            SHOW,
-            "--log-format",
-            type=click.Choice(["console", "json"]),
-            default="console",
-            help="How the log on stderr is written.",
-        ),
-    ] = "console"
-    no_color: Annotated[bool, switch(SHOW, "--no-color", help="No colours.")] = False
+    yes: Annotated[bool, switch(SHOW, "--yes", "Answer every question with yes.")] = False
+    quiet: Annotated[bool, switch(SHOW, "-q --quiet", "Print nothing when the exit code is 0.")] = False
+    verbose: Annotated[int, Flag(SHOW, "-v --verbose", "Log every change; -vv every call.", count=True)] = 0
+    log_format: Annotated[str, Flag(SHOW, "--log-format", "How the log on stderr is written.", **LOGS)] = "console"
+    no_color: Annotated[bool, switch(SHOW, "--no-color", "No colours.")] = False
 
     @property
     def suffix(self) -> str:

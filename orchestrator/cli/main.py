@@ -11,7 +11,7 @@ import importlib
 import os
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import click
@@ -27,6 +27,7 @@ from orchestrator.core.errors import (
     NotTriggered,
     OrchestratorError,
     UsageError,
+    flat,
 )
 from orchestrator.core.exits import Exit
 from orchestrator.core.redact import Redactor
@@ -179,19 +180,11 @@ def this_machine() -> Machine:
 
 
 def _failed(machine: Machine, error: BaseException) -> int:
-    known = next((one for one in _flat(error) if isinstance(one, OrchestratorError)), None)
+    known = next((one for one in flat(error) if isinstance(one, OrchestratorError)), None)
     if known is None:
         return _bug(machine, error)
     _complain(machine, str(known))
     return int(next(code for kind, code in EXITS if isinstance(known, kind)))
-
-
-def _flat(error: BaseException) -> Iterator[BaseException]:
-    if isinstance(error, BaseExceptionGroup):
-        for one in error.exceptions:
-            yield from _flat(one)
-    else:
-        yield error
 
 
 def _bug(machine: Machine, error: BaseException) -> int:

@@ -20,7 +20,18 @@ About our own side:
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from orchestrator.core.model import ACCOUNT, Learnt
+
+
+def flat(error: BaseException) -> Iterator[BaseException]:
+    """The errors of a group and of the groups in it; the error itself when it is none."""
+    if isinstance(error, BaseExceptionGroup):
+        for one in error.exceptions:
+            yield from flat(one)
+    else:
+        yield error
 
 
 class OrchestratorError(Exception):
