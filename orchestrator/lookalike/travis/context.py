@@ -207,11 +207,11 @@ class _Printer:
         """One row; `above` are its ancestors in the document: what is shown already is not shown again."""
         shape = SHAPES[type(row)]
         shown: Object = {"@type": shape.type}
-        if shape.address is not None:
-            href = self._prefix + shape.address.format(row)
+        address = shape.address(row)
+        if address is not None:
             if id(row) in self._earlier or any(row is other for other in above):
-                return {"@href": href}
-            shown["@href"] = href
+                return {"@href": self._prefix + address}
+            shown["@href"] = self._prefix + address
         if representation not in shape.shown and representation != "active":
             raise server_error()  # (reference 2.2).
         if representation != "owner":

@@ -18,21 +18,26 @@ class Shape(Struct, frozen=True):
     """How one kind of row is shown.
 
     Args:
-        address: its `@href`, to be formatted with the row, None where it has none.
+        address: its `@href`, None where it has none.
         getters: every field that may be shown or included.
         shown: the fields of each representation.
         rights: `@permissions` of a user who may create builds, and of one who may not.
     """
 
     type: str
-    address: str | None
+    address: Getter
     getters: Mapping[str, Getter]
     shown: Mapping[str, Sequence[tuple[str, Getter]]]
     rights: Mapping[bool, Mapping[str, bool]]
 
 
 def shape(
-    type_: str, address: str | None, permissions: str, fields: Mapping[str, Getter], paths: str = "", **shown: str
+    type_: str,
+    address: Callable[[Any], str | None],
+    permissions: str,
+    fields: Mapping[str, Getter],
+    paths: str = "",
+    **shown: str,
 ) -> Shape:
     """A shape from texts, each of words separated by spaces.
 
@@ -111,7 +116,7 @@ OF_OWNERS: dict[str, Getter] = {
 SHAPES: dict[type, Shape] = {
     Repo: shape(
         "repository",
-        "/repo/{0.id}",
+        lambda row: f"/repo/{row.id}",
         "read delete_key_pair create_request! check_scan_results settings_update settings_read build_restart! "
         "build_create! build_cancel! build_debug! log_view log_delete cache_delete cache_view admin! settings_delete "
         "settings_create activate! deactivate! migrate- star unstar create_cron create_env_var create_key_pair",
@@ -135,7 +140,7 @@ SHAPES: dict[type, Shape] = {
     ),
     Owner: shape(
         "organization",
-        "/org/{0.id}",
+        lambda row: f"/org/{row.id}",
         "read sync settings_delete- settings_create- plan_invoices- plan_usage- plan_view- plan_create- "
         "billing_update- admin billing_view",
         {
@@ -149,7 +154,7 @@ SHAPES: dict[type, Shape] = {
     ),
     User: shape(
         "user",
-        "/user/{0.id}",
+        lambda row: f"/user/{row.id}",
         "read sync",
         {
             **OF_OWNERS,
@@ -167,7 +172,7 @@ SHAPES: dict[type, Shape] = {
     ),
     Branch: shape(
         "branch",
-        "/repo/{0.repo.id}/branch/{0.name}",
+        lambda row: f"/repo/{row.repo.id}/branch/{row.name}",
         "",
         {**always(True, "exists_on_github"), "default_branch": lambda row: row.name == row.repo.default_branch},
         "repository=repo",
@@ -176,7 +181,7 @@ SHAPES: dict[type, Shape] = {
     ),
     Commit: shape(
         "commit",
-        None,
+        lambda row: None,
         "",
         {
             **times(moment, "committed_at"),
@@ -189,7 +194,7 @@ SHAPES: dict[type, Shape] = {
     ),
     Request: shape(
         "request",
-        "/repo/{0.repo.id}/request/{0.id}",
+        lambda row: f"/repo/{row.repo.id}/request/{row.id}",
         "",
         {
             **always(None, "pull_request_mergeable base_commit head_commit yaml_config"),
@@ -207,7 +212,7 @@ SHAPES: dict[type, Shape] = {
     ),
     Build: shape(
         "build",
-        "/build/{0.id}",
+        lambda row: f"/build/{row.id}",
         "read cancel! restart! prioritize-",
         {
             **always(None, "pull_request_title pull_request_number tag"),
@@ -226,7 +231,7 @@ SHAPES: dict[type, Shape] = {
     ),
     Job: shape(
         "job",
-        "/job/{0.id}",
+        lambda row: f"/job/{row.id}",
         "read delete_log! view_log debug! cancel! restart! prioritize-",
         {
             **always(None, "stage restarted_by vm_size"),
