@@ -146,7 +146,8 @@ class Context(Struct):
         return _Printer(_read_include(self.query.get("include", "")), self.prefix)
 
     def _href(self, query: Mapping[str, Any]) -> str:
-        return f"{self.prefix}{self.path}{'?' if query else ''}{urlencode(query)}"
+        encoded = urlencode(query, safe=":," if query is self.query else "")  # its own as it came, others encoded
+        return f"{self.prefix}{self.path}{'?' if query else ''}{encoded}"
 
     def _pagination(self, limit: int, offset: int, count: int) -> Object:
         def link(to: int) -> Object:
