@@ -312,7 +312,7 @@ def _refused(answer: Answer, repo: str) -> NotTriggered | None:
 
 def _observed(one: Followed, row: Mapping[str, Any] | None) -> Observation:
     shown = mapping(row)
-    marked = (one.marker is not None and one.marker in quoted(shown.get("message"))) or None
+    marked = (one.marker is not None and one.marker in (text(shown.get("message"), 10_000) or "")) or None
     build, native = mapping(shown.get("build")), quoted(mapping(shown.get("build")).get("state"), 40)
     if (id_ := text(build.get("id"))) is None:
         return Observation(marked=marked)

@@ -47,7 +47,6 @@ class Travis:
     """
 
     def __init__(self, account: Account, send: Send, secrets: Secrets) -> None:
-        self._account = account
         self._url = account.url.rstrip("/")
         self._send = send
         self._secrets = secrets
@@ -68,13 +67,10 @@ class Travis:
 
     async def cancel(self, target: Target, build: Build) -> bool:
         """Asks once; Travis cancels later, or silently not: a poll shows it."""
-        call = Call("POST", f"/build/{build.id}/cancel", limits=(TRIGGERS, CALLS))
-        answer = await read(self._send, call)
-        if answer.status == 202:
-            return True
-        if answer.status == 409:
-            return False
-        raise _not_done(target, answer, "canceled")
+        answer = await read(self._send, Call("POST", f"/build/{build.id}/cancel", limits=(TRIGGERS, CALLS)))
+        if answer.status not in (202, 409):
+            raise _not_done(target, answer, "canceled")
+        return answer.status == 202
 
     async def restart(self, target: Target, build: Build) -> None:
         """Starts the build again under its id; that it runs already is what was wanted."""
@@ -99,7 +95,7 @@ class Travis:
         return Principal(f"{host}/user/{body['id']}", quoted(body.get("login"), 100), quoted(body.get("name"), 100))
 
     def requests_page(self, target: Target) -> str:
-        """See `ShowsRequests.requests_page`."""
+        """The page of all requests of the repository."""
         return f"{page(self._url, target.repo, target)}/requests"
 
     async def inspect(self, repo: str, vcs: Json = None) -> RepoFacts | None:
@@ -244,13 +240,7 @@ def _parse(raw: bytes, path: Path) -> object:
 
 
 def _token_in(config: object, url: str) -> str | None:
-    endpoints = config.get("endpoints") if isinstance(config, dict) else None
-    for key, entry in endpoints.items() if isinstance(endpoints, dict) else ():
-        if isinstance(key, str) and _same(key, url) and isinstance(entry, dict):
-            found = entry.get("access_token")
-            return found if isinstance(found, str) and found else None
+    for key, entry in mapping(mapping(config).get("endpoints")).items():
+        if str(key).rstrip("/").lower() == url.rstrip("/").lower():
+            return text(mapping(entry).get("access_token"), LONGEST_FILE)
     return None
-
-
-def _same(left: str, right: str) -> bool:
-    return left.rstrip("/").lower() == right.rstrip("/").lower()
