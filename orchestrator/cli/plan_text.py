@@ -171,9 +171,7 @@ def as_json(plan: Plan, cast: Forecast, now: float) -> dict[str, Any]:
     }
 
 
-_TARGET = (
-    "id", "account", "repo", "branch", "matrix", "name", "labels", "wave", "needs", "skip", "marked", "request", "where"
-)  # fmt: skip
+_TARGET = tuple(name for name in Target.__struct_fields__ if name != "timeouts")
 
 
 def concurrency_json(account: Account, now: float) -> dict[str, Any]:
