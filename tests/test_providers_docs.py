@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.providers import registry
+from orchestrator.providers import port, registry
 
 DOC = Path(__file__).parents[1] / "docs" / "providers.md"
 BLOCK = re.compile(r"^`([\w./-]+)`:\n\n```\w+\n(.*?)^```$", re.MULTILINE | re.DOTALL)
@@ -25,6 +25,17 @@ def row(declared):
 @pytest.mark.parametrize("declared", registry.known().values(), ids=lambda declared: declared.type)
 def test_each_type_has_its_row(declared):
     assert row(declared) in DOC.read_text(encoding="utf-8")
+
+
+def abilities():
+    found = [one for one in vars(port).values() if getattr(one, "_is_runtime_protocol", False)]
+    return sorted(name for one in found for name in vars(one) if not name.startswith("_"))
+
+
+def test_every_ability_has_its_row():
+    table = DOC.read_text(encoding="utf-8").partition("## Abilities")[2].partition("\n## ")[0]
+    rows = [line.split("|")[1] for line in table.splitlines() if line.startswith("| `")]
+    assert sorted(re.findall(r"`(\w+)`", " ".join(rows))) == abilities()
 
 
 class Stranger:
