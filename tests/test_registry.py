@@ -16,10 +16,10 @@ from orchestrator.providers.port import (
     Inspects,
     Key,
     ListsBranches,
-    MeasuresQueue,
     Restarts,
     SaysWho,
     ShowsLogs,
+    ShowsQueue,
 )
 from orchestrator.providers.travis.declaration import DECLARATION
 
@@ -237,7 +237,7 @@ async def test_an_account_is_connected_with_all_that_the_engine_needs(tmp_path):
             Discovers,
             Inspects,
             ListsBranches,
-            MeasuresQueue,
+            ShowsQueue,
             Restarts,
             SaysWho,
             ShowsLogs,

@@ -292,7 +292,7 @@ async def test_the_queue_and_the_logs_can_be_asked():
     sandbox = Sandbox(concurrency=1)
     followed = [await sandbox.followed(f"acme/svc-00{n}") for n in range(1, 4)]
     sandbox.now += 5.0
-    assert await sandbox.provider.queue_depth("acme") == 3
+    assert len(await sandbox.provider.queue(followed[0].target)) == 3
     sandbox.now += 100.0
     observations = await sandbox.provider.poll(followed)
     done = next(build for observation in observations.values() for build in observation.builds if build.state.is_final)

@@ -64,7 +64,6 @@ def answers(data: bytes) -> None:
     server.check(lambda p: p.discover("acme"), list, look)
     server.check(lambda p: p.branches("acme/a"), list, look)
     server.check(lambda p: p.logs(BUILD, 100), list, look)
-    server.check(lambda p: p.queue_depth("acme"), int, look)
     server.check(lambda p: p.queue(TARGET), list, look)
     server.check(lambda p: p.cancel(TARGET, BUILD), bool, look)
     server.check(lambda p: p.restart(TARGET, BUILD), type(None), (*look, InDoubt))

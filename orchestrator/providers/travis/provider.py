@@ -136,13 +136,12 @@ class Travis:
             if (id_ := number(job.get("id")))
         ]
 
-    async def queue_depth(self, owner: str) -> int:
-        """Builds of the owner that wait or run, of every user."""
-        return len(await self._active(owner_path(owner)))
-
     async def queue(self, target: Target) -> list[Entry]:
         """The active builds of the target's owner; all of them in one answer, and without the time of their making."""
-        builds = await self._active(owner_path(target.owner, target.request.get("vcs")))
+        path = f"{owner_path(target.owner, target.request.get('vcs'))}/active"
+        answer = await read(self._send, Call("GET", path, limits=(CALLS,)))
+        if answer.status != 200 or not isinstance(mapping(answer.body).get("builds"), list):
+            raise read_failed(answer, path)
         return [
             Entry(
                 id=str(build.get("id")),
@@ -150,15 +149,8 @@ class Travis:
                 waits=build.get("state") != "started",
                 since=instant(build.get("started_at")) or instant(build.get("updated_at")),
             )
-            for build in builds
+            for build in rows(mapping(answer.body)["builds"])
         ]
-
-    async def _active(self, owner: str) -> list[Mapping[str, Any]]:
-        path = f"{owner}/active"
-        answer = await read(self._send, Call("GET", path, limits=(CALLS,)))
-        if answer.status != 200 or not isinstance(mapping(answer.body).get("builds"), list):
-            raise read_failed(answer, path)
-        return rows(mapping(answer.body)["builds"])
 
     async def _all(self, call: Call, key: str) -> list[Mapping[str, Any]]:
         """All entries of a listing."""
