@@ -10,15 +10,15 @@ import pytest
 from orchestrator.core.errors import JournalError
 from orchestrator.core.events import KINDS, Sighted, decode, encode
 from orchestrator.core.frozen import defaults_of, from_json, to_json
-from orchestrator.core.model import Build, BuildState
+from orchestrator.core.model import Build, BuildState, Scope
 
 BUILD = Build("5", BuildState.RUNNING, "started", started_at=60.0)
 
 
 def example_of(hint):
     """A value of an annotated type, other than any default."""
-    if hint is Build:
-        return BUILD
+    if hint in (Build, Scope):
+        return BUILD if hint is Build else Scope("owner", "acme")
     if isinstance(hint, type) and issubclass(hint, StrEnum):
         return list(hint)[-1]
     origin = typing.get_origin(hint)

@@ -13,7 +13,7 @@ from orchestrator.core.errors import InDoubt
 from orchestrator.core.events import Absent, CancelAsked, Doubted, Ended, Intended, RunMade, to_json
 from orchestrator.core.exits import Exit
 from orchestrator.core.frozen import replace
-from orchestrator.core.model import COORDINATOR, Account, Outcome, Timeouts
+from orchestrator.core.model import ACCOUNT, COORDINATOR, Account, Outcome, Timeouts
 from orchestrator.engine.engine import Engine, Options
 from orchestrator.journal.history import load
 from orchestrator.journal.port import Process
@@ -80,7 +80,7 @@ async def test_what_a_crash_left_unasked_is_asked_by_a_resume_hours_later():
 async def test_a_ban_that_outlasts_the_accept_time_does_not_end_what_was_never_asked():
     service = FakeService()
     journal = await a_run(service, targets("acme/a", timeouts=TIMES))
-    await journal.remember(PRINCIPAL, frozen={"account": service.now() + 7200.0})
+    await journal.remember(PRINCIPAL, frozen={ACCOUNT: service.now() + 7200.0})
     journal = await write(journal, service, Intended("fake:acme/a", 1, "[r1.x]"))
     await anyio.sleep(5.0)
     assert await engine(journal, service).run() == Exit.OK

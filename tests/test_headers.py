@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from orchestrator.core.model import Learnt
+from orchestrator.core.model import ACCOUNT, Learnt
 from orchestrator.limits.headers import (
     LONGEST_WAIT,
     MOST_CALLS,
@@ -34,7 +34,7 @@ def read(told, headers, repo=None):
 def test_github_tells_its_hour_and_when_it_starts_anew_in_seconds_of_the_epoch():
     headers = {"x-ratelimit-limit": "5000", "x-ratelimit-remaining": "4987", "x-ratelimit-resource": "core"}
     headers["x-ratelimit-reset"] = str(int(NOW) + 600)
-    assert read(HUB, headers) == [Learnt("calls", "account", 5000, 3600.0, 4987, 601.0)]
+    assert read(HUB, headers) == [Learnt("calls", ACCOUNT, 5000, 3600.0, 4987, 601.0)]
 
 
 def test_headers_of_another_bucket_tell_nothing_of_this_one():
@@ -45,7 +45,7 @@ def test_gitlab_tells_its_minute_with_an_instant_and_a_date():
     headers = {"ratelimit-limit": "2000", "ratelimit-observed": "5", "ratelimit-remaining": "1995"}
     instant_of_reset = {"ratelimit-reset": str(int(NOW) + 20)}
     date_of_reset = {"ratelimit-resettime": formatdate(NOW + 20, usegmt=True)}
-    expected = [Learnt("calls", "account", 2000, 60.0, 1995, 21.0)]
+    expected = [Learnt("calls", ACCOUNT, 2000, 60.0, 1995, 21.0)]
     assert read(PLAIN, headers | instant_of_reset) == expected
     assert read(PLAIN, headers | date_of_reset) == expected
     assert read(PLAIN, headers | instant_of_reset | date_of_reset) == expected
@@ -61,8 +61,8 @@ def test_buildkite_tells_of_the_organisation_and_of_the_user_with_seconds():
     }
     headers |= {"ratelimit-user-limit": "50", "ratelimit-user-remaining": "0", "ratelimit-user-reset": "29"}
     assert read(told, headers) == [
-        Learnt("calls", "account", 200, 60.0, 112, 8.0),
-        Learnt("calls_of_user", "account", 50, 60.0, 0, 30.0),
+        Learnt("calls", ACCOUNT, 200, 60.0, 112, 8.0),
+        Learnt("calls_of_user", ACCOUNT, 50, 60.0, 0, 30.0),
     ]
 
 
@@ -71,8 +71,8 @@ def test_circleci_tells_a_limit_for_each_period_by_the_end_of_the_name():
     headers = {"x-ratelimit-limit-second": "10", "x-ratelimit-remaining-second": "9", "x-ratelimit-limit-minute": "300"}
     headers |= {"x-ratelimit-remaining-minute": "250", "x-ratelimit-reset": "12"}
     assert read(told, headers) == [
-        Learnt("calls", "account", 10, 1.0, 9, 13.0),
-        Learnt("calls", "account", 300, 60.0, 250, 13.0),
+        Learnt("calls", ACCOUNT, 10, 1.0, 9, 13.0),
+        Learnt("calls", ACCOUNT, 300, 60.0, 250, 13.0),
     ]
 
 
@@ -93,23 +93,23 @@ def test_circleci_tells_a_limit_for_each_period_by_the_end_of_the_name():
     ids=["older draft", "limit with its policy", "all in one", "structured"],
 )
 def test_every_draft_of_the_common_headers_tells_the_same(headers):
-    assert read(PLAIN, headers) == [Learnt("calls", "account", 100, 30.0, 50, 13.0)]
+    assert read(PLAIN, headers) == [Learnt("calls", ACCOUNT, 100, 30.0, 50, 13.0)]
 
 
 def test_several_policies_are_several_rules_and_the_rest_is_of_the_one_that_is_named():
     headers = {"ratelimit-policy": '"burst";q=100;w=60, "daily";q=5000;w=86400', "ratelimit": '"daily";r=7;t=40'}
     assert read(PLAIN, headers) == [
-        Learnt("calls", "account", 5000, 86400.0, 7, 41.0),
-        Learnt("calls", "account", 100, 60.0),
+        Learnt("calls", ACCOUNT, 5000, 86400.0, 7, 41.0),
+        Learnt("calls", ACCOUNT, 100, 60.0),
     ]
     older = {"ratelimit-policy": "100;w=60, 5000;w=86400", "ratelimit-limit": "5000", "ratelimit-remaining": "7"}
-    assert read(PLAIN, older)[0] == Learnt("calls", "account", 5000, 86400.0, 7)
+    assert read(PLAIN, older)[0] == Learnt("calls", ACCOUNT, 5000, 86400.0, 7)
 
 
 def test_one_policy_can_be_chosen_by_its_name():
     headers = {"ratelimit-policy": '"burst";q=100;w=60, "daily";q=5000;w=86400', "ratelimit": '"burst";r=7;t=40'}
     chosen = Told("calls", policy="daily")
-    assert read(chosen, headers) == [Learnt("calls", "account", 5000, 86400.0)]
+    assert read(chosen, headers) == [Learnt("calls", ACCOUNT, 5000, 86400.0)]
 
 
 def test_a_quota_in_bytes_is_no_limit_of_calls():
@@ -118,7 +118,7 @@ def test_a_quota_in_bytes_is_no_limit_of_calls():
 
 def test_a_limit_without_any_period_tells_only_what_is_left():
     headers = {"x-ratelimit-limit": "100", "x-ratelimit-remaining": "3"}
-    assert read(Told("calls", "x-ratelimit"), headers) == [Learnt("calls", "account", left=3)]
+    assert read(Told("calls", "x-ratelimit"), headers) == [Learnt("calls", ACCOUNT, left=3)]
 
 
 @pytest.mark.parametrize(("scope", "expected"), [("repo", "repo:acme/a"), ("owner", "owner:acme")])
@@ -154,7 +154,7 @@ def test_all_three_forms_of_an_http_date_are_read(form):
 def test_patience_that_is_asked_for_with_a_good_answer_empties_the_limit_until_then():
     learn = tells(Told("calls", "x-ratelimit", per=300.0))
     call = Call("GET", "/builds")
-    assert learn(call, Answer(200, {}, {"retry-after": "30"})) == [Learnt("calls", "account", left=0, reset=30.0)]
+    assert learn(call, Answer(200, {}, {"retry-after": "30"})) == [Learnt("calls", ACCOUNT, left=0, reset=30.0)]
     assert learn(call, Answer(429, {}, {"retry-after": "30"})) == []
     assert learn(call, Answer(200, {}, {})) == []
 
@@ -197,7 +197,7 @@ def test_what_is_no_number_is_as_if_it_were_not_there(lie):
 
 def test_huge_values_are_bounded_and_resets_of_the_past_are_now():
     huge = {"ratelimit-limit": "99999999999", "ratelimit-remaining": "99999999999", "ratelimit-reset": "99999999"}
-    assert read(PLAIN, huge) == [Learnt("calls", "account", MOST_CALLS, 60.0, MOST_CALLS, LONGEST_WAIT)]
+    assert read(PLAIN, huge) == [Learnt("calls", ACCOUNT, MOST_CALLS, 60.0, MOST_CALLS, LONGEST_WAIT)]
     assert reset_after(str(int(NOW) + 10**8), DATE) == LONGEST_WAIT
     assert reset_after(str(int(NOW) - 500), DATE) == 1.0
     assert retry_after({"retry-after": "99999999"}) == LONGEST_WAIT

@@ -20,7 +20,7 @@ from orchestrator.core.events import (
     Sighted,
     WaveOpened,
 )
-from orchestrator.core.model import COORDINATOR, Build, BuildState, Outcome, Target, Timeouts
+from orchestrator.core.model import ACCOUNT, COORDINATOR, Build, BuildState, Outcome, Scope, Target, Timeouts
 from orchestrator.journal.port import AccountMemory, Entry, Overlap, Process, UsageRecord
 from orchestrator.journal.store import open_journal
 from orchestrator.testing import MemoryJournal
@@ -395,16 +395,17 @@ async def test_anybody_may_wish_and_wishes_are_numbered(opened):
 
 
 async def test_usage_records_are_kept_by_principal_oldest_first(journal):
+    await journal.record_usage([UsageRecord("p", "triggers", ACCOUNT, 5.0), UsageRecord("q", "triggers", ACCOUNT, 4.0)])
     await journal.record_usage(
-        [UsageRecord("p", "triggers", "account", 5.0), UsageRecord("q", "triggers", "account", 4.0)]
-    )
-    await journal.record_usage(
-        [UsageRecord("p", "triggers_per_repo", "repo:acme/a", 3.0), UsageRecord("p", "calls", "account", 5.0)]
+        [
+            UsageRecord("p", "triggers_per_repo", Scope.of("repo:acme/a"), 3.0),
+            UsageRecord("p", "calls", ACCOUNT, 5.0),
+        ]
     )
     assert await journal.usage("p", 0.0) == [
-        UsageRecord("p", "triggers_per_repo", "repo:acme/a", 3.0),
-        UsageRecord("p", "triggers", "account", 5.0),
-        UsageRecord("p", "calls", "account", 5.0),
+        UsageRecord("p", "triggers_per_repo", Scope.of("repo:acme/a"), 3.0),
+        UsageRecord("p", "triggers", ACCOUNT, 5.0),
+        UsageRecord("p", "calls", ACCOUNT, 5.0),
     ]
     assert [stamp.at for stamp in await journal.usage("p", 3.5)] == [5.0, 5.0]
     assert await journal.usage("r", 0.0) == []
@@ -413,25 +414,28 @@ async def test_usage_records_are_kept_by_principal_oldest_first(journal):
 async def test_usage_records_ride_on_the_next_append(opened):
     async with opened() as first, opened() as second:
         lease = await claimed(first)
-        await first.record_usage([UsageRecord("p", "triggers", "account", 5.0)])
+        await first.record_usage([UsageRecord("p", "triggers", ACCOUNT, 5.0)])
         await first.append(lease, [Intended(A.id, 1, None)], 5.0)
-        assert await second.usage("p", 0.0) == [UsageRecord("p", "triggers", "account", 5.0)]
+        assert await second.usage("p", 0.0) == [UsageRecord("p", "triggers", ACCOUNT, 5.0)]
 
 
 async def test_usage_records_of_a_process_that_leaves_are_kept(opened):
     async with opened() as first:
-        await first.record_usage([UsageRecord("p", "triggers", "account", 5.0)])
+        await first.record_usage([UsageRecord("p", "triggers", ACCOUNT, 5.0)])
     async with opened() as second:
-        assert await second.usage("p", 0.0) == [UsageRecord("p", "triggers", "account", 5.0)]
+        assert await second.usage("p", 0.0) == [UsageRecord("p", "triggers", ACCOUNT, 5.0)]
 
 
 async def test_usage_records_that_no_limit_looks_back_to_are_forgotten(opened):
     async with opened() as first:
         await first.record_usage(
-            [UsageRecord("p", "triggers", "account", 5.0), UsageRecord("p", "triggers", "account", 3000.0)]
+            [
+                UsageRecord("p", "triggers", ACCOUNT, 5.0),
+                UsageRecord("p", "triggers", ACCOUNT, 3000.0),
+            ]
         )
     async with opened() as second:
-        await second.record_usage([UsageRecord("p", "triggers", "account", 9000.0)])
+        await second.record_usage([UsageRecord("p", "triggers", ACCOUNT, 9000.0)])
     async with opened() as third:
         assert [stamp.at for stamp in await third.usage("p", 0.0)] == [3000.0, 9000.0]
 
@@ -439,8 +443,8 @@ async def test_usage_records_that_no_limit_looks_back_to_are_forgotten(opened):
 async def test_what_is_known_of_a_principal_adds_up(opened):
     async with opened() as first, opened() as second:
         assert await first.memory("p") == AccountMemory()
-        await first.remember("p", marker_proven=True, frozen={"account": 5.0, "owner:acme": 6.0})
-        await second.remember("p", frozen={"account": 9.0})
+        await first.remember("p", marker_proven=True, frozen={ACCOUNT: 5.0, Scope.of("owner:acme"): 6.0})
+        await second.remember("p", frozen={ACCOUNT: 9.0})
         assert await first.memory("p") == AccountMemory(True, {"account": 9.0, "owner:acme": 6.0})
         assert await first.memory("q") == AccountMemory()
 
@@ -488,8 +492,8 @@ EXAMPLES = [
     events.Interrupted("SIGINT", 130, (events.Tally("fake", {"trigger": 3}, {"triggers": 3}, {"calls": 0.5}),)),
     RunEnded(1, (events.Tally("fake"),)),
     Claimed(7, "h", 9),
-    events.Frozen("owner:acme", 12.5, "no credit"),
-    events.LimitLearnt("repo:acme/a", "triggers_per_repo 10/1h"),
+    events.Frozen(Scope.of("owner:acme"), 12.5, "no credit"),
+    events.LimitLearnt(Scope.of("repo:acme/a"), "triggers_per_repo 10/1h"),
     events.MarkerProven(),
     events.AccountStopped("banned", 99.0, "banned"),
     Intended(A.id, 1, "[r1.abcdefgh]"),

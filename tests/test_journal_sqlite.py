@@ -16,7 +16,7 @@ from ram import folder_in_memory
 
 from orchestrator.core.errors import JournalError, LeaseLost
 from orchestrator.core.events import Intended, PauseAsked, RunEnded, RunMade
-from orchestrator.core.model import COORDINATOR, Target
+from orchestrator.core.model import ACCOUNT, COORDINATOR, Target
 from orchestrator.journal.files import file_system_of, locate, refuse_network
 from orchestrator.journal.port import Process, UsageRecord
 from orchestrator.journal.process import this_process
@@ -519,7 +519,7 @@ async def test_a_state_of_version_1_is_read(home):
         kinds = [entry.event.kind for entry in await journal.read("stored", {})]
         assert kinds == ["run_made", "claimed", "run_ended", "claimed", "intended", "requested", "sighted", "ended"]
         assert [wish.kind for _, wish in await journal.wishes("stored")] == ["pause_asked"]
-        assert await journal.usage("p", 0.0) == [UsageRecord("p", "triggers", "account", 3.0)]
+        assert await journal.usage("p", 0.0) == [UsageRecord("p", "triggers", ACCOUNT, 3.0)]
         assert (await journal.memory("p")).marker_proven
 
 
@@ -647,7 +647,7 @@ async def test_an_event_takes_little_room(home):
 
 async def test_stamps_of_one_instant_are_all_kept(home):
     async with at(home) as journal:
-        await journal.record_usage([UsageRecord("p", "triggers", "account", 5.0)] * 3)
+        await journal.record_usage([UsageRecord("p", "triggers", ACCOUNT, 5.0)] * 3)
     async with at(home) as journal:
         assert len(await journal.usage("p", 5.0)) == 3
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from orchestrator.core.model import Learnt, Limit
+from orchestrator.core.model import ACCOUNT, Learnt, Limit, Scope
 from orchestrator.limits.budget import Budget, Permit, Window
 
 TRIGGERS = Limit("triggers", 4, 10.0)
@@ -64,8 +64,8 @@ def test_a_repository_that_waits_holds_nobody_else_up():
 
 def test_a_freeze_holds_for_exactly_its_scope_and_is_never_shortened():
     one = budget()
-    one.freeze("owner:acme", 50.0, "no credit")
-    one.freeze("owner:acme", 20.0, "later news")
+    one.freeze(Scope("owner", "acme"), 50.0, "no credit")
+    one.freeze(Scope("owner", "acme"), 20.0, "later news")
     assert one.wait(ALL, "acme/a", 10.0) == (40.0, "no credit")
     assert one.wait(ALL, "umbrella/a", 10.0)[0] == 0.0
     assert one.wait(ALL, "acme/a", 50.0)[0] == 0.0
@@ -82,7 +82,7 @@ def test_looks_leave_room_for_the_triggers_that_may_come():
 def test_a_default_follows_what_the_server_reveals_in_both_directions():
     for calls in (1, 50):
         one = budget()
-        assert one.learn(Learnt("triggers_per_repo", "repo:acme/a", calls, 3600.0), 0.0)
+        assert one.learn(Learnt("triggers_per_repo", Scope.of("repo:acme/a"), calls, 3600.0), 0.0)
         for _ in range(calls):
             assert one.wait(("triggers_per_repo",), "acme/a", 0.0)[0] == 0.0
             one.take(("triggers_per_repo",), "acme/a").answered(0.0)
@@ -91,28 +91,28 @@ def test_a_default_follows_what_the_server_reveals_in_both_directions():
 
 def test_a_written_limit_is_only_ever_tightened():
     one = budget(Limit("triggers_per_repo", 5, 3600.0, "repo", written=True))
-    assert not one.learn(Learnt("triggers_per_repo", "repo:acme/a", 50, 3600.0), 0.0)
-    assert one.learn(Learnt("triggers_per_repo", "repo:acme/a", 1, 3600.0), 0.0)
+    assert not one.learn(Learnt("triggers_per_repo", Scope.of("repo:acme/a"), 50, 3600.0), 0.0)
+    assert one.learn(Learnt("triggers_per_repo", Scope.of("repo:acme/a"), 1, 3600.0), 0.0)
 
 
 def test_the_last_call_of_a_repo_is_not_probed_when_the_server_said_that_none_is_left():
     one = budget()
     one.take(("triggers_per_repo",), "acme/a").answered(100.0)
-    one.learn(Learnt("triggers_per_repo", "repo:acme/a", left=0), 100.0)
+    one.learn(Learnt("triggers_per_repo", Scope.of("repo:acme/a"), left=0), 100.0)
     assert one.wait(("triggers_per_repo",), "acme/a", 100.0)[0] == 3600.0
 
 
 @pytest.mark.parametrize("calls", [-5, 0])
 def test_a_limit_that_makes_no_sense_is_not_believed(calls):
     one = budget()
-    assert not one.learn(Learnt("triggers_per_repo", "repo:acme/a", calls, 3600.0, left=-3), 0.0)
+    assert not one.learn(Learnt("triggers_per_repo", Scope.of("repo:acme/a"), calls, 3600.0, left=-3), 0.0)
     assert one.wait(("triggers_per_repo",), "acme/a", 0.0)[0] == 0.0
 
 
 def test_calls_of_an_earlier_process_count():
     one = budget()
     for _ in range(4):
-        one.remember("triggers", "account", 5.0)
+        one.remember("triggers", ACCOUNT, 5.0)
     assert one.wait(ALL, "acme/a", 6.0)[0] == 9.0
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from orchestrator.core.errors import LeaseLost
 from orchestrator.core.frozen import replace
-from orchestrator.core.model import Account, Learnt, Limit
+from orchestrator.core.model import ACCOUNT, Account, Learnt, Limit, Scope
 from orchestrator.engine.gate import Gate
 from orchestrator.engine.shared_limits import Commons
 from orchestrator.limits.budget import Budget
@@ -47,8 +47,8 @@ def test_what_a_call_costs_is_given_back_as_a_whole():
 
 def test_what_others_used_is_free_again_at_the_reset_and_is_no_news_when_told_again():
     one = Budget([Limit("calls", 1000, 3600.0)])
-    assert one.learn(Learnt("calls", "account", 5000, 3600.0, left=1, reset=60.0), 0.0)
-    assert not one.learn(Learnt("calls", "account", 5000, 3600.0, left=1, reset=60.0), 0.0)
+    assert one.learn(Learnt("calls", ACCOUNT, 5000, 3600.0, left=1, reset=60.0), 0.0)
+    assert not one.learn(Learnt("calls", ACCOUNT, 5000, 3600.0, left=1, reset=60.0), 0.0)
     assert one.wait(("calls",), None, 0.0)[0] == 0.0
     one.take(("calls",), None).answered(0.0)
     assert one.wait(("calls",), None, 0.0)[0] == 60.0
@@ -57,14 +57,14 @@ def test_what_others_used_is_free_again_at_the_reset_and_is_no_news_when_told_ag
 @pytest.mark.parametrize("reset", [-5.0, float("nan"), float("inf"), 10.0**18])
 def test_no_reset_that_a_server_tells_keeps_us_away_for_more_than_a_day(reset):
     one = Budget([Limit("calls", 10, 60.0)])
-    one.learn(Learnt("calls", "account", 10, 60.0, left=0, reset=reset), 0.0)
+    one.learn(Learnt("calls", ACCOUNT, 10, 60.0, left=0, reset=reset), 0.0)
     assert 0.0 <= one.wait(("calls",), None, 0.0)[0] <= 86400.0
 
 
 @pytest.mark.parametrize(("calls", "per"), [(10**8, 60.0), (5, 0.0), (5, -1.0), (5, float("nan")), (5, 1e-9)])
 def test_a_rule_that_no_server_can_have_is_not_believed(calls, per):
     one = Budget([Limit("calls", 10, 60.0)])
-    assert not one.learn(Learnt("calls", "account", calls, per, left=10**12), 0.0)
+    assert not one.learn(Learnt("calls", ACCOUNT, calls, per, left=10**12), 0.0)
     assert one.rule("calls", None) == (10, 60.0)
 
 
@@ -124,7 +124,7 @@ def gate(*limits, latency=0.1, declaration=FAKE, alive=None, learnt=lambda learn
 async def test_a_call_for_a_frozen_repository_holds_no_other_call_up():
     one, sent = gate(Limit("calls", 100, 60.0))
     began = anyio.current_time()
-    one.budget.freeze("repo:acme/a", began + 500.0, "refused")
+    one.budget.freeze(Scope.of("repo:acme/a"), began + 500.0, "refused")
     async with anyio.create_task_group() as tasks:
         for repo in ("acme/a", "acme/b", "acme/c"):
             tasks.start_soon(one.send, Call("GET", repo, repo=repo))
@@ -244,7 +244,7 @@ async def test_who_may_no_longer_act_gives_the_permit_back():
 @pytest.mark.anyio
 async def test_a_server_that_tells_another_rule_with_every_answer_fills_no_journal():
     rules = iter(range(10, 10_000))
-    declaration = replace(FAKE, learn=lambda call, answer: [Learnt("calls", "account", next(rules), 60.0)])
+    declaration = replace(FAKE, learn=lambda call, answer: [Learnt("calls", ACCOUNT, next(rules), 60.0)])
     told = []
     one, _ = gate(Limit("calls", 1000, 60.0), declaration=declaration, learnt=lambda learnt, repo: told.append(learnt))
     for _ in range(300):

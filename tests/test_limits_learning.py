@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from orchestrator.core.events import LimitLearnt
 from orchestrator.core.exits import Exit
 from orchestrator.core.frozen import replace
-from orchestrator.core.model import Learnt, Limit
+from orchestrator.core.model import ACCOUNT, Learnt, Limit
 from orchestrator.engine.engine import Engine, Options
 from orchestrator.journal.history import load
 from orchestrator.journal.port import Process
@@ -41,45 +41,45 @@ def made(one, now, many=10_000):
 
 def test_a_written_limit_and_the_providers_own_of_another_period_hold_both():
     one = budget(10, 1.0, written=True)
-    assert one.learn(Learnt("calls", "account", 15, 60.0), 0.0)
+    assert one.learn(Learnt("calls", ACCOUNT, 15, 60.0), 0.0)
     assert [made(one, now) for now in (0.0, 1.0, 2.0, 59.0, 60.0)] == [10, 5, 0, 0, 10]
 
 
 def test_a_providers_rule_that_a_written_one_keeps_anyway_changes_nothing():
     one = budget(10, 60.0, written=True)
     for calls, per in [(10, 1.0), (10, 60.0), (20, 120.0), (5000, 3600.0)]:
-        assert not one.learn(Learnt("calls", "account", calls, per), 0.0)
+        assert not one.learn(Learnt("calls", ACCOUNT, calls, per), 0.0)
     assert one.rule("calls", None) == (10, 60.0)
 
 
 def test_a_written_limit_that_was_tightened_follows_the_provider_back_but_never_beyond_what_is_written():
     one = budget(10, 60.0, written=True)
-    assert one.learn(Learnt("calls", "account", 3, 60.0), 0.0)
+    assert one.learn(Learnt("calls", ACCOUNT, 3, 60.0), 0.0)
     assert one.rule("calls", None) == (3, 60.0)
-    assert one.learn(Learnt("calls", "account", 7, 60.0), 0.0)
+    assert one.learn(Learnt("calls", ACCOUNT, 7, 60.0), 0.0)
     assert one.rule("calls", None) == (7, 60.0)
-    assert one.learn(Learnt("calls", "account", 5000, 60.0), 0.0)
+    assert one.learn(Learnt("calls", ACCOUNT, 5000, 60.0), 0.0)
     assert one.rule("calls", None) == (10, 60.0)
 
 
 def test_several_policies_of_a_provider_all_hold_in_place_of_the_default():
     one = budget(1800, 60.0)
-    one.learn(Learnt("calls", "account", 5, 1.0), 0.0)
-    one.learn(Learnt("calls", "account", 8, 60.0), 0.0)
+    one.learn(Learnt("calls", ACCOUNT, 5, 1.0), 0.0)
+    one.learn(Learnt("calls", ACCOUNT, 8, 60.0), 0.0)
     assert [made(one, now) for now in (0.0, 0.5, 1.0, 30.0, 60.5, 61.5)] == [5, 0, 3, 0, 5, 3]
 
 
 def test_a_server_that_tells_another_rule_with_every_answer_fills_no_memory():
     one = budget(10, 60.0)
     for n in range(1000):
-        one.learn(Learnt("calls", "account", 10 + n, 60.0 + n), 0.0)
+        one.learn(Learnt("calls", ACCOUNT, 10 + n, 60.0 + n), 0.0)
     assert len(one._windows["calls"][""].rules) <= 4
 
 
 def test_thousands_of_calls_by_others_are_one_number():
     for reset, end in [(600.0, 600.0), (None, 3600.0)]:
         one = budget(1800, 60.0)
-        one.learn(Learnt("calls", "account", 500_000, 3600.0, left=3, reset=reset), 0.0)
+        one.learn(Learnt("calls", ACCOUNT, 500_000, 3600.0, left=3, reset=reset), 0.0)
         assert made(one, 0.0) == 3
         assert len(one._windows["calls"][""].answered) == 3
         assert one.wait(CALLS, None, 10.0)[0] == end - 10.0
@@ -90,7 +90,7 @@ def test_the_last_calls_of_an_allowance_are_not_used_twice_before_the_provider_s
     """Ours of the hour before free themselves one by one, but the provider counts its own hour."""
     one = budget(5000, 3600.0)
     one.take(CALLS, None).answered(0.0)
-    one.learn(Learnt("calls", "account", 5000, 3600.0, left=1, reset=1800.0), 3590.0)
+    one.learn(Learnt("calls", ACCOUNT, 5000, 3600.0, left=1, reset=1800.0), 3590.0)
     assert made(one, 3590.0) == 1
     assert made(one, 3601.0) == 0
     assert made(one, 5391.0) > 1000
@@ -100,26 +100,26 @@ def test_calls_under_way_count_as_such_that_the_provider_has_not_seen_when_it_to
     one = budget(20, 10.0)
     permits = [one.take(CALLS, None) for _ in range(4)]
     permits[0].answered(1.0)
-    one.learn(Learnt("calls", "account", 20, 10.0, left=5, reset=9.0), 1.0)
+    one.learn(Learnt("calls", ACCOUNT, 20, 10.0, left=5, reset=9.0), 1.0)
     permits += [one.take(CALLS, None) for _ in range(2)]
     assert one.wait(CALLS, None, 1.0)[0] == float("inf")
     for n in range(1, 4):  # now each is told
         permits[n].answered(1.0)
-        one.learn(Learnt("calls", "account", 20, 10.0, left=5 - n, reset=9.0), 1.0)
+        one.learn(Learnt("calls", ACCOUNT, 20, 10.0, left=5 - n, reset=9.0), 1.0)
     assert one.wait(CALLS, None, 1.0)[0] == float("inf")
     for n in (5, 4):  # overtaking
         permits[n].answered(1.0)
-        one.learn(Learnt("calls", "account", 20, 10.0, left=5 - n, reset=9.0), 1.0)
+        one.learn(Learnt("calls", ACCOUNT, 20, 10.0, left=5 - n, reset=9.0), 1.0)
     assert one.wait(CALLS, None, 1.0)[0] == 9.0
 
 
 def test_a_rule_is_written_so_that_it_can_be_read_again():
     one = budget(10, 60.0, share=50)
-    one.learn(Learnt("calls", "account", 40, 30.0), 0.0)
+    one.learn(Learnt("calls", ACCOUNT, 40, 30.0), 0.0)
     assert one.rule("calls", None) == (20, 30.0)
-    text = one.told(Learnt("calls", "account", left=3))
+    text = one.told(Learnt("calls", ACCOUNT, left=3))
     assert text == "calls 40/30s"
-    assert read_rule("account", text) == Learnt("calls", "account", 40, 30.0)
+    assert read_rule(ACCOUNT, text) == Learnt("calls", ACCOUNT, 40, 30.0)
 
 
 @pytest.mark.parametrize(
@@ -145,7 +145,7 @@ def test_a_rule_that_no_journal_of_ours_has_is_not_read(text):
 def test_whatever_a_server_tells_a_call_may_leave_within_the_longest_period(told, written):
     one = budget(10, 60.0, written=written)
     for calls, per, left, reset in told:
-        one.learn(Learnt("calls", "account", calls, per, left, reset), 0.0)
+        one.learn(Learnt("calls", ACCOUNT, calls, per, left, reset), 0.0)
         delay = one.wait(CALLS, None, 0.0)[0]
         assert 0.0 <= delay <= 31 * 86_400.0
         assert one.wait(CALLS, None, delay + 1.0)[0] == 0.0

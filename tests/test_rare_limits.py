@@ -9,7 +9,7 @@ from rare import PRINCIPAL, Service, a_run, another, engine
 from orchestrator.core.errors import InDoubt
 from orchestrator.core.exits import Exit
 from orchestrator.core.frozen import replace
-from orchestrator.core.model import Learnt, Limit
+from orchestrator.core.model import ACCOUNT, Learnt, Limit, Scope, scopes_around
 from orchestrator.journal.port import Process
 from orchestrator.journal.store import open_journal
 from orchestrator.limits.budget import Budget
@@ -25,7 +25,7 @@ HOURLY = Limit("triggers_per_repo", 10, 3600.0, "repo")
 
 def test_what_a_provider_told_of_a_repository_is_kept_among_thousands_of_others():
     budget = Budget([HOURLY])
-    budget.learn(Learnt("triggers_per_repo", "repo:acme/strict", 2, 3600.0), 0.0)
+    budget.learn(Learnt("triggers_per_repo", Scope("repo", "acme/strict"), 2, 3600.0), 0.0)
     for number in range(10_000):
         budget.take(["triggers_per_repo"], f"acme/r{number}").answered(0.0)
     assert budget.rule("triggers_per_repo", "acme/strict") == (2, 3600.0)
@@ -39,7 +39,7 @@ def test_usage_records_count_alike_in_whatever_order_they_come():
     for _ in range(20):
         budget = Budget([limit])
         for at in draw.sample(times, len(times)):
-            budget.remember("triggers", "account", at)
+            budget.remember("triggers", ACCOUNT, at)
         waits.add(budget.wait(["triggers"], None, 126.0)[0])
     assert waits == {14.0}  # until the third last one, of 110, is over
 
@@ -53,7 +53,7 @@ def test_a_call_that_counts_longer_than_those_after_it_does_not_hide_them():
     assert budget.wait(["triggers"], None, 1.0)[0] == 30.0
 
 
-@pytest.mark.parametrize("scope", ["account", "owner:acme", "repo:acme/a"])
+@pytest.mark.parametrize("scope", scopes_around("acme/a"))
 def test_a_shorter_freeze_never_ends_a_longer_one(scope):
     budget = Budget([HOURLY])
     budget.freeze(scope, 3600.0, "a ban")
@@ -206,5 +206,5 @@ async def test_what_was_called_before_the_provider_said_whose_token_it_is_counts
 async def test_a_shorter_freeze_of_one_run_never_ends_a_longer_one_that_the_state_remembers(tmp_path, anyio_backend):
     async with open_journal(str(tmp_path), now=lambda: 0.0) as journal:
         for until in (3600.0, 60.0):
-            await journal.remember(PRINCIPAL, frozen={"account": until, "owner:acme": until})
+            await journal.remember(PRINCIPAL, frozen={ACCOUNT: until, Scope("owner", "acme"): until})
         assert (await journal.memory(PRINCIPAL)).frozen == {"account": 3600.0, "owner:acme": 3600.0}

@@ -26,7 +26,7 @@ from orchestrator.core.events import (
     WaveOpened,
 )
 from orchestrator.core.exits import Exit, severest
-from orchestrator.core.model import DEFAULT_FAIL_ON, Build, BuildState, Outcome
+from orchestrator.core.model import ACCOUNT, DEFAULT_FAIL_ON, Build, BuildState, Outcome, Scope
 from orchestrator.core.verdict import LEFT_BY, exit_code
 from orchestrator.report import FORMATS, render
 from orchestrator.report.diff import KINDS
@@ -211,7 +211,7 @@ def test_a_limit_that_was_learnt_on_the_way_is_reported_as_well():
         ([(1, Interrupted("timeout", 8))], "interrupted", "timeout"),
         ([(1, AccountStopped("banned")), (2, Interrupted("account", 4))], "stopped", "account travis"),
         (
-            [(1, Frozen("owner:acme", START + 9, "no credit")), (2, Interrupted("account", 4))],
+            [(1, Frozen(Scope.of("owner:acme"), START + 9, "no credit")), (2, Interrupted(ACCOUNT, 4))],
             "stopped",
             "account travis",
         ),
@@ -259,10 +259,10 @@ DOUBT = [(1, Intended(A, 1, None)), (2, Doubted(A, 1, "reset", START, START + 2)
         ({"needs": (B,)}, [ended(B, Outcome.PASSED)], "turn"),
         ({"wave": 2}, [], "wave"),
         ({"wave": 2}, [(1, WaveOpened(2))], "turn"),
-        ({}, [(1, Frozen("repo:acme/a", START + 60, "10/1h"))], "frozen"),
-        ({}, [(1, Frozen("owner:acme", START + 60, "no credit"))], "frozen"),
-        ({}, [(1, Frozen("repo:acme/a", START + 4, "10/1h"))], "turn"),
-        ({}, [(1, Frozen("repo:acme/other", START + 60, "10/1h"))], "turn"),
+        ({}, [(1, Frozen(Scope.of("repo:acme/a"), START + 60, "10/1h"))], "frozen"),
+        ({}, [(1, Frozen(Scope.of("owner:acme"), START + 60, "no credit"))], "frozen"),
+        ({}, [(1, Frozen(Scope.of("repo:acme/a"), START + 4, "10/1h"))], "turn"),
+        ({}, [(1, Frozen(Scope.of("repo:acme/other"), START + 60, "10/1h"))], "turn"),
         ({}, [(1, Interrupted("SIGINT"))], "not_triggered"),
     ],
 )

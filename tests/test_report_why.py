@@ -17,7 +17,7 @@ from orchestrator.core.events import (
     decode,
     encode,
 )
-from orchestrator.core.model import Build, BuildState, Outcome
+from orchestrator.core.model import Build, BuildState, Outcome, Scope
 from orchestrator.report.why import concerns, explain
 
 A, B = "travis:acme/a@main", "travis:acme/b@main"
@@ -55,7 +55,7 @@ def test_a_run_that_nobody_drives_says_how_to_go_on():
 
 
 def test_only_the_targets_own_story_is_told():
-    facts = [(1, Intended(A, 1, None)), (2, Intended(B, 1, None)), (3, Frozen("owner:other", START, "x"))]
+    facts = [(1, Intended(A, 1, None)), (2, Intended(B, 1, None)), (3, Frozen(Scope.of("owner:other"), START, "x"))]
     story = told([target(A), target(B)], *facts)
     assert [concerns(entry, target(A)) for entry in story.entries] == [True, True, False, False]
 

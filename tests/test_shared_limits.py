@@ -9,7 +9,7 @@ import pytest
 
 from orchestrator.core.errors import InDoubt
 from orchestrator.core.exits import Exit
-from orchestrator.core.model import Limit
+from orchestrator.core.model import ACCOUNT, Limit, Scope
 from orchestrator.engine.engine import Engine, Options
 from orchestrator.journal.port import Process, Reserved, SharedLimit, UsageRecord
 from orchestrator.journal.process import as_text
@@ -91,7 +91,10 @@ async def test_a_repositorys_hour_is_shared_too():
     assert worst_window(sorted(service.posts), 3600.0) <= 10
 
 
-SHARES = [SharedLimit("triggers", "account", 3, 30.0), SharedLimit("triggers_per_repo", "repo:acme/a", 2, 3600.0)]
+SHARES = [
+    SharedLimit("triggers", ACCOUNT, 3, 30.0),
+    SharedLimit("triggers_per_repo", Scope.of("repo:acme/a"), 2, 3600.0),
+]
 
 
 @pytest.mark.parametrize("anyio_backend", ["asyncio"])
@@ -118,7 +121,7 @@ async def test_a_call_under_way_counts_until_its_answer_and_from_then_on_for_one
         else:
             one = MemoryJournal()
             two = MemoryJournal(one.disk)
-        (share,) = shares = [SharedLimit("triggers", "account", 1, 30.0)]
+        (share,) = shares = [SharedLimit("triggers", ACCOUNT, 1, 30.0)]
         first = await one.reserve("p", shares, 1000.0, 1030.0)
         assert await two.reserve("p", shares, 1020.0, 1050.0) == Reserved(ASK_AGAIN, share.name)
         one.settle(first.keys, 1021.0)
@@ -141,7 +144,7 @@ async def test_after_a_boot_what_was_called_before_it_counts_for_a_period_more(t
         assert await journal.clock("first", 100.0, 5100.0) == 5000.0
         assert await journal.clock("first", 200.0, 9999.0) == 5000.0  # the wall clock stepped: nobody follows it
         calls = [5150.0, 5060.0, 5000.0]
-        await journal.record_usage([UsageRecord("p", "triggers", "account", at, 30.0) for at in calls])
+        await journal.record_usage([UsageRecord("p", "triggers", ACCOUNT, at, 30.0) for at in calls])
         await journal.reserve("q", (), 5100.0, 5100.0)
         assert await journal.clock("second", 10.0, 5100.0) == 5090.0
         assert [stamp.at for stamp in await journal.usage("p", 0.0)] == [5030.0, 5090.0, 5100.0]
@@ -180,8 +183,8 @@ async def test_connections_of_a_dead_process_are_free_at_once_and_those_of_one_t
         else:
             one = MemoryJournal()
             two = MemoryJournal(one.disk)
-        connections = SharedLimit("connections", "account", 2, 0.0, while_alive=True)
-        shares = [connections, SharedLimit("triggers", "account", 3, 30.0)]
+        connections = SharedLimit("connections", ACCOUNT, 2, 0.0, while_alive=True)
+        shares = [connections, SharedLimit("triggers", ACCOUNT, 3, 30.0)]
         for _ in "12":
             assert (await one.reserve("p", shares, 1000.0, 1030.0)).delay == 0.0
         assert await two.reserve("p", shares, 1001.0, 1031.0) == Reserved(ASK_AGAIN, "connections")

@@ -3,7 +3,7 @@ from typing import Any
 import pytest
 from pydantic import ConfigDict, ValidationError, create_model
 
-from orchestrator.core.model import Account, BuildState, Learnt, Target
+from orchestrator.core.model import Account, BuildState, Learnt, Scope, Target
 from orchestrator.providers.port import Answer, Call
 from orchestrator.providers.travis import declaration
 from orchestrator.providers.travis.declaration import DECLARATION, KEYS
@@ -12,6 +12,8 @@ POST = Call("POST", "/repo/acme%2Fwidget/requests", purpose="trigger", repo="Acm
 KEYS_MODEL: Any = create_model(
     "Keys", __config__=ConfigDict(extra="forbid", strict=True), **{name: (key.type, None) for name, key in KEYS.items()}
 )
+
+WIDGET = Scope("repo", "acme/widget")
 
 
 def target(**request):
@@ -142,20 +144,20 @@ def test_the_end_of_travis_ci_org_is_told():
 
 def test_remaining_requests_counts_before_the_new_row():
     answer = Answer(202, {"remaining_requests": 10})
-    assert DECLARATION.learn(POST, answer) == (Learnt("triggers_per_repo", "repo:acme/widget", left=9),)
+    assert DECLARATION.learn(POST, answer) == (Learnt("triggers_per_repo", WIDGET, left=9),)
     assert DECLARATION.learn(POST, Answer(202, {"remaining_requests": 1}))[0].left == 0
 
 
 def test_the_refusal_of_the_hourly_limit_teaches_it():
     answer = Answer(429, {"error_type": "request_limit_reached", "max_requests": 50, "per_seconds": 3600})
-    assert DECLARATION.learn(POST, answer) == (Learnt("triggers_per_repo", "repo:acme/widget", 50, 3600.0, 0),)
+    assert DECLARATION.learn(POST, answer) == (Learnt("triggers_per_repo", WIDGET, 50, 3600.0, 0),)
 
 
 @pytest.mark.parametrize("odd", [True, -1, "10", 1.5, None, 10**12, [], float("nan")])
 def test_numbers_of_another_kind_teach_nothing(odd):
     assert DECLARATION.learn(POST, Answer(202, {"remaining_requests": odd})) == ()
     learnt = DECLARATION.learn(POST, Answer(429, {"max_requests": odd, "per_seconds": 3600}))
-    assert learnt == (Learnt("triggers_per_repo", "repo:acme/widget", left=0),)
+    assert learnt == (Learnt("triggers_per_repo", WIDGET, left=0),)
 
 
 @pytest.mark.parametrize(

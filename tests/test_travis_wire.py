@@ -3,7 +3,7 @@ import shlex
 import pytest
 
 from orchestrator.core.errors import AccessRefused, InDoubt, NotTriggered, RateLimited, Rejected, UsageError
-from orchestrator.core.model import Learnt, Request, Target, Trigger
+from orchestrator.core.model import Learnt, Request, Scope, Target, Trigger
 from orchestrator.providers.kit import answers
 from orchestrator.providers.port import Answer
 from orchestrator.providers.travis import observe, wire
@@ -287,7 +287,7 @@ def test_the_hourly_limit_freezes_the_repository_and_teaches_the_limit():
         receipt(Answer(429, LIMIT))
     assert caught.value.scope == "repo:acme/widget"
     assert caught.value.retry_after is None
-    assert caught.value.learnt == (Learnt("triggers_per_repo", "repo:acme/widget", 10, 3600.0, 0),)
+    assert caught.value.learnt == (Learnt("triggers_per_repo", Scope.of("repo:acme/widget"), 10, 3600.0, 0),)
 
 
 @pytest.mark.parametrize(

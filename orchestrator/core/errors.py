@@ -22,7 +22,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from orchestrator.core.model import ACCOUNT, Learnt
+from orchestrator.core.model import ACCOUNT, Learnt, Scope
 
 
 def flat(error: BaseException) -> Iterator[BaseException]:
@@ -54,13 +54,13 @@ class RateLimited(NotTriggered):
     """The provider asks for patience on one scope.
 
     Args:
-        scope: what to leave alone: `account`, `owner:NAME` or `repo:NAME`.
+        scope: what to leave alone.
         retry_after: seconds, or None where the provider does not say.
         learnt: limits that the answer reveals.
     """
 
     def __init__(
-        self, scope: str, retry_after: float | None, reason: str = "rate limited", learnt: tuple[Learnt, ...] = ()
+        self, scope: Scope, retry_after: float | None, reason: str = "rate limited", learnt: tuple[Learnt, ...] = ()
     ) -> None:
         super().__init__(f"{reason} ({scope})")
         self.scope = scope
@@ -89,11 +89,11 @@ class AccessRefused(NotTriggered):
     Args:
         code: a stable word (`banned`, `bad_token`, `no_credit`, `tls_refused`, `redirected`, ...).
         reason: a sentence for a person, with the remedy.
-        scope: `account` (the account stops) or `owner:NAME` (only that owner's targets end).
+        scope: the account (it stops) or an owner (only that owner's targets end).
         retry_after: seconds after which a resume makes sense, or None.
     """
 
-    def __init__(self, code: str, reason: str, scope: str = ACCOUNT, retry_after: float | None = None) -> None:
+    def __init__(self, code: str, reason: str, scope: Scope = ACCOUNT, retry_after: float | None = None) -> None:
         super().__init__(reason)
         self.code = code
         self.reason = reason

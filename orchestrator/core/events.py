@@ -16,7 +16,7 @@ from orchestrator.core.errors import JournalError
 from orchestrator.core.frozen import DAMAGES, Struct, field, from_text, to_text
 from orchestrator.core.frozen import from_json as from_json  # for those who read what stands in events
 from orchestrator.core.frozen import to_json as to_json  # as above
-from orchestrator.core.model import Build, Json, Outcome
+from orchestrator.core.model import Build, Json, Outcome, Scope
 
 CANCELED = "canceled by a person"  # the rule of `Stopped` where a person asked for it
 VERSION = 1  # of this set; a change that an older reader would misread raises it
@@ -104,7 +104,7 @@ class Frozen(Struct, frozen=True, omit_defaults=True):
     """A scope is to be left alone until then (wall clock)."""
 
     kind: ClassVar[str] = "frozen"
-    scope: str
+    scope: Scope
     until: float
     cause: str
 
@@ -113,7 +113,7 @@ class LimitLearnt(Struct, frozen=True, omit_defaults=True):
     """An answer revealed a limit."""
 
     kind: ClassVar[str] = "limit_learnt"
-    scope: str
+    scope: Scope
     rule: str  # `triggers_per_repo 10/1h`
 
 

@@ -23,7 +23,7 @@ from orchestrator.core.events import (
     WaveOpened,
     target_of,
 )
-from orchestrator.core.model import COORDINATOR, Target
+from orchestrator.core.model import COORDINATOR, Scope, Target
 from orchestrator.core.progress import NEW, Progress, apply
 
 
@@ -79,9 +79,9 @@ class History:
         self.has_ended = False
         self.left_at: float | None = None
         self.exit_code: int | None = None
-        self.frozen: dict[tuple[str, str], Frozen] = {}
+        self.frozen: dict[tuple[str, Scope], Frozen] = {}
         self.accounts_stopped: dict[str, AccountStopped] = {}
-        self.learnt: dict[tuple[str, str, str], LimitLearnt] = {}  # by account, scope and name of the limit
+        self.learnt: dict[tuple[str, Scope, str], LimitLearnt] = {}  # by account, scope and name of the limit
         self.hosts: set[str] = set()
         self.proven: set[str] = set()
         self.tallies: list[Tally] = []
@@ -139,6 +139,6 @@ class History:
             self.interrupted, self.exit_code, self.left_at, self.has_ended = None, None, None, False
         else:
             self.accounts_stopped.pop(account, None)
-            owners = [key for key in self.frozen if key[0] == account and key[1].startswith("owner:")]
+            owners = [key for key in self.frozen if key[0] == account and key[1].kind == "owner"]
             for key in owners:
                 del self.frozen[key]

@@ -19,18 +19,45 @@ from orchestrator.limits.concurrency import NO_BRAKE, Brake
 # Not recursive: the hints of events are evaluated at run time, where a forward reference would not resolve.
 Json: TypeAlias = bool | int | float | str | Sequence[Any] | Mapping[str, Any] | None
 
-ACCOUNT = "account"  # the scope of a whole account; the others are `owner:NAME` and `repo:NAME`
 COORDINATOR = ""  # the stream of facts that concern the whole run, in place of an account's name
 
 
-def owner_scope(owner: str) -> str:
-    """The scope of everything below one owner."""
-    return f"owner:{owner}"
+class Scope(str):
+    """What a limit, a freeze or a refusal holds for: the account, everything of one owner, or one repository.
+
+    A text, since it is a key in JSON and in the database: `account`, `owner:acme`, `repo:acme/x`.
+    """
+
+    __slots__ = ("kind", "name")
+    kind: str
+    name: str
+
+    def __new__(cls, kind: str, name: str = "") -> Scope:
+        """A scope of the kind `account` (which needs no name), `owner` or `repo`."""
+        made = super().__new__(cls, f"{kind}:{name}" if name else kind)
+        made.kind, made.name = kind, name
+        return made
+
+    @classmethod
+    def of(cls, text: str) -> Scope:
+        """The scope that was written so."""
+        kind, _, name = text.partition(":")
+        return cls(kind, name)
+
+    @classmethod
+    def around(cls, repo: str, kind: str) -> Scope:
+        """The scope of this kind in which a repository lies."""
+        if kind == ACCOUNT:
+            return ACCOUNT
+        return cls(kind, repo if kind == "repo" else repo.partition("/")[0])
 
 
-def repo_scope(repo: str) -> str:
-    """The scope of one repository."""
-    return f"repo:{repo}"
+ACCOUNT = Scope("account")
+
+
+def scopes_around(repo: str) -> tuple[Scope, ...]:
+    """Every scope in which a repository lies."""
+    return ACCOUNT, Scope.around(repo, "owner"), Scope("repo", repo)
 
 
 class Outcome(StrEnum):
@@ -121,7 +148,7 @@ class Learnt(Struct, frozen=True, omit_defaults=True):
 
     Args:
         name: which limit (`triggers_per_repo`, ...).
-        scope: where it holds: `account`, `owner:NAME` or `repo:NAME`.
+        scope: where it holds.
         calls: the limit, or None where only the rest is told.
         per: its period in seconds, or None.
         left: calls that are still free now, or None.
@@ -129,7 +156,7 @@ class Learnt(Struct, frozen=True, omit_defaults=True):
     """
 
     name: str
-    scope: str
+    scope: Scope
     calls: int | None = None
     per: float | None = None
     left: int | None = None
@@ -279,12 +306,12 @@ class Refusal(Struct, frozen=True, omit_defaults=True):
 
     Args:
         code: a stable word for reports (`skipped_by_message`, `no_jobs`, `no_credit`, ...).
-        scope: None for this target alone; `owner:NAME` freezes that owner, `account` stops the account.
+        scope: None for this target alone; an owner's freezes that owner, the account's stops the account.
     """
 
     code: str
     reason: str
-    scope: str | None = None
+    scope: Scope | None = None
 
 
 class Interval(Struct, frozen=True, omit_defaults=True):

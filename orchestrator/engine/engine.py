@@ -323,7 +323,7 @@ class Engine:
             return ""
         if stopped is not None and stopped.rule == CANCELED:
             return "account" if run.is_canceling and self._cannot_cancel(run) else ""
-        if run.history.accounts_stopped or any(scope.startswith("owner:") for _, scope in run.history.frozen):
+        if run.history.accounts_stopped or any(scope.kind == "owner" for _, scope in run.history.frozen):
             return "account"
         return "stopped" if stopped is not None else "detached"
 

@@ -18,7 +18,7 @@ from orchestrator.core.events import (
     TargetEvent,
     target_of,
 )
-from orchestrator.core.model import ACCOUNT, Learnt, Outcome, Refusal, Target, marker_of, repo_scope
+from orchestrator.core.model import ACCOUNT, Learnt, Outcome, Refusal, Scope, Target, marker_of
 from orchestrator.core.next_step import FIRST_LOOK, Ask, End, Find, Look, Nothing, Step, next_step, tick
 from orchestrator.core.progress import Progress, apply
 from orchestrator.engine.gate import Gate
@@ -314,7 +314,7 @@ class Ledger:
         now = self.now()
         until = None if error.retry_after is None else now + error.retry_after
         if error.scope != ACCOUNT:
-            self.close_owner(error.scope.partition(":")[2])
+            self.close_owner(error.scope.name)
             await self.append(Frozen(error.scope, until or now + OWNER_REFUSED_FOR, f"{error.code}: {error.reason}"))
             self.run.observe("owner.refused", account=self.account, scope=error.scope, cause=error.reason)
         elif self.gate.stopped is None:
@@ -338,7 +338,9 @@ class Ledger:
         """Leaves exactly the refused scope alone for as long as the provider says, or for `patience` seconds."""
         now = self.now()
         until = now + (patience if error.retry_after is None else error.retry_after)
-        scope = repo_scope(self.gate.scope_name(error.scope[5:]) or "") if error.scope[:5] == "repo:" else error.scope
+        scope = error.scope
+        if scope.kind == "repo":
+            scope = Scope("repo", self.gate.scope_name(scope.name) or "")
         self.budget.freeze(scope, until, error.reason)
         for learnt in error.learnt:
             if self.budget.learn(learnt, now):

@@ -16,7 +16,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from orchestrator.core.model import ACCOUNT, repo_scope
+from orchestrator.core.model import ACCOUNT, Scope
 from orchestrator.engine.run import LEASE, Run
 from orchestrator.journal.port import SharedLimit, UsageRecord
 from orchestrator.limits.budget import Budget, Permit
@@ -68,7 +68,7 @@ class Commons:
         together = [share for share in shares if since < CALL_TIMEOUT + share.per]
         alone = [share for share in shares if share not in together] if together else shares
         if trigger and repo is not None and since < OTHERS_FOR:
-            together.append(SharedLimit(TURN, repo_scope(repo), 1, 0.0))
+            together.append(SharedLimit(TURN, Scope("repo", repo), 1, 0.0))
         if since < OTHERS_FOR:
             together.append(self._connections)
         keys: list[int] = []
@@ -122,7 +122,7 @@ class Commons:
         until = self._run.steady() + CALL_TIMEOUT
         for repo, keys in list(self._under_way.values()):
             keys += await self._run.journal.record_usage(
-                [UsageRecord(self.principal, TURN, repo_scope(repo), until, 0.0)]
+                [UsageRecord(self.principal, TURN, Scope("repo", repo), until, 0.0)]
             )
 
     def _shares(self, names: Sequence[str], repo: str | None) -> list[SharedLimit]:

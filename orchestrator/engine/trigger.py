@@ -8,7 +8,7 @@ from heapq import heappop
 
 from orchestrator.core.errors import AccessRefused, InDoubt, NotTriggered, RateLimited, Rejected, Unreachable
 from orchestrator.core.events import Doubted, Intended, Refused, Requested, Withdrawn
-from orchestrator.core.model import ACCOUNT, Build, BuildState, Request, Target, Trigger, repo_scope
+from orchestrator.core.model import ACCOUNT, Build, BuildState, Request, Scope, Target, Trigger
 from orchestrator.core.next_step import DOUBTS_IN_A_ROW
 from orchestrator.engine.concurrency import Brakes
 from orchestrator.engine.facts import Ledger
@@ -204,7 +204,7 @@ class Triggers:
         if name == CONNECTIONS:
             self.crowded = (until, f"connections {ledger.line.account.connections}, shared with other processes")
         elif limit is None:
-            ledger.budget.freeze(repo_scope(repo), until, "a trigger of another run is under way")
+            ledger.budget.freeze(Scope("repo", repo), until, "a trigger of another run is under way")
         elif limit.scope == ACCOUNT:
             self.crowded = (until, str(limit))
         else:
@@ -228,7 +228,7 @@ class Triggers:
             case Rejected():
                 await ledger.record(row, Refused(target.id, error.code, error.reason))
             case RateLimited():
-                await ledger.freeze(error, REPO_PATIENCE if error.scope.startswith("repo:") else ACCOUNT_PATIENCE)
+                await ledger.freeze(error, REPO_PATIENCE if error.scope.kind == "repo" else ACCOUNT_PATIENCE)
                 await ledger.record(row, Withdrawn(target.id, attempt, "rate_limited"))
             case AccessRefused():
                 await ledger.refuse(error)

@@ -12,7 +12,7 @@ from typing import Protocol
 
 from orchestrator.core.events import Event, RunMade, Wish
 from orchestrator.core.frozen import Struct, field
-from orchestrator.core.model import Target
+from orchestrator.core.model import Scope, Target
 
 
 class Entry(Struct, frozen=True):
@@ -109,7 +109,7 @@ class UsageRecord(Struct, frozen=True):
     Args:
         principal: whom the provider counts.
         name: the limit's name.
-        scope: `account`, `owner:NAME` or `repo:NAME`.
+        scope: where it is counted.
         at: when it was answered; before that is known, the latest instant at which the provider can come to count it
             (the state's clock).
         per: the limit's period in seconds: how long the call counts, and how much caution it takes once the machine
@@ -119,7 +119,7 @@ class UsageRecord(Struct, frozen=True):
 
     principal: str
     name: str
-    scope: str
+    scope: Scope
     at: float
     per: float = 3600.0
     holder: str = ""
@@ -133,7 +133,7 @@ class SharedLimit(Struct, frozen=True):
     """
 
     name: str
-    scope: str
+    scope: Scope
     calls: int
     per: float
     while_alive: bool = False
@@ -163,7 +163,7 @@ class AccountMemory(Struct, frozen=True):
     """
 
     marker_proven: bool = False
-    frozen: Mapping[str, float] = field(default_factory=dict)
+    frozen: Mapping[Scope, float] = field(default_factory=dict)
     alias: str = ""
 
 
@@ -287,7 +287,7 @@ class Journal(Protocol):
         ...
 
     async def remember(
-        self, principal: str, *, marker_proven: bool = False, frozen: Mapping[str, float] = {}, alias: str = ""
+        self, principal: str, *, marker_proven: bool = False, frozen: Mapping[Scope, float] = {}, alias: str = ""
     ) -> None:
         """Adds to what all runs know of a principal."""
         ...

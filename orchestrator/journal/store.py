@@ -18,7 +18,7 @@ from typing_extensions import override
 from orchestrator.core.errors import JournalError, LeaseLost
 from orchestrator.core.events import Claimed, Event, RunEnded, RunMade, Wish, decode, encode, target_of
 from orchestrator.core.frozen import replace
-from orchestrator.core.model import COORDINATOR, Target
+from orchestrator.core.model import COORDINATOR, Scope, Target
 from orchestrator.journal.commits import Batch, Committer, Stream
 from orchestrator.journal.files import locate
 from orchestrator.journal.lease import Hold, expired, held_by_another, taken_over
@@ -365,7 +365,7 @@ class SqlJournal(Journal):
 
     @override
     async def remember(
-        self, principal: str, *, marker_proven: bool = False, frozen: Mapping[str, float] = {}, alias: str = ""
+        self, principal: str, *, marker_proven: bool = False, frozen: Mapping[Scope, float] = {}, alias: str = ""
     ) -> None:
         await checkpoint()
         await self.dialect.remember(principal, marker_proven, frozen, alias)

@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TypeAlias
 
-from orchestrator.core.model import ACCOUNT, Learnt, Limit, owner_scope, repo_scope
+from orchestrator.core.model import ACCOUNT, Learnt, Limit, Scope, scopes_around
 from orchestrator.limits.window import Permit, Use, Window
 
 __all__ = ["Budget", "Permit", "Use", "Window", "read_rule"]
@@ -43,7 +43,7 @@ class Budget:
         self.sought = sought
         self._windows: dict[str, dict[str, Window]] = {name: {} for name in self.limits}  # by repo or owner
         self._by_names: dict[tuple[str, ...], Sequence[Costs]] = {}
-        self._frozen: dict[str, tuple[float, str]] = {}
+        self._frozen: dict[Scope, tuple[float, str]] = {}
         self._uses = {name: Use() for name in self.limits}
         self.waited: dict[str, float] = dict.fromkeys((str(limit) for limit in self.limits.values()), 0.0)
         self._label = {name: str(limit) for name, limit in self.limits.items()}
@@ -110,7 +110,7 @@ class Budget:
             found = self._by_names[key] = (every, whole, [one for one in every if one[0].scope != ACCOUNT])
         return found
 
-    def freeze(self, scope: str, until: float, cause: str) -> None:
+    def freeze(self, scope: Scope, until: float, cause: str) -> None:
         """Leaves a scope alone; an earlier end never shortens a longer freeze."""
         if until > self._frozen.get(scope, (0.0, ""))[0]:
             self._frozen[scope] = (until, cause)
@@ -134,7 +134,7 @@ class Budget:
         limit = self.limits.get(learnt.name)
         if limit is None:
             return False
-        window = self._at(limit, learnt.scope.partition(":")[2])
+        window = self._at(limit, learnt.scope.name)
         before = window.rules
         window.learn(learnt.calls, learnt.per, learnt.left, now, learnt.reset, under_way)
         return window.rules != before
@@ -156,7 +156,7 @@ class Budget:
         """The provider's rule after something was learnt of it, in writing: `triggers_per_repo 10/1h`."""
         calls, per = learnt.calls, learnt.per
         if calls is None or per is None:
-            window = self._at(self.limits[learnt.name], learnt.scope.partition(":")[2])
+            window = self._at(self.limits[learnt.name], learnt.scope.name)
             calls, per = window.calls * 100 // window.limit.share, window.per
         return str(Limit(learnt.name, calls, per))
 
@@ -166,17 +166,15 @@ class Budget:
         limit = self.limits[name]
         return (limit.calls, limit.per) if window is None else (window.calls, window.per)
 
-    def scope_of(self, limit: Limit, repo: str | None) -> str:
+    def scope_of(self, limit: Limit, repo: str | None) -> Scope:
         """Where a call for the repo counts against the limit."""
-        if limit.scope == ACCOUNT or repo is None:
-            return ACCOUNT
-        return repo_scope(repo) if limit.scope == "repo" else owner_scope(repo.partition("/")[0])
+        return ACCOUNT if repo is None else Scope.around(repo, limit.scope)
 
-    def remember(self, name: str, scope: str, at: float) -> None:
+    def remember(self, name: str, scope: Scope, at: float) -> None:
         """Counts a call of an earlier or another process; call it oldest first, before anything is taken."""
         limit = self.limits.get(name)
         if limit is not None:
-            self._at(limit, scope.partition(":")[2]).add(at)
+            self._at(limit, scope.name).add(at)
 
     def _reserve(self, window: Window) -> int:
         others = [limit for limit in self.limits.values() if limit.scope == ACCOUNT and limit is not window.limit]
@@ -200,7 +198,7 @@ class Budget:
         return window
 
 
-def read_rule(scope: str, rule: str) -> Learnt | None:
+def read_rule(scope: Scope, rule: str) -> Learnt | None:
     """What was learnt, of the rule in writing; None where the writing is no rule."""
     name, _, said = rule.partition(" ")
     found = _RULE.fullmatch(said)
@@ -221,7 +219,5 @@ def _without_empty(windows: dict[str, Window]) -> dict[str, Window]:
     return {key: w for key, w in windows.items() if w.taken(latest) or w.taught is not None}
 
 
-def _scopes(repo: str | None) -> tuple[str, ...]:
-    if repo is None:
-        return (ACCOUNT,)
-    return (ACCOUNT, owner_scope(repo.partition("/")[0]), repo_scope(repo))
+def _scopes(repo: str | None) -> tuple[Scope, ...]:
+    return (ACCOUNT,) if repo is None else scopes_around(repo)

@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC
 
 from orchestrator.core.frozen import Struct
-from orchestrator.core.model import ACCOUNT, Learnt, owner_scope, repo_scope
+from orchestrator.core.model import ACCOUNT, Learnt, Scope
 from orchestrator.limits.window import LONGEST, LONGEST_WAIT, MOST_CALLS
 from orchestrator.providers.port import Answer, Call
 
@@ -149,20 +149,18 @@ def _until(at: float | None, headers: Mapping[str, str]) -> float | None:
     return None if at is None or now is None else min(max(0.0, at - now), LONGEST_WAIT)
 
 
-def _scope(kind: str, repo: str | None) -> str | None:
+def _scope(kind: str, repo: str | None) -> Scope | None:
     """Where it is counted; None where the call does not tell for whom."""
-    if kind == ACCOUNT:
-        return ACCOUNT
     if repo is None:
-        return None
-    return repo_scope(repo) if kind == "repo" else owner_scope(repo.partition("/")[0])
+        return ACCOUNT if kind == ACCOUNT else None
+    return Scope.around(repo, kind)
 
 
 def _means(told: Told, headers: Mapping[str, str]) -> bool:
     return told.only is None or headers.get(told.only[0], "").strip().lower() == told.only[1]
 
 
-def _read(told: Told, scope: str, headers: Mapping[str, str]) -> list[Learnt]:
+def _read(told: Told, scope: Scope, headers: Mapping[str, str]) -> list[Learnt]:
     """One limit: its rules, and on the first of them what is left of it."""
     rules = list(_rules(told, headers))
     name, left, reset = _rest(told, headers)

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from orchestrator.core.errors import UsageError
 from orchestrator.core.events import CANCELED, from_json
 from orchestrator.core.history import History
-from orchestrator.core.model import ACCOUNT, Account, BuildState, Outcome, Phase, Target, owner_scope, repo_scope
+from orchestrator.core.model import Account, BuildState, Outcome, Phase, Target, scopes_around
 from orchestrator.core.progress import Progress
 from orchestrator.forecast.remaining import reasons
 from orchestrator.providers import registry
@@ -80,13 +80,8 @@ def unmet_needs(history: History, target: Target) -> Iterator[str]:
             yield need
 
 
-def scopes_of(target: Target) -> tuple[str, str, str]:
-    """Every scope whose freeze holds the target back."""
-    return ACCOUNT, owner_scope(target.owner), repo_scope(target.repo)
-
-
 def _frozen(history: History, target: Target, now: float) -> tuple[str, str] | None:
-    found = [history.frozen.get((target.account, scope)) for scope in scopes_of(target)]
+    found = [history.frozen.get((target.account, scope)) for scope in scopes_around(target.repo)]
     held = [freeze for freeze in found if freeze is not None and freeze.until > now]
     if not held:
         return None

@@ -221,7 +221,7 @@ def _stopped_by(history: History) -> tuple[str | None, str | None]:
     for account, stop in history.accounts_stopped.items():
         return f"account {account}", stop.cause
     for (account, scope), freeze in history.frozen.items():
-        if history.interrupted is not None and history.interrupted.signal == "account" and scope.startswith("owner:"):
+        if history.interrupted is not None and history.interrupted.signal == "account" and scope.kind == "owner":
             return f"account {account}", f"{scope}: {freeze.cause}"
     if history.interrupted is None or history.interrupted.signal == "detached":
         return None, None

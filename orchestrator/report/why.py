@@ -18,11 +18,11 @@ from orchestrator.core.events import (
 )
 from orchestrator.core.frozen import Struct
 from orchestrator.core.history import History
-from orchestrator.core.model import Outcome, Target
+from orchestrator.core.model import Outcome, Target, scopes_around
 from orchestrator.core.progress import Doubt, Progress
 from orchestrator.journal.port import Entry
 from orchestrator.report.hints import Hint
-from orchestrator.report.reasons import held_by, scopes_of, unmet_needs, waits_for
+from orchestrator.report.reasons import held_by, unmet_needs, waits_for
 from orchestrator.report.story import sentence_of, spoken
 from orchestrator.report.words import clock, duration, plain, shell, sound
 
@@ -133,7 +133,7 @@ def concerns(entry: Entry, target: Target) -> bool:
         case WaveOpened(wave=wave):
             return wave == target.wave
         case Frozen(scope=scope):
-            return entry.account == target.account and scope in scopes_of(target)
+            return entry.account == target.account and scope in scopes_around(target.repo)
         case AccountStopped():
             return entry.account == target.account
         case _:

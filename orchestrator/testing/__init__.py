@@ -30,11 +30,10 @@ from orchestrator.core.model import (
     Limit,
     Plan,
     Request,
+    Scope,
     Target,
     Timeouts,
     Trigger,
-    owner_scope,
-    repo_scope,
 )
 from orchestrator.journal.port import Journal
 from orchestrator.providers.kit.answers import listed, mapping, not_accepted, quoted, read, read_failed, text
@@ -298,9 +297,9 @@ def _refused(answer: Answer, repo: str) -> NotTriggered | None:
     """The refusals in the service's own words."""
     match answer.status, answer.body:
         case 429, float(after):
-            return RateLimited(repo_scope(repo), after)
+            return RateLimited(Scope("repo", repo), after)
         case 403, "no_credit":
-            return AccessRefused("no_credit", "no credit left", owner_scope("acme"))
+            return AccessRefused("no_credit", "no credit left", Scope("owner", "acme"))
         case 403, "banned":
             return AccessRefused("banned", "banned", ACCOUNT, 3600.0)
         case 403, "access denied":

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, Protocol, TypeAlias
 
 from orchestrator.core.errors import JournalError
+from orchestrator.core.model import Scope
 from orchestrator.journal.lease import Hold
 from orchestrator.journal.port import AccountMemory, Cursor, Incarnation, Overlap, RunRow, SharedLimit, UsageRecord
 from orchestrator.journal.usage import UsageNews
@@ -253,7 +254,7 @@ class Dialect(Protocol):
         """The principal's records from that time on, oldest first."""
         ...
 
-    async def remember(self, principal: str, marker_proven: bool, frozen: Mapping[str, float], alias: str) -> None:
+    async def remember(self, principal: str, marker_proven: bool, frozen: Mapping[Scope, float], alias: str) -> None:
         """Adds to what is known of a principal; a proof stays, and of two freezes of a scope the longer."""
         ...
 

@@ -13,7 +13,7 @@ from typing_extensions import override
 
 from orchestrator.core.errors import JournalError
 from orchestrator.core.events import KINDS, Claimed
-from orchestrator.core.model import COORDINATOR
+from orchestrator.core.model import COORDINATOR, Scope
 from orchestrator.journal.files import make_private, sync_folder
 from orchestrator.journal.lease import SENDS_FOR, Hold
 from orchestrator.journal.port import (
@@ -398,10 +398,12 @@ class Sqlite(Dialect):
                 (since, principal),
             ).fetchall()
         )
-        return [UsageRecord(principal, str(name), str(scope), float(at), float(per)) for name, scope, at, per in rows]
+        return [
+            UsageRecord(principal, str(name), Scope.of(scope), float(at), float(per)) for name, scope, at, per in rows
+        ]
 
     @override
-    async def remember(self, principal: str, marker_proven: bool, frozen: Mapping[str, float], alias: str) -> None:
+    async def remember(self, principal: str, marker_proven: bool, frozen: Mapping[Scope, float], alias: str) -> None:
         def work(db: sqlite3.Connection) -> None:
             number = _principal(db, principal)
             if marker_proven:
@@ -424,7 +426,7 @@ class Sqlite(Dialect):
             if row is None:
                 return AccountMemory()
             frozen = db.execute("SELECT scope, until FROM freeze WHERE principal = ?", (row[0],))
-            return AccountMemory(bool(row[1]), {str(scope): float(until) for scope, until in frozen}, str(row[2]))
+            return AccountMemory(bool(row[1]), {Scope.of(scope): float(until) for scope, until in frozen}, str(row[2]))
 
         return await self.database.read(work)
 

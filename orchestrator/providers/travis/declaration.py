@@ -12,7 +12,7 @@ from typing import Any, Literal, Required
 
 from typing_extensions import TypedDict  # pydantic refuses the one of `typing` before Python 3.12
 
-from orchestrator.core.model import ACCOUNT, Account, BuildState, Findability, Json, Learnt, Limit, Target, repo_scope
+from orchestrator.core.model import ACCOUNT, Account, BuildState, Findability, Json, Learnt, Limit, Scope, Target
 from orchestrator.providers.port import Answer, Call, Declaration, Key, Polling
 
 API_COM = "https://api.travis-ci.com"
@@ -114,7 +114,7 @@ def learn(call: Call, answer: Answer) -> Sequence[Learnt]:
     """
     if call.purpose != "trigger" or call.repo is None or not isinstance(answer.body, Mapping):
         return ()
-    scope = repo_scope(call.repo.lower())
+    scope = Scope("repo", call.repo.lower())
     if answer.status == 202:
         before = _count(answer.body.get("remaining_requests"))
         return () if before is None else (Learnt(PER_REPO, scope, left=max(0, before - 1)),)
@@ -123,7 +123,7 @@ def learn(call: Call, answer: Answer) -> Sequence[Learnt]:
     return ()
 
 
-def learnt_of_refusal(body: Mapping[str, Json], scope: str) -> tuple[Learnt, ...]:
+def learnt_of_refusal(body: Mapping[str, Json], scope: Scope) -> tuple[Learnt, ...]:
     """What the 429 of the hourly limit says: the limit and its period; nothing is left."""
     calls, per = _count(body.get("max_requests")), _count(body.get("per_seconds"))
     if not calls or not per:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from orchestrator.core.model import Build, BuildState, Json, Refusal, Request, owner_scope
+from orchestrator.core.model import Build, BuildState, Json, Refusal, Request, Scope
 from orchestrator.providers.kit.answers import instant, mapping, number, quoted, rows, text
 from orchestrator.providers.kit.markers import markers_in
 from orchestrator.providers.port import Followed, Observation
@@ -164,7 +164,7 @@ def refusal_of(message: object, owner: str) -> Refusal:
     code = next((code for prefix, code in _REFUSALS if plain.startswith(prefix)), "request_rejected")
     if code == "request_rejected" and "200 jobs" in plain:
         code = "too_many_jobs"
-    scope = owner_scope(owner) if code in _OF_THE_OWNER else None
+    scope = Scope("owner", owner) if code in _OF_THE_OWNER else None
     return Refusal(code, shown or "Travis rejected the request and gave no reason", scope)
 
 

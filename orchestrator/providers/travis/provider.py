@@ -9,7 +9,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from orchestrator.core.errors import AccessRefused, InDoubt, LookFailed, NotTriggered, Rejected, UsageError
-from orchestrator.core.model import Account, Build, Interval, Json, Request, Target, Trigger, owner_scope
+from orchestrator.core.model import Account, Build, Interval, Json, Request, Scope, Target, Trigger
 from orchestrator.core.secrets import Secret, checked
 from orchestrator.limits.concurrency import Entry
 from orchestrator.providers.kit.answers import foreign, instant, mapping, number, quoted, read, rejected, rows, text
@@ -175,7 +175,7 @@ def _not_done(target: Target, answer: Answer, done: str) -> NotTriggered | LookF
         return refused or LookFailed(f"HTTP {answer.status}: not known whether the build was {done}")
     kind, detail = error_type(answer), quoted(mapping(answer.body).get("error_message"))
     if kind == "error" and detail.lower().startswith("abuse detected"):
-        return AccessRefused("abuse", f"Travis has flagged {target.owner}: {detail}", owner_scope(target.owner))
+        return AccessRefused("abuse", f"Travis has flagged {target.owner}: {detail}", Scope("owner", target.owner))
     code = kind if kind and kind != "error" else f"not_{done}"
     return rejected(code, f"Travis lets the build not be {done} (HTTP {answer.status})", detail)
 

@@ -17,7 +17,7 @@ from urllib.parse import quote, urlsplit, urlunsplit
 
 from orchestrator.core.errors import AccessRefused, InDoubt, LookFailed, NotTriggered, RateLimited, Rejected
 from orchestrator.core.frozen import replace
-from orchestrator.core.model import ACCOUNT, Json, Request, Target, Trigger, repo_scope
+from orchestrator.core.model import ACCOUNT, Json, Request, Scope, Target, Trigger
 from orchestrator.limits.headers import retry_after, server_time
 from orchestrator.providers.kit.answers import UNDECIDED, foreign, mapping, number, quoted, rejected, rows, text
 from orchestrator.providers.kit.pages import Listing, Page
@@ -160,8 +160,8 @@ def refusal(target: Target, answer: Answer, url: str, secret: bool = False) -> N
             return not_the_provider(url, f"HTTP {answer.status}, {foreign(answer.body)}")
         return Rejected(f"http_{answer.status}", f"HTTP {answer.status}: {'' if secret else quoted(answer.body)}")
     if answer.status == 429:
-        learnt = learnt_of_refusal(answer.body, repo_scope(target.repo.lower()))
-        return RateLimited(repo_scope(target.repo), None, "the hourly limit of the repository", learnt)
+        learnt = learnt_of_refusal(answer.body, Scope("repo", target.repo.lower()))
+        return RateLimited(Scope("repo", target.repo), None, "the hourly limit of the repository", learnt)
     return _refused_by_travis(answer.status, answer.body, error_type(answer), secret)
 
 
