@@ -72,7 +72,6 @@ def engine(
         process=this_process(),
         up=up,
         random=Random(1),
-        observe=lambda name, **fields: None,
         **clock,
     )
 

@@ -13,7 +13,7 @@ from datetime import timedelta
 from random import Random
 from typing import TypeAlias
 
-from orchestrator.core.model import Account, Learnt, Limit
+from orchestrator.core.model import Account, Limit
 from orchestrator.providers.port import Answer, Call
 
 Make: TypeAlias = Callable[[], Awaitable[Answer]]
@@ -24,32 +24,21 @@ WAITS = 3600.0  # seconds; where a limiter wants to know how long it may wait
 
 def ours(make: Make, calls: int, per: float) -> Make:
     """The gate of an account over its budget."""
-    from orchestrator.engine.gate import Gate
+    from orchestrator.engine.gate import Gate, Sender
+    from orchestrator.engine.run import Clocks
     from orchestrator.limits.budget import Budget
+    from orchestrator.limits.rules import Traffic
     from orchestrator.providers import registry
     from orchestrator.providers.port import Line
 
     travis = registry.declaration("travis")
     account = Account("travis", "travis", travis.url, limits=(Limit("triggers", calls, per, written=True),))
     call = Call("POST", "/repo/acme%2Fa/requests", purpose="trigger", limits=travis.trigger_limits, repo="acme/a")
-    gate = Gate(
-        Line(account, travis, lambda call: make(), lambda send: None, "hash"),  # type: ignore[arg-type,return-value]  # nobody asks for a provider
-        Budget(account.limits, travis.accepted_limits),
-        now=time.monotonic,
-        reach=WAITS,
-        random=Random(1),
-        alive=_alive,
-        learnt=_learnt,
-    )
+    line = Line(account, travis, lambda call: make(), lambda send: None, "hash")  # type: ignore[arg-type,return-value]  # nobody asks for a provider
+    clocks = Clocks(time.time, time.monotonic, time.monotonic, 0.0)
+    budget = Budget(account.limits, travis.accepted_limits)
+    gate = Gate(Sender(line, budget, Traffic(), clocks, Random(1), reach=WAITS), None)
     return lambda: gate.send(call)
-
-
-async def _alive() -> None:
-    """The account is ours."""
-
-
-def _learnt(learnt: Learnt, repo: str) -> None:
-    """Nobody writes it down."""
 
 
 def aiolimiter(make: Make, calls: int, per: float) -> Make:

@@ -21,10 +21,6 @@ TIMES = Timeouts(settle=60.0, accept=600.0)
 FAKE_A = "fake:acme/a"
 
 
-def ignore(name, **fields):
-    """Observes nothing."""
-
-
 def engine(journal, service, run="r1", process=HERE, *, now=None, **options):
     """An engine for the run; `now` is our wall clock, the service's own by default."""
     return Engine(
@@ -35,7 +31,6 @@ def engine(journal, service, run="r1", process=HERE, *, now=None, **options):
         now=now or service.now,
         process=process,
         random=random.Random(process.pid),
-        observe=ignore,
     )
 
 

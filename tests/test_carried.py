@@ -26,7 +26,6 @@ async def driven(journal, service, process, **options):
         now=service.now,
         process=process,
         random=Random(1),
-        observe=lambda name, **fields: None,
     )
     return await engine.run()
 

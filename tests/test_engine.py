@@ -17,7 +17,7 @@ from orchestrator.engine.engine import Engine, Options
 from orchestrator.journal.history import load
 from orchestrator.journal.port import Process
 from orchestrator.limits.budget import Budget
-from orchestrator.testing import FAKE, Crash, FakeService, MemoryJournal, Script, make_run, targets
+from orchestrator.testing import FAKE, Crash, FakeService, MemoryJournal, Notices, Script, make_run, targets
 
 pytestmark = pytest.mark.anyio
 
@@ -37,7 +37,7 @@ def engine(journal, service, run="r1", **options):
         now=service.now,
         process=ME,
         random=random.Random(1),
-        observe=lambda name, **fields: facts.append((name, fields)),
+        observer=Notices(facts),
     )
     made.facts = facts
     return made
@@ -595,7 +595,6 @@ async def test_a_machine_that_slept_between_intent_and_call_makes_sure_of_its_le
         now=lambda: service.now() + slept[0],
         process=ME,
         random=random.Random(1),
-        observe=lambda name, **fields: None,
     )
     with pytest.raises(LeaseLost):
         await sleeper.run()
@@ -619,7 +618,6 @@ async def test_a_step_of_the_wall_clock_neither_ends_nor_prolongs_a_lease(step):
             now=lambda: service.now() + stepped[0],
             process=Process("here", "boot", pid, str(pid)),
             random=random.Random(1),
-            observe=lambda name, **fields: None,
         )
 
     async with anyio.create_task_group() as tasks:

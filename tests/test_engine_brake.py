@@ -24,7 +24,7 @@ from orchestrator.lookalike.travis.settings import Settings, numbered
 from orchestrator.providers.port import Call, Line
 from orchestrator.providers.travis.declaration import DECLARATION
 from orchestrator.providers.travis.provider import Travis
-from orchestrator.testing import Crash, FakeService, MemoryJournal, Script, make_run, targets
+from orchestrator.testing import Crash, FakeService, MemoryJournal, Notices, Script, make_run, targets
 
 pytestmark = pytest.mark.anyio
 
@@ -74,7 +74,7 @@ class Place:
             now=self.now,
             process=Process("here", "boot", 1, "1"),
             random=random.Random(1),
-            observe=lambda name, **fields: self.told.append((name, fields)),
+            observer=Notices(self.told),
         )
         with anyio.move_on_after(patience):
             return await engine.run(), await load(journal, "r1")
@@ -168,10 +168,11 @@ async def test_after_a_crash_the_builds_of_the_journal_count(dies_at):
 async def test_rows_that_wait_cost_nothing_until_a_build_ends():
     place = Place(repos=numbered(500), build=(300.0, 300.0))
     engine, _ = await place.drive(wanted_of(numbered(500)), Brake((Cap("owner", 2),)), patience=250.0)
-    assert engine.snapshot().waiting_for == "in_flight_per_owner 2 of acme"
-    driver = engine._drivers[0]
-    assert sum(map(len, driver.ledger.rows.blocked.values())) == 498
-    assert not driver.ledger.rows.ready
+    wanted = "in_flight_per_owner 2 of acme: 2 builds of this run are queued or running there"
+    assert engine.snapshot().waiting_for == wanted
+    admission = engine._drivers["travis"].admission
+    assert admission.waiting == 498
+    assert not admission._ready
 
 
 async def test_an_owner_at_its_cap_holds_nobody_else_up():
@@ -232,12 +233,12 @@ async def test_an_owner_without_credit_frees_what_waited_under_its_rules():
         now=service.now,
         process=Process("here", "boot", 1, "1"),
         random=random.Random(1),
-        observe=lambda name, **fields: told.append(name),
+        observer=Notices(told),
     )
     with anyio.fail_after(3600.0):
         assert await engine.run() == Exit.ACCOUNT
     assert sorted(request.repo for request in service.requests) == ["acme/a0", "acme/a1", "beta/b0", "beta/b1"]
-    assert told.count("queue.unread") == 2  # this provider shows no queue: said once for each
+    assert [name for name, _ in told].count("queue.unread") == 2  # this provider shows no queue: said once for each
 
 
 # -- the queue of an owner ------------------------------------------------------------------------------------------
@@ -347,7 +348,7 @@ async def test_dead_entries_of_a_queue_are_ignored():
     await dead.people(0.0, 0.0, 9)
     place.world.advance(EPOCH + 20)
     for build in place.world.tables.builds.values():
-        build.jobs[0].turn += 1  # what would end it finds another turn
+        build.jobs[0].attempt += 1  # what would end it finds another turn
     wanted = wanted_of(repos)
     code, _ = await place.drive(wanted, Brake(queue=QueueRule(10, 8)))
     assert code == Exit.OK
@@ -363,7 +364,7 @@ async def test_entries_that_are_not_dead_yet_are_not_ignored():
     await young.people(0.0, 0.0, 9)
     place.world.advance(EPOCH + 20)
     for build in place.world.tables.builds.values():
-        build.jobs[0].turn += 1
+        build.jobs[0].attempt += 1
     brake = Brake(queue=QueueRule(10, 10, dead_after=3600.0))
     code, _ = await place.drive(wanted_of(repos), brake, timeout=1000.0)
     first = [start - place.began for start, _ in place.spans()][:3]
@@ -425,7 +426,7 @@ async def test_the_live_line_names_the_quiet_hours_and_their_end():
     place = Place(epoch("2026-01-05 12:00"), repos=numbered(3))
     brake = Brake(quiet=(parse_quiet("mon 08:00-18:00 Europe/Berlin"),))
     engine, _ = await place.drive(wanted_of(numbered(3)), brake, patience=5.0)
-    wanted = "quiet hours to end at 2026-01-05T17:00:00Z (mon 08:00-18:00 Europe/Berlin)"
+    wanted = "quiet hours mon 08:00-18:00 Europe/Berlin: no trigger before 2026-01-05T17:00:00Z"
     assert engine.snapshot().waiting_for == wanted
     assert [name for name, _ in place.told].count("quiet.began") == 1
 

@@ -37,7 +37,6 @@ def engine(journal, service, run="r1", process=ME, **options):
         now=service.now,
         process=process,
         random=random.Random(1),
-        observe=lambda name, **fields: None,
     )
 
 

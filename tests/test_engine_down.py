@@ -68,7 +68,6 @@ async def drive_while(befalls):
         now=now,
         process=Process("here", "boot", 1, "1"),
         random=random.Random(1),
-        observe=lambda name, **fields: None,
     )
     told = []
 

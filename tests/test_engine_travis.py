@@ -53,7 +53,6 @@ async def drive(world, wanted, limits=DECLARATION.limits, journal=None, **option
         now=now,
         process=Process("here", "boot", 1, "1"),
         random=dice,
-        observe=lambda name, **fields: None,
     )
     return await engine.run(), await load(journal, "r1")
 

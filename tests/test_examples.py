@@ -65,7 +65,6 @@ async def test_every_example_manifest_plays_against_the_sandbox_to_its_end(path)
         now=now,
         process=Process("here", "boot", 1, "1"),
         random=random.Random(1),
-        observe=lambda name, **fields: None,
     ).run()
     history = await load(journal, "r1")
     assert code in (Exit.OK, Exit.FAILED)

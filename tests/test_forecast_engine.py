@@ -42,7 +42,6 @@ def engine_of(journal, service):
         now=service.now,
         process=Process("here", "boot", 1, "1"),
         random=random.Random(1),
-        observe=lambda name, **fields: None,
     )
 
 

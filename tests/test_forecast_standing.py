@@ -33,7 +33,6 @@ async def seen_and_fact(wanted, after, service, **account):
         now=service.now,
         process=Process("here", "boot", 1, "1"),
         random=random.Random(1),
-        observe=lambda name, **fields: None,
     )
     seen = {}
 

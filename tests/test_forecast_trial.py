@@ -86,7 +86,6 @@ async def drive(server, journal, run, wanted, account=ACCOUNT):
         now=now,
         process=Process("here", "boot", number, run),
         random=dice,
-        observe=lambda name, **fields: None,
     )
     assert await engine.run() == Exit.OK
     return await load(journal, run)

@@ -10,9 +10,11 @@ import pytest
 from orchestrator.core.errors import LeaseLost
 from orchestrator.core.frozen import replace
 from orchestrator.core.model import ACCOUNT, Account, Learnt, Limit, Scope
-from orchestrator.engine.gate import Gate
-from orchestrator.engine.shared_limits import Commons
+from orchestrator.engine.gate import Gate, Sender
+from orchestrator.engine.run import Clocks
+from orchestrator.engine.shared_limits import SharedLimits
 from orchestrator.limits.budget import Budget
+from orchestrator.limits.rules import Traffic
 from orchestrator.providers.port import Answer, Call, Line
 from orchestrator.testing import FAKE, FakeProvider, MemoryJournal
 
@@ -68,16 +70,14 @@ def test_a_rule_that_no_server_can_have_is_not_believed(calls, per):
     assert one.rule("calls", None) == (10, 60.0)
 
 
-class Lived:
-    """As much of a run as shared limits ask for, while another process is there."""
+class Present:
+    """Another process is there, now and always."""
 
     def __init__(self, journal):
-        self.id, self.journal, self.others_at, self.asked_at = "r", journal, 0.0, 0.0
+        self.journal, self.clocks = journal, Clocks(lambda: 1000.0, lambda: 1000.0, lambda: 1000.0, 0.0)
 
-    def now(self):
-        return 1000.0
-
-    steady = now
+    async def since(self):
+        return 0.0
 
 
 @pytest.mark.anyio
@@ -86,16 +86,14 @@ async def test_processes_that_share_a_limit_share_what_calls_cost():
     second = MemoryJournal(first.disk)
     delays = []
     for journal in (first, second, first):
-        budget, run = Budget([POINTS]), Lived(journal)
-        run.others_at = run.now()
-        commons = Commons(run, budget, 16)
-        commons.principal = "p"
-        delays.append((await commons.take(budget.take(WRITE, None), WRITE, None, look=True))[0])
+        budget = Budget([POINTS])
+        shared = SharedLimits("p", budget, 16, Present(journal))
+        delays.append((await shared.take(budget.take(WRITE, None), WRITE, None, look=True))[0])
     assert delays[:2] == [0.0, 0.0]
     assert delays[2] > 0.0  # two of twelve points are left, not five
 
 
-def gate(*limits, latency=0.1, declaration=FAKE, alive=None, learnt=lambda learnt, repo: None):
+def gate(*limits, latency=0.1, declaration=FAKE, heartbeat=None, shared=None):
     sent = []
 
     async def send(call):
@@ -103,21 +101,11 @@ def gate(*limits, latency=0.1, declaration=FAKE, alive=None, learnt=lambda learn
         await anyio.sleep(latency)
         return Answer(200)
 
-    async def lives():
-        pass
-
     account = Account("fake", "fake", FAKE.url, "env:TOKEN", limits=limits)
     line = Line(account, declaration, send, lambda send: FakeProvider(account, send), "hash")
-    made = Gate(
-        line,
-        Budget(limits),
-        now=anyio.current_time,
-        reach=600.0,
-        random=random.Random(1),
-        alive=alive or lives,
-        learnt=learnt,
-    )
-    return made, sent
+    clocks = Clocks(*[anyio.current_time] * 3, 0.0)
+    sender = Sender(line, Budget(limits), Traffic(), clocks, random.Random(1), reach=600.0, heartbeat=heartbeat)
+    return Gate(sender, shared), sent
 
 
 @pytest.mark.anyio
@@ -171,7 +159,7 @@ async def test_who_gives_up_waiting_takes_no_permit_along_and_lets_the_next_one_
         scopes[3].cancel()
     assert [(path, round(at - began)) for path, at in sent] == [("0", 0), ("2", 10), ("4", 20)]
     assert one.budget.used == {"calls 1/10s": 3}
-    assert one.posts_waiting == 0
+    assert one.traffic.writes_waiting == 0
 
 
 @pytest.mark.anyio
@@ -197,14 +185,15 @@ async def test_looks_without_end_leave_room_for_a_call_that_changes_something():
 
 @pytest.mark.anyio
 async def test_who_is_canceled_while_the_journal_is_asked_gives_the_permit_back():
-    one, sent = gate(Limit("calls", 1, 10.0))
-
     class Slow:
-        async def take(self, permit, names, repo, *, look):
+        async def take(self, permit, names, repo, *, trigger, look):
             await anyio.sleep(2.0)
             return 0.0, ""
 
-    one.commons = Slow()
+        def settle(self, permit, at, refused):
+            pass
+
+    one, sent = gate(Limit("calls", 1, 10.0), shared=Slow())
     with anyio.move_on_after(1.0):
         await one.send(Call("GET", "first"))
     assert one.budget.used == {"calls 1/10s": 0}
@@ -215,14 +204,18 @@ async def test_who_is_canceled_while_the_journal_is_asked_gives_the_permit_back(
 @pytest.mark.anyio
 async def test_a_repository_whose_limit_other_processes_used_up_holds_no_other_call_up():
     names = ("calls", "triggers_per_repo")
-    one, sent = gate(Limit("calls", 100, 60.0), Limit("triggers_per_repo", 2, 3600.0, "repo"))
 
     class Crowded:
-        async def take(self, permit, names, repo, *, look):
+        async def take(self, permit, names, repo, *, trigger, look):
             is_full = repo == "acme/a" and anyio.current_time() < began + 500.0
             return (500.0, "triggers_per_repo") if is_full else (0.0, "")
 
-    one.commons, began = Crowded(), anyio.current_time()
+        def settle(self, permit, at, refused):
+            pass
+
+    limits = Limit("calls", 100, 60.0), Limit("triggers_per_repo", 2, 3600.0, "repo")
+    one, sent = gate(*limits, shared=Crowded())
+    began = anyio.current_time()
     async with anyio.create_task_group() as tasks:
         for repo in ("acme/a", "acme/b"):
             tasks.start_soon(one.send, Call("POST", repo, repo=repo, limits=names))
@@ -232,10 +225,11 @@ async def test_a_repository_whose_limit_other_processes_used_up_holds_no_other_c
 
 @pytest.mark.anyio
 async def test_who_may_no_longer_act_gives_the_permit_back():
-    async def lost():
-        raise LeaseLost("somebody else drives this account")
+    class Lost:
+        async def check(self):
+            raise LeaseLost("another process drives this account")
 
-    one, sent = gate(Limit("calls", 1, 10.0), alive=lost)
+    one, sent = gate(Limit("calls", 1, 10.0), heartbeat=Lost())
     with pytest.raises(LeaseLost):
         await one.send(Call("GET", "first"))
     assert (one.budget.used, sent) == ({"calls 1/10s": 0}, [])
@@ -245,11 +239,10 @@ async def test_who_may_no_longer_act_gives_the_permit_back():
 async def test_a_server_that_tells_another_rule_with_every_answer_fills_no_journal():
     rules = iter(range(10, 10_000))
     declaration = replace(FAKE, learn=lambda call, answer: [Learnt("calls", ACCOUNT, next(rules), 60.0)])
-    told = []
-    one, _ = gate(Limit("calls", 1000, 60.0), declaration=declaration, learnt=lambda learnt, repo: told.append(learnt))
+    one, _ = gate(Limit("calls", 1000, 60.0), declaration=declaration)
     for _ in range(300):
         await one.send(Call("GET", "look"))
-    assert len(told) == 100
+    assert len(one.sender.take_news()) == 100
 
 
 @pytest.mark.anyio

@@ -254,7 +254,6 @@ async def drive(service, journal, **options):
         now=service.now,
         process=Process("here", "boot", 1, "1"),
         random=random.Random(1),
-        observe=lambda name, **fields: None,
     )
     return await engine.run()
 

@@ -9,7 +9,7 @@ from orchestrator.core.errors import UsageError
 from orchestrator.core.events import Claimed, Doubted, Ended, Intended, Requested, RunMade
 from orchestrator.core.history import History
 from orchestrator.core.model import COORDINATOR, Outcome, marker_of
-from orchestrator.engine.run import ADOPTED_WITHIN, Options, Run
+from orchestrator.engine.run import ADOPTED_WITHIN, Clocks, Options, Run, Unobserved
 from orchestrator.journal.history import load
 from orchestrator.testing import MemoryJournal, targets
 
@@ -76,15 +76,5 @@ async def test_it_is_looked_for_from_when_the_old_run_may_have_asked(how, back):
     look_for = {"look_for": {TARGET.id: "[r0.older]"}}
     options, made = await retried(UNTOLD, **look_for, **how)
     assert options["look_since"] == MADE_AT - back
-    run = Run(
-        "r2",
-        None,
-        made,
-        Options(),
-        now=float,
-        wall=float,
-        steady=float,
-        random=None,
-        observe=lambda name, **fields: None,
-    )
+    run = Run("r2", None, made, Options(), Clocks(float, float, float, 0.0), None, Unobserved())
     assert run.look_since == MADE_AT - back - 86_400.0

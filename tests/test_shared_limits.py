@@ -30,7 +30,6 @@ def engine(journal, service, run, pid):
         now=service.now,
         process=Process("here", "boot", pid, str(pid)),
         random=random.Random(pid),
-        observe=lambda name, **fields: None,
     )
 
 

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from random import Random
-from typing import Any, cast
+from typing import Any
 
 import anyio
 
-from orchestrator.app.context import Context, Observer
+from orchestrator.app.context import Context
 from orchestrator.app.plan import Choices
 from orchestrator.app.runs import exact
 from orchestrator.core.errors import JournalError, LeaseLost, UsageError, flat
-from orchestrator.core.events import Event, RunMade, from_json
+from orchestrator.core.events import RunMade, from_json
 from orchestrator.core.exits import Exit
 from orchestrator.core.frozen import Struct
 from orchestrator.core.gc import tidy
@@ -20,7 +20,7 @@ from orchestrator.core.history import History
 from orchestrator.core.model import DEFAULT_FAIL_ON, Account, Outcome, Phase
 from orchestrator.engine.engine import Engine, Options, Snapshot
 from orchestrator.journal.history import load
-from orchestrator.journal.port import Entry, Journal, Lease
+from orchestrator.journal.port import Journal
 from orchestrator.journal.process import this_process, up
 from orchestrator.report.view import Report, view
 
@@ -123,7 +123,7 @@ class Drive:
         tidy()
         engine = self._engine = Engine(
             run,
-            cast(Journal, _Watched(self._journal, context.observer)),
+            self._journal,
             context.connect,
             options,
             now=context.now,
@@ -131,7 +131,7 @@ class Drive:
             process=this_process(),
             up=up,
             random=Random(),  # noqa: S311  # jitter, no secret
-            observe=context.observer.notice,
+            observer=context.observer,
             history=history,
         )
         del history  # the engine holds it while it drives, and nothing else does afterwards
@@ -176,23 +176,6 @@ class Drive:
                 await anyio.sleep(READ_EVERY)
         self._reading = None
         return history
-
-
-class _Watched:
-    """A journal that gives every appended event to the observer; until the engine does."""
-
-    def __init__(self, journal: Journal, observer: Observer) -> None:
-        self._journal = journal
-        self._observer = observer
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._journal, name)
-
-    async def append(self, lease: Lease, events: Sequence[Event], at: float) -> Sequence[Entry]:
-        entries = await self._journal.append(lease, events, at)
-        for entry in entries:
-            self._observer.fact(entry)
-        return entries
 
 
 def ended(run: str, history: History, code: int | None, choices: Choices, context: Context) -> Ended:

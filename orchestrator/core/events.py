@@ -123,6 +123,14 @@ class MarkerProven(Struct, frozen=True, omit_defaults=True):
     kind: ClassVar[str] = "marker_proven"
 
 
+class Prepared(Struct, frozen=True, omit_defaults=True):
+    """The provider looked up what the triggers of a repository need; asked once for a run."""
+
+    kind: ClassVar[str] = "prepared"
+    repo: str  # as limits count it
+    what: Json = None
+
+
 class AccountStopped(Struct, frozen=True, omit_defaults=True):
     """No further call is made on the account: a dead token, a ban, out of reach."""
 
@@ -266,7 +274,7 @@ class PauseAsked(Struct, frozen=True, omit_defaults=True):
 
 
 RunEvent: TypeAlias = RunMade | WaveOpened | Released | Stopped | Interrupted | RunEnded
-AccountEvent: TypeAlias = Claimed | Frozen | LimitLearnt | MarkerProven | AccountStopped
+AccountEvent: TypeAlias = Claimed | Frozen | LimitLearnt | MarkerProven | Prepared | AccountStopped
 TargetEvent: TypeAlias = (
     Intended
     | Withdrawn

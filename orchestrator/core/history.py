@@ -15,6 +15,7 @@ from orchestrator.core.events import (
     Interrupted,
     LimitLearnt,
     MarkerProven,
+    Prepared,
     RunEnded,
     RunMade,
     Stopped,
@@ -23,7 +24,7 @@ from orchestrator.core.events import (
     WaveOpened,
     target_of,
 )
-from orchestrator.core.model import COORDINATOR, Scope, Target
+from orchestrator.core.model import COORDINATOR, Json, Scope, Target
 from orchestrator.core.progress import NEW, Progress, apply
 
 
@@ -42,6 +43,7 @@ class History:
         frozen: by account and scope, the last freeze; an owner's (no credit, abuse) lasts until a process takes up.
         hosts: the machines on which processes drove the run; several: the state was carried from one to another.
         proven: accounts on which `find` may be believed.
+        prepared: by account and repository, what the provider looked up for its triggers.
         tallies: what each process that left in order did, by account.
     """
 
@@ -58,6 +60,7 @@ class History:
         "left_at",
         "made",
         "made_at",
+        "prepared",
         "progress",
         "proven",
         "stopped",
@@ -84,6 +87,7 @@ class History:
         self.learnt: dict[tuple[str, Scope, str], LimitLearnt] = {}  # by account, scope and name of the limit
         self.hosts: set[str] = set()
         self.proven: set[str] = set()
+        self.prepared: dict[tuple[str, str], Json] = {}
         self.tallies: list[Tally] = []
 
     def of(self, target: str) -> Progress:
@@ -130,6 +134,8 @@ class History:
                 self.learnt[account, scope, rule.partition(" ")[0]] = event
             case MarkerProven():
                 self.proven.add(account)
+            case Prepared(repo=repo, what=what):
+                self.prepared[account, repo] = what
             case _:  # a wish is no fact about what happened
                 return
 

@@ -2,157 +2,245 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+import math
+from collections.abc import Awaitable, Callable, Sequence
+from heapq import heappop
 from typing import TypeVar
 
 import anyio
 from anyio.abc import TaskGroup
 
-from orchestrator.core.errors import AccessRefused, LookFailed, NotTriggered
-from orchestrator.core.next_step import backoff
-from orchestrator.engine.concurrency import Brakes
-from orchestrator.engine.facts import Ledger
-from orchestrator.engine.follow import GROUPS, Looks
-from orchestrator.engine.in_doubt import Doubts
+from orchestrator.core.errors import AccessRefused, JournalError
+from orchestrator.core.events import Tally
+from orchestrator.core.model import ACCOUNT
+from orchestrator.engine.coordinator import Coordinator
+from orchestrator.engine.facts import AccountRun
+from orchestrator.engine.follow import GROUPS, Follow
+from orchestrator.engine.gate import Gate, Sender
+from orchestrator.engine.in_doubt import LostCalls
+from orchestrator.engine.opening import open_gate
 from orchestrator.engine.recover import recover
+from orchestrator.engine.run import Heartbeat, Run, Wake
+from orchestrator.engine.shared_limits import OtherProcesses
 from orchestrator.engine.trigger import Triggers
-from orchestrator.providers.port import Principal, Provider, SaysWho
+from orchestrator.limits.admission import Admission, Terms
+from orchestrator.limits.budget import Budget
+from orchestrator.limits.rules import NOTHING, Wait
+from orchestrator.providers.port import Line
 
-HELLO_TRIES = 3
-ROWS_A_LOOK = 5_000
+ROWS_A_POLL = 5_000
+WALL_AGAIN = 900.0  # seconds after which the wall clock is read again, where it is to tell that quiet hours end
 
 T = TypeVar("T")
 
 
-class Driver:
-    """Drives the rows of one account.
+class Work:
+    """What is under way for one account, one task for each call, and what is due next.
 
-    Args:
-        poke_engine: tells the engine that this driver may have become quiet.
+    Attributes:
+        under_way: how many tasks there are; each takes one of the account's connections.
+        wait: why no row could be triggered when that was last asked.
     """
 
-    def __init__(self, ledger: Ledger, poke_engine: Callable[[], None]) -> None:
-        self.ledger = ledger
-        self.is_ready = False
-        looker: Provider = ledger.line.provider_over(ledger.gate.send)
-        self._looker = looker
-        self._doubts = Doubts(ledger, looker)
-        self._brakes = Brakes(ledger, looker)
-        self.triggers = Triggers(ledger, self._brakes, self._doubts.may_be_triggered)
-        self._looks = Looks(ledger, looker)
-        self._under_way = 0
-        self._poke_engine = poke_engine
-        self._wake = anyio.Event()
+    def __init__(self, account: AccountRun, gate: Gate, tasks: TaskGroup) -> None:
+        self._account = account
+        self._admission = account.admission
+        self._in_doubt = LostCalls(account, gate)
+        self._follow = Follow(account, gate)
+        self._triggers = Triggers(account, gate, self._in_doubt)
+        self._tasks = tasks
+        self._connections = account.line.account.connections
+        self.under_way = 0
 
-    async def run(self, is_over: Callable[[], bool]) -> None:
-        """Drives until `is_over` says that nothing more is to be started; calls under way finish first."""
-        async with anyio.create_task_group() as tasks:
-            await self._begin()
-            self.is_ready = True
-            while not is_over():
-                self._start_what_is_due(tasks)
-                self._poke_engine()
-                await self._wait()
+    @property
+    def wait(self) -> Wait:
+        """Why no row could be triggered when that was last asked."""
+        return self._triggers.wait
 
-    def poke(self) -> None:
-        """Something changed that may let a row go on."""
-        self._wake.set()
+    def start_what_is_due(self) -> None:
+        """Starts a task for all that is due, as long as there are connections."""
+        account, now = self._account, self._account.now()
+        while account.cancels and self._has_slot:
+            self._start(self._follow.cancel, account.cancels.pop())
+        while self._has_slot and account.finds and account.finds[0][0] <= now:
+            self._start(self._in_doubt.find, heappop(account.finds)[1])
+        if self._follow.under_way < GROUPS and self._has_slot and (rows := account.polls.take(now, ROWS_A_POLL)):
+            for group in self._follow.groups(rows):
+                self._follow.under_way += 1
+                self._start(self._follow.poll, group)
+        while self._has_slot and not account.run.is_closed and (queue := self._admission.due_queue(now)) is not None:
+            self._start(self._follow.poll_queue, queue)
+        while self._has_slot and (taken := self._triggers.take()) is not None:
+            self._start(self._triggers.work, taken)
 
-    def is_quiet(self, nothing_to_come: bool) -> bool:
-        """Whether no call is under way and none will be by itself.
-
-        Args:
-            nothing_to_come: no target waits to be released, so that a detached run need not follow builds.
-        """
-        if not self.is_ready or self._under_way:
-            return False
-        run, rows = self.ledger.run, self.ledger.rows
-        if self.ledger.is_halted:
-            return True
-        if rows.cancels or rows.finds:
-            return False
-        leaves = run.leaves_builds or (run.options.detach and nothing_to_come)
-        return (leaves or not rows.looks) and (run.is_closed or not rows.has_triggers)
-
-    async def _wait(self) -> None:
-        now, limit = self.ledger.now(), self.triggers.wait
-        due = self._next_due(limit)
-        with anyio.move_on_after(None if due is None else max(0.0, due - now)):
-            await self._wake.wait()
-        if limit is not None and limit[1] in self.ledger.budget.waited:
-            self.ledger.budget.waited[limit[1]] += self.ledger.now() - now
-        self._wake = anyio.Event()
-
-    def _next_due(self, limit: tuple[float, str] | None) -> float | None:
-        """When something can be started by time alone; None while only an answer can change anything."""
-        if self.ledger.is_halted or not self._has_slot:
-            return None
-        at = self.ledger.rows.next_at(with_looks=self._looks.under_way < GROUPS)
-        times = [at, self._brakes.next_at, None if limit is None else limit[0]]
-        return min((time for time in times if time is not None), default=None)
-
-    def _start_what_is_due(self, tasks: TaskGroup) -> None:
-        ledger, rows = self.ledger, self.ledger.rows
-        if ledger.is_halted:
-            return
-        now = ledger.now()
-        rows.wake(now)
-        while rows.cancels and self._has_slot:
-            self._start(tasks, self._looks.cancel, rows.cancels.pop())
-        while self._has_slot and (due := rows.due_find(now)) is not None:
-            self._start(tasks, self._doubts.find, due)
-        if self._looks.under_way < GROUPS and self._has_slot and (looks := rows.due_looks(now, ROWS_A_LOOK)):
-            for group in self._looks.groups(looks):
-                self._looks.under_way += 1
-                self._start(tasks, self._looks.look, group)
-        while self._has_slot and (owner := self._brakes.due(now)) is not None:
-            self._start(tasks, self._brakes.look, owner)
-        while self._has_slot and (taken := self.triggers.take()) is not None:
-            self.triggers.under_way += 1
-            self._start(tasks, self.triggers.work, taken)
+    def next_due(self, now: float) -> float:
+        """When something can be started by time alone; infinity while only an answer can change anything."""
+        if not self._has_slot:
+            return math.inf
+        account, wait = self._account, self._triggers.wait
+        due = wait.until if wait.ends is None else min(wait.until, now + WALL_AGAIN)
+        if account.finds:
+            due = min(due, account.finds[0][0])
+        if account.polls and self._follow.under_way < GROUPS:
+            due = min(due, account.polls.first)
+        return due if account.run.is_closed else min(due, self._admission.next_poll_at)
 
     @property
     def _has_slot(self) -> bool:
-        return self._under_way < self.ledger.line.account.connections
+        return self.under_way < self._connections
 
-    def _start(self, tasks: TaskGroup, work: Callable[[T], Awaitable[None]], argument: T) -> None:
-        self._under_way += 1
-        tasks.start_soon(self._guarded, work, argument)
+    def _start(self, work: Callable[[T], Awaitable[None]], argument: T) -> None:
+        self.under_way += 1
+        self._tasks.start_soon(self._guarded, work, argument)
 
     async def _guarded(self, work: Callable[[T], Awaitable[None]], argument: T) -> None:
-        """One piece of work; when the whole account is refused, the account stops and nobody's siblings fall."""
+        """One task; `AccessRefused` stops the account without canceling the others."""
         try:
             await work(argument)
         except AccessRefused as error:
-            await self.ledger.refuse(error)
+            await self._account.refuse(error)
         finally:
-            self._under_way -= 1
-            self.poke()
+            self.under_way -= 1
+            self._account.wake.set()
 
-    async def _begin(self) -> None:
+
+class AccountDriver:
+    """Drives the rows of one account.
+
+    Args:
+        rows: their numbers in the plan.
+
+    Attributes:
+        is_ready: whether the rows have been put where they wait.
+    """
+
+    def __init__(
+        self,
+        run: Run,
+        line: Line,
+        heartbeat: Heartbeat,
+        rows: Sequence[int],
+        coordinator: Coordinator,
+        others: OtherProcesses,
+    ) -> None:
+        budget, terms = _terms(run, line)
+        self.admission = Admission(run.history.targets, terms)
+        reach = max(run.history.targets[row].timeouts.reach for row in rows)
+        self.sender = Sender(
+            line, budget, self.admission.traffic, run.clocks, run.random, reach=reach, heartbeat=heartbeat
+        )
+        self.wake = Wake()
+        lease = heartbeat.leases[line.account.name]
+        self.account = AccountRun(run, line, lease, rows, self.admission, self.sender, coordinator, self.wake)
+        self.is_ready = False
+        self._run = run
+        self._coordinator = coordinator
+        self._others = others
+        self._work: Work | None = None
+
+    async def run(self) -> None:
+        """Drives until the run is over; calls under way finish first."""
+        async with anyio.create_task_group() as tasks:
+            await self._begin(tasks)
+            self.is_ready = True
+            while not self._run.is_over:
+                due = math.inf
+                if self._work is not None and not self.account.is_halted:
+                    self._work.start_what_is_due()
+                if self._work is not None and not self.account.is_halted:
+                    due = self._work.next_due(self.account.now())
+                if self.is_quiet:
+                    self._run.settled.set()
+                await self._sleep(due)
+
+    async def _begin(self, tasks: TaskGroup) -> None:
+        """Opens the gate, and puts the rows where they wait."""
+        account = self.account
+        if self._run.is_halted:
+            self.sender.drain()
         try:
-            await self.ledger.heed_earlier_ban()
-            principal = await self._hello()
+            gate, principal, memory = await open_gate(self.sender, self._others, self._run.id, self._run.notice)
         except AccessRefused as error:
-            await self.ledger.refuse(error)
+            await account.refuse(error)
             return
-        if not self.ledger.is_halted:
-            await self.ledger.know_principal(principal)
-            await recover(self.ledger)
+        self._work = Work(account, gate, tasks)
+        if not account.is_halted:
+            account.remember(principal, memory)
+            await recover(account)
 
-    async def _hello(self) -> Principal | None:
-        """Asks who we are before anything leaves that could start a build: a dead token or a wrong URL ends here."""
-        failures = 0
-        while isinstance(self._looker, SaysWho) and not self.ledger.is_halted and failures < HELLO_TRIES:
-            try:
-                return await self._looker.whoami()
-            except AccessRefused:
-                raise
-            except (LookFailed, NotTriggered) as error:
-                failures += self.ledger.gate.is_reachable  # else it is asked until the account's time is over
-                self.triggers.waiting_for = f"{self.ledger.line.account.url} to say whose token it is"
-                self.ledger.run.observe("account.hello_failed", account=self.ledger.account, cause=str(error))
-                await anyio.sleep(backoff(failures, self.ledger.run.random))
-        if failures:
-            self.ledger.assume_all_used()  # whose calls count with ours is not known
-        return None
+    async def _sleep(self, due: float) -> None:
+        """Until something is due, or the account is woken; what a limit makes it wait is added up."""
+        began, wait = self.account.now(), self.wait
+        await self.wake.wait(None if due == math.inf else max(0.0, due - began))
+        waited = self.account.budget.waited
+        if not wait.place and wait.rule in waited:
+            waited[wait.rule] += self.account.now() - began
+
+    @property
+    def wait(self) -> Wait:
+        """What the next row waits for."""
+        if not self.is_ready:
+            return Wait(math.inf, f"{self.account.line.account.url} to say whose token it is")
+        return NOTHING if self._work is None else self._work.wait
+
+    @property
+    def is_quiet(self) -> bool:
+        """Whether no call is under way and none will be by itself."""
+        if not self.is_ready or (self._work is not None and self._work.under_way):
+            return False
+        run, account = self._run, self.account
+        if account.is_halted:
+            return True
+        if account.cancels or account.finds:
+            return False
+        # where no target waits to be released, a detached run need not follow builds
+        leaves = run.leaves_builds or (run.options.detach and self._coordinator.nothing_to_come)
+        return (leaves or not account.polls) and (run.is_closed or not self.admission.has_any)
+
+    def release(self, row: int) -> None:
+        """The row may be triggered: it is put where it waits, now or with all others."""
+        if self.is_ready:
+            self.account.place(row)
+
+    def drain(self) -> None:
+        """Nothing that has not left yet leaves any more."""
+        self.sender.drain()
+        self.wake.set()
+
+    @property
+    def seconds_left(self) -> float:
+        """To the last trigger, at least, by the limits of the whole account."""
+        waiting = self.admission.waiting
+        limits = (self.account.budget.limits.get(name) for name in self.admission.costs)
+        whole = [limit for limit in limits if limit is not None and limit.scope == ACCOUNT] if waiting else []
+        return max(((math.ceil(waiting / limit.calls) - 1) * limit.per for limit in whole), default=0.0)
+
+    def tally(self) -> Tally:
+        """What this process did for the account."""
+        budget = self.account.budget
+        waited = {rule: round(seconds, 3) for rule, seconds in budget.waited.items() if seconds}
+        used = {rule: n for rule, n in budget.used.items() if n}
+        return Tally(self.account.name, dict(self.sender.calls), used, waited)
+
+
+def _terms(run: Run, line: Line) -> tuple[Budget, Terms]:
+    """The account's limits, and what else its rules are made of.
+
+    Raises:
+        JournalError: the account's rules cannot be followed on this machine.
+    """
+    account, declaration, options, wall = line.account, line.declaration, run.options, run.clocks.wall
+    try:
+        account.brake.check(wall())
+    except ValueError as error:
+        raise JournalError(f"account {account.name}: this run's limits cannot be kept here: {error}") from None
+    budget = Budget(account.limits, declaration.accepted_limits, declaration.harmless_refusals, declaration.fold_case)
+    return budget, Terms(
+        account,
+        budget,
+        declaration.trigger_limits,
+        lambda now: wall(),
+        options.in_flight,
+        ignores_quiet=options.ignore_quiet,
+        polls_queues=True,
+    )

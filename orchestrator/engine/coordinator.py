@@ -5,9 +5,7 @@ Drivers act only on those facts, so that several processes could later share a r
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-
-import anyio
+import math
 
 from orchestrator.core.events import (
     CANCELED,
@@ -18,50 +16,52 @@ from orchestrator.core.events import (
     Stopped,
     WaveOpened,
     Wish,
-    target_of,
 )
-from orchestrator.core.model import COORDINATOR, Outcome
+from orchestrator.core.frozen import Struct
+from orchestrator.core.model import Outcome
 from orchestrator.core.progress import Progress
-from orchestrator.engine.run import Run
+from orchestrator.engine.run import Run, Wake
 from orchestrator.journal.port import Lease
 
-WISHES_EVERY = 2.0  # seconds between two looks at what people wish
+WISHES_EVERY = 2.0  # seconds between two readings of what people wish
+
+
+class Decided(Struct, frozen=True):
+    """What follows from what was just journaled.
+
+    Args:
+        released: rows that may now be triggered.
+        cancels: whether the builds of the run are to be canceled.
+        is_news: whether there was anything.
+    """
+
+    released: tuple[int, ...] = ()
+    cancels: bool = False
+    is_news: bool = False
 
 
 class Coordinator:
     """Decides for one run.
 
-    Args:
-        released: called with the number of a row that may now be triggered.
-        cancel: called when the builds of the run are to be canceled.
-        poke: tells drivers and engine that something changed.
+    Attributes:
+        wake: set when a decision is to be journaled.
     """
 
-    def __init__(
-        self,
-        run: Run,
-        lease: Lease,
-        *,
-        released: Callable[[int], None],
-        cancel: Callable[[], None],
-        poke: Callable[[], None],
-    ) -> None:
+    def __init__(self, run: Run, lease: Lease) -> None:
+        self.wake = Wake()
         self._run = run
         self._lease = lease
-        self._released = released
-        self._cancel = cancel
-        self._poke = poke
         self._todo: list[Event] = []
-        self._wake = anyio.Event()
         self._wish = 0
         self._unmet: dict[int, set[str]] = {}
         self._dependents: dict[str, list[int]] = {}
-        self._busy = False
+        self._cancels = False
+        self._is_writing = False
 
     @property
     def is_idle(self) -> bool:
         """Whether every decision taken so far is journaled."""
-        return not self._todo and not self._busy
+        return not self._todo and not self._is_writing
 
     @property
     def nothing_to_come(self) -> bool:
@@ -80,10 +80,9 @@ class Coordinator:
         waves = {target.wave for target in run.history.targets}
         self._todo.extend(WaveOpened(wave) for wave in sorted(waves) if wave not in run.history.waves)
         self._read_needs()
-        await self._read_wishes()
-        await self._flush()
+        await self.decide()
         self._decide_stop()  # the process before may have died between the last failure and the stop
-        await self._flush()
+        await self.decide()
 
     def _read_needs(self) -> None:
         run = self._run
@@ -107,7 +106,7 @@ class Coordinator:
         self._decide_needs(self._run.history.targets[row].id, progress)
         self._decide_stop()
         if self._todo:
-            self._wake.set()
+            self.wake.set()
 
     def _decide_needs(self, need: str, progress: Progress) -> None:
         passed = progress.verdict is not None and progress.verdict.outcome is Outcome.PASSED
@@ -137,20 +136,27 @@ class Coordinator:
             run.is_closed = True
             rule = f"max_fail {run.options.max_fail}"
             self._todo.append(Stopped(rule, f"{failures} of {total} targets did not pass; {allowed} stop the run"))
-            run.observe("run.stopped", rule=rule, failures=failures)
+            run.notice("run.stopped", rule=rule, failures=failures)
 
     @property
     def _failures(self) -> int:
         return sum(self._run.outcomes[outcome] for outcome in self._run.options.fail_on)
 
-    async def work(self) -> None:
-        """Journals decisions as they come, and looks for wishes; runs until it is canceled."""
-        while True:
-            with anyio.move_on_after(WISHES_EVERY):
-                await self._wake.wait()
-            self._wake = anyio.Event()
-            await self._read_wishes()
-            await self._flush()
+    async def decide(self) -> Decided:
+        """Reads what people wish, and journals what was decided; a skipped target may decide about others."""
+        await self._read_wishes()
+        is_news, released = bool(self._todo), list[int]()
+        self._is_writing = True
+        try:
+            while self._todo:
+                batch, self._todo = self._todo, []
+                for row, progress in await self._run.append(self._lease, batch, self._run.now()):
+                    self.verdict_given(row, progress)
+                released += [self._run.index[event.target] for event in batch if isinstance(event, Released)]
+        finally:
+            self._is_writing = False
+        cancels, self._cancels = self._cancels, False
+        return Decided(tuple(released), cancels, is_news or cancels)
 
     async def _read_wishes(self) -> None:
         for number, wish in await self._run.journal.wishes(self._run.id, self._wish):
@@ -167,40 +173,14 @@ class Coordinator:
         if run.history.stopped is None or run.history.stopped.rule != CANCELED:
             kept = "; its builds go on" if wish.keep_builds else ""
             self._todo.append(Stopped(CANCELED, f"asked by {wish.by}{kept}"))
-        run.observe("run.canceled", by=wish.by, keep_builds=wish.keep_builds)
-        self._cancel()
-        self._poke()
-
-    async def _flush(self) -> None:
-        """Journals what was decided. A skipped target may decide about others, hence the loop."""
-        is_news = bool(self._todo)
-        self._busy = True
-        try:
-            while self._todo:
-                batch, self._todo = self._todo, []
-                await self._record(batch)
-        finally:
-            self._busy = False
-        if is_news:
-            self._poke()
-
-    async def _record(self, batch: Sequence[Event]) -> None:
-        run, at = self._run, self._run.now()
-        await run.journal.append(self._lease, batch, at)
-        for event in batch:
-            if target_of(event) is not None:
-                run.apply(COORDINATOR, at, event)  # type: ignore[arg-type]  # events with a target
-            else:
-                run.history.add(COORDINATOR, run.history.cursor.get(COORDINATOR, 0) + 1, at, event)
-        for event in batch:
-            if isinstance(event, Released):
-                self._released(run.index[event.target])
+        run.notice("run.canceled", by=wish.by, keep_builds=wish.keep_builds)
+        self._cancels = True
 
 
 def allowed_failures(rule: str, total: int) -> int:
     """The number of failures at which `--max-fail` stops a run of so many targets; at least one."""
     if rule.endswith("%"):
-        return max(1, -int(-total * float(rule[:-1]) // 100))
+        return max(1, math.ceil(total * float(rule[:-1]) / 100.0))
     return max(1, int(rule))
 
 

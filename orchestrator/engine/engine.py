@@ -1,6 +1,41 @@
 """The engine: drives one run from whatever the journal tells to its end, or to an interruption that loses nothing.
 
-A first run and a resumed run take the same path: load the history, take the leases, put every row into its place.
+A first run and a resumed run take the same path: load the history, take the leases, put every row where it waits. A row
+is the number of a target in the plan; it costs a few bytes, and a task only while a call for it is under way.
+
+    Engine                  sets up, interrupts, leaves
+      | Clocks, Heartbeat     (run)          the clocks, and the leases without which nothing is sent
+      | Run                   (run)          the history that all parts read, the counts, whether to go on
+      | Coordinator           (coordinator)  waves, needs, rules that stop the run, wishes: journaled as facts
+      | OtherProcesses        (shared_limits) whether somebody else uses the state
+      +-- AccountDriver       (account)      one for each account: opens its gate, then starts what is due
+            | Admission         (limits)       which row may be triggered now; else until when, because of which rule
+            | AccountRun        (facts)        appends the account's facts, folds them, puts rows where they wait
+            | Sender            (gate)         makes a call once; notices refusals, silence, limits, the server's clock
+            | Gate              (gate)         permits, in memory and through SharedLimits; settles each of them once
+            +-- Work            (account)      one task for each call under way:
+                  Triggers        (trigger)      a row that the admission lets go
+                  LostCalls       (in_doubt)     a row whose answer was lost; `recover` finds those of a crash
+                  Follow          (follow)       rows whose request is followed, builds to cancel, queues of owners
+
+Everything points down or to the right, and is given what it needs when it is made. What comes back comes as a value.
+
+The way of one target:
+
+    1. `recover` places its row: nothing was asked, so `Admission.enqueue`.
+    2. `Triggers.take` asks `Admission.take(now)`: a `Candidate` (the row is busy from now on), or a `Wait`, on which
+       the driver sleeps. A candidate gets its permit in memory at once.
+    3. `Triggers._trigger`: what the repository needs was looked up (`prepared`); nothing was asked for before, where
+       that is possible (`LostCalls.may_be_triggered`); no other process was first (`Gate.reserve`); it is not quiet.
+    4. `AccountRun.append(Intended)` returns when it is durable; then the provider's one call leaves through `Sender`.
+    5. The receipt: the permit is settled, and `Requested` goes into the journal with the next append. No receipt: the
+       error tells whether a build may exist. If not, `Withdrawn` or `Refused`; if so, `Doubted`, and the row is looked
+       for until that is settled, before it is ever asked again.
+    6. Each append goes through `Run.append`: the history takes the entries in, the observer sees them, and rows that
+       have a verdict go to the coordinator. Then `AccountRun.place` puts the row where its next step is waited for.
+    7. `Follow.poll` sees its build, again and again, until `Sighted` gives the verdict: `Ended`.
+
+When no driver has anything left to do, and nothing is left to decide, the run is over and the engine leaves it.
 """
 
 from __future__ import annotations
@@ -14,27 +49,26 @@ from typing import Any
 import anyio
 
 from orchestrator.core.errors import JournalError, LeaseLost, OrchestratorError
-from orchestrator.core.events import CANCELED, Event, Interrupted, RunEnded, Tally, from_json
+from orchestrator.core.events import CANCELED, Event, Interrupted, RunEnded, from_json
 from orchestrator.core.exits import Exit
 from orchestrator.core.frozen import Struct
 from orchestrator.core.history import History
 from orchestrator.core.model import COORDINATOR, Account, Outcome, Phase
 from orchestrator.core.verdict import exit_code
-from orchestrator.engine.account import Driver
-from orchestrator.engine.coordinator import Coordinator
-from orchestrator.engine.facts import Ledger
-from orchestrator.engine.run import BEAT, LEASE, Observe, Options, Run
+from orchestrator.engine.account import AccountDriver
+from orchestrator.engine.coordinator import WISHES_EVERY, Coordinator, Decided
+from orchestrator.engine.run import BEAT, LEASE, Clocks, Heartbeat, Observer, Options, Run, Unobserved
+from orchestrator.engine.shared_limits import OtherProcesses
 from orchestrator.journal.history import load, read_on
-from orchestrator.journal.port import Incarnation, Journal, Lease, Process
-from orchestrator.journal.process import boot_clock
+from orchestrator.journal.port import Journal, Process
 from orchestrator.providers.port import Line
 
-__all__ = ["Engine", "Options", "Snapshot"]
+__all__ = ["Engine", "Observer", "Options", "Snapshot"]
 
 GRACE = 45.0  # seconds for calls under way after the first interrupt; each is bounded by its own time-out before
 
 
-class Snapshot(Struct, frozen=True):
+class Snapshot(Struct, frozen=True, omit_defaults=True):
     """Where a run stands now, for people.
 
     Args:
@@ -65,7 +99,7 @@ class Engine:
         up: seconds since the machine's boot, as the processes of one boot agree on them; `ticks` by default.
         history: the run's, where the caller has loaded it already; the engine reads on from there.
         process: who we are, for the leases.
-        observe: is told what happens.
+        observer: is shown what happens.
     """
 
     def __init__(
@@ -78,7 +112,7 @@ class Engine:
         now: Callable[[], float],
         process: Process,
         random: Random,
-        observe: Observe,
+        observer: Observer | None = None,
         ticks: Callable[[], float] = anyio.current_time,
         up: Callable[[], float] | None = None,
         history: History | None = None,
@@ -86,7 +120,6 @@ class Engine:
         self._history = history
         self._ticks = ticks
         self._up = up or ticks
-        self._began = 0.0
         self._id = run
         self._journal = journal
         self._connect = connect
@@ -94,14 +127,10 @@ class Engine:
         self._wall = now
         self._process = process
         self._random = random
-        self._observe = observe
+        self._observer: Observer = observer or Unobserved()
         self._run: Run | None = None
-        self._drivers: list[Driver] = []
-        self._coordinator: Coordinator | None = None
-        self._incarnation: Incarnation | None = None
-        self._leases: list[Lease] = []
+        self._drivers: dict[str, AccountDriver] = {}
         self._signal = ""
-        self._is_over = False
         self._interrupted: anyio.Event | None = None
         self._scope: anyio.CancelScope | None = None
 
@@ -115,36 +144,27 @@ class Engine:
             LeaseLost: another process drives the run, or has taken it over.
             JournalError: the state cannot be used.
         """
-        ticks = self._ticks
-        offset = self._wall() - ticks()
         self._interrupted, self._scope = anyio.Event(), anyio.CancelScope()
         history = self._history or await load(self._journal, self._id)
         if history.made is None:
             raise JournalError(f"there is no run {self._id} in this state")
-        self._began = await self._journal.clock(boot_clock(self._process), self._up(), self._wall())
+        clocks = await Clocks.read(self._journal, self._process, self._wall, self._ticks, self._up)
+        by = await self._journal.register(self._process, clocks.steady(), LEASE)
+        heartbeat = Heartbeat(self._journal, by, clocks)
         try:
-            await self._claim([COORDINATOR, *history.made.accounts])
+            await heartbeat.claim(self._id, [COORDINATOR, *history.made.accounts])
             await read_on(self._journal, self._id, history)
             self._history = None
-            self._run = Run(
-                self._id,
-                self._journal,
-                history,
-                self._options,
-                now=lambda: ticks() + offset,
-                wall=self._wall,
-                steady=self._steady,
-                random=self._random,
-                observe=self._observe,
-            )
+            self._run = run = Run(self._id, self._journal, history, self._options, clocks, self._random, self._observer)
+            run.is_halted = bool(self._signal)
             async with AsyncExitStack() as lines:
-                await self._drive(self._run, lines)
-            return await self._leave(self._run)
+                await self._drive(run, heartbeat, lines)
+            return await self._leave(run, heartbeat)
         except BaseExceptionGroup as group:
             raise _first(group) from None
         finally:
             with anyio.CancelScope(shield=True):
-                await self._journal.release(self._leases)
+                await heartbeat.release()
 
     def interrupt(self, signal: str) -> None:
         """Ends this process's driving: the first time when the calls under way are answered, the second at once."""
@@ -155,9 +175,8 @@ class Engine:
             self._run.is_halted = True
         if self._interrupted is not None:
             self._interrupted.set()
-        for driver in self._drivers:
-            driver.ledger.gate.hush()
-            driver.poke()
+        for driver in self._drivers.values():
+            driver.drain()
 
     @property
     def history(self) -> History | None:
@@ -166,7 +185,7 @@ class Engine:
 
     def snapshot(self) -> Snapshot | None:
         """Where the run stands, None before it is loaded."""
-        run = self._run
+        run, drivers = self._run, self._drivers.values()
         if run is None:
             return None
         minutes = max(run.now() - run.since, 1.0) / 60.0
@@ -175,116 +194,68 @@ class Engine:
             phases={phase: n for phase, n in run.phases.items() if n},
             outcomes={outcome: n for outcome, n in run.outcomes.items() if n},
             triggered_per_minute=run.triggered / minutes,
-            waiting_for=next((d.triggers.waiting_for for d in self._drivers if d.triggers.waiting_for), None),
-            seconds_left=self._seconds_left(run),
-            accounts_stopped={d.ledger.account: str(s) for d in self._drivers if (s := d.ledger.gate.stopped)},
+            waiting_for=next((str(driver.wait) for driver in drivers if driver.wait.rule), None),
+            seconds_left=max(_forecast_left(run), *(driver.seconds_left for driver in drivers), 0.0),
+            accounts_stopped={driver.account.name: str(s) for driver in drivers if (s := driver.sender.stopped)},
             doubts=run.doubts,
         )
 
-    def _seconds_left(self, run: Run) -> float | None:
-        left = self._forecast_left(run) if run.phases[Phase.WAITING] else 0.0
-        for driver in self._drivers:
-            rules = [rule for rule in driver.ledger.line.account.limits if rule.scope == "account"]
-            rules = [rule for rule in rules if rule.name in driver.ledger.trigger_limits]
-            waiting = driver.ledger.rows.waiting()
-            left = max([left, *((math.ceil(waiting / rule.calls) - 1) * rule.per for rule in rules if waiting)])
-        return left
+    # -- driving ------------------------------------------------------------------------------------------------
 
-    def _forecast_left(self, run: Run) -> float:
-        """What is left of the time to the last trigger that was forecast when the run was made."""
-        made = run.history.made
-        said = None if made is None else made.forecast.get("last_trigger_seconds")
-        if not isinstance(said, int | float) or not math.isfinite(said):
-            return 0.0
-        return max(0.0, run.history.made_at + said - run.now())
-
-    # -- setting up ---------------------------------------------------------------------------------------------
-
-    async def _claim(self, streams: list[str]) -> None:
-        self._incarnation = by = await self._journal.register(self._process, self._steady(), LEASE)
-        for stream in streams:
-            self._leases.append(await self._journal.claim(self._id, stream, by, self._steady()))
-
-    def _steady(self) -> float:
-        """The state's clock."""
-        return self._up() + self._began
-
-    async def _drive(self, run: Run, lines: AsyncExitStack) -> None:
+    async def _drive(self, run: Run, heartbeat: Heartbeat, lines: AsyncExitStack) -> None:
+        coordinator = Coordinator(run, heartbeat.leases[COORDINATOR])
         with self._scope or anyio.CancelScope():
             async with anyio.create_task_group() as tasks:
-                tasks.start_soon(self._heart)
-                coordinator = await self._set_up(run, lines)
+                tasks.start_soon(_keep_alive, heartbeat)
+                await self._set_up(run, heartbeat, coordinator, lines)
                 await coordinator.begin()
-                for work in (coordinator.work, self._time_out, self._bound_interrupt):
-                    tasks.start_soon(work)
-                await self._drive_accounts()
+                tasks.start_soon(self._coordinate, coordinator)
+                tasks.start_soon(self._time_out)
+                tasks.start_soon(self._bound_interrupt)
+                await self._drive_accounts(run, coordinator)
                 tasks.cancel_scope.cancel()
 
-    async def _drive_accounts(self) -> None:
-        async with anyio.create_task_group() as drivers:
-            for driver in self._drivers:
-                drivers.start_soon(driver.run, lambda: self._is_over)
-            self._check()
-
-    async def _set_up(self, run: Run, lines: AsyncExitStack) -> Coordinator:
-        made = run.history.made
-        assert made is not None  # noqa: S101  # checked when it was loaded
+    async def _set_up(self, run: Run, heartbeat: Heartbeat, coordinator: Coordinator, lines: AsyncExitStack) -> None:
         rows: dict[str, list[int]] = {}
         for row, target in enumerate(run.history.targets):
             rows.setdefault(target.account, []).append(row)
-        leases = {lease.account: lease for lease in self._leases}
+        accounts = {} if run.history.made is None else run.history.made.accounts
+        others = OtherProcesses(self._journal, run.clocks)
         for name, numbers in rows.items():
-            line = await lines.enter_async_context(self._connect(from_json(Account, made.accounts.get(name))))
-            reach = max(run.history.targets[row].timeouts.reach for row in numbers)
-            ledger = Ledger(run, line, leases[name], numbers, reach, self._poke)
-            self._drivers.append(Driver(ledger, self._check))
-        self._coordinator = Coordinator(
-            run, leases[COORDINATOR], released=self._release, cancel=self._cancel, poke=self._poke
-        )
-        run.verdict_given, run.beat = self._coordinator.verdict_given, self._beat
-        run.is_halted = bool(self._signal)
-        return self._coordinator
+            line = await lines.enter_async_context(self._connect(from_json(Account, accounts.get(name))))
+            self._drivers[name] = AccountDriver(run, line, heartbeat, numbers, coordinator, others)
 
-    def _release(self, row: int) -> None:
-        """A target may now be triggered: its driver puts it into its place."""
-        assert self._run is not None  # noqa: S101  # the coordinator exists only with a run
-        account = self._run.history.targets[row].account
-        for driver in self._drivers:
-            if driver.ledger.account == account and driver.is_ready:
-                driver.ledger.place(row)
+    async def _drive_accounts(self, run: Run, coordinator: Coordinator) -> None:
+        """Until no driver has anything left to do, and no decision is pending."""
+        async with anyio.create_task_group() as drivers:
+            for driver in self._drivers.values():
+                drivers.start_soon(driver.run)
+            while not (coordinator.is_idle and all(driver.is_quiet for driver in self._drivers.values())):
+                await run.settled.wait()
+            run.is_over = True
+            self._wake()
 
-    def _cancel(self) -> None:
-        """The builds that this run started are to be canceled."""
-        for driver in self._drivers:
-            for row in driver.ledger.followed():
-                driver.ledger.cancel_soon(row)
-
-    # -- while it runs ------------------------------------------------------------------------------------------
-
-    def _poke(self) -> None:
-        for driver in self._drivers:
-            driver.poke()
-
-    def _check(self) -> None:
-        """Ends the driving when no driver has anything left to do and no decision is pending."""
-        coordinator = self._coordinator
-        if self._is_over or coordinator is None or not coordinator.is_idle:
-            return
-        if all(driver.is_quiet(coordinator.nothing_to_come) for driver in self._drivers):
-            self._is_over = True
-            self._poke()
-
-    async def _heart(self) -> None:
+    async def _coordinate(self, coordinator: Coordinator) -> None:
         while True:
-            await anyio.sleep(BEAT)
-            await self._beat()
+            await coordinator.wake.wait(WISHES_EVERY)
+            self._act(await coordinator.decide())
 
-    async def _beat(self) -> None:
-        """Tells that this process lives; fails when somebody else drives the run by now."""
-        assert self._incarnation is not None  # noqa: S101  # registered before anything is driven
-        await self._journal.renew(self._incarnation, self._steady())
-        if self._run is not None:
-            self._run.beat_at, self._run.beat_wall = self._steady(), self._wall()
+    def _act(self, decided: Decided) -> None:
+        for row in decided.released:
+            self._driver_of(row).release(row)
+        if decided.cancels:
+            for driver in self._drivers.values():
+                driver.account.cancel_all()
+        if decided.is_news:
+            self._wake()
+
+    def _driver_of(self, row: int) -> AccountDriver:
+        assert self._run is not None  # noqa: S101  # decisions come only from a run
+        return self._drivers[self._run.history.targets[row].account]
+
+    def _wake(self) -> None:
+        for driver in self._drivers.values():
+            driver.wake.set()
 
     async def _time_out(self) -> None:
         if self._options.timeout is not None:
@@ -300,17 +271,14 @@ class Engine:
 
     # -- leaving ------------------------------------------------------------------------------------------------
 
-    async def _leave(self, run: Run) -> Exit:
+    async def _leave(self, run: Run, heartbeat: Heartbeat) -> Exit:
         """Journals how this process leaves the run, and the exit code that agrees with it."""
         left_by = self._left_by(run)
         code = exit_code(run.history, self._options.fail_on, left_by)
-        tallies = tuple(self._tally(driver) for driver in self._drivers)
+        tallies = tuple(driver.tally() for driver in self._drivers.values())
         last: Event = RunEnded(int(code), tallies) if not left_by else Interrupted(left_by, int(code), tallies)
         with anyio.CancelScope(shield=True):
-            lease = next(lease for lease in self._leases if lease.account == COORDINATOR)
-            at = run.now()
-            await self._journal.append(lease, [last], at)
-            run.history.add(COORDINATOR, run.history.cursor[COORDINATOR] + 1, at, last)
+            await run.append(heartbeat.leases[COORDINATOR], [last], run.now())
         return code
 
     def _left_by(self, run: Run) -> str:
@@ -322,24 +290,33 @@ class Engine:
         if not is_open:
             return ""
         if stopped is not None and stopped.rule == CANCELED:
-            return "account" if run.is_canceling and self._cannot_cancel(run) else ""
+            return "account" if run.is_canceling and _cannot_cancel(run) else ""
         if run.history.accounts_stopped or any(scope.kind == "owner" for _, scope in run.history.frozen):
             return "account"
         return "stopped" if stopped is not None else "detached"
 
-    def _cannot_cancel(self, run: Run) -> bool:
-        """Whether builds go on only because their account takes no call now."""
-        known = ((target, run.history.of(target.id)) for target in run.history.targets)
-        return any(
-            target.account in run.history.accounts_stopped and one.may_exist and not one.is_done
-            for target, one in known
-        )
 
-    def _tally(self, driver: Driver) -> Tally:
-        budget = driver.ledger.budget
-        waited = {rule: round(seconds, 3) for rule, seconds in budget.waited.items() if seconds}
-        used = {rule: n for rule, n in budget.used.items() if n}
-        return Tally(driver.ledger.account, dict(driver.ledger.gate.calls), used, waited)
+async def _keep_alive(heartbeat: Heartbeat) -> None:
+    while True:
+        await anyio.sleep(BEAT)
+        await heartbeat.beat()
+
+
+def _forecast_left(run: Run) -> float:
+    """What is left of the time to the last trigger that was forecast when the run was made."""
+    made = run.history.made
+    told = None if made is None or not run.phases[Phase.WAITING] else made.forecast.get("last_trigger_seconds")
+    if not isinstance(told, int | float) or not math.isfinite(told):
+        return 0.0
+    return max(0.0, run.history.made_at + told - run.now())
+
+
+def _cannot_cancel(run: Run) -> bool:
+    """Whether builds go on only because their account takes no call now."""
+    known = ((target, run.history.of(target.id)) for target in run.history.targets)
+    return any(
+        target.account in run.history.accounts_stopped and one.may_exist and not one.is_done for target, one in known
+    )
 
 
 def _first(group: BaseExceptionGroup[Any]) -> BaseException:

@@ -1,75 +1,82 @@
-"""Follows the requests of one account to their end, and cancels their builds when asked to."""
+"""Follows the requests of one account to their end, cancels their builds when asked to, and polls queues of owners."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
-from orchestrator.core.errors import LookFailed, RateLimited, Rejected, Unreachable
+from orchestrator.core.errors import AccessRefused, LookFailed, NotTriggered, RateLimited, Rejected, Unreachable
 from orchestrator.core.events import Canceling, Ended, Refused, Sighted, TargetEvent
 from orchestrator.core.frozen import replace
 from orchestrator.core.model import Build, Request, Target
 from orchestrator.core.next_step import NARROWEST, Look, look_interval, timed_out
-from orchestrator.engine.facts import Ledger
-from orchestrator.providers.port import Cancels, Followed, Observation, Provider
+from orchestrator.engine.facts import AccountRun
+from orchestrator.engine.gate import Gate
+from orchestrator.limits.concurrency import Entry, Others, others_in
+from orchestrator.limits.rules import QueueRoom
+from orchestrator.providers.port import Cancels, Followed, MeasuresQueue, Observation, ShowsQueue
 
 READINGS_DIFFER = 3.0  # seconds, at most, between two readings of a clock that tells whole seconds
-GROUPS = 4  # looks under way for one account; each takes the builds of some owners
+GROUPS = 4  # polls under way for one account; each takes the builds of some owners
 CANCEL_TRIES = 5
 
 
-class Looks:
-    """Looks at many requests with one call where the provider can, each row again when it is due."""
+class Follow:
+    """Polls many requests with one call where the provider can, each row again when it is due.
 
-    def __init__(self, ledger: Ledger, looker: Provider) -> None:
-        self.ledger = ledger
+    Attributes:
+        under_way: polls of requests.
+    """
+
+    def __init__(self, account: AccountRun, gate: Gate) -> None:
+        self.account = account
         self.under_way = 0
-        self._looker = looker
+        self._provider = account.line.provider_over(gate.send)
 
     def groups(self, rows: Sequence[int]) -> list[list[int]]:
-        """The rows in as many groups as may be looked at at once, an owner's rows together."""
+        """The rows in as many groups as may be polled at once, an owner's rows together."""
         owners: dict[str, list[int]] = {}
         for row in rows:
-            owners.setdefault(self.ledger.target(row).owner, []).append(row)
+            owners.setdefault(self.account.target(row).owner, []).append(row)
         groups: list[list[int]] = [[] for _ in range(min(len(owners), GROUPS - self.under_way))]
         for number, owned in enumerate(owners.values()):
             groups[number % len(groups)].extend(owned)
         return groups
 
-    async def look(self, rows: Sequence[int]) -> None:
-        """One look at these rows."""
+    async def poll(self, rows: Sequence[int]) -> None:
+        """One poll of these rows."""
         try:
-            now = self.ledger.now()
-            followed = {row: self._followed(row, now) for row in rows if isinstance(self.ledger.step(row), Look)}
-            await self._take_in(followed, await self._poll(list(followed.values())))
+            now = self.account.now()
+            followed = {row: self._followed(row, now) for row in rows if isinstance(self.account.step(row), Look)}
+            await self._take_in(followed, await self._observed(list(followed.values())))
         finally:
             self.under_way -= 1
 
-    async def _poll(self, followed: Sequence[Followed]) -> Mapping[str, Observation]:
+    async def _observed(self, followed: Sequence[Followed]) -> Mapping[str, Observation]:
         if not followed:
             return {}
         try:
-            return await self._looker.poll(followed)
+            return await self._provider.poll(followed)
         except RateLimited as error:
-            await self.ledger.freeze(error, NARROWEST)
+            await self.account.freeze(error, NARROWEST)
         except (LookFailed, Unreachable) as error:
-            self.ledger.run.observe("look.failed", cause=str(error), builds=len(followed))
+            self.account.notice("look.failed", cause=str(error), builds=len(followed))
         return {}
 
     def _followed(self, row: int, now: float) -> Followed:
-        progress, step = self.ledger.progress(row), self.ledger.step(row)
+        progress, step = self.account.progress(row), self.account.step(row)
         return Followed(
-            self.ledger.target(row),
+            self.account.target(row),
             progress.request or Request(""),
             progress.marker,
             progress.build,
             since=progress.requested_at or now,
-            polls=self.ledger.looks[row],
+            polls=self.account.polled[row],
             fresh=isinstance(step, Look) and now >= step.deadline,
         )
 
     async def _take_in(self, followed: Mapping[int, Followed], observations: Mapping[str, Observation]) -> None:
         if any(observation.marked for observation in observations.values()):
-            await self.ledger.prove_marker()
+            await self.account.prove_marker()
         news: list[tuple[int, Sequence[TargetEvent]]] = []
         for row, one in followed.items():
             observation = observations.get(one.target.id)
@@ -77,62 +84,62 @@ class Looks:
                 news.append((row, events))
             else:
                 self._again(row)
-        await self.ledger.record_all(news)
+        await self.account.record_all(news)
 
     async def _news(self, row: int, one: Followed, observation: Observation) -> Sequence[TargetEvent]:
         target = one.target
         if observation.warning:
-            self.ledger.run.observe("provider.warning", target=target.id, warning=observation.warning)
+            self.account.notice("provider.warning", target=target.id, warning=observation.warning)
         if observation.refusal is not None:
-            await self.ledger.heed(observation.refusal)
+            await self.account.heed(observation.refusal)
             return (Refused(target.id, observation.refusal.code, observation.refusal.reason),)
-        known = {build.id: build for build in self.ledger.progress(row).builds}
+        known = {build.id: build for build in self.account.progress(row).builds}
         builds = [build for build in observation.builds if not self._is_before_the_restart(row, build)]
-        ours = [_by_our_clock(build, known.get(build.id), self.ledger.gate.skew or 0) for build in builds]
+        ours = [_by_our_clock(build, known.get(build.id), self.account.sender.skew or 0) for build in builds]
         seen = [Sighted(target.id, build) for build in ours if known.get(build.id) != build]
         return seen or self._out_of_time(row, target, one)
 
     def _is_before_the_restart(self, row: int, build: Build) -> bool:
         """Whether the build was seen as it had ended before we started it again; a restart takes a moment to show."""
-        progress = self.ledger.progress(row)
+        progress = self.account.progress(row)
         if progress.how != "restarted" or not build.state.is_final or build.finished_at is None:
             return False
-        return build.finished_at - (self.ledger.gate.skew or 0) <= (progress.triggered_at or 0.0)
+        return build.finished_at - (self.account.sender.skew or 0) <= (progress.triggered_at or 0.0)
 
     def _out_of_time(self, row: int, target: Target, one: Followed) -> Sequence[TargetEvent]:
-        step = self.ledger.step(row)
+        step = self.account.step(row)
         if not one.fresh or not isinstance(step, Look):
             return ()
         end = timed_out(step.why)
         return (Ended(target.id, end.outcome, end.code, end.reason),)
 
     def _again(self, row: int) -> None:
-        ledger = self.ledger
-        now, step = ledger.now(), ledger.step(row)
+        account = self.account
+        now, step = account.now(), account.step(row)
         if not isinstance(step, Look):
             return
-        ledger.looks[row] += 1
-        due = now + look_interval(now - ledger.changed[row])
-        ledger.look_at(row, min(due, step.deadline) if step.deadline > now else due)
+        account.polled[row] += 1
+        due = now + look_interval(now - account.changed[row])
+        account.poll_at(row, min(due, step.deadline) if step.deadline > now else due)
 
     # -- cancel -------------------------------------------------------------------------------------------------
 
     async def cancel(self, row: int) -> None:
         """Asks the provider to cancel the row's build; that it was canceled is then seen by a look."""
-        ledger = self.ledger
-        target, build = ledger.target(row), ledger.progress(row).build
+        account = self.account
+        target, build = account.target(row), account.progress(row).build
         if build is None or build.state.is_final:
             return
-        if not isinstance(self._looker, Cancels):
-            await ledger.record(row, Canceling(target.id, "the provider offers no way to cancel"))
+        if not isinstance(self._provider, Cancels):
+            await account.record(row, Canceling(target.id, "the provider offers no way to cancel"))
             return
-        await ledger.record(row, Canceling(target.id))
+        await account.record(row, Canceling(target.id))
         cause = ""
         for _ in range(CANCEL_TRIES):
             try:
-                await self._looker.cancel(target, build)
+                await self._provider.cancel(target, build)
             except RateLimited as error:
-                await ledger.freeze(error, NARROWEST)
+                await account.freeze(error, NARROWEST)
                 cause = str(error)
             except Rejected as error:
                 cause = error.reason
@@ -141,8 +148,67 @@ class Looks:
                 cause = str(error)
             else:
                 return
-        ledger.run.observe("cancel.failed", target=target.id, cause=cause)
-        await ledger.record(row, Canceling(target.id, f"could not be canceled: {cause}"))
+        account.notice("cancel.failed", target=target.id, cause=cause)
+        await account.record(row, Canceling(target.id, f"could not be canceled: {cause}"))
+
+    # -- queues of owners ---------------------------------------------------------------------------------------
+
+    async def poll_queue(self, queue: QueueRoom) -> None:
+        """Asks once how long an owner's queue is; polls of it keep to the account's limits as other polls do."""
+        account = self.account
+        try:
+            others = await self._others(queue)
+        except AccessRefused:
+            queue.unread(account.now())
+            raise
+        except (LookFailed, NotTriggered) as error:
+            if not queue.failures and not account.is_halted:
+                account.notice("queue.unread", account=account.name, owner=queue.owner, cause=str(error))
+            queue.unread(account.now())
+        else:
+            queue.seen(others, account.now())
+            account.notice(
+                "queue.seen",
+                owner=queue.owner,
+                others=others.builds,
+                waiting=others.waiting,
+                ours=queue.count,
+                may=queue.most,
+            )
+        finally:
+            account.admission.give_turn(queue.name)  # to see whether there is room, and to be held again where not
+
+    async def _others(self, queue: QueueRoom) -> Others:
+        """Other people's builds in the queue.
+
+        Raises:
+            LookFailed: it cannot be told.
+        """
+        account, provider = self.account, self._provider
+        if isinstance(provider, ShowsQueue):
+            before, _ = self._ours(queue)  # one that ends while the answer is on its way is ours too
+            entries = self._folded(await provider.queue(account.target(queue.row)))
+            ours, unseen = self._ours(queue)
+            theirs = account.now() + (account.sender.skew or 0)
+            return others_in(entries, [*before, *ours], unseen, theirs, queue.loop.rule.dead_after)
+        if isinstance(provider, MeasuresQueue):
+            return Others(running=max(0, await provider.queue_depth(queue.owner) - queue.count))
+        raise LookFailed(f"{account.line.declaration.title} does not show its queue")
+
+    def _folded(self, entries: Iterable[Entry]) -> list[Entry]:
+        name = self.account.budget.name
+        return [Entry(entry.id, name(entry.repo), entry.waits, entry.since) for entry in entries]
+
+    def _ours(self, queue: QueueRoom) -> tuple[list[str], list[str]]:
+        """The builds of this run in the queue by id, and the repositories of requests without a build so far."""
+        account = self.account
+        ours: list[str] = []
+        unseen: list[str] = []
+        for row in account.admission.in_queue(queue):
+            builds = account.progress(row).builds
+            ours += [build.id for build in builds]
+            unseen += [] if builds else [account.admission.repo_of(row)]
+        return ours, unseen
 
 
 def _by_our_clock(build: Build, known: Build | None, skew: int) -> Build:

@@ -1,21 +1,28 @@
-"""The gate of an account: every call of a run leaves through here, within the limits, or not at all."""
+"""The gate of an account: every call leaves through here, within the limits that all processes share, or not at all.
+
+`Sender` makes one call once and notices what that tells; `Gate` gives out the permits. A run sends through them, and
+so does everybody who calls without one: `gate_for` in `engine.opening`.
+"""
 
 from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager, suppress
-from email.utils import parsedate_to_datetime
+from collections.abc import AsyncIterator, Iterable
+from contextlib import asynccontextmanager
 from random import Random
 
 import anyio
 
-from orchestrator.core.errors import AccessRefused, InDoubt, Unreachable
-from orchestrator.core.model import ACCOUNT, Learnt, period
+from orchestrator.core.errors import AccessRefused, NotTriggered, Unreachable
+from orchestrator.core.events import LimitLearnt
+from orchestrator.core.model import ACCOUNT, Learnt, Scope, period
 from orchestrator.core.next_step import backoff
-from orchestrator.engine.shared_limits import Commons
+from orchestrator.engine.run import Clocks, Heartbeat
+from orchestrator.engine.shared_limits import CONNECTIONS, TURN, SharedLimits
 from orchestrator.limits.budget import Budget, Permit
+from orchestrator.limits.headers import server_time
+from orchestrator.limits.rules import Traffic
 from orchestrator.providers.port import Answer, Call, Line
 
 LOST_FOR = 60.0  # seconds after a lost answer in which the provider may still handle, and count, the call
@@ -23,106 +30,208 @@ MOST_NEWS = 100  # changes of one rule that are journaled: a server that tells a
 SKEW_EVERY = 30.0  # seconds between two readings of the provider's clock
 
 
-class Gate:
-    """Sends calls of one account.
+class Sender:
+    """Makes calls of one account, each once, and notices what became of them.
 
     Args:
-        line: how the account is reached.
-        budget: its limits.
-        now: seconds; wall clock that never steps.
         reach: how long the account may be out of reach, in seconds, before it stops.
-        alive: raises LeaseLost when this process may no longer act on the account.
+        heartbeat: the leases without which nothing may be sent; None where nothing that is sent changes anything.
+
+    Attributes:
+        anonymous: stands for whom the provider counts, as long as only the token is known.
+        stopped: why nothing more is sent.
+        calls: those made, by purpose.
+        news: what answers told of limits, and is not journaled yet.
+        room: set when an answer may have made room for who waits for one.
     """
 
     def __init__(
         self,
         line: Line,
         budget: Budget,
-        *,
-        now: Callable[[], float],
-        reach: float,
+        traffic: Traffic,
+        clocks: Clocks,
         random: Random,
-        alive: Callable[[], Awaitable[None]],
-        learnt: Callable[[Learnt, str], None],
+        *,
+        reach: float,
+        heartbeat: Heartbeat | None = None,
     ) -> None:
         self.line = line
         self.budget = budget
+        self.traffic = traffic
+        self.clocks = clocks
+        self.random = random
+        self.anonymous = f"{line.declaration.type}:{line.account.url}:{line.token_hash}"
         self.stopped: AccessRefused | None = None
+        self.is_draining = False
         self.calls: Counter[str] = Counter()
-        self._news: Counter[tuple[str, str]] = Counter()
-        self.pause_until = 0.0
-        self.posts_waiting = 0
-        self.commons: Commons | None = None
-        self._now = now
+        self.news: list[LimitLearnt] = []
+        self.room = anyio.Event()
+        self.wants_room = False
+        self._now = clocks.now
         self._reach = reach
-        self._random = random
-        self._alive = alive
-        self._learnt = learnt
+        self._heartbeat = heartbeat
+        self._told: Counter[tuple[str, str]] = Counter()
         self._failures = 0
         self._lost_since: float | None = None
         self._skew = 0.0
         self._skew_at = -math.inf
-        self._turns: dict[tuple[tuple[str, ...], str | None], anyio.Lock] = {}
-        self._lines: dict[tuple[str, ...], anyio.Lock] = {}
-        self._room = anyio.Event()
-        self._wants_room = False
-        self._is_hushed = False
-        self._fold = line.declaration.fold_case
-
-    @property
-    def is_reachable(self) -> bool:
-        """Whether the last call that was tried left this machine."""
-        return self._lost_since is None
 
     @property
     def skew(self) -> int | None:
         """Seconds by which the provider's clock is ahead of ours; None as long as no answer has told it."""
         return None if self._skew_at == -math.inf else round(self._skew)
 
-    async def send(self, call: Call) -> Answer:
-        """Sends a look, a cancel or the like once its permits are free; the errors of `provider.Send`."""
-        permit = await self._permit(call)
-        return await self.send_with(call, permit, settle=True)
+    def drain(self) -> None:
+        """Wakes all who wait for a permit; what has not left yet fails with `Unreachable`."""
+        self.is_draining = True
+        self.room.set()
 
-    async def send_with(self, call: Call, permit: Permit, settle: bool = False) -> Answer:
-        """Sends a call whose permit is held.
-
-        Args:
-            settle: settle the permit here; the caller of a trigger does so itself, since only it can tell whether
-                the call was refused.
-        """
+    async def send(self, call: Call, permit: Permit) -> Answer:
+        """Makes the call for which the permit is held; the errors of `core.calls.Send`."""
         if self.stopped is not None:
-            permit.give_back()
             raise self.stopped
-        try:
-            await self._alive()
-        except BaseException:
-            permit.give_back()
-            raise
+        if self._heartbeat is not None:
+            await self._heartbeat.check()
+        permit.has_left = True
         self.calls[call.purpose] += 1
         try:
             answer = await self.line.send(call)
         except Unreachable as error:
-            permit.give_back()
+            permit.has_left = False
             self._lost(error)
             raise
-        except InDoubt:
-            if settle:
-                permit.answered(self._now() + LOST_FOR)
-            raise
-        except BaseException:
-            permit.answered(self._now() + LOST_FOR)
-            raise
         finally:
-            if self._wants_room:
-                self._wants_room = False
-                self._room.set()
-        self._failures, self._lost_since = 0, None
-        now = self._now()
-        if settle:
-            permit.answered(now)
-        self._learn(call, answer, now, settle)
+            if self.wants_room:
+                self.wants_room = False
+                self.room.set()
+        if self._lost_since is not None:
+            self._failures, self._lost_since, self.traffic.is_reachable = 0, None, True
+        self._notice(call, answer)
         return answer
+
+    def _lost(self, error: Unreachable) -> None:
+        now = self._now()
+        if self._lost_since is None:
+            self._lost_since, self.traffic.is_reachable = now, False
+        elif now - self._lost_since >= self._reach:
+            waited = period(round(now - self._lost_since))
+            raise AccessRefused(
+                "unreachable", f"{self.line.account.url} was out of reach for {waited}: {error.cause}"
+            ) from None
+        self._failures += 1
+        pause = min(backoff(self._failures, self.random), self._reach - (now - self._lost_since))
+        self.traffic.pause_until = max(self.traffic.pause_until, now + max(pause, 0.0))
+
+    def _notice(self, call: Call, answer: Answer) -> None:
+        """What the answer tells of limits, and of the provider's clock."""
+        now, declaration = self._now(), self.line.declaration
+        if self.budget.limits and (learnt := declaration.learn(call, answer)):
+            self.learn(learnt, now, call.limits)
+        if self.budget.sought:
+            refused = declaration.is_refused(answer)
+            self._tell(self.budget.tried(call.limits, call.repo and self.budget.name(call.repo), refused, now))
+        if now - self._skew_at >= SKEW_EVERY or call.purpose == "find":  # what a find tells rests on the clock
+            theirs = server_time(answer.headers)
+            if theirs is not None:
+                self._skew, self._skew_at = theirs - now, now
+
+    def learn(self, learnt: Iterable[Learnt], now: float, under_way: tuple[str, ...] = ()) -> None:
+        """Takes over what an answer reveals of limits.
+
+        Args:
+            under_way: the limits that count the call that was answered as under way.
+        """
+        self._tell(one for one in learnt if self.budget.learn(one, now, under_way.count(one.name)))
+
+    def _tell(self, learnt: Iterable[Learnt]) -> None:
+        for one in learnt:
+            self._told[one.scope, one.name] += 1
+            if self._told[one.scope, one.name] <= MOST_NEWS:
+                self.news.append(LimitLearnt(one.scope, self.budget.told(one)))
+
+    def take_news(self) -> list[LimitLearnt]:
+        """What answers told of limits since this was last asked."""
+        news, self.news = self.news, []
+        return news
+
+
+class Gate:
+    """Gives out permits, in the order in which calls came, and settles them.
+
+    Args:
+        shared: the limits as other processes draw on them; None as long as nobody knows whom the provider counts.
+    """
+
+    def __init__(self, sender: Sender, shared: SharedLimits | None) -> None:
+        self.sender = sender
+        self.budget = sender.budget
+        self.traffic = sender.traffic
+        self._shared = shared
+        self._now = sender.clocks.now
+        self._turns: dict[tuple[tuple[str, ...], str | None], anyio.Lock] = {}
+        self._lines: dict[tuple[str, ...], anyio.Lock] = {}
+
+    async def send(self, call: Call) -> Answer:
+        """Sends a poll, a cancel or the like once it has its permit; the errors of `core.calls.Send`."""
+        permit = await self._permit(call)
+        try:
+            answer = await self.sender.send(call, permit)
+        except BaseException as error:
+            self.settle(permit, error)
+            raise
+        self.settle(permit)
+        return answer
+
+    def settle(
+        self, permit: Permit, error: BaseException | None = None, *, late: float = LOST_FOR, refused: bool = False
+    ) -> None:
+        """Counts a call by what became of it. Each permit is settled here, once.
+
+        Args:
+            error: how it ended; None where it was answered.
+            late: where the answer was lost, seconds from now for which the provider may still come to count it.
+            refused: an answer that does not count where only accepted calls do.
+        """
+        if not permit.has_left:
+            permit.give_back()
+            at = None
+        else:
+            refused = refused or isinstance(error, NotTriggered)
+            at = self._now() if error is None or refused else self._now() + late
+            permit.answered(at, refused)
+        if self._shared is not None:
+            self._shared.settle(permit, at, refused)
+
+    async def reserve(
+        self, permit: Permit, names: tuple[str, ...], repo: str | None, *, trigger: bool = False, look: bool = False
+    ) -> float:
+        """Takes the permit for all processes to see.
+
+        Returns:
+            Seconds to wait where the state refuses, since other processes were first; what they used is known from
+            then on, and the permit is to be settled.
+        """
+        if self._shared is None:
+            return 0.0
+        delay, name = await self._shared.take(permit, names, repo, trigger=trigger, look=look)
+        if delay:
+            self._heed_others(name, repo, self._now() + delay, trigger=trigger)
+        return delay
+
+    def _heed_others(self, name: str, repo: str | None, until: float, *, trigger: bool) -> None:
+        limit = self.budget.limits.get(name)
+        if limit is not None and limit.scope != ACCOUNT:
+            self.budget.freeze(self.budget.scope_of(limit, repo), until, str(limit))
+        elif not trigger:
+            return  # whoever sends it waits, and nobody else does
+        elif name == TURN and repo is not None:
+            self.budget.freeze(Scope("repo", repo), until, "a trigger of another run is under way")
+        elif name == CONNECTIONS:
+            rule = f"connections {self.sender.line.account.connections}, shared with other processes"
+            self.traffic.refused = (until, rule)
+        else:
+            self.traffic.refused = (until, str(limit))
 
     async def _permit(self, call: Call) -> Permit:
         """A permit for a call, in the order in which the calls came.
@@ -130,22 +239,23 @@ class Gate:
         What holds up its repository alone is waited for in a line of its own, so that no other call stands behind it;
         as long as nothing does, all repositories stand in one line.
         """
-        repo, posts = self.scope_name(call.repo), call.method != "GET"
-        self.posts_waiting += posts
+        repo = None if call.repo is None else self.budget.name(call.repo)
+        writes = call.method != "GET"
+        self.traffic.writes_waiting += writes
         try:
             if (call.limits, repo) not in self._turns and not self._delay_alone(call, repo):
                 async with self._line(call.limits):
-                    if permit := await self._next(call, repo, posts):
+                    if permit := await self._next(call, repo, writes=writes):
                         return permit
             async with self._turn(call.limits, repo):
                 while True:
                     while delay := self._delay_alone(call, repo):
                         await self._until(delay)
                     async with self._line(call.limits):
-                        if permit := await self._next(call, repo, posts):
+                        if permit := await self._next(call, repo, writes=writes):
                             return permit
         finally:
-            self.posts_waiting -= posts
+            self.traffic.writes_waiting -= writes
 
     def _line(self, names: tuple[str, ...]) -> anyio.Lock:
         """The line of all calls that count against these limits."""
@@ -168,34 +278,24 @@ class Gate:
             if not turn.locked() and self._turns.get(key) is turn:
                 del self._turns[key]
 
-    async def _next(self, call: Call, repo: str | None, posts: bool) -> Permit | None:
+    async def _next(self, call: Call, repo: str | None, *, writes: bool) -> Permit | None:
         """The permit for the call whose turn it is; None where its repository alone is held up by now."""
         while not self._delay_alone(call, repo):
-            if delay := self._delay(call, repo, posts):
+            if delay := self._delay(call, repo, writes=writes):
                 await self._until(delay)
                 continue
             permit = self.budget.take(call.limits, repo)
             try:
-                delay = await self._shared(call, repo, permit, posts)
-            except BaseException:
-                permit.give_back()
+                delay = await self.reserve(permit, call.limits, repo, look=not writes)
+            except BaseException as error:
+                self.settle(permit, error)
                 raise
             if not delay:
                 return permit
-            permit.give_back()
+            self.settle(permit)
             if not self._delay_alone(call, repo):
                 await self._until(delay)
         return None
-
-    async def _shared(self, call: Call, repo: str | None, permit: Permit, posts: bool) -> float:
-        """Takes the permit for other processes to see; seconds to wait, where it must."""
-        if self.commons is None:
-            return 0.0
-        delay, name = await self.commons.take(permit, call.limits, repo, look=not posts)
-        limit = self.budget.limits.get(name)
-        if delay and limit is not None and limit.scope != ACCOUNT:
-            self.budget.freeze(self.budget.scope_of(limit, repo), self._now() + delay, str(limit))
-        return delay
 
     def _delay_alone(self, call: Call, repo: str | None) -> float:
         """Seconds for which only calls for this repository, or for its owner, are to wait."""
@@ -206,65 +306,24 @@ class Gate:
         delay, _ = self.budget.wait_repo(call.limits, repo, now)
         return delay if delay > whole else 0.0
 
-    def _delay(self, call: Call, repo: str | None, posts: bool) -> float:
+    def _delay(self, call: Call, repo: str | None, *, writes: bool) -> float:
         now = self._go_on()
-        limited, _ = self.budget.wait(call.limits, repo, now, look=not posts)
-        return max(limited, self.pause_until - now, 0.0)
+        limited, _ = self.budget.wait(call.limits, repo, now, look=not writes)
+        return max(limited, self.traffic.pause_until - now, 0.0)
 
     def _go_on(self) -> float:
         """Now, as long as calls may leave at all."""
-        if self.stopped is not None:
-            raise self.stopped
-        if self._is_hushed:
+        if self.sender.stopped is not None:
+            raise self.sender.stopped
+        if self.sender.is_draining:
             raise Unreachable("not sent: the run is being interrupted")
         return self._now()
 
     async def _until(self, delay: float) -> None:
         """Waits so long, or, where only an answer under way can make room, until there is one."""
-        if self._room.is_set():
-            self._room = anyio.Event()
-        self._wants_room = self._wants_room or delay == math.inf
+        sender = self.sender
+        if sender.room.is_set():
+            sender.room = anyio.Event()
+        sender.wants_room = sender.wants_room or delay == math.inf
         with anyio.move_on_after(delay):
-            await self._room.wait()
-
-    def hush(self) -> None:
-        """Whoever waits for a permit gives up: nothing that has not left yet leaves any more."""
-        self._is_hushed = True
-        self._room.set()
-
-    def scope_name(self, repo: str | None) -> str | None:
-        """The repository's name under which its limits are counted."""
-        if repo is None or not self._fold or (folded := repo.lower()) == repo:
-            return repo  # the very text, so that it is in memory once
-        return folded
-
-    def _lost(self, error: Unreachable) -> None:
-        now = self._now()
-        if self._lost_since is None:
-            self._lost_since = now
-        elif now - self._lost_since >= self._reach:
-            waited = period(round(now - self._lost_since))
-            raise AccessRefused(
-                "unreachable", f"{self.line.account.url} was out of reach for {waited}: {error.cause}"
-            ) from None
-        self._failures += 1
-        pause = min(backoff(self._failures, self._random), self._reach - (now - self._lost_since))
-        self.pause_until = max(self.pause_until, now + max(pause, 0.0))
-
-    def _learn(self, call: Call, answer: Answer, now: float, is_settled: bool) -> None:
-        news = []
-        for learnt in self.line.declaration.learn(call, answer) if self.budget.limits else ():
-            under_way = 0 if is_settled else call.limits.count(learnt.name)
-            if self.budget.learn(learnt, now, under_way):
-                news.append(learnt)
-        if self.budget.sought:
-            repo, refused = self.scope_name(call.repo), self.line.declaration.is_refused(answer)
-            news += self.budget.tried(call.limits, repo, refused, now)
-        for learnt in news:
-            self._news[learnt.scope, learnt.name] += 1
-            if self._news[learnt.scope, learnt.name] <= MOST_NEWS:
-                self._learnt(learnt, call.repo or "")
-        is_due = now - self._skew_at >= SKEW_EVERY or call.purpose == "find"  # what a find tells rests on the clock
-        if is_due and (date := answer.headers.get("date")):
-            with suppress(ValueError, TypeError, OverflowError):  # a date that is no date says nothing
-                self._skew, self._skew_at = parsedate_to_datetime(date).timestamp() - now, now
+            await sender.room.wait()

@@ -1,33 +1,49 @@
-"""What the drivers of one run share: the journal, the history, the options, the counts, and whether to go on."""
+"""What all parts of an engine share of one run: clocks, leases, the history, counts, and whether to go on."""
 
 from __future__ import annotations
 
-import math
 from collections import Counter
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from random import Random
 from typing import Any, Protocol
 
-from orchestrator.core.events import TargetEvent, from_json
+import anyio
+
+from orchestrator.core.events import Event, from_json, target_of
 from orchestrator.core.frozen import Struct, field
 from orchestrator.core.history import History
 from orchestrator.core.model import DEFAULT_FAIL_ON, Outcome, Phase, Request, marker_of
 from orchestrator.core.progress import Progress
-from orchestrator.journal.port import Journal
+from orchestrator.journal.port import Entry, Incarnation, Journal, Lease, Process
+from orchestrator.journal.process import boot_clock
 
 LEASE = 30.0  # seconds for which a lease holds without a heartbeat
 BEAT = LEASE / 6  # seconds between heartbeats
+STALE = LEASE / 3  # seconds after the last heartbeat, from which on this process sends nothing
 DAY = 86_400.0  # seconds; the clocks of two machines differ by less
 ADOPTED_WITHIN = 30 * DAY  # how far back a run whose state was lost is looked for: nobody lists years of requests
-STALE = LEASE / 3  # seconds after the last heartbeat, from which on this process sends nothing
 
 
-class Observe(Protocol):
-    """Is told what happens, for the log and the live view; must not block."""
+class Observer(Protocol):
+    """Is shown what happens, for the log and the live view; must not block."""
 
-    def __call__(self, name: str, **fields: Any) -> None:
-        """`name` is a dotted fact, past tense where it is one."""
+    def fact(self, entry: Entry) -> None:
+        """An entry of the journal, as soon as it is durable."""
         ...
+
+    def notice(self, name: str, **fields: Any) -> None:
+        """What happens besides; `name` is a dotted fact, past tense where it is one."""
+        ...
+
+
+class Unobserved:
+    """An observer that ignores everything."""
+
+    def fact(self, entry: Entry) -> None:
+        """Nothing."""
+
+    def notice(self, name: str, **fields: Any) -> None:
+        """Nothing."""
 
 
 class Options(Struct, frozen=True, kw_only=True):
@@ -57,14 +73,115 @@ class Options(Struct, frozen=True, kw_only=True):
     ignore_quiet: bool = False
 
 
-async def _nobody_beats() -> None:
-    """Until the engine's heart is set."""
+class Wake:
+    """Lets a task sleep until there is something to do for it; a call while it works is not lost."""
+
+    def __init__(self) -> None:
+        self._event = anyio.Event()
+
+    def set(self) -> None:
+        """There is something to do."""
+        self._event.set()
+
+    async def wait(self, at_most: float | None = None) -> None:
+        """Returns when there is, or after so many seconds."""
+        with anyio.move_on_after(at_most):
+            await self._event.wait()
+        self._event = anyio.Event()
+
+
+class Clocks:
+    """The clocks of a process.
+
+    Args:
+        wall: seconds since the epoch; may step.
+        ticks: seconds by which the event loop sleeps; never step.
+        up: seconds since the machine's boot, as the processes of one boot agree on them.
+        began: the state's clock at the boot.
+
+    Attributes:
+        now: the wall clock as it was read once, advanced by `ticks`, so that steps of it change nothing.
+    """
+
+    def __init__(
+        self, wall: Callable[[], float], ticks: Callable[[], float], up: Callable[[], float], began: float
+    ) -> None:
+        offset = wall() - ticks()
+        self.wall = wall
+        self.now: Callable[[], float] = lambda: ticks() + offset
+        self._up = up
+        self._began = began
+
+    @classmethod
+    async def read(
+        cls,
+        journal: Journal,
+        process: Process,
+        wall: Callable[[], float],
+        ticks: Callable[[], float],
+        up: Callable[[], float],
+    ) -> Clocks:
+        """The clocks of a process that uses this state."""
+        return cls(wall, ticks, up, await journal.clock(boot_clock(process), up(), wall()))
+
+    def steady(self) -> float:
+        """The state's clock, on which the processes of this machine agree."""
+        return self._up() + self._began
+
+
+class Heartbeat:
+    """Holds the leases of a process, and makes sure that they still hold before anything is sent.
+
+    The state's clock may stand still while the machine sleeps, where the system has no better, and the wall clock may
+    step: both are asked how long ago the last heartbeat was.
+
+    Attributes:
+        leases: by account.
+    """
+
+    def __init__(self, journal: Journal, by: Incarnation, clocks: Clocks) -> None:
+        self.leases: dict[str, Lease] = {}
+        self._journal = journal
+        self._by = by
+        self._clocks = clocks
+        self._at, self._at_wall = clocks.steady(), clocks.wall()
+
+    async def claim(self, run: str, streams: Iterable[str]) -> None:
+        """Takes the leases on these streams.
+
+        Raises:
+            LeaseLost: another process drives the run.
+        """
+        for stream in streams:
+            self.leases[stream] = await self._journal.claim(run, stream, self._by, self._clocks.steady())
+        self._at, self._at_wall = self._clocks.steady(), self._clocks.wall()
+
+    async def beat(self) -> None:
+        """Renews the leases.
+
+        Raises:
+            LeaseLost: another process has taken one over.
+        """
+        await self._journal.renew(self._by, self._clocks.steady())
+        self._at, self._at_wall = self._clocks.steady(), self._clocks.wall()
+
+    async def check(self) -> None:
+        """Before a call leaves: a process that was stalled makes sure that nobody took its leases meanwhile."""
+        if self._clocks.steady() - self._at > STALE or self._clocks.wall() - self._at_wall > STALE:
+            await self.beat()
+
+    async def release(self) -> None:
+        """Gives the leases back."""
+        await self._journal.release(list(self.leases.values()))
 
 
 class Run:
     """One run as this process drives it.
 
     Attributes:
+        since: when this process began to drive (wall clock).
+        settled: an account has nothing left to do by itself.
+        is_over: nothing is left to do for any account.
         is_halted: somebody interrupts: nothing more starts, calls under way finish.
         is_closed: a rule or a person stopped it: no more triggers; builds are followed to their end.
         is_canceling: the builds of this run are to be canceled.
@@ -76,11 +193,6 @@ class Run:
         attempts_before: target id to the attempts that earlier processes made, of those to be looked for.
         is_carried: the state was carried here from another machine, and does not know what was done there since.
         restarts: target id to the request and the build that are started again in place of a trigger.
-        beat: renews the leases now; raises LeaseLost when one was taken over.
-        steady: the state's clock, on which the processes of this machine agree.
-        beat_at, beat_wall: when that was done last, by the state's clock and by the wall's: the one may stand still
-            while the machine sleeps, where the system has no better, the other may step.
-        asked_at, others_at: when it was last asked whether another process writes to the state, and when one did.
     """
 
     def __init__(
@@ -89,31 +201,27 @@ class Run:
         journal: Journal,
         history: History,
         options: Options,
-        *,
-        now: Callable[[], float],
-        wall: Callable[[], float],
-        steady: Callable[[], float],
+        clocks: Clocks,
         random: Random,
-        observe: Observe,
+        observer: Observer,
     ) -> None:
         self.id = id
         self.journal = journal
         self.history = history
         self.options = options
-        self.now = now
-        self.since = now()
+        self.clocks = clocks
+        self.now = clocks.now
+        self.since = clocks.now()
         self.random = random
-        self.observe = observe
+        self.observer = observer
+        self.notice = observer.notice
         self.name = history.made.name if history.made is not None else ""
+        self.settled = Wake()
+        self.is_over = False
         self.is_halted = False
         self.is_closed = not options.trigger
         self.is_canceling = False
         self.leaves_builds = False
-        self.wall = wall
-        self.steady = steady
-        self.beat_at, self.beat_wall = steady(), wall()
-        self.asked_at = self.others_at = -math.inf
-        self.beat: Callable[[], Awaitable[None]] = _nobody_beats
         known = history.progress.values()
         self.phases: Counter[Phase] = Counter(progress.phase for progress in known)
         self.phases[Phase.WAITING] += len(history.targets) - len(known)
@@ -126,11 +234,31 @@ class Run:
         self.look_since = look_since(history) - DAY if history.made is not None else 0.0
         self.attempts_before = {id_: n for id_ in self.look_for if (n := history.of(id_).attempts)}
         self.restarts = _restarts(history)
-        self.verdict_given: Callable[[int, Progress], None] = lambda row, progress: None
 
-    def apply(self, account: str, at: float, event: TargetEvent) -> None:
-        """Takes one more fact about a target in, and tells whoever decides on verdicts."""
-        before, after = self.history.advance(account, at, event)
+    async def append(self, lease: Lease, events: Sequence[Event], at: float) -> list[tuple[int, Progress]]:
+        """Appends to a stream; what is in memory follows what is durable, never the other way round.
+
+        Returns:
+            The rows that have a new verdict, with their progress.
+
+        Raises:
+            LeaseLost: another process drives the stream.
+        """
+        verdicts: list[tuple[int, Progress]] = []
+        for entry in await self.journal.append(lease, events, at):
+            progress = self._take_in(entry)
+            if progress is not None:
+                verdicts.append((self.index[entry.event.target], progress))  # type: ignore[union-attr]  # it has one
+        return verdicts
+
+    def _take_in(self, entry: Entry) -> Progress | None:
+        """The progress of the entry's target, where the entry gave it a new verdict."""
+        event = entry.event
+        if target_of(event) is None:
+            self.history.add(entry.account, entry.seq, entry.at, event)
+            self.observer.fact(entry)
+            return None
+        before, after = self.history.advance(entry.account, entry.at, event)  # type: ignore[arg-type]  # has a target
         if (was := before.phase) is not (now := after.phase):
             self.phases[was] -= 1
             self.phases[now] += 1
@@ -138,12 +266,15 @@ class Run:
             self.doubts += _is_open_doubt(after) - _is_open_doubt(before)
         if before.request is None and after.request is not None:
             self.triggered += 1
-        if before.verdict is not after.verdict:
-            if before.verdict is not None:
-                self.outcomes[before.verdict.outcome] -= 1
-            if after.verdict is not None:
-                self.outcomes[after.verdict.outcome] += 1
-                self.verdict_given(self.index[event.target], after)
+        self.observer.fact(entry)
+        if before.verdict is after.verdict:
+            return None
+        if before.verdict is not None:
+            self.outcomes[before.verdict.outcome] -= 1
+        if after.verdict is None:
+            return None
+        self.outcomes[after.verdict.outcome] += 1
+        return after
 
     def is_released(self, row: int) -> bool:
         """Whether the target's wave is open and its needs have passed."""

@@ -1,14 +1,14 @@
-"""The limits of a principal as several processes share them, through the journal.
+"""Rate limits shared by several processes through the journal.
 
-A process that is alone keeps its permits in memory and only leaves stamps behind. As soon as another one writes to the
-same state, both ask the journal for each permit: one transaction counts the stamps of all and adds one, so that no
-window is ever overdrawn. Another process is noticed by its writes, of which its heartbeat makes one every few seconds;
-a process that starts while another drives a run asks from its first call on. Once the other is gone, or stands still,
-the journal is asked for each limit until the last call of the other can no longer count.
+A process that is alone keeps its permits in memory and only leaves usage records behind. As soon as another one writes
+to the same state, both ask the journal for each permit: one transaction counts the records of all and adds one, so
+that no window is ever overdrawn. Another process is noticed by its writes, of which its heartbeat makes one every few
+seconds; a process that starts while another drives a run asks from its first call on. Once the other is gone, or
+stands still, the journal is asked for each limit until the last call of the other can no longer count.
 
-A stamp stands for as long as the call is under way, and from its answer on for one period more: exactly as a permit
-counts in memory. When it is left, its time is the latest at which the provider can come to count the call; the answer
-sets it right. So whoever dies leaves stamps that count too long rather than too short.
+A record stands for as long as the call is under way, and from its answer on for one period more: exactly as a permit
+counts in memory. When it is written, its time is the latest at which the provider can come to count the call; the
+answer corrects it. So a process that dies leaves records that count too long rather than too short.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ import math
 from collections.abc import Sequence
 
 from orchestrator.core.model import ACCOUNT, Scope
-from orchestrator.engine.run import LEASE, Run
-from orchestrator.journal.port import SharedLimit, UsageRecord
+from orchestrator.engine.run import LEASE, Clocks
+from orchestrator.journal.port import Journal, SharedLimit, UsageRecord
 from orchestrator.limits.budget import Budget, Permit
 
 OTHERS_FOR = LEASE / 2  # seconds after another process's last write for which it counts as being there
@@ -29,25 +29,43 @@ CONNECTIONS = "connections"  # the name under which calls under way are counted,
 TURN = "turn"  # the name under which triggers of a repository are serialised: one under way, counted until its answer
 
 
-class Commons:
-    """Asks for permits of the principal where other processes draw on the same limits."""
+class OtherProcesses:
+    """Whether other processes use the state, as far as this one has seen."""
 
-    def __init__(self, run: Run, budget: Budget, connections: int) -> None:
-        self.principal = ""
-        self._connections = SharedLimit(CONNECTIONS, ACCOUNT, connections, 0.0, while_alive=True)
-        self._run = run
-        self._budget = budget
-        self._others_at = -math.inf
-        self._is_known_shared = False
-        self._under_way: dict[Permit, tuple[str, list[int]]] = {}  # triggers that left while nobody else was there
-        self._has_shared = any(limit.per >= SHARED_FROM for limit in budget.limits.values())
+    def __init__(self, journal: Journal, clocks: Clocks) -> None:
+        self.journal = journal
+        self.clocks = clocks
+        self._asked_at = self._seen_at = -math.inf
 
-    async def begin(self, principal: str) -> None:
-        """Knows the principal from now on, and whether another process is at work at this moment."""
+    async def look(self, run: str) -> None:
+        """Notices a process that drives another run at this moment, before it has written anything."""
+        rows = await self.journal.runs(open_only=True)
+        if any(row.driven and row.id != run for row in rows):
+            self._seen_at = self.clocks.now()
+
+    async def since(self) -> float:
+        """Seconds since another process last wrote; infinity where none ever did."""
+        now = self.clocks.now()
+        if now - self._asked_at >= ASK_EVERY:
+            if await self.journal.changed_by_others():
+                self._seen_at = now
+            self._asked_at = now  # only now: whoever comes in between must not believe an old answer
+        return now - self._seen_at
+
+
+class SharedLimits:
+    """Asks for permits of a principal where other processes draw on the same limits."""
+
+    def __init__(self, principal: str, budget: Budget, connections: int, others: OtherProcesses) -> None:
         self.principal = principal
-        rows = await self._run.journal.runs(open_only=True)
-        if any(row.driven and row.id != self._run.id for row in rows):
-            self._others_at = self._run.now()
+        self._connections = SharedLimit(CONNECTIONS, ACCOUNT, connections, 0.0, while_alive=True)
+        self._budget = budget
+        self._others = others
+        self._journal = others.journal
+        self._clocks = others.clocks
+        self._is_known_shared = False
+        self._under_way: dict[Permit, str] = {}  # triggers that left while nobody else was there, and their repository
+        self._has_shared = any(limit.per >= SHARED_FROM for limit in budget.limits.values())
 
     async def take(
         self, permit: Permit, names: Sequence[str], repo: str | None, *, trigger: bool = False, look: bool = False
@@ -60,72 +78,61 @@ class Commons:
 
         Returns:
             Zero when everybody counts it, from the next append on at the latest; else the seconds until it makes
-            sense to ask again, and the name of the limit that is used up: then the permit is to be given back.
+            sense to ask again, and the name of the limit that is used up: then the permit is to be settled.
         """
-        if not self.principal:
-            return 0.0, ""
-        shares, since = self._shares(names, repo), await self._since_others()
-        together = [share for share in shares if since < CALL_TIMEOUT + share.per]
-        alone = [share for share in shares if share not in together] if together else shares
+        limits, since = self._limits(names, repo), await self._since_others()
+        together = [limit for limit in limits if since < CALL_TIMEOUT + limit.per]
+        alone = [limit for limit in limits if limit not in together] if together else limits
         if trigger and repo is not None and since < OTHERS_FOR:
             together.append(SharedLimit(TURN, Scope("repo", repo), 1, 0.0))
         if since < OTHERS_FOR:
             together.append(self._connections)
-        keys: list[int] = []
-        until = self._run.steady() + CALL_TIMEOUT
+        until = self._clocks.steady() + CALL_TIMEOUT
         if together:
-            reserved = await self._run.journal.reserve(self.principal, together, self._run.steady(), until)
+            reserved = await self._journal.reserve(self.principal, together, self._clocks.steady(), until)
             if reserved.delay:
                 return reserved.delay, reserved.name
-            keys += reserved.keys
+            permit.records += [(key, limit.name) for key, limit in zip(reserved.keys, together, strict=True)]
         if alone and not look:
-            stamps = [UsageRecord(self.principal, share.name, share.scope, until, share.per) for share in alone]
-            keys += await self._run.journal.record_usage(stamps)
+            records = [UsageRecord(self.principal, limit.name, limit.scope, until, limit.per) for limit in alone]
+            keys = await self._journal.record_usage(records)
+            permit.records += [(key, limit.name) for key, limit in zip(keys, alone, strict=True)]
         if trigger and repo is not None and since >= OTHERS_FOR:
-            self._under_way[permit] = repo, keys
-        if keys or trigger:
-            self._tell(permit, [*together, *alone], keys)
+            self._under_way[permit] = repo
         return 0.0, ""
 
-    def _tell(self, permit: Permit, shares: Sequence[SharedLimit], keys: list[int]) -> None:
-        """Has the stamps set right as soon as the permit's call is over."""
-        journal, accepted = self._run.journal, self._budget.accepted
+    def settle(self, permit: Permit, at: float | None, refused: bool) -> None:
+        """Corrects the usage records of a permit whose call is over.
 
-        def over(at: float | None, refused: bool) -> None:
-            self._under_way.pop(permit, None)
-            if not keys:
-                return
-            steady = None if at is None else at + self._run.steady() - self._run.now()
-            spared = [key for key, share in zip(keys, shares, strict=False) if refused and share.name in accepted]
-            journal.settle(keys, steady)
-            if spared:
-                journal.settle(spared, None)
-
-        permit.tell = over
+        Args:
+            at: the latest instant at which it can have been counted; None where it never left.
+            refused: it does not count where only accepted calls do.
+        """
+        self._under_way.pop(permit, None)
+        if not permit.records:
+            return
+        steady = None if at is None else at + self._clocks.steady() - self._clocks.now()
+        self._journal.settle([key for key, _ in permit.records], steady)
+        spared = [key for key, name in permit.records if refused and name in self._budget.accepted]
+        if spared:
+            self._journal.settle(spared, None)
+        permit.records = []
 
     async def _since_others(self) -> float:
-        """Seconds since another process last wrote; infinity where none ever did."""
-        run = self._run
-        now = run.now()
-        if now - run.asked_at >= ASK_EVERY:
-            if await run.journal.changed_by_others():
-                run.others_at = now
-            run.asked_at = now  # only now: whoever comes in between must not believe an old answer
-        since = now - max(self._others_at, run.others_at)
+        since = await self._others.since()
         if since < OTHERS_FOR and not self._is_known_shared:
             await self._show_turns()
         self._is_known_shared = since < OTHERS_FOR
         return since
 
     async def _show_turns(self) -> None:
-        """Somebody came: which repositories have a trigger under way is now to be seen."""
-        until = self._run.steady() + CALL_TIMEOUT
-        for repo, keys in list(self._under_way.values()):
-            keys += await self._run.journal.record_usage(
-                [UsageRecord(self.principal, TURN, Scope("repo", repo), until, 0.0)]
-            )
+        """Another process appeared: publishes which repositories have a trigger in flight."""
+        until = self._clocks.steady() + CALL_TIMEOUT
+        for permit, repo in list(self._under_way.items()):
+            record = UsageRecord(self.principal, TURN, Scope("repo", repo), until, 0.0)
+            permit.records += [(key, TURN) for key in await self._journal.record_usage([record])]
 
-    def _shares(self, names: Sequence[str], repo: str | None) -> list[SharedLimit]:
+    def _limits(self, names: Sequence[str], repo: str | None) -> list[SharedLimit]:
         """The limits of these names, as they are counted for everybody."""
         found = []
         for name in names if self._has_shared else ():

@@ -1,237 +1,217 @@
-"""Triggers the rows of one account: which one now, within which limits, and what came of each call."""
+"""Triggers the rows of one account: from a row's turn to the provider's receipt, straight down the page."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Awaitable, Callable
-from heapq import heappop
 
-from orchestrator.core.errors import AccessRefused, InDoubt, NotTriggered, RateLimited, Rejected, Unreachable
+from orchestrator.core.errors import (
+    AccessRefused,
+    InDoubt,
+    LookFailed,
+    NotTriggered,
+    RateLimited,
+    Rejected,
+    Unreachable,
+)
 from orchestrator.core.events import Doubted, Intended, Refused, Requested, Withdrawn
-from orchestrator.core.model import ACCOUNT, Build, BuildState, Request, Scope, Target, Trigger
-from orchestrator.core.next_step import DOUBTS_IN_A_ROW
-from orchestrator.engine.concurrency import Brakes
-from orchestrator.engine.facts import Ledger
-from orchestrator.engine.shared_limits import CONNECTIONS
+from orchestrator.core.model import Build, BuildState, Request, Target, Trigger, clock
+from orchestrator.core.next_step import backoff
+from orchestrator.engine.facts import AccountRun
+from orchestrator.engine.gate import Gate
+from orchestrator.engine.in_doubt import LostCalls
+from orchestrator.limits.admission import Candidate, Wait
 from orchestrator.limits.budget import Permit
-from orchestrator.providers.port import Answer, Call, Provider, Restarts
+from orchestrator.limits.rules import NOTHING
+from orchestrator.providers.port import Answer, Call, Prepares, Provider, Restarts
 
 # Seconds to leave a scope alone where a refusal does not say how long. A repo's hourly limit names no time of reset:
 # ten minutes, then ask once.
 REPO_PATIENCE, ACCOUNT_PATIENCE = 600.0, 60.0
-ROOM_AGAIN = 0.25  # seconds after which a row looks again whether an answer has made room in its owner's limit
 LOOK_AGAIN_AFTER = 10.0  # seconds for which the absence of an earlier request is believed without another look
 
 
 class Worker:
     """One trigger at a time: a provider of its own, whose one call goes out on the permit that is held."""
 
-    def __init__(self, ledger: Ledger) -> None:
-        self._gate = ledger.gate
-        self.provider: Provider = ledger.line.provider_over(self._send)
+    def __init__(self, gate: Gate, account: AccountRun) -> None:
+        self._sender = gate.sender
+        self.provider: Provider = account.line.provider_over(self._send)
         self.permit = Permit(())
 
     async def _send(self, call: Call) -> Answer:
-        return await self._gate.send_with(call, self.permit)
+        return await self._sender.send(call, self.permit)
 
 
 class Triggers:
-    """Takes rows in their order and triggers them.
-
-    Args:
-        may_be_triggered: looks once more for an earlier request of a row, and puts the row away unless there is none.
+    """Asks the admission for rows and triggers them.
 
     Attributes:
-        wait: until when no row can be triggered because of a limit (the engine's clock), and which; None otherwise.
-        waiting_for: what the next row waits for, for people.
+        wait: why no row could be triggered when that was last asked.
     """
 
-    def __init__(self, ledger: Ledger, brakes: Brakes, may_be_triggered: Callable[[int], Awaitable[bool]]) -> None:
-        self.ledger = ledger
-        self._brakes = brakes
-        self._look_again = may_be_triggered
-        self.wait: tuple[float, str] | None = None
-        self.waiting_for = ""
-        self.crowded = (0.0, "")  # until when other processes have used a limit up, and which
-        self.under_way = 0
-        self.doubts_in_a_row = 0
+    def __init__(self, account: AccountRun, gate: Gate, in_doubt: LostCalls) -> None:
+        self._account = account
+        self._run = account.run
+        self._admission = account.admission
+        self._gate = gate
+        self._sender = gate.sender
+        self._in_doubt = in_doubt
+        provider = account.line.provider_over(gate.send)
+        self._prepares = provider if isinstance(provider, Prepares) else None
+        self._unprepared: dict[str, int] = {}  # by repository, how often what its triggers need could not be looked up
+        self._quiet_until = -math.inf
+        self.wait = NOTHING
 
-    def take(self) -> tuple[int, Permit] | None:
+    def take(self) -> tuple[Candidate, Permit] | None:
         """The next row that may be triggered now, with its permit."""
-        self.wait, self.waiting_for = None, self._brakes.why
-        ledger, gate = self.ledger, self.ledger.gate
-        if not ledger.rows.ready or ledger.run.is_closed or ledger.is_halted or gate.posts_waiting:
+        account, admission, run = self._account, self._admission, self._run
+        self.wait = NOTHING
+        if run.is_closed or run.is_halted or self._sender.stopped is not None:
             return None
-        if self.under_way and (self.doubts_in_a_row >= DOUBTS_IN_A_ROW or not gate.is_reachable):
-            self.waiting_for = "an answer: one trigger at a time until there is one"
-            return None
-        quiet, why = self._brakes.quiet()
-        if quiet:
-            self.wait, self.waiting_for = (ledger.now() + quiet, why), why
-            return None
-        in_flight = self._in_flight
-        if in_flight is not None and len(ledger.rows.in_flight) >= in_flight:
-            self.waiting_for = f"in_flight {in_flight}"
-            return None
-        now = ledger.now()
-        delay, why = ledger.budget.wait_account(ledger.trigger_limits, now)
-        if self.crowded[0] - now > delay:
-            delay, why = self.crowded[0] - now, self.crowded[1]
-        if gate.pause_until - now > delay:
-            delay, why = gate.pause_until - now, f"{ledger.line.account.url} to be in reach"
-        if delay > 0.0:
-            self.wait, self.waiting_for = (now + delay, why), why
-            return None
-        return self._take_row(now)
-
-    @property
-    def _in_flight(self) -> int | None:
-        said = [n for n in (self.ledger.line.account.in_flight, self.ledger.run.options.in_flight) if n is not None]
-        return min(said, default=None)
-
-    def _take_row(self, now: float) -> tuple[int, Permit] | None:
-        while self.ledger.rows.ready:
-            row = heappop(self.ledger.rows.ready)
-            permit = self._permit(row, now)
-            if self._brakes.has_scopes:
-                self._brakes.go_on(row)
-            if permit is not None:
-                return row, permit
+        now = run.now()
+        while isinstance(found := admission.take(now), Candidate):
+            if account.may_be_triggered(found.row):
+                return found, admission.budget.take(found.costs, found.repo)
+            admission.traffic.under_way -= 1
+            admission.over(found.row)
+        self.wait = found
+        if found.ends is not None and found.ends > self._quiet_until:
+            self._quiet_until = found.ends
+            run.notice("quiet.began", account=account.name, hours=found.rule, until=clock(found.ends))
         return None
 
-    def _permit(self, row: int, now: float) -> Permit | None:
-        """A permit for the row, just taken out; else the row is put where it waits."""
-        ledger, rows = self.ledger, self.ledger.rows
-        repo = ledger.repo_of(row)
-        if ledger.is_shelved(row) or row in rows.in_flight or not ledger.may_be_triggered(row):
-            rows.pass_over(row)
-            return None
-        if repo in rows.busy:
-            rows.block(row)
-            return None
-        if self._brakes.has_scopes and self._brakes.holds(row):
-            self.waiting_for = self._brakes.why
-            return None
-        delay, why = ledger.budget.wait_repo(ledger.trigger_limits, repo, now)
-        if delay > 0.0:
-            # an owner's limit may wait for the answer to a call for another repository, which wakes nobody here
-            rows.block(row, now + (ROOM_AGAIN if delay == math.inf else delay))
-            self.waiting_for = why
-            return None
-        rows.occupy(row)
-        return ledger.budget.take(ledger.trigger_limits, repo)
-
-    async def work(self, taken: tuple[int, Permit]) -> None:
+    async def work(self, taken: tuple[Candidate, Permit]) -> None:
         """Triggers this row and then, while there are any, the next ones."""
-        worker = Worker(self.ledger)
-        following: tuple[int, Permit] | None = taken
-        try:
-            while following is not None:
-                worker.permit = following[1]
-                await self._trigger(following[0], worker)
-                following = self.take()
-            await self.ledger.flush()
-        finally:
-            self.under_way -= 1
+        worker, following = Worker(self._gate, self._account), taken
+        while True:
+            candidate, worker.permit = following
+            try:
+                await self._trigger(candidate, worker)
+            finally:
+                self._admission.traffic.under_way -= 1
+            if (more := self.take()) is None:
+                break
+            following = more
+        await self._account.flush()
 
-    async def _trigger(self, row: int, worker: Worker) -> None:
-        ledger, permit = self.ledger, worker.permit
-        target, attempt = ledger.target(row), ledger.progress(row).attempts + 1
-        marker = None if target.id in ledger.run.restarts else ledger.marker(target)
-        if not await self._nothing_earlier(row):
-            permit.give_back()
-            ledger.rows.in_flight.discard(row)
-            ledger.rows.free(row)
+    async def _trigger(self, candidate: Candidate, worker: Worker) -> None:
+        account, gate, row, permit = self._account, self._gate, candidate.row, worker.permit
+        if self._prepares is not None and candidate.repo not in account.prepared:
+            gate.settle(permit)  # what is looked up takes permits of its own
+            await self._prepare(row, candidate.repo, self._prepares)
             return
-        if await self._is_crowded(row, permit):
-            return
-        if self._brakes.quiet()[0]:  # it has become quiet while an earlier request was looked for
-            permit.give_back()
-            ledger.rows.put_back(row)
-            return
+        target, attempt = account.target(row), account.progress(row).attempts + 1
+        is_restart = target.id in self._run.restarts
+        marker = None if is_restart else account.marker(target)
         try:
-            await ledger.append(Intended(target.id, attempt, marker, ledger.gate.skew))
-        except BaseException:
-            permit.give_back()
+            if not await self._may_leave(candidate, permit):
+                gate.settle(permit)
+                return
+            await account.append(Intended(target.id, attempt, marker, self._sender.skew))
+        except BaseException as error:
+            gate.settle(permit, error)
             raise
-        left, skew = ledger.now(), ledger.gate.skew
+        left, skew = account.now(), self._sender.skew
+        prepared = account.prepared.get(candidate.repo)
         try:
-            request = await self._ask(Trigger(target, attempt, marker, ledger.run.name), worker)
-        except InDoubt as error:
-            # the provider may handle it, and count it, as late as that; a server that stalls does so in a burst
-            permit.answered(ledger.now() + target.timeouts.settle)
-            self.doubts_in_a_row += 1
-            ledger.run.observe("trigger.in_doubt", target=target.id, cause=error.cause)
-            await ledger.record(row, Doubted(target.id, attempt, error.cause, left, ledger.now(), skew))
-        except Unreachable as error:
-            permit.give_back()
-            ledger.run.observe("trigger.unreachable", target=target.id, cause=error.cause)
-            await ledger.record(row, Withdrawn(target.id, attempt, "unreachable"))
-        except NotTriggered as error:
-            permit.answered(ledger.now(), refused=True)
-            self.doubts_in_a_row = 0
-            await self._not_triggered(row, target, attempt, error)
-        except BaseException:
-            permit.answered(ledger.now() + target.timeouts.settle)
-            raise
+            request = await self._ask(Trigger(target, attempt, marker, self._run.name, prepared), worker.provider)
+        except BaseException as error:
+            # where the answer is lost, the provider may handle it, and count it, as late as the settle time tells
+            gate.settle(permit, error, late=target.timeouts.settle)
+            if not isinstance(error, InDoubt | NotTriggered):
+                raise
+            await self._not_answered(row, target, attempt, error, left, skew)
         else:
-            self.doubts_in_a_row = 0
-            how = "answered" if target.id not in ledger.run.restarts else "restarted"
-            permit.answered(ledger.now(), refused=how == "restarted")
+            gate.settle(permit, refused=is_restart)
+            self._admission.traffic.doubts_in_a_row = 0
             # durable with the next intent of this worker, or when it has none: one sync for both
-            ledger.carry(row, Requested(target.id, request.id, how, request.handle, request.url))
+            how = "restarted" if is_restart else "answered"
+            account.defer(row, Requested(target.id, request.id, how, request.handle, request.url))
 
-    async def _ask(self, trigger: Trigger, worker: Worker) -> Request:
+    async def _ask(self, trigger: Trigger, provider: Provider) -> Request:
         """Triggers, or starts the old build again where the run was made for that."""
-        old = self.ledger.run.restarts.get(trigger.target.id)
+        old = self._run.restarts.get(trigger.target.id)
         if old is None:
-            return await worker.provider.trigger(trigger)
-        if not isinstance(worker.provider, Restarts):
+            return await provider.trigger(trigger)
+        if not isinstance(provider, Restarts):
             raise Rejected("no_restart", "the provider offers no way to start a build again")
         request, build = old
-        await worker.provider.restart(trigger.target, Build(build, BuildState.FAILED, "failed"))
+        await provider.restart(trigger.target, Build(build, BuildState.FAILED, "failed"))
         return request
 
-    async def _is_crowded(self, row: int, permit: Permit) -> bool:
-        """Whether other processes have used the limits up, so that the row goes back to wait."""
-        ledger, repo = self.ledger, self.ledger.repo_of(row)
-        delay, name = await ledger.commons.take(permit, ledger.trigger_limits, repo, trigger=True)
-        if not delay:
-            return False
-        permit.give_back()
-        until = ledger.now() + delay
-        limit = ledger.budget.limits.get(name)
-        if name == CONNECTIONS:
-            self.crowded = (until, f"connections {ledger.line.account.connections}, shared with other processes")
-        elif limit is None:
-            ledger.budget.freeze(Scope("repo", repo), until, "a trigger of another run is under way")
-        elif limit.scope == ACCOUNT:
-            self.crowded = (until, str(limit))
-        else:
-            ledger.budget.freeze(ledger.budget.scope_of(limit, repo), until, str(limit))
-        ledger.rows.put_back(row)
-        return True
+    async def _not_answered(
+        self, row: int, target: Target, attempt: int, error: InDoubt | NotTriggered, left: float, skew: int | None
+    ) -> None:
+        """The trigger brought no receipt: what that means for the target, and for others.
 
-    async def _nothing_earlier(self, row: int) -> bool:
-        """Just before a trigger, whether what was looked for some time ago is still not there."""
-        ledger = self.ledger
-        if not ledger.must_look(row):
-            return True
-        looked = ledger.looked.get(row)
-        if looked is not None and ledger.now() - looked < LOOK_AGAIN_AFTER:
-            return True
-        return await self._look_again(row)
-
-    async def _not_triggered(self, row: int, target: Target, attempt: int, error: NotTriggered) -> None:
-        ledger = self.ledger
+        Args:
+            left: when it left, and `skew`, how far the provider's clock was ahead then.
+        """
+        account, traffic = self._account, self._admission.traffic
+        if isinstance(error, InDoubt):
+            traffic.doubts_in_a_row += 1  # a server that stalls does so in a burst
+            account.notice("trigger.in_doubt", target=target.id, cause=error.cause)
+            await account.record(row, Doubted(target.id, attempt, error.cause, left, account.now(), skew))
+            return
+        if isinstance(error, Unreachable):
+            account.notice("trigger.unreachable", target=target.id, cause=error.cause)
+            await account.record(row, Withdrawn(target.id, attempt, "unreachable"))
+            return
+        traffic.doubts_in_a_row = 0
         match error:
             case Rejected():
-                await ledger.record(row, Refused(target.id, error.code, error.reason))
+                await account.record(row, Refused(target.id, error.code, error.reason))
             case RateLimited():
-                await ledger.freeze(error, REPO_PATIENCE if error.scope.kind == "repo" else ACCOUNT_PATIENCE)
-                await ledger.record(row, Withdrawn(target.id, attempt, "rate_limited"))
+                await account.freeze(error, REPO_PATIENCE if error.scope.kind == "repo" else ACCOUNT_PATIENCE)
+                await account.record(row, Withdrawn(target.id, attempt, "rate_limited"))
             case AccessRefused():
-                await ledger.refuse(error)
-                await ledger.record(row, Withdrawn(target.id, attempt, "access_refused"))
+                await account.refuse(error)
+                await account.record(row, Withdrawn(target.id, attempt, "access_refused"))
             case _:
-                await ledger.record(row, Withdrawn(target.id, attempt, "not_triggered"))
+                await account.record(row, Withdrawn(target.id, attempt, "not_triggered"))
+
+    # -- before it leaves ---------------------------------------------------------------------------------------
+
+    async def _may_leave(self, candidate: Candidate, permit: Permit) -> bool:
+        """Whether nothing was asked for before, and nothing else is against it by now; else the row is put away."""
+        account, admission, row, repo = self._account, self._admission, candidate.row, candidate.repo
+        if account.must_look(row) and not await self._is_still_absent(row):
+            if account.may_be_triggered(row):
+                admission.over(row)
+            return False
+        if await self._gate.reserve(permit, candidate.costs, repo, trigger=True):
+            admission.put_back(row)
+            return False
+        if admission.quiet(account.now()) is not None:  # it has become quiet while an earlier request was looked for
+            admission.put_back(row)
+            return False
+        return True
+
+    async def _is_still_absent(self, row: int) -> bool:
+        """Just before a trigger, whether what was looked for some time ago is still not there."""
+        looked = self._account.looked.get(row)
+        if looked is not None and self._account.now() - looked < LOOK_AGAIN_AFTER:
+            return True
+        return await self._in_doubt.may_be_triggered(row)
+
+    async def _prepare(self, row: int, repo: str, provider: Prepares) -> None:
+        """Looks up what the repository's triggers need, once; the row waits for its turn again."""
+        account, target = self._account, self._account.target(row)
+        try:
+            what = await provider.prepare(target)
+        except Rejected as error:
+            await account.record(row, Refused(target.id, error.code, error.reason))
+        except RateLimited as error:
+            await account.freeze(error, REPO_PATIENCE if error.scope.kind == "repo" else ACCOUNT_PATIENCE)
+            self._admission.put_back(row)
+        except AccessRefused:
+            self._admission.put_back(row)
+            raise
+        except (LookFailed, InDoubt, NotTriggered) as error:
+            failures = self._unprepared[repo] = self._unprepared.get(repo, 0) + 1
+            until = account.now() + backoff(failures, self._run.random)
+            account.notice("prepare.failed", target=target.id, cause=str(error))
+            self._admission.wait_until(row, Wait(until, "a look at what its triggers need", repo))
+        else:
+            await account.prepare(repo, what)
+            self._admission.put_back(row)

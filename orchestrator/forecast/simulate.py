@@ -66,9 +66,9 @@ class AccountQueue:
         self, number: int, plan: Plan, account: Account, declaration: Declaration, start: float, in_flight: int | None
     ) -> None:
         self.number = number
-        self.budget = Budget(account.limits, declaration.accepted_limits)
+        self.budget = Budget(account.limits, declaration.accepted_limits, folds=declaration.fold_case)
         terms = Terms(account, self.budget, declaration.trigger_limits, lambda now: start + now, in_flight)
-        self.admission = Admission(plan.targets, terms, folds=declaration.fold_case, held=self._held)
+        self.admission = Admission(plan.targets, terms, self._held)
         self.polls = Polls(account, declaration, self.budget)
         self.binding = Binding()
         self._targets = plan.targets

@@ -46,20 +46,16 @@ class Admission:
 
     Args:
         targets: all of the plan, by row.
-        folds: whether `ACME/x` and `acme/x` are one repository.
         held: called with each wait that a single target is put into.
     """
 
-    def __init__(
-        self, targets: Sequence[Target], terms: Terms, *, folds: bool, held: Callable[[Wait], None] | None = None
-    ) -> None:
+    def __init__(self, targets: Sequence[Target], terms: Terms, held: Callable[[Wait], None] | None = None) -> None:
         self.budget = terms.budget
         self.costs = terms.costs
         self.traffic = Traffic()
         self.in_flight: set[int] = set()
         self.closed_owners: set[str] = set()
         self._targets = targets
-        self._folds = folds
         self._held = held
         self._ready: list[int] = []
         self._blocked: dict[str, list[int]] = {}
@@ -81,15 +77,11 @@ class Admission:
 
     # -- what rows are ------------------------------------------------------------------------------------------
 
-    def name(self, text: str) -> str:
-        """A repository or owner as limits count it; the very text where that is it, so that it is in memory once."""
-        return folded if self._folds and (folded := text.lower()) != text else text
-
     def repo_of(self, row: int) -> str:
         """The row's repository, as limits count it."""
         repo = self._repos[row]
         if repo is None:
-            repo = self._repos[row] = self.name(self._targets[row].repo)
+            repo = self._repos[row] = self.budget.name(self._targets[row].repo)
         return repo
 
     def owner_of(self, row: int) -> str:
@@ -236,7 +228,7 @@ class Admission:
 
     def close(self, owner: str) -> None:
         """No target of the owner is triggered any more."""
-        self.closed_owners.add(self.name(owner))
+        self.closed_owners.add(self.budget.name(owner))
 
     def is_closed(self, row: int) -> bool:
         """Whether the row is not triggered any more, since its owner was refused."""

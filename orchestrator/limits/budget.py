@@ -33,11 +33,17 @@ class Budget:
         limits: the account's limits.
         accepted: names of those that count only what was, or may have been, accepted.
         sought: names of those that nobody knows and that are found by trying.
+        folds: whether `ACME/x` and `acme/x` are one repository.
     """
 
     def __init__(
-        self, limits: Iterable[Limit], accepted: frozenset[str] = frozenset(), sought: frozenset[str] = frozenset()
+        self,
+        limits: Iterable[Limit],
+        accepted: frozenset[str] = frozenset(),
+        sought: frozenset[str] = frozenset(),
+        folds: bool = False,
     ) -> None:
+        self._folds = folds
         self.limits = {limit.name: limit for limit in limits}
         self.accepted = accepted
         self.sought = sought
@@ -47,6 +53,10 @@ class Budget:
         self._uses = {name: Use() for name in self.limits}
         self.waited: dict[str, float] = dict.fromkeys((str(limit) for limit in self.limits.values()), 0.0)
         self._label = {name: str(limit) for name, limit in self.limits.items()}
+
+    def name(self, text: str) -> str:
+        """A repository or owner as limits count it; the very text where that is it, so that it is in memory once."""
+        return folded if self._folds and (folded := text.lower()) != text else text
 
     def take(self, names: Sequence[str], repo: str | None) -> Permit:
         """A permit for one call; ask `wait` first."""

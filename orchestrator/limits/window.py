@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from bisect import bisect_right, insort
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from orchestrator.core.model import Limit
@@ -241,19 +241,20 @@ class Window:
 
 
 class Permit:
-    """The right to make one call now, taken from several windows at once.
+    """The right to make one call now, taken from several windows at once. Whoever took it settles it, once.
 
     Attributes:
-        tell: is told once when the call can last have been counted, None for nowhere, and whether it was refused; for
-            those who share the limits.
+        has_left: whether the call may have left; until then a permit is given back.
+        records: what the state knows of the call: usage records by key, each with the name of its limit.
     """
 
-    __slots__ = ("_accepted", "_windows", "tell")
+    __slots__ = ("_accepted", "_windows", "has_left", "records")
 
     def __init__(self, windows: Sequence[Window], accepted: Sequence[Window] = ()) -> None:
         self._windows = windows
         self._accepted = accepted
-        self.tell: Callable[[float | None, bool], None] | None = None
+        self.has_left = False
+        self.records: list[tuple[int, str]] = []
         for window in (*windows, *accepted):
             window.under_way += 1
             window.use.calls += 1
@@ -272,7 +273,6 @@ class Permit:
             else:
                 window.over(at)
         self._windows = self._accepted = ()
-        self._tell(at, refused)
 
     def give_back(self) -> None:
         """The call never left: it counts nowhere. After `answered` this does nothing."""
@@ -280,9 +280,3 @@ class Permit:
             window.under_way -= 1
             window.use.calls -= 1
         self._windows = self._accepted = ()
-        self._tell(None, False)
-
-    def _tell(self, at: float | None, refused: bool) -> None:
-        tell, self.tell = self.tell, None
-        if tell is not None:
-            tell(at, refused)

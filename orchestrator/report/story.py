@@ -154,6 +154,7 @@ _STORY: Mapping[type[Any], Line | Callable[[Any], Line]] = {
     ),
     events.LimitLearnt: Line("limit.learnt", lambda e: "limit learnt", _of("scope", "rule")),
     events.MarkerProven: Line("marker.proven", lambda e: "marker proven"),
+    events.Prepared: Line("repo.prepared", lambda e: f"what the triggers of {e.repo} need was looked up"),
     events.AccountStopped: Line("account.stopped", lambda e: f"the account stopped: {e.cause}", _stopped_pairs, ERROR),
     # its targets
     events.Intended: Line("trigger.intended", _intended, _of("target", "attempt")),

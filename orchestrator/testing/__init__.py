@@ -35,7 +35,7 @@ from orchestrator.core.model import (
     Timeouts,
     Trigger,
 )
-from orchestrator.journal.port import Journal
+from orchestrator.journal.port import Entry, Journal
 from orchestrator.providers.kit.answers import listed, mapping, not_accepted, quoted, read, read_failed, text
 from orchestrator.providers.kit.markers import Search
 from orchestrator.providers.port import Answer, Call, Declaration, Followed, Line, Observation, Principal, Secrets, Send
@@ -48,6 +48,7 @@ __all__ = [
     "FakeProvider",
     "FakeService",
     "MemoryJournal",
+    "Notices",
     "PreparingProvider",
     "Script",
     "make_run",
@@ -323,6 +324,20 @@ def _observed(one: Followed, row: Mapping[str, Any] | None) -> Observation:
 
 def _seconds(value: object) -> float | None:
     return value if isinstance(value, float) and isfinite(value) else None
+
+
+class Notices:
+    """An observer of an engine that keeps what it is told beside the journal's facts."""
+
+    def __init__(self, told: list[tuple[str, dict[str, Any]]]) -> None:
+        self._told = told
+
+    def fact(self, entry: Entry) -> None:
+        """The journal has it."""
+
+    def notice(self, name: str, **fields: Any) -> None:
+        """Keeps it."""
+        self._told.append((name, fields))
 
 
 def targets(*names: str, **fields: Any) -> tuple[Target, ...]:

@@ -154,7 +154,7 @@ class Driving:
             process=Holder(machine.host, machine.boot, machine.pid(), name),
             up=machine.up,
             random=Random(f"{machine.schedule.seed} {name}"),
-            observe=self._observe,
+            observer=self,
         )
 
     def start(self) -> None:
@@ -185,8 +185,12 @@ class Driving:
         if not self.process.is_dead and not self.process.is_stopped:
             self.engine.interrupt("SIGINT")
 
-    def _observe(self, name: str, **fields: Any) -> None:
+    def notice(self, name: str, **fields: Any) -> None:
+        """What the engine tells beside the journal."""
         self.facts.append((self.machine.kernel.time, name, fields))
+
+    def fact(self, entry: Entry) -> None:
+        """What the journal holds is seen there."""
 
     @asynccontextmanager
     async def _connect(self, account: Account) -> AsyncIterator[Line]:

@@ -11,10 +11,10 @@ from orchestrator.core.errors import InDoubt, LookFailed, RateLimited, Unreachab
 from orchestrator.core.events import Absent, Ended, Event, Intended, target_of
 from orchestrator.core.model import Trigger
 from orchestrator.core.next_step import Find, Look, timed_out
-from orchestrator.engine.facts import Ledger
-from orchestrator.engine.follow import Looks
-from orchestrator.engine.in_doubt import Doubts
-from orchestrator.engine.shared_limits import Commons
+from orchestrator.engine.facts import AccountRun
+from orchestrator.engine.follow import Follow
+from orchestrator.engine.in_doubt import LostCalls
+from orchestrator.engine.shared_limits import SharedLimits
 from orchestrator.journal.sql import Document, sqlite
 
 
@@ -22,44 +22,44 @@ from orchestrator.journal.sql import Document, sqlite
 def intent_after_the_call() -> Iterator[None]:
     """The intent is journaled together with the answer, not before the call."""
     late: dict[tuple[int, str], Intended] = {}
-    append = Ledger.append
+    append = AccountRun.append
 
-    async def append_late(self: Ledger, *events: Event, at: float | None = None) -> None:
+    async def append_late(self: AccountRun, *events: Event, at: float | None = None) -> None:
         late.update({(id(self), event.target): event for event in events if isinstance(event, Intended)})
         rest = [event for event in events if not isinstance(event, Intended)]
-        told = [target_of(event) for event in (*(event for _, event in self._carried), *rest)]
+        told = [target_of(event) for event in (*(event for _, event in self._deferred), *rest)]
         intents = [late.pop((id(self), target)) for target in told if target and (id(self), target) in late]
-        self._carried[:0] = [(self.run.index[event.target], event) for event in intents]
+        self._deferred[:0] = [(self.run.index[event.target], event) for event in intents]
         await append(self, *rest, at=at)
 
-    with _patched(Ledger, append=append_late):
+    with _patched(AccountRun, append=append_late):
         yield
 
 
 @contextmanager
 def find_before_the_settle_time() -> Iterator[None]:
     """The first look that finds nothing is believed, however soon after the call."""
-    find = Doubts.find
+    find = LostCalls.find
 
-    async def hasty(self: Doubts, row: int) -> None:
-        ledger = self.ledger
-        progress, step = ledger.progress(row), ledger.step(row)
+    async def hasty(self: LostCalls, row: int) -> None:
+        account = self.account
+        progress, step = account.progress(row), account.step(row)
         doubt = progress.doubt
-        if doubt is None or not isinstance(step, Find) or not ledger.can_find(row) or not ledger.marker_proven:
+        if doubt is None or not isinstance(step, Find) or not account.can_find(row) or not account.marker_proven:
             await find(self, row)
             return
-        trigger = Trigger(ledger.target(row), progress.attempts, progress.marker, ledger.run.name)
+        trigger = Trigger(account.target(row), progress.attempts, progress.marker, account.run.name)
         try:
-            request = await self._looker.find(trigger, self._asked(doubt), ledger.known(row))
+            request = await self._provider.find(trigger, self._asked(doubt), account.known(row))
         except (InDoubt, LookFailed, RateLimited, Unreachable) as error:
             await self._undecided(row, step, doubt, str(error))
             return
         if request is not None:
             await self._found(row, request)
         else:
-            await ledger.record(row, Absent(ledger.target(row).id, progress.attempts, "hasty"))
+            await account.record(row, Absent(account.target(row).id, progress.attempts, "hasty"))
 
-    with _patched(Doubts, find=hasty):
+    with _patched(LostCalls, find=hasty):
         yield
 
 
@@ -83,28 +83,28 @@ def epoch_not_checked() -> Iterator[None]:
 @contextmanager
 def clock_without_a_look() -> Iterator[None]:
     """A clock that has run out ends its target without a fresh look."""
-    look = Looks.look
+    poll = Follow.poll
 
-    async def decide(self: Looks, rows: Sequence[int]) -> None:
+    async def decide(self: Follow, rows: Sequence[int]) -> None:
         left = []
         for row in rows:
-            step = self.ledger.step(row)
-            if isinstance(step, Look) and self.ledger.now() >= step.deadline:
+            step = self.account.step(row)
+            if isinstance(step, Look) and self.account.now() >= step.deadline:
                 end = timed_out(step.why)
-                target = self.ledger.target(row).id
-                await self.ledger.record(row, Ended(target, end.outcome, end.code, end.reason))
+                target = self.account.target(row).id
+                await self.account.record(row, Ended(target, end.outcome, end.code, end.reason))
             else:
                 left.append(row)
-        await look(self, left)
+        await poll(self, left)
 
-    with _patched(Looks, look=decide):
+    with _patched(Follow, poll=decide):
         yield
 
 
 @contextmanager
 def adopt_without_a_look() -> Iterator[None]:
     """What was asked for before a state was lost or copied is not looked for."""
-    with _patched(Ledger, must_look=lambda self, row: False):
+    with _patched(AccountRun, must_look=lambda self, row: False):
         yield
 
 
@@ -119,10 +119,10 @@ def retry_without_markers() -> Iterator[None]:
 def limits_not_shared() -> Iterator[None]:
     """Each process counts its own calls only."""
 
-    async def take(self: Commons, *args: Any, **more: Any) -> tuple[float, str]:
+    async def take(self: SharedLimits, *args: Any, **more: Any) -> tuple[float, str]:
         return 0.0, ""
 
-    with _patched(Commons, take=take):
+    with _patched(SharedLimits, take=take):
         yield
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from orchestrator.engine.account import HELLO_TRIES
+from orchestrator.engine.opening import WHOAMI_TRIES
 from orchestrator.lookalike.kit.counters import worst_window
 
 from .evidence import Evidence
@@ -39,7 +39,7 @@ def _limits(result: Play) -> Iterator[str]:
 def _is_nobody(driving: Driving) -> bool:
     """Whether the process went on without having learnt whose token it uses."""
     failed = sum(name == "account.hello_failed" for _, name, _ in driving.facts)
-    return failed >= HELLO_TRIES
+    return failed >= WHOAMI_TRIES
 
 
 def _known_to(state: State, result: Play, account: str) -> Iterator[float]:

@@ -1,0 +1,182 @@
+"""Opens the gate of an account: who we are for the provider, what others used, and only then a call that counts."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from random import Random
+from typing import TypeVar
+
+import anyio
+
+from orchestrator.core.errors import AccessRefused, LookFailed, NotTriggered, RateLimited, Unreachable
+from orchestrator.core.model import ACCOUNT
+from orchestrator.core.next_step import backoff
+from orchestrator.engine.gate import Gate, Sender
+from orchestrator.engine.run import Clocks
+from orchestrator.engine.shared_limits import OtherProcesses, SharedLimits
+from orchestrator.journal.port import AccountMemory, Journal
+from orchestrator.limits.budget import Budget
+from orchestrator.limits.rules import Traffic
+from orchestrator.providers.port import Answer, Call, Line, Principal, Provider, SaysWho
+
+WHOAMI_TRIES = 3
+NOT_TOLD = "the server did not say whose token it is; others may just have used its limits up"
+
+T = TypeVar("T")
+
+
+async def open_gate(
+    sender: Sender, others: OtherProcesses, run: str, notice: Callable[..., None]
+) -> tuple[Gate, str, AccountMemory]:
+    """The gate, the principal that the state counts, and what all runs know of it.
+
+    Args:
+        run: the run of this process, empty where it has none.
+        notice: takes what is worth a line in the log.
+
+    Raises:
+        AccessRefused: nothing may be called.
+    """
+    journal, line, budget = others.journal, sender.line, sender.budget
+    name = sender.anonymous
+    alias = await _heed_earlier_ban(journal, sender)
+    principal = await _whoami(sender, notice)
+    if principal is not None:
+        name = f"{line.declaration.type}:{line.account.url}:{principal.id}"
+        notice("account.known", account=line.account.name, login=principal.login)
+        if alias != name:
+            await journal.remember(sender.anonymous, alias=name)
+    elif alias:
+        name = alias  # the provider does not say today, and has said it before
+    await others.look(run)
+    memory = await journal.memory(name)
+    for scope, until in memory.frozen.items():
+        budget.freeze(scope, until, "as an earlier run was told")
+    await _count_earlier_calls(journal, sender, dict.fromkeys((sender.anonymous, name)))
+    return Gate(sender, SharedLimits(name, budget, line.account.connections, others)), name, memory
+
+
+async def _heed_earlier_ban(journal: Journal, sender: Sender) -> str:
+    """Refuses to make any call, even `whoami`, while an earlier ban is in force; the principal named for the token."""
+    mine = await journal.memory(sender.anonymous)
+    named = await journal.memory(mine.alias) if mine.alias else mine
+    until = max(mine.frozen.get(ACCOUNT, 0.0), named.frozen.get(ACCOUNT, 0.0))
+    if (left := until - sender.clocks.now()) > 0.0:
+        raise AccessRefused("banned", "an earlier run was told to stay away, so nothing was asked", ACCOUNT, left)
+    return mine.alias
+
+
+async def _whoami(sender: Sender, notice: Callable[..., None]) -> Principal | None:
+    """Asks who we are before anything leaves that could start a build: a dead token or a wrong URL ends here."""
+    line, failures = sender.line, 0
+    provider = line.provider_over(Gate(sender, None).send)
+    while isinstance(provider, SaysWho) and not sender.is_draining and failures < WHOAMI_TRIES:
+        try:
+            return await provider.whoami()
+        except AccessRefused:
+            raise
+        except (LookFailed, NotTriggered) as error:
+            failures += sender.traffic.is_reachable  # else it is asked until the account's time is over
+            notice("account.hello_failed", account=line.account.name, cause=str(error))
+            await anyio.sleep(backoff(failures, sender.random))
+    if failures:  # whose calls count with ours is not known: as if they had just used all that we may
+        sender.budget.freeze(ACCOUNT, sender.clocks.now() + _longest_period(sender), NOT_TOLD)
+    return None
+
+
+def _longest_period(sender: Sender) -> float:
+    """Of the limits of the account that triggers count against, in seconds."""
+    limits = sender.budget.limits
+    found = [limits[name] for name in sender.line.declaration.trigger_limits if name in limits]
+    return max((limit.per for limit in found if limit.scope == ACCOUNT), default=0.0)
+
+
+async def _count_earlier_calls(journal: Journal, sender: Sender, principals: dict[str, None]) -> None:
+    """What earlier and other processes called counts, also what they did before they knew whom the provider counts."""
+    budget, now = sender.budget, sender.clocks.now()
+    longest = max((limit.per for limit in budget.limits.values()), default=0.0)
+    ahead = sender.clocks.steady() - now
+    records = [one for name in principals for one in await journal.usage(name, now + ahead - longest)]
+    for record in sorted(records, key=lambda record: record.at):
+        budget.remember(record.name, record.scope, record.at - ahead)
+
+
+class Caller:
+    """A gate for calls outside a run: within the limits that all processes share, and as patient as a run.
+
+    Attributes:
+        provider: the account's provider over this gate.
+    """
+
+    def __init__(self, gate: Gate, patience: float) -> None:
+        self.gate = gate
+        self.provider: Provider = gate.sender.line.provider_over(self.send)
+        self._patience = patience
+        self._slots = anyio.Semaphore(gate.sender.line.account.connections)
+
+    @property
+    def skew(self) -> int | None:
+        """Seconds by which the provider's clock is ahead of ours; None as long as no answer has told it."""
+        return self.gate.sender.skew
+
+    async def send(self, call: Call) -> Answer:
+        """Sends a call that only reads; one that never left goes again until the account's reach is over."""
+        async with self._slots:
+            while True:
+                try:
+                    return await self.gate.send(call)
+                except Unreachable:
+                    if self.gate.sender.is_draining:
+                        raise
+
+    async def patiently(self, look: Callable[[], Awaitable[T]]) -> T:
+        """What a look tells; where the provider asks for patience, it is asked again as soon as it allows.
+
+        Raises:
+            RateLimited: it asks for more patience than there is.
+        """
+        sender = self.gate.sender
+        deadline = sender.clocks.now() + self._patience
+        while True:
+            try:
+                return await look()
+            except RateLimited as error:
+                until = sender.clocks.now() + (self._patience if error.retry_after is None else error.retry_after)
+                sender.budget.freeze(error.scope, until, error.reason)
+                if until >= deadline:
+                    raise
+                await anyio.sleep(until - sender.clocks.now())
+
+
+@asynccontextmanager
+async def gate_for(
+    line: Line,
+    journal: Journal,
+    clocks: Clocks,
+    random: Random,
+    *,
+    reach: float = 10.0,
+    patience: float = 60.0,
+    notice: Callable[..., None] = lambda name, **fields: None,
+) -> AsyncIterator[Caller]:
+    """A gate without an engine, for `doctor`, `plan` and `retry`.
+
+    Args:
+        clocks: `await Clocks.read(...)`.
+        reach: seconds for which the account may be out of reach.
+        patience: seconds for which a provider may ask for patience.
+
+    Raises:
+        AccessRefused: nothing may be called, or the token is dead.
+    """
+    declaration = line.declaration
+    budget = Budget(
+        line.account.limits, declaration.accepted_limits, declaration.harmless_refusals, declaration.fold_case
+    )
+    sender = Sender(line, budget, Traffic(), clocks, random, reach=reach)
+    gate, _, _ = await open_gate(sender, OtherProcesses(journal, clocks), "", notice)
+    try:
+        yield Caller(gate, patience)
+    finally:
+        sender.drain()
