@@ -6,7 +6,7 @@ from email.utils import formatdate
 
 import anyio
 
-from orchestrator.core.events import RunMade, to_json
+from orchestrator.core.events import RunMade, RunOptions, to_json
 from orchestrator.core.frozen import replace
 from orchestrator.core.model import COORDINATOR, Account, Timeouts
 from orchestrator.engine.engine import Engine, Options
@@ -46,7 +46,7 @@ async def a_run(service, wanted, run="r1", *, journal=None, proven=True, account
     if proven:
         await journal.remember(PRINCIPAL, marker_proven=True)
     one = Account("fake", "fake", FAKE.url, "env:FAKE_TOKEN", **{"limits": FAKE.limits, **(account or {})})
-    made = RunMade("nightly", None, "", accounts={"fake": to_json(one)}, options=options)
+    made = RunMade("nightly", None, "", accounts={"fake": to_json(one)}, options=RunOptions(**options))
     await journal.make_run(run, made, wanted, service.now())
     return journal
 

@@ -7,7 +7,7 @@ from cli_machine import Program
 from golden.story import START, target, told
 
 from orchestrator.cli.plan_text import concurrency_json, concurrency_lines
-from orchestrator.core.events import Ended, Intended, Requested, RunMade, to_json
+from orchestrator.core.events import Ended, Intended, Requested, RunMade, RunOptions, to_json
 from orchestrator.core.exits import Exit
 from orchestrator.core.frozen import replace
 from orchestrator.core.model import Account, Limit, Outcome
@@ -62,7 +62,7 @@ def story(one, *facts, options=None):
     names = ("acme/a", "Acme/b", "beta/c", "acme/d")
     labels = (("core",), (), ("core",), ("core",))
     targets = [target(f"travis:{name}@main", labels=held) for name, held in zip(names, labels, strict=True)]
-    made = RunMade("nightly", None, "", accounts={"travis": to_json(one)}, options=options or {})
+    made = RunMade("nightly", None, "", accounts={"travis": to_json(one)}, options=RunOptions(**options or {}))
     return targets, told(targets, *facts, made=made).history
 
 

@@ -11,7 +11,7 @@ from leases import claim
 
 from orchestrator.app.start import Held, made_of, make_run, new_id
 from orchestrator.core.errors import NotStarted
-from orchestrator.core.events import Doubted, Ended, Intended, Interrupted, Requested, RunEnded, Sighted
+from orchestrator.core.events import Doubted, Ended, Intended, Interrupted, Requested, RunEnded, RunOptions, Sighted
 from orchestrator.core.exits import Exit
 from orchestrator.core.gc import tidy
 from orchestrator.core.model import COORDINATOR, DEFAULT_FAIL_ON, Account, Build, BuildState, Outcome, Plan, Target
@@ -38,7 +38,7 @@ async def story(folder: Path, run: str, outcomes, ends=True, left_by="SIGINT"):
     """Journals a run of the three targets with these outcomes; None stays open."""
     async with open_journal(str(folder), now=lambda: AT) as journal:
         plan = Plan("nightly", TARGETS, {"travis": ACCOUNT})
-        options = {"fail_on": sorted(DEFAULT_FAIL_ON)}
+        options = RunOptions(fail_on=tuple(sorted(DEFAULT_FAIL_ON)))
         await journal.make_run(run, made_of(plan, options), TARGETS, AT, forbid_overlap=False)
         leases = [await claim(journal, run, name, this_process(), AT, 30.0) for name in (COORDINATOR, "travis")]
         for number, (target, outcome) in enumerate(zip(TARGETS, outcomes, strict=True)):

@@ -1,5 +1,6 @@
 """What is written as JSON is read back as the same value, and nothing else is taken for one."""
 
+import json
 import types
 import typing
 from collections.abc import Mapping
@@ -8,9 +9,23 @@ from enum import StrEnum
 import pytest
 
 from orchestrator.core.errors import JournalError
-from orchestrator.core.events import KINDS, Sighted, decode, encode
+from orchestrator.core.events import (
+    KINDS,
+    Absent,
+    AccountStopped,
+    Doubted,
+    Frozen,
+    Intended,
+    OldBuild,
+    Released,
+    RunOptions,
+    Sighted,
+    Skipped,
+    decode,
+    encode,
+)
 from orchestrator.core.frozen import defaults_of, from_json, to_json
-from orchestrator.core.model import Build, BuildState, Scope
+from orchestrator.core.model import DEFAULT_FAIL_ON, Account, Build, BuildState, Outcome, Request, Scope
 
 BUILD = Build("5", BuildState.RUNNING, "started", started_at=60.0)
 
@@ -99,3 +114,63 @@ def test_what_a_newer_version_added_is_left_out_and_a_whole_number_is_a_time():
     event = decode("sighted", "travis:acme/a", text)
     assert event == Sighted("travis:acme/a", BUILD)
     assert type(event.build.started_at) is float
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        ({}, RunOptions()),
+        ({"in_flight": 3, "mood": "good", "sandbox": True}, RunOptions(in_flight=3, sandbox=True)),
+        ({"in_flight": "3", "max_fail": 5, "reports": [], "look_since": "now", "adopt": 1}, RunOptions()),
+        ({"look_since": 5, "in_flight": None}, RunOptions(look_since=5.0)),
+        (
+            {"restart": {"a": {"request": {"id": "7", "handle": {"v": 1}}, "build": "5"}}},
+            RunOptions(restart={"a": OldBuild(Request("7", {"v": 1}), "5")}),
+        ),
+    ],
+)
+def test_an_option_that_cannot_be_used_is_as_good_as_none(options, expected):
+    made = decode("run_made", None, json.dumps({"name": "n", "manifest": None, "digest": "", "options": options}))
+    assert made.options == expected
+    assert decode("run_made", None, encode(made)) == made
+
+
+@pytest.mark.parametrize(
+    "options", [[], {"look_for": []}, {"look_for": {"a": 5}}, {"restart": {"a": {"build": "5"}}, "in_flight": "x"}]
+)
+def test_without_what_keeps_us_from_asking_twice_no_run_is_read(options):
+    text = json.dumps({"name": "n", "manifest": None, "digest": "", "options": options})
+    with pytest.raises(JournalError, match="a damaged event 'run_made'"):
+        decode("run_made", None, text)
+
+
+def test_failures_of_a_newer_version_are_left_out():
+    assert RunOptions(fail_on=("failed", "exploded", 5)).failures == {Outcome.FAILED}
+    assert RunOptions(fail_on=()).failures == frozenset()
+    assert RunOptions().failures == DEFAULT_FAIL_ON
+
+
+@pytest.mark.parametrize("until", [float("inf"), float("-inf"), float("nan")])
+def test_a_number_that_json_has_not_is_written_and_read_all_the_same(until):
+    event = AccountStopped("banned", until)
+    text = encode(event)
+    assert text == json.dumps({"cause": "banned", "until": until}, separators=(",", ":"))
+    assert repr(decode("account_stopped", None, text)) == repr(event)
+
+
+def test_the_text_is_the_one_of_the_first_version():
+    started = Build("5", BuildState.RUNNING, "started", started_at=60.0)
+    assert (
+        encode(Sighted("t", started)) == '{"build":{"id":"5","state":"running","native":"started","started_at":60.0}}'
+    )
+    assert encode(Intended("t", 1, None)) == '{"attempt":1,"marker":null}'
+    assert encode(Doubted("t", 1, "ü", 1.0, 2.5)) == '{"attempt":1,"cause":"ü","from":1.0,"to":2.5}'
+    assert encode(Skipped("t", "why", "".join(["skip", "ped"]))) == '{"reason":"why"}'
+    assert encode(Frozen(Scope("owner", "acme"), 1.0, "x")) == '{"scope":"owner:acme","until":1.0,"cause":"x"}'
+    assert encode(Released("t")) == "{}"
+    assert encode(Absent("t", 1, "\ud800 ü")) == '{"attempt":1,"evidence":"\\ud800 \\u00fc"}'
+    assert to_json(Account("a", "fake", "u")) == {"name": "a", "type": "fake", "url": "u"}
+
+
+def test_the_target_is_the_one_of_the_row_whatever_the_text_says():
+    assert decode("released", "a", '{"target":"b"}') == Released("a")

@@ -9,7 +9,7 @@ from leases import claim
 
 from orchestrator.cli.live import summary
 from orchestrator.core.errors import LeaseLost
-from orchestrator.core.events import CancelAsked, Intended, RunMade, to_json
+from orchestrator.core.events import CancelAsked, Intended, RunMade, RunOptions, to_json
 from orchestrator.core.exits import Exit
 from orchestrator.core.history import History
 from orchestrator.core.model import Account, BuildState, Limit, Outcome, Timeouts
@@ -517,7 +517,7 @@ async def test_a_look_that_fails_says_nothing_about_the_target():
 async def remade(journal, service, wanted, options, run="r2"):
     """A new run of the same targets, with options that were journaled with it."""
     account = Account("fake", "fake", "https://ci.invalid", "env:FAKE_TOKEN", limits=FAKE.limits)
-    made = RunMade("nightly", None, "", accounts={"fake": to_json(account)}, options=options)
+    made = RunMade("nightly", None, "", accounts={"fake": to_json(account)}, options=RunOptions(**options))
     await journal.make_run(run, made, wanted, service.now(), forbid_overlap=False)
     code = await engine(journal, service, run).run()
     return code, await load(journal, run)

@@ -10,7 +10,7 @@ import pytest
 from leases import claim
 
 from orchestrator.core.errors import InDoubt
-from orchestrator.core.events import Absent, CancelAsked, Doubted, Ended, Intended, RunMade, to_json
+from orchestrator.core.events import Absent, CancelAsked, Doubted, Ended, Intended, RunMade, RunOptions, to_json
 from orchestrator.core.exits import Exit
 from orchestrator.core.frozen import replace
 from orchestrator.core.model import ACCOUNT, COORDINATOR, Account, Outcome, Timeouts
@@ -46,7 +46,7 @@ async def a_run(service, wanted, run="r1", proven=True, **options):
     if proven:
         await journal.remember(PRINCIPAL, marker_proven=True)
     account = Account("fake", "fake", "https://ci.invalid", "env:FAKE_TOKEN", limits=FAKE.limits)
-    made = RunMade("nightly", None, "", accounts={"fake": to_json(account)}, options=options)
+    made = RunMade("nightly", None, "", accounts={"fake": to_json(account)}, options=RunOptions(**options))
     await journal.make_run(run, made, wanted, service.now())
     return journal
 

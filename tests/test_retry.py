@@ -6,7 +6,7 @@ from cli_machine import context_of
 from orchestrator.app import retry
 from orchestrator.app.resume import refuse_what_is_retried
 from orchestrator.core.errors import UsageError
-from orchestrator.core.events import Claimed, Doubted, Ended, Intended, Requested, RunMade
+from orchestrator.core.events import Claimed, Doubted, Ended, Intended, Requested, RunMade, RunOptions
 from orchestrator.core.history import History
 from orchestrator.core.model import COORDINATOR, Outcome, marker_of
 from orchestrator.engine.run import ADOPTED_WITHIN, Clocks, Options, Run, Unobserved
@@ -24,7 +24,7 @@ UNTOLD = Ended(TARGET.id, Outcome.IN_DOUBT, "in_doubt", "it cannot be told")
 async def retried(*events, hosts=("here",), **options):
     """The options that the new run has, and its history."""
     history = History([TARGET])
-    facts = [RunMade("nightly", None, "", options=options), *(Claimed(1, host, 1) for host in hosts)]
+    facts = [RunMade("nightly", None, "", options=RunOptions(**options)), *(Claimed(1, host, 1) for host in hosts)]
     for seq, event in enumerate(facts, start=1):
         history.add(COORDINATOR, seq, MADE_AT, event)
     for seq, event in enumerate(events, start=1):
@@ -67,14 +67,14 @@ OWN = marker_of("nightly", "r1", TARGET.id)
 )
 async def test_whatever_the_old_run_did_not_come_to_know_is_looked_for(events, how, expected):
     options, _ = await retried(*events, **how)
-    assert options.get("look_for", {}).get(TARGET.id) == expected
-    assert "adopt" not in options
+    assert options.look_for.get(TARGET.id) == expected
+    assert not options.adopt
 
 
 @pytest.mark.parametrize(("how", "back"), [({}, 0.0), ({"adopt": True}, ADOPTED_WITHIN), ({"look_since": 7e5}, 4.3e6)])
 async def test_it_is_looked_for_from_when_the_old_run_may_have_asked(how, back):
     look_for = {"look_for": {TARGET.id: "[r0.older]"}}
     options, made = await retried(UNTOLD, **look_for, **how)
-    assert options["look_since"] == MADE_AT - back
+    assert options.look_since == MADE_AT - back
     run = Run("r2", None, made, Options(), Clocks(float, float, float, 0.0), None, Unobserved())
     assert run.look_since == MADE_AT - back - 86_400.0

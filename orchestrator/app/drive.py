@@ -12,12 +12,12 @@ from orchestrator.app.context import Context
 from orchestrator.app.plan import Choices
 from orchestrator.app.runs import exact
 from orchestrator.core.errors import JournalError, LeaseLost, UsageError, flat
-from orchestrator.core.events import RunMade, from_json
+from orchestrator.core.events import RunOptions, from_json
 from orchestrator.core.exits import Exit
 from orchestrator.core.frozen import Struct
 from orchestrator.core.gc import tidy
 from orchestrator.core.history import History
-from orchestrator.core.model import DEFAULT_FAIL_ON, Account, Outcome, Phase
+from orchestrator.core.model import Account, Outcome, Phase
 from orchestrator.engine.engine import Engine, Options, Snapshot
 from orchestrator.journal.history import load
 from orchestrator.journal.port import Journal
@@ -119,7 +119,7 @@ class Drive:
     async def _drive(self, **more: Any) -> Ended:
         context, run = self._context, self.run_id
         history = self._history or await load(self._journal, run)
-        options = options_of(history.made, self._choices, context, **self._options, **more)
+        options = options_of(history.options, self._choices, context, **self._options, **more)
         tidy()
         engine = self._engine = Engine(
             run,
@@ -180,38 +180,20 @@ class Drive:
 
 def ended(run: str, history: History, code: int | None, choices: Choices, context: Context) -> Ended:
     """How a run was left, with its report."""
-    files = {**_texts(history.made, "reports"), **choices.reports}
+    files = {**history.options.reports, **choices.reports}
     return Ended(Exit(code or 0), view(run, history, context.now()), files)
 
 
-def options_of(made: RunMade | None, choices: Choices, context: Context, **more: Any) -> Options:
+def options_of(kept: RunOptions, choices: Choices, context: Context, **more: Any) -> Options:
     """The options of a run: as they were journaled with it, except where the choices say something else."""
-    kept = made.options if made is not None else {}
-    in_flight, max_fail = kept.get("in_flight"), kept.get("max_fail")
     return Options(
-        in_flight=choices.in_flight or (in_flight if isinstance(in_flight, int) else None),
-        max_fail=choices.max_fail or (max_fail if isinstance(max_fail, str) else None),
+        in_flight=choices.in_flight or kept.in_flight,
+        max_fail=choices.max_fail or kept.max_fail,
         timeout=choices.timeout,
         ignore_quiet=choices.ignore_quiet_hours or context.sandbox,  # a rehearsal disturbs nobody
-        fail_on=_fail_on(made) if choices.fail_on is None else choices.fail_on,
+        fail_on=kept.failures if choices.fail_on is None else choices.fail_on,
         **more,
     )
-
-
-def _fail_on(made: RunMade | None) -> frozenset[Outcome]:
-    """The outcomes that make the exit code 1, as journaled with the run."""
-    words = made.options.get("fail_on") if made is not None else None
-    if not isinstance(words, list):
-        return DEFAULT_FAIL_ON
-    return frozenset(Outcome(word) for word in words if word in tuple(Outcome))
-
-
-def _texts(made: RunMade | None, name: str) -> dict[str, str]:
-    """A map of texts out of the options that were journaled with the run."""
-    value = made.options.get(name) if made is not None else None
-    if not isinstance(value, Mapping):
-        return {}
-    return {key: text for key, text in value.items() if isinstance(text, str)}
 
 
 def sole(group: BaseExceptionGroup[BaseException]) -> BaseException:
@@ -245,7 +227,7 @@ def refuse_rehearsal(history: History) -> None:
     Raises:
         UsageError: it is one.
     """
-    if history.made is not None and history.made.options.get("sandbox") is True:
+    if history.options.sandbox:
         raise UsageError(
             "this was a rehearsal with --sandbox, and its sandbox ended with its process; start a new one, or serve "
             "one that stays with `orchestrator sandbox` and name its URL in the manifest"

@@ -11,7 +11,7 @@ from orchestrator.app.pacing import Pace
 from orchestrator.app.plan import MANY, Choices, Planned, forecast_kept, forecast_of
 from orchestrator.app.start import make_run
 from orchestrator.core.errors import JournalError, NotStarted
-from orchestrator.core.events import to_json
+from orchestrator.core.events import OldBuild
 from orchestrator.core.frozen import Struct, replace
 from orchestrator.core.history import History
 from orchestrator.core.model import Json, Outcome, Plan, Target, marker_of
@@ -19,8 +19,6 @@ from orchestrator.engine.run import look_since
 from orchestrator.journal.history import load
 from orchestrator.journal.port import Journal, RunRow
 from orchestrator.providers.port import Followed
-
-OF_ONE_RUN = ("adopt", "look_for", "look_since", "restart")  # options that hold for the old run only
 
 
 class Chosen(Struct, frozen=True):
@@ -175,14 +173,16 @@ async def make(
     """
     if history.made is None:
         raise JournalError(f"run {old} has no beginning in this state")
-    kept = {key: value for key, value in history.made.options.items() if key not in OF_ONE_RUN}
+    # without what holds for the old run only
+    kept = replace(history.options, adopt=False, look_for={}, look_since=None, restart={})
     known = {target.id: history.of(target.id) for target in targets}
     if same_commit:
-        kept["restart"] = {
-            id_: {"request": to_json(one.request), "build": one.build.id} for id_, one in known.items() if one.build
+        old_builds = {
+            id_: OldBuild(one.request, one.build.id) for id_, one in known.items() if one.request and one.build
         }
+        kept = replace(kept, restart=old_builds)
     elif look_for := {t.id: marker for t in targets if (marker := _old_marker(history, old, t)) is not None}:
-        kept["look_for"], kept["look_since"] = look_for, look_since(history)
+        kept = replace(kept, look_for=look_for, look_since=look_since(history))
     made = replace(history.made, parent=old, options=kept, forecast=forecast or {})
     await make_run(new, made, targets, journal, context.now())
 
@@ -194,8 +194,7 @@ def _old_marker(history: History, old: str, target: Target) -> str | None:
         return progress.marker
     if progress.request is not None or (progress.verdict and progress.verdict.outcome is not Outcome.IN_DOUBT):
         return None
-    before = made.options.get("look_for")
-    if isinstance(before, Mapping) and target.id in before:
-        return str(before[target.id])  # the old run, itself a retry, did not come to know
-    is_unknown = bool(made.options.get("adopt")) or len(history.hosts) > 1
+    if target.id in made.options.look_for:
+        return made.options.look_for[target.id]  # the old run, itself a retry, did not come to know
+    is_unknown = made.options.adopt or len(history.hosts) > 1
     return marker_of(made.name, old, target.id) if is_unknown and target.marked else None

@@ -22,7 +22,7 @@ from orchestrator.app.plan import (
     today,
 )
 from orchestrator.core.errors import NotStarted, UsageError
-from orchestrator.core.events import RunMade, from_json, to_json
+from orchestrator.core.events import RunMade, RunOptions, from_json, to_json
 from orchestrator.core.frozen import Struct, replace
 from orchestrator.core.model import DEFAULT_FAIL_ON, Account, Json, Plan, Target
 from orchestrator.journal.history import load
@@ -117,20 +117,19 @@ async def start(
     return Started(run, len(targets), len(plan.targets) - len(targets), drive)
 
 
-def _kept(planned: Planned, context: Context, *, adopt: bool) -> Mapping[str, Json]:
+def _kept(planned: Planned, context: Context, *, adopt: bool) -> RunOptions:
     """What of the choices belongs to the run itself, so that a resume keeps to it."""
     plan, choices = planned.plan, planned.choices
     fail_on = choices.fail_on if choices.fail_on is not None else (plan.fail_on or DEFAULT_FAIL_ON)
     written = {str(context.cwd / path): name for name, path in plan.reports.items()}
-    kept: dict[str, Json] = {
-        "fail_on": sorted(fail_on),
-        "reports": {**written, **choices.reports},
-        "in_flight": choices.in_flight,
-        "max_fail": choices.max_fail,
-        "sandbox": context.sandbox or None,
-        "adopt": adopt or None,
-    }
-    return {name: value for name, value in kept.items() if value not in (None, {})}
+    return RunOptions(
+        fail_on=tuple(sorted(fail_on)),
+        reports={**written, **choices.reports},
+        in_flight=choices.in_flight,
+        max_fail=choices.max_fail,
+        sandbox=context.sandbox,
+        adopt=adopt,
+    )
 
 
 def ready(planned: Planned, context: Context, *, adopt: bool = False) -> None:
@@ -159,7 +158,7 @@ async def holders(planned: Planned, journal: Journal) -> Sequence[RunRow]:
 
 
 def made_of(
-    plan: Plan, options: Mapping[str, Json], parent: str | None = None, forecast: Mapping[str, Json] | None = None
+    plan: Plan, options: RunOptions, parent: str | None = None, forecast: Mapping[str, Json] | None = None
 ) -> RunMade:
     """The first event of a run of this plan; it holds all that a resume needs but the targets.
 

@@ -13,13 +13,51 @@ from collections.abc import Mapping
 from typing import Any, ClassVar, TypeAlias
 
 from orchestrator.core.errors import JournalError
-from orchestrator.core.frozen import DAMAGES, Struct, field, from_text, to_text
+from orchestrator.core.frozen import DAMAGES, Struct, convert, field, from_text, to_text
 from orchestrator.core.frozen import from_json as from_json  # for those who read what stands in events
 from orchestrator.core.frozen import to_json as to_json  # as above
-from orchestrator.core.model import Build, Json, Outcome, Scope
+from orchestrator.core.model import DEFAULT_FAIL_ON, Build, Json, Outcome, Request, Scope
 
 CANCELED = "canceled by a person"  # the rule of `Stopped` where a person asked for it
 VERSION = 1  # of this set; a change that an older reader would misread raises it
+
+
+class OldBuild(Struct, frozen=True, omit_defaults=True):
+    """What an earlier run started for a target, and a retry with `--same-commit` starts again."""
+
+    request: Request
+    build: str
+
+
+class RunOptions(Struct, frozen=True, omit_defaults=True):
+    """What was chosen when the run was made, so that a resume keeps to it.
+
+    Args:
+        fail_on: outcomes that make the exit code 1; None: the usual ones. As words, since a newer version has more.
+        max_fail: `5` or `20%` of the targets: so many failures stop the triggering.
+        in_flight: builds of this run that may be queued or running at once, for each account.
+        reports: file to format of the reports that are written at the end.
+        sandbox: it is a rehearsal: its service ended with its process.
+        adopt: its state was lost: what an earlier process may have triggered is looked for before anything is.
+        look_for: target id to the marker that an earlier run may have sent.
+        look_since: from when on it may have been sent (wall clock).
+        restart: target id to what is started again.
+    """
+
+    fail_on: tuple[Json, ...] | None = None
+    max_fail: str | None = None
+    in_flight: int | None = None
+    reports: Mapping[str, str] = field(default_factory=dict)
+    sandbox: bool = False
+    adopt: bool = False
+    look_for: Mapping[str, str] = field(default_factory=dict)
+    look_since: float | None = None
+    restart: Mapping[str, OldBuild] = field(default_factory=dict)
+
+    @property
+    def failures(self) -> frozenset[Outcome]:
+        """The outcomes that make the exit code 1."""
+        return DEFAULT_FAIL_ON if self.fail_on is None else frozenset(Outcome).intersection(self.fail_on)
 
 
 class RunMade(Struct, frozen=True, omit_defaults=True):
@@ -34,7 +72,7 @@ class RunMade(Struct, frozen=True, omit_defaults=True):
     limits: Mapping[str, Json] = field(default_factory=dict)
     parent: str | None = None
     version: int = VERSION
-    options: Mapping[str, Json] = field(default_factory=dict)  # fail_on, max_fail, in_flight, timeout, reports
+    options: RunOptions = RunOptions()
     forecast: Mapping[str, Json] = field(default_factory=dict)  # what it began with; empty where there was none
 
 
@@ -325,9 +363,35 @@ def decode(kind: str, target: str | None, text: str) -> Event:
     try:
         if target is not None:
             text = f"{text[:-1]}{',' if len(text) > 2 else ''}{_about(target)}}}"
-        return typing.cast(Event, from_text(cls, text))
+        return _read(cls, text)
     except DAMAGES as error:
         raise JournalError(f"the journal has a damaged event {kind!r}: {error}") from error
+
+
+def _read(cls: type[Any], text: str) -> Event:
+    try:
+        return typing.cast(Event, from_text(cls, text))
+    except DAMAGES:
+        if cls is not RunMade:
+            raise
+    raw = json.loads(
+        text
+    )  # an option that cannot be used is as good as none, but for those that keep us from asking twice
+    raw["options"] = {
+        name: value for name, value in raw["options"].items() if name in _NEEDED or _is_usable(name, value)
+    }
+    return convert(raw, RunMade)
+
+
+_NEEDED = ("look_for", "restart")
+
+
+def _is_usable(name: str, value: Json) -> bool:
+    try:
+        convert({name: value}, RunOptions)
+    except DAMAGES:
+        return False
+    return True
 
 
 def _about(target: str) -> str:

@@ -26,7 +26,7 @@ else:
     from msgspec.structs import replace as replace
 
 V = TypeVar("V")
-DAMAGES = (ValueError, TypeError, RecursionError)  # what reading fails with
+DAMAGES = (ValueError, TypeError, KeyError, AttributeError, RecursionError)  # what reading fails with
 
 
 def to_json(value: Any) -> Any:
@@ -49,11 +49,20 @@ def from_json(kind: type[V], raw: Any) -> V:
         JournalError: it is not what this class has.
     """
     try:
-        return msgspec.convert(raw, kind, dec_hook=_read)
+        return convert(raw, kind)
     except DAMAGES as error:
         from orchestrator.core.errors import JournalError  # errors rest on the model, and the model on this
 
         raise JournalError(f"the journal has a damaged {kind.__name__}: {error}") from error
+
+
+def convert(raw: Any, kind: type[V]) -> V:
+    """As `from_json`, for those who tell themselves what is damaged.
+
+    Raises:
+        ValueError, TypeError, RecursionError: it is not what this class has.
+    """
+    return msgspec.convert(raw, kind, dec_hook=_read)
 
 
 def to_text(value: Struct) -> str:
@@ -76,7 +85,7 @@ def from_text(kind: type[V], text: str) -> V:
     try:
         return typing.cast(V, _decoder(kind).decode(text))  # type: ignore[arg-type]  # a class is hashable
     except (msgspec.DecodeError, UnicodeEncodeError):  # or it is half of a surrogate pair, or infinity
-        return msgspec.convert(json.loads(text), kind, dec_hook=_read)
+        return convert(json.loads(text), kind)
 
 
 def defaults_of(cls: type[Struct]) -> dict[str, Any]:

@@ -18,6 +18,7 @@ from orchestrator.core.events import (
     Prepared,
     RunEnded,
     RunMade,
+    RunOptions,
     Stopped,
     Tally,
     TargetEvent,
@@ -89,6 +90,11 @@ class History:
         self.proven: set[str] = set()
         self.prepared: dict[tuple[str, str], Json] = {}
         self.tallies: list[Tally] = []
+
+    @property
+    def options(self) -> RunOptions:
+        """What was chosen when the run was made."""
+        return RunOptions() if self.made is None else self.made.options
 
     def of(self, target: str) -> Progress:
         """The progress of a target, by id."""

@@ -9,10 +9,10 @@ from typing import Any, Protocol
 
 import anyio
 
-from orchestrator.core.events import Event, from_json, target_of
+from orchestrator.core.events import Event, target_of
 from orchestrator.core.frozen import Struct, field
 from orchestrator.core.history import History
-from orchestrator.core.model import DEFAULT_FAIL_ON, Outcome, Phase, Request, marker_of
+from orchestrator.core.model import DEFAULT_FAIL_ON, Outcome, Phase, marker_of
 from orchestrator.core.progress import Progress
 from orchestrator.journal.port import Entry, Incarnation, Journal, Lease, Process
 from orchestrator.journal.process import boot_clock
@@ -233,7 +233,7 @@ class Run:
         self.look_for = _markers_to_look_for(id, history)
         self.look_since = look_since(history) - DAY if history.made is not None else 0.0
         self.attempts_before = {id_: n for id_ in self.look_for if (n := history.of(id_).attempts)}
-        self.restarts = _restarts(history)
+        self.restarts = history.options.restart
 
     async def append(self, lease: Lease, events: Sequence[Event], at: float) -> list[tuple[int, Progress]]:
         """Appends to a stream; what is in memory follows what is durable, never the other way round.
@@ -288,11 +288,10 @@ def _is_open_doubt(progress: Progress) -> bool:
 
 def look_since(history: History) -> float:
     """From when on what is to be looked for may have been sent (wall clock)."""
-    made = history.made
-    kept = made.options.get("look_since") if made is not None else None
-    if made is not None and made.options.get("adopt"):
+    if history.options.adopt:
         return history.made_at - ADOPTED_WITHIN
-    return float(kept) if isinstance(kept, int | float) else history.made_at
+    kept = history.options.look_since
+    return history.made_at if kept is None else kept
 
 
 def _markers_to_look_for(run: str, history: History) -> Mapping[str, str]:
@@ -300,18 +299,7 @@ def _markers_to_look_for(run: str, history: History) -> Mapping[str, str]:
 
     A copy of the state knows nothing of what its original did after it was made.
     """
-    made = history.made
-    if made is None:
-        return {}
-    kept = made.options.get("look_for")
-    markers = {str(id_): str(marker) for id_, marker in kept.items()} if isinstance(kept, Mapping) else {}
-    if made.options.get("adopt") or (len(history.hosts) > 1 and not made.options.get("restart")):
-        return {t.id: marker_of(made.name, run, t.id) for t in history.targets if t.marked} | markers
-    return markers
-
-
-def _restarts(history: History) -> Mapping[str, tuple[Request, str]]:
-    kept = history.made.options.get("restart") if history.made is not None else None
-    if not isinstance(kept, Mapping):
-        return {}
-    return {str(id_): (from_json(Request, one.get("request")), str(one.get("build"))) for id_, one in kept.items()}
+    made, kept = history.made, history.options
+    if made is not None and (kept.adopt or (len(history.hosts) > 1 and not kept.restart)):
+        return {t.id: marker_of(made.name, run, t.id) for t in history.targets if t.marked} | dict(kept.look_for)
+    return kept.look_for

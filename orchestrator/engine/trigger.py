@@ -135,9 +135,8 @@ class Triggers:
             return await provider.trigger(trigger)
         if not isinstance(provider, Restarts):
             raise Rejected("no_restart", "the provider offers no way to start a build again")
-        request, build = old
-        await provider.restart(trigger.target, Build(build, BuildState.FAILED, "failed"))
-        return request
+        await provider.restart(trigger.target, Build(old.build, BuildState.FAILED, "failed"))
+        return old.request
 
     async def _not_answered(
         self, row: int, target: Target, attempt: int, error: InDoubt | NotTriggered, left: float, skew: int | None

@@ -76,9 +76,8 @@ def standing(history: History, declarations: Mapping[str, Declaration], now: flo
     assert made is not None  # noqa: S101  # the callers look
     accounts = {name: from_json(Account, one) for name, one in made.accounts.items()}
     plan = Plan(made.name, tuple(history.targets), accounts)
-    most = made.options.get("in_flight")
     past = {row: one for row, each in enumerate(plan.targets) if (one := _past(history.of(each.id), now)) is not None}
-    run = Simulation(plan, declarations, most if isinstance(most, int) else None, now, times, past)
+    run = Simulation(plan, declarations, made.options.in_flight, now, times, past)
     for (account, scope), freeze in history.frozen.items():
         if account in run.queues and freeze.until > now:
             run.queues[account].budget.freeze(scope, freeze.until - now, freeze.cause)

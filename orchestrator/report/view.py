@@ -182,7 +182,7 @@ def view(run_id: str, history: History, now: float) -> Report:
         accounts=accounts,
         as_of=as_of,
         forecast=_forecast(history),
-        is_rehearsal=history.made is not None and history.made.options.get("sandbox") is True,
+        is_rehearsal=history.options.sandbox,
     )
 
 

@@ -12,7 +12,7 @@ import anyio
 
 from orchestrator.app.start import without
 from orchestrator.core.errors import LeaseLost
-from orchestrator.core.events import CancelAsked, RunMade
+from orchestrator.core.events import CancelAsked, RunMade, RunOptions
 from orchestrator.core.exits import Exit
 from orchestrator.core.frozen import replace
 from orchestrator.core.history import History
@@ -175,10 +175,10 @@ class Stage:
         """Makes the run; where it was made before and is lost with its state, it adopts what it had asked for."""
         if self.machine.state.disk.has(job.id):
             return
-        targets, options = job.targets, {}
+        targets, options = job.targets, RunOptions()
         if job.id in self.result.made:
             unmarked = {target.id for target in targets if not target.marked}
-            targets, options = tuple(without(targets, unmarked)), {"adopt": True}
+            targets, options = tuple(without(targets, unmarked)), RunOptions(adopt=True)
         made = RunMade("nightly", None, "", accounts=self.machine.accounts(), options=options)
         await self.journal.make_run(job.id, made, targets, self.machine.now(), forbid_overlap=False)
         self.note_made(job)
