@@ -9,7 +9,7 @@ import re
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from enum import StrEnum
-from functools import cache, lru_cache
+from functools import lru_cache
 from typing import Any, NamedTuple, TypeVar
 
 JSON = "application/json"
@@ -118,7 +118,7 @@ def credentials(header: str | None) -> Credentials | None:
 
 
 class Route(NamedTuple):
-    """One operation of a service, as `route` marks the method that answers it.
+    """One operation of a service, as `route` marks the function or method that answers it.
 
     Args:
         template: `POST /repos/{owner}/{repo}/runs/{run:int}/cancel`: `{name}` stands for one segment as it came over
@@ -135,10 +135,10 @@ class Route(NamedTuple):
 
 
 def route(template: str, name: str = "", accepts: str = "", status: int = 200) -> Callable[[F], F]:
-    """Marks a method as the one that answers these calls; see `Route`. `accepts` is separated by spaces."""
+    """Marks what answers these calls; see `Route`. `accepts` is separated by spaces."""
 
     def mark(method: F) -> F:
-        method.__dict__["route"] = Route(template, name, frozenset(accepts.split()), status)
+        method.__dict__.setdefault("routes", []).append(Route(template, name, frozenset(accepts.split()), status))
         return method
 
     return mark
@@ -157,13 +157,13 @@ class NoRoute(LookupError):
 
 
 class Routes:
-    """The marked methods of these objects by method and path. Of templates that fit a path, the first is taken."""
+    """What is marked with `route` in these modules or objects, by method and path. The first path that fits counts."""
 
     def __init__(self, *services: object) -> None:
         by_path: dict[str, dict[str, tuple[Route, Callable[..., Any]]]] = {}
         for service in services:
-            for name, function in vars(type(service)).items():
-                if found := getattr(function, "route", None):
+            for name in (*vars(type(service)), *vars(service)):
+                for found in getattr(getattr(service, name), "routes", ()):
                     method, _, path = found.template.partition(" ")
                     by_path.setdefault(path, {})[method] = (found, getattr(service, name))
         self._paths = [(_pattern(path), methods) for path, methods in by_path.items()]
@@ -191,7 +191,6 @@ _BRACES = re.compile(r"\{(\w+)(:int|\.\.\.)?\}")
 _FITS = {None: "[^/]+", ":int": r"\d{1,18}", "...": ".+"}
 
 
-@cache  # simulations make a look-alike for each play
 def _pattern(template: str) -> re.Pattern[str]:
     pattern, end = "", 0
     for part in _BRACES.finditer(template):

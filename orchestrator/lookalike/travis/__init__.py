@@ -32,11 +32,10 @@ from orchestrator.lookalike.kit.http import (
     json_reply,
     text,
 )
+from orchestrator.lookalike.travis import creation, reads
 from orchestrator.lookalike.travis.builds import Builds
 from orchestrator.lookalike.travis.context import Context, error, not_found
-from orchestrator.lookalike.travis.creation import Creation
-from orchestrator.lookalike.travis.reads import Reads
-from orchestrator.lookalike.travis.rows import Tables, User
+from orchestrator.lookalike.travis.rows import User
 from orchestrator.lookalike.travis.settings import VCS, Settings, demo, fitted, parse
 
 SORRY = "Sorry, we experienced an error.\n"
@@ -48,6 +47,7 @@ ANONYMOUS_CALLS = 500
 _PART = r"(?:[^/%]|%(?!2[Ff]).)+"  # may hold other encoded characters, but no slash
 _REPO = re.compile(rf"\d{{1,18}}|{_PART}%2[Ff]{_PART}")
 _PROVIDER = re.compile(rf"/(repo|owner)/({'|'.join(VCS)})(?=/)(?!/(?:repos|active)$)")
+ROUTES = Routes(creation, reads)
 
 
 class TravisLookAlike(LookAlike):
@@ -63,14 +63,12 @@ class TravisLookAlike(LookAlike):
     def __init__(self, settings: Settings, began: float | None = None) -> None:
         super().__init__(settings, began)
         scaled = settings.scaled()
-        self.tables = Tables(scaled, self.chance)
-        self.builds = Builds(scaled, self.chance, self.events, self.tables)
+        self.builds = Builds(scaled, self.chance, self.events, self.counters)
+        self.tables = self.builds.tables
         self._burst, self._minute = scaled.burst, scaled.minute
         self._posts = FixedWindows(scaled.burst.per if scaled.burst else 30.0)
         self._calls = FixedWindows(scaled.minute.per if scaled.minute else 60.0)
         self.windows = (self._posts.per, self._calls.per, scaled.hour)
-        creation = Creation(scaled, self.chance, self.events, self.builds, self.counters)
-        self._routes = Routes(creation, Reads(scaled, self.chance))
 
     @classmethod
     @override
@@ -94,7 +92,7 @@ class TravisLookAlike(LookAlike):
     @override
     def repo_names(self, path: str) -> Collection[str]:
         _, vcs, path = _parts(self._below_prefix(path) or "")
-        names = self._routes.names(path)
+        names = ROUTES.names(path)
         if "repo" in names:
             repo = self.tables.repo(vcs, unquote(names["repo"]))
         else:
@@ -106,7 +104,7 @@ class TravisLookAlike(LookAlike):
     def answer(self, call: Incoming, now: float, stuck: bool) -> Reply:
         params = _read_body(call)
         scheme, user = self._authenticated(call.headers.get("authorization"))
-        context = Context(call.path, dict(call.query), params, user, now, self.tables, stuck)
+        context = Context(call.path, dict(call.query), params, user, now, self.builds, stuck)
         is_scoped = user is not None and scheme.lower() in ("token", "basic")
         try:
             self._admit(user, scheme, call.method, now)
@@ -157,7 +155,7 @@ class TravisLookAlike(LookAlike):
         if scheme not in ("", "token", "basic"):
             raise error(403, "wrong_credentials", "access denied", content_type=RACK)
         try:
-            route, service, context.names = self._routes.find(call.method, route_path)
+            route, service, context.names = ROUTES.find(call.method, route_path)
         except NoRoute as none:
             if none.allowed:
                 raise error(405, "method_not_allowed", "method not allowed", content_type=RACK) from None

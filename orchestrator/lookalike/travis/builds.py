@@ -6,6 +6,7 @@ import re
 from collections.abc import Sequence
 
 from orchestrator.lookalike.kit import EventQueue
+from orchestrator.lookalike.kit.counters import Counters
 from orchestrator.lookalike.kit.faults import Chance
 from orchestrator.lookalike.travis.rows import ACTIVE, Branch, Build, Commit, Job, Owner, Request, Tables
 from orchestrator.lookalike.travis.settings import Settings, Shares
@@ -21,11 +22,12 @@ SKIPPED = "Build skipped via commit message"
 class Builds:
     """Processes requests, runs their builds, cancels and restarts them."""
 
-    def __init__(self, settings: Settings, chance: Chance, events: EventQueue, tables: Tables) -> None:
-        self._settings = settings
-        self._chance = chance
-        self._events = events
-        self._tables = tables
+    def __init__(self, settings: Settings, chance: Chance, events: EventQueue, counters: Counters) -> None:
+        self.settings = settings
+        self.chance = chance
+        self.events = events
+        self.counters = counters
+        self.tables = Tables(settings, chance)
         shares = settings.shares
         self._mishaps = _above_zero(
             shares, "rejected", "rejected_blind", "never_processed", "no_result", "config_error"
@@ -34,8 +36,8 @@ class Builds:
 
     def expect(self, request: Request) -> None:
         """A new request: it is processed after a while."""
-        delay = self._chance.between(self._settings.process, "process", request.repo.slug, request.branch, request.nth)
-        self._events.add(request.created_at + delay, self._process, request)
+        delay = self.chance.between(self.settings.process, "process", request.repo.slug, request.branch, request.nth)
+        self.events.add(request.created_at + delay, self._process, request)
 
     def cancel(self, at: float, build: Build) -> None:
         """Ends a build that has not ended."""
@@ -80,12 +82,12 @@ class Builds:
     def _process(self, at: float, request: Request) -> None:
         repo, branch = request.repo, request.repo.branches.get(request.branch)
         sha = request.wanted.get("sha")
-        if branch is None and not self._settings.strict_branches:
+        if branch is None and not self.settings.strict_branches:
             branch = repo.branches[request.branch] = Branch(repo, request.branch)
         if branch is None or (sha is not None and not re.fullmatch(r"[0-9a-f]{7,40}", str(sha))):
             request.state = "started"  # no commit, no result, for ever (reference 5.4).
             return
-        fate = self._chance.first_below(self._mishaps, "request", repo.slug, request.branch, request.nth)
+        fate = self.chance.first_below(self._mishaps, "request", repo.slug, request.branch, request.nth)
         reason = self._reason_to_reject(request, fate)
         if fate == "never_processed":
             return
@@ -108,7 +110,7 @@ class Builds:
 
     def _commit(self, at: float, request: Request) -> Commit:
         repo, sha = request.repo, request.wanted.get("sha")
-        head = self._chance.digest("sha", repo.slug, request.branch).hex()
+        head = self.chance.digest("sha", repo.slug, request.branch).hex()
         message = request.marked or f"Last change on {request.branch}"
         return Commit(
             request.id + 50_000, repo, head if sha is None else str(sha), message, request.branch, at - 86_400
@@ -118,14 +120,14 @@ class Builds:
         assert request.commit is not None, "only a request with a commit is approved"  # noqa: S101 - for the reader
         repo = request.repo
         previous = branch.last_build.state if branch.last_build is not None else None
-        id_, number = next(self._tables.build_ids), len(repo.builds) + 1
+        id_, number = next(self.tables.build_ids), len(repo.builds) + 1
         build = Build(id_, number, request, request.commit, at, at, previous)
         build.outcome = "errored" if broken else self._outcome(build)
-        low, high = self._settings.jobs
-        count = self._chance.between((low, high + 1), "jobs", repo.slug, request.branch, request.nth)
+        low, high = self.settings.jobs
+        count = self.chance.between((low, high + 1), "jobs", repo.slug, request.branch, request.nth)
         for nth in range(1, int(count) + 1):
             self._job(at, build, nth)
-        self._tables.builds[id_] = build
+        self.tables.builds[id_] = build
         request.builds.append(build)
         request.user.builds.append(build)
         repo.builds.append(build)
@@ -139,19 +141,19 @@ class Builds:
             self._wait(at, build, build.jobs)
 
     def _job(self, at: float, build: Build, nth: int) -> None:
-        share = self._settings.shares.allow_failure
-        spare = share > 0 and nth > 1 and self._chance.roll("spare", build.repo.slug, build.number, nth) < share
-        job = Job(next(self._tables.build_ids), f"{build.number}.{nth}", build, spare, at, at)
-        self._tables.jobs[job.id] = job
+        share = self.settings.shares.allow_failure
+        spare = share > 0 and nth > 1 and self.chance.roll("spare", build.repo.slug, build.number, nth) < share
+        job = Job(next(self.tables.build_ids), f"{build.number}.{nth}", build, spare, at, at)
+        self.tables.jobs[job.id] = job
         build.jobs.append(job)
 
     def _outcome(self, build: Build) -> str:
         request = build.request
         name = ("build", request.repo.slug, request.branch, request.nth, build.restarts)
-        return self._chance.first_below(self._outcomes, *name) or "passed"
+        return self.chance.first_below(self._outcomes, *name) or "passed"
 
     def _supersede(self, at: float, build: Build) -> None:
-        if not self._settings.auto_cancel:
+        if not self.settings.auto_cancel:
             return
         for other in list(build.repo.owner.active.values()):
             if other.repo is build.repo and other.commit.branch == build.commit.branch and other.state == "created":
@@ -169,7 +171,7 @@ class Builds:
         self._fill(at, owner)
 
     def _fill(self, at: float, owner: Owner) -> None:
-        while owner.waiting and owner.running < self._settings.concurrency:
+        while owner.waiting and owner.running < self.settings.concurrency:
             job, attempt = owner.waiting.popleft()
             if job.attempt == attempt:
                 self._start(at, owner, job)
@@ -179,12 +181,12 @@ class Builds:
         owner.running += 1
         job.state, job.started_at, job.updated_at = "started", at, at
         name = ("run", build.repo.slug, build.request.branch, build.request.nth, job.number, build.restarts)
-        seconds = self._chance.between(self._settings.build, *name)
-        self._events.add(at + seconds, self._finish, job, job.attempt)
+        seconds = self.chance.between(self.settings.build, *name)
+        self.events.add(at + seconds, self._finish, job, job.attempt)
         if build.state == "created":
             build.state, build.started_at, build.updated_at = "started", at, at
             if build.outcome == "canceled":
-                self._events.add(at + seconds / 2, self._cut_short, build, build.restarts)
+                self.events.add(at + seconds / 2, self._cut_short, build, build.restarts)
 
     def _cut_short(self, at: float, build: Build, restarts: int) -> None:
         if build.restarts == restarts:
@@ -208,7 +210,7 @@ class Builds:
         build = job.build
         if job is build.jobs[0]:
             return build.outcome if build.outcome != "canceled" else "passed"
-        flaky = job.allow_failure and self._chance.roll("flaky", build.repo.slug, job.number, build.restarts) < 0.5
+        flaky = job.allow_failure and self.chance.roll("flaky", build.repo.slug, job.number, build.restarts) < 0.5
         return "failed" if flaky else "passed"
 
     def _cancel_job(self, at: float, job: Job) -> None:

@@ -9,7 +9,8 @@ from urllib.parse import unquote, urlencode
 
 from orchestrator.core.frozen import Struct, field
 from orchestrator.lookalike.kit.http import JSON, Object, Refused, json_reply
-from orchestrator.lookalike.travis.rows import ACTIVE, Owner, Repo, Tables, User
+from orchestrator.lookalike.travis.builds import Builds
+from orchestrator.lookalike.travis.rows import ACTIVE, Owner, Repo, User
 from orchestrator.lookalike.travis.shapes import SHAPE_OF, SHAPES, Getter
 
 MOST = 100  # entries of a page
@@ -58,7 +59,7 @@ class Context(Struct):
     params: Mapping[str, Any]
     user: User | None
     now: float
-    tables: Tables
+    builds: Builds
     stuck: bool
     names: Mapping[str, str] = field(default_factory=dict)
     vcs: str = "github"
@@ -74,21 +75,21 @@ class Context(Struct):
 
     def find_repo(self) -> Repo:
         """The repository that the path names."""
-        repo = self.tables.repo(self.vcs, unquote(self.names["repo"]))
+        repo = self.builds.tables.repo(self.vcs, unquote(self.names["repo"]))
         if repo is None or (repo.private and self.user is None):
             raise not_found("repository")
         return repo
 
     def find_owner(self) -> Owner:
         """The owner that the path names."""
-        owner = self.tables.owners.get((self.vcs, unquote(self.names["owner"]).lower()))
+        owner = self.builds.tables.owners.get((self.vcs, unquote(self.names["owner"]).lower()))
         if owner is None:
             raise not_found("owner")
         return owner
 
     def find(self, kind: str) -> Any:
         """The `request`, `build` or `job` whose number the path names; a request's repository is not looked at."""
-        row = self.tables.numbered[kind].get(int(self.names[kind]))
+        row = self.builds.tables.numbered[kind].get(int(self.names[kind]))
         if row is None:
             raise not_found(kind)
         return row

@@ -6,14 +6,9 @@ import json
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from orchestrator.lookalike.kit import EventQueue
-from orchestrator.lookalike.kit.counters import Counters
-from orchestrator.lookalike.kit.faults import Chance
 from orchestrator.lookalike.kit.http import Object, route
-from orchestrator.lookalike.travis.builds import Builds
 from orchestrator.lookalike.travis.context import Context, error, minimal, no_access
 from orchestrator.lookalike.travis.rows import ACTIVE, VCS_OFFSET, Build, Job, Repo, Request
-from orchestrator.lookalike.travis.settings import Settings
 
 ATTRIBUTES = frozenset({"branch", "message", "sha", "tag_name", "config", "configs", "merge_mode", "token"})
 FLAT = ATTRIBUTES - {"tag_name"}  # that one only inside the request object (reference 4.1).
@@ -25,101 +20,81 @@ REFUSED = (
 _compact = json.JSONEncoder(separators=(",", ":")).encode
 
 
-class Creation:
-    """The services that start, cancel and restart."""
+@route("POST /repo/{repo}/requests", "Requests::Create", status=202)
+def create(context: Context) -> Object:
+    """All checks in the service's own order, then the row."""
+    user, repo = context.require_user(), context.find_repo()
+    if not repo.may_trigger:
+        raise no_access("create_request", "repository", repository=minimal(repo))
+    if not repo.active:
+        message = "cannot create requests on an inactive repository"
+        raise error(406, "repository_inactive", message, repository=minimal(repo))
+    remaining = _remaining(repo, context)
+    wanted = read_request(context)
+    branch = str(wanted.get("branch", repo.default_branch))
+    nth = repo.asked[branch] = repo.asked.get(branch, 0) + 1
+    visible_at = context.now + context.builds.chance.between(context.builds.settings.lag, "lag", repo.slug, branch, nth)
+    id_ = next(context.builds.tables.request_ids)
+    request = Request(id_, repo, user, context.now, visible_at, wanted, branch, nth)
+    context.builds.tables.requests[id_] = request
+    repo.requests.append(request)
+    repo.hour.add(context.now)
+    context.builds.counters.accepted.append(request)
+    if not context.stuck:
+        context.builds.expect(request)
+    return {
+        "@type": "pending",
+        "remaining_requests": remaining,
+        "repository": minimal(repo),
+        "request": echo(request),
+        "resource_type": "request",
+    }
 
-    def __init__(
-        self, settings: Settings, chance: Chance, events: EventQueue, builds: Builds, counters: Counters
-    ) -> None:
-        self._settings = settings
-        self._chance = chance
-        self._events = events
-        self._builds = builds
-        self._counters = counters
 
-    @route("POST /repo/{repo}/requests", "Requests::Create", status=202)
-    def create(self, context: Context) -> Object:
-        """All checks in the service's own order, then the row."""
-        user, repo = context.require_user(), context.find_repo()
-        if not repo.may_trigger:
-            raise no_access("create_request", "repository", repository=minimal(repo))
-        if not repo.active:
-            message = "cannot create requests on an inactive repository"
-            raise error(406, "repository_inactive", message, repository=minimal(repo))
-        remaining = self._remaining(repo, context.now)
-        wanted = read_request(context)
-        branch = str(wanted.get("branch", repo.default_branch))
-        nth = repo.asked[branch] = repo.asked.get(branch, 0) + 1
-        visible_at = context.now + self._chance.between(self._settings.lag, "lag", repo.slug, branch, nth)
-        id_ = next(context.tables.request_ids)
-        request = Request(id_, repo, user, context.now, visible_at, wanted, branch, nth)
-        context.tables.requests[id_] = request
-        repo.requests.append(request)
-        repo.hour.add(context.now)
-        self._counters.accepted.append(request)
-        if not context.stuck:
-            self._builds.expect(request)
-        return {
-            "@type": "pending",
-            "remaining_requests": remaining,
-            "repository": minimal(repo),
-            "request": echo(request),
-            "resource_type": "request",
-        }
+@route("POST /build/{build:int}/cancel", "Build::Cancel", status=202)
+@route("POST /job/{job:int}/cancel", "Job::Cancel", status=202)
+def cancel(context: Context) -> Object:
+    kind, row = _found(context, "cancel")
+    if row.state not in ACTIVE:
+        raise error(409, f"{kind}_not_cancelable", f"{kind} is not running, cannot cancel")
+    return _promise(context, row, "cancel", context.builds.cancel_job if kind == "job" else context.builds.cancel)
 
-    @route("POST /build/{build:int}/cancel", "Build::Cancel", status=202)
-    def cancel_build(self, context: Context) -> Object:
-        return self._cancel(context, "build", self._builds.cancel)
 
-    @route("POST /job/{job:int}/cancel", "Job::Cancel", status=202)
-    def cancel_job(self, context: Context) -> Object:
-        return self._cancel(context, "job", self._builds.cancel_job)
+@route("POST /build/{build:int}/restart", "Build::Restart", status=202)
+@route("POST /job/{job:int}/restart", "Job::Restart", status=202)
+def restart(context: Context) -> Object:
+    kind, row = _found(context, "restart")
+    if row.state == "created":
+        raise error(403, "error", REFUSED)
+    if row.state in ACTIVE:
+        raise error(409, f"{kind}_already_running", f"{kind} already running, cannot restart")
+    return _promise(context, row, "restart", context.builds.restart_job if kind == "job" else context.builds.restart)
 
-    @route("POST /build/{build:int}/restart", "Build::Restart", status=202)
-    def restart_build(self, context: Context) -> Object:
-        return self._restart(context, "build", self._builds.restart)
 
-    @route("POST /job/{job:int}/restart", "Job::Restart", status=202)
-    def restart_job(self, context: Context) -> Object:
-        return self._restart(context, "job", self._builds.restart_job)
+def _remaining(repo: Repo, context: Context) -> int:
+    """Requests that are left, before this one (reference 4.4)."""
+    used = repo.hour.used(context.now)
+    if used >= repo.hourly:
+        more: Any = {"max_requests": repo.hourly, "per_seconds": max(1, round(context.builds.settings.hour))}
+        message = "request limit reached for resource"
+        raise error(429, "request_limit_reached", message, repository=minimal(repo), **more)
+    return repo.hourly - used
 
-    def _remaining(self, repo: Repo, now: float) -> int:
-        """Requests that are left, before this one (reference 4.4)."""
-        used = repo.hour.used(now)
-        if used >= repo.hourly:
-            more: Any = {"max_requests": repo.hourly, "per_seconds": max(1, round(self._settings.hour))}
-            message = "request limit reached for resource"
-            raise error(429, "request_limit_reached", message, repository=minimal(repo), **more)
-        return repo.hourly - used
 
-    def _cancel(self, context: Context, kind: str, action: Callable[..., None]) -> Object:
-        row = self._allowed(context, kind, "cancel")
-        if row.state not in ACTIVE:
-            raise error(409, f"{kind}_not_cancelable", f"{kind} is not running, cannot cancel")
-        return self._promise(context, kind, row, "cancel", action)
+def _found(context: Context, permission: str) -> tuple[str, Build | Job]:
+    context.require_user()
+    [kind] = context.names
+    row: Build | Job = context.find(kind)
+    if not row.repo.may_trigger:
+        raise no_access(permission, kind, **{kind: minimal(row)})
+    return kind, row
 
-    def _restart(self, context: Context, kind: str, action: Callable[..., None]) -> Object:
-        row = self._allowed(context, kind, "restart")
-        if row.state == "created":
-            raise error(403, "error", REFUSED)
-        if row.state in ACTIVE:
-            raise error(409, f"{kind}_already_running", f"{kind} already running, cannot restart")
-        return self._promise(context, kind, row, "restart", action)
 
-    def _allowed(self, context: Context, kind: str, permission: str) -> Build | Job:
-        context.require_user()
-        row: Build | Job = context.find(kind)
-        if not row.repo.may_trigger:
-            raise no_access(permission, kind, **{kind: minimal(row)})
-        return row
-
-    def _promise(
-        self, context: Context, kind: str, row: Build | Job, change: str, action: Callable[..., None]
-    ) -> Object:
-        attempt = row.attempt if isinstance(row, Job) else row.restarts
-        delay = self._chance.between(self._settings.change, change, row.id, attempt)
-        self._events.add(context.now + delay, action, row)
-        return {"@type": "pending", kind: minimal(row), "state_change": change, "resource_type": kind}
+def _promise(context: Context, row: Build | Job, change: str, action: Callable[..., None]) -> Object:
+    kind, attempt = ("job", row.attempt) if isinstance(row, Job) else ("build", row.restarts)
+    delay = context.builds.chance.between(context.builds.settings.change, change, row.id, attempt)
+    context.builds.events.add(context.now + delay, action, row)
+    return {"@type": "pending", kind: minimal(row), "state_change": change, "resource_type": kind}
 
 
 def read_request(context: Context) -> dict[str, Any]:

@@ -9,11 +9,9 @@ from operator import attrgetter
 from typing import Any
 from urllib.parse import unquote
 
-from orchestrator.lookalike.kit.faults import Chance
 from orchestrator.lookalike.kit.http import Object, Reply, route, text
 from orchestrator.lookalike.travis.context import Context, not_found, server_error
 from orchestrator.lookalike.travis.rows import ACTIVE, Branch, Build, Job, Repo, Request
-from orchestrator.lookalike.travis.settings import Settings
 from orchestrator.lookalike.travis.shapes import Getter
 
 BUILD_FILTERS: Mapping[str, Getter] = {
@@ -51,139 +49,152 @@ GITHUB = {"api_url": "https://api.github.com", "web_url": "https://github.com", 
 CONFIG = {"host": "sandbox.invalid", "github": GITHUB, "pusher": {"key": "sandbox"}}
 
 
-class Reads:
-    """The services that show rows."""
+@route("GET /")
+def home(context: Context) -> Object:
+    return {"@type": "home", "@href": f"{context.prefix}/", "config": CONFIG, "errors": {}, "resources": {}}
 
-    def __init__(self, settings: Settings, chance: Chance) -> None:
-        self._lags = settings.lag != (0.0, 0.0)
-        self._reorder = settings.reorder
-        self._chance = chance
 
-    @route("GET /")
-    def home(self, context: Context) -> Object:
-        return {"@type": "home", "@href": f"{context.prefix}/", "config": CONFIG, "errors": {}, "resources": {}}
+@route("GET /user", "User::Current")
+def user(context: Context) -> Object:
+    return context.show(context.require_user())
 
-    @route("GET /user", "User::Current")
-    def user(self, context: Context) -> Object:
-        return context.show(context.require_user())
 
-    @route("GET /owner/{owner}", "Owner::Find")
-    def owner(self, context: Context) -> Object:
-        return context.show(context.find_owner())
+@route("GET /owner/{owner}", "Owner::Find")
+def owner(context: Context) -> Object:
+    return context.show(context.find_owner())
 
-    @route("GET /owner/{owner}/active", "Active::ForOwner")
-    def active(self, context: Context) -> Object:
-        rows = self._visible(list(context.find_owner().active.values()), context.now)
-        return {**context.head("active"), "builds": context.many(rows, "active")}
 
-    @route("GET /owner/{owner}/repos", "Repositories::ForOwner", REPOS)
-    def repos_of_owner(self, context: Context) -> Object:
-        return self._repos(context, context.find_owner().repos)
+@route("GET /owner/{owner}/active", "Active::ForOwner")
+def active(context: Context) -> Object:
+    rows = _visible(context, list(context.find_owner().active.values()))
+    return {**context.head("active"), "builds": context.many(rows, "active")}
 
-    @route("GET /repos", "Repositories::ForCurrentUser", REPOS)
-    def repos_of_user(self, context: Context) -> Object:
-        context.require_user()
-        return self._repos(context, list(context.tables.repos.values()))
 
-    @route("GET /repo/{repo}", "Repository::Find")
-    def repo(self, context: Context) -> Object:
-        return context.show(context.find_repo())
+@route("GET /owner/{owner}/repos", "Repositories::ForOwner", REPOS)
+def repos_of_owner(context: Context) -> Object:
+    return _repos(context, context.find_owner().repos)
 
-    @route("GET /repo/{repo}/branches", "Branches::Find", f"{PAGE} sort_by exists_on_github name")
-    def branches(self, context: Context) -> Object:
-        rows, query = list(context.find_repo().branches.values()), context.query
-        if query.get("exists_on_github") == "false":
-            rows = []
-        rows = [row for row in rows if query.get("name", "").lower() in row.name.lower()]
-        default = "default_branch:desc,exists_on_github:desc,last_build:desc"
-        return context.page("branches", context.ordered(rows, BRANCH_ORDERS, default), 25)
 
-    @route("GET /repo/{repo}/branch/{branch}", "Branch::Find")
-    def branch(self, context: Context) -> Object:
-        row = context.find_repo().branches.get(unquote(context.names["branch"]))
-        if row is None:
-            raise not_found("branch")
-        return context.show(row)
+@route("GET /repos", "Repositories::ForCurrentUser", REPOS)
+def repos_of_user(context: Context) -> Object:
+    context.require_user()
+    return _repos(context, list(context.builds.tables.repos.values()))
 
-    @route("GET /repo/{repo}/requests", "Requests::Find", f"{PAGE} branch state result from to")
-    def requests(self, context: Context) -> Object:
-        rows: list[Request] = [row for row in reversed(context.find_repo().requests) if row.visible_at <= context.now]
-        since, until = _time(context.query, "from", -math.inf), _time(context.query, "to", math.inf)
-        rows = [row for row in rows if since <= row.created_at <= until and _fits(row, context.query)]
-        if self._reorder:
-            rows = self._mixed(rows)
-        return context.page("requests", rows, 25)
 
-    @route("GET /repo/{repo}/request/{request:int}", "Request::Find")
-    def request(self, context: Context) -> Object:
-        return context.show(context.find("request"))
+@route("GET /repo/{repo}", "Repository::Find")
+def repo(context: Context) -> Object:
+    return context.show(context.find_repo())
 
-    @route("GET /repo/{repo}/builds", "Builds::Find", BUILDS)
-    def builds_of_repo(self, context: Context) -> Object:
-        rows = self._visible(context.find_repo().builds, context.now)
-        for name, value in BUILD_FILTERS.items():
-            wanted = context.query.get(name, context.query.get(f"build.{name}"))
-            if wanted is not None:
-                rows = [row for row in rows if value(row) in wanted.split(",")]
-        return self._builds(context, rows, 25)
 
-    @route("GET /builds", "Builds::ForCurrentUser", f"{PAGE} sort_by")
-    def builds_of_user(self, context: Context) -> Object:
-        return self._builds(context, self._visible(context.require_user().builds, context.now), 100)
+@route("GET /repo/{repo}/branches", "Branches::Find", f"{PAGE} sort_by exists_on_github name")
+def branches(context: Context) -> Object:
+    rows, query = list(context.find_repo().branches.values()), context.query
+    if query.get("exists_on_github") == "false":
+        rows = []
+    rows = [row for row in rows if query.get("name", "").lower() in row.name.lower()]
+    default = "default_branch:desc,exists_on_github:desc,last_build:desc"
+    return context.page("branches", context.ordered(rows, BRANCH_ORDERS, default), 25)
 
-    @route("GET /build/{build:int}", "Build::Find")
-    def build(self, context: Context) -> Object:
-        return context.show(context.find("build"))
 
-    @route("GET /build/{build:int}/jobs", "Jobs::Find")
-    def jobs(self, context: Context) -> Object:
-        return {**context.head("jobs"), "jobs": context.many(context.find("build").jobs)}
+@route("GET /repo/{repo}/branch/{branch}", "Branch::Find")
+def branch(context: Context) -> Object:
+    row = context.find_repo().branches.get(unquote(context.names["branch"]))
+    if row is None:
+        raise not_found("branch")
+    return context.show(row)
 
-    @route("GET /job/{job:int}", "Job::Find")
-    def job(self, context: Context) -> Object:
-        return context.show(context.find("job"))
 
-    @route("GET /job/{job:int}/log", "Log::Find")
-    def log(self, context: Context) -> Object:
-        job = context.find("job")
-        content = log_of(job)
-        parts = [{"content": content, "final": job.state not in ACTIVE, "number": 0}]
-        head = {**context.head("log"), "@permissions": {"read": True}}
-        return {**head, "id": job.id, "content": content, "log_parts": parts}
+@route("GET /repo/{repo}/requests", "Requests::Find", f"{PAGE} branch state result from to")
+def requests(context: Context) -> Object:
+    rows: list[Request] = [row for row in reversed(context.find_repo().requests) if row.visible_at <= context.now]
+    since, until = _time(context.query, "from", -math.inf), _time(context.query, "to", math.inf)
+    rows = [row for row in rows if since <= row.created_at <= until and _fits(row, context.query)]
+    if context.builds.settings.reorder:
+        rows = _mixed(context, rows)
+    return context.page("requests", rows, 25)
 
-    @route("GET /job/{job:int}/log.txt", "Log::Find")
-    def log_text(self, context: Context) -> Reply:
-        return text(200, log_of(context.find("job")))
 
-    def _visible(self, rows: Sequence[Build], now: float) -> Sequence[Build]:
-        if not self._lags:
-            return rows
-        return [row for row in rows if row.created_at + row.request.visible_at - row.request.created_at <= now]
+@route("GET /repo/{repo}/request/{request:int}", "Request::Find")
+def request(context: Context) -> Object:
+    return context.show(context.find("request"))
 
-    def _builds(self, context: Context, rows: Sequence[Build], default: int) -> Object:
-        if context.query.get("sort_by") == "id:desc":  # rows stand in the order of their ids
-            return context.page("builds", rows[::-1], default)
-        return context.page("builds", context.ordered(rows, BUILD_ORDERS, "number:desc,id:desc"), default)
 
-    def _repos(self, context: Context, rows: list[Repo]) -> Object:
-        query = context.query
-        for flag in ("active", "private"):
-            wanted = query.get(flag, query.get(f"repository.{flag}"))
-            if wanted is not None:
-                rows = [row for row in rows if getattr(row, flag) == (wanted != "false")]
-        for name in ("name", "slug"):
-            part = query.get(f"{name}_filter", "").lower()
-            rows = [row for row in rows if part in getattr(row, name).lower()]
-        if context.user is None:
-            rows = [row for row in rows if not row.private]
-        return context.page("repositories", context.ordered(rows, REPO_ORDERS, "id"), 100)
+@route("GET /repo/{repo}/builds", "Builds::Find", BUILDS)
+def builds_of_repo(context: Context) -> Object:
+    rows = _visible(context, context.find_repo().builds)
+    for name, value in BUILD_FILTERS.items():
+        wanted = context.query.get(name, context.query.get(f"build.{name}"))
+        if wanted is not None:
+            rows = [row for row in rows if value(row) in wanted.split(",")]
+    return _builds(context, rows, 25)
 
-    def _mixed(self, rows: list[Request]) -> list[Request]:
-        mixed = list(rows)
-        for left in range(0, len(mixed) - 1, 2):
-            if self._chance.roll("reorder", mixed[left].id) < 0.5:
-                mixed[left], mixed[left + 1] = mixed[left + 1], mixed[left]
-        return mixed
+
+@route("GET /builds", "Builds::ForCurrentUser", f"{PAGE} sort_by")
+def builds_of_user(context: Context) -> Object:
+    return _builds(context, _visible(context, context.require_user().builds), 100)
+
+
+@route("GET /build/{build:int}", "Build::Find")
+def build(context: Context) -> Object:
+    return context.show(context.find("build"))
+
+
+@route("GET /build/{build:int}/jobs", "Jobs::Find")
+def jobs(context: Context) -> Object:
+    return {**context.head("jobs"), "jobs": context.many(context.find("build").jobs)}
+
+
+@route("GET /job/{job:int}", "Job::Find")
+def job(context: Context) -> Object:
+    return context.show(context.find("job"))
+
+
+@route("GET /job/{job:int}/log", "Log::Find")
+def log(context: Context) -> Object:
+    job = context.find("job")
+    content = log_of(job)
+    parts = [{"content": content, "final": job.state not in ACTIVE, "number": 0}]
+    head = {**context.head("log"), "@permissions": {"read": True}}
+    return {**head, "id": job.id, "content": content, "log_parts": parts}
+
+
+@route("GET /job/{job:int}/log.txt", "Log::Find")
+def log_text(context: Context) -> Reply:
+    return text(200, log_of(context.find("job")))
+
+
+def _visible(context: Context, rows: Sequence[Build]) -> Sequence[Build]:
+    if context.builds.settings.lag == (0.0, 0.0):
+        return rows
+    return [row for row in rows if row.created_at + row.request.visible_at - row.request.created_at <= context.now]
+
+
+def _builds(context: Context, rows: Sequence[Build], default: int) -> Object:
+    if context.query.get("sort_by") == "id:desc":  # rows stand in the order of their ids
+        return context.page("builds", rows[::-1], default)
+    return context.page("builds", context.ordered(rows, BUILD_ORDERS, "number:desc,id:desc"), default)
+
+
+def _repos(context: Context, rows: list[Repo]) -> Object:
+    query = context.query
+    for flag in ("active", "private"):
+        wanted = query.get(flag, query.get(f"repository.{flag}"))
+        if wanted is not None:
+            rows = [row for row in rows if getattr(row, flag) == (wanted != "false")]
+    for name in ("name", "slug"):
+        part = query.get(f"{name}_filter", "").lower()
+        rows = [row for row in rows if part in getattr(row, name).lower()]
+    if context.user is None:
+        rows = [row for row in rows if not row.private]
+    return context.page("repositories", context.ordered(rows, REPO_ORDERS, "id"), 100)
+
+
+def _mixed(context: Context, rows: list[Request]) -> list[Request]:
+    mixed = list(rows)
+    for left in range(0, len(mixed) - 1, 2):
+        if context.builds.chance.roll("reorder", mixed[left].id) < 0.5:
+            mixed[left], mixed[left + 1] = mixed[left + 1], mixed[left]
+    return mixed
 
 
 def log_of(job: Job) -> str:
