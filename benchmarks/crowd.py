@@ -10,7 +10,7 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 from benchmarks.limiters import LIMITERS, Make, nothing
-from orchestrator.providers.port import Answer
+from orchestrator.core.calls import Answer
 
 CALLS, PER = 100, 1.0  # the rule
 TASKS = 140  # more than the rule has calls: who holds a permit asleep needs a task for each

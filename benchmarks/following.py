@@ -13,9 +13,10 @@ import anyio
 from benchmarks import drive
 from benchmarks.child import measure
 from benchmarks.table import Asked, Row
+from orchestrator.core.calls import Answer, Call
 from orchestrator.core.model import Account, Limit, Target
 from orchestrator.core.next_step import NARROWEST
-from orchestrator.providers.port import Answer, Call, Line
+from orchestrator.providers.port import Line
 
 EPOCH = 1_767_571_200.0
 BUILD, INTERVAL = 1.2, 1.0  # calls: for a build, and for an interval between looks

@@ -13,8 +13,8 @@ from datetime import timedelta
 from random import Random
 from typing import TypeAlias
 
+from orchestrator.core.calls import Answer, Call
 from orchestrator.core.model import Account, Limit
-from orchestrator.providers.port import Answer, Call
 
 Make: TypeAlias = Callable[[], Awaitable[Answer]]
 """Makes one call, whatever the limit."""

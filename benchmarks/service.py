@@ -11,8 +11,9 @@ from contextlib import asynccontextmanager
 
 import anyio
 
+from orchestrator.core.calls import Answer, Call, Send
 from orchestrator.core.model import Account, Build, BuildState, Interval, Limit, Request, Trigger
-from orchestrator.providers.port import Answer, Call, Followed, Line, Observation, Send
+from orchestrator.providers.port import Followed, Line, Observation
 from orchestrator.testing import FAKE
 
 EPOCH = 1_767_571_200.0

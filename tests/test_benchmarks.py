@@ -13,9 +13,9 @@ from trio.testing import MockClock
 import orchestrator
 from benchmarks import allowance, drive, hops, limit_req, limiters, load, past, report, scale, service
 from benchmarks.table import Beside, Row, lines_beside, lines_of, to_json
+from orchestrator.core.calls import Answer
 from orchestrator.manifest import expand, questions, read
 from orchestrator.providers import registry
-from orchestrator.providers.port import Answer
 
 ROOT = Path(__file__).parent.parent
 PACKAGE = str(Path(orchestrator.__file__).parent)

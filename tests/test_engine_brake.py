@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 import anyio
 import pytest
 
+from orchestrator.core.calls import Call
 from orchestrator.core.errors import JournalError, LookFailed
 from orchestrator.core.events import RunMade, to_json
 from orchestrator.core.exits import Exit
@@ -21,7 +22,7 @@ from orchestrator.limits.quiet_hours import parse_quiet
 from orchestrator.lookalike.kit.faults import FaultRule
 from orchestrator.lookalike.travis import TravisLookAlike
 from orchestrator.lookalike.travis.settings import Settings, numbered
-from orchestrator.providers.port import Call, Line
+from orchestrator.providers.port import Line
 from orchestrator.providers.travis.declaration import DECLARATION
 from orchestrator.providers.travis.provider import Travis
 from orchestrator.testing import Crash, FakeService, MemoryJournal, Notices, Script, make_run, targets

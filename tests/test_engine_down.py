@@ -6,6 +6,7 @@ from contextlib import asynccontextmanager
 import anyio
 import pytest
 
+from orchestrator.core.calls import Answer
 from orchestrator.core.errors import InDoubt, Unreachable
 from orchestrator.core.events import RunMade, to_json
 from orchestrator.core.exits import Exit
@@ -14,7 +15,7 @@ from orchestrator.engine.engine import Engine, Options
 from orchestrator.journal.port import Process
 from orchestrator.lookalike.travis import TravisLookAlike
 from orchestrator.lookalike.travis.settings import Settings, numbered
-from orchestrator.providers.port import Answer, Line
+from orchestrator.providers.port import Line
 from orchestrator.providers.travis.declaration import DECLARATION
 from orchestrator.providers.travis.provider import Travis
 from orchestrator.testing import MemoryJournal

@@ -43,7 +43,6 @@ EXCEPTIONS: dict[str, set[str]] = {
     "core/selection.py": {"limits", "manifest"},
     "engine/concurrency.py": {"report"},
     "forecast/advice.py": {"report"},
-    "limits/headers.py": {"providers"},
     "providers/travis/provider.py": {"yaml"},
 }
 

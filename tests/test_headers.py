@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from orchestrator.core.calls import Answer, Call
 from orchestrator.core.model import ACCOUNT, Learnt
 from orchestrator.limits.headers import (
     LONGEST_WAIT,
@@ -19,7 +20,6 @@ from orchestrator.limits.headers import (
     retry_after,
     tells,
 )
-from orchestrator.providers.port import Answer, Call
 
 NOW = 1_767_571_200.0
 DATE = {"date": formatdate(NOW, usegmt=True)}

@@ -10,13 +10,13 @@ from urllib.parse import urlsplit
 import pytest
 
 from orchestrator import __version__
+from orchestrator.core.calls import Call
 from orchestrator.core.errors import AccessRefused, InDoubt, OrchestratorError, Unreachable, UsageError
 from orchestrator.core.model import Account
 from orchestrator.core.secrets import Secret
 from orchestrator.core.urls import is_loopback
 from orchestrator.providers.kit.answers import LARGEST
 from orchestrator.providers.kit.transport import Proxies, transport
-from orchestrator.providers.port import Call
 
 pytestmark = pytest.mark.anyio
 

@@ -7,6 +7,7 @@ import anyio
 import anyio.lowlevel
 import pytest
 
+from orchestrator.core.calls import Answer, Call
 from orchestrator.core.errors import LeaseLost
 from orchestrator.core.frozen import replace
 from orchestrator.core.model import ACCOUNT, Account, Learnt, Limit, Scope
@@ -15,7 +16,7 @@ from orchestrator.engine.run import Clocks
 from orchestrator.engine.shared_limits import SharedLimits
 from orchestrator.limits.budget import Budget
 from orchestrator.limits.rules import Traffic
-from orchestrator.providers.port import Answer, Call, Line
+from orchestrator.providers.port import Line
 from orchestrator.testing import FAKE, FakeProvider, MemoryJournal
 
 POINTS = Limit("points", 12, 60.0)

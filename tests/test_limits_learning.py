@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from orchestrator.core.calls import Answer
 from orchestrator.core.events import LimitLearnt
 from orchestrator.core.exits import Exit
 from orchestrator.core.frozen import replace
@@ -20,7 +21,7 @@ from orchestrator.journal.port import Process
 from orchestrator.limits.budget import Budget, read_rule
 from orchestrator.limits.headers import Told, tells
 from orchestrator.lookalike.kit.counters import worst_window
-from orchestrator.providers.port import Answer, Line
+from orchestrator.providers.port import Line
 from orchestrator.testing import FAKE, FakeProvider, FakeService, MemoryJournal, make_run, targets
 
 CALLS = ("calls",)

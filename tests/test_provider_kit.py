@@ -2,13 +2,13 @@
 
 import pytest
 
+from orchestrator.core.calls import Answer, Call
 from orchestrator.core.errors import AccessRefused, InDoubt, LookFailed, RateLimited, Rejected, Unreachable
 from orchestrator.core.model import Target, Trigger
 from orchestrator.providers.kit import pages
 from orchestrator.providers.kit.answers import listed, message_in, not_accepted, read, read_failed
 from orchestrator.providers.kit.markers import Search, markers_in
 from orchestrator.providers.kit.pages import Listing, Page, entries_of, walk
-from orchestrator.providers.port import Answer, Call
 
 pytestmark = pytest.mark.anyio
 

@@ -4,11 +4,11 @@ import anyio
 import pytest
 from rare import Service, a_run, engine, facts
 
+from orchestrator.core.calls import Call
 from orchestrator.core.errors import InDoubt, Rejected
 from orchestrator.core.events import CancelAsked, Canceling
 from orchestrator.core.exits import Exit
 from orchestrator.core.model import Limit
-from orchestrator.providers.port import Call
 from orchestrator.testing import FakeProvider, FakeService, Script, targets
 
 pytestmark = pytest.mark.anyio

@@ -6,11 +6,11 @@ import anyio
 import pytest
 from sandbox_visitor import START, WIDGET, Visitor
 
+from orchestrator.core.calls import Call
 from orchestrator.core.errors import InDoubt, Unreachable
 from orchestrator.lookalike.kit.faults import KINDS, FaultRule
 from orchestrator.lookalike.travis import TravisLookAlike
 from orchestrator.lookalike.travis.settings import RepoSpec, Settings, numbered
-from orchestrator.providers.port import Call
 
 POST = Call("POST", f"{WIDGET}/requests", body={"request": {"message": "nightly [run.abcdefgh]"}})
 

@@ -8,6 +8,7 @@ import aiohttp
 import anyio
 import pytest
 
+from orchestrator.core.calls import Call
 from orchestrator.core.errors import InDoubt
 from orchestrator.lookalike.kit import CommonSettings, LookAlike
 from orchestrator.lookalike.kit.counters import SlidingWindow
@@ -15,7 +16,6 @@ from orchestrator.lookalike.kit.faults import FaultRule
 from orchestrator.lookalike.kit.http import NoRoute, Refused, Routes, credentials, json_reply, route
 from orchestrator.lookalike.kit.server import serve
 from orchestrator.lookalike.kit.settings import Count, Range, convert
-from orchestrator.providers.port import Call
 
 pytestmark = pytest.mark.anyio
 START = 1_800_000_000.0

@@ -3,8 +3,8 @@ from typing import Any
 import pytest
 from pydantic import ConfigDict, ValidationError, create_model
 
+from orchestrator.core.calls import Answer, Call
 from orchestrator.core.model import Account, BuildState, Learnt, Scope, Target
-from orchestrator.providers.port import Answer, Call
 from orchestrator.providers.travis import declaration
 from orchestrator.providers.travis.declaration import DECLARATION, KEYS
 

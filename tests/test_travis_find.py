@@ -2,10 +2,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from orchestrator.core.calls import Answer
 from orchestrator.core.errors import AccessRefused, InDoubt, LookFailed, RateLimited, Unreachable
 from orchestrator.core.model import Account, Interval, Target, Trigger
 from orchestrator.providers.kit.answers import timestamp as stamp
-from orchestrator.providers.port import Answer
 from orchestrator.providers.travis.find import MOST_PAGES
 from orchestrator.providers.travis.provider import Travis
 

@@ -2,10 +2,11 @@ from collections import Counter
 
 import pytest
 
+from orchestrator.core.calls import Answer
 from orchestrator.core.errors import AccessRefused, InDoubt, LookFailed, RateLimited, Unreachable
 from orchestrator.core.frozen import replace
 from orchestrator.core.model import Account, Build, BuildState, Request, Target
-from orchestrator.providers.port import Answer, Followed
+from orchestrator.providers.port import Followed
 from orchestrator.providers.travis.follow import FIRST_POLL, MISSES, SINGLES
 from orchestrator.providers.travis.observe import NOTHING
 from orchestrator.providers.travis.provider import Travis

@@ -5,6 +5,7 @@ from collections import Counter
 
 import pytest
 
+from orchestrator.core.calls import Answer
 from orchestrator.core.errors import AccessRefused, InDoubt, RateLimited, Rejected, Unreachable
 from orchestrator.core.model import Account, BuildState, Interval, Target, Trigger, marker_of
 from orchestrator.lookalike.kit.faults import FaultRule
@@ -13,7 +14,7 @@ from orchestrator.lookalike.kit.settings import Rule
 from orchestrator.lookalike.travis import TravisLookAlike
 from orchestrator.lookalike.travis.settings import RepoSpec, Settings, Shares, numbered
 from orchestrator.providers.kit.answers import value
-from orchestrator.providers.port import Answer, Followed
+from orchestrator.providers.port import Followed
 from orchestrator.providers.travis.declaration import DECLARATION
 from orchestrator.providers.travis.provider import Travis
 from orchestrator.providers.travis.wire import headers

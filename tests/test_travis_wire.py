@@ -2,10 +2,10 @@ import shlex
 
 import pytest
 
+from orchestrator.core.calls import Answer
 from orchestrator.core.errors import AccessRefused, InDoubt, NotTriggered, RateLimited, Rejected, UsageError
 from orchestrator.core.model import Learnt, Request, Scope, Target, Trigger
 from orchestrator.providers.kit import answers
-from orchestrator.providers.port import Answer
 from orchestrator.providers.travis import observe, wire
 from orchestrator.providers.travis.declaration import API_COM
 

@@ -17,10 +17,11 @@ from orchestrator.core.secrets import Secret, Secrets
 from orchestrator.providers import registry
 
 if TYPE_CHECKING:
+    from orchestrator.core.calls import Answer, Call, Send
     from orchestrator.engine.engine import Snapshot
     from orchestrator.journal.port import Entry
     from orchestrator.journal.store import SqlJournal
-    from orchestrator.providers.port import Answer, Call, Line, Send
+    from orchestrator.providers.port import Line
 
 SANDBOX = "sandbox"  # the folder below the state that keeps rehearsals apart from what is real
 

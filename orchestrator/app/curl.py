@@ -8,10 +8,11 @@ import secrets
 import shlex
 from collections.abc import Iterator
 
+from orchestrator.core.calls import Answer, Call
 from orchestrator.core.errors import NotTriggered, Unreachable
 from orchestrator.core.model import Account, Plan, Target, Trigger
 from orchestrator.providers import registry
-from orchestrator.providers.port import Answer, Call, Declaration
+from orchestrator.providers.port import Declaration
 
 # Stands before the name of a shell variable until it is quoted; drawn anew in each process, so no text can hold it.
 _MARK = secrets.token_hex(16)

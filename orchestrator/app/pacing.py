@@ -8,9 +8,10 @@ from email.utils import parsedate_to_datetime
 
 import anyio
 
+from orchestrator.core.calls import Answer, Call
 from orchestrator.core.errors import Unreachable
 from orchestrator.limits.budget import Budget
-from orchestrator.providers.port import Answer, Call, Line
+from orchestrator.providers.port import Line
 
 TRIES = 4
 PAUSE = 1.0  # seconds before the second try; doubled each time

@@ -14,6 +14,7 @@ from random import Random
 
 import anyio
 
+from orchestrator.core.calls import Answer, Call
 from orchestrator.core.errors import AccessRefused, NotTriggered, Unreachable
 from orchestrator.core.events import LimitLearnt
 from orchestrator.core.model import ACCOUNT, Learnt, Scope, period
@@ -23,7 +24,7 @@ from orchestrator.engine.shared_limits import CONNECTIONS, TURN, SharedLimits
 from orchestrator.limits.budget import Budget, Permit
 from orchestrator.limits.headers import server_time
 from orchestrator.limits.rules import Traffic
-from orchestrator.providers.port import Answer, Call, Line
+from orchestrator.providers.port import Line
 
 LOST_FOR = 60.0  # seconds after a lost answer in which the provider may still handle, and count, the call
 MOST_NEWS = 100  # changes of one rule that are journaled: a server that tells another with every answer fills no disk

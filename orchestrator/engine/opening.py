@@ -9,6 +9,7 @@ from typing import TypeVar
 
 import anyio
 
+from orchestrator.core.calls import Answer, Call
 from orchestrator.core.errors import AccessRefused, LookFailed, NotTriggered, RateLimited, Unreachable
 from orchestrator.core.model import ACCOUNT
 from orchestrator.core.next_step import backoff
@@ -18,7 +19,7 @@ from orchestrator.engine.shared_limits import OtherProcesses, SharedLimits
 from orchestrator.journal.port import AccountMemory, Journal
 from orchestrator.limits.budget import Budget
 from orchestrator.limits.rules import Traffic
-from orchestrator.providers.port import Answer, Call, Line, Principal, Provider, SaysWho
+from orchestrator.providers.port import Line, Principal, Provider, SaysWho
 
 WHOAMI_TRIES = 3
 NOT_TOLD = "the server did not say whose token it is; others may just have used its limits up"

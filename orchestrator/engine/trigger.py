@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+from orchestrator.core.calls import Answer, Call
 from orchestrator.core.errors import (
     AccessRefused,
     InDoubt,
@@ -22,7 +23,7 @@ from orchestrator.engine.in_doubt import LostCalls
 from orchestrator.limits.admission import Candidate, Wait
 from orchestrator.limits.budget import Permit
 from orchestrator.limits.rules import NOTHING
-from orchestrator.providers.port import Answer, Call, Prepares, Provider, Restarts
+from orchestrator.providers.port import Prepares, Provider, Restarts
 
 # Seconds to leave a scope alone where a refusal does not say how long. A repo's hourly limit names no time of reset:
 # ten minutes, then ask once.

@@ -14,10 +14,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC
 
+from orchestrator.core.calls import Answer, Call
 from orchestrator.core.frozen import Struct
 from orchestrator.core.model import ACCOUNT, Learnt, Scope
 from orchestrator.limits.window import LONGEST, LONGEST_WAIT, MOST_CALLS
-from orchestrator.providers.port import Answer, Call
 
 EPOCH_FROM = 10**9  # a reset from here on is an instant (2001 and later), below it a duration
 MILLIS_FROM = 10**11  # ... and from here on an instant in milliseconds

@@ -12,9 +12,10 @@ from contextlib import asynccontextmanager
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
+from orchestrator.core.calls import Send
 from orchestrator.core.errors import UsageError
 from orchestrator.core.model import Account
-from orchestrator.providers.port import Declaration, Line, Provider, Send
+from orchestrator.providers.port import Declaration, Line, Provider
 
 if TYPE_CHECKING:
     from importlib.metadata import EntryPoint

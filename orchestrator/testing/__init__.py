@@ -17,6 +17,7 @@ from urllib.parse import quote
 
 import anyio
 
+from orchestrator.core.calls import Answer, Call, Send
 from orchestrator.core.errors import AccessRefused, InDoubt, NotTriggered, RateLimited, Rejected, Unreachable
 from orchestrator.core.events import RunMade, to_json
 from orchestrator.core.frozen import Struct, replace
@@ -38,7 +39,7 @@ from orchestrator.core.model import (
 from orchestrator.journal.port import Entry, Journal
 from orchestrator.providers.kit.answers import listed, mapping, not_accepted, quoted, read, read_failed, text
 from orchestrator.providers.kit.markers import Search
-from orchestrator.providers.port import Answer, Call, Declaration, Followed, Line, Observation, Principal, Secrets, Send
+from orchestrator.providers.port import Declaration, Followed, Line, Observation, Principal, Secrets
 from orchestrator.testing.journal import Crash, Disk, MemoryJournal
 
 __all__ = [

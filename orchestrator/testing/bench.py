@@ -9,12 +9,13 @@ from typing import Any
 
 from typing_extensions import override
 
+from orchestrator.core.calls import Answer, Call, Send
 from orchestrator.core.errors import InDoubt, NotTriggered
 from orchestrator.core.frozen import replace
 from orchestrator.core.model import Account, Build, Interval, Json, Learnt, Request, Target, Trigger, marker_of
 from orchestrator.lookalike.kit import LookAlike
 from orchestrator.providers import registry
-from orchestrator.providers.port import Answer, Call, Declaration, Followed, Observation, Prepares, Provider, Send
+from orchestrator.providers.port import Declaration, Followed, Observation, Prepares, Provider
 
 SECRET = "contract-s3cret"  # noqa: S105  # what references to secrets stand for; opens nothing
 ROUNDS = 200  # polls after which a build should have come as far as is waited for

@@ -18,11 +18,12 @@ from typing import Any
 
 import pytest
 
+from orchestrator.core.calls import Answer, Call
 from orchestrator.core.errors import AccessRefused, InDoubt, LookFailed, NotTriggered, RateLimited, Unreachable
 from orchestrator.core.frozen import replace
 from orchestrator.core.model import Build, Json, Request, marker_of
 from orchestrator.providers import port, registry
-from orchestrator.providers.port import Answer, Call, Followed, Observation
+from orchestrator.providers.port import Followed, Observation
 from orchestrator.testing.bench import ROUNDS, SECRET, Bench, LookAlikeService, Service, listed, reworded
 
 __all__ = ["Bench", "LookAlikeService", "ProviderContract", "Service"]

@@ -3,10 +3,11 @@
 import pytest
 from test_providers import OverFake
 
+from orchestrator.core.calls import Call
 from orchestrator.core.errors import InDoubt, LookFailed
 from orchestrator.core.frozen import replace
 from orchestrator.core.model import BuildState, Request
-from orchestrator.providers.port import Call, Observation
+from orchestrator.providers.port import Observation
 from orchestrator.testing import FakeProvider
 from orchestrator.testing.bench import Bench
 from orchestrator.testing.contract import ProviderContract

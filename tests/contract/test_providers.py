@@ -2,12 +2,12 @@
 
 import pytest
 
+from orchestrator.core.calls import Answer
 from orchestrator.core.errors import AccessRefused, RateLimited, Rejected
 from orchestrator.core.model import Account, Learnt, Target
 from orchestrator.lookalike.travis import TravisLookAlike
 from orchestrator.lookalike.travis.settings import RepoSpec, Settings
 from orchestrator.providers import registry
-from orchestrator.providers.port import Answer
 from orchestrator.providers.travis.declaration import DECLARATION as TRAVIS
 from orchestrator.testing import FAKE, FakeProvider, FakeService, PreparingProvider
 from orchestrator.testing.contract import LookAlikeService, ProviderContract, Service

@@ -6,12 +6,13 @@ import datetime
 from collections.abc import Coroutine
 from typing import Any
 
+from orchestrator.core.calls import Answer
 from orchestrator.core.errors import InDoubt, LookFailed, NotTriggered
 from orchestrator.core.model import Account, Build, BuildState, Interval, Request, Target, Trigger
 from orchestrator.manifest import Answers, ManifestError, expand, questions, read
 from orchestrator.providers import registry
 from orchestrator.providers.kit.answers import value
-from orchestrator.providers.port import Answer, Followed, Observation, Principal, RepoFacts
+from orchestrator.providers.port import Followed, Observation, Principal, RepoFacts
 from orchestrator.providers.travis.provider import Travis
 
 TODAY = datetime.date(2026, 1, 5)

@@ -9,10 +9,10 @@ from random import Random
 
 import anyio
 
+from orchestrator.core.calls import Answer, Call, Send
 from orchestrator.core.errors import InDoubt, Unreachable
 from orchestrator.lookalike.kit import answer_of
 from orchestrator.lookalike.kit.http import Effect, Harm, Incoming
-from orchestrator.providers.port import Answer, Call, Send
 
 from .kernel import Kernel, Process
 from .service import Service

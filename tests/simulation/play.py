@@ -11,6 +11,7 @@ from typing import Any
 import anyio
 
 from orchestrator.app.start import without
+from orchestrator.core.calls import Call
 from orchestrator.core.errors import LeaseLost
 from orchestrator.core.events import CancelAsked, RunMade, RunOptions
 from orchestrator.core.exits import Exit
@@ -18,7 +19,6 @@ from orchestrator.core.frozen import replace
 from orchestrator.core.history import History
 from orchestrator.core.model import Outcome
 from orchestrator.journal.history import load, read_on
-from orchestrator.providers.port import Call
 from orchestrator.testing import MemoryJournal
 
 from .backend import run

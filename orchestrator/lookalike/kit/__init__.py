@@ -16,6 +16,7 @@ from random import Random
 from time import gmtime, strftime
 from typing import Any, ClassVar, Self
 
+from orchestrator.core.calls import Answer, Call, Send
 from orchestrator.core.errors import InDoubt, Unreachable
 from orchestrator.core.frozen import Struct, field
 from orchestrator.core.model import Account, Json, Target
@@ -23,7 +24,6 @@ from orchestrator.lookalike.kit.counters import Bans, Counters, worst_window
 from orchestrator.lookalike.kit.faults import Chance, Fault, FaultRule, Faults, Handling
 from orchestrator.lookalike.kit.http import Effect, Harm, Incoming, Object, Refused, Reply
 from orchestrator.lookalike.kit.settings import Duration, Prefix, Range, Scale
-from orchestrator.providers.port import Answer, Call, Send
 
 
 class CommonSettings(Struct, frozen=True, kw_only=True):

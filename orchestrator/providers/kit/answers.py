@@ -12,6 +12,7 @@ from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from typing import Any, NoReturn
 
+from orchestrator.core.calls import Answer, Call, Send
 from orchestrator.core.errors import (
     AccessRefused,
     InDoubt,
@@ -23,7 +24,6 @@ from orchestrator.core.errors import (
 )
 from orchestrator.core.model import ACCOUNT, Json
 from orchestrator.limits.headers import retry_after
-from orchestrator.providers.port import Answer, Call, Send
 
 LARGEST = 8 * 1024 * 1024  # bytes of an answer, before and after decompression
 

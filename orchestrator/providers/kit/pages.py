@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Hashable, Mapping
 from typing import Any, Generic, NamedTuple, TypeVar
 
+from orchestrator.core.calls import Answer, Call, Send
 from orchestrator.core.errors import LookFailed
 from orchestrator.providers.kit.answers import read
-from orchestrator.providers.port import Answer, Call, Send
 
 MOST_ENTRIES = 500_000  # of one listing: more repositories or branches than anybody has
 

@@ -12,8 +12,9 @@ from typing import Any, Literal, Required
 
 from typing_extensions import TypedDict  # pydantic refuses the one of `typing` before Python 3.12
 
+from orchestrator.core.calls import Answer, Call
 from orchestrator.core.model import ACCOUNT, Account, BuildState, Findability, Json, Learnt, Limit, Scope, Target
-from orchestrator.providers.port import Answer, Call, Declaration, Key, Polling
+from orchestrator.providers.port import Declaration, Key, Polling
 
 API_COM = "https://api.travis-ci.com"
 ORG_HOST = "api.travis-ci.org"

@@ -10,12 +10,12 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from typing import Any
 
+from orchestrator.core.calls import Call, Send
 from orchestrator.core.errors import LookFailed
 from orchestrator.core.model import Interval, Request, Trigger
 from orchestrator.providers.kit.answers import instant, mapping, number, timestamp
 from orchestrator.providers.kit.markers import Search
 from orchestrator.providers.kit.pages import walk
-from orchestrator.providers.port import Call, Send
 from orchestrator.providers.travis.declaration import CALLS
 from orchestrator.providers.travis.wire import NotThere, listing, repo_path, request_of
 

@@ -21,11 +21,12 @@ from dataclasses import dataclass, field
 from itertools import takewhile
 from typing import Any
 
+from orchestrator.core.calls import Call, Send
 from orchestrator.core.errors import LookFailed, RateLimited
 from orchestrator.core.model import Json
 from orchestrator.providers.kit.answers import mapping, number, read, rows
 from orchestrator.providers.kit.pages import Listing, Page
-from orchestrator.providers.port import Call, Followed, Observation, Send
+from orchestrator.providers.port import Followed, Observation
 from orchestrator.providers.travis.declaration import CALLS
 from orchestrator.providers.travis.observe import NOTHING, Owned, ids_of, of_builds, of_requests, repo_of, slug_of
 from orchestrator.providers.travis.wire import PAGE, error_type, listing, owner_path, read_failed, repo_path

@@ -8,13 +8,14 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+from orchestrator.core.calls import Answer, Call, Send
 from orchestrator.core.errors import AccessRefused, InDoubt, LookFailed, NotTriggered, Rejected, UsageError
 from orchestrator.core.model import Account, Build, Interval, Json, Request, Scope, Target, Trigger
 from orchestrator.core.secrets import Secret, checked
 from orchestrator.limits.concurrency import Entry
 from orchestrator.providers.kit.answers import foreign, instant, mapping, number, quoted, read, rejected, rows, text
 from orchestrator.providers.kit.pages import entries_of
-from orchestrator.providers.port import Answer, Call, Followed, Observation, Principal, RepoFacts, Secrets, Send
+from orchestrator.providers.port import Followed, Observation, Principal, RepoFacts, Secrets
 from orchestrator.providers.travis.declaration import CALLS, TRIGGERS
 from orchestrator.providers.travis.find import find
 from orchestrator.providers.travis.follow import Poll

@@ -15,13 +15,14 @@ from functools import cache
 from typing import Any
 from urllib.parse import quote, urlsplit, urlunsplit
 
+from orchestrator.core.calls import Answer, Call
 from orchestrator.core.errors import AccessRefused, InDoubt, LookFailed, NotTriggered, RateLimited, Rejected
 from orchestrator.core.frozen import replace
 from orchestrator.core.model import ACCOUNT, Json, Request, Scope, Target, Trigger
 from orchestrator.limits.headers import retry_after, server_time
 from orchestrator.providers.kit.answers import UNDECIDED, foreign, mapping, number, quoted, rejected, rows, text
 from orchestrator.providers.kit.pages import Listing, Page
-from orchestrator.providers.port import Answer, Call, Secrets
+from orchestrator.providers.port import Secrets
 from orchestrator.providers.travis.declaration import CALLS, ORG_HOST, PER_REPO, TRIGGERS, learnt_of_refusal
 
 _PLAIN_SLUG = re.compile(r"[A-Za-z0-9_.-]+/[A-Za-z0-9_.-]+").fullmatch
