@@ -7,6 +7,7 @@ from random import Random
 import aiohttp
 import anyio
 import pytest
+from orchestrator.core.calls import Call
 
 from orchestrator.core.calls import Call
 from orchestrator.core.errors import InDoubt
