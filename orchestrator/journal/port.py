@@ -185,7 +185,6 @@ class Journal(Protocol):
             up: seconds since that boot, now.
             wall: the wall clock, now.
         """
-        ...
 
     async def make_run(
         self, run: str, made: RunMade, targets: Sequence[Target], at: float, forbid_overlap: bool = True
@@ -198,7 +197,6 @@ class Journal(Protocol):
         Raises:
             JournalError: a run of this id exists.
         """
-        ...
 
     async def append(self, lease: Lease, events: Sequence[Event], at: float) -> Sequence[Entry]:
         """Appends facts to the lease's stream; returns when they are durable. Appends that wait together share a sync.
@@ -209,31 +207,24 @@ class Journal(Protocol):
         Raises:
             LeaseLost: a newer epoch exists; nothing of the batch was written.
         """
-        ...
 
     async def wish(self, run: str, wish: Wish) -> None:
         """Appends a wish; anybody may."""
-        ...
 
     async def wishes(self, run: str, after: int = 0) -> Sequence[tuple[int, Wish]]:
         """The wishes with a number above `after`, oldest first."""
-        ...
 
     async def read(self, run: str, after: Cursor, at_most: int = 10_000) -> Sequence[Entry]:
         """Entries behind the cursor, ordered within each stream; empty when there are none."""
-        ...
 
     async def targets(self, run: str) -> Sequence[Target]:
         """The run's targets in plan order."""
-        ...
 
     async def runs(self, prefix: str = "", open_only: bool = False) -> Sequence[RunRow]:
         """Runs whose id starts with `prefix`, newest first."""
-        ...
 
     async def register(self, process: Process, now: float, lease_for: float) -> Incarnation:
         """A new incarnation of a process; leases are claimed with it."""
-        ...
 
     async def claim(self, run: str, account: str, by: Incarnation, now: float) -> Lease:
         """Takes the lease, when it is free, over, or its holder is proven dead on this machine. Also a heartbeat.
@@ -241,7 +232,6 @@ class Journal(Protocol):
         Raises:
             LeaseLost: a live process holds it, or the incarnation has expired.
         """
-        ...
 
     async def renew(self, by: Incarnation, now: float) -> None:
         """Heartbeat, once for all leases of the incarnation.
@@ -252,11 +242,9 @@ class Journal(Protocol):
         Raises:
             LeaseLost: at least one was taken over; the others are renewed.
         """
-        ...
 
     async def release(self, leases: Sequence[Lease]) -> None:
         """Gives leases back; losing one before is no error."""
-        ...
 
     async def record_usage(self, records: Sequence[UsageRecord]) -> Sequence[int]:
         """Remembers calls for other processes and later runs. Not durable by itself: the next append is.
@@ -264,7 +252,6 @@ class Journal(Protocol):
         Returns:
             A key for each, for `settle`.
         """
-        ...
 
     async def reserve(self, principal: str, limits: Sequence[SharedLimit], at: float, until: float) -> Reserved:
         """Records one call for each of the limits, if all of them have room, counting the calls of all processes.
@@ -273,37 +260,29 @@ class Journal(Protocol):
             at: now.
             until: the latest instant at which the provider can come to count the call.
         """
-        ...
 
     def settle(self, keys: Sequence[int], at: float | None) -> None:
         """Tells when calls that were recorded can last have been counted; None when they count nowhere.
 
         Not durable by itself: the next append is.
         """
-        ...
 
     async def usage(self, principal: str, since: float) -> Sequence[UsageRecord]:
         """The calls of the principal from that instant on, of all runs, oldest first."""
-        ...
 
     async def remember(
         self, principal: str, *, marker_proven: bool = False, frozen: Mapping[Scope, float] = {}, alias: str = ""
     ) -> None:
         """Adds to what all runs know of a principal."""
-        ...
 
     async def memory(self, principal: str) -> AccountMemory:
         """What all runs know of a principal."""
-        ...
 
     async def changed_by_others(self) -> bool:
         """Whether anybody else wrote since this was last asked (or since the start); cheap."""
-        ...
 
     async def drop_runs(self, runs: Collection[str]) -> int:
         """Deletes ended runs; returns how many."""
-        ...
 
     async def aclose(self) -> None:
         """Closes files. What was acknowledged is durable already."""
-        ...

@@ -89,15 +89,12 @@ class Dialect(Protocol):
     @property
     def place(self) -> str:
         """Where the state is, for messages."""
-        ...
 
     async def prepare(self) -> None:
         """Checks that the state is ours, and makes it or brings it to this version's shape; before anything else."""
-        ...
 
     async def aclose(self) -> None:
         """Closes; what was written is durable already."""
-        ...
 
     async def clock(self, boot: str, now: tuple[float, float] | None) -> float | None:
         """When a boot began, None where no process has told.
@@ -106,7 +103,6 @@ class Dialect(Protocol):
             now: seconds since that boot, and the wall clock: sets it where nobody has. Usage records of other boots
                 then count for one period more.
         """
-        ...
 
     # -- runs ---------------------------------------------------------------------------------------------------
 
@@ -126,33 +122,26 @@ class Dialect(Protocol):
         Raises:
             JournalError: a run of this id exists.
         """
-        ...
 
     async def run_number(self, run: str) -> int | None:
         """A run's number, None when there is no such run."""
-        ...
 
     async def runs(
         self, prefix: str, open_only: bool
     ) -> tuple[Sequence[tuple[int, RunRow]], Sequence[tuple[int, Hold]]]:
         """Runs by number, newest first; and by number of the run, the leases that are not given back."""
-        ...
 
     async def targets(self, run: int) -> tuple[Sequence[Sequence[Any]], Mapping[int, str]]:
         """The rows and parts that `make_run` took."""
-        ...
 
     async def target_ids(self, run: int) -> Sequence[str]:
         """The ids of a run's targets in plan order."""
-        ...
 
     async def drop_runs(self, runs: Collection[str]) -> Sequence[str]:
         """Deletes those of the runs that have ended; gives their ids."""
-        ...
 
     async def export(self, path: Path, runs: Collection[str] | None) -> None:
         """Copies the state, or some runs of it, into an SQLite file; overwrites nothing."""
-        ...
 
     # -- events and wishes --------------------------------------------------------------------------------------
 
@@ -165,29 +154,23 @@ class Dialect(Protocol):
         Raises:
             Refused: some pieces do not continue their stream under its epoch.
         """
-        ...
 
     async def stream(self, run: int, account: str) -> tuple[int, int] | None:
         """A stream's number and that of its last row."""
-        ...
 
     async def events(self, run: int, after: Cursor, at_most: int) -> Sequence[tuple[str, Sequence[tuple[Any, ...]]]]:
         """For each stream of the run its rows behind the cursor, each with its number before it; so many in all."""
-        ...
 
     async def wish(self, run: int, kind: str, body: str) -> None:
         """Adds a wish behind the run's others."""
-        ...
 
     async def wishes(self, run: int, after: int) -> Sequence[tuple[int, str, str]]:
         """Number, kind and body of the run's wishes behind a number."""
-        ...
 
     # -- leases -------------------------------------------------------------------------------------------------
 
     async def register(self, by: Incarnation, now: float) -> None:
         """Adds an incarnation, whose first heartbeat is now."""
-        ...
 
     async def claim(
         self, run: int, account: str, by: Incarnation, now: float, fact: tuple[str, str]
@@ -200,11 +183,9 @@ class Dialect(Protocol):
         Returns:
             The lease that stands in the way, when its holder is alive; None when `by` itself has expired.
         """
-        ...
 
     async def end(self, incarnation: str) -> None:
         """An incarnation whose process is proven dead: its leases are free from now on."""
-        ...
 
     async def renew(self, by: str, heir: Incarnation, now: float, usage: UsageNews) -> Collection[int] | None:
         """Heartbeat: one row for all streams.
@@ -215,15 +196,12 @@ class Dialect(Protocol):
         Returns:
             The streams that `by` still holds; None when they are the heir's.
         """
-        ...
 
     async def held(self, by: str) -> Collection[int]:
         """The streams that an incarnation holds."""
-        ...
 
     async def release(self, streams: Sequence[tuple[int, int]]) -> None:
         """Frees streams (number, epoch); those with another epoch stay as they are."""
-        ...
 
     # -- principals ---------------------------------------------------------------------------------------------
 
@@ -244,24 +222,18 @@ class Dialect(Protocol):
         Returns:
             Zero; else the seconds until it makes sense to ask again, and the name of the limit without room.
         """
-        ...
 
     async def settle(self, usage: UsageNews) -> None:
         """Writes usage records and what became of earlier ones, if that is possible at once: the process leaves."""
-        ...
 
     async def usage(self, principal: str, since: float) -> Sequence[UsageRecord]:
         """The principal's records from that time on, oldest first."""
-        ...
 
     async def remember(self, principal: str, marker_proven: bool, frozen: Mapping[Scope, float], alias: str) -> None:
         """Adds to what is known of a principal; a proof stays, and of two freezes of a scope the longer."""
-        ...
 
     async def memory(self, principal: str) -> AccountMemory:
         """What is known of a principal."""
-        ...
 
     async def changed_by_others(self) -> bool:
         """Whether another process wrote since this was last asked; cheap. A guess in a shared database, never late."""
-        ...
