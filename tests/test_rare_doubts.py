@@ -144,7 +144,7 @@ async def test_accept_goes_on_through_calls_that_never_left_once_one_was_lost():
     service = FakeService({"acme/a": Script(triggers=tuple(words))})
     began = service.now()
     journal = await a_run(service, targets("acme/a", timeouts=TIMES))
-    assert await engine(journal, service).run() == Exit.FAILED
+    assert await engine(journal, service, timeout=1200.0).run() == Exit.FAILED
     verdict = (await load(journal, "r1")).of(FAKE_A).verdict
     assert (verdict.outcome, verdict.code) == (Outcome.TIMED_OUT, "no_build")
     assert 600.0 < verdict.at - began < 800.0
