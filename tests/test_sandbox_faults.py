@@ -4,7 +4,6 @@ from random import Random
 
 import anyio
 import pytest
-from orchestrator.core.calls import Call
 from sandbox_visitor import START, WIDGET, Visitor
 
 from orchestrator.core.calls import Call

@@ -7,7 +7,6 @@ from random import Random
 import aiohttp
 import anyio
 import pytest
-from orchestrator.core.calls import Call
 
 from orchestrator.core.calls import Call
 from orchestrator.core.errors import InDoubt
