@@ -235,7 +235,8 @@ def near(word: str, known: Iterable[str]) -> str:
 
 # What the YAML parser finds, each as (line, column, text, remedy), counted from 1.
 
-_PRINTABLE = re.compile("[^\x09\x0a\x0d\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+_ASCII = bytes([9, 10, 13, *range(32, 127)])  # what is printable of it
+_UNPRINTABLE = "[^\x09\x0a\x0d\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]"
 _UTF16 = (b"\xff\xfe", b"\xfe\xff")
 _REFERENCE = re.compile(r"(?P<key>[\w-]*token)\s*:\s*(?P<kind>env|file|command)\s*:\s+")
 
@@ -245,6 +246,8 @@ def explain_bytes(text: bytes, largest: int) -> tuple[int, int, str, str] | None
     if len(text) > largest:
         remedy = "split it, or list the targets in a file of `from`"
         return 0, 0, f"the file is larger than {largest // 2**20} MiB", remedy
+    if not text.translate(None, _ASCII):
+        return None  # the usual case
     if text.startswith(_UTF16):
         return 1, 1, "the file is UTF-16", "save it as UTF-8"
     try:
@@ -252,7 +255,7 @@ def explain_bytes(text: bytes, largest: int) -> tuple[int, int, str, str] | None
     except UnicodeDecodeError as error:
         line, column = _place(text, error.start)
         return line, column, f"byte 0x{text[error.start]:02x} is not UTF-8", "save the file as UTF-8"
-    found = _PRINTABLE.search(decoded)
+    found = re.search(_UNPRINTABLE, decoded)
     if found is not None and not (found.start() == 0 and found[0] == "\ufeff"):
         line, column = _place(text, len(decoded[: found.start()].encode()))
         what = "a NUL byte" if found[0] == "\0" else f"the control character U+{ord(found[0]):04X}"
