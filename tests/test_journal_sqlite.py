@@ -27,7 +27,6 @@ from orchestrator.journal.store import open_journal
 
 pytestmark = pytest.mark.anyio
 
-STORED = Path(__file__).parent / "data" / "state-v1.db"
 ME = Process("here", "no-such-boot", 1, "1")
 MADE = RunMade("nightly", None, "")
 TARGETS = [Target(f"fake:acme/r{n}", "fake", f"acme/r{n}") for n in range(50)]
@@ -503,24 +502,6 @@ async def test_a_state_with_things_that_we_did_not_make_is_refused(home, stateme
 
 
 # -- versions -------------------------------------------------------------------------------------------------------
-
-
-async def test_a_state_of_version_1_is_read(home):
-    home.mkdir(parents=True)
-    (home / "state.db").write_bytes(STORED.read_bytes())
-    async with at(home) as journal:
-        (row,) = await journal.runs()
-        assert (row.id, row.name, row.targets, row.exit_code) == ("stored", "nightly", 3, 1)
-        assert [target.id for target in await journal.targets("stored")] == [
-            "fake:acme/a",
-            "fake:acme/b@main",
-            "fake:acme/c",
-        ]
-        kinds = [entry.event.kind for entry in await journal.read("stored", {})]
-        assert kinds == ["run_made", "claimed", "run_ended", "claimed", "intended", "requested", "sighted", "ended"]
-        assert [wish.kind for _, wish in await journal.wishes("stored")] == ["pause_asked"]
-        assert await journal.usage("p", 0.0) == [UsageRecord("p", "triggers", ACCOUNT, 3.0)]
-        assert (await journal.memory("p")).marker_proven
 
 
 def add_colour(db):
