@@ -33,7 +33,8 @@ async def main(where, who, appenders, lease_for):
     async with open_journal(where, now=time.time) as journal:
         while True:
             try:
-                lease = await claim(journal, "r", "fake", this_process(), time.time(), lease_for)
+                by = await journal.register(this_process(), time.time(), lease_for)
+                lease = await journal.claim("r", "fake", by, time.time())
                 break
             except LeaseLost:
                 await anyio.sleep(0.005)

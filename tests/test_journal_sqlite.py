@@ -280,7 +280,8 @@ from orchestrator.journal.store import open_journal
 
 async def main():
     async with open_journal(sys.argv[1], now=lambda: 0.0) as journal:
-        lease = await claim(journal, "r1", "fake", Process("here", "b", 1, "1"), 99.0, 30.0)
+        by = await journal.register(Process("here", "b", 1, "1"), 99.0, 30.0)
+        lease = await journal.claim("r1", "fake", by, 99.0)
         resource.setrlimit(resource.RLIMIT_FSIZE, (300_000, 300_000))
         for number in range(2, 10_000):
             try:
