@@ -6,11 +6,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from orchestrator.core.concurrency import Cap, Concurrency, QueueRule, Quiet, part
 from orchestrator.core.events import from_json, to_json
 from orchestrator.core.model import Account, Limit
 from orchestrator.limits.budget import Window
-from orchestrator.limits.concurrency import Brake, Cap, Entry, Loop, Others, QueueRule, others_in, part
-from orchestrator.limits.quiet_hours import Quiet, parse_quiet
+from orchestrator.limits.concurrency import Entry, Loop, Others, check_concurrency, others_in
+from orchestrator.limits.quiet_hours import parse_quiet
 
 RULE = QueueRule(below=40, resume=30, reserve=5)
 
@@ -19,7 +20,7 @@ def loop(allowed=40, others=None, is_held=False, rule=RULE):
     return Loop(rule, allowed, others, is_held)
 
 
-CAPS = Brake((Cap("owner", 10), Cap("owner:acme", 20), Cap("label:core", 5), Cap("label:slow", 1)))
+CAPS = Concurrency((Cap("owner", 10), Cap("owner:acme", 20), Cap("label:core", 5), Cap("label:slow", 1)))
 
 
 @pytest.mark.parametrize(
@@ -40,7 +41,7 @@ def test_a_target_falls_under_the_cap_of_its_owner_and_of_each_of_its_labels(own
 
 
 def test_a_cap_for_one_owner_binds_nobody_else():
-    assert Brake((Cap("owner:acme", 3),)).caps_of("other", ("acme",)) == ()
+    assert Concurrency((Cap("owner:acme", 3),)).caps_of("other", ("acme",)) == ()
 
 
 @pytest.mark.parametrize(
@@ -164,22 +165,22 @@ def test_what_a_server_reveals_is_shared_as_well(learnt, wanted):
 @pytest.mark.parametrize(
     ("brake", "problem"),
     [
-        (Brake((Cap("owner", 0),)), "below one"),
-        (Brake(queue=QueueRule(9, 10)), "queue below 9 with resume 10"),
-        (Brake(queue=QueueRule(9, 5, 9)), "reserve 9"),
-        (Brake(queue=QueueRule(9, 5, every=0.0)), "every 0 s"),
-        (Brake(queue=QueueRule(9, 5, every=math.nan)), "every nan s"),
-        (Brake(quiet=(Quiet((0,), 0, 9, "Mars/Olympus"),)), "unknown time zone 'Mars/Olympus'"),
+        (Concurrency((Cap("owner", 0),)), "below one"),
+        (Concurrency(queue=QueueRule(9, 10)), "queue below 9 with resume 10"),
+        (Concurrency(queue=QueueRule(9, 5, 9)), "reserve 9"),
+        (Concurrency(queue=QueueRule(9, 5, every=0.0)), "every 0 s"),
+        (Concurrency(queue=QueueRule(9, 5, every=math.nan)), "every nan s"),
+        (Concurrency(quiet=(Quiet((0,), 0, 9, "Mars/Olympus"),)), "unknown time zone 'Mars/Olympus'"),
     ],
 )
 def test_a_brake_from_a_damaged_journal_is_refused(brake, problem):
     with pytest.raises(ValueError, match=problem):
-        brake.check(NOW)
+        check_concurrency(brake, NOW)
 
 
 def test_a_brake_survives_the_journal():
-    brake = Brake(CAPS.caps, RULE, (parse_quiet("mon-fri 08:00-18:00 Europe/Berlin"),))
+    brake = Concurrency(CAPS.caps, RULE, (parse_quiet("mon-fri 08:00-18:00 Europe/Berlin"),))
     account = Account(
-        "travis", "travis", "https://ci.invalid", limits=(Limit("triggers", 20, 30.0, share=50),), brake=brake
+        "travis", "travis", "https://ci.invalid", limits=(Limit("triggers", 20, 30.0, share=50),), concurrency=brake
     )
     assert from_json(Account, to_json(account)) == account

@@ -7,11 +7,11 @@ from cli_machine import Program
 from golden.story import START, target, told
 
 from orchestrator.cli.plan_text import concurrency_json, concurrency_lines
+from orchestrator.core.concurrency import Cap, Concurrency, QueueRule
 from orchestrator.core.events import Ended, Intended, Requested, RunMade, RunOptions, to_json
 from orchestrator.core.exits import Exit
 from orchestrator.core.frozen import replace
 from orchestrator.core.model import Account, Limit, Outcome
-from orchestrator.limits.concurrency import Brake, Cap, QueueRule
 from orchestrator.limits.quiet_hours import parse_quiet
 from orchestrator.report.reasons import held_by
 
@@ -19,9 +19,16 @@ NOON = 1_767_614_400.0  # Monday 2026-01-05, 12:00 UTC
 OFFICE = parse_quiet("mon-fri 08:00-18:00 Europe/Berlin")
 
 
-def account(brake=None, share=100, in_flight=None):
+def account(concurrency=None, share=100, in_flight=None):
     limits = (Limit("triggers", 20, 30.0, share=share),)
-    return Account("travis", "travis", "https://ci.invalid", limits=limits, brake=brake or Brake(), in_flight=in_flight)
+    return Account(
+        "travis",
+        "travis",
+        "https://ci.invalid",
+        limits=limits,
+        concurrency=concurrency or Concurrency(),
+        in_flight=in_flight,
+    )
 
 
 def test_an_account_without_a_brake_has_nothing_to_tell():
@@ -32,15 +39,18 @@ def test_an_account_without_a_brake_has_nothing_to_tell():
     ("one", "words"),
     [
         (
-            account(Brake((Cap("owner", 9), Cap("label:core", 2)))),
+            account(Concurrency((Cap("owner", 9), Cap("label:core", 2)))),
             "brake: in_flight_per_owner 9, in_flight_per_label 2 of core",
         ),
         (
-            account(Brake(queue=QueueRule(9, 9))),
+            account(Concurrency(queue=QueueRule(9, 9))),
             "queue: triggers go while fewer than 9 builds of the owner wait or run",
         ),
-        (account(Brake(queue=QueueRule(9, 6, 2))), "2 of these places are kept for other people; if others make it"),
-        (account(Brake(quiet=(OFFICE,))), "it is quiet now: triggers go from 2026-01-05T17:00:00Z on"),
+        (
+            account(Concurrency(queue=QueueRule(9, 6, 2))),
+            "2 of these places are kept for other people; if others make it",
+        ),
+        (account(Concurrency(quiet=(OFFICE,))), "it is quiet now: triggers go from 2026-01-05T17:00:00Z on"),
         (account(share=50), "share: 50% of each rate, the rest is left to other machines"),
     ],
 )
@@ -50,7 +60,7 @@ def test_the_plan_tells_each_part_of_the_brake(one, words):
 
 
 def test_the_plan_tells_programs_until_when_it_is_quiet():
-    one = account(Brake(quiet=(OFFICE,)), share=25)
+    one = account(Concurrency(quiet=(OFFICE,)), share=25)
     assert (concurrency_json(one, NOON)["quiet_until"], concurrency_json(one, NOON)["share"]) == (
         "2026-01-05T17:00:00Z",
         25,
@@ -76,34 +86,34 @@ def flying(*names):
 @pytest.mark.parametrize(
     ("brake", "facts", "wanted"),
     [
-        (Brake((Cap("owner:acme", 2),)), flying("acme/a"), []),
+        (Concurrency((Cap("owner:acme", 2),)), flying("acme/a"), []),
         (
-            Brake((Cap("owner:acme", 2),)),
+            Concurrency((Cap("owner:acme", 2),)),
             flying("acme/a", "Acme/b"),
             ["held by: in_flight_per_owner 2 of acme: 2 builds of this run are queued or running there"],
         ),
         (
-            Brake((Cap("owner", 9), Cap("label:core", 2))),
+            Concurrency((Cap("owner", 9), Cap("label:core", 2))),
             flying("acme/a", "beta/c"),
             ["held by: in_flight_per_label 2 of core: 2 builds of this run are queued or running there"],
         ),
         (
-            Brake(queue=QueueRule(3, 3, 1)),
+            Concurrency(queue=QueueRule(3, 3, 1)),
             flying("acme/a", "Acme/b"),
             ["held by: queue below 3 of acme: 2 builds of this run"],
         ),
         (
-            Brake(queue=QueueRule(9, 9)),
+            Concurrency(queue=QueueRule(9, 9)),
             flying("acme/a"),
             ["may be held by: queue below 9 of acme: 1 builds of this run"],
         ),
         (
-            Brake(quiet=(replace(OFFICE, zone="Mars/A"),)),
+            Concurrency(quiet=(replace(OFFICE, zone="Mars/A"),)),
             [],
             ["may be held by: quiet hours: unknown time zone 'Mars/A'"],
         ),
         (
-            Brake(quiet=(OFFICE,)),
+            Concurrency(quiet=(OFFICE,)),
             [],
             ["held by: quiet hours mon-fri 08:00-18:00 Europe/Berlin: no trigger before 2026"],
         ),
@@ -117,14 +127,14 @@ def test_why_names_the_rule_that_holds_a_waiting_target(brake, facts, wanted):
 
 
 def test_why_counts_only_what_has_not_ended():
-    brake = Brake((Cap("owner", 1),))
+    brake = Concurrency((Cap("owner", 1),))
     ended = (9, Ended("travis:acme/a@main", Outcome.PASSED, "passed", ""))
     targets, history = story(account(brake), *flying("acme/a"), ended)
     assert list(held_by(history, targets[3], NOON)) == []
 
 
 def test_why_says_nothing_of_the_brake_once_the_target_is_triggered():
-    targets, history = story(account(Brake((Cap("owner", 1),))), *flying("acme/a"))
+    targets, history = story(account(Concurrency((Cap("owner", 1),))), *flying("acme/a"))
     assert list(held_by(history, targets[0], NOON)) == []
     assert list(held_by(history, targets[3], START)) != []
 

@@ -9,6 +9,7 @@ import anyio
 import pytest
 
 from orchestrator.core.calls import Call
+from orchestrator.core.concurrency import Cap, Concurrency, QueueRule
 from orchestrator.core.errors import JournalError, LookFailed
 from orchestrator.core.events import RunMade, to_json
 from orchestrator.core.exits import Exit
@@ -17,7 +18,6 @@ from orchestrator.core.model import Account, Limit, Outcome, Target
 from orchestrator.engine.engine import Engine, Options
 from orchestrator.journal.history import load
 from orchestrator.journal.port import Process
-from orchestrator.limits.concurrency import Brake, Cap, QueueRule
 from orchestrator.limits.quiet_hours import parse_quiet
 from orchestrator.lookalike.kit.faults import FaultRule
 from orchestrator.lookalike.travis import TravisLookAlike
@@ -52,7 +52,7 @@ class Place:
 
     async def drive(self, wanted, brake, journal=None, patience=None, limits=OFTEN, **options):
         send = self.world.send(self.now, anyio.sleep, random.Random(1))
-        account = Account("travis", "travis", DECLARATION.url, limits=limits, brake=brake)
+        account = Account("travis", "travis", DECLARATION.url, limits=limits, concurrency=brake)
 
         async def seen(call):
             if call.path.endswith("/active"):
@@ -126,7 +126,7 @@ def labelled(repos):
     ]
 
 
-BRAKE = Brake((Cap("owner", 8), Cap("owner:beta", 3), Cap("label:core", 4), Cap("label:slow", 1)))
+BRAKE = Concurrency((Cap("owner", 8), Cap("owner:beta", 3), Cap("label:core", 4), Cap("label:slow", 1)))
 
 
 def assert_no_cap_is_exceeded(place, wanted):
@@ -168,7 +168,7 @@ async def test_after_a_crash_the_builds_of_the_journal_count(dies_at):
 
 async def test_rows_that_wait_cost_nothing_until_a_build_ends():
     place = Place(repos=numbered(500), build=(300.0, 300.0))
-    engine, _ = await place.drive(wanted_of(numbered(500)), Brake((Cap("owner", 2),)), patience=250.0)
+    engine, _ = await place.drive(wanted_of(numbered(500)), Concurrency((Cap("owner", 2),)), patience=250.0)
     wanted = "in_flight_per_owner 2 of acme: 2 builds of this run are queued or running there"
     assert engine.snapshot().waiting_for == wanted
     admission = engine._drivers["travis"].admission
@@ -179,7 +179,7 @@ async def test_rows_that_wait_cost_nothing_until_a_build_ends():
 async def test_an_owner_at_its_cap_holds_nobody_else_up():
     repos = numbered(40, ("acme", "beta"))
     place = Place(repos=repos, build=(600.0, 600.0))
-    await place.drive(wanted_of(repos), Brake((Cap("owner:acme", 1),)), patience=60.0)
+    await place.drive(wanted_of(repos), Concurrency((Cap("owner:acme", 1),)), patience=60.0)
     assert len(list(place.spans(owner="acme"))) == 1
     assert len(list(place.spans(owner="beta"))) == 20
 
@@ -204,7 +204,7 @@ async def test_whatever_the_rules_every_target_has_its_turn_and_no_cap_is_exceed
         for repo in repos
     ]
     place = Place(repos=repos, branches=("main", "next", "old"), hourly=2, hour=600.0, build=(5.0, 90.0), seed=seed)
-    brake = Brake(tuple(Cap(scope, most) for scope, most in caps.items()), queue)
+    brake = Concurrency(tuple(Cap(scope, most) for scope, most in caps.items()), queue)
     rules = (Limit("triggers", 20, 30.0), Limit("calls", 900, 60.0), Limit("triggers_per_repo", 2, 600.0, "repo"))
     code, history = await place.drive(wanted, brake, limits=rules, in_flight=dice.choice([None, 4]))
     assert code == Exit.OK
@@ -224,7 +224,7 @@ async def test_an_owner_without_credit_frees_what_waited_under_its_rules():
     service = FakeService({"acme/a2": Script(triggers=("no_credit",)), "acme/a0": Script(runs=300.0)}, latency=0.1)
     journal = MemoryJournal(now=service.now)
     wanted = [*targets(*(f"acme/a{n}" for n in range(9))), *targets("beta/b0", "beta/b1")]
-    await make_run(journal, wanted, brake=Brake((Cap("owner", 2),), QueueRule(3, 2)))
+    await make_run(journal, wanted, concurrency=Concurrency((Cap("owner", 2),), QueueRule(3, 2)))
     told = []
     engine = Engine(
         "r1",
@@ -258,7 +258,7 @@ async def drive_among_people(place, wanted, brake, *groups, **options):
 async def test_the_run_keeps_the_whole_queue_below_its_bound():
     repos = numbered(80)
     place = Place(repos=repos, concurrency=10)
-    brake = Brake(queue=QueueRule(12, 9))
+    brake = Concurrency(queue=QueueRule(12, 9))
     await place.people(0.0, 0.0, 5)
     await anyio.sleep(5.0)
     code, _ = await drive_among_people(place, wanted_of(repos), brake, (50.0, 200.0, 5))
@@ -274,7 +274,7 @@ async def test_the_run_keeps_the_whole_queue_below_its_bound():
 async def test_people_find_their_reserve_free_whenever_they_come():
     repos = numbered(60)
     place = Place(repos=repos, concurrency=10)
-    brake = Brake(queue=QueueRule(10, 8, reserve=3))
+    brake = Concurrency(queue=QueueRule(10, 8, reserve=3))
     code, _ = await drive_among_people(place, wanted_of(repos), brake, (100.0, 150.0, 3), (100.1, 150.0, 3))
     assert code == Exit.OK
     assert most_at_once(place.spans()) == 7
@@ -286,7 +286,7 @@ async def test_people_find_their_reserve_free_whenever_they_come():
 async def test_when_people_flood_the_queue_the_run_holds_still_and_comes_back_slowly():
     repos = numbered(90)
     place = Place(repos=repos, concurrency=20)
-    brake = Brake(queue=QueueRule(20, 10))
+    brake = Concurrency(queue=QueueRule(20, 10))
     code, _ = await drive_among_people(place, wanted_of(repos), brake, (60.0, 0.0, 40))
     assert code == Exit.OK
     flooded = max(start for start, _ in place.spans("ann")) + 31.0
@@ -302,7 +302,7 @@ async def test_when_people_flood_the_queue_the_run_holds_still_and_comes_back_sl
 async def test_the_runs_own_builds_are_never_taken_for_other_peoples():
     repos = numbered(40)
     place = Place(repos=repos, build=(2.0, 30.0), process=(0.2, 0.5))
-    code, _ = await place.drive(wanted_of(repos), Brake(queue=QueueRule(6, 4, every=5.0)))
+    code, _ = await place.drive(wanted_of(repos), Concurrency(queue=QueueRule(6, 4, every=5.0)))
     assert code == Exit.OK
     seen = [fields for name, fields in place.told if name == "queue.seen"]
     assert len(seen) > 10
@@ -322,7 +322,7 @@ async def test_where_the_queue_cannot_be_read_the_runs_own_builds_count(status, 
     monkeypatch.setattr(Travis, "queue", fail)
     repos = numbered(40)
     place = Place(repos=repos)
-    code, _ = await drive_among_people(place, wanted_of(repos), Brake(queue=QueueRule(8, 6, 2)), (0.0, 0.0, 20))
+    code, _ = await drive_among_people(place, wanted_of(repos), Concurrency(queue=QueueRule(8, 6, 2)), (0.0, 0.0, 20))
     assert code == Exit.OK
     assert most_at_once(place.spans()) == 6
     assert [fields["cause"] for name, fields in place.told if name == "queue.unread"] == [f"HTTP {status}"]
@@ -332,7 +332,7 @@ async def test_a_queue_that_can_be_read_again_counts_again():
     repos = numbered(60)
     harm = FaultRule("error_before", methods=("GET",), between=(0.5, 200.0))
     place = Place(repos=repos, faults=(harm,), build=(100.0, 100.0))
-    brake = Brake(queue=QueueRule(10, 8))
+    brake = Concurrency(queue=QueueRule(10, 8))
     code, _ = await drive_among_people(place, wanted_of(repos), brake, (0.0, 30.0, 4))
     assert code == Exit.OK
     assert [name for name, _ in place.told].count("queue.unread") >= 1
@@ -351,7 +351,7 @@ async def test_dead_entries_of_a_queue_are_ignored():
     for build in place.world.tables.builds.values():
         build.jobs[0].attempt += 1  # what would end it finds another turn
     wanted = wanted_of(repos)
-    code, _ = await place.drive(wanted, Brake(queue=QueueRule(10, 8)))
+    code, _ = await place.drive(wanted, Concurrency(queue=QueueRule(10, 8)))
     assert code == Exit.OK
     assert len(place.world.tables.repos[4711].owner.active) == 9
     assert most_at_once(place.spans()) >= 9
@@ -366,7 +366,7 @@ async def test_entries_that_are_not_dead_yet_are_not_ignored():
     place.world.advance(EPOCH + 20)
     for build in place.world.tables.builds.values():
         build.jobs[0].attempt += 1
-    brake = Brake(queue=QueueRule(10, 10, dead_after=3600.0))
+    brake = Concurrency(queue=QueueRule(10, 10, dead_after=3600.0))
     code, _ = await place.drive(wanted_of(repos), brake, timeout=1000.0)
     first = [start - place.began for start, _ in place.spans()][:3]
     assert first[1] - first[0] > 30.0  # one place, until the nine are old enough
@@ -397,7 +397,7 @@ def triggered(place):
 async def test_no_trigger_is_sent_in_quiet_hours_whatever_the_clock_does(began, hours, wanted):
     repos = numbered(40)
     place = Place(epoch(began), repos=repos, build=(5.0, 20.0))
-    slow = Brake((Cap("owner", 20),), quiet=(parse_quiet(hours),))
+    slow = Concurrency((Cap("owner", 20),), quiet=(parse_quiet(hours),))
     code, _ = await place.drive(wanted_of(repos), slow)
     assert code == Exit.OK
     again = epoch(wanted)
@@ -411,7 +411,7 @@ async def test_no_trigger_is_sent_in_quiet_hours_whatever_the_clock_does(began, 
 
 async def test_a_resumed_run_keeps_quiet_too_and_a_person_may_ignore_it():
     place = Place(epoch("2026-01-05 12:00"), repos=numbered(3))
-    brake = Brake(quiet=(parse_quiet("08:00-18:00 UTC"),))
+    brake = Concurrency(quiet=(parse_quiet("08:00-18:00 UTC"),))
     wanted = wanted_of(numbered(3))
     engine, _ = await place.drive(wanted, brake, timeout=600.0)
     assert engine == Exit.TIMEOUT
@@ -425,7 +425,7 @@ async def test_a_resumed_run_keeps_quiet_too_and_a_person_may_ignore_it():
 
 async def test_the_live_line_names_the_quiet_hours_and_their_end():
     place = Place(epoch("2026-01-05 12:00"), repos=numbered(3))
-    brake = Brake(quiet=(parse_quiet("mon 08:00-18:00 Europe/Berlin"),))
+    brake = Concurrency(quiet=(parse_quiet("mon 08:00-18:00 Europe/Berlin"),))
     engine, _ = await place.drive(wanted_of(numbered(3)), brake, patience=5.0)
     wanted = "quiet hours mon 08:00-18:00 Europe/Berlin: no trigger before 2026-01-05T17:00:00Z"
     assert engine.snapshot().waiting_for == wanted
@@ -434,7 +434,7 @@ async def test_the_live_line_names_the_quiet_hours_and_their_end():
 
 async def test_a_zone_that_this_machine_does_not_know_ends_the_run_before_anything_is_sent():
     place = Place(repos=numbered(1))
-    brake = Brake(quiet=(replace(parse_quiet("08:00-18:00 UTC"), zone="Mars/Olympus"),))
+    brake = Concurrency(quiet=(replace(parse_quiet("08:00-18:00 UTC"), zone="Mars/Olympus"),))
     with pytest.raises(JournalError, match=r"account travis: .*unknown time zone 'Mars/Olympus'"):
         await place.drive(wanted_of(numbered(1)), brake)
     assert not place.world.counters.calls
@@ -442,7 +442,7 @@ async def test_a_zone_that_this_machine_does_not_know_ends_the_run_before_anythi
 
 async def test_builds_are_followed_in_quiet_hours():
     place = Place(epoch("2026-01-05 07:59:50"), repos=numbered(3))
-    code, history = await place.drive(wanted_of(numbered(3)), Brake(quiet=(parse_quiet("08:00-18:00 UTC"),)))
+    code, history = await place.drive(wanted_of(numbered(3)), Concurrency(quiet=(parse_quiet("08:00-18:00 UTC"),)))
     assert code == Exit.OK
     assert history.left_at < epoch("2026-01-05 08:05")
     assert json.dumps(place.told).count("quiet.began") == 0
@@ -464,7 +464,7 @@ async def test_a_share_is_kept_although_the_server_tells_that_more_is_left():
     wanted = [
         Target(f"travis:{repo.slug}@{branch}", "travis", repo.slug, branch) for repo in repos for branch in branches
     ]
-    code, _ = await place.drive(wanted, Brake(), limits=rates)
+    code, _ = await place.drive(wanted, Concurrency(), limits=rates)
     assert code == Exit.OK
     assert len(place.world.counters.accepted) == 24
     assert place.world.counters.worst_of_a_repo(600.0) == 5

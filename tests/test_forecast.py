@@ -7,13 +7,13 @@ from collections import Counter
 import pytest
 from manifest_helpers import KNOWN, plan_of
 
+from orchestrator.core.concurrency import Cap, Concurrency, QueueRule
 from orchestrator.core.model import Account, Build, BuildState, Limit, Plan, Target
 from orchestrator.forecast import ASSUMED, Times, forecast, times_of
 from orchestrator.forecast.advice import instant, length
 from orchestrator.forecast.durations import LATENCY, DealtDurations
 from orchestrator.forecast.polling import Polls
 from orchestrator.limits.budget import Budget
-from orchestrator.limits.concurrency import Brake, Cap, QueueRule
 from orchestrator.limits.quiet_hours import parse_quiet
 from orchestrator.providers.travis.declaration import DECLARATION as TRAVIS
 
@@ -116,7 +116,7 @@ def test_what_needs_a_skipped_target_is_never_triggered():
     assert list(found.asked) == [-1.0, -1.0, 0.0]
 
 
-@pytest.mark.parametrize("account", [{"in_flight": 5}, {"brake": Brake(caps=(Cap("owner", 5),))}])
+@pytest.mark.parametrize("account", [{"in_flight": 5}, {"concurrency": Concurrency(caps=(Cap("owner", 5),))}])
 def test_builds_in_flight_hold_triggers_back(account):
     found = cast(20, 20, more={"times": QUICK}, **account)
     assert [sum(at <= 10.0 for at in found.asked), sum(at <= 80.0 for at in found.asked)] == [5, 10]
@@ -125,8 +125,8 @@ def test_builds_in_flight_hold_triggers_back(account):
 
 
 def test_a_cap_of_a_label_and_the_queue_of_an_owner_hold_triggers_back():
-    labels = cast(9, 9, ("core",), more={"times": QUICK}, brake=Brake(caps=(Cap("label:core", 3),)))
-    queue = cast(9, 9, more={"times": QUICK}, brake=Brake(queue=QueueRule(5, 4, reserve=2)))
+    labels = cast(9, 9, ("core",), more={"times": QUICK}, concurrency=Concurrency(caps=(Cap("label:core", 3),)))
+    queue = cast(9, 9, more={"times": QUICK}, concurrency=Concurrency(queue=QueueRule(5, 4, reserve=2)))
     for found in (labels, queue):
         assert sum(at <= 10.0 for at in found.asked) == 3
         assert all(at >= 0.0 for at in found.asked)
@@ -138,11 +138,11 @@ def test_the_flag_for_builds_in_flight_counts_like_the_manifest():
 
 
 def test_quiet_hours_put_triggers_off():
-    quiet = Brake(quiet=(parse_quiet("08:00-18:00"),))
+    quiet = Concurrency(quiet=(parse_quiet("08:00-18:00"),))
     eight = 8 * 3600.0
-    assert cast(3, 3, brake=quiet, more={"start": eight}).last_trigger == pytest.approx(10 * 3600.0, abs=1.0)
-    assert cast(3, 3, brake=quiet, more={"start": eight - 60.0}).last_trigger == pytest.approx(0.0, abs=1.0)
-    half = cast(41, 41, brake=quiet, more={"start": eight - 10.0})
+    assert cast(3, 3, concurrency=quiet, more={"start": eight}).last_trigger == pytest.approx(10 * 3600.0, abs=1.0)
+    assert cast(3, 3, concurrency=quiet, more={"start": eight - 60.0}).last_trigger == pytest.approx(0.0, abs=1.0)
+    half = cast(41, 41, concurrency=quiet, more={"start": eight - 10.0})
     assert half.last_trigger == pytest.approx(10.0 + 10 * 3600.0, abs=1.0)
     assert half.accounts["travis"].binding.rule == "quiet hours 08:00-18:00 UTC"
 
@@ -185,8 +185,8 @@ def test_a_limit_below_the_safe_one_may_be_raised():
     ("account", "what"),
     [
         ({"in_flight": 5}, "in_flight 10"),
-        ({"brake": Brake(caps=(Cap("owner", 5),))}, "twice as much in_flight_per_owner"),
-        ({"brake": Brake(quiet=(parse_quiet("00:00-06:00"),))}, "no quiet hours"),
+        ({"concurrency": Concurrency(caps=(Cap("owner", 5),))}, "twice as much in_flight_per_owner"),
+        ({"concurrency": Concurrency(quiet=(parse_quiet("00:00-06:00"),))}, "no quiet hours"),
         ({"connections": 1, "limits": ()}, "connections 2"),
     ],
 )
@@ -324,4 +324,6 @@ def test_instants_are_said_for_people():
 
 
 def test_no_forecast_waits_for_ever():
-    assert math.isfinite(cast(50, 1, brake=Brake(caps=(Cap("owner", 1),)), more={"times": QUICK}).last_build)
+    assert math.isfinite(
+        cast(50, 1, concurrency=Concurrency(caps=(Cap("owner", 1),)), more={"times": QUICK}).last_build
+    )

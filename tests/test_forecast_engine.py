@@ -5,6 +5,7 @@ import random
 import anyio
 import pytest
 
+from orchestrator.core.concurrency import Cap, Concurrency
 from orchestrator.core.events import RunMade, to_json
 from orchestrator.core.exits import Exit
 from orchestrator.core.model import Account, Limit
@@ -12,7 +13,6 @@ from orchestrator.engine.engine import Engine, Options
 from orchestrator.forecast import Times, forecast
 from orchestrator.journal.history import load
 from orchestrator.journal.port import Process
-from orchestrator.limits.concurrency import Brake, Cap
 from orchestrator.limits.quiet_hours import parse_quiet
 from orchestrator.testing import FAKE, FakeService, MemoryJournal, make_run, targets
 
@@ -54,14 +54,14 @@ CASES = {
     ),
     "both": (repos(50, 11), {}),
     "in flight": (repos(40), {"in_flight": 7}),
-    "in flight for an owner": (repos(40), {"brake": Brake(caps=(Cap("owner", 7),))}),
+    "in flight for an owner": (repos(40), {"concurrency": Concurrency(caps=(Cap("owner", 7),))}),
     "in flight for a label": (
         (*repos(9), *targets("acme/x", "acme/y", "acme/z", labels=("core",))),
-        {"brake": Brake(caps=(Cap("label:core", 1),))},
+        {"concurrency": Concurrency(caps=(Cap("label:core", 1),))},
     ),
     "connections": (repos(200), {"connections": 1, "limits": (Limit("triggers", 1000, 30.0),)}),
     "needs": (chain(5), {}),
-    "quiet hours": (repos(60), {"brake": Brake(quiet=(parse_quiet("00:00-03:00"),))}),
+    "quiet hours": (repos(60), {"concurrency": Concurrency(quiet=(parse_quiet("00:00-03:00"),))}),
     "a limit of all calls": (repos(60), {"limits": (Limit("triggers", 40, 30.0), Limit("calls", 20, 60.0))}),
 }
 

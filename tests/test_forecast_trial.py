@@ -9,6 +9,7 @@ import pytest
 from cli_machine import context_of
 
 from orchestrator.app.lookups import times_in
+from orchestrator.core.concurrency import Cap, Concurrency
 from orchestrator.core.events import RunMade, to_json
 from orchestrator.core.exits import Exit
 from orchestrator.core.frozen import replace
@@ -17,7 +18,6 @@ from orchestrator.engine.engine import Engine, Options
 from orchestrator.forecast import Times, forecast
 from orchestrator.journal.history import load
 from orchestrator.journal.port import Process
-from orchestrator.limits.concurrency import Brake, Cap
 from orchestrator.lookalike.travis import TravisLookAlike
 from orchestrator.lookalike.travis.settings import Settings, numbered
 from orchestrator.providers.port import Line
@@ -121,7 +121,13 @@ VARIED = {
     "short builds": (30.0, 300.0, 600, ALL, ACCOUNT),
     "long builds": (600.0, 1800.0, 300, SOME, ACCOUNT),
     "few at once": (30.0, 300.0, 400, SOME, replace(ACCOUNT, in_flight=20)),
-    "few of an owner at once": (30.0, 300.0, 400, ALL, replace(ACCOUNT, brake=Brake(caps=(Cap("owner", 15),)))),
+    "few of an owner at once": (
+        30.0,
+        300.0,
+        400,
+        ALL,
+        replace(ACCOUNT, concurrency=Concurrency(caps=(Cap("owner", 15),))),
+    ),
 }
 
 

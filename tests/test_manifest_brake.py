@@ -6,10 +6,10 @@ from cli_machine import Program
 from golden.story import target, told
 from manifest_helpers import TODAY, manifest_of
 
+from orchestrator.core.concurrency import Cap, Concurrency, QueueRule
 from orchestrator.core.events import RunMade, to_json
 from orchestrator.core.selection import override_limits
 from orchestrator.forecast import forecast
-from orchestrator.limits.concurrency import Brake, Cap, QueueRule
 from orchestrator.limits.quiet_hours import parse_quiet
 from orchestrator.manifest import expand
 from orchestrator.providers.travis.declaration import DECLARATION as TRAVIS
@@ -27,33 +27,33 @@ def account_of(limits, top="", name="travis"):
 @pytest.mark.parametrize(
     ("limits", "wanted"),
     [
-        ("{in_flight: 3}", Brake()),
-        ("{in_flight_per_owner: 20}", Brake((Cap("owner", 20),))),
-        ("{in_flight_per_owner: {Acme: 5, '*': 20}}", Brake((Cap("owner:acme", 5), Cap("owner", 20)))),
-        ("{in_flight_per_label: {Core: 5}}", Brake((Cap("label:Core", 5),))),
-        ("{queue: 40}", Brake(queue=QueueRule(40, 30))),
-        ("{queue: 1}", Brake(queue=QueueRule(1, 1))),
+        ("{in_flight: 3}", Concurrency()),
+        ("{in_flight_per_owner: 20}", Concurrency((Cap("owner", 20),))),
+        ("{in_flight_per_owner: {Acme: 5, '*': 20}}", Concurrency((Cap("owner:acme", 5), Cap("owner", 20)))),
+        ("{in_flight_per_label: {Core: 5}}", Concurrency((Cap("label:Core", 5),))),
+        ("{queue: 40}", Concurrency(queue=QueueRule(40, 30))),
+        ("{queue: 1}", Concurrency(queue=QueueRule(1, 1))),
         (
             "{queue: {below: 9, resume: 9, reserve: 8, dead_after: 2d, every: 5s}}",
-            Brake(queue=QueueRule(9, 9, 8, 172_800.0, 5.0)),
+            Concurrency(queue=QueueRule(9, 9, 8, 172_800.0, 5.0)),
         ),
-        ("{quiet_hours: mon-fri 08:00-18:00 Europe/Berlin}", Brake(quiet=(OFFICE,))),
+        ("{quiet_hours: mon-fri 08:00-18:00 Europe/Berlin}", Concurrency(quiet=(OFFICE,))),
         (
             "{quiet_hours: [mon-fri 08:00-18:00 Europe/Berlin, {days: [sat, sun], from: '22:00', to: '06:00'}]}",
-            Brake(quiet=(OFFICE, NIGHT)),
+            Concurrency(quiet=(OFFICE, NIGHT)),
         ),
     ],
 )
 def test_the_brake_of_an_account_is_what_its_limits_say(limits, wanted):
-    assert account_of(limits).brake == wanted
+    assert account_of(limits).concurrency == wanted
 
 
 def test_quiet_hours_of_the_manifest_hold_for_every_account_that_has_none_of_its_own():
     top = "quiet_hours: [mon-fri 08:00-18:00 Europe/Berlin]"
-    assert account_of("{quiet_hours: 'sat,sun 22:00-06:00'}", top).brake.quiet == (NIGHT,)
-    assert account_of("{quiet_hours: []}", top).brake.quiet == ()
-    assert account_of("{}", top, "other").brake.quiet == (OFFICE,)
-    assert manifest_of(f"version: 1\n{top}\ntargets: [acme/a]").accounts["travis"].brake.quiet == (OFFICE,)
+    assert account_of("{quiet_hours: 'sat,sun 22:00-06:00'}", top).concurrency.quiet == (NIGHT,)
+    assert account_of("{quiet_hours: []}", top).concurrency.quiet == ()
+    assert account_of("{}", top, "other").concurrency.quiet == (OFFICE,)
+    assert manifest_of(f"version: 1\n{top}\ntargets: [acme/a]").accounts["travis"].concurrency.quiet == (OFFICE,)
 
 
 def test_a_share_is_taken_of_every_rate_and_of_nothing_else():
@@ -96,7 +96,7 @@ def test_the_manifest_of_what_did_not_pass_brakes_as_before():
     story = told([one], made=RunMade("n", None, "", accounts={"travis": to_json(account)}))
     text = render(view(story.run_id, story.history, story.now), "manifest")
     again = manifest_of(text).accounts["travis"]
-    assert again.brake == account.brake
+    assert again.concurrency == account.concurrency
     assert again.in_flight == 9
     assert [str(limit) for limit in again.limits] == [str(limit) for limit in account.limits]
     assert "share" not in yaml.safe_load(text)["providers"]["travis"]["limits"]
@@ -109,7 +109,7 @@ def test_an_unknown_limit_is_refused_with_the_nearest_known_one():
 
 def test_a_provider_that_keeps_case_has_owners_that_differ_by_it():
     text = "version: 1\nproviders: {small: {limits: {in_flight_per_owner: {Acme: 5}}}}\ntargets: [acme/a]"
-    assert manifest_of(text).accounts["small"].brake.caps == (Cap("owner:Acme", 5),)
+    assert manifest_of(text).accounts["small"].concurrency.caps == (Cap("owner:Acme", 5),)
 
 
 def capped(limits, targets="[{repo: Acme/a, labels: [core]}]"):

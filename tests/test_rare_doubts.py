@@ -106,7 +106,7 @@ async def test_an_earlier_request_that_shows_while_its_target_waits_for_a_limit_
 
 
 async def test_a_look_before_a_trigger_that_lasts_into_quiet_hours_is_followed_by_none():
-    from orchestrator.limits.concurrency import Brake
+    from orchestrator.core.concurrency import Concurrency
     from orchestrator.limits.quiet_hours import parse_quiet
 
     class Slow(FakeService):
@@ -117,9 +117,9 @@ async def test_a_look_before_a_trigger_that_lasts_into_quiet_hours_is_followed_b
 
     service = Slow()  # its day begins at midnight
     limits = (Limit("triggers", 1, 530.0), Limit("calls", 1800, 60.0))
-    quiet = Brake(quiet=(parse_quiet("00:10-01:10"),))
+    quiet = Concurrency(quiet=(parse_quiet("00:10-01:10"),))
     wanted = targets("acme/a", "acme/b", timeouts=TIMES)
-    journal = await a_run(service, wanted, account={"limits": limits, "brake": quiet}, adopt=True)
+    journal = await a_run(service, wanted, account={"limits": limits, "concurrency": quiet}, adopt=True)
     assert await engine(journal, service).run() == Exit.OK
     first, second = (at - service.epoch for at in service.posts)
     assert 590.0 - 530.0 < first < 70.0  # so that the second one's turn comes just before ten past

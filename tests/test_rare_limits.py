@@ -6,6 +6,7 @@ import anyio
 import pytest
 from rare import PRINCIPAL, Service, a_run, another, engine
 
+from orchestrator.core.concurrency import Cap, Concurrency
 from orchestrator.core.errors import InDoubt
 from orchestrator.core.exits import Exit
 from orchestrator.core.frozen import replace
@@ -13,7 +14,6 @@ from orchestrator.core.model import ACCOUNT, Learnt, Limit, Scope, scopes_around
 from orchestrator.journal.port import Process
 from orchestrator.journal.store import open_journal
 from orchestrator.limits.budget import Budget
-from orchestrator.limits.concurrency import Brake, Cap
 from orchestrator.lookalike.kit.counters import worst_window
 from orchestrator.testing import FAKE, FakeService, Script, targets
 
@@ -78,7 +78,7 @@ def most_at_once(service, seconds):
 async def test_an_owner_is_one_owner_however_its_name_is_written(cap):
     service = FakeService({f"{owner}/{name}": Script(runs=100.0) for owner in ("acme", "Acme") for name in "ab"})
     wanted = targets("acme/a", "Acme/b", "ACME/c")
-    journal = await a_run(service, wanted, account={"brake": Brake((cap,))})
+    journal = await a_run(service, wanted, account={"concurrency": Concurrency((cap,))})
     assert await engine(journal, service).run() == Exit.OK
     assert len(service.requests) == 3
     assert most_at_once(service, 60.0) == 1
@@ -88,7 +88,7 @@ async def test_an_owner_is_one_owner_however_its_name_is_written(cap):
 async def test_owners_of_a_service_that_tells_them_apart_by_case_are_two():
     service = Service(declaration=replace(FAKE, fold_case=False))
     wanted = targets("acme/a", "Acme/b")
-    journal = await a_run(service, wanted, account={"brake": Brake((Cap("owner", 1),))})
+    journal = await a_run(service, wanted, account={"concurrency": Concurrency((Cap("owner", 1),))})
     assert await engine(journal, service).run() == Exit.OK
     assert most_at_once(service, 60.0) == 2
 

@@ -258,7 +258,8 @@ def forecast_of(planned: Planned, times: Times, context: Context, *, advise: boo
 
     plan, choices = planned.plan, planned.choices
     if choices.ignore_quiet_hours or context.sandbox:  # as the run will do
-        loud = {name: replace(one, brake=replace(one.brake, quiet=())) for name, one in plan.accounts.items()}
+        accounts = plan.accounts.items()
+        loud = {name: replace(one, concurrency=replace(one.concurrency, quiet=())) for name, one in accounts}
         plan = replace(plan, accounts=loud)
     declarations = {account.type: registry.declaration(account.type) for account in plan.accounts.values()}
     return forecast(plan, declarations, choices.in_flight, start=context.now(), times=times, advise=advise)

@@ -265,12 +265,12 @@ def _limits(made: RunMade, now: Mapping[str, Account]) -> Iterator[str]:
         before, keeps = from_json(Account, kept), f"account {name}: this run keeps the"
         if _caps(before) != _caps(account):
             yield f"{keeps} `in_flight` and `queue` that it was made with; -j lowers them"
-        if before.brake.quiet != account.brake.quiet:
+        if before.concurrency.quiet != account.concurrency.quiet:
             yield f"{keeps} quiet hours that it was made with; --ignore-quiet-hours leaves them"
 
 
 def _caps(account: Account) -> tuple[object, ...]:
-    return account.in_flight, account.brake.caps, account.brake.queue
+    return account.in_flight, account.concurrency.caps, account.concurrency.queue
 
 
 def _targets(ours: Sequence[Target], now: Sequence[Target], manifest: Manifest, made: RunMade) -> Iterator[str]:

@@ -7,11 +7,11 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from orchestrator.app.plan import Planned, forecast_kept, warnings_of
+from orchestrator.core.concurrency import QueueRule
 from orchestrator.core.events import to_json
 from orchestrator.core.model import ACCOUNT, Account, Plan, Target, period
 from orchestrator.forecast import AccountForecast, Forecast, Use
 from orchestrator.forecast.advice import instant, length
-from orchestrator.limits.concurrency import QueueRule
 from orchestrator.limits.quiet_hours import quiet_until
 from orchestrator.report.words import clock, counted, plain
 
@@ -108,15 +108,15 @@ def concurrency_lines(account: Account, now: float) -> Iterator[str]:
     Args:
         now: wall clock; tells whether it is quiet.
     """
-    brake, share = account.brake, _share_of(account)
-    if brake.caps:
-        yield f"brake: {', '.join(str(cap) for cap in brake.caps)}"
-    if brake.queue is not None:
-        yield _queue(brake.queue)
-    if brake.quiet:
-        until, quiet = quiet_until(brake.quiet, now)
+    concurrency, share = account.concurrency, _share_of(account)
+    if concurrency.caps:
+        yield f"brake: {', '.join(str(cap) for cap in concurrency.caps)}"
+    if concurrency.queue is not None:
+        yield _queue(concurrency.queue)
+    if concurrency.quiet:
+        until, quiet = quiet_until(concurrency.quiet, now)
         goes_on = f"; it is quiet now: triggers go from {clock(until)} on" if quiet is not None else ""
-        yield f"quiet hours: {', '.join(str(hours) for hours in brake.quiet)}{goes_on}"
+        yield f"quiet hours: {', '.join(str(hours) for hours in concurrency.quiet)}{goes_on}"
     if share != 100:
         yield (
             f"share: {share}% of each rate, the rest is left to other machines; "
@@ -176,9 +176,9 @@ _TARGET = tuple(name for name in Target.__struct_fields__ if name != "timeouts")
 
 def concurrency_json(account: Account, now: float) -> dict[str, Any]:
     """As `concurrency_lines`."""
-    until, quiet = quiet_until(account.brake.quiet, now)
+    until, quiet = quiet_until(account.concurrency.quiet, now)
     return {
-        "brake": to_json(account.brake),
+        "brake": to_json(account.concurrency),
         "quiet_until": clock(until) if quiet is not None else None,
         "share": _share_of(account),
     }

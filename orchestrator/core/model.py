@@ -13,8 +13,8 @@ from functools import lru_cache
 from operator import attrgetter
 from typing import Any, TypeAlias
 
+from orchestrator.core.concurrency import UNLIMITED, Concurrency
 from orchestrator.core.frozen import Struct, field
-from orchestrator.limits.concurrency import NO_BRAKE, Brake
 
 # Not recursive: the hints of events are evaluated at run time, where a forward reference would not resolve.
 Json: TypeAlias = bool | int | float | str | Sequence[Any] | Mapping[str, Any] | None
@@ -181,7 +181,7 @@ class Timeouts(Struct, frozen=True, omit_defaults=True):
     reach: float = 600.0
 
 
-class Account(Struct, frozen=True, omit_defaults=True):
+class Account(Struct, frozen=True, omit_defaults=True, rename={"concurrency": "brake"}):
     """One configured use of a provider; a key under `providers:`. It holds references to secrets, never a secret."""
 
     name: str
@@ -193,7 +193,7 @@ class Account(Struct, frozen=True, omit_defaults=True):
     in_flight: int | None = None
     insecure: bool = False
     settings: Mapping[str, Json] = field(default_factory=dict)  # whatever else the provider's declaration allows here
-    brake: Brake = NO_BRAKE  # what holds triggers back for the sake of the CI and of other people
+    concurrency: Concurrency = UNLIMITED  # what holds triggers back for the sake of the CI and of other people
 
 
 class Target(Struct, frozen=True, omit_defaults=True):

@@ -6,10 +6,10 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
+from orchestrator.core.concurrency import part
 from orchestrator.core.errors import NotStarted, UsageError
 from orchestrator.core.frozen import Struct, replace
 from orchestrator.core.model import ACCOUNT, Account, Limit, Plan, Target
-from orchestrator.limits.concurrency import part
 from orchestrator.manifest.diagnostics import near
 from orchestrator.manifest.glob import expression
 from orchestrator.manifest.units import parse_limit

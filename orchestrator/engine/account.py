@@ -25,6 +25,7 @@ from orchestrator.engine.shared_limits import OtherProcesses
 from orchestrator.engine.trigger import Triggers
 from orchestrator.limits.admission import Admission, Terms
 from orchestrator.limits.budget import Budget
+from orchestrator.limits.concurrency import check_concurrency
 from orchestrator.limits.rules import NOTHING, Wait
 from orchestrator.providers.port import Line
 
@@ -231,7 +232,7 @@ def _terms(run: Run, line: Line) -> tuple[Budget, Terms]:
     """
     account, declaration, options, wall = line.account, line.declaration, run.options, run.clocks.wall
     try:
-        account.brake.check(wall())
+        check_concurrency(account.concurrency, wall())
     except ValueError as error:
         raise JournalError(f"account {account.name}: this run's limits cannot be kept here: {error}") from None
     budget = Budget(account.limits, declaration.accepted_limits, declaration.harmless_refusals, declaration.fold_case)

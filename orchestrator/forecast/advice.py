@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 
+from orchestrator.core.concurrency import part
 from orchestrator.core.frozen import replace
 from orchestrator.core.model import ACCOUNT, Account, Limit, Plan, Target, period
 from orchestrator.forecast.durations import Times
 from orchestrator.forecast.result import AccountForecast
 from orchestrator.forecast.simulate import NEEDS
-from orchestrator.limits.concurrency import part
 from orchestrator.providers.port import Declaration
 from orchestrator.report.words import counted
 
@@ -30,7 +30,7 @@ def alternatives(plan: Plan, one: AccountForecast, declaration: Declaration) -> 
         if str(limit) not in rules:
             continue
         if limit.scope == ACCOUNT:
-            if account.brake.queue is None:  # the queue is the owner's, whoever fills it
+            if account.concurrency.queue is None:  # the queue is the owner's, whoever fills it
                 yield "two accounts", _split(plan, account)
         else:
             yield _fewer(plan, account, limit)
@@ -47,7 +47,7 @@ def alternatives(plan: Plan, one: AccountForecast, declaration: Declaration) -> 
         if any(rule.startswith(f"in_flight_per_{kind} ") for rule in rules):
             yield f"twice as much in_flight_per_{kind}", _with(plan, _with_caps_doubled(account, kind))
     if any(rule.startswith("quiet hours") for rule in rules):
-        yield "no quiet hours", _with(plan, replace(account, brake=replace(account.brake, quiet=())))
+        yield "no quiet hours", _with(plan, replace(account, concurrency=replace(account.concurrency, quiet=())))
 
 
 def _with(plan: Plan, account: Account) -> Plan:
@@ -55,10 +55,8 @@ def _with(plan: Plan, account: Account) -> Plan:
 
 
 def _with_caps_doubled(account: Account, kind: str) -> Account:
-    caps = [
-        replace(cap, most=2 * cap.most) if cap.scope.partition(":")[0] == kind else cap for cap in account.brake.caps
-    ]
-    return replace(account, brake=replace(account.brake, caps=tuple(caps)))
+    caps = [replace(cap, most=2 * cap.most) if cap.kind == kind else cap for cap in account.concurrency.caps]
+    return replace(account, concurrency=replace(account.concurrency, caps=tuple(caps)))
 
 
 def _with_limit(account: Account, other: Limit) -> Account:
@@ -175,7 +173,7 @@ def _crowding(plan: Plan, accounts: Mapping[str, AccountForecast], in_flight: in
     return [
         f"account {name}: no `in_flight` (-j): {each.triggers} builds will stand in the queue before other people's"
         for name, each in accounts.items()
-        if plan.accounts[name].in_flight is None and not plan.accounts[name].brake.holds_all and each.triggers > 1
+        if plan.accounts[name].in_flight is None and not plan.accounts[name].concurrency.holds_all and each.triggers > 1
     ]
 
 

@@ -1,104 +1,31 @@
-"""The brake on the CI itself: how many builds of a run may stand in its queue, and how much of that is other people's.
-
-Values and arithmetic only; the engine counts and asks. Three rules, all of them the user's own:
-
-    caps     so many builds of this run queued or running, for an owner or a label (the account's: `Account.in_flight`)
-    queue    a closed loop on an owner's whole queue, as the provider shows it: `Loop`
-    quiet    hours in which no trigger is sent: `orchestrator.limits.quiet_hours`
-"""
+"""How many builds of a run may stand in an owner's queue beside other people's: arithmetic, no clock, no calls."""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
 
+from orchestrator.core.concurrency import Concurrency, QueueRule
 from orchestrator.core.frozen import Struct, replace
-from orchestrator.limits.quiet_hours import Quiet, quiet_until
+from orchestrator.limits.quiet_hours import quiet_until
 
 GROWTH = 10  # readings in which the places of a loop grow from none to all
 
 
-class Cap(Struct, frozen=True, omit_defaults=True):
-    """At most so many builds of a run queued or running.
+def check_concurrency(values: Concurrency, now: float) -> None:
+    """Refuses what no manifest can have made, or what this machine cannot follow.
 
-    Args:
-        scope: `owner` (each owner for itself), `owner:acme` (that one, in place of it) or `label:core`.
+    Raises:
+        ValueError: says what is wrong, such as a time zone that is not known here.
     """
-
-    scope: str
-    most: int
-
-    def __str__(self) -> str:
-        kind, colon, name = self.scope.partition(":")
-        return f"in_flight_per_{kind} {self.most}{f' of {name}' if colon else ''}"
-
-
-class QueueRule(Struct, frozen=True, omit_defaults=True):
-    """How a run behaves towards an owner's queue: the builds that wait or run, whoever started them.
-
-    Args:
-        below: triggers go only while the queue is shorter than this.
-        resume: once other people's builds made it longer, triggers go again when it is shorter than this.
-        reserve: places below `below` that are kept for other people's builds; while builds of theirs wait, so many
-            more than they have.
-        dead_after: seconds after which a build that has not moved is a dead entry and no longer counts.
-        every: seconds between two looks at the queue.
-    """
-
-    below: int
-    resume: int
-    reserve: int = 0
-    dead_after: float = 86_400.0
-    every: float = 30.0
-
-    def __str__(self) -> str:
-        return f"queue below {self.below}"
-
-
-class Brake(Struct, frozen=True, omit_defaults=True):
-    """All that an account's `limits:` say about builds, beyond `in_flight`; nothing by default."""
-
-    caps: tuple[Cap, ...] = ()
-    queue: QueueRule | None = None
-    quiet: tuple[Quiet, ...] = ()
-
-    @property
-    def holds_all(self) -> bool:
-        """Whether every target falls under a rule that leaves room for other people's builds."""
-        return self.queue is not None or any(cap.scope == "owner" for cap in self.caps)
-
-    def check(self, now: float) -> None:
-        """Refuses what no manifest can have made, or what this machine cannot follow.
-
-        Raises:
-            ValueError: says what is wrong, such as a time zone that is not known here.
-        """
-        rule = self.queue
-        if any(cap.most < 1 for cap in self.caps):
-            raise ValueError("a number of builds in flight below one")
-        if rule is not None and not (1 <= rule.resume <= rule.below and 0 <= rule.reserve < rule.below):
-            raise ValueError(f"a queue below {rule.below} with resume {rule.resume} and reserve {rule.reserve}")
-        if rule is not None and not rule.every >= 1.0:
-            raise ValueError(f"a look at the queue every {rule.every:g} s")
-        quiet_until(self.quiet, now)
-
-    def caps_of(self, owner: str, labels: Iterable[str]) -> tuple[Cap, ...]:
-        """The caps under which a target falls, its owner's with the name in it.
-
-        Args:
-            owner: as it is counted: in lower case where the provider folds case.
-        """
-        if not self.caps:
-            return ()
-        most = {cap.scope: cap.most for cap in self.caps}
-        scope = f"owner:{owner}"
-        each = most.get(scope, most.get("owner"))
-        found = [] if each is None else [Cap(scope, each)]
-        found += [Cap(name, most[name]) for name in (f"label:{label}" for label in labels) if name in most]
-        return tuple(found)
-
-
-NO_BRAKE = Brake()
+    rule = values.queue
+    if any(cap.most < 1 for cap in values.caps):
+        raise ValueError("a number of builds in flight below one")
+    if rule is not None and not (1 <= rule.resume <= rule.below and 0 <= rule.reserve < rule.below):
+        raise ValueError(f"a queue below {rule.below} with resume {rule.resume} and reserve {rule.reserve}")
+    if rule is not None and not rule.every >= 1.0:
+        raise ValueError(f"a look at the queue every {rule.every:g} s")
+    quiet_until(values.quiet, now)
 
 
 class Others(Struct, frozen=True, omit_defaults=True):
@@ -216,8 +143,3 @@ class Loop(Struct, frozen=True, omit_defaults=True):
         if self.is_held:
             return f"{builds}, until it falls below {self.rule.resume}"
         return f"{builds}, {self.others.waiting} of them waiting" if self.others.waiting else builds
-
-
-def part(calls: int, share: int) -> int:
-    """A share, in percent, of the calls of a limit: rounded down, and at least one."""
-    return max(1, calls * share // 100)

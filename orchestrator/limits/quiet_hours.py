@@ -7,33 +7,12 @@ import re
 from collections.abc import Sequence
 from datetime import UTC, date, datetime, time, timedelta, tzinfo
 
-from orchestrator.core.frozen import Struct
+from orchestrator.core.concurrency import DAYS, Quiet
 
-DAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 MINUTES = 24 * 60
 LONGEST = 8 * 86_400.0  # seconds; what is quiet for longer never ends
 QUIET = r"^([A-Za-z, -]+ +)?[0-9]{1,2}:[0-9]{2} *- *[0-9]{1,2}:[0-9]{2}( +[A-Za-z0-9_+/-]+)? *$"
 _PARTS = re.compile(r"(?:([A-Za-z, -]+?) +)?([0-9]{1,2}:[0-9]{2}) *- *([0-9]{1,2}:[0-9]{2})(?: +([A-Za-z0-9_+/-]+))? *")
-
-
-class Quiet(Struct, frozen=True, omit_defaults=True):
-    """A span of time that comes back every week.
-
-    Args:
-        days: on which it begins, 0 is Monday.
-        begins: minutes after midnight.
-        ends: minutes after midnight; not after `begins`: on the next day.
-        zone: an IANA name such as `Europe/Berlin`.
-    """
-
-    days: tuple[int, ...]
-    begins: int
-    ends: int
-    zone: str = "UTC"
-
-    def __str__(self) -> str:
-        days = "" if len(self.days) == len(DAYS) else f"{_days(self.days)} "
-        return f"{days}{_clock(self.begins)}-{_clock(self.ends)} {self.zone}"
 
 
 def parse_quiet(text: str) -> Quiet:
@@ -152,13 +131,3 @@ def _minutes(text: str) -> int:
     if not 0 <= found <= MINUTES or int(minutes) > 59:
         raise ValueError(f"expected a time of day between 00:00 and 24:00, found {text[:20]!r}")
     return found
-
-
-def _clock(minutes: int) -> str:
-    return f"{minutes // 60:02d}:{minutes % 60:02d}"
-
-
-def _days(days: Sequence[int]) -> str:
-    if len(days) > 2 and days[-1] - days[0] == len(days) - 1:
-        return f"{DAYS[days[0]]}-{DAYS[days[-1]]}"
-    return ",".join(DAYS[day] for day in days)

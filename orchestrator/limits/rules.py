@@ -11,11 +11,12 @@ from collections.abc import Callable, Iterator, Sized
 from heapq import heappop, heappush
 from typing import Protocol
 
+from orchestrator.core.concurrency import Cap, QueueRule
 from orchestrator.core.frozen import Struct
 from orchestrator.core.model import ACCOUNT, Account, clock
 from orchestrator.core.next_step import DOUBTS_IN_A_ROW
 from orchestrator.limits.budget import Budget
-from orchestrator.limits.concurrency import Cap, Loop, Others, QueueRule
+from orchestrator.limits.concurrency import Loop, Others
 from orchestrator.limits.quiet_hours import quiet_until
 
 ROOM_AGAIN = 0.25  # seconds after which a target asks again whether an answer has made room in its owner's limit
@@ -186,14 +187,14 @@ class QuietHours(Rule):
     """Hours in which no trigger is sent, by the wall clock as it is now."""
 
     def __init__(self, terms: Terms) -> None:
-        self._hours = terms.account.brake.quiet
+        self._hours = terms.account.concurrency.quiet
         self._wall = terms.wall
         self._loud = -1.0  # a minute outside quiet hours, which begin at whole ones
 
     @classmethod
     def of(cls, terms: Terms, index: Index) -> QuietHours | None:
         """The rule, where there are quiet hours."""
-        return cls(terms) if terms.account.brake.quiet and not terms.ignores_quiet else None
+        return cls(terms) if terms.account.concurrency.quiet and not terms.ignores_quiet else None
 
     def account(self, now: float) -> Wait | None:
         wall = self._wall(now)
@@ -331,7 +332,7 @@ class BuildRoom(Rule):
     """
 
     def __init__(self, terms: Terms, index: Index) -> None:
-        self._rule = terms.account.brake
+        self._rule = terms.account.concurrency
         self._polls = terms.polls_queues
         self._index = index
         self._rooms: dict[str, Room] = {}
@@ -342,7 +343,7 @@ class BuildRoom(Rule):
     @classmethod
     def of(cls, terms: Terms, index: Index) -> BuildRoom | None:
         """The rule, where the account has caps or a rule for queues."""
-        return cls(terms, index) if terms.account.brake.caps or terms.account.brake.queue else None
+        return cls(terms, index) if terms.account.concurrency.caps or terms.account.concurrency.queue else None
 
     def target(self, row: int, now: float) -> Wait | None:
         for room in self.rooms_of(row):

@@ -12,8 +12,8 @@ from bisect import bisect_right, insort
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from orchestrator.core.concurrency import part
 from orchestrator.core.model import Limit
-from orchestrator.limits.concurrency import part
 
 MOST_CALLS = 10**7  # calls in a period; a server that tells of more is not believed
 SHORTEST, LONGEST = 0.1, 31 * 86_400.0  # seconds; a period that is shorter or longer is not believed

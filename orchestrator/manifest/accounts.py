@@ -7,11 +7,11 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
+from orchestrator.core.concurrency import Cap, Concurrency, QueueRule, Quiet, part
 from orchestrator.core.frozen import replace
 from orchestrator.core.model import Account, Limit, Target
 from orchestrator.core.urls import url_problem
-from orchestrator.limits.concurrency import Brake, Cap, QueueRule, part
-from orchestrator.limits.quiet_hours import LONGEST, Quiet, make_quiet, parse_quiet, quiet_until
+from orchestrator.limits.quiet_hours import LONGEST, make_quiet, parse_quiet, quiet_until
 from orchestrator.manifest.diagnostics import Diagnostics, Place, Value, near
 from orchestrator.manifest.files import beside
 from orchestrator.manifest.schema import LIMITS
@@ -45,7 +45,7 @@ def the_only(declaration: Declaration, quiet: tuple[Quiet, ...] = ()) -> Account
         declaration.url,
         limits=declaration.limits,
         connections=declaration.connections,
-        brake=Brake(quiet=quiet),
+        concurrency=Concurrency(quiet=quiet),
     )
 
 
@@ -123,7 +123,7 @@ class _Reader(NamedTuple):
             in_flight=limits.get("in_flight"),
             insecure=written.get("insecure", False),
             settings={key: value for key, value in written.items() if key in settings},
-            brake=Brake(tuple(self._caps()), self._queue(), self._quiet_hours()),
+            concurrency=Concurrency(tuple(self._caps()), self._queue(), self._quiet_hours()),
         )
 
     @property
@@ -263,13 +263,13 @@ def idle_caps(accounts: Mapping[str, Account], targets: Iterable[Target]) -> Ite
     """A sentence for each cap on an owner or a label that no target of its account has: probably a typo."""
     owners: dict[str, set[str]] = {}
     labels: dict[str, set[str]] = {}
-    capped = {name for name, account in accounts.items() if account.brake.caps}
+    capped = {name for name, account in accounts.items() if account.concurrency.caps}
     for target in targets if capped else ():
         if target.account in capped:
             owners.setdefault(target.account, set()).add(target.owner.lower())
             labels.setdefault(target.account, set()).update(target.labels)
     for account in owners:  # one without targets is not in use
-        for kind, _, name in (cap.scope.partition(":") for cap in accounts[account].brake.caps):
+        for kind, name in ((cap.kind, cap.name) for cap in accounts[account].concurrency.caps):
             known = owners[account] if kind == "owner" else labels[account]
             if name and (name.lower() if kind == "owner" else name) not in known:
                 text = f"account {account}: in_flight_per_{kind} of {name} caps nothing: no target has this {kind}"

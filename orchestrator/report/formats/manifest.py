@@ -11,9 +11,9 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from orchestrator.core.concurrency import Concurrency
 from orchestrator.core.frozen import asdict, defaults_of
 from orchestrator.core.model import Account, Json, Limit, Target, Timeouts, period
-from orchestrator.limits.concurrency import Brake
 from orchestrator.manifest.layers import FIELDS
 from orchestrator.report.groups import to_rerun, word_of
 from orchestrator.report.view import Report
@@ -114,20 +114,19 @@ def _account(account: Account) -> dict[str, Any]:
     usual = Account(account.name, account.type, account.url)
     limits |= {"connections": account.connections} if account.connections != usual.connections else {}
     limits |= {"in_flight": account.in_flight} if account.in_flight is not None else {}
-    limits |= _brake(account.brake)
+    limits |= _concurrency(account.concurrency)
     return out | ({"limits": limits} if limits else {}) | dict(account.settings)
 
 
-def _brake(brake: Brake) -> dict[str, Any]:
+def _concurrency(values: Concurrency) -> dict[str, Any]:
     out: dict[str, Any] = {}
-    caps = [(cap.scope.partition(":"), cap.most) for cap in brake.caps]
     for kind in ("owner", "label"):
-        numbers = {name or "*": most for (scope, _, name), most in caps if scope == kind}
+        numbers = {cap.name or "*": cap.most for cap in values.caps if cap.kind == kind}
         out |= {f"in_flight_per_{kind}": numbers} if numbers else {}
-    if (rule := brake.queue) is not None:
+    if (rule := values.queue) is not None:
         times = {"dead_after": _duration(rule.dead_after), "every": _duration(rule.every)}
         out["queue"] = {"below": rule.below, "resume": rule.resume, "reserve": rule.reserve, **times}
-    return out | ({"quiet_hours": [str(quiet) for quiet in brake.quiet]} if brake.quiet else {})
+    return out | ({"quiet_hours": [str(quiet) for quiet in values.quiet]} if values.quiet else {})
 
 
 def _rate(limit: Limit) -> str:
