@@ -1,17 +1,25 @@
 """What `doctor` finds, against a served look-alike; it triggers nothing."""
 
 import re
-from contextlib import contextmanager
+from contextlib import asynccontextmanager, contextmanager
+from random import Random
 
 import anyio
 import pytest
 from cli_machine import Program
 
-from orchestrator.app import pacing
+from orchestrator.app.context import Context
+from orchestrator.app.doctor import UNKNOWN, Finding, doctor
+from orchestrator.app.plan import Choices, Source
+from orchestrator.cli.doctor import _lines
 from orchestrator.core.exits import Exit
+from orchestrator.lookalike.kit.counters import worst_window
 from orchestrator.lookalike.kit.server import serve
 from orchestrator.lookalike.travis import TravisLookAlike
-from orchestrator.lookalike.travis.settings import RepoSpec, Settings
+from orchestrator.lookalike.travis.settings import RepoSpec, Rule, Settings, numbered
+from orchestrator.providers import registry
+from orchestrator.providers.port import Line
+from orchestrator.testing import Disk, MemoryJournal
 
 REPOS = (
     RepoSpec("acme/off", active=False),
@@ -68,10 +76,82 @@ def test_a_dead_token_is_found_and_no_repository_is_asked(program):
 
 
 def test_nobody_at_the_address_is_told_with_where_to_look(program, monkeypatch):
-    monkeypatch.setattr(pacing, "PAUSE", 0.001)  # it tries four times
+    monkeypatch.setattr("orchestrator.app.context.REACH", 0.1)
     with served(program):
         pass
     assert program("doctor") == Exit.ACCOUNT
     assert "cannot connect" in program.out
     assert "look at the URL, the network and HTTPS_PROXY" in program.out
     assert program.out.endswith("a run would not work; fix the BAD lines first\n")
+
+
+# -- many repositories at once ----------------------------------------------------------------------------------
+
+MANY = 1_200
+START = 1_767_571_200.0  # 2026-01-05T00:00:00Z
+
+
+class Office(Context):
+    """Reaches the look-alike in memory, in virtual time."""
+
+    world: TravisLookAlike
+
+    @asynccontextmanager
+    async def connect(self, account):
+        declared = registry.declaration(account.type)
+        send = self.world.send(self.now, anyio.sleep, Random(1))
+        factory = registry.load(declared.factory)
+        yield Line(account, declared, send, lambda send: factory(account, send, self.secrets), "hash")
+
+
+@pytest.fixture
+def offices(tmp_path):
+    """Doctors of many repositories, each in a process of its own, over one state."""
+    world = TravisLookAlike(Settings(repos=numbered(MANY), minute=Rule(2_000, 60.0), burst=None, seed=1))
+    disk, now = Disk(), lambda: START + anyio.current_time()
+    lines = "".join(f"  - {repo.slug}\n" for repo in numbered(MANY))
+    (tmp_path / "m.yaml").write_text(f"version: 1\nproviders: {{travis: {{token: env:T}}}}\ntargets:\n{lines}")
+
+    def office():
+        clock = anyio.current_time
+        made = Office(environ={"T": world.settings.token}, cwd=tmp_path, home=tmp_path, now=now, ticks=clock, up=clock)
+        made.world = world
+
+        async def checked():
+            return await doctor(Source("m.yaml"), Choices(), made, journal=MemoryJournal(disk, now=now))
+
+        return checked
+
+    return world, office
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("later", [0.0, 1.0, 30.0])
+async def test_two_doctors_keep_the_limits_that_they_share(offices, later):
+    world, office = offices
+    found = []
+
+    async def check():
+        found.extend(await office()())
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(check)
+        await anyio.sleep(later)
+        tasks.start_soon(check)
+    assert {one.kind for one in found} == {"ok"}
+    assert len([one for one in found if "/" in one.about]) >= 2 * MANY
+    assert world.counters.statuses["429"] == 0
+    asked_who_we_are = 2 * 2  # before it is known whose limits these are
+    assert worst_window(world.counters.calls, 60.0) <= 1_800 + asked_who_we_are
+
+
+def test_a_lookup_without_an_answer_is_no_good_sign():
+    findings = [
+        Finding("ok", "acme/a", "active, allowed"),
+        Finding(UNKNOWN, "acme/b", "the provider asks for patience"),
+    ]
+    *_, last = _lines(findings)
+    assert last == (
+        "2 checks, 1 of them got no answer: whether a run would work is not known; try again later; "
+        "nothing was triggered"
+    )

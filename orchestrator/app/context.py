@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from copy import copy
 from pathlib import Path
+from random import Random
 from typing import TYPE_CHECKING, Any, Protocol
 
-from orchestrator.core.errors import OrchestratorError, UsageError
+from orchestrator.core.errors import JournalError, OrchestratorError, UsageError
 from orchestrator.core.frozen import field, replace
 from orchestrator.core.model import Account, Plan, Target
 from orchestrator.core.redact import Redactor
@@ -19,10 +20,12 @@ from orchestrator.providers import registry
 if TYPE_CHECKING:
     from orchestrator.core.calls import Answer, Call, Send
     from orchestrator.engine.engine import Snapshot
-    from orchestrator.journal.port import Entry
+    from orchestrator.engine.opening import Caller
+    from orchestrator.journal.port import Entry, Journal
     from orchestrator.journal.store import SqlJournal
     from orchestrator.providers.port import Line
 
+REACH = 10.0  # seconds for which an account may be out of reach while no run drives it
 SANDBOX = "sandbox"  # the folder below the state that keeps rehearsals apart from what is real
 
 
@@ -73,6 +76,8 @@ class Context:
     Args:
         now: wall clock, seconds since the epoch.
         ticks: the clock by which the event loop sleeps, in seconds.
+        up: seconds since the machine's boot, as the processes of one boot agree on them; None asks the kernel.
+        random: for jitter; guards no secret.
         redactor: learns every secret that is resolved.
         state: the state's path or URL as written; None is one place for the user.
         sandbox: whether this is a rehearsal: it has a state of its own, and disturbs nobody.
@@ -89,6 +94,8 @@ class Context:
         home: Path,
         now: Callable[[], float] = time.time,
         ticks: Callable[[], float] = time.monotonic,  # as anyio's on asyncio, without asking which loop it is: 1 us
+        up: Callable[[], float] | None = None,
+        random: Random | None = None,
         redactor: Redactor | None = None,
         state: str | None = None,
         sandbox: bool = False,
@@ -102,6 +109,8 @@ class Context:
         self.home = home
         self.now = now
         self.ticks = ticks
+        self.up = up
+        self.random = random or Random()  # noqa: S311  # jitter, no secret
         self.redactor = redactor or Redactor()
         self.state = state
         self.sandbox = sandbox
@@ -149,6 +158,24 @@ class Context:
         proxies, ca_file = Proxies.of(self.environ), self.environ.get("SSL_CERT_FILE") or None
         async with registry.connect(self._paced(account), self.secrets, proxies=proxies, ca_file=ca_file) as line:
             yield replace(line, send=self._traced(line.send, account.name)) if self.traces else line
+
+    @asynccontextmanager
+    async def gate(self, account: Account, journal: Journal) -> AsyncIterator[Caller]:
+        """Calls of an account outside a run, within the limits that all processes of the state share.
+
+        Raises:
+            UsageError: as `connect`.
+            AccessRefused: nothing may be called, or the token is dead.
+        """
+        from orchestrator.engine.opening import gate_for
+        from orchestrator.engine.run import Clocks
+        from orchestrator.journal.process import this_process, up
+
+        clocks = await Clocks.read(journal, this_process(), self.now, self.ticks, self.up or up)
+        async with AsyncExitStack() as stack:
+            line = await stack.enter_async_context(self.connect(account))
+            opened = gate_for(line, journal, clocks, self.random, reach=REACH, notice=self.observer.notice)
+            yield await stack.enter_async_context(opened)
 
     def resolve(self, accounts: Iterable[Account], targets: Iterable[Target]) -> None:
         """Resolves every secret that a run will need, before anything is sent.
@@ -216,6 +243,26 @@ async def writable(context: Context) -> AsyncIterator[SqlJournal]:
 
     async with open_journal(context.state_path, now=context.now) as journal:
         yield journal
+
+
+@asynccontextmanager
+async def shared(context: Context, journal: Journal | None = None) -> AsyncIterator[Journal]:
+    """The state for what processes share of limits, made on first use; one in memory where it cannot be used.
+
+    Args:
+        journal: where it is open already.
+    """
+    from orchestrator.journal.store import in_memory
+
+    if journal is not None:
+        yield journal
+        return
+    async with AsyncExitStack() as stack:
+        try:
+            state = await stack.enter_async_context(writable(context))
+        except JournalError:  # the verbs that need it tell what is wrong with it
+            state = await stack.enter_async_context(in_memory(context.now))
+        yield state
 
 
 @asynccontextmanager

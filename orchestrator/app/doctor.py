@@ -5,22 +5,25 @@ from __future__ import annotations
 import shutil
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import AsyncExitStack
+from functools import partial
 from pathlib import Path
 
 import anyio
 
-from orchestrator.app.context import Context, has_state, readable
-from orchestrator.app.pacing import Pace
+from orchestrator.app.context import Context, has_state, readable, shared
 from orchestrator.app.plan import Choices, Source, plan
 from orchestrator.app.rehearse import rehearsed
 from orchestrator.core.errors import AccessRefused, JournalError, LookFailed, NotTriggered, RateLimited, UsageError
 from orchestrator.core.exits import Exit
 from orchestrator.core.frozen import Struct
 from orchestrator.core.model import Account
+from orchestrator.engine.opening import Caller
+from orchestrator.journal.port import Journal
 from orchestrator.providers.port import Inspects, Provider, RepoFacts, SaysWho
 from orchestrator.report.words import counted, plain
 
 SKEWED = 30.0  # seconds that clocks may differ before it is worth a word
+NETWORK = "look at the URL, the network and HTTPS_PROXY"
 LITTLE = 200 * 2**20  # bytes of free space below which a state is in danger
 
 OK, WARN, UNKNOWN, REPO, ACCOUNT = "ok", "warning", "unknown", "repo", "account"
@@ -50,18 +53,25 @@ def code_of(findings: Sequence[Finding]) -> Exit:
     return Exit.FAILED if REPO in kinds else Exit.OK
 
 
-async def doctor(source: Source, choices: Choices, context: Context) -> Sequence[Finding]:
+async def doctor(
+    source: Source, choices: Choices, context: Context, *, journal: Journal | None = None
+) -> Sequence[Finding]:
     """What stands in the way of a run of the source, or would not.
+
+    Args:
+        journal: the state, where it is open already: the calls keep the limits that it shares.
 
     Raises:
         UsageError, NotStarted, AccessRefused, LookFailed: there is no plan, as of `plan`.
     """
     findings = [finding async for finding in _machine(context)]
     async with AsyncExitStack() as stack:
-        planned, context = await rehearsed(await plan(source, choices, context, run="doctor"), context, stack)
+        state = await stack.enter_async_context(shared(context, journal))
+        planned = await plan(source, choices, context, run="doctor", journal=state)
+        planned, context = await rehearsed(planned, context, stack)
         for name, account in planned.plan.accounts.items():
             repos = dict.fromkeys(target.repo for target in planned.plan.targets if target.account == name)
-            findings += await _account(account, list(repos), context)
+            findings += await _account(account, list(repos), state, context)
     return findings
 
 
@@ -77,7 +87,7 @@ async def _machine(context: Context) -> AsyncIterator[Finding]:
         remedy = "a full disk stops a run: make room, or name another place with --state"
         yield Finding(WARN, "disk", text, remedy) if free < LITTLE else Finding(OK, "disk", text)
     if not has_state(where):
-        yield Finding(OK, "state", f"{where} (made by the first run)")
+        yield Finding(OK, "state", f"{where} (made on first use)")
         return
     try:
         async with readable(context) as journal:
@@ -88,17 +98,16 @@ async def _machine(context: Context) -> AsyncIterator[Finding]:
         yield Finding(OK, "state", f"{where}, {counted(len(rows), 'open run')}")
 
 
-async def _account(account: Account, repos: Sequence[str], context: Context) -> list[Finding]:
+async def _account(account: Account, repos: Sequence[str], journal: Journal, context: Context) -> list[Finding]:
     try:
-        async with context.connect(account) as line:
-            pace = Pace(line, context.now)
-            provider = line.provider_over(pace.send)
-            findings = [await _who(account, provider)]
+        async with context.gate(account, journal) as caller:
+            findings = [await _who(account, caller.provider)]
             if findings[0].kind != ACCOUNT:
-                findings += await _repos(provider, repos)
-            return findings + list(_account_facts(account, pace.skew))
+                findings += await _repos(caller, repos)
+            return findings + list(_account_facts(account, caller.skew))
     except (UsageError, AccessRefused) as error:
-        return [Finding(ACCOUNT, account.name, str(error))]
+        remedy = NETWORK if isinstance(error, AccessRefused) and error.code == "unreachable" else ""
+        return [Finding(ACCOUNT, account.name, str(error), remedy)]
 
 
 async def _who(account: Account, provider: Provider) -> Finding:
@@ -107,28 +116,29 @@ async def _who(account: Account, provider: Provider) -> Finding:
     try:
         principal = await provider.whoami()
     except (NotTriggered, LookFailed) as error:
-        remedy = "" if isinstance(error, AccessRefused) else "look at the URL, the network and HTTPS_PROXY"
+        remedy = "" if isinstance(error, AccessRefused) else NETWORK
         return Finding(ACCOUNT, account.name, _refusal(error), remedy)
     if principal is None:
         return Finding(OK, account.name, f"{account.url}; it does not say who we are")
     return Finding(OK, account.name, f"{account.url}, as {plain(principal.login)} {plain(principal.detail)}".rstrip())
 
 
-def _account_facts(account: Account, skew: float | None) -> Iterator[Finding]:
+def _account_facts(account: Account, skew: int | None) -> Iterator[Finding]:
     limits = ", ".join(f"{limit}{' (written)' if limit.written else ''}" for limit in account.limits)
     yield Finding(OK, account.name, f"limits: {limits or 'none'}; {account.connections} connections")
     if skew is not None and abs(skew) > SKEWED:
-        text = f"our clocks differ by {abs(skew):.0f} s"
+        text = f"our clocks differ by {abs(skew)} s"
         yield Finding(WARN, account.name, text, "set this machine's clock; the run allows for it meanwhile")
 
 
-async def _repos(provider: Provider, repos: Sequence[str]) -> list[Finding]:
+async def _repos(caller: Caller, repos: Sequence[str]) -> list[Finding]:
+    provider = caller.provider
     if not isinstance(provider, Inspects):
         return [Finding(OK, "repos", "this provider cannot be asked about repositories")]
     found: dict[str, Finding] = {}
 
     async def check(repo: str) -> None:
-        found[repo] = await _repo(provider, repo)
+        found[repo] = await _repo(caller, provider, repo)
 
     async with anyio.create_task_group() as tasks:
         for repo in repos:
@@ -136,9 +146,9 @@ async def _repos(provider: Provider, repos: Sequence[str]) -> list[Finding]:
     return [found[repo] for repo in repos]
 
 
-async def _repo(provider: Inspects, repo: str) -> Finding:
+async def _repo(caller: Caller, provider: Inspects, repo: str) -> Finding:
     try:
-        facts = await provider.inspect(repo)
+        facts = await caller.patiently(partial(provider.inspect, repo))
     except (NotTriggered, LookFailed) as error:
         return Finding(UNKNOWN, repo, _refusal(error))
     if facts is None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from random import Random
 from typing import Any
 
 import anyio
@@ -129,8 +128,8 @@ class Drive:
             now=context.now,
             ticks=context.ticks,
             process=this_process(),
-            up=up,
-            random=Random(),  # noqa: S311  # jitter, no secret
+            up=context.up or up,
+            random=context.random,
             observer=context.observer,
             history=history,
         )

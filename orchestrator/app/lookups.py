@@ -7,7 +7,6 @@ from collections.abc import Sequence
 import anyio
 
 from orchestrator.app.context import Context, has_state
-from orchestrator.app.pacing import Pace
 from orchestrator.core.errors import JournalError, Rejected, UsageError, flat
 from orchestrator.core.events import Sighted
 from orchestrator.core.frozen import replace
@@ -32,7 +31,7 @@ def merged(known: Answers, new: Answers) -> Answers:
     )
 
 
-async def look_up(questions: Questions, manifest: Manifest, context: Context) -> Answers:
+async def look_up(questions: Questions, manifest: Manifest, journal: Journal, context: Context) -> Answers:
     """What the providers say: the repositories of owners, the branches of repositories, the names behind numbers.
 
     Raises:
@@ -44,9 +43,8 @@ async def look_up(questions: Questions, manifest: Manifest, context: Context) ->
     )
     answers = Answers()
     for name in names:
-        async with context.connect(manifest.accounts[name]) as line:
-            provider = line.provider_over(Pace(line, context.now).send)
-            answers = merged(answers, await _asked_of(name, provider, questions))
+        async with context.gate(manifest.accounts[name], journal) as caller:
+            answers = merged(answers, await _asked_of(name, caller.provider, questions))
     return answers
 
 

@@ -20,6 +20,7 @@ from orchestrator.report.words import counted
 if TYPE_CHECKING:
     from orchestrator.app.context import Context
     from orchestrator.forecast import Forecast, Times
+    from orchestrator.journal.port import Journal
 
 DEFAULT = "orchestrator.yaml"
 STDIN = "-"
@@ -104,11 +105,20 @@ class Planned(Struct, frozen=True):
         return f"Trigger {counted(number, 'build')}{why}?"
 
 
-async def plan(source: Source, choices: Choices, context: Context, *, run: str = RUN, offline: bool = False) -> Planned:
+async def plan(
+    source: Source,
+    choices: Choices,
+    context: Context,
+    *,
+    run: str = RUN,
+    journal: Journal | None = None,
+    offline: bool = False,
+) -> Planned:
     """The plan of a run that would start now, with what the choices select.
 
     Args:
         run: the id that the run will have.
+        journal: the state, where it is open already: what providers are asked keeps the limits that it shares.
         offline: ask no provider; what only one knows is left out.
 
     Raises:
@@ -124,7 +134,7 @@ async def plan(source: Source, choices: Choices, context: Context, *, run: str =
 
         answers = invented_answers(manifest)
     else:
-        answers = await _answers(manifest, context, offline=offline)
+        answers = await _answers(manifest, context, journal, offline=offline)
     expanded = manifests.expand(manifest, answers, today=today(context))
     return Planned(selected(expanded, manifest, choices, context), choices, tuple(manifest.unsupported))
 
@@ -183,13 +193,21 @@ def _ad_hoc(source: Source, context: Context) -> Plan:
     return manifests.from_lines(name, _bytes(name, context), declarations=registry.known())
 
 
-async def _answers(manifest: Manifest, context: Context, *, offline: bool) -> manifests.Answers:
+async def _answers(
+    manifest: Manifest, context: Context, journal: Journal | None, *, offline: bool
+) -> manifests.Answers:
     """What the providers say; in rounds, since what is found may raise a question."""
     answers = manifests.Answers(offline=offline)
-    while not offline and (questions := manifests.questions(manifest, answers)):
-        from orchestrator.app.lookups import look_up, merged
+    questions = manifests.questions(manifest, answers)
+    if offline or not questions:
+        return answers
+    from orchestrator.app.context import shared
+    from orchestrator.app.lookups import look_up, merged
 
-        answers = merged(answers, await look_up(questions, manifest, context))
+    async with shared(context, journal) as state:
+        while questions:
+            answers = merged(answers, await look_up(questions, manifest, state, context))
+            questions = manifests.questions(manifest, answers)
     return answers
 
 

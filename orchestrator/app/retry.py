@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
+from functools import partial
 
 from orchestrator.app.context import Context
 from orchestrator.app.drive import Drive, accounts_of, refuse_rehearsal
 from orchestrator.app.lookups import times_in
-from orchestrator.app.pacing import Pace
 from orchestrator.app.plan import MANY, Choices, Planned, forecast_kept, forecast_of
 from orchestrator.app.start import make_run
 from orchestrator.core.errors import JournalError, NotStarted
@@ -56,7 +56,7 @@ async def choose(
     """
     history = await load(journal, row.id)
     refuse_rehearsal(history)
-    targets, left_out = await chosen(history, wanted, context, same_commit)
+    targets, left_out = await chosen(history, wanted, journal, context, same_commit)
     accounts = {account.name: account for account in accounts_of(history)}
     context.resolve([accounts[name] for name in {target.account for target in targets}], targets)
     return Chosen(row.id, row.name, history, targets, left_out, same_commit)
@@ -79,14 +79,18 @@ async def retry(what: Chosen, new: str, journal: Journal, choices: Choices, cont
 
 
 async def chosen(
-    history: History, wanted: Collection[Outcome] | None, context: Context, same_commit: bool = False
+    history: History,
+    wanted: Collection[Outcome] | None,
+    journal: Journal,
+    context: Context,
+    same_commit: bool = False,
 ) -> tuple[Sequence[Target], Mapping[str, Sequence[str]]]:
     """The targets to be triggered again, and why the others of those outcomes are left out; as `choose`."""
     found = [target for target in history.targets if _did_not_pass(history, target, wanted)]
     unmarked = [t.id for t in found if history.of(t.id).doubt is not None and history.of(t.id).marker is None]
     without_build = [t.id for t in found if same_commit and history.of(t.id).build is None]
     found = [target for target in found if target.id not in {*unmarked, *without_build}]
-    running = await _still_running(history, found, context)
+    running = await _still_running(history, found, journal, context)
     found, unmet = _with_needs(history, [target for target in found if target.id not in running])
     left_out = {
         "they are in doubt and carried no marker that could be looked for": unmarked,
@@ -121,7 +125,7 @@ def _with_needs(history: History, found: Sequence[Target]) -> tuple[list[Target]
     return [replace(t, needs=tuple(need for need in t.needs if need in kept)) for t in kept.values()], unmet
 
 
-async def _still_running(history: History, targets: Sequence[Target], context: Context) -> list[str]:
+async def _still_running(history: History, targets: Sequence[Target], journal: Journal, context: Context) -> list[str]:
     """Those whose old build goes on, as the provider tells now; a build that ended meanwhile may be made again."""
     doubtful = [target for target in targets if _may_run(history, target)]
     running: list[str] = []
@@ -129,8 +133,8 @@ async def _still_running(history: History, targets: Sequence[Target], context: C
         mine = [_followed(history, target) for target in doubtful if target.account == account.name]
         if not mine:
             continue
-        async with context.connect(account) as line:
-            observations = await line.provider_over(Pace(line, context.now).send).poll(mine)
+        async with context.gate(account, journal) as caller:
+            observations = await caller.patiently(partial(caller.provider.poll, mine))
         for one in mine:
             seen = observations.get(one.target.id)
             if seen is None or (seen.refusal is None and not (seen.builds and seen.builds[0].state.is_final)):

@@ -85,7 +85,7 @@ async def _started(face: Face, wanted: Wanted, journal: Journal, stack: AsyncExi
     """Plans and makes the run; another process may have made it a moment before. The plan is gone with this call."""
     run = wanted.run or new_id(face.machine.now())
     planned, context = await rehearsed(
-        await plan(wanted.source, face.choices, face.context, run=run), face.context, stack
+        await plan(wanted.source, face.choices, face.context, run=run, journal=journal), face.context, stack
     )
     ready(planned, context, adopt=wanted.adopt)
     if not context.sandbox:

@@ -28,12 +28,13 @@ T = TypeVar("T")
 
 
 async def open_gate(
-    sender: Sender, others: OtherProcesses, run: str, notice: Callable[..., None]
+    sender: Sender, others: OtherProcesses, run: str, notice: Callable[..., None], *, is_brief: bool = False
 ) -> tuple[Gate, str, AccountMemory]:
     """The gate, the principal that the state counts, and what all runs know of it.
 
     Args:
         run: the run of this process, empty where it has none.
+        is_brief: as of `SharedLimits`.
         notice: takes what is worth a line in the log.
 
     Raises:
@@ -55,7 +56,8 @@ async def open_gate(
     for scope, until in memory.frozen.items():
         budget.freeze(scope, until, "as an earlier run was told")
     await _count_earlier_calls(journal, sender, dict.fromkeys((sender.anonymous, name)))
-    return Gate(sender, SharedLimits(name, budget, line.account.connections, others)), name, memory
+    shared = SharedLimits(name, budget, line.account.connections, others, is_brief=is_brief)
+    return Gate(sender, shared), name, memory
 
 
 async def _heed_earlier_ban(journal: Journal, sender: Sender) -> str:
@@ -176,7 +178,7 @@ async def gate_for(
         line.account.limits, declaration.accepted_limits, declaration.harmless_refusals, declaration.fold_case
     )
     sender = Sender(line, budget, Traffic(), clocks, random, reach=reach)
-    gate, _, _ = await open_gate(sender, OtherProcesses(journal, clocks), "", notice)
+    gate, _, _ = await open_gate(sender, OtherProcesses(journal, clocks), "", notice, is_brief=True)
     try:
         yield Caller(gate, patience)
     finally:

@@ -54,15 +54,23 @@ class OtherProcesses:
 
 
 class SharedLimits:
-    """Asks for permits of a principal where other processes draw on the same limits."""
+    """Asks for permits of a principal where other processes draw on the same limits.
 
-    def __init__(self, principal: str, budget: Budget, connections: int, others: OtherProcesses) -> None:
+    Args:
+        is_brief: ask the journal for each permit although nobody else is there: for a process that appends nothing,
+            makes very many calls, and is gone before it could notice another.
+    """
+
+    def __init__(
+        self, principal: str, budget: Budget, connections: int, others: OtherProcesses, *, is_brief: bool = False
+    ) -> None:
         self.principal = principal
         self._connections = SharedLimit(CONNECTIONS, ACCOUNT, connections, 0.0, while_alive=True)
         self._budget = budget
         self._others = others
         self._journal = others.journal
         self._clocks = others.clocks
+        self._is_brief = is_brief
         self._is_known_shared = False
         self._under_way: dict[Permit, str] = {}  # triggers that left while nobody else was there, and their repository
         self._has_shared = any(limit.per >= SHARED_FROM for limit in budget.limits.values())
@@ -80,7 +88,7 @@ class SharedLimits:
             Zero when everybody counts it, from the next append on at the latest; else the seconds until it makes
             sense to ask again, and the name of the limit that is used up: then the permit is to be settled.
         """
-        limits, since = self._limits(names, repo), await self._since_others()
+        limits, since = self._limits(names, repo), 0.0 if self._is_brief else await self._since_others()
         together = [limit for limit in limits if since < CALL_TIMEOUT + limit.per]
         alone = [limit for limit in limits if limit not in together] if together else limits
         if trigger and repo is not None and since < OTHERS_FOR:

@@ -38,8 +38,8 @@ from orchestrator.journal.port import (
 )
 from orchestrator.journal.process import as_text, boot_clock, from_text, is_dead, this_process, up
 from orchestrator.journal.rows import Parts, Places, targets_of
-from orchestrator.journal.sql import Dialect, Document, Piece, Refused, Row, damaged
-from orchestrator.journal.sql.connection import File
+from orchestrator.journal.sql import Dialect, Document, Piece, Refused, Row, damaged, sqlite
+from orchestrator.journal.sql.connection import Database, File
 from orchestrator.journal.sql.sqlite import Sqlite
 from orchestrator.journal.usage import NO_NEWS, Usage
 
@@ -59,6 +59,17 @@ async def open_journal(where: str, *, now: Callable[[], float], read_only: bool 
         JournalError: it cannot be used.
     """
     journal = SqlJournal(Sqlite(File(locate(where), read_only=read_only)), now)
+    try:
+        await journal.prepare()
+        yield journal
+    finally:
+        await journal.aclose()
+
+
+@asynccontextmanager
+async def in_memory(now: Callable[[], float]) -> AsyncIterator[SqlJournal]:
+    """A journal that is gone with the process; `now` as of `open_journal`."""
+    journal = SqlJournal(Sqlite(Database(sqlite.in_memory(), ":memory:")), now)
     try:
         await journal.prepare()
         yield journal

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
+from random import Random
 from typing import TYPE_CHECKING, Any
 
 import anyio
@@ -16,8 +17,11 @@ from orchestrator.core.events import CancelAsked, RunMade
 from orchestrator.core.frozen import Struct, replace
 from orchestrator.core.history import History
 from orchestrator.core.model import Account, Outcome, Target
+from orchestrator.engine.opening import Caller, gate_for
+from orchestrator.engine.run import Clocks
 from orchestrator.journal.history import load
-from orchestrator.providers.port import Line
+from orchestrator.journal.port import Journal
+from orchestrator.journal.port import Process as Holder
 
 from .kernel import Process
 from .machine import line_to
@@ -119,7 +123,7 @@ class Person:
         """As the command chooses; tried again when the looks at old builds fail."""
         for _ in range(10):
             try:
-                targets, _ = await retry.chosen(history, again.outcomes, self, again.same_commit)  # type: ignore[arg-type]
+                targets, _ = await retry.chosen(history, again.outcomes, self._stage.journal, self, again.same_commit)  # type: ignore[arg-type]
                 break
             except OrchestratorError:
                 await anyio.sleep(30.0)
@@ -130,9 +134,14 @@ class Person:
         return targets
 
     @asynccontextmanager
-    async def connect(self, account: Account) -> AsyncIterator[Line]:
+    async def gate(self, account: Account, journal: Journal) -> AsyncIterator[Caller]:
         """As a `Context` has it."""
-        yield line_to(self._stage.network, Process(f"a person/{self._stage.kernel.ticket()}"), account)
+        stage, name = self._stage, f"a person/{self._stage.kernel.ticket()}"
+        machine, line = stage.machine, line_to(stage.network, Process(name), account)
+        holder = Holder(machine.host, machine.boot, machine.pid(), name)
+        clocks = await Clocks.read(journal, holder, machine.now, anyio.current_time, machine.up)
+        async with gate_for(line, journal, clocks, Random(name)) as caller:
+            yield caller
 
     # -- overlap ------------------------------------------------------------------------------------------------
 
