@@ -38,5 +38,5 @@ def test_a_plant_is_noticed_by_a_test_that_fails_and_by_nothing_else(tmp_path):
         assert (ended.is_red, ended.why[:26]) == (False, "its tests could not be run")
     with pytest.raises(Stale, match="has 0 times"):
         copy.check(plant("", old="no such line"))
-    with pytest.raises(SyntaxError):
+    with pytest.raises(Stale, match="is no Python"):
         copy.check(plant(f"{LINE} ("))

@@ -93,7 +93,10 @@ class Copy:
                 raise Stale(f"{edit.file} has {found} times:\n{edit.old}")
             planted[edit.file] = planted[edit.file].replace(edit.old, edit.new)
         for name, text in planted.items():
-            compile(text, name, "exec")  # a patch that is no Python is no fault that anybody would make
+            try:
+                compile(text, name, "exec")
+            except SyntaxError as error:  # no fault that anybody would make
+                raise Stale(f"{name} is no Python any more: {error}") from None
         try:
             self._write(planted)
             return self.run(plant.tests, plant.only, LONGEST)

@@ -18,7 +18,7 @@ PLANTS: tuple[Plant, ...] = (
     ),
     Plant(
         "a copied state's unanswered call has its old end",
-        (Edit("orchestrator/engine/recover.py", "alive is None or ledger.run.is_carried or ", "alive is None or "),),
+        (Edit("orchestrator/engine/recover.py", "alive is None or account.run.is_carried or ", "alive is None or "),),
         DOUBTS,
         "copied_state",
     ),
@@ -27,8 +27,8 @@ PLANTS: tuple[Plant, ...] = (
         (
             Edit(
                 "orchestrator/engine/recover.py",
-                "if not _has_stepped(ledger, doubt.skew) and not ledger.run.is_carried:",
-                "if not _has_stepped(ledger, doubt.skew):",
+                "if not _has_stepped(account, doubt.skew) and not account.run.is_carried:",
+                "if not _has_stepped(account, doubt.skew):",
             ),
         ),
         DOUBTS,
@@ -39,8 +39,8 @@ PLANTS: tuple[Plant, ...] = (
         (
             Edit(
                 "orchestrator/engine/recover.py",
-                " or ledger.run.is_carried or _has_stepped(ledger, progress.asked_skew)",
-                " or ledger.run.is_carried",
+                " or account.run.is_carried or _has_stepped(account, progress.asked_skew)",
+                " or account.run.is_carried",
             ),
         ),
         DOUBTS,
@@ -51,8 +51,8 @@ PLANTS: tuple[Plant, ...] = (
         (
             Edit(
                 "orchestrator/engine/recover.py",
-                "if not _has_stepped(ledger, doubt.skew) and not ledger.run.is_carried:",
-                "if not ledger.run.is_carried:",
+                "if not _has_stepped(account, doubt.skew) and not account.run.is_carried:",
+                "if not account.run.is_carried:",
             ),
         ),
         DOUBTS,
@@ -63,7 +63,7 @@ PLANTS: tuple[Plant, ...] = (
         (
             Edit(
                 "orchestrator/engine/trigger.py",
-                "looked is not None and ledger.now() - looked < LOOK_AGAIN_AFTER",
+                "looked is not None and self._account.now() - looked < LOOK_AGAIN_AFTER",
                 "looked is not None",
             ),
         ),
@@ -91,7 +91,7 @@ PLANTS: tuple[Plant, ...] = (
         (
             Edit(
                 "orchestrator/engine/trigger.py",
-                "if self._brakes.quiet()[0]:  # it has become quiet",
+                "if admission.quiet(account.now()) is not None:  # it has become quiet",
                 "if False:  # it has become quiet",
             ),
         ),
@@ -124,7 +124,7 @@ PLANTS: tuple[Plant, ...] = (
     ),
     Plant(
         "waiting cancels are not let past triggers",
-        (Edit("orchestrator/engine/trigger.py", " or gate.posts_waiting:", ":"),),
+        (Edit("orchestrator/limits/rules.py", "        if traffic.writes_waiting:", "        if False:"),),
         CALLS,
         "waits_for_a_permit",
     ),
@@ -133,8 +133,8 @@ PLANTS: tuple[Plant, ...] = (
         (
             Edit(
                 "orchestrator/engine/gate.py",
-                "            if settle:\n                permit.answered(self._now() + LOST_FOR)",
-                "            if settle:\n                permit.answered(self._now())",
+                "late: float = LOST_FOR,",
+                "late: float = 0.0,",
             ),
         ),
         CALLS,
@@ -142,13 +142,13 @@ PLANTS: tuple[Plant, ...] = (
     ),
     Plant(
         "an interrupt does not end the wait for a permit",
-        (Edit("orchestrator/engine/gate.py", "        self._is_hushed = True\n", "        self._is_hushed = False\n"),),
+        (Edit("orchestrator/engine/gate.py", "is_draining = True\n", "is_draining = False\n"),),
         CALLS,
         "interrupt",
     ),
     Plant(
         "an interrupt while the history loads is forgotten",
-        (Edit("orchestrator/engine/engine.py", "        run.is_halted = bool(self._signal)\n", ""),),
+        (Edit("orchestrator/engine/engine.py", "            run.is_halted = bool(self._signal)\n", ""),),
         CALLS,
         "interrupt",
     ),
@@ -234,7 +234,9 @@ PLANTS: tuple[Plant, ...] = (
         "an owner in capitals is another owner",
         (
             Edit(
-                "orchestrator/engine/concurrency.py", 'self._ledger.gate.scope_name(target.owner) or ""', "target.owner"
+                "orchestrator/limits/admission.py",
+                'return self.repo_of(row).partition("/")[0]',
+                "return self._targets[row].owner",
             ),
         ),
         LIMITS,
@@ -242,13 +244,13 @@ PLANTS: tuple[Plant, ...] = (
     ),
     Plant(
         "limits are shared for a moment only after the other process is gone",
-        (Edit("orchestrator/engine/shared_limits.py", "since < CALL_TIMEOUT + share.per", "since < OTHERS_FOR"),),
+        (Edit("orchestrator/engine/shared_limits.py", "since < CALL_TIMEOUT + limit.per", "since < OTHERS_FOR"),),
         LIMITS,
         "when_it_died",
     ),
     Plant(
         "calls under way of a process that is gone are forgotten",
-        (Edit("orchestrator/engine/shared_limits.py", "CALL_TIMEOUT + share.per", "share.per"),),
+        (Edit("orchestrator/engine/shared_limits.py", "CALL_TIMEOUT + limit.per", "limit.per"),),
         LIMITS,
         "when_it_died",
     ),
@@ -257,7 +259,7 @@ PLANTS: tuple[Plant, ...] = (
         (
             Edit(
                 "orchestrator/engine/shared_limits.py",
-                "            self._others_at = self._run.now()",
+                "            self._seen_at = self.clocks.now()",
                 "            pass",
             ),
         ),
@@ -274,9 +276,9 @@ PLANTS: tuple[Plant, ...] = (
         "calls of a principal that was not yet named are forgotten",
         (
             Edit(
-                "orchestrator/engine/facts.py",
-                "names = dict.fromkeys((anonymous, self.principal))",
-                "names = (self.principal,)",
+                "orchestrator/engine/opening.py",
+                "dict.fromkeys((sender.anonymous, name))",
+                "dict.fromkeys((name,))",
             ),
         ),
         LIMITS,
