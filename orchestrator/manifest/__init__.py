@@ -7,8 +7,7 @@ plan = expand(manifest, answers, today=today)
 """
 
 from orchestrator.manifest.diagnostics import ManifestError, Problem
-from orchestrator.manifest.expand import Expect, Manifest
-from orchestrator.manifest.load import expand, from_lines, from_repos, questions, read, starter
+from orchestrator.manifest.load import Expect, Manifest, expand, from_lines, from_repos, questions, read, starter
 from orchestrator.manifest.lookups import Answers, Questions
 from orchestrator.manifest.units import parse_duration, parse_limit
 from orchestrator.manifest.validate import json_schema

@@ -7,76 +7,25 @@ Everything else takes the long way round; both end in `Targets.append`.
 from __future__ import annotations
 
 import datetime
-from collections.abc import Iterator, Mapping, Sequence
-from typing import NamedTuple
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, NamedTuple
 
-from orchestrator.core.frozen import Struct, field, replace
+from orchestrator.core.frozen import replace
 from orchestrator.core.gc import uncollected
-from orchestrator.core.model import DEFAULT_FAIL_ON, Account, Outcome, Target
+from orchestrator.core.model import Target
 from orchestrator.manifest.diagnostics import ManifestError, Place, Value, near
-from orchestrator.manifest.files import Files, Listing
+from orchestrator.manifest.files import Listing
 from orchestrator.manifest.identity import PLAIN, Parts, parse
-from orchestrator.manifest.layers import Compiler, Layer, lacking
+from orchestrator.manifest.layers import Layer, lacking
 from orchestrator.manifest.lookups import Answers, Lookups
 from orchestrator.manifest.needs import resolve
 from orchestrator.manifest.schema import KINDS
 from orchestrator.manifest.targets import Prototypes, Targets, Wanted, names_of
-from orchestrator.manifest.template import Compiled, Filler, is_constant
-from orchestrator.providers.port import Declaration, RepoFacts
+from orchestrator.manifest.template import Compiled, is_constant
+from orchestrator.providers.port import RepoFacts
 
-
-class Expect(NamedTuple):
-    """How many targets there should be."""
-
-    min: int | None = None
-    max: int | None = None
-
-
-class Manifest(Struct, frozen=True, eq=False):
-    """What the files say, merged, with accounts and parameters settled; checked as far as no provider is needed.
-
-    Args:
-        params: every parameter with its value.
-        unsupported: keys that are understood and not acted on yet, as sentences; `run` refuses them.
-        warnings: sentences for a person.
-        raw: the merged top level, as plain values.
-        listings: the lists of targets, the manifest's own first.
-        walked: the last walk of `questions`, for `expand` to go on from; one at most.
-    """
-
-    name: str
-    accounts: Mapping[str, Account]
-    declared: Mapping[str, Declaration]
-    listings: Sequence[Listing]
-    files: Files
-    compiler: Compiler
-    source: str | None = None
-    digest: str = ""
-    params: Mapping[str, str] = {}
-    fail_on: frozenset[Outcome] = DEFAULT_FAIL_ON
-    reports: Mapping[str, str] = {}
-    expect: Expect = Expect()
-    unsupported: Sequence[str] = ()
-    warnings: Sequence[str] = ()
-    raw: Mapping[str, Value] = {}
-    bases: Mapping[str, Layer] = {}
-    broken_accounts: frozenset[str] = frozenset()
-    walked: list[Expander] = field(default_factory=list)
-
-    def __repr__(self) -> str:
-        return f"Manifest(name={self.name!r}, source={self.source!r})"
-
-    @property
-    def default_account(self) -> str | None:
-        """The account of targets that name none: the default one, or the only one."""
-        written = self.raw.get("defaults", {}).get("account")
-        if isinstance(written, str):
-            return written
-        return next(iter(self.accounts)) if len(self.accounts) == 1 and not self.broken_accounts else None
-
-    def base_of(self, account: str) -> Layer:
-        """The defaults of an account's targets."""
-        return self.bases.get(account, Layer())
+if TYPE_CHECKING:
+    from orchestrator.manifest.load import Manifest
 
 
 class _Plain(NamedTuple):
@@ -112,9 +61,7 @@ class Expander:
         self.default_account = manifest.default_account
         self.warnings: dict[str, None] = {}
         self.lookups = Lookups(answers, self.warnings)
-        self.filler = Filler(self.diagnostics, manifest.compiler.constants)
-        name, raw, declared = manifest.name, manifest.raw, manifest.declared
-        self.prototypes = Prototypes(name, raw, declared, self.filler, today, self.warnings)
+        self.prototypes = Prototypes(manifest, today, self.warnings)
         self.targets = Targets(self.prototypes, self.lookups)
         self._layers: dict[tuple[int, str], tuple[_Above, Layer]] = {}
 
@@ -214,7 +161,7 @@ class Expander:
         if not self.targets.fits(layer, 1, entry):
             return
         for matrix in self.targets.combinations(layer, entry):  # names of the matrix stand in the short form
-            filled = self.filler.fill(compiled, {f"matrix.{key}": value for key, value in matrix}, entry)
+            filled = self.compiler.fill(compiled, {f"matrix.{key}": value for key, value in matrix}, entry)
             parts = self._parse(filled, entry) if filled is not None else None
             if parts is not None:
                 self._of_parts(parts._replace(matrix=parts.matrix or matrix), above, entry, where)
@@ -300,7 +247,7 @@ class Expander:
 
     def _discovered(self, account: str, entry: Place, place: Place) -> list[RepoFacts]:
         owner, match, exclude = (
-            [self.filler.text(one, {}, entry) for one in self.compiler.many(place.at(key))]
+            [self.compiler.text(one, {}, entry) for one in self.compiler.many(place.at(key))]
             if key in place.value
             else []
             for key in ("owner", "match", "exclude")

@@ -16,7 +16,7 @@ from orchestrator.manifest.accounts import reference
 from orchestrator.manifest.diagnostics import Diagnostics, Path, Place, Value, near
 from orchestrator.manifest.identity import PLAIN
 from orchestrator.manifest.schema import COMMON, EXPECTED, SHARED, VARIABLE
-from orchestrator.manifest.template import Compiled, Malformed, Template, Undefined, compile_text, is_constant
+from orchestrator.manifest.template import Compiled, Malformed, Template, Undefined, compile_text, fill, is_constant
 from orchestrator.manifest.units import parse_duration
 from orchestrator.manifest.yaml_reader import kind
 from orchestrator.providers.port import Declaration
@@ -33,7 +33,7 @@ class Matrix(NamedTuple):
 
 
 class Compiler(NamedTuple):
-    """Makes layers of maps; what is wrong goes to the diagnostics.
+    """Makes layers of maps, and fills their templates in; what is wrong goes to the diagnostics.
 
     Args:
         constants: names that are known already: params and the run's.
@@ -87,6 +87,21 @@ class Compiler(NamedTuple):
         self.diagnostics.report(problem, remedy, place)
         self.diagnostics.settled.add(self.diagnostics.positions.at(place.container, place.key))
         return "unknown"
+
+    def fill(self, value: Compiled, names: Mapping[str, str], entry: Place | None) -> Any:
+        """The value with its names filled in; None, and a problem with the entry, when one is not known."""
+        try:
+            return fill(value, names)
+        except Undefined as error:
+            if entry is not None:
+                text = f"`${{{{ {error.name} }}}}` is not known for this target"
+                self.diagnostics.report(text, near(error.name, [*names, *self.constants]), entry)
+            return None
+
+    def text(self, value: Compiled, names: Mapping[str, str], entry: Place | None) -> str:
+        """The text with its names filled in; empty, and a problem with the entry, when one is not known."""
+        filled = self.fill(value, names, entry)
+        return filled if isinstance(filled, str) else ""
 
     def sent(self, place: Place) -> Compiled:
         """A value that is sent as it is written."""

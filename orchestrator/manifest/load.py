@@ -10,17 +10,73 @@ import hashlib
 import posixpath
 from array import array
 from collections.abc import Callable, Collection, Mapping, Sequence
+from typing import NamedTuple
 
-from orchestrator.core.model import DEFAULT_FAIL_ON, Outcome, Plan
+from orchestrator.core.frozen import Struct, field
+from orchestrator.core.model import DEFAULT_FAIL_ON, Account, Outcome, Plan
 from orchestrator.manifest.accounts import Accounts, accounts_of, default_of, idle_caps, quiet_of, the_only
 from orchestrator.manifest.diagnostics import Diagnostics, ManifestError, Place, Value, near, pack
-from orchestrator.manifest.expand import Expander, Expect, Manifest
+from orchestrator.manifest.expand import Expander
 from orchestrator.manifest.files import STDIN, Files, Listing, beside, merged
 from orchestrator.manifest.layers import MERGED_BY_NAME, Compiler, Layer, lacking
 from orchestrator.manifest.lookups import Answers, Questions
 from orchestrator.manifest.template import values_of
 from orchestrator.manifest.validate import Validator
 from orchestrator.providers.port import Declaration
+
+
+class Expect(NamedTuple):
+    """How many targets there should be."""
+
+    min: int | None = None
+    max: int | None = None
+
+
+class Manifest(Struct, frozen=True, eq=False):
+    """What the files say, merged, with accounts and parameters settled; checked as far as no provider is needed.
+
+    Args:
+        params: every parameter with its value.
+        unsupported: keys that are understood and not acted on yet, as sentences; `run` refuses them.
+        warnings: sentences for a person.
+        raw: the merged top level, as plain values.
+        listings: the lists of targets, the manifest's own first.
+        walked: the last walk of `questions`, for `expand` to go on from; one at most.
+    """
+
+    name: str
+    accounts: Mapping[str, Account]
+    declared: Mapping[str, Declaration]
+    listings: Sequence[Listing]
+    files: Files
+    compiler: Compiler
+    source: str | None = None
+    digest: str = ""
+    params: Mapping[str, str] = {}
+    fail_on: frozenset[Outcome] = DEFAULT_FAIL_ON
+    reports: Mapping[str, str] = {}
+    expect: Expect = Expect()
+    unsupported: Sequence[str] = ()
+    warnings: Sequence[str] = ()
+    raw: Mapping[str, Value] = {}
+    bases: Mapping[str, Layer] = {}
+    broken_accounts: frozenset[str] = frozenset()
+    walked: list[Expander] = field(default_factory=list)
+
+    def __repr__(self) -> str:
+        return f"Manifest(name={self.name!r}, source={self.source!r})"
+
+    @property
+    def default_account(self) -> str | None:
+        """The account of targets that name none: the default one, or the only one."""
+        written = self.raw.get("defaults", {}).get("account")
+        if isinstance(written, str):
+            return written
+        return next(iter(self.accounts)) if len(self.accounts) == 1 and not self.broken_accounts else None
+
+    def base_of(self, account: str) -> Layer:
+        """The defaults of an account's targets."""
+        return self.bases.get(account, Layer())
 
 
 def read(

@@ -6,17 +6,19 @@ import datetime
 import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from functools import lru_cache
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from orchestrator.core.frozen import replace
 from orchestrator.core.model import Json, Target, Timeouts
-from orchestrator.manifest.diagnostics import ManifestError, Place, Problem, Value
+from orchestrator.manifest.diagnostics import ManifestError, Place, Problem
 from orchestrator.manifest.glob import is_glob
 from orchestrator.manifest.identity import id_of, ref_problem, repo_problem
 from orchestrator.manifest.layers import FIELDS, Layer, label_problem
 from orchestrator.manifest.lookups import Lookups
-from orchestrator.manifest.template import Compiled, Filler, is_constant
-from orchestrator.providers.port import Declaration
+from orchestrator.manifest.template import Compiled, is_constant
+
+if TYPE_CHECKING:
+    from orchestrator.manifest.load import Manifest
 
 MOST_TARGETS = 1_000_000
 _REMEMBERED = 1000  # layers and messages
@@ -49,27 +51,17 @@ class Prototypes:
     """Makes targets that lack only their names, of layers; what many targets have in common is made once.
 
     Args:
-        name: the manifest's, which stands before the marker where there is no message.
-        raw: the merged top level, for problems with the defaults.
         warnings: gets sentences for a person.
 
     Attributes:
         asked_the_day: whether anything depended on `today`.
     """
 
-    def __init__(
-        self,
-        name: str,
-        raw: Mapping[str, Value],
-        declared: Mapping[str, Declaration],
-        filler: Filler,
-        today: datetime.date,
-        warnings: dict[str, None],
-    ) -> None:
-        self.name = name
-        self.raw = raw
+    def __init__(self, manifest: Manifest, today: datetime.date, warnings: dict[str, None]) -> None:
+        declared = manifest.declared
+        self.manifest = manifest
         self.declared = declared
-        self.filler = filler
+        self.compiler = manifest.compiler
         self.today = today
         self.warnings = warnings
         self.asked_the_day = False
@@ -85,7 +77,7 @@ class Prototypes:
             entry: gets the problems; None: the defaults get them.
         """
         fields: dict[str, Any] = {
-            key: self.filler.fill(layer.values[key], names, entry) for key in FIELDS if key in layer.values
+            key: self.compiler.fill(layer.values[key], names, entry) for key in FIELDS if key in layer.values
         }
         return Target(
             id="",
@@ -102,7 +94,7 @@ class Prototypes:
     def _label(self, label: Compiled, names: Mapping[str, str], entry: Place | None) -> str:
         if isinstance(label, str):
             return label
-        text = self.filler.text(label, names, entry)
+        text = self.compiler.text(label, names, entry)
         if (problem := label_problem(text)) is not None:
             self._report(entry, *problem, "labels")
         return text
@@ -118,7 +110,7 @@ class Prototypes:
                 self._requests.clear()
             self._requests[id(layer)] = (layer, sent)  # the layer too, so that its identity is not reused
         else:
-            sent = self.filler.fill(sent, names, entry)
+            sent = self.compiler.fill(sent, names, entry)
             if sent is None:
                 return {}
         self._check(sent, layer, account, entry)
@@ -130,20 +122,21 @@ class Prototypes:
             self._report(entry, "`env` together with `config.env`", "write all of it in one of the two", "config")
         message = request.get("message")
         if message is not None or layer.get("marker") != "none":
-            problem = self._message_problem(account, message if isinstance(message, str) else self.name)
+            problem = self._message_problem(account, message if isinstance(message, str) else self.manifest.name)
             if problem is not None:
                 self._report(entry, problem, "", "message")
 
     def _report(self, entry: Place | None, text: str, remedy: str, key: str) -> None:
         place = self._default(key) if entry is None else entry.within(key)
-        self.filler.diagnostics.report(text, remedy, place)
+        self.compiler.diagnostics.report(text, remedy, place)
 
     def _default(self, key: str) -> Place:
         """Where a default stands, or the manifest's name in its absence."""
-        defaults = self.raw.get("defaults", {})
+        raw = self.manifest.raw
+        defaults = raw.get("defaults", {})
         if key in defaults:
             return Place(defaults, key, ("defaults", key))
-        return Place(self.raw, "name", ("name",)) if "name" in self.raw else Place(self.raw, "targets", ())
+        return Place(raw, "name", ("name",)) if "name" in raw else Place(raw, "targets", ())
 
     def _times(self, layer: Layer, account: str) -> Timeouts:
         """How long things may take; `settle` is the provider's unless it is written."""
@@ -157,7 +150,7 @@ class Prototypes:
         """The reason not to trigger it; None when there is none, or its time is over."""
         if value is None:
             return None
-        filled = self.filler.fill(value, names, entry)
+        filled = self.compiler.fill(value, names, entry)
         if not isinstance(filled, dict):
             return filled if isinstance(filled, str) else None
         until = filled.get("until")
@@ -187,8 +180,8 @@ class Targets:
     def __init__(self, prototypes: Prototypes, lookups: Lookups) -> None:
         self.prototypes = prototypes
         self.declared = prototypes.declared
-        self.filler = prototypes.filler
-        self.diagnostics = self.filler.diagnostics
+        self.compiler = prototypes.compiler
+        self.diagnostics = self.compiler.diagnostics
         self.lookups = lookups
         self.made: list[Target] = []
         self.needs: dict[int, tuple[Sequence[str], Place]] = {}
@@ -200,7 +193,7 @@ class Targets:
         entry = wanted.entry
         for matrix in [wanted.matrix] if wanted.matrix else self.combinations(wanted.layer, entry):
             names = {f"matrix.{key}": value for key, value in matrix}
-            repo = self.filler.fill(wanted.repo, names, entry)
+            repo = self.compiler.fill(wanted.repo, names, entry)
             if repo is None:
                 continue
             problem = repo_problem(repo, self.declared[wanted.account].repo_ids)
@@ -227,7 +220,7 @@ class Targets:
         matrix = layer.get("matrix")
         if matrix is None or not matrix.names:
             return [()]
-        text = self.filler.text
+        text = self.compiler.text
         every = itertools.product(
             *([(key, text(one, {}, entry)) for one in values] for key, values in matrix.names.items())
         )
@@ -243,7 +236,7 @@ class Targets:
         names: Mapping[str, str],
         missing: str | None,
     ) -> None:
-        entry, layer, account, text = wanted.entry, wanted.layer, wanted.account, self.filler.text
+        entry, layer, account, text = wanted.entry, wanted.layer, wanted.account, self.compiler.text
         names = dict(names) if branch is None else {**names, "target.branch": branch}
         name = text(wanted.name, names, entry) if wanted.name is not None else None
         id_ = names["target.id"] = id_of(account, repo, branch, matrix, name)
@@ -308,7 +301,7 @@ class Targets:
             return
         found: dict[str, str | None] = {}
         for ref in refs:
-            text = self.filler.fill(ref, names, entry)
+            text = self.compiler.fill(ref, names, entry)
             if text is None:
                 continue
             if is_glob(text):

@@ -114,32 +114,6 @@ def _known(names: Mapping[str, str], name: str) -> str:
         raise Undefined(name) from None
 
 
-class Filler(NamedTuple):
-    """Fills templates in; what is wrong goes to the diagnostics.
-
-    Args:
-        constants: names that every template knows, for `did you mean`.
-    """
-
-    diagnostics: Diagnostics
-    constants: Mapping[str, str]
-
-    def fill(self, value: Compiled, names: Mapping[str, str], entry: Place | None) -> Any:
-        """The value with its names filled in; None, and a problem with the entry, when one is not known."""
-        try:
-            return fill(value, names)
-        except Undefined as error:
-            if entry is not None:
-                text = f"`${{{{ {error.name} }}}}` is not known for this target"
-                self.diagnostics.report(text, near(error.name, [*names, *self.constants]), entry)
-            return None
-
-    def text(self, value: Compiled, names: Mapping[str, str], entry: Place | None) -> str:
-        """The text with its names filled in; empty, and a problem with the entry, when one is not known."""
-        filled = self.fill(value, names, entry)
-        return filled if isinstance(filled, str) else ""
-
-
 FLAG = "-p"
 
 
