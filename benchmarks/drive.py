@@ -9,7 +9,7 @@ from random import Random
 from typing import Any
 
 from orchestrator.core.events import RunMade, to_json
-from orchestrator.core.gc import calm, tidy
+from orchestrator.core.gc import collect_now, relax_gc
 from orchestrator.core.model import Account, Limit, Target
 from orchestrator.core.secrets import Secrets
 from orchestrator.engine.engine import Engine, Options
@@ -60,8 +60,8 @@ def engine(
     **options: Any,
 ) -> Engine:
     """An engine for the run, in a process with the collector of garbage set as the command line sets it."""
-    calm()
-    tidy()
+    relax_gc()
+    collect_now()
     clock = {} if ticks is None else {"ticks": ticks}
     return Engine(
         run,

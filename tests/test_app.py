@@ -20,8 +20,8 @@ from orchestrator.app.retry import choose, retry
 from orchestrator.app.runs import exact, report, runs, why
 from orchestrator.app.start import Held, start
 from orchestrator.core.events import Ended, Intended, Requested, RunEnded
-from orchestrator.core.exits import Exit
 from orchestrator.core.model import BuildState
+from orchestrator.core.verdict import Exit
 from orchestrator.providers import registry
 from orchestrator.testing import Disk, FakeService, MemoryJournal, Script
 

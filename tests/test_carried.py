@@ -6,8 +6,8 @@ import pytest
 from leases import claim
 from test_engine import ME, markers
 
-from orchestrator.core.exits import Exit
 from orchestrator.core.model import COORDINATOR
+from orchestrator.core.verdict import Exit
 from orchestrator.engine.engine import Engine, Options
 from orchestrator.journal.port import Process
 from orchestrator.testing import FakeService, MemoryJournal, make_run, targets

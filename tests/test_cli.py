@@ -11,7 +11,7 @@ from cli_machine import ENVIRON, Program
 
 from orchestrator import __version__
 from orchestrator.cli.main import ALIASES, VERBS
-from orchestrator.core.exits import Exit
+from orchestrator.core.verdict import Exit
 
 MANIFEST = """\
 version: 1

@@ -12,10 +12,10 @@ from leases import claim
 from orchestrator.app.start import Held, made_of, make_run, new_id
 from orchestrator.core.errors import NotStarted
 from orchestrator.core.events import Doubted, Ended, Intended, Interrupted, Requested, RunEnded, RunOptions, Sighted
-from orchestrator.core.exits import Exit
-from orchestrator.core.gc import tidy
+from orchestrator.core.gc import collect_now
 from orchestrator.core.model import COORDINATOR, DEFAULT_FAIL_ON, Account, Build, BuildState, Outcome, Plan, Target
 from orchestrator.core.redact import Redactor
+from orchestrator.core.verdict import Exit
 from orchestrator.journal.process import this_process
 from orchestrator.journal.store import open_journal
 from orchestrator.lookalike.kit.server import serve
@@ -316,7 +316,7 @@ def test_while_a_run_is_driven_neither_its_manifest_nor_its_plan_takes_memory(pr
     kept = []
 
     async def drive(_):
-        tidy()  # as it begins
+        collect_now()  # as it begins
         kept.extend(type(one) for one in gc.get_objects() if isinstance(one, (Manifest, Plan)))
         raise NotStarted("enough")
 

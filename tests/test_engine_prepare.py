@@ -8,7 +8,7 @@ from test_engine import drive, engine, outcomes
 from orchestrator.core.calls import Answer
 from orchestrator.core.errors import InDoubt
 from orchestrator.core.events import Prepared
-from orchestrator.core.exits import Exit
+from orchestrator.core.verdict import Exit
 from orchestrator.journal.history import load
 from orchestrator.testing import Crash, FakeService, MemoryJournal, PreparingProvider, Script, make_run, targets
 

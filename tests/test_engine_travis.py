@@ -8,8 +8,8 @@ import anyio
 import pytest
 
 from orchestrator.core.events import RunMade, to_json
-from orchestrator.core.exits import Exit
 from orchestrator.core.model import Account, Limit, Outcome, Target, Timeouts
+from orchestrator.core.verdict import Exit
 from orchestrator.engine.engine import Engine, Options
 from orchestrator.journal.history import load
 from orchestrator.journal.port import Process

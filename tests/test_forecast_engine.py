@@ -7,8 +7,8 @@ import pytest
 
 from orchestrator.core.concurrency import Cap, Concurrency
 from orchestrator.core.events import RunMade, to_json
-from orchestrator.core.exits import Exit
 from orchestrator.core.model import Account, Limit
+from orchestrator.core.verdict import Exit
 from orchestrator.engine.engine import Engine, Options
 from orchestrator.forecast import Times, forecast
 from orchestrator.journal.history import load

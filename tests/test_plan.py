@@ -4,8 +4,8 @@ import pytest
 from manifest_helpers import ids, plan_of
 
 from orchestrator.core.errors import NotStarted, UsageError
+from orchestrator.core.model import Expect
 from orchestrator.core.selection import Selection, override_limits, select
-from orchestrator.manifest import Expect
 
 TEXT = """
 version: 1

@@ -7,8 +7,8 @@ from rare import Service, a_run, engine, facts
 from orchestrator.core.calls import Call
 from orchestrator.core.errors import InDoubt, Rejected
 from orchestrator.core.events import CancelAsked, Canceling
-from orchestrator.core.exits import Exit
 from orchestrator.core.model import Limit
+from orchestrator.core.verdict import Exit
 from orchestrator.testing import FakeProvider, FakeService, Script, targets
 
 pytestmark = pytest.mark.anyio

@@ -7,8 +7,8 @@ import pytest
 from rare import ELSEWHERE, FAKE_A, TIMES, Dated, a_run, engine, facts, left_by
 
 from orchestrator.core.events import Absent, Doubted, Intended
-from orchestrator.core.exits import Exit
 from orchestrator.core.model import Limit, Outcome, Timeouts, marker_of
+from orchestrator.core.verdict import Exit
 from orchestrator.journal.history import load
 from orchestrator.journal.port import Process
 from orchestrator.testing import FakeService, Script, targets

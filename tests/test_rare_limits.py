@@ -8,9 +8,9 @@ from rare import PRINCIPAL, Service, a_run, another, engine
 
 from orchestrator.core.concurrency import Cap, Concurrency
 from orchestrator.core.errors import InDoubt
-from orchestrator.core.exits import Exit
 from orchestrator.core.frozen import replace
 from orchestrator.core.model import ACCOUNT, Learnt, Limit, Scope, scopes_around
+from orchestrator.core.verdict import Exit
 from orchestrator.journal.port import Process
 from orchestrator.journal.store import open_journal
 from orchestrator.limits.budget import Budget

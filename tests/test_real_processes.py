@@ -15,7 +15,7 @@ from random import Random
 import pytest
 from cli_machine import ENVIRON
 
-from orchestrator.core.exits import Exit
+from orchestrator.core.verdict import Exit
 
 pytestmark = pytest.mark.slow
 

@@ -25,9 +25,8 @@ from orchestrator.core.events import (
     Tally,
     WaveOpened,
 )
-from orchestrator.core.exits import Exit, severest
 from orchestrator.core.model import ACCOUNT, DEFAULT_FAIL_ON, Build, BuildState, Outcome, Scope
-from orchestrator.core.verdict import LEFT_BY, exit_code
+from orchestrator.core.verdict import LEFT_BY, Exit, exit_code, severest
 from orchestrator.report import FORMATS, render
 from orchestrator.report.diff import KINDS
 from orchestrator.report.groups import ORDER, counts, groups, shares, to_rerun, word_of

@@ -6,8 +6,8 @@ from orchestrator.app.context import Context
 from orchestrator.app.drive import Drive, Ended, refuse_rehearsal, resolve
 from orchestrator.app.plan import Choices
 from orchestrator.core.events import CancelAsked
-from orchestrator.core.exits import Exit
 from orchestrator.core.frozen import Struct
+from orchestrator.core.verdict import Exit
 from orchestrator.journal.history import load
 from orchestrator.journal.port import Journal, RunRow
 

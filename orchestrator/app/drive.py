@@ -12,11 +12,11 @@ from orchestrator.app.plan import Choices
 from orchestrator.app.runs import exact
 from orchestrator.core.errors import JournalError, LeaseLost, UsageError, flat
 from orchestrator.core.events import RunOptions, from_json
-from orchestrator.core.exits import Exit
 from orchestrator.core.frozen import Struct
-from orchestrator.core.gc import tidy
+from orchestrator.core.gc import collect_now
 from orchestrator.core.history import History
 from orchestrator.core.model import Account, Outcome, Phase
+from orchestrator.core.verdict import Exit
 from orchestrator.engine.engine import Engine, Options, Snapshot
 from orchestrator.journal.history import load
 from orchestrator.journal.port import Journal
@@ -119,7 +119,7 @@ class Drive:
         context, run = self._context, self.run_id
         history = self._history or await load(self._journal, run)
         options = options_of(history.options, self._choices, context, **self._options, **more)
-        tidy()
+        collect_now()
         engine = self._engine = Engine(
             run,
             self._journal,

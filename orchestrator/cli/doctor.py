@@ -11,8 +11,8 @@ from orchestrator.app.plan import Source
 from orchestrator.cli.face import TEXT, Face, verb
 from orchestrator.cli.flags import PICK, SHOW
 from orchestrator.cli.plan import SOURCE
-from orchestrator.core.exits import Exit
 from orchestrator.core.frozen import replace
+from orchestrator.core.verdict import Exit
 from orchestrator.report.words import counted, plain
 
 NAMED = 50

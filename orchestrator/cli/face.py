@@ -16,9 +16,9 @@ import click
 
 from orchestrator.cli.flags import Flags, declared, taken
 from orchestrator.core.errors import NotStarted, UsageError
-from orchestrator.core.exits import Exit
 from orchestrator.core.frozen import Struct, asdict, replace
 from orchestrator.core.redact import Redactor
+from orchestrator.core.verdict import Exit
 
 if TYPE_CHECKING:
     from signal import Signals
@@ -354,12 +354,12 @@ def run_async(main: Coroutine[Any, Any, T]) -> T:
 
     import anyio
 
-    from orchestrator.core.gc import calm
+    from orchestrator.core.gc import relax_gc
 
     async def run() -> T:
         return await main
 
-    calm()
+    relax_gc()
     fast = sys.platform != "win32" and find_spec("uvloop") is not None
     return anyio.run(run, backend="asyncio", backend_options={"use_uvloop": fast})
 

@@ -9,16 +9,16 @@ from typing import TYPE_CHECKING, Annotated, Any
 import click
 
 from orchestrator.core.errors import UsageError
-from orchestrator.core.exits import Exit
 from orchestrator.core.frozen import Struct
 from orchestrator.core.model import Outcome
+from orchestrator.core.times import parse_duration
+from orchestrator.core.verdict import Exit
 from orchestrator.report.words import shell
 
 if TYPE_CHECKING:
     from orchestrator.app.plan import Choices
 
 ENV = "ORCHESTRATOR_"
-DURATIONS: Mapping[str, float] = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 RUN_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 PICK, PACE, END, SHOW = "selection", "pace", "verdict", "output"
 
@@ -72,10 +72,10 @@ def duration(text: str, name: str) -> float:
     Raises:
         UsageError: it is no duration above zero.
     """
-    parts = re.findall(r"(\d+(?:\.\d+)?)(ms|[smhd])", text)
-    if not parts or "".join(number + unit for number, unit in parts) != text:
-        raise UsageError(f"{name} {text}: expected a duration such as 90s, 30m, 2h or 1h30m")
-    seconds = sum(float(number) * DURATIONS[unit] for number, unit in parts)
+    try:
+        seconds = parse_duration(text)
+    except ValueError:
+        raise UsageError(f"{name} {text}: expected a duration such as 90s, 30m, 2h or 1h30m") from None
     if seconds <= 0:
         raise UsageError(f"{name} {text}: must be more than zero")
     return seconds

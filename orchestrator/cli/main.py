@@ -29,8 +29,8 @@ from orchestrator.core.errors import (
     UsageError,
     flat,
 )
-from orchestrator.core.exits import Exit
 from orchestrator.core.redact import Redactor
+from orchestrator.core.verdict import Exit
 
 VERBS: Mapping[str, tuple[str, str]] = {  # in the order in which a person needs them: the module, a line of help
     "init": ("manifest", "Write a commented manifest to start from."),

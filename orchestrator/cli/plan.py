@@ -11,7 +11,7 @@ from orchestrator.app.plan import plan as planned_of
 from orchestrator.cli.face import Face, verb
 from orchestrator.cli.flags import PACE, PICK, SHOW
 from orchestrator.cli.plan_text import as_json, as_text
-from orchestrator.core.exits import Exit
+from orchestrator.core.verdict import Exit
 
 FORMATS = ("text", "json", "curl")
 MANIFEST = click.argument("manifest", required=False)

@@ -9,7 +9,8 @@ from typing import Any
 from orchestrator.app.plan import Planned, forecast_kept, warnings_of
 from orchestrator.core.concurrency import QueueRule
 from orchestrator.core.events import to_json
-from orchestrator.core.model import ACCOUNT, Account, Plan, Target, period
+from orchestrator.core.model import ACCOUNT, Account, Plan, Target
+from orchestrator.core.times import period
 from orchestrator.forecast import AccountForecast, Forecast, Use
 from orchestrator.forecast.advice import instant, length
 from orchestrator.limits.quiet_hours import quiet_until

@@ -7,7 +7,7 @@ import click
 from orchestrator.app import runs as app
 from orchestrator.cli.face import TEXT, Face, verb
 from orchestrator.cli.flags import SHOW
-from orchestrator.core.exits import Exit
+from orchestrator.core.verdict import Exit
 from orchestrator.report import FORMATS
 from orchestrator.report.diff import as_json, as_text, compare
 

@@ -9,7 +9,7 @@ from orchestrator.app.resume import resume as resume_run
 from orchestrator.app.runs import only_open
 from orchestrator.cli.face import Face, verb
 from orchestrator.cli.flags import END, PACE, SHOW
-from orchestrator.core.exits import Exit
+from orchestrator.core.verdict import Exit
 
 
 @verb(

@@ -12,8 +12,8 @@ from orchestrator.app.start import new_id
 from orchestrator.cli.face import Face, verb
 from orchestrator.cli.flags import END, ENV, PACE, SHOW, outcomes, run_id
 from orchestrator.core.errors import UsageError
-from orchestrator.core.exits import Exit
 from orchestrator.core.model import Outcome
+from orchestrator.core.verdict import Exit
 
 NAMED = 10
 

@@ -18,8 +18,8 @@ from orchestrator.cli.face import Face, verb
 from orchestrator.cli.flags import END, ENV, PACE, PICK, SHOW, run_id
 from orchestrator.cli.plan import SOURCE, show
 from orchestrator.core.errors import JournalError, UsageError
-from orchestrator.core.exits import Exit
 from orchestrator.core.frozen import Struct
+from orchestrator.core.verdict import Exit
 from orchestrator.journal.port import Journal, RunRow
 
 

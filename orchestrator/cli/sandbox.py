@@ -11,7 +11,7 @@ import click
 from orchestrator.cli.face import TEXT, Face, Machine, verb
 from orchestrator.cli.flags import SHOW
 from orchestrator.core.errors import UsageError
-from orchestrator.core.exits import Exit
+from orchestrator.core.verdict import Exit
 
 EXAMPLE = """\
 the look-alike answers at {url} until Ctrl-C; to use it, in another terminal:

@@ -11,8 +11,8 @@ from orchestrator.app import runs as app
 from orchestrator.cli.face import TEXT, Face, verb
 from orchestrator.cli.flags import SHOW
 from orchestrator.cli.report import EXIT_STATUS
-from orchestrator.core.exits import Exit
 from orchestrator.core.model import Phase
+from orchestrator.core.verdict import Exit
 from orchestrator.journal.port import RunRow
 from orchestrator.report.groups import counts
 from orchestrator.report.hints import Hint

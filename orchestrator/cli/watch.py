@@ -9,7 +9,7 @@ from orchestrator.app.drive import Drive
 from orchestrator.app.runs import latest
 from orchestrator.cli.face import Face, verb
 from orchestrator.cli.flags import END, SHOW
-from orchestrator.core.exits import Exit
+from orchestrator.core.verdict import Exit
 
 
 @verb(click.argument("run", required=False), shows=(END, SHOW))

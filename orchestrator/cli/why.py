@@ -11,7 +11,7 @@ from orchestrator.cli.face import TEXT, Face, verb
 from orchestrator.cli.flags import SHOW
 from orchestrator.cli.report import EXIT_STATUS
 from orchestrator.core.errors import UsageError
-from orchestrator.core.exits import Exit
+from orchestrator.core.verdict import Exit
 from orchestrator.forecast import Expected
 from orchestrator.report.reasons import unmet_needs
 from orchestrator.report.why import explain

@@ -20,7 +20,7 @@ About our own side:
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from orchestrator.core.model import ACCOUNT, Learnt, Scope
 
@@ -131,3 +131,16 @@ class JournalError(OrchestratorError):
 
 class LeaseLost(JournalError):
     """A newer epoch exists for this (run, account): another process drives it."""
+
+
+def near(word: str, known: Iterable[str]) -> str:
+    """The remedy for a word that is not known: the nearest one, or all where they are few."""
+    import difflib  # only when something is wrong: it would slow every start
+
+    words = sorted(set(known))
+    nearest = difflib.get_close_matches(word, words, n=1, cutoff=0.6)
+    if nearest:
+        return f"did you mean `{nearest[0]}`?"
+    if 0 < len(words) <= 30:
+        return f"known here: {', '.join(words)}"
+    return "look it up in the reference of the manifest"

@@ -1,4 +1,4 @@
-"""When the collector of garbage must not look: while much is made that is all kept."""
+"""Tunes and pauses the garbage collector where much is made that is all kept."""
 
 from __future__ import annotations
 
@@ -7,26 +7,23 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 
-def calm() -> None:
-    """Has the collector look more rarely, for as long as the process lives.
+def relax_gc() -> None:
+    """Raises the thresholds of the collector for the rest of the process.
 
-    A run of many targets holds millions of values that are no garbage, and its calls leave few cycles behind: by
-    default a tenth of the time goes into looking at what stays, and the more targets, the more of it.
+    A run of many targets holds millions of values that are no garbage, and its calls leave few cycles behind: with
+    the default thresholds a tenth of the time is spent on walking what stays.
     """
     gc.set_threshold(50_000, 20, 100)
 
 
-def tidy() -> None:
-    """Gives back what was dropped before a long run: the collector comes rarely from then on.
-
-    Reading a manifest leaves circles, and with them a second copy of every target.
-    """
+def collect_now() -> None:
+    """Frees what was dropped before a long run: reading a manifest leaves cycles, and with them a second copy of it."""
     gc.collect()
 
 
 @contextmanager
-def uncollected() -> Iterator[None]:
-    """Keeps the collector from walking a million new values again and again: none of them is garbage."""
+def gc_paused() -> Iterator[None]:
+    """Keeps the collector from walking a million new values again and again while they are made."""
     was_enabled = gc.isenabled()
     gc.disable()
     try:

@@ -7,14 +7,13 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime
 from enum import StrEnum
-from functools import lru_cache
 from operator import attrgetter
 from typing import Any, TypeAlias
 
 from orchestrator.core.concurrency import UNLIMITED, Concurrency
 from orchestrator.core.frozen import Struct, field
+from orchestrator.core.times import period
 
 # Not recursive: the hints of events are evaluated at run time, where a forward reference would not resolve.
 Json: TypeAlias = bool | int | float | str | Sequence[Any] | Mapping[str, Any] | None
@@ -321,6 +320,13 @@ class Interval(Struct, frozen=True, omit_defaults=True):
     end: float
 
 
+class Expect(Struct, frozen=True):
+    """How many targets there should be."""
+
+    min: int | None = None
+    max: int | None = None
+
+
 class Plan(Struct, frozen=True, omit_defaults=True):
     """Targets in the order of triggering, after expansion and selection, with all that a run needs to know.
 
@@ -364,28 +370,3 @@ def marker_of(manifest: str, run: str, target: str) -> str:
 # base64.b32encode is written in Python, and a marker is needed for each trigger
 _BASE32 = "abcdefghijklmnopqrstuvwxyz234567"
 _PAIRS = tuple(f"{one}{two}" for one in _BASE32 for two in _BASE32)
-
-_UNITS = (("d", 86400.0), ("h", 3600.0), ("m", 60.0))
-
-
-def period(seconds: float) -> str:
-    """A duration in the manifest's writing: `30s`, `1m`, `24h`."""
-    for unit, size in _UNITS:
-        if seconds >= size and seconds % size == 0 and not (unit == "d" and seconds < 2 * size):
-            return f"{seconds / size:g}{unit}"
-    return f"{seconds:g}s"
-
-
-def clock(at: float | None) -> str:
-    """An instant as RFC 3339 in UTC, whole seconds; empty for None and for what no calendar has."""
-    if at is None:
-        return ""
-    try:
-        return _second(int(at))
-    except (ValueError, OverflowError, OSError):  # a damaged time in the journal must not cost the whole report
-        return ""
-
-
-@lru_cache(maxsize=10_000)  # the targets of a run share few seconds
-def _second(whole: int) -> str:
-    return f"{datetime.fromtimestamp(whole, UTC).replace(tzinfo=None).isoformat()}Z"

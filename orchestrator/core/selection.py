@@ -4,18 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING
 
 from orchestrator.core.concurrency import part
-from orchestrator.core.errors import NotStarted, UsageError
+from orchestrator.core.errors import NotStarted, UsageError, near
 from orchestrator.core.frozen import Struct, replace
-from orchestrator.core.model import ACCOUNT, Account, Limit, Plan, Target
-from orchestrator.manifest.diagnostics import near
-from orchestrator.manifest.glob import expression
-from orchestrator.manifest.units import parse_limit
-
-if TYPE_CHECKING:
-    from orchestrator.manifest import Expect
+from orchestrator.core.glob import expression
+from orchestrator.core.model import ACCOUNT, Account, Expect, Limit, Plan, Target
+from orchestrator.core.times import parse_limit
 
 _NAMED = 5  # targets that a warning names
 

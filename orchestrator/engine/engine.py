@@ -50,11 +50,10 @@ import anyio
 
 from orchestrator.core.errors import JournalError, LeaseLost, OrchestratorError
 from orchestrator.core.events import CANCELED, Event, Interrupted, RunEnded, from_json
-from orchestrator.core.exits import Exit
 from orchestrator.core.frozen import Struct
 from orchestrator.core.history import History
 from orchestrator.core.model import COORDINATOR, Account, Outcome, Phase
-from orchestrator.core.verdict import exit_code
+from orchestrator.core.verdict import Exit, exit_code
 from orchestrator.engine.account import AccountDriver
 from orchestrator.engine.coordinator import WISHES_EVERY, Coordinator, Decided
 from orchestrator.engine.run import BEAT, LEASE, Clocks, Heartbeat, Observer, Options, Run, Unobserved

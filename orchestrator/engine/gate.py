@@ -17,8 +17,9 @@ import anyio
 from orchestrator.core.calls import Answer, Call
 from orchestrator.core.errors import AccessRefused, NotTriggered, Unreachable
 from orchestrator.core.events import LimitLearnt
-from orchestrator.core.model import ACCOUNT, Learnt, Scope, period
+from orchestrator.core.model import ACCOUNT, Learnt, Scope
 from orchestrator.core.next_step import backoff
+from orchestrator.core.times import period
 from orchestrator.engine.run import Clocks, Heartbeat
 from orchestrator.engine.shared_limits import CONNECTIONS, TURN, SharedLimits
 from orchestrator.limits.budget import Budget, Permit

@@ -15,8 +15,9 @@ from orchestrator.core.errors import (
     Unreachable,
 )
 from orchestrator.core.events import Doubted, Intended, Refused, Requested, Withdrawn
-from orchestrator.core.model import Build, BuildState, Request, Target, Trigger, clock
+from orchestrator.core.model import Build, BuildState, Request, Target, Trigger
 from orchestrator.core.next_step import backoff
+from orchestrator.core.times import clock
 from orchestrator.engine.facts import AccountRun
 from orchestrator.engine.gate import Gate
 from orchestrator.engine.in_doubt import LostCalls

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 
-from orchestrator.core.gc import uncollected
+from orchestrator.core.gc import gc_paused
 from orchestrator.core.model import Plan, Target
 from orchestrator.forecast.advice import alternatives, sentence, slowest, supposed, warnings
 from orchestrator.forecast.binding import spans, uses
@@ -53,7 +53,7 @@ def forecast(
         times: how long calls and builds take.
         advise: whether to try what would help; each trial costs as much as the forecast itself.
     """
-    with uncollected():
+    with gc_paused():
         run = _simulated(plan, declarations, in_flight, start, times)
         accounts = {
             name: _of_account(plan, name, queue, run, declarations[plan.accounts[name].type])

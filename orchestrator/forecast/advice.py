@@ -7,7 +7,8 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from orchestrator.core.concurrency import part
 from orchestrator.core.frozen import replace
-from orchestrator.core.model import ACCOUNT, Account, Limit, Plan, Target, period
+from orchestrator.core.model import ACCOUNT, Account, Limit, Plan, Target
+from orchestrator.core.times import period
 from orchestrator.forecast.durations import Times
 from orchestrator.forecast.result import AccountForecast
 from orchestrator.forecast.simulate import NEEDS

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from orchestrator.core.gc import uncollected
+from orchestrator.core.gc import gc_paused
 from orchestrator.core.history import History
 from orchestrator.journal.port import Journal
 
@@ -11,7 +11,7 @@ AT_MOST = 10_000  # entries that are read at once
 
 async def load(journal: Journal, run: str) -> History:
     """The history of a run up to now; `cursor` tells how far, for reading on."""
-    with uncollected():
+    with gc_paused():
         history = History(await journal.targets(run))
         await read_on(journal, run, history)
     return history
@@ -19,7 +19,7 @@ async def load(journal: Journal, run: str) -> History:
 
 async def read_on(journal: Journal, run: str, history: History) -> None:
     """Takes in what was written since the history was loaded."""
-    with uncollected():
+    with gc_paused():
         found = AT_MOST
         while found == AT_MOST:
             entries = await journal.read(run, history.cursor, AT_MOST)

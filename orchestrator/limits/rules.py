@@ -13,8 +13,9 @@ from typing import Protocol
 
 from orchestrator.core.concurrency import Cap, QueueRule
 from orchestrator.core.frozen import Struct
-from orchestrator.core.model import ACCOUNT, Account, clock
+from orchestrator.core.model import ACCOUNT, Account
 from orchestrator.core.next_step import DOUBTS_IN_A_ROW
+from orchestrator.core.times import clock
 from orchestrator.limits.budget import Budget
 from orchestrator.limits.concurrency import Loop, Others
 from orchestrator.limits.quiet_hours import quiet_until

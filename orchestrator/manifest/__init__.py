@@ -6,15 +6,14 @@ while asked := questions(manifest, answers):
 plan = expand(manifest, answers, today=today)
 """
 
+from orchestrator.core.times import parse_duration, parse_limit
 from orchestrator.manifest.diagnostics import ManifestError, Problem
-from orchestrator.manifest.load import Expect, Manifest, expand, from_lines, from_repos, questions, read, starter
+from orchestrator.manifest.load import Manifest, expand, from_lines, from_repos, questions, read, starter
 from orchestrator.manifest.lookups import Answers, Questions
-from orchestrator.manifest.units import parse_duration, parse_limit
 from orchestrator.manifest.validate import json_schema
 
 __all__ = [
     "Answers",
-    "Expect",
     "Manifest",
     "ManifestError",
     "Problem",

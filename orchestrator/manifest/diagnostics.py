@@ -220,19 +220,6 @@ def path_of(keys: Iterable[str | int]) -> str:
     return text.removeprefix(".")
 
 
-def near(word: str, known: Iterable[str]) -> str:
-    """The remedy for a word that is not known: the nearest one, or all where they are few."""
-    import difflib  # only when something is wrong: it would slow every start
-
-    words = sorted(set(known))
-    nearest = difflib.get_close_matches(word, words, n=1, cutoff=0.6)
-    if nearest:
-        return f"did you mean `{nearest[0]}`?"
-    if 0 < len(words) <= 30:
-        return f"known here: {', '.join(words)}"
-    return "look it up in the reference of the manifest"
-
-
 # What the YAML parser finds, each as (line, column, text, remedy), counted from 1.
 
 _ASCII = bytes([9, 10, 13, *range(32, 127)])  # what is printable of it

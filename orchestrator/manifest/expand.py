@@ -10,10 +10,11 @@ import datetime
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, NamedTuple
 
+from orchestrator.core.errors import near
 from orchestrator.core.frozen import replace
-from orchestrator.core.gc import uncollected
+from orchestrator.core.gc import gc_paused
 from orchestrator.core.model import Target
-from orchestrator.manifest.diagnostics import ManifestError, Place, Value, near
+from orchestrator.manifest.diagnostics import ManifestError, Place, Value
 from orchestrator.manifest.files import Listing
 from orchestrator.manifest.identity import PLAIN, Parts, parse
 from orchestrator.manifest.layers import Layer, lacking
@@ -68,7 +69,7 @@ class Expander:
     def run(self) -> None:
         """Expands every entry, as far as the answers go."""
         above = _Above(Layer())
-        with uncollected():
+        with gc_paused():
             for listing in self.manifest.listings:
                 self._listing(listing, above)
         self.targets.unify(self.answers.numbers)

@@ -8,7 +8,8 @@ from array import array
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
-from orchestrator.manifest.diagnostics import Diagnostics, ManifestError, Place, Positions, Value, near, pack
+from orchestrator.core.errors import near
+from orchestrator.manifest.diagnostics import Diagnostics, ManifestError, Place, Positions, Value, pack
 from orchestrator.manifest.validate import Validator
 from orchestrator.manifest.yaml_reader import LARGEST, read_yaml
 

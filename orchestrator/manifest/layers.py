@@ -11,13 +11,14 @@ from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
+from orchestrator.core.errors import near
 from orchestrator.core.frozen import Struct
+from orchestrator.core.times import parse_duration
 from orchestrator.manifest.accounts import reference
-from orchestrator.manifest.diagnostics import Diagnostics, Path, Place, Value, near
+from orchestrator.manifest.diagnostics import Diagnostics, Path, Place, Value
 from orchestrator.manifest.identity import PLAIN
 from orchestrator.manifest.schema import COMMON, EXPECTED, SHARED, VARIABLE
 from orchestrator.manifest.template import Compiled, Malformed, Template, Undefined, compile_text, fill, is_constant
-from orchestrator.manifest.units import parse_duration
 from orchestrator.manifest.yaml_reader import kind
 from orchestrator.providers.port import Declaration
 

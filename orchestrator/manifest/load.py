@@ -10,12 +10,12 @@ import hashlib
 import posixpath
 from array import array
 from collections.abc import Callable, Collection, Mapping, Sequence
-from typing import NamedTuple
 
+from orchestrator.core.errors import near
 from orchestrator.core.frozen import Struct, field
-from orchestrator.core.model import DEFAULT_FAIL_ON, Account, Outcome, Plan
+from orchestrator.core.model import DEFAULT_FAIL_ON, Account, Expect, Outcome, Plan
 from orchestrator.manifest.accounts import Accounts, accounts_of, default_of, idle_caps, quiet_of, the_only
-from orchestrator.manifest.diagnostics import Diagnostics, ManifestError, Place, Value, near, pack
+from orchestrator.manifest.diagnostics import Diagnostics, ManifestError, Place, Value, pack
 from orchestrator.manifest.expand import Expander
 from orchestrator.manifest.files import STDIN, Files, Listing, beside, merged
 from orchestrator.manifest.layers import MERGED_BY_NAME, Compiler, Layer, lacking
@@ -23,13 +23,6 @@ from orchestrator.manifest.lookups import Answers, Questions
 from orchestrator.manifest.template import values_of
 from orchestrator.manifest.validate import Validator
 from orchestrator.providers.port import Declaration
-
-
-class Expect(NamedTuple):
-    """How many targets there should be."""
-
-    min: int | None = None
-    max: int | None = None
 
 
 class Manifest(Struct, frozen=True, eq=False):

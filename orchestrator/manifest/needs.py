@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 
+from orchestrator.core.errors import near
 from orchestrator.core.model import Target
-from orchestrator.manifest.diagnostics import Diagnostics, Place, near
+from orchestrator.manifest.diagnostics import Diagnostics, Place
 from orchestrator.manifest.identity import Parts, id_of, parse
 
 MOST_EDGES = 5_000_000

@@ -18,8 +18,8 @@ from pydantic_core import CoreSchema
 from pydantic_core import core_schema as core
 
 from orchestrator.core.model import Outcome
+from orchestrator.core.times import DURATION, LIMIT
 from orchestrator.limits.quiet_hours import QUIET
-from orchestrator.manifest.units import DURATION, LIMIT
 from orchestrator.providers.port import Declaration
 
 VARIABLE = r"^[A-Za-z_][A-Za-z0-9_]*$"

@@ -6,7 +6,8 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple, TypeAlias
 
-from orchestrator.manifest.diagnostics import Diagnostics, Place, Problem, Value, near
+from orchestrator.core.errors import near
+from orchestrator.manifest.diagnostics import Diagnostics, Place, Problem, Value
 
 OPEN = "${{"
 _PIECES = re.compile(r"\$\$\{\{|\$\{\{(?:[ \t]*([A-Za-z_][A-Za-z0-9_.-]*)[ \t]*\}\})?")

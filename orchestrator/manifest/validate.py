@@ -9,7 +9,8 @@ from typing import Any, NamedTuple
 
 from pydantic_core import SchemaValidator, ValidationError
 
-from orchestrator.manifest.diagnostics import Diagnostics, Path, Problem, Value, near, path_of
+from orchestrator.core.errors import near
+from orchestrator.manifest.diagnostics import Diagnostics, Path, Problem, Value, path_of
 from orchestrator.manifest.schema import EXPECTED, definitions
 from orchestrator.manifest.yaml_reader import kind
 from orchestrator.providers.port import Declaration

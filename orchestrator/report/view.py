@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from operator import attrgetter
 
 from orchestrator.core.frozen import Struct, field, from_json
-from orchestrator.core.gc import uncollected
+from orchestrator.core.gc import gc_paused
 from orchestrator.core.history import History
 from orchestrator.core.model import Account, Build, Json, Outcome, Phase, Target
 from orchestrator.core.progress import Progress
@@ -171,7 +171,7 @@ def view(run_id: str, history: History, now: float) -> Report:
     as_of = now if history.left_at is None else history.left_at
     accounts = _accounts(history)
     types = {name: account.type for name, account in accounts.items()}
-    with uncollected():
+    with gc_paused():
         rows = tuple(_row(history, one, types.get(one.account, one.account), as_of) for one in history.targets)
     return Report(
         run=_run(run_id, history),

@@ -6,7 +6,7 @@ import re
 import shlex
 from datetime import datetime
 
-from orchestrator.core.model import clock as clock
+from orchestrator.core.times import clock as clock
 
 # Control characters, and the marks that turn or hide text on a terminal or a page (a branch name may hold any).
 _ODD = re.compile("[\x00-\x1f\x7f-\x9f\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb\ufffe\uffff]+")

@@ -16,12 +16,11 @@ from typing import Annotated, Any, NamedTuple, TypeAlias, TypeVar, get_args, get
 
 from orchestrator.core.errors import UsageError
 from orchestrator.core.frozen import Struct, defaults_of, replace
+from orchestrator.core.times import parse_duration
 
 T = TypeVar("T", bound=Struct)
 
 _PERCENT = re.compile(r"(\d{1,9}(?:\.\d+)?)\s*%")
-_UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
-_DURATION = re.compile(r"(\d{1,12}(?:\.\d{1,12})?)\s*(ms|s|m|h|d)?")
 _SLUG = re.compile(r"[^/\s@]+/[^/\s@]+")
 
 
@@ -119,10 +118,10 @@ def scaled(settings: T, by: float, *names: str) -> T:
 def _duration(given: Any) -> float:
     if type(given) in (int, float) and 0 <= given < 1e12:
         return float(given)
-    found = _DURATION.fullmatch(given.strip()) if isinstance(given, str) else None
-    if found is None:
+    if not isinstance(given, str):
         raise ValueError
-    return float(found[1]) * _UNITS[found[2] or "s"]
+    text = given.strip()
+    return parse_duration(f"{text}s" if text[-1:].isdigit() else text)
 
 
 def _period(given: Any) -> float:

@@ -13,7 +13,8 @@ from typing import Any
 
 from orchestrator.core.concurrency import Concurrency
 from orchestrator.core.frozen import asdict, defaults_of
-from orchestrator.core.model import Account, Json, Limit, Target, Timeouts, period
+from orchestrator.core.model import Account, Json, Limit, Target, Timeouts
+from orchestrator.core.times import period
 from orchestrator.manifest.layers import FIELDS
 from orchestrator.report.groups import to_rerun, word_of
 from orchestrator.report.view import Report
@@ -97,11 +98,7 @@ _USUAL = defaults_of(Target)
 def _timeouts(timeouts: Timeouts) -> dict[str, str]:
     usual = Timeouts()
     pairs = asdict(timeouts).items()
-    return {name: _duration(seconds) for name, seconds in pairs if seconds != getattr(usual, name)}
-
-
-def _duration(seconds: float) -> str:
-    return period(seconds) if seconds == int(seconds) else f"{round(seconds * 1000)}ms"
+    return {name: period(seconds) for name, seconds in pairs if seconds != getattr(usual, name)}
 
 
 def _account(account: Account) -> dict[str, Any]:
@@ -124,10 +121,10 @@ def _concurrency(values: Concurrency) -> dict[str, Any]:
         numbers = {cap.name or "*": cap.most for cap in values.caps if cap.kind == kind}
         out |= {f"in_flight_per_{kind}": numbers} if numbers else {}
     if (rule := values.queue) is not None:
-        times = {"dead_after": _duration(rule.dead_after), "every": _duration(rule.every)}
+        times = {"dead_after": period(rule.dead_after), "every": period(rule.every)}
         out["queue"] = {"below": rule.below, "resume": rule.resume, "reserve": rule.reserve, **times}
     return out | ({"quiet_hours": [str(quiet) for quiet in values.quiet]} if values.quiet else {})
 
 
 def _rate(limit: Limit) -> str:
-    return f"{limit.calls}/{_duration(limit.per)}"
+    return f"{limit.calls}/{period(limit.per)}"
