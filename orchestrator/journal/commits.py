@@ -7,6 +7,7 @@ the leader is canceled another one of the group leads.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Awaitable, Callable, Sequence
 
 import anyio
@@ -14,8 +15,8 @@ from anyio.lowlevel import cancel_shielded_checkpoint, checkpoint_if_cancelled
 
 from orchestrator.core.errors import JournalError
 from orchestrator.core.events import Event
-from orchestrator.journal.port import Entry
-from orchestrator.journal.sql import Row
+from orchestrator.journal.port import Entry, UsageRecord
+from orchestrator.journal.sql import NO_NEWS, NOT_COUNTED, Row, UsageNews
 
 JOINING = 4  # turns of the loop, at most, in which others may join
 BROKEN_OFF = "the commit was broken off; start again with `orchestrator resume`"
@@ -166,3 +167,49 @@ class Committer:
             if len(group.batches) == joined:
                 break
             joined = len(group.batches)
+
+
+class Usage:
+    """Records on their way to the database, and what became of earlier ones: they ride on the next write.
+
+    Keys are given out here, from a random beginning, so that no other process gives out the same.
+    """
+
+    def __init__(self) -> None:
+        self._waiting: dict[int, UsageRecord] = {}
+        self._settled: dict[int, float] = {}
+        self._next = int.from_bytes(os.urandom(5), "big") << 22
+
+    def keys(self, count: int) -> Sequence[int]:
+        """Keys that nobody has."""
+        keys = range(self._next, self._next + count)
+        self._next += count
+        return keys
+
+    def add(self, records: Sequence[UsageRecord]) -> Sequence[int]:
+        """Takes records along; gives their keys."""
+        keys = self.keys(len(records))
+        self._waiting.update(zip(keys, records, strict=True))
+        return keys
+
+    def settle(self, keys: Sequence[int], at: float | None) -> None:
+        """Takes along when calls were last counted."""
+        self._settled.update(dict.fromkeys(keys, NOT_COUNTED if at is None else at))
+
+    def of(self, principal: str, since: float) -> list[UsageRecord]:
+        """The principal's records that are on their way."""
+        return [one for one in self._waiting.values() if one.principal == principal and one.at >= since]
+
+    def news(self) -> UsageNews:
+        """What is to be written now; `written` when it is durable."""
+        if not (self._waiting or self._settled):
+            return NO_NEWS
+        return UsageNews(list(self._waiting.items()), list(self._settled.items()))
+
+    def written(self, news: UsageNews) -> None:
+        """They are durable."""
+        for key, _ in news.records:
+            self._waiting.pop(key, None)
+        for key, at in news.settled:
+            if self._settled.get(key) == at:
+                del self._settled[key]

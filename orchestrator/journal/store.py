@@ -15,11 +15,11 @@ from uuid import uuid4
 from anyio.lowlevel import checkpoint
 from typing_extensions import override
 
-from orchestrator.core.errors import JournalError, LeaseLost
+from orchestrator.core.errors import JournalError
 from orchestrator.core.events import Claimed, Event, RunEnded, RunMade, Wish, decode, encode, target_of
 from orchestrator.core.frozen import replace
 from orchestrator.core.model import COORDINATOR, Scope, Target
-from orchestrator.journal.commits import Batch, Committer, Stream
+from orchestrator.journal.commits import Batch, Committer, Stream, Usage
 from orchestrator.journal.files import locate
 from orchestrator.journal.lease import Hold, expired, held_by_another, taken_over
 from orchestrator.journal.port import (
@@ -38,10 +38,9 @@ from orchestrator.journal.port import (
 )
 from orchestrator.journal.process import as_text, boot_clock, from_text, is_dead, this_process, up
 from orchestrator.journal.rows import Parts, Places, targets_of
-from orchestrator.journal.sql import Dialect, Document, Piece, Refused, Row, damaged, sqlite
+from orchestrator.journal.sql import NO_NEWS, Dialect, Document, Piece, Refused, Row, copies, damaged
 from orchestrator.journal.sql.connection import Database, File
 from orchestrator.journal.sql.sqlite import Sqlite
-from orchestrator.journal.usage import NO_NEWS, Usage
 
 NO_EPOCH = -1  # stands for the epoch that only the database knows when a claim is written
 
@@ -69,7 +68,7 @@ async def open_journal(where: str, *, now: Callable[[], float], read_only: bool 
 @asynccontextmanager
 async def in_memory(now: Callable[[], float]) -> AsyncIterator[SqlJournal]:
     """A journal that is gone with the process; `now` as of `open_journal`."""
-    journal = SqlJournal(Sqlite(Database(sqlite.in_memory(), ":memory:")), now)
+    journal = SqlJournal(Sqlite(Database(copies.in_memory(), ":memory:")), now)
     try:
         await journal.prepare()
         yield journal
@@ -108,12 +107,15 @@ class SqlJournal(Journal):
     async def prepare(self) -> None:
         """Makes the state ready; before anything else."""
         await self.dialect.prepare()
-        self._began = await self.dialect.clock(boot_clock(self._process), None)
+        self._began = await self.dialect.clock(boot_clock(self._process))
 
     @override
     async def clock(self, boot: str, up: float, wall: float) -> float:
         await checkpoint()
-        began = await self.dialect.clock(boot, (up, wall)) if boot else None
+        began = await self.dialect.clock(boot) if boot else wall - up
+        if began is None:
+            await self.dialect.set_clock(boot, up, wall)
+            began = await self.dialect.clock(boot)
         return wall - up if began is None else began
 
     @override
@@ -152,9 +154,10 @@ class SqlJournal(Journal):
     async def runs(self, prefix: str = "", open_only: bool = False) -> Sequence[RunRow]:
         await checkpoint()
         now = self._now() if self._began is None else self._began + up()
-        rows, holds = await self.dialect.runs(prefix, open_only)
-        driven = {num for num, hold in holds if hold.is_held(now, self._is_dead)}
-        return [replace(row, driven=True) if num in driven else row for num, row in rows]
+        return [
+            replace(row, driven=any(hold.is_held(now, self._is_dead) for hold in holds))
+            for row, holds in await self.dialect.runs(prefix, open_only)
+        ]
 
     @override
     async def drop_runs(self, runs: Collection[str]) -> int:
@@ -181,7 +184,9 @@ class SqlJournal(Journal):
 
     @override
     async def append(self, lease: Lease, events: Sequence[Event], at: float) -> Sequence[Entry]:
-        stream = self._streams.get((lease.run, lease.account)) or await self._stream(lease)
+        stream = self._streams.get((lease.run, lease.account))
+        if stream is None:  # the run was dropped
+            raise taken_over(lease.run, lease.account)
         places = self._plans[lease.run].places
         ended = None
         rows: list[Row] = []
@@ -310,11 +315,10 @@ class SqlJournal(Journal):
         await checkpoint()
         old, usage = self._heirs.get(by.id, by), self._usage.news()
         heir = replace(old, id=uuid4().hex)
-        held = await self.dialect.renew(old.id, heir, now, usage)
+        lives, held = await self.dialect.renew(old.id, heir, now, usage)
         self._usage.written(usage)
-        if held is None:
+        if lives == heir.id:
             self._heirs[by.id] = heir
-            held = await self.dialect.held(heir.id)
         lost = [lease for stream, lease in self._claimed.get(by.id, {}).items() if stream not in held]
         if lost:
             raise taken_over(lost[0].run, lost[0].account)
@@ -322,11 +326,8 @@ class SqlJournal(Journal):
     @override
     async def release(self, leases: Sequence[Lease]) -> None:
         await checkpoint()
-        streams = []
-        for lease in leases:
-            with suppress(LeaseLost, JournalError):  # the run was dropped: nothing is to be given back
-                stream = self._streams.get((lease.run, lease.account)) or await self._stream(lease)
-                streams.append((stream.num, lease.epoch))
+        known = [(self._streams.get((lease.run, lease.account)), lease.epoch) for lease in leases]
+        streams = [(stream.num, epoch) for stream, epoch in known if stream is not None]
         await self.dialect.release(streams)
         for claimed in self._claimed.values():
             for num, epoch in streams:
@@ -403,16 +404,6 @@ class SqlJournal(Journal):
             num = await self._number(run)
             self._plans[run] = Places(num, await self.dialect.target_ids(num))
         return self._plans[run]
-
-    async def _stream(self, lease: Lease) -> Stream:
-        """The stream of a lease that was not claimed through this connection."""
-        plan = await self._plan(lease.run)
-        found = await self.dialect.stream(plan.num, lease.account)
-        if found is None:
-            raise taken_over(lease.run, lease.account)
-        num, seq = found
-        self._streams[lease.run, lease.account] = stream = Stream(num, plan.num, lease.run, lease.account, seq)
-        return stream
 
     @contextmanager
     def _trusting_nothing(self, what: str) -> Iterator[None]:

@@ -13,7 +13,8 @@ from orchestrator.core.events import Event
 from orchestrator.core.frozen import replace
 from orchestrator.journal.port import Entry, Incarnation, Lease, Process
 from orchestrator.journal.sql.connection import Database
-from orchestrator.journal.sql.sqlite import Sqlite, forget, in_memory, keep_runs
+from orchestrator.journal.sql.copies import forget, in_memory, keep_runs
+from orchestrator.journal.sql.sqlite import Sqlite
 from orchestrator.journal.store import SqlJournal
 
 T = TypeVar("T")
@@ -52,7 +53,7 @@ class Disk:
 
     def boot(self, boot: str, default: float) -> float:
         """When a boot began, by the state's clock."""
-        began = _at_once(self.dialect.clock(boot, None))
+        began = _at_once(self.dialect.clock(boot))
         return default if began is None else began
 
     def entries(self, run: str) -> list[Entry]:

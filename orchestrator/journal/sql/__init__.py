@@ -16,7 +16,6 @@ from orchestrator.core.errors import JournalError
 from orchestrator.core.model import Scope
 from orchestrator.journal.lease import Hold
 from orchestrator.journal.port import AccountMemory, Cursor, Incarnation, Overlap, RunRow, SharedLimit, UsageRecord
-from orchestrator.journal.usage import UsageNews
 
 RESTORE = (
     "Keep the file and those beside it for a look, restore a copy (`orchestrator runs --export` makes one), or start "
@@ -52,6 +51,17 @@ class Piece(NamedTuple):
     def last(self) -> int:
         """The number of the last row."""
         return self.first + len(self.rows) - 1
+
+
+class UsageNews(NamedTuple):
+    """What the database does not know yet: new records by key, and when known ones can last have been counted."""
+
+    records: Sequence[tuple[int, UsageRecord]] = ()
+    settled: Sequence[tuple[int, float]] = ()
+
+
+NO_NEWS = UsageNews()
+NOT_COUNTED = 0.0  # the time of a call that counts nowhere; its record goes with the next pruning
 
 
 class Document(NamedTuple):
@@ -96,13 +106,11 @@ class Dialect(Protocol):
     async def aclose(self) -> None:
         """Closes; what was written is durable already."""
 
-    async def clock(self, boot: str, now: tuple[float, float] | None) -> float | None:
-        """When a boot began, None where no process has told.
+    async def clock(self, boot: str) -> float | None:
+        """When a boot began, None where no process has told."""
 
-        Args:
-            now: seconds since that boot, and the wall clock: sets it where nobody has. Usage records of other boots
-                then count for one period more.
-        """
+    async def set_clock(self, boot: str, up: float, wall: float) -> None:
+        """Tells when a boot began, where no process has. Usage records of other boots count for one period more."""
 
     # -- runs ---------------------------------------------------------------------------------------------------
 
@@ -126,10 +134,8 @@ class Dialect(Protocol):
     async def run_number(self, run: str) -> int | None:
         """A run's number, None when there is no such run."""
 
-    async def runs(
-        self, prefix: str, open_only: bool
-    ) -> tuple[Sequence[tuple[int, RunRow]], Sequence[tuple[int, Hold]]]:
-        """Runs by number, newest first; and by number of the run, the leases that are not given back."""
+    async def runs(self, prefix: str, open_only: bool) -> Sequence[tuple[RunRow, Sequence[Hold]]]:
+        """Runs whose id starts so, newest first, each with its leases that are not given back."""
 
     async def targets(self, run: int) -> tuple[Sequence[Sequence[Any]], Mapping[int, str]]:
         """The rows and parts that `make_run` took."""
@@ -154,9 +160,6 @@ class Dialect(Protocol):
         Raises:
             Refused: some pieces do not continue their stream under its epoch.
         """
-
-    async def stream(self, run: int, account: str) -> tuple[int, int] | None:
-        """A stream's number and that of its last row."""
 
     async def events(self, run: int, after: Cursor, at_most: int) -> Sequence[tuple[str, Sequence[tuple[Any, ...]]]]:
         """For each stream of the run its rows behind the cursor, each with its number before it; so many in all."""
@@ -187,18 +190,15 @@ class Dialect(Protocol):
     async def end(self, incarnation: str) -> None:
         """An incarnation whose process is proven dead: its leases are free from now on."""
 
-    async def renew(self, by: str, heir: Incarnation, now: float, usage: UsageNews) -> Collection[int] | None:
+    async def renew(self, by: str, heir: Incarnation, now: float, usage: UsageNews) -> tuple[str, Collection[int]]:
         """Heartbeat: one row for all streams.
 
         Args:
             heir: takes the streams that `by` still holds when that has expired.
 
         Returns:
-            The streams that `by` still holds; None when they are the heir's.
+            Which of the two lives now, and the streams that it holds.
         """
-
-    async def held(self, by: str) -> Collection[int]:
-        """The streams that an incarnation holds."""
 
     async def release(self, streams: Sequence[tuple[int, int]]) -> None:
         """Frees streams (number, epoch); those with another epoch stay as they are."""

@@ -11,6 +11,7 @@ import sqlite3
 from collections.abc import Callable, Sequence
 
 from orchestrator.core.errors import JournalError
+from orchestrator.core.events import KINDS
 from orchestrator.journal.sql import damaged
 
 APPLICATION = int.from_bytes(b"orch", "big")
@@ -104,6 +105,11 @@ def migrate(db: sqlite3.Connection, steps: Sequence[Step] = STEPS) -> int:
         db.execute(f"PRAGMA application_id = {APPLICATION}")
         db.execute(f"PRAGMA user_version = {len(steps)}")
     return int(version)
+
+
+def add_kinds(db: sqlite3.Connection) -> None:
+    """Gives each kind of event that this version has a number."""
+    db.executemany("INSERT INTO kind (name) VALUES (?) ON CONFLICT (name) DO NOTHING", [(name,) for name in KINDS])
 
 
 def objects(db: sqlite3.Connection) -> frozenset[tuple[str, str]]:
