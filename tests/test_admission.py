@@ -5,10 +5,10 @@ from itertools import pairwise
 
 import anyio
 import pytest
-from orchestrator.core.exits import Exit
 
 from orchestrator.cli.why import foreseen_lines
 from orchestrator.core.model import Account, Limit, Plan
+from orchestrator.core.verdict import Exit
 from orchestrator.engine.engine import Engine, Options
 from orchestrator.forecast import Times, expected, forecast
 from orchestrator.journal.history import load

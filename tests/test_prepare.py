@@ -5,11 +5,11 @@ from contextlib import asynccontextmanager, suppress
 
 import anyio
 import pytest
-from orchestrator.core.exits import Exit
 
 from orchestrator.core.errors import LookFailed, RateLimited, Rejected
 from orchestrator.core.events import Intended, Prepared
 from orchestrator.core.model import Outcome, Scope
+from orchestrator.core.verdict import Exit
 from orchestrator.engine.engine import Engine, Options
 from orchestrator.journal.history import load
 from orchestrator.journal.port import Process
