@@ -121,7 +121,10 @@ def _duration(given: Any) -> float:
     if not isinstance(given, str):
         raise ValueError
     text = given.strip()
-    return parse_duration(f"{text}s" if text[-1:].isdigit() else text)
+    try:
+        return parse_duration(f"{text}s" if text[-1:].isdigit() else text)
+    except ValueError:
+        raise ValueError from None  # the reader says what it expects
 
 
 def _period(given: Any) -> float:
