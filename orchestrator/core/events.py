@@ -45,9 +45,9 @@ class RunOptions(Struct, frozen=True, omit_defaults=True):
     """
 
     fail_on: tuple[Json, ...] | None = None
-    max_fail: str | None = None
-    in_flight: int | None = None
     reports: Mapping[str, str] = field(default_factory=dict)
+    in_flight: int | None = None
+    max_fail: str | None = None
     sandbox: bool = False
     adopt: bool = False
     look_for: Mapping[str, str] = field(default_factory=dict)
