@@ -4,10 +4,11 @@ import random
 
 import anyio
 import pytest
-from rare import PRINCIPAL, Service, a_run, another, engine
+from rare import PRINCIPAL, Service, a_run, another, engine, left_by
 
 from orchestrator.core.concurrency import Cap, Concurrency
 from orchestrator.core.errors import InDoubt
+from orchestrator.core.events import Frozen
 from orchestrator.core.frozen import replace
 from orchestrator.core.model import ACCOUNT, Learnt, Limit, Scope, scopes_around
 from orchestrator.core.verdict import Exit
@@ -82,6 +83,17 @@ async def test_an_owner_is_one_owner_however_its_name_is_written(cap):
     assert await engine(journal, service).run() == Exit.OK
     assert len(service.requests) == 3
     assert most_at_once(service, 60.0) == 1
+
+
+@pytest.mark.anyio
+async def test_a_resumed_run_heeds_the_longest_freeze_that_it_was_told():
+    """Two calls were under way when the repository's limit was used up, and each was told another time."""
+    service = FakeService()
+    journal = await a_run(service, targets("acme/a"))
+    told = [Frozen(Scope("repo", "acme/a"), service.now() + seconds, "rate limited") for seconds in (3600.0, 60.0)]
+    journal = await left_by(journal, service, *told)
+    assert await engine(journal, service).run() == Exit.OK
+    assert service.posts[0] - service.epoch >= 3600.0
 
 
 @pytest.mark.anyio

@@ -41,7 +41,7 @@ class History:
         forgiven: failures that a person knew of when they last overrode such a stop.
         interrupted: how the last process left, None while one drives or after the run's end.
         left_at: when the run ended, or the last process left (wall clock).
-        frozen: by account and scope, the last freeze; an owner's (no credit, abuse) lasts until a process takes up.
+        frozen: by account and scope, the longest freeze; an owner's (no credit, abuse) lasts until a process takes up.
         hosts: the machines on which processes drove the run; several: the state was carried from one to another.
         proven: accounts on which `find` may be believed.
         prepared: by account and repository, what the provider looked up for its triggers.
@@ -132,8 +132,10 @@ class History:
             case Claimed(host=host):
                 self.hosts.add(host)
                 self._taken_up(account)
-            case Frozen(scope=scope):
-                self.frozen[account, scope] = event
+            case Frozen(scope=scope, until=until):
+                known = self.frozen.get((account, scope))
+                if known is None or until >= known.until:  # calls that were under way together may be told differently
+                    self.frozen[account, scope] = event
             case AccountStopped():
                 self.accounts_stopped[account] = event
             case LimitLearnt(scope=scope, rule=rule):

@@ -231,6 +231,12 @@ PLANTS: tuple[Plant, ...] = (
         "freeze",
     ),
     Plant(
+        "a shorter freeze wins in the history",
+        (Edit("orchestrator/core/history.py", "if known is None or until >= known.until:", "if True:"),),
+        LIMITS,
+        "freeze",
+    ),
+    Plant(
         "an owner in capitals is another owner",
         (
             Edit(
