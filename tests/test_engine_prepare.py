@@ -3,6 +3,7 @@
 from collections import Counter
 
 import pytest
+from preparing import NumberedService
 from test_engine import drive, engine, outcomes
 
 from orchestrator.core.calls import Answer
@@ -10,45 +11,23 @@ from orchestrator.core.errors import InDoubt
 from orchestrator.core.events import Prepared
 from orchestrator.core.verdict import Exit
 from orchestrator.journal.history import load
-from orchestrator.testing import Crash, FakeService, MemoryJournal, PreparingProvider, Script, make_run, targets
+from orchestrator.testing import Crash, MemoryJournal, Script, make_run, targets
 
 pytestmark = pytest.mark.anyio
 
 
-class Numbered(FakeService):
-    """Knows its repositories by number; keeps what was asked, and may answer such a question otherwise."""
-
-    def __init__(self, **instead):
-        super().__init__(instead.pop("scripts", {}), provider=PreparingProvider)
-        self.instead = {repo: list(answers) for repo, answers in instead.items()}
-        self.asked, self.numbers = Counter(), []
-
-    async def send(self, call):
-        if call.path.startswith("/repo/"):
-            self.asked[call.repo] += 1
-            answers = self.instead.get(call.repo.partition("/")[2])
-            if answers:
-                answer = answers.pop(0)
-                if isinstance(answer, Exception):
-                    raise answer
-                return answer
-        if call.purpose == "trigger":
-            self.numbers.append((call.repo, dict(call.query).get("number")))
-        return await super().send(call)
-
-
 async def test_each_repository_is_looked_up_once_and_every_trigger_carries_it():
-    service = Numbered(scripts={"acme/a": Script(triggers=("lost_before",))})
+    service = NumberedService({"acme/a": Script(triggers=("lost_before",))})
     code, history, journal = await drive(targets("acme/a@x", "acme/a@y", "acme/bb"), service)
     assert (code, set(outcomes(history).values())) == (Exit.OK, {"passed"})
     assert service.asked == {"acme/a": 1, "acme/bb": 1}
-    assert dict(service.numbers) == {"acme/a": "15", "acme/bb": "16"}
+    assert service.numbers == {"acme/a": "15", "acme/bb": "16"}
     facts = [entry.event for entry in journal.disk.entries("r1") if isinstance(entry.event, Prepared)]
     assert {(fact.repo, fact.what["number"]) for fact in facts} == {("acme/a", 15), ("acme/bb", 16)}
 
 
 async def test_a_resumed_run_does_not_look_up_again_what_it_knows():
-    service = Numbered()
+    service = NumberedService()
     journal = MemoryJournal(dies_at=6, now=service.now)
     await make_run(journal, targets("acme/a@x", "acme/a@y"), at=service.now())
     with pytest.raises((Crash, BaseExceptionGroup)):
@@ -63,14 +42,14 @@ async def test_a_resumed_run_does_not_look_up_again_what_it_knows():
 
 
 async def test_a_repository_that_is_not_there_is_rejected_before_any_trigger():
-    service = Numbered(a=[Answer(404, "not found")])
+    service = NumberedService(instead={"acme/a": [Answer(404, "not found")]})
     _, history, _ = await drive(targets("acme/a", "acme/b"), service)
     assert outcomes(history) == {"acme/a": "rejected", "acme/b": "passed"}
     assert [one.repo for one in service.requests] == ["acme/b"]
 
 
 async def test_a_lookup_that_fails_is_asked_again_later_and_leaves_no_doubt():
-    service = Numbered(a=[InDoubt("reset"), Answer(500), Answer(200, {"number": "odd"})])
+    service = NumberedService(instead={"acme/a": [InDoubt("reset"), Answer(500), Answer(200, {"number": "odd"})]})
     _, history, journal = await drive(targets("acme/a", "acme/b"), service)
     assert set(outcomes(history).values()) == {"passed"}
     assert service.asked == {"acme/a": 4, "acme/b": 1}
@@ -79,12 +58,12 @@ async def test_a_lookup_that_fails_is_asked_again_later_and_leaves_no_doubt():
 
 
 async def test_a_throttle_is_respected_and_a_dead_token_stops_the_account():
-    service = Numbered(a=[Answer(429, None, {"retry-after": "90"})])
+    service = NumberedService(instead={"acme/a": [Answer(429, None, {"retry-after": "90"})]})
     began = service.now()
     _, history, _ = await drive(targets("acme/a"), service)
     assert outcomes(history) == {"acme/a": "passed"}
     assert service.posts[0] - began >= 90.0
 
-    service = Numbered(a=[Answer(401)])
+    service = NumberedService(instead={"acme/a": [Answer(401)]})
     code, history, _ = await drive(targets("acme/a"), service)
     assert (code, service.posts) == (Exit.ACCOUNT, [])

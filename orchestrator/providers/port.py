@@ -337,8 +337,6 @@ class Declaration(Struct, frozen=True):
 Secrets: TypeAlias = Callable[[str], str]
 """Resolves a reference (`env:NAME`, `file:PATH`, `command:ARGV`) to the secret; UsageError when it cannot."""
 
-Factory: TypeAlias = Callable[[Account, Send, Secrets], Provider]
-
 
 class Line(Struct, frozen=True):
     """How an account is reached: the bare transport, and the provider that can be built over any `Send`.

@@ -13,21 +13,19 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from math import isfinite
 from typing import Any
-from urllib.parse import quote
 
 import anyio
 
 from orchestrator.core.calls import Answer, Call, Send
 from orchestrator.core.errors import AccessRefused, InDoubt, NotTriggered, RateLimited, Rejected, Unreachable
 from orchestrator.core.events import RunMade, to_json
-from orchestrator.core.frozen import Struct, replace
+from orchestrator.core.frozen import Struct
 from orchestrator.core.model import (
     ACCOUNT,
     Account,
     Build,
     BuildState,
     Interval,
-    Json,
     Limit,
     Plan,
     Request,
@@ -50,9 +48,9 @@ __all__ = [
     "FakeService",
     "MemoryJournal",
     "Notices",
-    "PreparingProvider",
     "Script",
     "make_run",
+    "refused",
     "targets",
 ]
 
@@ -152,8 +150,6 @@ class FakeService:
     def _answer(self, call: Call) -> Answer | None:
         if call.path == "/user":
             return Answer(200, {"login": "bot"})
-        if call.path.startswith("/repo/"):
-            return Answer(200, {"number": 1 + len(call.path)})
         if call.method == "POST" and call.purpose == "trigger":
             return self._trigger(call)
         if call.method == "POST":
@@ -237,14 +233,12 @@ class FakeProvider:
         self._send = send
 
     async def trigger(self, trigger: Trigger) -> Request:
-        """One POST with the marker in its body."""
         answer = await self._send(self._call(trigger))
         if answer.status != 202 or not (text(answer.body) or "").isdigit():
-            raise _refused(answer, trigger.target.repo) or not_accepted(answer, "Fake")
+            raise refused(answer, trigger.target.repo) or not_accepted(answer, "Fake")
         return Request(str(answer.body), {"v": 1})
 
     async def find(self, trigger: Trigger, asked: Interval, known: Collection[str]) -> Request | None:
-        """One listing of the repository's requests, all of which show their marker."""
         search = Search[Mapping[str, Any]](trigger, known, asked.start)
         for row in await self._rows(Call("GET", "/requests", purpose="find", repo=trigger.target.repo)):
             is_older = _seconds(row.get("at")) is not None and row["at"] < asked.start
@@ -252,22 +246,19 @@ class FakeProvider:
         return next((Request(id_, {"v": 1}) for id_ in search.found()), None)
 
     async def poll(self, followed: Sequence[Followed]) -> Mapping[str, Observation]:
-        """One listing of everything."""
         found = {row.get("id"): row for row in await self._rows(Call("GET", "/requests", purpose="poll"))}
         return {one.target.id: _observed(one, found.get(one.request.id)) for one in followed}
 
     async def cancel(self, target: Target, build: Build) -> bool:
-        """One POST; what is unknown there has ended."""
         answer = await read(self._send, Call("POST", f"/cancel/{build.id}", limits=("triggers", "calls")))
-        if answer.status in (202, 404):
+        if answer.status in (202, 404):  # 404: it has ended
             return answer.status == 202
-        raise _refused(answer, target.repo) or read_failed(answer, "/cancel", "Fake")
+        raise refused(answer, target.repo) or read_failed(answer, "/cancel", "Fake")
 
     async def whoami(self) -> Principal | None:
-        """Whose token it is."""
         answer = await read(self._send, Call("GET", "/user"))
         if answer.status != 200 or text(mapping(answer.body).get("login")) is None:
-            raise _refused(answer, "") or read_failed(answer, "/user", "Fake")
+            raise refused(answer, "") or read_failed(answer, "/user", "Fake")
         return Principal("1", mapping(answer.body)["login"])
 
     def _call(self, trigger: Trigger) -> Call:
@@ -275,27 +266,12 @@ class FakeProvider:
 
     async def _rows(self, call: Call) -> list[Mapping[str, Any]]:
         answer = await read(self._send, call)
-        if refused := _refused(answer, call.repo or ""):
-            raise refused
+        if error := refused(answer, call.repo or ""):
+            raise error
         return listed(answer, answer.body, call.path, "Fake")
 
 
-class PreparingProvider(FakeProvider):
-    """One that must look up a repository's number before it can trigger."""
-
-    async def prepare(self, target: Target) -> Json:
-        """The repository's number."""
-        answer = await read(self._send, Call("GET", f"/repo/{quote(target.repo, safe='')}", repo=target.repo))
-        if answer.status != 200 or not isinstance(mapping(answer.body).get("number"), int):
-            raise _refused(answer, target.repo) or read_failed(answer, "/repo", "Fake")
-        return {"number": mapping(answer.body)["number"]}
-
-    def _call(self, trigger: Trigger) -> Call:
-        call = super()._call(trigger)
-        return replace(call, query=(("number", str(mapping(trigger.prepared)["number"])),))
-
-
-def _refused(answer: Answer, repo: str) -> NotTriggered | None:
+def refused(answer: Answer, repo: str) -> NotTriggered | None:
     """The refusals in the service's own words."""
     match answer.status, answer.body:
         case 429, float(after):

@@ -1,6 +1,7 @@
 """Every provider of this package keeps the contract, over its look-alike."""
 
 import pytest
+from preparing import NumberedService, PreparingProvider
 
 from orchestrator.core.calls import Answer
 from orchestrator.core.errors import AccessRefused, RateLimited, Rejected
@@ -9,7 +10,7 @@ from orchestrator.lookalike.travis import TravisLookAlike
 from orchestrator.lookalike.travis.settings import RepoSpec, Settings
 from orchestrator.providers import registry
 from orchestrator.providers.travis.declaration import DECLARATION as TRAVIS
-from orchestrator.testing import FAKE, FakeProvider, FakeService, PreparingProvider
+from orchestrator.testing import FAKE, FakeProvider, FakeService
 from orchestrator.testing.contract import LookAlikeService, ProviderContract, Service
 
 MANY = tuple(RepoSpec(f"many/svc-{n:03}") for n in range(250))
@@ -88,6 +89,10 @@ class OverFake(Service):
 
 class OverPreparing(OverFake):
     kind = PreparingProvider
+
+    def __init__(self):
+        super().__init__()
+        self.service = NumberedService(latency=0.0)
 
 
 SERVICES = {"travis": TravisService, "fake": OverFake, "fake that prepares": OverPreparing}

@@ -54,16 +54,13 @@ class Travis:
         self._poll = Poll(send, self._url)
 
     async def trigger(self, trigger: Trigger) -> Request:
-        """Asks for one build, once."""
         answer = await self._send(trigger_call(trigger, self._secrets))
         return read_receipt(trigger, answer, self._url)
 
     async def find(self, trigger: Trigger, asked: Interval, known: Collection[str]) -> Request | None:
-        """The request that the lost call made, or None: certainly not there."""
         return await find(self._send, trigger, asked, known, self._url)
 
     async def poll(self, followed: Sequence[Followed]) -> Mapping[str, Observation]:
-        """One round of polls."""
         return await self._poll(followed)
 
     async def cancel(self, target: Target, build: Build) -> bool:
@@ -96,11 +93,9 @@ class Travis:
         return Principal(f"{host}/user/{body['id']}", quoted(body.get("login"), 100), quoted(body.get("name"), 100))
 
     def requests_page(self, target: Target) -> str:
-        """The page of all requests of the repository."""
         return f"{page(self._url, target.repo, target)}/requests"
 
     async def inspect(self, repo: str, vcs: Json = None) -> RepoFacts | None:
-        """Whether the repository is there, active and allowed; triggers nothing."""
         path = repo_path(repo, vcs)
         answer = await read(self._send, Call("GET", path, limits=(CALLS,)))
         if answer.status == 404 and error_type(answer) == "not_found":
@@ -111,13 +106,11 @@ class Travis:
         return facts
 
     async def discover(self, owner: str) -> list[RepoFacts]:
-        """All repositories of the owner that this token may see, active or not."""
         call = Call("GET", f"{owner_path(owner)}/repos", (("sort_by", "id"),), limits=(CALLS,))
         found = [facts for row in await self._all(call, "repositories") if (facts := _facts(row))]
         return list({facts.id: facts for facts in found}.values())
 
     async def branches(self, repo: str) -> list[str]:
-        """The branches that Travis has seen and that still exist."""
         query = (("exists_on_github", "true"), ("sort_by", "name"))
         call = Call("GET", f"{repo_path(repo)}/branches", query, limits=(CALLS,))
         found = await self._all(call, "branches")
@@ -125,7 +118,6 @@ class Travis:
         return list(dict.fromkeys(name for name in names if name))
 
     async def logs(self, build: Build, at_most: int) -> list[tuple[str, str]]:
-        """Pairs of job number and the last `at_most` bytes of its log."""
         path = f"/build/{build.id}/jobs"
         answer = await read(self._send, Call("GET", path, (("include", "build.jobs"),), limits=(CALLS,)))
         if answer.status != 200 or not isinstance(mapping(answer.body).get("jobs"), list):
