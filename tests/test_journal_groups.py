@@ -215,3 +215,45 @@ async def test_what_breaks_a_commit_fails_all_who_wait_and_the_journal_is_dead(j
     assert sorted(failures, key=str) == [MemoryError, JournalError, JournalError]
     with pytest.raises(JournalError, match="broken off"):
         await journal.append(lease, [Intended(TARGETS[5].id, 1, None)], 2.0)
+
+
+async def test_a_commit_whose_answer_was_lost_is_not_written_again(journal):
+    """The call is repeated, as over a connection that broke: the state says that it is there already."""
+    lease = await claim(journal, "r", "fake", ME, 1.0, 30.0)
+    append = journal.dialect.append
+
+    async def repeated(take):
+        await append(take)
+        await append(take)
+
+    journal.dialect.append = repeated
+    for number, target in enumerate(TARGETS[:2]):
+        (entry,) = await journal.append(lease, [Intended(target.id, 1, None)], 2.0)
+        assert entry.seq == 2 + number
+    assert await written(journal) == [target.id for target in TARGETS[:2]]
+
+
+async def test_a_state_that_went_back_takes_no_appends(journal):
+    lease = await claim(journal, "r", "fake", ME, 1.0, 30.0)
+    for attempt in (1, 2):
+        await journal.append(lease, [Intended(TARGETS[0].id, attempt, None)], 2.0)
+    await journal.dialect.database.write(
+        lambda db: db.execute("DELETE FROM event WHERE key = (SELECT max(key) FROM event)")
+    )
+    with pytest.raises(JournalError, match=r"the state went back: 3 events of run r were written, 2 are there"):
+        await journal.append(lease, [Intended(TARGETS[0].id, 3, None)], 2.0)
+
+
+async def test_an_append_gives_the_entries_as_they_are_read(journal):
+    lease = await claim(journal, "r", "fake", ME, 1.0, 30.0)
+    given = []
+
+    async def append(number):
+        events = [Intended(TARGETS[number].id, attempt, None) for attempt in (1, 2)]
+        given.extend(await journal.append(lease, events, 2.0 + number))
+
+    async with anyio.create_task_group() as tasks:
+        for number in range(5):
+            tasks.start_soon(append, number)
+    read = [entry for entry in await journal.read("r", {"fake": 1}) if entry.account == "fake"]
+    assert sorted(given, key=lambda entry: entry.seq) == read
