@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-import json
 import os
 import sys
 from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
@@ -147,6 +146,8 @@ class Face:
 
     def json(self, value: object) -> None:
         """Prints a value for programs."""
+        import json  # other verbs start without it
+
         self.tell(json.dumps(value, default=_plain, indent=1, ensure_ascii=False))
 
     def confirm(self, question: str | None) -> None:

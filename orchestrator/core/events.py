@@ -98,6 +98,11 @@ class Stopped(Struct, frozen=True, omit_defaults=True):
     arithmetic: str
     forgiven: int = 0  # failures until an override: they do not stop the run once more
 
+    @property
+    def by_person(self) -> bool:
+        """Whether a person asked for it."""
+        return self.rule == CANCELED
+
 
 class Tally(Struct, frozen=True, omit_defaults=True):
     """What one process did for one account: calls by kind, and what it waited for, in seconds, by limit."""

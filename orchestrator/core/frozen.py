@@ -7,7 +7,6 @@ that this version does not know is left out.
 
 from __future__ import annotations
 
-import json
 import typing
 from collections.abc import Mapping
 from enum import StrEnum
@@ -70,9 +69,9 @@ def to_text(value: Struct) -> str:
     try:
         text = _ENCODER.encode(_by_identity(value)).decode()
     except UnicodeEncodeError:  # half of a surrogate pair, from a server: escaped, or no database takes it
-        return json.dumps(to_json(value), separators=(",", ":"))
+        return _dumps(value, ensure_ascii=True)
     if "null" in text:  # perhaps written for a number that JSON has not: infinity
-        return json.dumps(to_json(value), separators=(",", ":"), ensure_ascii=False)
+        return _dumps(value, ensure_ascii=False)
     return text
 
 
@@ -85,7 +84,9 @@ def from_text(kind: type[V], text: str) -> V:
     try:
         return typing.cast(V, _decoder(kind).decode(text))  # type: ignore[arg-type]  # a class is hashable
     except (msgspec.DecodeError, UnicodeEncodeError):  # or it is half of a surrogate pair, or infinity
-        return convert(json.loads(text), kind)
+        from json import loads  # as below
+
+        return convert(loads(text), kind)
 
 
 def defaults_of(cls: type[Struct]) -> dict[str, Any]:
@@ -96,6 +97,12 @@ def defaults_of(cls: type[Struct]) -> dict[str, Any]:
         for name, default in found
         if default is not NODEFAULT
     }
+
+
+def _dumps(value: Struct, *, ensure_ascii: bool) -> str:
+    import json  # for odd texts alone: verbs that read no journal start without it
+
+    return json.dumps(to_json(value), separators=(",", ":"), ensure_ascii=ensure_ascii)
 
 
 def _plain(value: Struct) -> dict[str, Any]:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator
 from enum import IntEnum
+from typing import TYPE_CHECKING
 
-from orchestrator.core.events import CANCELED
-from orchestrator.core.history import History
 from orchestrator.core.model import DEFAULT_FAIL_ON, Outcome, Target
-from orchestrator.core.progress import Progress
+
+if TYPE_CHECKING:  # a verb that reads no journal needs the codes alone
+    from orchestrator.core.history import History
+    from orchestrator.core.progress import Progress
 
 
 class Exit(IntEnum):
@@ -89,5 +91,5 @@ def _of_open(history: History, target: Target, progress: Progress) -> Exit:
     if target.account in history.accounts_stopped:
         return Exit.ACCOUNT
     if history.stopped is not None and not progress.may_exist:
-        return Exit.FAILED if history.stopped.rule == CANCELED else Exit.STOPPED
+        return Exit.FAILED if history.stopped.by_person else Exit.STOPPED
     return Exit.IN_DOUBT if progress.doubt is not None else Exit.OK

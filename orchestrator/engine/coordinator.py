@@ -72,7 +72,7 @@ class Coordinator:
         """Opens the first wave, skips what the manifest skips, and takes up what an earlier process decided."""
         run = self._run
         if run.history.stopped is not None:
-            if run.options.override_stop and run.history.stopped.rule != CANCELED:
+            if run.options.override_stop and not run.history.stopped.by_person:
                 rule = f"overridden by a person: {run.history.stopped.rule}"
                 self._todo.append(Stopped("", rule, self._failures))
             else:
@@ -170,7 +170,7 @@ class Coordinator:
         run.is_closed = True
         run.is_canceling = not wish.keep_builds
         run.leaves_builds = wish.keep_builds
-        if run.history.stopped is None or run.history.stopped.rule != CANCELED:
+        if run.history.stopped is None or not run.history.stopped.by_person:
             kept = "; its builds go on" if wish.keep_builds else ""
             self._todo.append(Stopped(CANCELED, f"asked by {wish.by}{kept}"))
         run.notice("run.canceled", by=wish.by, keep_builds=wish.keep_builds)

@@ -49,7 +49,7 @@ from typing import Any
 import anyio
 
 from orchestrator.core.errors import JournalError, LeaseLost, OrchestratorError
-from orchestrator.core.events import CANCELED, Event, Interrupted, RunEnded, from_json
+from orchestrator.core.events import Event, Interrupted, RunEnded, from_json
 from orchestrator.core.frozen import Struct
 from orchestrator.core.history import History
 from orchestrator.core.model import COORDINATOR, Account, Outcome, Phase
@@ -288,7 +288,7 @@ class Engine:
         stopped = run.history.stopped
         if not is_open:
             return ""
-        if stopped is not None and stopped.rule == CANCELED:
+        if stopped is not None and stopped.by_person:
             return "account" if run.is_canceling and _cannot_cancel(run) else ""
         if run.history.accounts_stopped or any(scope.kind == "owner" for _, scope in run.history.frozen):
             return "account"

@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterator
 
 from orchestrator.core.errors import UsageError
-from orchestrator.core.events import CANCELED, from_json
+from orchestrator.core.events import from_json
 from orchestrator.core.history import History
 from orchestrator.core.model import Account, BuildState, Outcome, Phase, Target, scopes_around
 from orchestrator.core.progress import Progress
@@ -59,7 +59,7 @@ def _provider(progress: Progress) -> tuple[str, str] | None:
 def _before(history: History, target: Target, now: float) -> tuple[str, str] | None:
     """What keeps the trigger call from being made."""
     if history.stopped is not None:
-        word = "run_canceled" if history.stopped.rule == CANCELED else "run_stopped"
+        word = "run_canceled" if history.stopped.by_person else "run_stopped"
         return word, f"not triggered, {history.stopped.rule}: {history.stopped.arithmetic}"
     waiting = list(unmet_needs(history, target))
     if waiting:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import secrets
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -25,7 +24,7 @@ def write(text: str | Iterable[str], path: str | os.PathLike[str]) -> None:
             file.writelines(pieces)
         return
     place = place.resolve()  # a link stays a link: what it points at is replaced
-    beside = place.with_name(f".{place.name[:100]}.{secrets.token_hex(6)}")
+    beside = place.with_name(f".{place.name[:100]}.{os.urandom(6).hex()}")
     try:
         _synced(pieces, beside, place)
         os.replace(beside, place)
