@@ -12,23 +12,23 @@ from orchestrator.core.model import ACCOUNT, Learnt
 from orchestrator.limits.headers import (
     LONGEST_WAIT,
     MOST_CALLS,
-    Told,
+    HeaderFamily,
     instant,
+    learn_from,
     number,
     read_limits,
     reset_after,
     retry_after,
-    tells,
 )
 
 NOW = 1_767_571_200.0
 DATE = {"date": formatdate(NOW, usegmt=True)}
-PLAIN = Told("calls", "ratelimit", per=60.0)
-HUB = Told("calls", "x-ratelimit", per=3600.0, only=("x-ratelimit-resource", "core"))
+PLAIN = HeaderFamily("calls", "ratelimit", per=60.0)
+HUB = HeaderFamily("calls", "x-ratelimit", per=3600.0, only=("x-ratelimit-resource", "core"))
 
 
-def read(told, headers, repo=None):
-    return read_limits([told] if isinstance(told, Told) else told, DATE | headers, repo)
+def read(families, headers, repo=None):
+    return read_limits([families] if isinstance(families, HeaderFamily) else families, DATE | headers, repo)
 
 
 def test_github_tells_its_hour_and_when_it_starts_anew_in_seconds_of_the_epoch():
@@ -52,7 +52,7 @@ def test_gitlab_tells_its_minute_with_an_instant_and_a_date():
 
 
 def test_buildkite_tells_of_the_organisation_and_of_the_user_with_seconds():
-    told = [Told("calls", "ratelimit", per=60.0), Told("calls_of_user", "ratelimit-user", per=60.0)]
+    families = [HeaderFamily("calls", "ratelimit", per=60.0), HeaderFamily("calls_of_user", "ratelimit-user", per=60.0)]
     headers = {
         "ratelimit-scope": "rest",
         "ratelimit-limit": "200",
@@ -60,17 +60,20 @@ def test_buildkite_tells_of_the_organisation_and_of_the_user_with_seconds():
         "ratelimit-reset": "7",
     }
     headers |= {"ratelimit-user-limit": "50", "ratelimit-user-remaining": "0", "ratelimit-user-reset": "29"}
-    assert read(told, headers) == [
+    assert read(families, headers) == [
         Learnt("calls", ACCOUNT, 200, 60.0, 112, 8.0),
         Learnt("calls_of_user", ACCOUNT, 50, 60.0, 0, 30.0),
     ]
 
 
 def test_circleci_tells_a_limit_for_each_period_by_the_end_of_the_name():
-    told = [Told("calls", "x-ratelimit", "-second", 1.0), Told("calls", "x-ratelimit", "-minute", 60.0)]
+    families = [
+        HeaderFamily("calls", "x-ratelimit", "-second", 1.0),
+        HeaderFamily("calls", "x-ratelimit", "-minute", 60.0),
+    ]
     headers = {"x-ratelimit-limit-second": "10", "x-ratelimit-remaining-second": "9", "x-ratelimit-limit-minute": "300"}
     headers |= {"x-ratelimit-remaining-minute": "250", "x-ratelimit-reset": "12"}
-    assert read(told, headers) == [
+    assert read(families, headers) == [
         Learnt("calls", ACCOUNT, 10, 1.0, 9, 13.0),
         Learnt("calls", ACCOUNT, 300, 60.0, 250, 13.0),
     ]
@@ -108,7 +111,7 @@ def test_several_policies_are_several_rules_and_the_rest_is_of_the_one_that_is_n
 
 def test_one_policy_can_be_chosen_by_its_name():
     headers = {"ratelimit-policy": '"burst";q=100;w=60, "daily";q=5000;w=86400', "ratelimit": '"burst";r=7;t=40'}
-    chosen = Told("calls", policy="daily")
+    chosen = HeaderFamily("calls", policy="daily")
     assert read(chosen, headers) == [Learnt("calls", ACCOUNT, 5000, 86400.0)]
 
 
@@ -118,19 +121,19 @@ def test_a_quota_in_bytes_is_no_limit_of_calls():
 
 def test_a_limit_without_any_period_tells_only_what_is_left():
     headers = {"x-ratelimit-limit": "100", "x-ratelimit-remaining": "3"}
-    assert read(Told("calls", "x-ratelimit"), headers) == [Learnt("calls", ACCOUNT, left=3)]
+    assert read(HeaderFamily("calls", "x-ratelimit"), headers) == [Learnt("calls", ACCOUNT, left=3)]
 
 
 @pytest.mark.parametrize(("scope", "expected"), [("repo", "repo:acme/a"), ("owner", "owner:acme")])
 def test_a_limit_of_a_repository_or_owner_is_learnt_for_the_one_that_was_called(scope, expected):
-    told = Told("calls", per=60.0, scope=scope)
-    assert read(told, {"ratelimit-limit": "5"}, "acme/a")[0].scope == expected
-    assert read(told, {"ratelimit-limit": "5"}) == []
+    families = HeaderFamily("calls", per=60.0, scope=scope)
+    assert read(families, {"ratelimit-limit": "5"}, "acme/a")[0].scope == expected
+    assert read(families, {"ratelimit-limit": "5"}) == []
 
 
 @pytest.mark.parametrize(("fold_case", "expected"), [(True, "repo:acme/a"), (False, "repo:ACME/a")])
 def test_a_repository_is_learnt_under_the_name_by_which_it_is_counted(fold_case, expected):
-    learn = tells(Told("calls", per=60.0, scope="repo"), fold_case=fold_case)
+    learn = learn_from(HeaderFamily("calls", per=60.0, scope="repo"), fold_case=fold_case)
     answer = Answer(200, {}, {"ratelimit-limit": "5", "retry-after": "7"})
     assert {learnt.scope for learnt in learn(Call("GET", "/", repo="ACME/a"), answer)} == {expected}
 
@@ -152,7 +155,7 @@ def test_all_three_forms_of_an_http_date_are_read(form):
 
 
 def test_patience_that_is_asked_for_with_a_good_answer_empties_the_limit_until_then():
-    learn = tells(Told("calls", "x-ratelimit", per=300.0))
+    learn = learn_from(HeaderFamily("calls", "x-ratelimit", per=300.0))
     call = Call("GET", "/builds")
     assert learn(call, Answer(200, {}, {"retry-after": "30"})) == [Learnt("calls", ACCOUNT, left=0, reset=30.0)]
     assert learn(call, Answer(429, {}, {"retry-after": "30"})) == []
@@ -225,7 +228,7 @@ NAMES = ("", "-policy", "-limit", "-remaining", "-reset", "-resettime")
 @settings(max_examples=100, deadline=None)
 @given(st.dictionaries(st.sampled_from(["date", "retry-after", *(f"ratelimit{name}" for name in NAMES)]), TEXT))
 def test_whatever_a_server_sends_is_bounded(headers):
-    for learnt in tells(PLAIN)(Call("GET", "/"), Answer(200, None, headers)):
+    for learnt in learn_from(PLAIN)(Call("GET", "/"), Answer(200, None, headers)):
         assert learnt.calls is None or 1 <= learnt.calls <= MOST_CALLS
         assert (learnt.calls is None) == (learnt.per is None)
         assert learnt.per is None or 0.0 < learnt.per < math.inf

@@ -19,7 +19,7 @@ from orchestrator.engine.engine import Engine, Options
 from orchestrator.journal.history import load
 from orchestrator.journal.port import Process
 from orchestrator.limits.budget import Budget, read_rule
-from orchestrator.limits.headers import Told, tells
+from orchestrator.limits.headers import HeaderFamily, learn_from
 from orchestrator.lookalike.kit.counters import worst_window
 from orchestrator.providers.port import Line
 from orchestrator.testing import FAKE, FakeProvider, FakeService, MemoryJournal, make_run, targets
@@ -242,7 +242,7 @@ class Counting(FakeService):
         yield Line(account, self.declaration, self.send, lambda send: FakeProvider(account, send), "hash")
 
 
-TELLS = replace(FAKE, learn=tells(Told("triggers", "x-ratelimit", per=10.0)))
+TELLS = replace(FAKE, learn=learn_from(HeaderFamily("triggers", "x-ratelimit", per=10.0)))
 SEEKS = replace(FAKE, harmless_refusals=frozenset({"triggers"}))
 
 

@@ -300,7 +300,7 @@ class Declaration(Struct, frozen=True):
         message_problem: what is wrong with a message (a skip command), or None.
         warn: warnings for a target, sentences for a person.
         warn_account: warnings for an account.
-        learn: what an answer reveals of limits; where it stands in headers, made by `limits.headers.tells`.
+        learn: what an answer reveals of limits; where it stands in headers, made by `limits.headers.learn_from`.
         is_refused: whether an answer says that a limit was reached.
         polling: what following builds costs.
     """
