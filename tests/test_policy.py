@@ -8,11 +8,11 @@ from orchestrator.core.next_step import (
     Ask,
     End,
     Find,
-    Look,
     Nothing,
+    Poll,
     backoff,
-    look_interval,
     next_step,
+    poll_interval,
     tick,
     timed_out,
 )
@@ -72,10 +72,10 @@ def test_a_verdict_in_doubt_is_taken_up_by_a_later_process_only():
 @pytest.mark.parametrize(
     ("build", "expected"),
     [
-        (None, Look(600.0, "no build appeared")),
-        (Build("1", BuildState.QUEUED, "created"), Look(3602.0, "did not start")),
-        (Build("1", BuildState.RUNNING, "started", started_at=50.0), Look(1850.0, "did not end")),
-        (Build("1", BuildState.RUNNING, "started"), Look(1802.0, "did not end")),
+        (None, Poll(600.0, "no build appeared")),
+        (Build("1", BuildState.QUEUED, "created"), Poll(3602.0, "did not start")),
+        (Build("1", BuildState.RUNNING, "started", started_at=50.0), Poll(1850.0, "did not end")),
+        (Build("1", BuildState.RUNNING, "started"), Poll(1802.0, "did not end")),
         (Build("1", BuildState.PASSED, "passed"), End(Outcome.PASSED, "passed", "build passed")),
         (Build("1", BuildState.FAILED, "failed"), End(Outcome.FAILED, "build_failed", "build failed")),
     ],
@@ -109,7 +109,7 @@ def test_asking_again_waits_with_full_jitter_up_to_half_a_minute():
 
 
 def test_looks_grow_rarer_with_age_and_share_their_ticks():
-    assert look_interval(0.0) == 5.0
-    assert look_interval(200.0) == 25.0
-    assert look_interval(1e6) == 60.0
+    assert poll_interval(0.0) == 5.0
+    assert poll_interval(200.0) == 25.0
+    assert poll_interval(1e6) == 60.0
     assert {tick(at) for at in (10.1, 12.0, 15.0)} == {15.0}

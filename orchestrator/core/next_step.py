@@ -14,10 +14,10 @@ from orchestrator.core.model import Build, BuildState, Outcome, Target
 from orchestrator.core.progress import Progress
 
 BASE, CAP = 0.5, 30.0  # seconds; full jitter between 0 and min(CAP, BASE * 2**n)
-FIRST_LOOK = 3.0  # seconds from the receipt to the first look; the provider's own pages wait as long
+FIRST_POLL = 3.0  # seconds from the receipt to the first look; the provider's own pages wait as long
 NARROWEST, WIDEST = 5.0, 60.0  # seconds between two looks at a request
 DOUBTS_IN_A_ROW = 5  # lost answers in a row, after which one trigger at a time goes out
-LOOKS_AFTER_SETTLE = 3
+LOOKUPS_AFTER_SETTLE = 3
 
 
 class Ask(Struct, frozen=True):
@@ -31,7 +31,7 @@ class Find(Struct, frozen=True):
     until: float
 
 
-class Look(Struct, frozen=True):
+class Poll(Struct, frozen=True):
     """Look at its request or build again; `deadline` is when its clock runs out, and `why` what it then was."""
 
     deadline: float
@@ -50,7 +50,7 @@ class Nothing(Struct, frozen=True):
     """It is done."""
 
 
-Step: TypeAlias = Ask | Find | Look | End | Nothing
+Step: TypeAlias = Ask | Find | Poll | End | Nothing
 
 _OUTCOMES = {
     BuildState.PASSED: End(Outcome.PASSED, "passed", "build passed"),
@@ -85,12 +85,12 @@ def next_step(target: Target, progress: Progress, now: float, since: float) -> S
 def _follow(target: Target, progress: Progress) -> Step:
     build, times = progress.build, target.timeouts
     if build is None:
-        return Look(_first(progress.triggered_at, progress.requested_at) + times.accept, "no build appeared")
+        return Poll(_first(progress.triggered_at, progress.requested_at) + times.accept, "no build appeared")
     if build.state.is_final:
         return _verdict_of(build, progress)
     if build.state is BuildState.QUEUED:
-        return Look(_first(progress.appeared_at) + times.queue, "did not start")
-    return Look(_first(build.started_at, progress.appeared_at) + times.build, "did not end")
+        return Poll(_first(progress.appeared_at) + times.queue, "did not start")
+    return Poll(_first(build.started_at, progress.appeared_at) + times.build, "did not end")
 
 
 def _first(*times: float | None) -> float:
@@ -108,7 +108,7 @@ def _doubt(target: Target, progress: Progress, since: float) -> Step:
     times, doubt = target.timeouts, progress.doubt
     lost = doubt.end if doubt is not None else progress.asked_at or 0.0
     settled = lost + times.settle
-    until = max(max(lost, since) + times.accept, settled + LOOKS_AFTER_SETTLE * NARROWEST)
+    until = max(max(lost, since) + times.accept, settled + LOOKUPS_AFTER_SETTLE * NARROWEST)
     return Find(min(settled, lost + NARROWEST), until)
 
 
@@ -125,7 +125,7 @@ def backoff(failures: int, random: Random) -> float:
     return random.uniform(0.0, min(CAP, BASE * 2.0 ** min(failures, 10)))
 
 
-def look_interval(quiet_for: float) -> float:
+def poll_interval(quiet_for: float) -> float:
     """Seconds until the next look at something that has told nothing new for so long; widens with age."""
     return min(WIDEST, max(NARROWEST, quiet_for / 8.0))
 

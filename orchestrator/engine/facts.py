@@ -18,7 +18,7 @@ from orchestrator.core.events import (
     TargetEvent,
 )
 from orchestrator.core.model import ACCOUNT, Json, Outcome, Refusal, Scope, Target, marker_of
-from orchestrator.core.next_step import FIRST_LOOK, Ask, End, Find, Look, Nothing, Step, next_step, tick
+from orchestrator.core.next_step import FIRST_POLL, Ask, End, Find, Nothing, Poll, Step, next_step, tick
 from orchestrator.core.progress import Progress, apply
 from orchestrator.engine.coordinator import Coordinator
 from orchestrator.engine.gate import Sender
@@ -29,7 +29,7 @@ from orchestrator.limits.budget import read_rule
 from orchestrator.providers.port import Line
 
 NOT_FOLLOWED = -1.0
-FOLLOW = Look(0.0, "")  # what comes after a receipt; until when is asked when it is polled
+FOLLOW = Poll(0.0, "")  # what comes after a receipt; until when is asked when it is polled
 ADOPTED = "adopted"  # how a request became a target's: a person said so
 OWNER_REFUSED_FOR = 86_400.0  # seconds; an owner without credit stays closed for this process
 
@@ -253,7 +253,7 @@ class AccountRun:
             case Find(at=at):
                 admission.doubted(row)
                 heappush(self.finds, (max(at, self.now()), row))
-            case Look():
+            case Poll():
                 admission.accepted(row)
                 self._follow(row)
             case _:
@@ -280,7 +280,7 @@ class AccountRun:
             self.cancel_soon(row)
         is_new = self.changed[row] == NOT_FOLLOWED
         self.changed[row], self.polled[row] = now, 0
-        self.poll_at(row, now + FIRST_LOOK if is_new else now + 1.0)
+        self.poll_at(row, now + FIRST_POLL if is_new else now + 1.0)
 
     def cancel_all(self) -> None:
         """The builds that this run started are to be canceled."""

@@ -8,7 +8,7 @@ from orchestrator.core.errors import AccessRefused, LookFailed, NotTriggered, Ra
 from orchestrator.core.events import Canceling, Ended, Refused, Sighted, TargetEvent
 from orchestrator.core.frozen import replace
 from orchestrator.core.model import Build, Request, Target
-from orchestrator.core.next_step import NARROWEST, Look, look_interval, timed_out
+from orchestrator.core.next_step import NARROWEST, Poll, poll_interval, timed_out
 from orchestrator.engine.facts import AccountRun
 from orchestrator.engine.gate import Gate
 from orchestrator.limits.concurrency import Entry, Others, others_in
@@ -46,7 +46,7 @@ class Follow:
         """One poll of these rows."""
         try:
             now = self.account.now()
-            followed = {row: self._followed(row, now) for row in rows if isinstance(self.account.step(row), Look)}
+            followed = {row: self._followed(row, now) for row in rows if isinstance(self.account.step(row), Poll)}
             await self._take_in(followed, await self._observed(list(followed.values())))
         finally:
             self.under_way -= 1
@@ -71,7 +71,7 @@ class Follow:
             progress.build,
             since=progress.requested_at or now,
             polls=self.account.polled[row],
-            fresh=isinstance(step, Look) and now >= step.deadline,
+            fresh=isinstance(step, Poll) and now >= step.deadline,
         )
 
     async def _take_in(self, followed: Mapping[int, Followed], observations: Mapping[str, Observation]) -> None:
@@ -108,7 +108,7 @@ class Follow:
 
     def _out_of_time(self, row: int, target: Target, one: Followed) -> Sequence[TargetEvent]:
         step = self.account.step(row)
-        if not one.fresh or not isinstance(step, Look):
+        if not one.fresh or not isinstance(step, Poll):
             return ()
         end = timed_out(step.why)
         return (Ended(target.id, end.outcome, end.code, end.reason),)
@@ -116,10 +116,10 @@ class Follow:
     def _again(self, row: int) -> None:
         account = self.account
         now, step = account.now(), account.step(row)
-        if not isinstance(step, Look):
+        if not isinstance(step, Poll):
             return
         account.polled[row] += 1
-        due = now + look_interval(now - account.changed[row])
+        due = now + poll_interval(now - account.changed[row])
         account.poll_at(row, min(due, step.deadline) if step.deadline > now else due)
 
     # -- cancel -------------------------------------------------------------------------------------------------

@@ -5,7 +5,7 @@ from __future__ import annotations
 from orchestrator.core.errors import InDoubt, LookFailed, RateLimited, Unreachable
 from orchestrator.core.events import Absent, Ended, Requested
 from orchestrator.core.model import Interval, Outcome, Request, Trigger
-from orchestrator.core.next_step import NARROWEST, Ask, Find, look_interval
+from orchestrator.core.next_step import NARROWEST, Ask, Find, poll_interval
 from orchestrator.core.progress import Doubt
 from orchestrator.engine.facts import AccountRun
 from orchestrator.engine.gate import Gate
@@ -135,7 +135,7 @@ class LostCalls:
             reason = f"it cannot be told whether an earlier run asked for it: {why}; resume looks again"
             await account.record(row, Ended(target.id, Outcome.IN_DOUBT, "in_doubt", reason))
             return
-        self._again(row, now + look_interval(now - account.run.since) + account.run.random.uniform(0.0, 1.0))
+        self._again(row, now + poll_interval(now - account.run.since) + account.run.random.uniform(0.0, 1.0))
 
     # -- after a lost answer ------------------------------------------------------------------------------------
 
@@ -160,7 +160,7 @@ class LostCalls:
         if now >= step.until:
             await self._give_up(row, why)
             return
-        wait = look_interval(now - doubt.end) + account.run.random.uniform(0.0, 1.0)
+        wait = poll_interval(now - doubt.end) + account.run.random.uniform(0.0, 1.0)
         settled = doubt.end + account.target(row).timeouts.settle
         # A look just after the settle time is the first that can tell absence: do not sleep past it.
         soonest = settled if now < settled < now + wait else now + wait

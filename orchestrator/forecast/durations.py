@@ -9,7 +9,7 @@ from statistics import median
 
 from orchestrator.core.frozen import Struct, field
 from orchestrator.core.model import Build, Target
-from orchestrator.core.next_step import FIRST_LOOK, NARROWEST, look_interval, tick
+from orchestrator.core.next_step import FIRST_POLL, NARROWEST, poll_interval, tick
 
 LATENCY = 0.25  # seconds from a call to its answer
 APPEARS = 2.0  # seconds from the receipt to the build
@@ -95,14 +95,14 @@ def seen_at(asked: float, starts: float, ends: float) -> float:
     Args:
         asked: when the request was answered; this and what follows in seconds of one clock.
     """
-    at, changed, stage = tick(asked + FIRST_LOOK), asked, 0
+    at, changed, stage = tick(asked + FIRST_POLL), asked, 0
     while at < ends:
         now = (at >= asked + APPEARS) + (at >= starts)
         if now != stage:
             stage, changed = now, at
             at = tick(at + 1.0)
         else:
-            at = tick(at + look_interval(at - changed))
+            at = tick(at + poll_interval(at - changed))
         if ends - at > 10 * NARROWEST and at - changed > 8 * 60.0:
             at += (ends - at) // 60.0 * 60.0  # looks come every minute by now
     return at

@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 
 from orchestrator.core.model import ACCOUNT, Account, Limit
-from orchestrator.core.next_step import NARROWEST, look_interval, tick
+from orchestrator.core.next_step import NARROWEST, poll_interval, tick
 from orchestrator.limits.budget import Budget
 from orchestrator.providers.port import Declaration
 
@@ -59,7 +59,7 @@ class Polls:
 
     def next_at(self, now: float) -> float:
         """When the next round is due."""
-        return tick(now + max(NARROWEST, look_interval(now - self._changed)))
+        return tick(now + max(NARROWEST, poll_interval(now - self._changed)))
 
     def round(self, now: float) -> float:
         """A round of polls, as far as the limits have room: the listings, and the ends of builds.

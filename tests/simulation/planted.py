@@ -10,7 +10,7 @@ from orchestrator.app import retry
 from orchestrator.core.errors import InDoubt, LookFailed, RateLimited, Unreachable
 from orchestrator.core.events import Absent, Ended, Event, Intended, target_of
 from orchestrator.core.model import Trigger
-from orchestrator.core.next_step import Find, Look, timed_out
+from orchestrator.core.next_step import Find, Poll, timed_out
 from orchestrator.engine.facts import AccountRun
 from orchestrator.engine.follow import Follow
 from orchestrator.engine.in_doubt import LostCalls
@@ -89,7 +89,7 @@ def clock_without_a_look() -> Iterator[None]:
         left = []
         for row in rows:
             step = self.account.step(row)
-            if isinstance(step, Look) and self.account.now() >= step.deadline:
+            if isinstance(step, Poll) and self.account.now() >= step.deadline:
                 end = timed_out(step.why)
                 target = self.account.target(row).id
                 await self.account.record(row, Ended(target, end.outcome, end.code, end.reason))
