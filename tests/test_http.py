@@ -10,11 +10,10 @@ from urllib.parse import urlsplit
 import pytest
 
 from orchestrator import __version__
-from orchestrator.core.calls import Call
+from orchestrator.core.calls import Call, is_loopback
 from orchestrator.core.errors import AccessRefused, InDoubt, OrchestratorError, Unreachable, UsageError
 from orchestrator.core.model import Account
 from orchestrator.core.secrets import Secret
-from orchestrator.core.urls import is_loopback
 from orchestrator.providers.kit.answers import LARGEST
 from orchestrator.providers.kit.transport import Proxies, transport
 

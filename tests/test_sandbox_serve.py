@@ -12,8 +12,8 @@ import pytest
 from sandbox_visitor import HEADERS
 from yarl import URL
 
+from orchestrator.core.calls import is_loopback
 from orchestrator.core.errors import UsageError
-from orchestrator.core.urls import is_loopback
 from orchestrator.lookalike.kit.faults import FaultRule
 from orchestrator.lookalike.kit.server import serve
 from orchestrator.lookalike.travis import TravisLookAlike

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from orchestrator import manifest as manifests
+from orchestrator.core.calls import is_loopback
 from orchestrator.core.errors import UsageError
 from orchestrator.core.frozen import Struct, field, replace
 from orchestrator.core.model import Outcome, Plan
 from orchestrator.core.secrets import shown
-from orchestrator.core.urls import is_loopback
 from orchestrator.manifest import Manifest
 from orchestrator.providers import registry
 from orchestrator.report.words import counted

@@ -4,11 +4,11 @@ About a call to a provider the question is: may a build exist now?
 
     NotTriggered      certainly not: ask again, or give up
       Unreachable       the call never left
-      RateLimited       the provider's limit; the scope is to be left alone for a while
+      RateLimited       the provider's limit; make no calls to this scope for a while
       Rejected          this target is refused for good
-      AccessRefused     a whole scope is refused: a dead token, a ban, no credit
-    InDoubt           perhaps: look first
-    LookFailed        a look told nothing: look again
+      AccessRefused     an entire scope is refused: a dead token, a ban, no credit
+    InDoubt           perhaps: look the request up first
+    LookFailed        a read gave no answer: read again
 
 About our own side:
 
@@ -26,7 +26,7 @@ from orchestrator.core.model import ACCOUNT, Learnt, Scope
 
 
 def flat(error: BaseException) -> Iterator[BaseException]:
-    """The errors of a group and of the groups in it; the error itself when it is none."""
+    """The errors in a group and in its nested groups; an error that is not a group by itself."""
     if isinstance(error, BaseExceptionGroup):
         for one in error.exceptions:
             yield from flat(one)
@@ -51,10 +51,10 @@ class Unreachable(NotTriggered):
 
 
 class RateLimited(NotTriggered):
-    """The provider asks for patience on one scope.
+    """The provider's limit on one scope is used up.
 
     Args:
-        scope: what to leave alone.
+        scope: what to make no calls to.
         retry_after: seconds, or None where the provider does not say.
         learnt: limits that the answer reveals.
     """
@@ -84,7 +84,7 @@ class Rejected(NotTriggered):
 
 
 class AccessRefused(NotTriggered):
-    """The provider refused a whole scope: nobody should knock there again.
+    """The provider refused an entire scope: make no further calls to it.
 
     Args:
         code: a stable word (`banned`, `bad_token`, `no_credit`, `tls_refused`, `redirected`, ...).
@@ -102,7 +102,7 @@ class AccessRefused(NotTriggered):
 
 
 class InDoubt(OrchestratorError):
-    """The call may have started something; only a look can tell."""
+    """The call may have started something; only a lookup can tell."""
 
     def __init__(self, cause: str) -> None:
         super().__init__(cause)
@@ -110,7 +110,7 @@ class InDoubt(OrchestratorError):
 
 
 class LookFailed(OrchestratorError):
-    """A look told nothing; it says nothing about the target."""
+    """A read gave no answer; it says nothing about the target."""
 
     def __init__(self, cause: str) -> None:
         super().__init__(cause)
@@ -122,7 +122,7 @@ class UsageError(OrchestratorError):
 
 
 class NotStarted(OrchestratorError):
-    """Refused to start: nothing selected, `expect` not met, overlap, a question answered no: exit 6."""
+    """Nothing was started: nothing selected, `expect` not met, overlap, a question answered no: exit 6."""
 
 
 class JournalError(OrchestratorError):
@@ -134,7 +134,7 @@ class LeaseLost(JournalError):
 
 
 def near(word: str, known: Iterable[str]) -> str:
-    """The remedy for a word that is not known: the nearest one, or all where they are few."""
+    """The remedy for an unknown word: the nearest known one, or all of them where they are few."""
     import difflib  # only when something is wrong: it would slow every start
 
     words = sorted(set(known))

@@ -105,7 +105,7 @@ class Stopped(Struct, frozen=True, omit_defaults=True):
 
 
 class Tally(Struct, frozen=True, omit_defaults=True):
-    """What one process did for one account: calls by kind, and what it waited for, in seconds, by limit."""
+    """What one process did for one account: calls by kind, and seconds spent waiting, by limit."""
 
     account: str
     calls: Mapping[str, int] = field(default_factory=dict)
@@ -144,7 +144,7 @@ class Claimed(Struct, frozen=True, omit_defaults=True):
 
 
 class Frozen(Struct, frozen=True, omit_defaults=True):
-    """A scope is to be left alone until then (wall clock)."""
+    """No calls are made to a scope until then (wall clock)."""
 
     kind: ClassVar[str] = "frozen"
     scope: Scope
@@ -161,7 +161,7 @@ class LimitLearnt(Struct, frozen=True, omit_defaults=True):
 
 
 class MarkerProven(Struct, frozen=True, omit_defaults=True):
-    """A request known to be ours was seen to carry its marker: `find` may now be believed on this account."""
+    """A request known to be ours carried its marker: `find` can be trusted on this account from now on."""
 
     kind: ClassVar[str] = "marker_proven"
 
@@ -219,7 +219,7 @@ class Doubted(Struct, frozen=True, omit_defaults=True, rename={"from_": "from"})
 
 
 class Absent(Struct, frozen=True, omit_defaults=True):
-    """A look showed that the attempt certainly started nothing."""
+    """A lookup showed that the attempt certainly started nothing."""
 
     kind: ClassVar[str] = "absent"
     target: str
@@ -265,7 +265,7 @@ class Restarted(Struct, frozen=True, omit_defaults=True):
 
 
 class Canceling(Struct, frozen=True, omit_defaults=True):
-    """We asked the provider to cancel the build; `note` tells why it could not be, when so."""
+    """We asked the provider to cancel the build; `note` says why it could not, if it could not."""
 
     kind: ClassVar[str] = "canceling"
     target: str

@@ -30,7 +30,7 @@ from orchestrator.core.progress import NEW, Progress, apply
 
 
 class History:
-    """The fold of a run's entries; grows with `add`, never forgets.
+    """The fold of a run's entries, built with `add`.
 
     Args:
         targets: the run's targets in plan order.
@@ -43,32 +43,10 @@ class History:
         left_at: when the run ended, or the last process left (wall clock).
         frozen: by account and scope, the longest freeze; an owner's (no credit, abuse) lasts until a process takes up.
         hosts: the machines on which processes drove the run; several: the state was carried from one to another.
-        proven: accounts on which `find` may be believed.
+        proven: accounts on which `find` can be trusted.
         prepared: by account and repository, what the provider looked up for its triggers.
         tallies: what each process that left in order did, by account.
     """
-
-    __slots__ = (
-        "accounts_stopped",
-        "cursor",
-        "exit_code",
-        "forgiven",
-        "frozen",
-        "has_ended",
-        "hosts",
-        "interrupted",
-        "learnt",
-        "left_at",
-        "made",
-        "made_at",
-        "prepared",
-        "progress",
-        "proven",
-        "stopped",
-        "tallies",
-        "targets",
-        "waves",
-    )
 
     def __init__(self, targets: Sequence[Target]) -> None:
         self.targets: Sequence[Target] = targets
@@ -148,7 +126,7 @@ class History:
                 return
 
     def _taken_up(self, account: str) -> None:
-        """A process drives the stream again: what stopped the one before is asked anew."""
+        """A process drives the stream again: what stopped the one before no longer holds."""
         if account == COORDINATOR:
             self.interrupted, self.exit_code, self.left_at, self.has_ended = None, None, None, False
         else:

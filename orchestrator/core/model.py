@@ -115,7 +115,7 @@ class Findability(StrEnum):
 
     @property
     def can_tell(self) -> bool:
-        """Whether `find` may ever settle a doubt."""
+        """Whether `find` can ever settle what became of a lost trigger."""
         return self in (Findability.EXACT, Findability.BY_MARKER)
 
 
@@ -148,9 +148,9 @@ class Learnt(Struct, frozen=True, omit_defaults=True):
     Args:
         name: which limit (`triggers_per_repo`, ...).
         scope: where it holds.
-        calls: the limit, or None where only the rest is told.
+        calls: the limit, or None where the answer gives only what is left.
         per: its period in seconds, or None.
-        left: calls that are still free now, or None.
+        left: calls that are left now, or None.
         reset: seconds from now until calls are free again, or None.
     """
 
@@ -166,8 +166,8 @@ class Timeouts(Struct, frozen=True, omit_defaults=True):
     """How long things may take, in seconds; see the manifest's `timeouts:`.
 
     Args:
-        settle: how long after a lost call a look may say "certainly not there".
-        accept: from the first departure of a trigger to the appearance of its build.
+        settle: how long after a lost call a lookup may say "certainly not there".
+        accept: from sending a trigger for the first time to the appearance of its build.
         queue: from the build's appearance to its start.
         build: from the build's start to its end.
         reach: how long an account may be unreachable before it stops.
@@ -271,7 +271,7 @@ class Request(Struct, frozen=True, omit_defaults=True):
     Args:
         id: the provider's id, as text.
         handle: the provider's own JSON with a version; opaque to everybody else.
-        url: where a person can look, when there is such a page.
+        url: a page for people, where the provider has one.
     """
 
     id: str

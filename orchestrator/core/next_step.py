@@ -14,8 +14,8 @@ from orchestrator.core.model import Build, BuildState, Outcome, Target
 from orchestrator.core.progress import Progress
 
 BASE, CAP = 0.5, 30.0  # seconds; full jitter between 0 and min(CAP, BASE * 2**n)
-FIRST_POLL = 3.0  # seconds from the receipt to the first look; the provider's own pages wait as long
-NARROWEST, WIDEST = 5.0, 60.0  # seconds between two looks at a request
+FIRST_POLL = 3.0  # seconds from the receipt to the first poll; the provider's own pages wait as long
+NARROWEST, WIDEST = 5.0, 60.0  # seconds between two polls of a request
 DOUBTS_IN_A_ROW = 5  # lost answers in a row, after which one trigger at a time goes out
 LOOKUPS_AFTER_SETTLE = 3
 
@@ -25,14 +25,14 @@ class Ask(Struct, frozen=True):
 
 
 class Find(Struct, frozen=True):
-    """Find out what became of the lost call; not before `at`, and give up after `until` (wall clock)."""
+    """Look up what became of the lost call; not before `at`, and give up after `until` (wall clock)."""
 
     at: float
     until: float
 
 
 class Poll(Struct, frozen=True):
-    """Look at its request or build again; `deadline` is when its clock runs out, and `why` what it then was."""
+    """Poll its request or build again; `deadline` is when its timeout ends, and `why` says what did not happen."""
 
     deadline: float
     why: str
@@ -66,8 +66,8 @@ def next_step(target: Target, progress: Progress, now: float, since: float) -> S
 
     Args:
         now: wall clock.
-        since: when this process began to drive (wall clock); a doubt is looked into for `accept` from the later of
-            its beginning and this, so that a resume always looks, and asks once more where nothing was started.
+        since: when this process began to drive (wall clock). A lost call is looked up for `accept` from the later of
+            its time and this, so that a resume always looks it up, and triggers again where nothing was started.
     """
     verdict = progress.verdict
     if verdict is not None and not (verdict.outcome is Outcome.IN_DOUBT and verdict.at < since):
@@ -116,7 +116,7 @@ TIMED_OUT_CODES = {"no build appeared": "no_build", "did not start": "not_starte
 
 
 def timed_out(why: str) -> End:
-    """The verdict when a clock has run out and a fresh look told nothing else."""
+    """The verdict when a timeout has ended and a fresh poll showed nothing else."""
     return End(Outcome.TIMED_OUT, TIMED_OUT_CODES[why], why)
 
 
@@ -126,10 +126,10 @@ def backoff(failures: int, random: Random) -> float:
 
 
 def poll_interval(quiet_for: float) -> float:
-    """Seconds until the next look at something that has told nothing new for so long; widens with age."""
+    """Seconds until the next poll of something that has shown nothing new for so long; grows with age."""
     return min(WIDEST, max(NARROWEST, quiet_for / 8.0))
 
 
 def tick(at: float) -> float:
-    """The instant rounded up to the next tick, so that looks that are due about together share one listing."""
+    """The instant rounded up to the next tick, so that polls that are due at about the same time share one listing."""
     return -(-at // NARROWEST) * NARROWEST

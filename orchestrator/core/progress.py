@@ -1,6 +1,6 @@
 """The state of a target: a fold over its events, and nothing else.
 
-A target has at most one attempt whose fate is open (`asked`, or `doubt` once its answer is lost). `requested` closes
+A target has at most one open attempt (`asked`, or `doubt` once its answer is lost). `requested` closes
 it for good; `withdrawn` and `absent` close it so that another attempt may be made. Everything the engine does next,
 and everything a report says, is a function of the `Progress` that comes out of here, so a first run and a resumed
 run cannot differ.
@@ -63,8 +63,8 @@ class Progress(Struct, frozen=True):
         first_asked_at: when the first attempt that may have left was intended; `accept` counts from here.
         last_asked_at: when the last such attempt was intended.
         doubt: set when the open attempt's answer is lost.
-        absences: lost attempts of which a look showed that they started nothing.
-        requested_at: when we knew of the request.
+        absences: lost attempts that started nothing, as a lookup showed.
+        requested_at: when we first knew of the request.
         triggered_at: when the attempt that made the request was intended.
         builds: as last seen, the deciding one first.
         appeared_at: when the first build was first seen; `queue` counts from here.

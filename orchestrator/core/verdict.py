@@ -1,4 +1,4 @@
-"""The exit code of a run: a function of what the journal tells, so that the report and the process always agree."""
+"""Exit codes, and the one of a run: a function of the journal, so that the report and the process always agree."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def severest(codes: Iterable[Exit]) -> Exit:
     return min(codes, key=SEVEREST_FIRST.index, default=Exit.OK)
 
 
-# What a process wrote down when it left; `detached` left everything in order.
+# The exit code for why a process left a run; `detached` leaves everything in order.
 LEFT_BY = {
     "SIGINT": Exit.SIGINT,
     "SIGTERM": Exit.SIGTERM,

@@ -9,8 +9,8 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from orchestrator.core.frozen import replace
-from orchestrator.core.glob import is_glob
 from orchestrator.core.model import Json, Target, Timeouts
+from orchestrator.core.selection import is_glob
 from orchestrator.manifest.diagnostics import ManifestError, Place, Problem
 from orchestrator.manifest.identity import id_of, ref_problem, repo_problem
 from orchestrator.manifest.layers import FIELDS, Layer, label_problem

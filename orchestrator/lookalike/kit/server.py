@@ -23,9 +23,9 @@ from urllib.parse import parse_qsl
 
 from aiohttp import web
 
+from orchestrator.core.calls import is_loopback
 from orchestrator.core.errors import UsageError
 from orchestrator.core.frozen import Struct
-from orchestrator.core.urls import is_loopback
 from orchestrator.lookalike.kit import LookAlike
 from orchestrator.lookalike.kit.faults import FaultRule
 from orchestrator.lookalike.kit.http import Effect, Harm, Incoming, Reply, json_reply, text

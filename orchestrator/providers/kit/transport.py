@@ -22,11 +22,10 @@ import aiohttp
 from yarl import URL
 
 from orchestrator import __version__
-from orchestrator.core.calls import Answer, Call, Send
+from orchestrator.core.calls import Answer, Call, Send, is_loopback, url_problem
 from orchestrator.core.errors import AccessRefused, InDoubt, OrchestratorError, Unreachable, UsageError
 from orchestrator.core.model import Account
 from orchestrator.core.secrets import Secret
-from orchestrator.core.urls import is_loopback, url_problem
 from orchestrator.providers.kit.answers import LARGEST, to_json, too_large, unpacked, value, without
 
 TOTAL = 30.0  # seconds for a call, from its start to the last byte of the answer
