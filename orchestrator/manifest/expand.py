@@ -247,13 +247,13 @@ class Expander:
                 yield str(repo) if isinstance(repo, int) else self.compiler.value(place), ()
 
     def _discovered(self, account: str, entry: Place, place: Place) -> list[RepoFacts]:
-        owner, match, exclude = (
-            [self.compiler.text(one, {}, entry) for one in self.compiler.many(place.at(key))]
-            if key in place.value
-            else []
-            for key in ("owner", "match", "exclude")
-        )
-        return self.lookups.repos(account, owner[0], match, exclude)
+        def texts(key: str) -> list[str]:
+            many = self.compiler.many(place.at(key)) if key in place.value else []
+            return [self.compiler.text(one, {}, entry) for one in many]
+
+        (owner,) = texts("owner")
+        found = self.lookups.repos(account, owner)
+        return [] if found is None else self.lookups.chosen(owner, found, texts("match"), texts("exclude"))
 
     def _account(self, name: str | None, entry: Place) -> str | None:
         """The account of an entry; None, and a problem, when there is no such one, or it is not written which."""

@@ -52,6 +52,8 @@ class Compiler(NamedTuple):
             self.diagnostics.report("`branch` and `branches` stand side by side", "keep one of them", place)
         values = {}
         for key in written:
+            if key == "branches" and "branch" in written:
+                continue
             if key in self.references:
                 values[key] = reference(Place(written, key, (*keys, key)), self.diagnostics)
             elif key in SHARED or key not in COMMON:

@@ -80,14 +80,19 @@ class Lookups:
         given = ((target.account, target.repo) for target in targets if "/" not in target.repo)
         return [key for key in dict.fromkeys(given) if key[0] in named and key not in self.answers.numbers]
 
-    def repos(self, account: str, owner: str, match: Sequence[str], exclude: Sequence[str]) -> list[RepoFacts]:
-        """The active repositories of an owner that match one of the globs, or all, and none of those to exclude."""
+    def repos(self, account: str, owner: str) -> Sequence[RepoFacts] | None:
+        """The repositories of an owner; None when they are not known."""
         found = self.answers.owners.get((account, owner))
         if found is None:
             self.owners[account, owner] = None
             if self.answers.offline:
                 self._warn(f"discover {owner}: not looked up; its targets are missing here")
-            return []
+        return found
+
+    def chosen(
+        self, owner: str, found: Sequence[RepoFacts], match: Sequence[str], exclude: Sequence[str]
+    ) -> list[RepoFacts]:
+        """The active repositories that match one of the globs, or all, and none of those to exclude."""
         meant = [one for one in found if (not match or _named(one.slug, match)) and not _named(one.slug, exclude)]
         active = [one for one in meant if one.active]
         if len(active) < len(meant):

@@ -307,7 +307,11 @@ class Targets:
             if is_glob(text):
                 found = {**dict(self.lookups.refs(wanted.account, repo, text)), **found}
             elif (problem := ref_problem(text)) is not None:
-                self.diagnostics.report(problem, "name a branch or a tag", entry.within("branches").within("branch"))
+                self.diagnostics.report(
+                    problem,
+                    "name a branch or a tag",
+                    entry.within("branches" if entry.within("branch") is entry else "branch"),
+                )
             else:
                 found.setdefault(text, None)
         yield from found.items()
