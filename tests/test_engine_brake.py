@@ -418,7 +418,7 @@ async def test_a_resumed_run_keeps_quiet_too_and_a_person_may_ignore_it():
     code, _ = await place.drive(wanted, brake, MemoryJournal(place.journal.disk, now=place.now), timeout=600.0)
     assert (code, place.world.counters.accepted) == (Exit.TIMEOUT, [])
     journal = MemoryJournal(place.journal.disk, now=place.now)
-    code, _ = await place.drive(wanted, brake, journal, ignore_quiet=True)
+    code, _ = await place.drive(wanted, brake, journal, ignore_quiet_hours=True)
     assert code == Exit.OK
     assert len(place.world.counters.accepted) == 3
 

@@ -8,6 +8,7 @@ import pytest
 from manifest_helpers import KNOWN, plan_of
 
 from orchestrator.core.concurrency import Cap, Concurrency, QueueRule
+from orchestrator.core.events import Options
 from orchestrator.core.model import Account, Build, BuildState, Limit, Plan, Target
 from orchestrator.forecast import ASSUMED, Times, forecast, times_of
 from orchestrator.forecast.advice import instant, length
@@ -134,7 +135,7 @@ def test_a_cap_of_a_label_and_the_queue_of_an_owner_hold_triggers_back():
 
 
 def test_the_flag_for_builds_in_flight_counts_like_the_manifest():
-    assert cast(9, 9, more={"times": QUICK, "in_flight": 3}).last_trigger > 120.0
+    assert cast(9, 9, more={"times": QUICK, "options": Options(in_flight=3)}).last_trigger > 120.0
 
 
 def test_quiet_hours_put_triggers_off():
@@ -215,7 +216,7 @@ def test_what_a_run_leaves_of_the_hourly_allowance_is_told():
 def test_a_person_is_told_of_queues_repeats_and_long_waits():
     crowd = "account travis: no `in_flight` (-j): 3 builds will stand in the queue before other people's"
     assert crowd in forecast_of(repos(3)).warnings
-    assert crowd not in forecast_of(repos(3), in_flight=2).warnings
+    assert crowd not in forecast_of(repos(3), options=Options(in_flight=2)).warnings
     assert crowd not in forecast_of(repos(3, "providers: {travis: {limits: {in_flight: 2}}}")).warnings
     twice = forecast_of("version: 1\ntargets: [acme/a@x, 'acme/a@x#again', acme/b]").warnings
     assert any(warning.startswith("several triggers of one branch (acme/a@x)") for warning in twice)

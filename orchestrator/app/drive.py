@@ -11,13 +11,13 @@ from orchestrator.app.context import Context
 from orchestrator.app.plan import Choices
 from orchestrator.app.runs import exact
 from orchestrator.core.errors import JournalError, LeaseLost, UsageError, flat
-from orchestrator.core.events import RunOptions, from_json
+from orchestrator.core.events import Options, from_json
 from orchestrator.core.frozen import Struct
 from orchestrator.core.gc import collect_now
 from orchestrator.core.history import History
 from orchestrator.core.model import Account, Outcome, Phase
 from orchestrator.core.verdict import Exit
-from orchestrator.engine.engine import Engine, Options, Snapshot
+from orchestrator.engine.engine import Engine, Snapshot
 from orchestrator.journal.history import load
 from orchestrator.journal.port import Journal
 from orchestrator.journal.process import this_process, up
@@ -118,7 +118,9 @@ class Drive:
     async def _drive(self, **more: Any) -> Ended:
         context, run = self._context, self.run_id
         history = self._history or await load(self._journal, run)
-        options = options_of(history.options, self._choices, context, **self._options, **more)
+        quiet = self._choices.ignore_quiet_hours or context.sandbox  # a rehearsal disturbs nobody
+        more = {**self._options, **more, "ignore_quiet_hours": quiet}
+        options = Options.over(history.options, self._choices, **more)
         collect_now()
         engine = self._engine = Engine(
             run,
@@ -181,18 +183,6 @@ def ended(run: str, history: History, code: int | None, choices: Choices, contex
     """How a run was left, with its report."""
     files = {**history.options.reports, **choices.reports}
     return Ended(Exit(code or 0), view(run, history, context.now()), files)
-
-
-def options_of(kept: RunOptions, choices: Choices, context: Context, **more: Any) -> Options:
-    """The options of a run: as they were journaled with it, except where the choices say something else."""
-    return Options(
-        in_flight=choices.in_flight or kept.in_flight,
-        max_fail=choices.max_fail or kept.max_fail,
-        timeout=choices.timeout,
-        ignore_quiet=choices.ignore_quiet_hours or context.sandbox,  # a rehearsal disturbs nobody
-        fail_on=kept.failures if choices.fail_on is None else choices.fail_on,
-        **more,
-    )
 
 
 def sole(group: BaseExceptionGroup[BaseException]) -> BaseException:

@@ -10,8 +10,9 @@ from urllib.parse import urlsplit
 from orchestrator import manifest as manifests
 from orchestrator.core.calls import is_loopback
 from orchestrator.core.errors import UsageError
+from orchestrator.core.events import Options
 from orchestrator.core.frozen import Struct, field, replace
-from orchestrator.core.model import Outcome, Plan
+from orchestrator.core.model import Plan
 from orchestrator.core.secrets import shown
 from orchestrator.manifest import Manifest
 from orchestrator.providers import registry
@@ -54,17 +55,12 @@ class Source(Struct, frozen=True):
         return self.manifest or self.lines or (DEFAULT if not self.repos else "--repo")
 
 
-class Choices(Struct, frozen=True):
-    """What a person chose for one plan or run, beside its source; None keeps what the manifest or the run says.
+class Choices(Options, frozen=True, kw_only=True):
+    """What a person chose for a plan or a run, beside its source; what is left out is as manifest or run have it.
 
     Args:
         params: values of the manifest's parameters.
         only, exclude, label, first: which targets.
-        in_flight: builds of this run that may be queued or running at once, for each account.
-        max_fail: `5` or `20%` of the targets: so many failures stop the triggering.
-        timeout: seconds after which the process leaves the run.
-        fail_on: outcomes that make the exit code 1.
-        reports: files to write at the run's end, path to format.
     """
 
     params: Mapping[str, str] = field(default_factory=dict)
@@ -72,12 +68,6 @@ class Choices(Struct, frozen=True):
     exclude: tuple[str, ...] = ()
     label: tuple[str, ...] = ()
     first: int | None = None
-    in_flight: int | None = None
-    ignore_quiet_hours: bool = False
-    max_fail: str | None = None
-    timeout: float | None = None
-    fail_on: frozenset[Outcome] | None = None
-    reports: Mapping[str, str] = field(default_factory=dict)
 
 
 class Planned(Struct, frozen=True):
@@ -275,12 +265,9 @@ def forecast_of(planned: Planned, times: Times, context: Context, *, advise: boo
     from orchestrator.forecast import forecast
 
     plan, choices = planned.plan, planned.choices
-    if choices.ignore_quiet_hours or context.sandbox:  # as the run will do
-        accounts = plan.accounts.items()
-        loud = {name: replace(one, concurrency=replace(one.concurrency, quiet=())) for name, one in accounts}
-        plan = replace(plan, accounts=loud)
+    options = Options.over(choices, choices, ignore_quiet_hours=choices.ignore_quiet_hours or context.sandbox)
     declarations = {account.type: registry.declaration(account.type) for account in plan.accounts.values()}
-    return forecast(plan, declarations, choices.in_flight, start=context.now(), times=times, advise=advise)
+    return forecast(plan, declarations, options, start=context.now(), times=times, advise=advise)
 
 
 def forecast_kept(cast: Forecast) -> dict[str, Any]:

@@ -120,16 +120,13 @@ async def start(
 def _kept(planned: Planned, context: Context, *, adopt: bool) -> RunOptions:
     """What of the choices belongs to the run itself, so that a resume keeps to it."""
     plan, choices = planned.plan, planned.choices
-    fail_on = choices.fail_on if choices.fail_on is not None else (plan.fail_on or DEFAULT_FAIL_ON)
+    chosen = {name: getattr(choices, name) for name in RunOptions.__struct_fields__}
     written = {str(context.cwd / path): name for name, path in plan.reports.items()}
-    return RunOptions(
-        fail_on=tuple(sorted(fail_on)),
-        reports={**written, **choices.reports},
-        in_flight=choices.in_flight,
-        max_fail=choices.max_fail,
-        sandbox=context.sandbox,
-        adopt=adopt,
+    chosen["reports"] = {**written, **choices.reports}
+    chosen["fail_on"] = (
+        choices.fail_on if choices.fail_on is not None else tuple(sorted(plan.fail_on or DEFAULT_FAIL_ON))
     )
+    return RunOptions(**{**chosen, "sandbox": context.sandbox, "adopt": adopt})
 
 
 def ready(planned: Planned, context: Context, *, adopt: bool = False) -> None:

@@ -150,13 +150,13 @@ def _max_fail(text: str) -> str:
     return text
 
 
-def _fail_on(text: str) -> frozenset[Outcome]:
+def _fail_on(text: str) -> tuple[Outcome, ...]:
     found = outcomes(text, "--fail-on")
     if Outcome.IN_DOUBT in found:
         raise UsageError(f"--fail-on: in_doubt has an exit code of its own ({int(Exit.IN_DOUBT)}); leave it out")
     if Outcome.PASSED in found:
         raise UsageError("--fail-on: passed is no failure; leave it out")
-    return found
+    return tuple(sorted(found))
 
 
 NUMBER = {"type": click.IntRange(min=1)}
@@ -197,7 +197,7 @@ class Flags(Struct, frozen=True):
         many(SHOW, "-o --output FORMAT[=FILE]", "Write in this format; repeat for several files.", _outputs),
     ] = ()
     fail_on: Annotated[
-        frozenset[Outcome] | None,
+        tuple[Outcome, ...] | None,
         Flag(END, "--fail-on LIST", "Outcomes that make the exit code 1; `none` for none.", _fail_on),
     ] = None
     yes: Annotated[bool, switch(SHOW, "--yes", "Answer every question with yes.")] = False

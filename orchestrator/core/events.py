@@ -60,6 +60,41 @@ class RunOptions(Struct, frozen=True, omit_defaults=True):
         return DEFAULT_FAIL_ON if self.fail_on is None else frozenset(Outcome).intersection(self.fail_on)
 
 
+class Options(RunOptions, frozen=True, omit_defaults=True, kw_only=True):
+    """How a process drives a run; rules, engine and forecast ask it.
+
+    Args:
+        trigger: False follows only (`watch`).
+        detach: return when nothing is left to trigger.
+        timeout: seconds after which this process leaves.
+        override_stop: go on although a rule stopped the run before.
+        assume_absent: ids of targets in doubt of which a person says that no build exists.
+        adopt_request: target id to the provider's request id, as a person says.
+        ignore_quiet_hours: trigger in quiet hours too.
+    """
+
+    trigger: bool = True
+    detach: bool = False
+    timeout: float | None = None
+    override_stop: bool = False
+    assume_absent: frozenset[str] = frozenset()
+    adopt_request: Mapping[str, str] = field(default_factory=dict)
+    ignore_quiet_hours: bool = False
+
+    @classmethod
+    def over(cls, kept: RunOptions, given: Options | None = None, **more: Any) -> Options:
+        """Those that a run was made with, except where something else is given; `more` wins."""
+        given = given or cls()
+        values = {name: getattr(given, name) for name in Options.__struct_fields__}
+        for name in RunOptions.__struct_fields__:
+            if values[name] == getattr(_NOTHING_CHOSEN, name):
+                values[name] = getattr(kept, name)
+        return Options(**{**values, **more})
+
+
+_NOTHING_CHOSEN = RunOptions()
+
+
 class RunMade(Struct, frozen=True, omit_defaults=True):
     """A run exists; the plan's targets are rows beside this event."""
 

@@ -241,7 +241,6 @@ def _terms(run: Run, line: Line) -> tuple[Budget, Terms]:
         budget,
         declaration.trigger_limits,
         lambda now: wall(),
-        options.in_flight,
-        ignores_quiet=options.ignore_quiet,
+        options,
         polls_queues=True,
     )

@@ -50,13 +50,14 @@ import anyio
 
 from orchestrator.core.errors import JournalError, LeaseLost, OrchestratorError
 from orchestrator.core.events import Event, Interrupted, RunEnded, from_json
+from orchestrator.core.events import Options as Options
 from orchestrator.core.frozen import Struct
 from orchestrator.core.history import History
 from orchestrator.core.model import COORDINATOR, Account, Outcome, Phase
 from orchestrator.core.verdict import Exit, exit_code
 from orchestrator.engine.account import AccountDriver
 from orchestrator.engine.coordinator import WISHES_EVERY, Coordinator, Decided
-from orchestrator.engine.run import BEAT, LEASE, Clocks, Heartbeat, Observer, Options, Run, Unobserved
+from orchestrator.engine.run import BEAT, LEASE, Clocks, Heartbeat, Observer, Run, Unobserved
 from orchestrator.engine.shared_limits import OtherProcesses
 from orchestrator.journal.history import load, read_on
 from orchestrator.journal.port import Journal, Process
@@ -273,7 +274,7 @@ class Engine:
     async def _leave(self, run: Run, heartbeat: Heartbeat) -> Exit:
         """Journals how this process leaves the run, and the exit code that agrees with it."""
         left_by = self._left_by(run)
-        code = exit_code(run.history, self._options.fail_on, left_by)
+        code = exit_code(run.history, self._options.failures, left_by)
         tallies = tuple(driver.tally() for driver in self._drivers.values())
         last: Event = RunEnded(int(code), tallies) if not left_by else Interrupted(left_by, int(code), tallies)
         with anyio.CancelScope(shield=True):

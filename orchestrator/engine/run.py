@@ -9,10 +9,9 @@ from typing import Any, Protocol
 
 import anyio
 
-from orchestrator.core.events import Event, target_of
-from orchestrator.core.frozen import Struct, field
+from orchestrator.core.events import Event, Options, target_of
 from orchestrator.core.history import History
-from orchestrator.core.model import DEFAULT_FAIL_ON, Outcome, Phase, marker_of
+from orchestrator.core.model import Outcome, Phase, marker_of
 from orchestrator.core.progress import Progress
 from orchestrator.journal.port import Entry, Incarnation, Journal, Lease, Process
 from orchestrator.journal.process import boot_clock
@@ -44,33 +43,6 @@ class Unobserved:
 
     def notice(self, name: str, **fields: Any) -> None:
         """Nothing."""
-
-
-class Options(Struct, frozen=True, kw_only=True):
-    """How a process drives a run.
-
-    Args:
-        trigger: False follows only (`watch`).
-        detach: return when nothing is left to trigger.
-        in_flight: builds of this run that may be queued or running at once, for each account.
-        max_fail: `5` or `20%` of the targets: so many failures stop the triggering.
-        timeout: seconds after which this process leaves.
-        override_stop: go on although a rule stopped the run before.
-        assume_absent: ids of targets in doubt of which a person says that no build exists.
-        adopt_request: target id to the provider's request id, as a person says.
-        ignore_quiet: trigger in quiet hours too.
-    """
-
-    trigger: bool = True
-    detach: bool = False
-    in_flight: int | None = None
-    max_fail: str | None = None
-    timeout: float | None = None
-    fail_on: frozenset[Outcome] = DEFAULT_FAIL_ON
-    override_stop: bool = False
-    assume_absent: frozenset[str] = frozenset()
-    adopt_request: Mapping[str, str] = field(default_factory=dict)
-    ignore_quiet: bool = False
 
 
 class Wake:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 
+from orchestrator.core.events import Options
 from orchestrator.core.gc import gc_paused
 from orchestrator.core.model import Plan, Target
 from orchestrator.forecast.advice import alternatives, sentence, slowest, supposed, warnings
@@ -38,7 +39,7 @@ WORTH = 0.95  # an alternative that takes more of the time than this is not wort
 def forecast(
     plan: Plan,
     declarations: Mapping[str, Declaration],
-    in_flight: int | None = None,
+    options: Options = Options(),  # noqa: B008  # a frozen value
     *,
     start: float = 0.0,
     times: Times = ASSUMED,
@@ -48,20 +49,20 @@ def forecast(
 
     Args:
         declarations: by type of provider.
-        in_flight: builds of this run that may be queued or running, where `-j` says so.
+        options: what was chosen for the run.
         start: wall clock at the start; quiet hours go by it.
         times: how long calls and builds take.
         advise: whether to try what would help; each trial costs as much as the forecast itself.
     """
     with gc_paused():
-        run = _simulated(plan, declarations, in_flight, start, times)
+        run = _simulated(plan, declarations, options, start, times)
         accounts = {
             name: _of_account(plan, name, queue, run, declarations[plan.accounts[name].type])
             for name, queue in run.queues.items()
             if queue.triggered
         }
         last_trigger, last_build = max(run.asked, default=0.0), max(run.ended, default=0.0)
-        advice = tuple(_advice(plan, accounts, declarations, in_flight, start, times)) if advise else ()
+        advice = tuple(_advice(plan, accounts, declarations, options, start, times)) if advise else ()
     levels = _levels(plan.targets)
     fold = {name for name, account in plan.accounts.items() if declarations[account.type].fold_case}
     last_trigger, last_build = max(last_trigger, 0.0), max(last_build, 0.0)
@@ -73,16 +74,16 @@ def forecast(
         tuple(supposed(plan, times)),
         advice,
         sentence(accounts, last_trigger, levels),
-        warnings(plan, accounts, last_trigger, in_flight, fold),
+        warnings(plan, accounts, last_trigger, options, fold),
         run.asked,
         run.steps,
     )
 
 
 def _simulated(
-    plan: Plan, declarations: Mapping[str, Declaration], in_flight: int | None, start: float, times: Times
+    plan: Plan, declarations: Mapping[str, Declaration], options: Options, start: float, times: Times
 ) -> Simulation:
-    run = Simulation(plan, declarations, in_flight, start, times)
+    run = Simulation(plan, declarations, options, start, times)
     run.run()
     return run
 
@@ -111,7 +112,7 @@ def _advice(
     plan: Plan,
     accounts: Mapping[str, AccountForecast],
     declarations: Mapping[str, Declaration],
-    in_flight: int | None,
+    options: Options,
     start: float,
     times: Times,
 ) -> Iterator[Advice]:
@@ -122,7 +123,7 @@ def _advice(
     before = max(one.last_trigger for one in accounts.values())
     tried = []
     for what, other in alternatives(plan, slow, declarations[plan.accounts[slow.account].type]):
-        run = _simulated(other, declarations, in_flight, start, times)
+        run = _simulated(other, declarations, options, start, times)
         tried.append(Advice(what, max(run.asked), max(run.ended)))
     yield from sorted((one for one in tried if one.last_trigger < WORTH * before), key=lambda one: one.last_trigger)
 

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 
 from orchestrator.core.concurrency import part
+from orchestrator.core.events import Options
 from orchestrator.core.frozen import replace
 from orchestrator.core.model import ACCOUNT, Account, Limit, Plan, Target
 from orchestrator.core.times import period
@@ -152,7 +153,7 @@ def supposed(plan: Plan, times: Times) -> Iterator[str]:
 
 
 def warnings(
-    plan: Plan, accounts: Mapping[str, AccountForecast], last_trigger: float, in_flight: int | None, fold: set[str]
+    plan: Plan, accounts: Mapping[str, AccountForecast], last_trigger: float, options: Options, fold: set[str]
 ) -> tuple[str, ...]:
     """Sentences for a person.
 
@@ -161,15 +162,15 @@ def warnings(
     """
     triggered = [target for target in plan.targets if target.skip is None]
     return (
-        *_crowding(plan, accounts, in_flight),
+        *_crowding(plan, accounts, options),
         *_crowded_repos(plan, triggered, fold),
         *_repeats(triggered),
         *_too_long(triggered, last_trigger),
     )
 
 
-def _crowding(plan: Plan, accounts: Mapping[str, AccountForecast], in_flight: int | None) -> list[str]:
-    if in_flight is not None:
+def _crowding(plan: Plan, accounts: Mapping[str, AccountForecast], options: Options) -> list[str]:
+    if options.in_flight is not None:
         return []
     return [
         f"account {name}: no `in_flight` (-j): {each.triggers} builds will stand in the queue before other people's"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping, Sequence
 
+from orchestrator.core.events import Options
 from orchestrator.core.frozen import Struct, from_json
 from orchestrator.core.history import History
 from orchestrator.core.model import Account, Plan, Target
@@ -77,7 +78,7 @@ def standing(history: History, declarations: Mapping[str, Declaration], now: flo
     accounts = {name: from_json(Account, one) for name, one in made.accounts.items()}
     plan = Plan(made.name, tuple(history.targets), accounts)
     past = {row: one for row, each in enumerate(plan.targets) if (one := _past(history.of(each.id), now)) is not None}
-    run = Simulation(plan, declarations, made.options.in_flight, now, times, past)
+    run = Simulation(plan, declarations, Options.over(made.options), now, times, past)
     for (account, scope), freeze in history.frozen.items():
         if account in run.queues and freeze.until > now:
             run.queues[account].budget.freeze(scope, freeze.until - now, freeze.cause)

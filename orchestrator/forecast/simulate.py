@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from heapq import heappop, heappush
 from itertools import count
 
+from orchestrator.core.events import Options
 from orchestrator.core.frozen import Struct
 from orchestrator.core.model import Account, Plan
 from orchestrator.core.next_step import NARROWEST
@@ -51,7 +52,7 @@ class AccountQueue:
     Args:
         number: its place among the accounts.
         start: the wall clock at the run's start; quiet hours go by it.
-        in_flight: what `-j` says.
+        options: what was chosen for the run.
 
     Attributes:
         wake_at: when the next row can be triggered by time alone; infinity where only an event can change anything.
@@ -63,11 +64,11 @@ class AccountQueue:
     """
 
     def __init__(
-        self, number: int, plan: Plan, account: Account, declaration: Declaration, start: float, in_flight: int | None
+        self, number: int, plan: Plan, account: Account, declaration: Declaration, start: float, options: Options
     ) -> None:
         self.number = number
         self.budget = Budget(account.limits, declaration.accepted_limits, folds=declaration.fold_case)
-        terms = Terms(account, self.budget, declaration.trigger_limits, lambda now: start + now, in_flight)
+        terms = Terms(account, self.budget, declaration.trigger_limits, lambda now: start + now, options)
         self.admission = Admission(plan.targets, terms, self._held)
         self.polls = Polls(account, declaration, self.budget)
         self.binding = Binding()
@@ -145,7 +146,7 @@ class Simulation:
         self,
         plan: Plan,
         declarations: Mapping[str, Declaration],
-        in_flight: int | None,
+        options: Options,
         start: float,
         times: Times,
         past: Mapping[int, Past] | None = None,
@@ -154,7 +155,7 @@ class Simulation:
         self._latency = times.latency
         self._durations = DealtDurations(times)
         self.queues = {
-            name: AccountQueue(number, plan, account, declarations[account.type], start, in_flight)
+            name: AccountQueue(number, plan, account, declarations[account.type], start, options)
             for number, (name, account) in enumerate(plan.accounts.items())
         }
         self._queues = tuple(self.queues.values())

@@ -12,6 +12,7 @@ from heapq import heappop, heappush
 from typing import Protocol
 
 from orchestrator.core.concurrency import Cap, QueueRule
+from orchestrator.core.events import Options
 from orchestrator.core.frozen import Struct
 from orchestrator.core.model import ACCOUNT, Account
 from orchestrator.core.next_step import DOUBTS_IN_A_ROW
@@ -58,8 +59,7 @@ class Terms(Struct, frozen=True):
     Args:
         costs: the names of the limits that a trigger counts against.
         wall: the wall clock at an instant of the admission's clock.
-        in_flight: builds of this run that may be queued or running, where `-j` says so.
-        ignores_quiet: whether triggers go in quiet hours, too.
+        options: what the run was made with, and what the process that drives it was given.
         polls_queues: whether somebody asks the provider how long queues are.
     """
 
@@ -67,8 +67,7 @@ class Terms(Struct, frozen=True):
     budget: Budget
     costs: tuple[str, ...]
     wall: Callable[[float], float]
-    in_flight: int | None = None
-    ignores_quiet: bool = False
+    options: Options = Options()
     polls_queues: bool = False
 
 
@@ -195,7 +194,7 @@ class QuietHours(Rule):
     @classmethod
     def of(cls, terms: Terms, index: Index) -> QuietHours | None:
         """The rule, where there are quiet hours."""
-        return cls(terms) if terms.account.concurrency.quiet and not terms.ignores_quiet else None
+        return cls(terms) if terms.account.concurrency.quiet and not terms.options.ignore_quiet_hours else None
 
     def account(self, now: float) -> Wait | None:
         wall = self._wall(now)
@@ -224,7 +223,7 @@ class InFlight(Rule):
     @classmethod
     def of(cls, terms: Terms, index: Index) -> InFlight | None:
         """The rule, where the account or `-j` says a number: the smaller one holds."""
-        most = min((n for n in (terms.account.in_flight, terms.in_flight) if n is not None), default=None)
+        most = min((n for n in (terms.account.in_flight, terms.options.in_flight) if n is not None), default=None)
         return None if most is None else cls(most, index)
 
     def account(self, now: float) -> Wait | None:

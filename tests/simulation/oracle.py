@@ -11,6 +11,7 @@ from orchestrator.core.events import (
     Claimed,
     Ended,
     Intended,
+    Options,
     Refused,
     Requested,
     Withdrawn,
@@ -19,7 +20,6 @@ from orchestrator.core.events import (
 from orchestrator.core.model import Outcome, Target
 from orchestrator.core.progress import NEW, Progress, apply
 from orchestrator.core.verdict import exit_code
-from orchestrator.engine.run import Options
 from orchestrator.lookalike.travis.rows import Request
 
 from .evidence import Evidence, states
@@ -274,5 +274,5 @@ def _exit_codes(result: Play, job: Job) -> Iterator[str]:
     """The process that left last says what the journal says."""
     history = result.histories[job.id]
     codes = [driving.code for driving in result.machine.driven if driving.job.id == job.id and driving.code is not None]
-    if codes and history.exit_code is not None and exit_code(history, Options().fail_on) != history.exit_code:
-        yield f"{job.id}: exit code {history.exit_code}, but its history says {exit_code(history, Options().fail_on)}"
+    if codes and history.exit_code is not None and exit_code(history, Options().failures) != history.exit_code:
+        yield f"{job.id}: exit code {history.exit_code}, but its history says {exit_code(history, Options().failures)}"
