@@ -12,6 +12,7 @@ import pytest
 from orchestrator.core.errors import JournalError
 from orchestrator.core.events import (
     KINDS,
+    RESERVED,
     Absent,
     AccountStopped,
     Doubted,
@@ -143,6 +144,12 @@ def test_without_what_keeps_us_from_asking_twice_no_run_is_read(options):
     text = json.dumps({"name": "n", "manifest": None, "digest": "", "options": options})
     with pytest.raises(JournalError, match="a damaged event 'run_made'"):
         decode("run_made", None, text)
+
+
+@pytest.mark.parametrize("kind", [cls.kind for cls in RESERVED])
+def test_what_only_a_newer_version_writes_is_read_all_the_same(kind):
+    written = [(target, body) for known, target, body in written_by_the_first_version() if known == kind]
+    assert [encode(decode(kind, *one)) for one in written] == [body for _, body in written]
 
 
 def test_failures_of_a_newer_version_are_left_out():
