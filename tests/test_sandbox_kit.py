@@ -109,11 +109,12 @@ def in_memory(**settings):
 
 
 async def test_what_is_due_is_done_before_the_next_call():
-    hub, send = in_memory(runs=(0.01, 0.01))
+    hub, times = Hub(HubSettings(runs=(5.0, 5.0))), [START]
+    send = hub.send(lambda: times[-1], anyio.sleep, Random(1))
     first = await send(DISPATCH)
     assert (first.status, first.body, first.headers["link"]) == (201, {"id": 1}, '<https://hub.invalid/2>; rel="next"')
     assert (await send(RUN)).body["status"] == "queued"
-    await anyio.sleep(0.02)
+    times.append(START + 6.0)
     assert (await send(RUN)).body["status"] == "completed"
     assert hub.stats()["by_marker"] == {"[run.abcdefgh]": 1}
 
