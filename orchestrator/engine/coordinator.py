@@ -87,6 +87,8 @@ class Coordinator:
     def _read_needs(self) -> None:
         run = self._run
         for row, target in enumerate(run.history.targets):
+            if target.skip is None and not target.needs:
+                continue
             progress = run.history.of(target.id)
             if progress.is_done:
                 continue
@@ -96,10 +98,9 @@ class Coordinator:
                 self._unmet[row] = set(target.needs)
                 for need in target.needs:
                     self._dependents.setdefault(need, []).append(row)
-        for target in run.history.targets:
-            progress = run.history.of(target.id)
+        for id_, progress in run.history.progress.items() if self._dependents else ():
             if progress.is_done:
-                self._decide_needs(target.id, progress)
+                self._decide_needs(id_, progress)
 
     def verdict_given(self, row: int, progress: Progress) -> None:
         """A target has ended: what follows for its dependents and for the run."""

@@ -242,14 +242,18 @@ class AccountRun:
 
     # -- where rows wait ----------------------------------------------------------------------------------------
 
+    def place_new(self, row: int) -> None:
+        """As `place`, for a row of which nothing is known."""
+        if self.run.is_released(row):
+            self._enqueue(row)
+
     def place(self, row: int, step: Step | None = None) -> None:
         """Puts the row where its next step is waited for."""
         admission = self.admission
         match step or self.step(row):
             case Ask():
                 admission.over(row)
-                if self.run.is_released(row):
-                    self._enqueue(row)
+                self.place_new(row)
             case Find(at=at):
                 admission.doubted(row)
                 heappush(self.finds, (max(at, self.now()), row))

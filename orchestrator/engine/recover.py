@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from orchestrator.core.events import Absent, Doubted, Requested, TargetEvent
-from orchestrator.core.model import Outcome
-from orchestrator.core.next_step import End, Nothing
+from orchestrator.core.model import Outcome, Target
+from orchestrator.core.next_step import End, Nothing, next_step
+from orchestrator.core.progress import Progress
 from orchestrator.engine.facts import AccountRun
 
 STEP = 5.0  # seconds by which two readings of the provider's clock differ, from which on a clock has stepped
@@ -16,24 +17,28 @@ LOST = "the process ended before the answer was journaled"
 async def recover(account: AccountRun) -> None:
     """Puts every row into its place; a call that an earlier process left without an answer is in doubt."""
     lost: list[tuple[int, Sequence[TargetEvent]]] = []
+    known, now = account.run.history.progress, account.now()
     for row in account.rows:
-        if (verdict := account.progress(row).verdict) is not None and verdict.outcome is not Outcome.IN_DOUBT:
+        target = account.target(row)
+        progress = known.get(target.id)
+        if progress is None:  # nothing was ever written about it
+            account.place_new(row)
+            continue
+        if progress.verdict is not None and progress.verdict.outcome is not Outcome.IN_DOUBT:
             continue  # whatever is done stays so, and most of what is taken up is
-        events = _said_by_a_person(account, row) or _lost_by_a_crash(account, row)
-        if events:
+        events = _said_by_a_person(account, row, target, progress) or _lost_by_a_crash(account, target, progress)
+        step = next_step(target, progress, now, account.run.since)
+        if events or isinstance(step, End):
             lost.append((row, events))
-        elif isinstance(step := account.step(row), End):
-            lost.append((row, ()))
         elif not isinstance(step, Nothing):
             account.place(row, step)
     await account.record_all(lost)
 
 
-def _lost_by_a_crash(account: AccountRun, row: int) -> Sequence[TargetEvent]:
-    target, progress = account.target(row), account.progress(row)
+def _lost_by_a_crash(account: AccountRun, target: Target, progress: Progress) -> Sequence[TargetEvent]:
     asked, doubt = progress.asked_at, progress.doubt
     if asked is None:
-        return ()  # nearly all of them: no clock is read for these
+        return ()
     now, alive = account.now(), _last_alive(account)
     if doubt is not None:
         if not _has_stepped(account, doubt.skew) and not account.run.is_carried:
@@ -56,9 +61,8 @@ def _has_stepped(account: AccountRun, skew: int | None) -> bool:
     return known is None or skew is None or abs(known - skew) > STEP
 
 
-def _said_by_a_person(account: AccountRun, row: int) -> Sequence[TargetEvent]:
-    target, progress, options = account.target(row), account.progress(row), account.run.options
-    verdict = progress.verdict
+def _said_by_a_person(account: AccountRun, row: int, target: Target, progress: Progress) -> Sequence[TargetEvent]:
+    options, verdict = account.run.options, progress.verdict
     if progress.asked_at is None and (verdict is None or verdict.outcome is not Outcome.IN_DOUBT):
         return ()
     if request := options.adopt_request.get(target.id):
