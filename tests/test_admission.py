@@ -14,9 +14,9 @@ from orchestrator.forecast import Times, expected, forecast
 from orchestrator.journal.history import load
 from orchestrator.journal.port import Process
 from orchestrator.limits import admission
-from orchestrator.limits.admission import SERIAL, Admission, Candidate
+from orchestrator.limits.admission import RULES, SERIAL, Admission, Candidate
 from orchestrator.limits.budget import Budget
-from orchestrator.limits.rules import RULES, Rule, Terms, Wait
+from orchestrator.limits.rules import Rule, Terms, Wait
 from orchestrator.report.reasons import held_by
 from orchestrator.testing import FAKE, FakeService, MemoryJournal, make_run, targets
 

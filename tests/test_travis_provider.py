@@ -1,9 +1,9 @@
 import pytest
 
 from orchestrator.core.calls import Answer
+from orchestrator.core.concurrency import Entry
 from orchestrator.core.errors import AccessRefused, InDoubt, LookFailed, RateLimited, Rejected, Unreachable
 from orchestrator.core.model import Account, Build, BuildState, Target, Trigger
-from orchestrator.limits.concurrency import Entry
 from orchestrator.providers.port import Principal, RepoFacts
 from orchestrator.providers.travis.provider import Travis
 

@@ -124,3 +124,16 @@ def _days(days: Sequence[int]) -> str:
     if len(days) > 2 and days[-1] - days[0] == len(days) - 1:
         return f"{DAYS[days[0]]}-{DAYS[days[-1]]}"
     return ",".join(DAYS[day] for day in days)
+
+
+class Entry(Struct, frozen=True, omit_defaults=True):
+    """A build in an owner's queue, as a look shows it.
+
+    Args:
+        since: when it last moved, by the provider's clock; None where the provider does not say.
+    """
+
+    id: str
+    repo: str
+    waits: bool
+    since: float | None = None

@@ -1,4 +1,4 @@
-"""Durations (`60s`, `1h30m`), limits (`40/30s`) and instants as people write them: one grammar for all."""
+"""Durations (`60s`, `1h30m`), limits (`40/30s`), instants and counts as people write them: one grammar for all."""
 
 from __future__ import annotations
 
@@ -71,3 +71,8 @@ def clock(at: float | None) -> str:
 @lru_cache(maxsize=10_000)  # the targets of a run share few seconds
 def _second(whole: int) -> str:
     return f"{datetime.fromtimestamp(whole, UTC).replace(tzinfo=None).isoformat()}Z"
+
+
+def counted(number: int, noun: str) -> str:
+    """`1 target`, `2 targets`."""
+    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"

@@ -17,9 +17,8 @@ from orchestrator.engine.coordinator import Coordinator
 from orchestrator.engine.facts import AccountRun
 from orchestrator.engine.follow import GROUPS, Follow
 from orchestrator.engine.gate import Gate, Sender
-from orchestrator.engine.in_doubt import LostCalls
+from orchestrator.engine.in_doubt import LostCalls, recover
 from orchestrator.engine.opening import open_gate
-from orchestrator.engine.recover import recover
 from orchestrator.engine.run import Heartbeat, Run, Wake
 from orchestrator.engine.shared_limits import OtherProcesses
 from orchestrator.engine.trigger import Triggers

@@ -48,7 +48,7 @@ from typing import Any
 
 import anyio
 
-from orchestrator.core.errors import JournalError, LeaseLost, OrchestratorError
+from orchestrator.core.errors import JournalError, LeaseLost, OrchestratorError, flat
 from orchestrator.core.events import Event, Interrupted, RunEnded, from_json
 from orchestrator.core.events import Options as Options
 from orchestrator.core.frozen import Struct
@@ -321,16 +321,9 @@ def _cannot_cancel(run: Run) -> bool:
 
 def _first(group: BaseExceptionGroup[Any]) -> BaseException:
     """The error that matters of several: a lost lease before others of ours, ours before anybody's."""
-    flat: list[BaseException] = []
-    todo: list[BaseException] = [group]
-    while todo:
-        error = todo.pop()
-        if isinstance(error, BaseExceptionGroup):
-            todo.extend(error.exceptions)
-        else:
-            flat.append(error)
+    errors = list(flat(group))
     for kind in (LeaseLost, OrchestratorError, Exception):
-        for error in flat:
+        for error in errors:
             if isinstance(error, kind):
                 return error
-    return flat[0]
+    return errors[0]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 
+from orchestrator.core.concurrency import Entry
 from orchestrator.core.errors import AccessRefused, LookFailed, NotTriggered, RateLimited, Rejected, Unreachable
 from orchestrator.core.events import Canceling, Ended, Refused, Sighted, TargetEvent
 from orchestrator.core.frozen import replace
@@ -11,8 +12,7 @@ from orchestrator.core.model import Build, Request, Target
 from orchestrator.core.next_step import NARROWEST, Poll, poll_interval, timed_out
 from orchestrator.engine.facts import AccountRun
 from orchestrator.engine.gate import Gate
-from orchestrator.limits.concurrency import Entry, Others, others_in
-from orchestrator.limits.rules import QueueRoom
+from orchestrator.limits.concurrency import Others, QueueRoom, others_in
 from orchestrator.providers.port import Cancels, Followed, MeasuresQueue, Observation, ShowsQueue
 
 READINGS_DIFFER = 3.0  # seconds, at most, between two readings of a clock that tells whole seconds

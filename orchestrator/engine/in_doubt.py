@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from orchestrator.core.errors import InDoubt, LookFailed, RateLimited, Unreachable
-from orchestrator.core.events import Absent, Ended, Requested
-from orchestrator.core.model import Interval, Outcome, Request, Trigger
-from orchestrator.core.next_step import NARROWEST, Ask, Find, poll_interval
-from orchestrator.core.progress import Doubt
+from orchestrator.core.events import Absent, Doubted, Ended, Requested, TargetEvent
+from orchestrator.core.model import Interval, Outcome, Request, Target, Trigger
+from orchestrator.core.next_step import NARROWEST, Ask, End, Find, Nothing, next_step, poll_interval
+from orchestrator.core.progress import Doubt, Progress
 from orchestrator.engine.facts import AccountRun
 from orchestrator.engine.gate import Gate
 from orchestrator.providers.port import ShowsRequests
 
 SKEW_MARGIN = 2.0  # seconds; the provider's Date header has whole seconds
 STEP = 60.0  # seconds between two readings of the provider's clock; a listing begins earlier by more than that
+STEPPED = 5.0  # seconds by which two readings of the provider's clock differ, from which on a clock has stepped
+LOST = "the process ended before the answer was journaled"
 STALLS = 10  # times the settle time, after which no call can still stand in the queue of a provider that stalled
 
 
@@ -173,3 +177,65 @@ class LostCalls:
 
     def _again(self, row: int, at: float) -> None:
         self.account.find_at(row, at)
+
+
+# -- what an earlier process left -------------------------------------------------------------------------------------
+
+
+async def recover(account: AccountRun) -> None:
+    """Puts every row into its place; a call that an earlier process left without an answer is in doubt."""
+    lost: list[tuple[int, Sequence[TargetEvent]]] = []
+    known, now = account.run.history.progress, account.now()
+    for row in account.rows:
+        target = account.target(row)
+        progress = known.get(target.id)
+        if progress is None:  # nothing was ever written about it
+            account.place_new(row)
+            continue
+        if progress.verdict is not None and progress.verdict.outcome is not Outcome.IN_DOUBT:
+            continue  # whatever is done stays so, and most of what is taken up is
+        events = _said_by_a_person(account, row, target, progress) or _lost_by_a_crash(account, target, progress)
+        step = next_step(target, progress, now, account.run.since)
+        if events or isinstance(step, End):
+            lost.append((row, events))
+        elif not isinstance(step, Nothing):
+            account.place(row, step)
+    await account.record_all(lost)
+
+
+def _lost_by_a_crash(account: AccountRun, target: Target, progress: Progress) -> Sequence[TargetEvent]:
+    asked, doubt = progress.asked_at, progress.doubt
+    if asked is None:
+        return ()
+    now, alive = account.now(), _last_alive(account)
+    if doubt is not None:
+        if not _has_stepped(account, doubt.skew) and not account.run.is_carried:
+            return ()
+        return (Doubted(target.id, progress.attempts, doubt.cause, doubt.start, now, doubt.skew),)
+    is_unknown = alive is None or account.run.is_carried or _has_stepped(account, progress.asked_skew)
+    end = now if alive is None or is_unknown else min(max(asked, alive), now)
+    return (Doubted(target.id, progress.attempts, LOST, asked, end, progress.asked_skew),)
+
+
+def _last_alive(account: AccountRun) -> float | None:
+    """The latest instant at which an earlier holder of the lease can have sent a call, by our clock."""
+    alive = account.lease.last_alive
+    return None if alive is None else alive - account.run.clocks.steady() + account.now()
+
+
+def _has_stepped(account: AccountRun, skew: int | None) -> bool:
+    """Whether times that were written at that skew do not fit our clock: then only what we measure counts."""
+    known = account.sender.skew
+    return known is None or skew is None or abs(known - skew) > STEPPED
+
+
+def _said_by_a_person(account: AccountRun, row: int, target: Target, progress: Progress) -> Sequence[TargetEvent]:
+    options, verdict = account.run.options, progress.verdict
+    if progress.asked_at is None and (verdict is None or verdict.outcome is not Outcome.IN_DOUBT):
+        return ()
+    if request := options.adopt_request.get(target.id):
+        return (Requested(target.id, request, "adopted"),)
+    if target.id in options.assume_absent:
+        account.vouched.add(row)
+        return (Absent(target.id, progress.attempts, "a person said so: --assume-absent"),)
+    return ()

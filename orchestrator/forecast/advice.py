@@ -9,12 +9,11 @@ from orchestrator.core.concurrency import part
 from orchestrator.core.events import Options
 from orchestrator.core.frozen import replace
 from orchestrator.core.model import ACCOUNT, Account, Limit, Plan, Target
-from orchestrator.core.times import period
+from orchestrator.core.times import counted, period
 from orchestrator.forecast.durations import Times
 from orchestrator.forecast.result import AccountForecast
 from orchestrator.forecast.simulate import NEEDS
 from orchestrator.providers.port import Declaration
-from orchestrator.report.words import counted
 
 SECOND = "a second account"
 NAMED = 5  # repositories that a warning names

@@ -21,11 +21,22 @@ from typing import Any
 
 from orchestrator.core.frozen import Struct
 from orchestrator.core.model import Target
-from orchestrator.limits.rules import NOTHING, RULES, BuildRoom, QueueRoom, QuietHours, Rule, Terms, Traffic, Wait
+from orchestrator.limits.concurrency import BuildRoom, QueueRoom
+from orchestrator.limits.rules import NOTHING, Calls, InFlight, QuietHours, RateLimits, Rule, Terms, Traffic, Wait
 
 __all__ = ["SERIAL", "Admission", "Candidate", "Terms", "Wait"]
 
 SERIAL = "one trigger at a time of a repository"
+
+
+RULES: Sequence[Callable[[Terms, Admission], Rule | None]] = [
+    Calls,
+    QuietHours.of,
+    InFlight.of,
+    BuildRoom.of,
+    RateLimits,
+]
+"""All rules, in the order in which they are asked; one that is not in force for an account is None."""
 
 
 class Candidate(Struct, frozen=True):

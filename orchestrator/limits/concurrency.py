@@ -1,14 +1,22 @@
-"""How many builds of a run may stand in an owner's queue beside other people's: arithmetic, no clock, no calls."""
+"""How many builds of a run may be queued or running, for an owner or a label, beside other people's in a queue."""
 
 from __future__ import annotations
 
+import math
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from heapq import heappop, heappush
+from typing import TYPE_CHECKING
 
-from orchestrator.core.concurrency import Concurrency, QueueRule
+from orchestrator.core.concurrency import Cap, Concurrency, Entry, QueueRule
 from orchestrator.core.frozen import Struct, replace
 from orchestrator.limits.quiet_hours import quiet_until
+from orchestrator.limits.rules import Rule, Terms, Wait, ours
 
+if TYPE_CHECKING:
+    from orchestrator.limits.admission import Admission
+
+LAZIEST = 8.0  # intervals, at most, between two polls of a queue that cannot be read
 GROWTH = 10  # readings in which the places of a loop grow from none to all
 
 
@@ -38,19 +46,6 @@ class Others(Struct, frozen=True, omit_defaults=True):
     def builds(self) -> int:
         """All of them."""
         return self.running + self.waiting
-
-
-class Entry(Struct, frozen=True, omit_defaults=True):
-    """A build in an owner's queue, as a look shows it.
-
-    Args:
-        since: when it last moved, by the provider's clock; None where the provider does not say.
-    """
-
-    id: str
-    repo: str
-    waits: bool
-    since: float | None = None
 
 
 def others_in(
@@ -143,3 +138,155 @@ class Loop(Struct, frozen=True, omit_defaults=True):
         if self.is_held:
             return f"{builds}, until it falls below {self.rule.resume}"
         return f"{builds}, {self.others.waiting} of them waiting" if self.others.waiting else builds
+
+
+class Room:
+    """The builds of this run under an owner or a label, those asked for included, and how many there may be."""
+
+    __slots__ = ("count", "most", "name")
+
+    def __init__(self, cap: Cap) -> None:
+        self.name = str(cap)
+        self.most = cap.most
+        self.count = 0
+
+    def wait(self) -> Wait:
+        """What a row under this rule waits for."""
+        return Wait(math.inf, self.name, detail=f"{ours(self.count)} there")
+
+
+class QueueRoom(Room):
+    """The queue of one owner, as the last poll showed it.
+
+    Attributes:
+        row: any row whose build would stand in it.
+        read_at: when it was last polled, whatever came of it; None before the first time.
+        again_at: when the next poll makes sense; an interval later what the last one told is no longer believed.
+        is_wanted: whether a poll is wanted or under way.
+    """
+
+    __slots__ = ("again_at", "failures", "is_wanted", "loop", "owner", "read_at", "row")
+
+    def __init__(self, rule: QueueRule, owner: str, row: int) -> None:
+        super().__init__(Cap(f"queue:{owner}", 0))
+        self.name = f"{rule} of {owner}"
+        self.owner = owner
+        self.row = row
+        self.loop = Loop.of(rule)
+        self.most = self.loop.places
+        self.read_at: float | None = None
+        self.again_at = -math.inf
+        self.is_wanted = False
+        self.failures = 0
+
+    def wait(self) -> Wait:
+        """What a row under this rule waits for."""
+        detail = "it is being read" if self.read_at is None else self.loop.detail
+        return Wait(math.inf, self.name, detail=detail)
+
+    def seen(self, others: Others, now: float) -> None:
+        """Takes over what a poll told."""
+        self.loop, self.failures = self.loop.seen(others, self.count), 0
+        self._polled(now, 1.0)
+
+    def unread(self, now: float) -> None:
+        """The poll failed: only what this run has there counts until one succeeds."""
+        self.loop, self.failures = self.loop.blind(), self.failures + 1
+        self._polled(now, min(2.0**self.failures, LAZIEST))
+
+    def _polled(self, now: float, intervals: float) -> None:
+        self.read_at, self.again_at = now, now + intervals * self.loop.rule.every
+        self.most, self.is_wanted = self.loop.places, False
+
+
+class BuildRoom(Rule):
+    """So many builds of this run for each owner or label, and a closed loop on the owner's whole queue.
+
+    Where nobody polls queues, the places that are certainly ours are counted.
+
+    Attributes:
+        queues: by owner, as it is counted.
+    """
+
+    def __init__(self, terms: Terms, admission: Admission) -> None:
+        self._rule = terms.account.concurrency
+        self._polls = terms.polls_queues
+        self._admission = admission
+        self._rooms: dict[str, Room] = {}
+        self.queues: dict[str, QueueRoom] = {}
+        self._known: dict[tuple[str, tuple[str, ...]], tuple[Room, ...]] = {}
+        self._due: list[tuple[float, str]] = []
+
+    @classmethod
+    def of(cls, terms: Terms, admission: Admission) -> BuildRoom | None:
+        """The rule, where the account has caps or a rule for queues."""
+        return cls(terms, admission) if terms.account.concurrency.caps or terms.account.concurrency.queue else None
+
+    def target(self, row: int, now: float) -> Wait | None:
+        for room in self.rooms_of(row):
+            if self._is_full(room, now):
+                return room.wait()
+        return None
+
+    def explain(self, row: int, now: float) -> Iterator[Wait]:
+        for room in self.rooms_of(row):
+            if isinstance(room, QueueRoom):
+                is_full = room.count >= room.most
+                unknown = "" if is_full else "; how many are other people's, the process at work tells (live view, -v)"
+                yield Wait(
+                    math.inf,
+                    room.name,
+                    detail=f"{room.count} builds of this run are in it{unknown}",
+                    is_certain=is_full,
+                )
+            elif room.count >= room.most:
+                yield room.wait()
+
+    def entered(self, row: int) -> None:
+        for room in self.rooms_of(row):
+            room.count += 1
+
+    def left(self, row: int) -> None:
+        for room in self.rooms_of(row):
+            room.count -= 1
+            self._admission.give_turn(room.name)
+
+    def moved(self, row: int, now: float) -> None:
+        for room in self.rooms_of(row):
+            if self._admission.has_waiting(room.name) and (
+                self._admission.is_closed(row) or not self._is_full(room, now)
+            ):
+                self._admission.give_turn(room.name)
+
+    def _is_full(self, room: Room, now: float) -> bool:
+        """Whether a row under the rule must wait; ask only for a row that is there, since it may cost a poll."""
+        if not isinstance(room, QueueRoom) or not self._polls:
+            return room.count >= room.most
+        is_unknown = room.read_at is None or now > room.again_at + room.loop.rule.every
+        is_full = is_unknown or room.count >= room.most
+        if not room.is_wanted and (is_full or now >= room.again_at):
+            room.is_wanted = True
+            heappush(self._due, (max(now, room.again_at), room.owner))
+        return is_full
+
+    def rooms_of(self, row: int) -> tuple[Room, ...]:
+        """All under which the row falls."""
+        owner, labels = self._admission.owner_of(row), self._admission.labels_of(row)
+        found = self._known.get((owner, labels))
+        if found is None:
+            rooms = [self._rooms.setdefault(cap.scope, Room(cap)) for cap in self._rule.caps_of(owner, labels)]
+            if self._rule.queue is not None:
+                rooms.append(self.queues.setdefault(owner, QueueRoom(self._rule.queue, owner, row)))
+            found = self._known[owner, labels] = tuple(rooms)
+        return found
+
+    # -- polls of queues ----------------------------------------------------------------------------------------
+
+    @property
+    def next_at(self) -> float:
+        """When the next poll of a queue is due; infinity where nobody waits for one."""
+        return self._due[0][0] if self._due else math.inf
+
+    def due(self, now: float) -> QueueRoom | None:
+        """Takes out a queue that is to be polled now."""
+        return self.queues[heappop(self._due)[1]] if self._due and self._due[0][0] <= now else None

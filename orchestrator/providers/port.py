@@ -11,6 +11,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, Protocol, TypeAlias, runtime_checkable
 
 from orchestrator.core.calls import Answer, Call, Send
+from orchestrator.core.concurrency import Entry
 from orchestrator.core.frozen import Struct, field
 from orchestrator.core.model import (
     Account,
@@ -26,7 +27,6 @@ from orchestrator.core.model import (
     Target,
     Trigger,
 )
-from orchestrator.limits.concurrency import Entry
 
 
 class Followed(Struct, frozen=True):

@@ -7,6 +7,7 @@ import shlex
 from datetime import datetime
 
 from orchestrator.core.times import clock as clock
+from orchestrator.core.times import counted as counted
 
 # Control characters, and the marks that turn or hide text on a terminal or a page (a branch name may hold any).
 _ODD = re.compile("[\x00-\x1f\x7f-\x9f\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb\ufffe\uffff]+")
@@ -33,11 +34,6 @@ def duration(seconds: float) -> str:
     if whole < 86400:
         return f"{whole // 3600}h {whole % 3600 // 60:02}m"
     return f"{whole // 86400}d {whole % 86400 // 3600:02}h"
-
-
-def counted(number: int, noun: str) -> str:
-    """`1 target`, `2 targets`."""
-    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
 
 
 def plain(text: str) -> str:

@@ -12,13 +12,13 @@ CALLS = ("test_rare_calls.py",)
 PLANTS: tuple[Plant, ...] = (
     Plant(
         "a crash's interval ends at the intent",
-        (Edit("orchestrator/engine/recover.py", "min(max(asked, alive), now)", "min(asked, now)"),),
+        (Edit("orchestrator/engine/in_doubt.py", "min(max(asked, alive), now)", "min(asked, now)"),),
         DOUBTS,
         "last_sign_of_life",
     ),
     Plant(
         "a copied state's unanswered call has its old end",
-        (Edit("orchestrator/engine/recover.py", "alive is None or account.run.is_carried or ", "alive is None or "),),
+        (Edit("orchestrator/engine/in_doubt.py", "alive is None or account.run.is_carried or ", "alive is None or "),),
         DOUBTS,
         "copied_state",
     ),
@@ -26,7 +26,7 @@ PLANTS: tuple[Plant, ...] = (
         "a copied state's doubt has its old end",
         (
             Edit(
-                "orchestrator/engine/recover.py",
+                "orchestrator/engine/in_doubt.py",
                 "if not _has_stepped(account, doubt.skew) and not account.run.is_carried:",
                 "if not _has_stepped(account, doubt.skew):",
             ),
@@ -38,7 +38,7 @@ PLANTS: tuple[Plant, ...] = (
         "a stepped clock's unanswered call has its old end",
         (
             Edit(
-                "orchestrator/engine/recover.py",
+                "orchestrator/engine/in_doubt.py",
                 " or account.run.is_carried or _has_stepped(account, progress.asked_skew)",
                 " or account.run.is_carried",
             ),
@@ -50,7 +50,7 @@ PLANTS: tuple[Plant, ...] = (
         "a stepped clock's doubt has its old end",
         (
             Edit(
-                "orchestrator/engine/recover.py",
+                "orchestrator/engine/in_doubt.py",
                 "if not _has_stepped(account, doubt.skew) and not account.run.is_carried:",
                 "if not account.run.is_carried:",
             ),

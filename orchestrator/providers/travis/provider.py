@@ -9,10 +9,10 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from orchestrator.core.calls import Answer, Call, Send
+from orchestrator.core.concurrency import Entry
 from orchestrator.core.errors import AccessRefused, InDoubt, LookFailed, NotTriggered, Rejected, UsageError
 from orchestrator.core.model import Account, Build, Interval, Json, Request, Scope, Target, Trigger
 from orchestrator.core.secrets import Secret, checked
-from orchestrator.limits.concurrency import Entry
 from orchestrator.providers.kit.answers import foreign, instant, mapping, number, quoted, read, rejected, rows, text
 from orchestrator.providers.kit.pages import entries_of
 from orchestrator.providers.port import Followed, Observation, Principal, RepoFacts, Secrets
