@@ -167,7 +167,7 @@ async def test_an_interrupted_run_is_resumed_and_what_failed_is_retried(server):
     assert (await again.run()).code is Exit.FAILED
     chosen = await choose(await exact(journal, "one"), None, journal, context)
     assert [target.repo for target in chosen.targets] == ["acme/bad"]
-    assert (await (await retry(chosen, "two", journal, Choices(), context, detach=False)).run()).code is Exit.FAILED
+    assert (await (await retry(chosen, "two", journal, Choices(), context)).run()).code is Exit.FAILED
     assert Counter(one.repo for one in server.service.requests) == {"acme/a": 1, "acme/bad": 2, "acme/c": 1}
 
 

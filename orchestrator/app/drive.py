@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
 import anyio
 
@@ -44,10 +43,9 @@ class Drive:
 
     Args:
         run: its id.
-        choices: what the command that drives it chose; the rest is as the run was made.
+        choices: what is chosen now; the rest is as the run was made.
         follows: trigger nothing, and only read the journal while another process drives the run.
         history: the run's, where it was loaded already.
-        options: more for the engine: `detach`, `override_stop`, `assume_absent`, `adopt_request`.
     """
 
     def __init__(
@@ -59,7 +57,6 @@ class Drive:
         *,
         follows: bool = False,
         history: History | None = None,
-        **options: Any,
     ) -> None:
         self.run_id = run
         self._journal = journal
@@ -67,7 +64,6 @@ class Drive:
         self._context = context
         self._follows = follows
         self._history = history
-        self._options = options
         self._engine: Engine | None = None
         self._reading: anyio.CancelScope | None = None
         self._signal = ""
@@ -113,14 +109,14 @@ class Drive:
         self._history = await load(self._journal, self.run_id)
         refuse_rehearsal(self._history)
         resolve(self._history, self._context)
-        return await self._drive(trigger=False)
+        return await self._drive()
 
-    async def _drive(self, **more: Any) -> Ended:
+    async def _drive(self) -> Ended:
         context, run = self._context, self.run_id
         history = self._history or await load(self._journal, run)
         quiet = self._choices.ignore_quiet_hours or context.sandbox  # a rehearsal disturbs nobody
-        more = {**self._options, **more, "ignore_quiet_hours": quiet}
-        options = Options.over(history.options, self._choices, **more)
+        given = {"ignore_quiet_hours": quiet, "trigger": not self._follows}
+        options = Options.over(history.options, self._choices, **given)
         collect_now()
         engine = self._engine = Engine(
             run,

@@ -9,6 +9,7 @@ from orchestrator.app.drive import Drive, Ended, ended, refuse_rehearsal, resolv
 from orchestrator.app.plan import Choices
 from orchestrator.app.runs import the_one
 from orchestrator.core.errors import UsageError
+from orchestrator.core.frozen import replace
 from orchestrator.core.history import History
 from orchestrator.core.model import Outcome
 from orchestrator.core.progress import Progress
@@ -25,8 +26,6 @@ async def resume(
     assume_absent: Sequence[str] = (),
     adopt_request: Sequence[str] = (),
     look_again: bool = False,
-    override_stop: bool = False,
-    detach: bool = False,
 ) -> Drive | Ended:
     """Goes on with a run; one that has ended, and has nothing in doubt to settle, stays as it ended.
 
@@ -51,17 +50,8 @@ async def resume(
     if row.ended_at is not None:
         await refuse_what_is_retried(row.id, history, journal)
     resolve(history, context)
-    return Drive(
-        row.id,
-        journal,
-        choices,
-        context,
-        history=history,
-        assume_absent=absent,
-        adopt_request=adopted,
-        override_stop=override_stop,
-        detach=detach,
-    )
+    choices = replace(choices, assume_absent=absent, adopt_request=adopted)
+    return Drive(row.id, journal, choices, context, history=history)
 
 
 def refuse_what_is_sure(history: History, ids: Iterable[str], flag: str) -> None:

@@ -62,7 +62,7 @@ async def choose(
     return Chosen(row.id, row.name, history, targets, left_out, same_commit)
 
 
-async def retry(what: Chosen, new: str, journal: Journal, choices: Choices, context: Context, *, detach: bool) -> Drive:
+async def retry(what: Chosen, new: str, journal: Journal, choices: Choices, context: Context) -> Drive:
     """Makes the new run; nothing is sent before the drive that is returned is run.
 
     Raises:
@@ -75,7 +75,7 @@ async def retry(what: Chosen, new: str, journal: Journal, choices: Choices, cont
     planned = Planned(Plan(what.name, tuple(what.targets), accounts), choices)
     cast = forecast_of(planned, await times_in(journal, what.name, context), context, advise=False)
     await make(new, what.old, what.history, what.targets, journal, context, what.same_commit, forecast_kept(cast))
-    return Drive(new, journal, choices, context, detach=detach)
+    return Drive(new, journal, choices, context)
 
 
 async def chosen(

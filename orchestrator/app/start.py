@@ -85,39 +85,28 @@ def new_id(now: float) -> str:
     return f"{at}-{''.join(secrets.choice(_LETTERS) for _ in range(4))}"
 
 
-async def start(
-    planned: Planned,
-    run: str,
-    journal: Journal,
-    context: Context,
-    *,
-    overlap: str = FORBID,
-    adopt: bool = False,
-    detach: bool = False,
-) -> Started:
+async def start(planned: Planned, run: str, journal: Journal, context: Context, overlap: str = FORBID) -> Started:
     """Makes the run of a plan.
 
     Args:
         run: its id (`new_id`).
         overlap: `forbid` refuses to start, `allow` does not mind, `skip` leaves out what another open run holds.
-        adopt: the state was lost: look for this run's markers before anything is triggered.
-        detach: its drive ends when nothing is left to trigger.
 
     Raises:
         UsageError: a secret cannot be resolved, or the plan holds what is not acted on.
         Held: other open runs hold targets.
         JournalError: there is a run of this id.
     """
-    ready(planned, context, adopt=adopt)
+    ready(planned, context)
     plan = planned.plan
     cast = forecast_kept(forecast_of(planned, await times_in(journal, plan.name, context), context, advise=False))
-    made = made_of(plan, _kept(planned, context, adopt=adopt), forecast=cast)
+    made = made_of(plan, _kept(planned, context), forecast=cast)
     targets = await make_run(run, made, plan.targets, journal, context.now(), overlap)
-    drive = Drive(run, journal, planned.choices, context, detach=detach)
+    drive = Drive(run, journal, planned.choices, context)
     return Started(run, len(targets), len(plan.targets) - len(targets), drive)
 
 
-def _kept(planned: Planned, context: Context, *, adopt: bool) -> RunOptions:
+def _kept(planned: Planned, context: Context) -> RunOptions:
     """What of the choices belongs to the run itself, so that a resume keeps to it."""
     plan, choices = planned.plan, planned.choices
     chosen = {name: getattr(choices, name) for name in RunOptions.__struct_fields__}
@@ -126,10 +115,10 @@ def _kept(planned: Planned, context: Context, *, adopt: bool) -> RunOptions:
     chosen["fail_on"] = (
         choices.fail_on if choices.fail_on is not None else tuple(sorted(plan.fail_on or DEFAULT_FAIL_ON))
     )
-    return RunOptions(**{**chosen, "sandbox": context.sandbox, "adopt": adopt})
+    return RunOptions(**{**chosen, "sandbox": context.sandbox})
 
 
-def ready(planned: Planned, context: Context, *, adopt: bool = False) -> None:
+def ready(planned: Planned, context: Context) -> None:
     """Refuses what could not be started, as `start` does: a face calls it before it asks a person.
 
     Raises:
@@ -139,7 +128,7 @@ def ready(planned: Planned, context: Context, *, adopt: bool = False) -> None:
     if planned.unsupported:
         raise UsageError("\n".join(planned.unsupported))
     context.resolve(plan.accounts.values(), plan.targets)
-    unmarked = [target.id for target in plan.targets if not target.marked] if adopt else []
+    unmarked = [target.id for target in plan.targets if not target.marked] if planned.choices.adopt else []
     if unmarked:
         raise UsageError(
             f"--adopt: {counted(len(unmarked), 'target')} with `marker: none` could not be recognised, {unmarked[0]} "

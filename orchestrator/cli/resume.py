@@ -9,6 +9,7 @@ from orchestrator.app.resume import resume as resume_run
 from orchestrator.app.runs import only_open
 from orchestrator.cli.face import Face, verb
 from orchestrator.cli.flags import END, PACE, SHOW
+from orchestrator.core.frozen import replace
 from orchestrator.core.verdict import Exit
 
 
@@ -37,12 +38,10 @@ async def resume(
         drive = await resume_run(
             row,
             journal,
-            face.choices,
+            replace(face.choices, override_stop=override_stop, detach=detach),
             face.context,
             assume_absent=assume_absent,
             adopt_request=adopt_request,
             look_again=True,
-            override_stop=override_stop,
-            detach=detach,
         )
         return face.conclude(await face.attend(drive, f"{row.name} {row.id}"), detach=detach)

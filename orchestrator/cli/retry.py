@@ -12,6 +12,7 @@ from orchestrator.app.start import new_id
 from orchestrator.cli.face import Face, verb
 from orchestrator.cli.flags import END, ENV, PACE, SHOW, outcomes, run_id
 from orchestrator.core.errors import UsageError
+from orchestrator.core.frozen import replace
 from orchestrator.core.model import Outcome
 from orchestrator.core.verdict import Exit
 
@@ -45,6 +46,6 @@ async def retry(
             more = f" and {len(ids) - NAMED:,} more" if len(ids) > NAMED else ""
             face.note(f"left out, since {why}: {', '.join(ids[:NAMED])}{more}")
         face.confirm(chosen.needs_confirmation)
-        drive = await retry_run(chosen, new, journal, face.choices, face.context, detach=detach)
+        drive = await retry_run(chosen, new, journal, replace(face.choices, detach=detach), face.context)
         face.note(f"run {new}: {len(chosen.targets):,} of {row.targets:,} targets of {row.id}")
         return face.conclude(await face.attend(drive, f"{row.name} {new}"), detach=detach)

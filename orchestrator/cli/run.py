@@ -8,7 +8,7 @@ import click
 
 from orchestrator.app.context import writable
 from orchestrator.app.drive import Drive
-from orchestrator.app.plan import Planned, Source, foreign_hosts, plan
+from orchestrator.app.plan import Choices, Planned, Source, foreign_hosts, plan
 from orchestrator.app.rehearse import rehearsed
 from orchestrator.app.resume import resume
 from orchestrator.app.runs import exact
@@ -18,19 +18,18 @@ from orchestrator.cli.face import Face, verb
 from orchestrator.cli.flags import END, ENV, PACE, PICK, SHOW, run_id
 from orchestrator.cli.plan import SOURCE, show
 from orchestrator.core.errors import JournalError, UsageError
-from orchestrator.core.frozen import Struct
+from orchestrator.core.frozen import Struct, replace
 from orchestrator.core.verdict import Exit
 from orchestrator.journal.port import Journal, RunRow
 
 
 class Wanted(Struct, frozen=True):
-    """What one `run` is to do, beside the common flags."""
+    """What one `run` is to do."""
 
     source: Source
+    choices: Choices
     run: str | None
     overlap: str
-    adopt: bool
-    detach: bool
 
 
 @verb(
@@ -72,7 +71,8 @@ async def run(
     face.check_formats(None)
     if adopt and not given:
         raise UsageError("--adopt: name the run whose state was lost with --run-id; its markers hold that id")
-    wanted = Wanted(source, run_id(given) if given else None, overlap, adopt, detach)
+    choices = replace(face.choices, adopt=adopt, detach=detach)
+    wanted = Wanted(source, choices, run_id(given) if given else None, overlap)
     async with writable(face.context) as journal, AsyncExitStack() as stack:
         row = await exact(journal, wanted.run) if wanted.run is not None else None
         what = row or await _started(face, wanted, journal, stack)
@@ -85,9 +85,9 @@ async def _started(face: Face, wanted: Wanted, journal: Journal, stack: AsyncExi
     """Plans and makes the run; another process may have made it a moment before. The plan is gone with this call."""
     run = wanted.run or new_id(face.machine.now())
     planned, context = await rehearsed(
-        await plan(wanted.source, face.choices, face.context, run=run, journal=journal), face.context, stack
+        await plan(wanted.source, wanted.choices, face.context, run=run, journal=journal), face.context, stack
     )
-    ready(planned, context, adopt=wanted.adopt)
+    ready(planned, context)
     if not context.sandbox:
         face.confirm(planned.needs_confirmation)
     _warn(face, planned)
@@ -97,7 +97,7 @@ async def _started(face: Face, wanted: Wanted, journal: Journal, stack: AsyncExi
             await see_to_it(face, row, journal, quietly=True)
     overlap = FORBID if wanted.overlap == REPLACE else wanted.overlap
     try:
-        started = await start(planned, run, journal, context, overlap=overlap, adopt=wanted.adopt, detach=wanted.detach)
+        started = await start(planned, run, journal, context, overlap)
     except JournalError:
         made = await exact(journal, run)
         if made is None or wanted.run is None:
@@ -125,7 +125,7 @@ async def _again(face: Face, row: RunRow, wanted: Wanted, journal: Journal) -> E
         what = "has ended: nothing is triggered again"
         face.note(f"run {row.id} exists and {what if row.ended_at is not None else 'is open: going on with its plan'}")
     if row.ended_at is None:
-        for sentence in await edits(row, wanted.source, face.choices, journal, face.context):
+        for sentence in await edits(row, wanted.source, wanted.choices, journal, face.context):
             face.note(f"  {sentence}")
-    drive = await resume(row, journal, face.choices, face.context, detach=wanted.detach)
-    return face.conclude(await face.attend(drive, f"{row.name} {row.id}"), detach=wanted.detach)
+    drive = await resume(row, journal, wanted.choices, face.context)
+    return face.conclude(await face.attend(drive, f"{row.name} {row.id}"), detach=wanted.choices.detach)
