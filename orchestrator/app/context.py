@@ -32,30 +32,21 @@ SANDBOX = "sandbox"  # the folder below the state that keeps rehearsals apart fr
 class Observer(Protocol):
     """Follows a use case as it goes on; must not block."""
 
-    def fact(self, entry: Entry) -> None:
-        """One event of the journal, once it is durable."""
-        ...
+    def fact(self, entry: Entry) -> None: ...  # an event of the journal, once it is durable
 
-    def notice(self, name: str, **fields: Any) -> None:
-        """What is no event: `name` is a dotted fact."""
-        ...
+    def notice(self, name: str, **fields: Any) -> None: ...  # what is no event; `name` is a dotted fact
 
-    def progress(self, snapshot: Snapshot) -> None:
-        """How the run stands; called a few times a second while it goes on."""
-        ...
+    def progress(self, snapshot: Snapshot) -> None: ...  # how the run stands, a few times a second
 
 
 class Silent:
     """The observer of those who want none."""
 
-    def fact(self, entry: Entry) -> None:
-        """Nothing."""
+    def fact(self, entry: Entry) -> None: ...
 
-    def notice(self, name: str, **fields: Any) -> None:
-        """Nothing."""
+    def notice(self, name: str, **fields: Any) -> None: ...
 
-    def progress(self, snapshot: Snapshot) -> None:
-        """Nothing."""
+    def progress(self, snapshot: Snapshot) -> None: ...
 
 
 class RedactedSecrets(Secrets, frozen=True):
@@ -212,19 +203,18 @@ class Context:
     def _traced(self, send: Send, account: str) -> Callable[[Call], Awaitable[Answer]]:
         async def traced(call: Call) -> Answer:
             began = time.monotonic()
-            how: dict[str, Any] = {}
+
+            def ended(**how: Any) -> None:
+                about = {"account": account, "method": call.method, "path": call.path}
+                self.observer.notice("call.ended", **about, ms=round((time.monotonic() - began) * 1000), **how)
+
             try:
                 answer = await send(call)
-                how = {"status": answer.status}
-                return answer
             except OrchestratorError as error:
-                how = {"error": f"{type(error).__name__}: {error}"}
+                ended(error=f"{type(error).__name__}: {error}")
                 raise
-            finally:
-                milliseconds = round((time.monotonic() - began) * 1000)
-                about = {"account": account, "method": call.method, "path": call.path, "ms": milliseconds}
-                if how:
-                    self.observer.notice("call.ended", **about, **how)
+            ended(status=answer.status)
+            return answer
 
         return traced
 

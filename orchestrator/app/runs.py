@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from difflib import get_close_matches
 from pathlib import Path
 
@@ -175,34 +175,28 @@ async def _expected(journal: Journal, context: Context, history: History, target
     return expected(history, target, declarations, now, await times_in(journal, made.name, context))
 
 
-def the_one(targets: Collection[Target], name: str) -> Target:
+def the_one(targets: Sequence[Target], name: str) -> Target:
     """The target that a person means: by its id, `repo@branch` or repo.
 
     Raises:
         UsageError: none, or several.
     """
     wanted = name.casefold()
-    for names_of in (_ids, _refs, _repos):
-        found = [target for target in targets if wanted in names_of(target)]
+    for rank in range(len(_names(targets[0])) if targets else 0):
+        found = [target for target in targets if wanted in _names(target)[rank]]
         if len(found) == 1:
             return found[0]
         if found:
             shown = "\n".join(f"  {target.id}" for target in found[:NAMED])
             more = f"\n  ... and {len(found) - NAMED:,} more" if len(found) > NAMED else ""
             raise UsageError(f"{len(found)} targets are called {name!r}; say which:\n{shown}{more}")
-    near = get_close_matches(name, [target.id for target in list(targets)[:5000]], n=1)
+    near = get_close_matches(name, [target.id for target in targets[:5000]], n=1)
     hint = f"; did you mean {near[0]!r}?" if near else "; `orchestrator report -o csv` lists them"
     raise UsageError(f"this run has no target {name!r}{hint}")
 
 
-def _ids(target: Target) -> tuple[str, ...]:
-    return (target.id.casefold(),)
-
-
-def _refs(target: Target) -> tuple[str, ...]:
-    return (target.id.partition(":")[2].casefold(), f"{target.repo}@{target.branch}".casefold())
-
-
-def _repos(target: Target) -> tuple[str, ...]:
-    repo = target.repo.casefold()
-    return (repo, f"{target.account}:{repo}", repo.rpartition("/")[2])
+def _names(target: Target) -> tuple[tuple[str, ...], ...]:
+    """What a target may be called, the surest first."""
+    id_, repo = target.id.casefold(), target.repo.casefold()
+    refs = (id_.partition(":")[2], f"{repo}@{target.branch}".casefold())
+    return (id_,), refs, (repo, f"{target.account}:{repo}", repo.rpartition("/")[2])

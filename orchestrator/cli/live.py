@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import suppress
-from typing import TYPE_CHECKING, Protocol, TextIO
+from typing import TYPE_CHECKING, TextIO, TypeAlias
 
 from orchestrator.core.model import Outcome, Phase
 from orchestrator.report.story import account_stopped
@@ -23,30 +23,11 @@ _STYLES = {Outcome.PASSED: "green", Outcome.SKIPPED: "dim", Outcome.IN_DOUBT: "m
 _OPEN = (Phase.RUNNING, Phase.QUEUED, Phase.REQUESTED, Phase.WAITING)
 
 
-class Screen(Protocol):
-    """Where lines and the state of a run are shown.
-
-    Attributes:
-        title: what is shown above the numbers.
-    """
-
-    title: str
-
-    def say(self, line: str) -> None:
-        """One line of the log."""
-        ...
-
-    def show(self, snapshot: Snapshot, now: float) -> None:
-        """Where the run stands; called often, shown as often as it suits the screen."""
-        ...
-
-    def close(self) -> None:
-        """Leaves the terminal as it was."""
-        ...
-
-
 class Plain:
     """Lines only; where a run stands is told about once a minute through `tell`.
+
+    Each screen has a `title` above its numbers, and can `say` a line of the log, `show` where the run stands (called
+    often, shown as often as it suits the screen) and `close`.
 
     Args:
         write: takes a line without its end.
@@ -60,11 +41,9 @@ class Plain:
         self._next: float | None = None
 
     def say(self, line: str) -> None:
-        """See `Screen.say`."""
         self._write(line)
 
     def show(self, snapshot: Snapshot, now: float) -> None:
-        """See `Screen.show`."""
         if self._next is None:
             self._next = now + EVERY
         elif now >= self._next:
@@ -72,7 +51,7 @@ class Plain:
             self._tell(summary(snapshot))
 
     def close(self) -> None:
-        """Nothing was changed."""
+        pass  # nothing was changed
 
 
 class Redrawn:
@@ -86,7 +65,6 @@ class Redrawn:
         self._live: Live | None = None
 
     def say(self, line: str) -> None:
-        """See `Screen.say`."""
         with suppress(OSError):  # the terminal was closed; the run matters more than its picture
             if self._live is None:
                 self._stream.write(f"{line}\n")
@@ -97,7 +75,6 @@ class Redrawn:
             self._live.console.print(Text.from_ansi(line), soft_wrap=True)
 
     def show(self, snapshot: Snapshot, now: float) -> None:
-        """See `Screen.show`."""
         with suppress(OSError):  # as above
             if self._live is None:
                 self._live = self._opened()
@@ -112,7 +89,6 @@ class Redrawn:
         return Live(console=console, auto_refresh=False, transient=True)
 
     def close(self) -> None:
-        """See `Screen.close`."""
         if self._live is not None:
             with suppress(OSError):  # as above
                 self._live.stop()
@@ -141,6 +117,9 @@ class Redrawn:
 
         for account, cause in snapshot.accounts_stopped.items():
             yield Text(f"  {account_stopped(account, short(cause))}", style="red", overflow="fold")
+
+
+Screen: TypeAlias = Plain | Redrawn
 
 
 def summary(snapshot: Snapshot) -> str:

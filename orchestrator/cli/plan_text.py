@@ -11,7 +11,7 @@ from orchestrator.core.concurrency import QueueRule
 from orchestrator.core.events import to_json
 from orchestrator.core.model import ACCOUNT, Account, Plan, Target
 from orchestrator.core.times import period
-from orchestrator.forecast import AccountForecast, Forecast, Use
+from orchestrator.forecast import AccountForecast, Advice, Forecast, Use
 from orchestrator.forecast.advice import instant, length
 from orchestrator.limits.quiet_hours import quiet_until
 from orchestrator.report.words import clock, counted, plain
@@ -193,14 +193,7 @@ def _forecast_json(cast: Forecast) -> dict[str, Any]:
         "levels": cast.levels,
         **forecast_kept(cast),
         "supposed": list(cast.supposed),
-        "advice": [
-            {
-                "what": advice.what,
-                "last_trigger_seconds": round(advice.last_trigger, 3),
-                "last_build_seconds": round(advice.last_build, 3),
-            }
-            for advice in cast.advice
-        ],
+        "advice": [{"what": advice.what, **_seconds(advice)} for advice in cast.advice],
     }
 
 
@@ -211,27 +204,24 @@ def _account_json(one: AccountForecast | None) -> Mapping[str, Any]:
         "triggers": one.triggers,
         "looks": one.looks,
         "seconds": round(one.last_trigger, 3),
-        "last_trigger_seconds": round(one.last_trigger, 3),
-        "last_build_seconds": round(one.last_build, 3),
+        **_seconds(one),
         "binding": None if one.binding is None else f"{one.binding.rule}{one.binding.whom}",
         "phases": [
-            {
-                "from_seconds": round(each.start, 3),
-                "to_seconds": round(each.end, 3),
-                "limit": each.rule,
-                "where": each.where,
-                "places": each.places,
-            }
-            for each in one.spans
+            _picked(span, from_seconds="start", to_seconds="end", limit="rule", where="where", places="places")
+            for span in one.spans
         ],
         "allowance": [
-            {
-                "limit": str(use.limit),
-                "where": use.where,
-                "used": use.used,
-                "allowed": use.allowed,
-                "left": round(use.left, 3),
-            }
+            {"limit": str(use.limit), **_picked(use, where="where", used="used", allowed="allowed", left="left")}
             for use in one.uses
         ],
     }
+
+
+def _seconds(one: AccountForecast | Advice) -> dict[str, Any]:
+    return _picked(one, last_trigger_seconds="last_trigger", last_build_seconds="last_build")
+
+
+def _picked(value: object, **names: str) -> dict[str, Any]:
+    """Fields of a value under other names, numbers rounded."""
+    found = {key: getattr(value, name) for key, name in names.items()}
+    return {key: round(it, 3) if isinstance(it, float) else it for key, it in found.items()}
