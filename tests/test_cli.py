@@ -68,6 +68,17 @@ def test_the_collector_is_off_while_a_process_of_ours_imports_its_verb_and_on_af
     assert done.stdout.splitlines()[-1] == "True True"
 
 
+def test_http_is_loaded_without_authorities_and_a_context_of_ours_has_them_all():
+    code = (
+        "import ssl\nfrom orchestrator.cli.main import _load\nmade = ssl.create_default_context\n"
+        "_load(['run', '--sandbox'])\nfrom aiohttp import connector\n"
+        "from orchestrator.providers.kit.transport import _trust\n"
+        "print(ssl.create_default_context is made, connector._SSL_CONTEXT_VERIFIED.get_ca_certs(),"
+        " _trust(None).get_ca_certs() == made().get_ca_certs())"
+    )
+    assert python("-c", code).stdout == "True [] True\n"
+
+
 def test_a_process_of_others_keeps_its_collector_as_it_is(program):
     frozen = gc.get_freeze_count()
     assert program("check") == 0

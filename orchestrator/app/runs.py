@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from difflib import get_close_matches
 from pathlib import Path
 
 from orchestrator.app.context import Context, has_state, readable, writable
@@ -190,6 +189,8 @@ def the_one(targets: Sequence[Target], name: str) -> Target:
             shown = "\n".join(f"  {target.id}" for target in found[:NAMED])
             more = f"\n  ... and {len(found) - NAMED:,} more" if len(found) > NAMED else ""
             raise UsageError(f"{len(found)} targets are called {name!r}; say which:\n{shown}{more}")
+    from difflib import get_close_matches  # only when something is wrong
+
     near = get_close_matches(name, [target.id for target in targets[:5000]], n=1)
     hint = f"; did you mean {near[0]!r}?" if near else "; `orchestrator report -o csv` lists them"
     raise UsageError(f"this run has no target {name!r}{hint}")

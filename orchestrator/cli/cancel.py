@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import getpass
-import socket
-
 import click
 
 from orchestrator.app.cancel import cancel as cancel_run
@@ -47,8 +44,7 @@ async def see_to_it(
     face: Face, row: RunRow, journal: Journal, *, keep_builds: bool = False, quietly: bool = False
 ) -> Exit:
     """Cancels a run, waits until its builds have ended, and says what could not be canceled."""
-    who = f"{_user()}@{socket.gethostname()}"
-    drive = await cancel_run(row, journal, who, face.choices, face.context, keep_builds=keep_builds)
+    drive = await cancel_run(row, journal, _person(), face.choices, face.context, keep_builds=keep_builds)
     if row.driven:
         face.note(f"another process is at work on {row.id}; it was asked to cancel")
     ended = await face.attend(drive, f"cancel {row.id}")
@@ -67,8 +63,13 @@ async def see_to_it(
     return found.code
 
 
-def _user() -> str:
+def _person() -> str:
+    """Who asks, for the journal."""
+    import getpass
+    import socket
+
     try:
-        return getpass.getuser()
+        user = getpass.getuser()
     except (OSError, KeyError):  # no such user in this container
-        return "somebody"
+        user = "somebody"
+    return f"{user}@{socket.gethostname()}"

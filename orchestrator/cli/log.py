@@ -36,8 +36,8 @@ _EVENTS = frozenset(
         "trigger.in_doubt",
     }
 )
-_MAY_REPEAT = frozenset({"account.hello_failed", "look.failed", "trigger.unreachable"})
-_WARNINGS = frozenset({"account.hello_failed", "cancel.failed", "look.failed", "provider.warning", "queue.unread"})
+_MAY_REPEAT = frozenset({"account.hello_failed", "look.failed", "prepare.failed", "trigger.unreachable"})
+_WARNINGS = frozenset({*_MAY_REPEAT, "cancel.failed", "provider.warning", "queue.unread"})
 _INFOS = frozenset({"quiet.began", "run.canceled", "trigger.unreachable"})
 PATIENCE = 30.0  # seconds for which the same trouble is not told again
 
@@ -157,7 +157,7 @@ class Follower:
         """What happens beside the events."""
         if name in _EVENTS:
             return
-        level = "warning" if name in _WARNINGS else "info" if name in _INFOS else "debug"
+        level = "info" if name in _INFOS else "warning" if name in _WARNINGS else "debug"
         if name in _MAY_REPEAT and not self._is_new(name):
             level = "debug"
         self._log.line(level, name, fields)

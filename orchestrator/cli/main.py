@@ -162,7 +162,7 @@ def _load(argv: Sequence[str]) -> None:
 def _load_http() -> None:
     """Imports aiohttp without the system's authorities, which it reads into a context that we never use.
 
-    They cost a third of a short run's time; who calls https reads them once, for a context of its own.
+    They cost up to a third of a short run's time; who calls https reads them once, for a context of its own.
     """
     import ssl
 
