@@ -35,7 +35,7 @@ def wrong(text, **more):
 @pytest.mark.parametrize("key", SHARED)
 def test_a_layer_with_a_template_is_plain_only_where_the_template_is_sent(key):
     template = Template([Name("target.repo")])
-    value = {"matrix": Matrix({"os": [template]}, []), "env": {"A": template}}.get(key, [template])
+    value = {"matrix": Matrix({"os": [template]}), "env": {"A": template}}.get(key, [template])
     assert Layer({key: value}).is_plain == rule_of(key).is_sent
 
 

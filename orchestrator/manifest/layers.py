@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping, Sequence
+from operator import not_
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
@@ -27,10 +28,13 @@ NOTHING: Mapping[str, Any] = MappingProxyType({})
 
 
 class Matrix(NamedTuple):
-    """Names and their values, in the order of the file, and the combinations to leave out."""
+    """Names and their values, in the order of the file, and the combinations to leave out; false without names."""
 
-    names: Mapping[str, Sequence[Compiled]]
-    exclude: Sequence[Mapping[str, Compiled]]
+    names: Mapping[str, Sequence[Compiled]] = NOTHING
+    exclude: Sequence[Mapping[str, Compiled]] = ()
+
+    def __bool__(self) -> bool:
+        return bool(self.names)
 
 
 class Compiler(NamedTuple):
@@ -134,19 +138,20 @@ class Compiler(NamedTuple):
     def matrix(self, place: Place) -> Matrix:
         """The matrix, its names checked."""
         names = [name for name in place.value if name != "exclude"]
-        exclude = place.at("exclude") if "exclude" in place.value else None
         for name in names:
             if re.search(VARIABLE, name) is None:
                 text = f"expected {EXPECTED[VARIABLE]}, found {name[:100]!r}"
                 self.diagnostics.report(text, "", place.at(name), of_key=True)
-        for index, one in enumerate(exclude.value if exclude is not None else ()):
+        values = {name: self.many(place.at(name)) for name in names}
+        if "exclude" not in place.value:
+            return Matrix(values)
+        exclude = place.at("exclude")
+        for index, one in enumerate(exclude.value):
             for name in one:
-                if name not in names and exclude is not None:
-                    text = f"unknown name `{name}` of the matrix"
-                    self.diagnostics.report(text, near(name, names), exclude.at(index).at(name))
-        return Matrix(
-            {name: self.many(place.at(name)) for name in names}, [] if exclude is None else self.value(exclude)
-        )
+                if name not in names:
+                    text, where = f"unknown name `{name}` of the matrix", exclude.at(index).at(name)
+                    self.diagnostics.report(text, near(name, names), where)
+        return Matrix(values, self.value(exclude))
 
     def timeouts(self, place: Place) -> dict[str, float]:
         """Seconds by name."""
@@ -174,20 +179,8 @@ def joined(high: Sequence[Any], low: Sequence[Any]) -> Sequence[Any]:
     return [*low, *(item for item in high if item not in low)]
 
 
-def _always(value: Any) -> bool:
-    return True
-
-
 def _are_plain_refs(refs: Sequence[Compiled]) -> bool:
     return all(isinstance(ref, str) and PLAIN.fullmatch(f"a/b@{ref}") is not None for ref in refs)
-
-
-def _has_no_names(matrix: Matrix) -> bool:
-    return not matrix.names
-
-
-def _is_empty(value: Sequence[Any]) -> bool:
-    return not value
 
 
 class Rule(NamedTuple):
@@ -196,7 +189,7 @@ class Rule(NamedTuple):
     Args:
         read: makes the value, its templates compiled.
         merge: joins the value with that of a lower layer.
-        is_alike: whether short forms below a layer with this value differ in nothing but what is sent.
+        is_alike: whether short forms below a layer with this value are alike.
         is_sent: whether it is part of what the trigger sends.
     """
 
@@ -207,15 +200,15 @@ class Rule(NamedTuple):
 
 
 PLAIN_KEY = Rule()
-OF_PROVIDER = Rule(Compiler.sent, is_alike=_always, is_sent=True)
+OF_PROVIDER = Rule(Compiler.sent, is_sent=True)
 RULES: Mapping[str, Rule] = {
     "branch": Rule(Compiler.many, is_alike=_are_plain_refs),
     "branches": Rule(Compiler.many, is_alike=_are_plain_refs),
     "message": OF_PROVIDER,
-    "env": Rule(merge=by_name, is_alike=_always, is_sent=True),
+    "env": Rule(merge=by_name, is_sent=True),
     "labels": Rule(Compiler.labels, joined),
-    "matrix": Rule(Compiler.matrix, is_alike=_has_no_names),
-    "needs": Rule(Compiler.many, is_alike=_is_empty),
+    "matrix": Rule(Compiler.matrix, is_alike=not_),
+    "needs": Rule(Compiler.many, is_alike=not_),
     "skip": PLAIN_KEY,
     "timeouts": Rule(Compiler.timeouts, by_name),
     "marker": PLAIN_KEY,
@@ -262,7 +255,8 @@ class Layer(Struct, frozen=True, eq=False):
     @property
     def is_plain(self) -> bool:
         """Whether the targets of its short forms differ in nothing but what they send."""
-        return all(rule_of(key).is_alike(value) for key, value in self.values.items())
+        rules = ((rule_of(key), value) for key, value in self.values.items())
+        return all(rule.is_sent or rule.is_alike(value) for rule, value in rules)
 
     @property
     def sent(self) -> dict[str, Compiled]:

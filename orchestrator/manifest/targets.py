@@ -13,7 +13,7 @@ from orchestrator.core.model import Json, Target, Timeouts
 from orchestrator.core.selection import is_glob
 from orchestrator.manifest.diagnostics import ManifestError, Place, Problem
 from orchestrator.manifest.identity import id_of, ref_problem, repo_problem
-from orchestrator.manifest.layers import FIELDS, Layer, label_problem
+from orchestrator.manifest.layers import FIELDS, Layer, Matrix, label_problem
 from orchestrator.manifest.lookups import Lookups
 from orchestrator.manifest.template import Compiled, is_constant
 
@@ -84,10 +84,10 @@ class Prototypes:
             account=account,
             repo="",
             labels=tuple(dict.fromkeys([self._label(label, names, entry) for label in layer.get("labels", ())])),
+            request=self._request(layer, names, account, entry),
             skip=self._skip(layer.get("skip"), names, entry),
             marked=layer.get("marker") != "none",
             timeouts=self._times(layer, account),
-            request=self._request(layer, names, account, entry),
             **fields,
         )
 
@@ -207,8 +207,7 @@ class Targets:
     def fits(self, layer: Layer, repos: int, entry: Place) -> bool:
         """Whether an entry makes few enough targets; else it is a problem, before any of them is made."""
         count = repos * max(1, len(layer.get("branches", ())))
-        matrix = layer.get("matrix")
-        for values in matrix.names.values() if matrix is not None else ():
+        for values in layer.get("matrix", Matrix()).names.values():
             count *= len(values)
         if count <= MOST_TARGETS:
             return True
@@ -218,7 +217,7 @@ class Targets:
     def combinations(self, layer: Layer, entry: Place) -> list[Pairs]:
         """The combinations of the matrix, in the order of the file."""
         matrix = layer.get("matrix")
-        if matrix is None or not matrix.names:
+        if not matrix:
             return [()]
         text = self.compiler.text
         every = itertools.product(
