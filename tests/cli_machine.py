@@ -7,8 +7,7 @@ from pathlib import Path
 
 import orchestrator
 from orchestrator.app.context import Context
-from orchestrator.cli.face import Machine
-from orchestrator.cli.main import run
+from orchestrator.cli.main import Machine, run
 from orchestrator.core.redact import Redactor
 
 # Other processes find the package that is tested, installed or not, in whatever folder they start.

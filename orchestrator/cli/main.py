@@ -11,13 +11,12 @@ import importlib
 import os
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import click
 
 from orchestrator import __version__
-from orchestrator.cli.face import Machine
 from orchestrator.core.errors import (
     AccessRefused,
     InDoubt,
@@ -29,6 +28,7 @@ from orchestrator.core.errors import (
     UsageError,
     flat,
 )
+from orchestrator.core.frozen import Struct
 from orchestrator.core.redact import Redactor
 from orchestrator.core.verdict import Exit
 
@@ -62,6 +62,41 @@ EXITS: Sequence[tuple[type[OrchestratorError], Exit]] = (
     (LookFailed, Exit.ACCOUNT),
     (InDoubt, Exit.IN_DOUBT),
 )
+
+
+class Machine(Struct, frozen=True):
+    """Environment, places and clock, and what kind of terminal there is; tests hand in another.
+
+    Args:
+        now: wall clock, seconds since the epoch.
+        redactor: knows the secrets that were resolved; everything shown goes through it.
+    """
+
+    environ: Mapping[str, str]
+    cwd: Path
+    home: Path
+    now: Callable[[], float]
+    redactor: Redactor
+
+    @property
+    def is_ci(self) -> bool:
+        """Whether this is a CI job, where nobody answers questions and nothing may be redrawn."""
+        return self.environ.get("CI", "").lower() not in ("", "0", "false", "no")
+
+    @property
+    def may_ask(self) -> bool:
+        """Whether there is a person at a terminal."""
+        return not self.is_ci and sys.stdin is not None and sys.stdin.isatty() and sys.stderr.isatty()
+
+    @property
+    def may_redraw(self) -> bool:
+        """Whether stderr is a terminal that can move its cursor."""
+        return not self.is_ci and sys.stderr.isatty() and self.environ.get("TERM", "") not in ("", "dumb")
+
+    def colours(self, stream: object, no_color: bool) -> bool:
+        """Whether a stream may be coloured."""
+        is_terminal = bool(getattr(stream, "isatty", lambda: False)())
+        return is_terminal and not no_color and not self.environ.get("NO_COLOR") and self.environ.get("TERM") != "dumb"
 
 
 class Verbs(click.Group):

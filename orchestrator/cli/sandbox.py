@@ -8,8 +8,9 @@ from typing import Any
 
 import click
 
-from orchestrator.cli.face import TEXT, Face, Machine, verb
+from orchestrator.cli.face import TEXT, Face, verb
 from orchestrator.cli.flags import SHOW
+from orchestrator.cli.main import Machine
 from orchestrator.core.errors import UsageError
 from orchestrator.core.verdict import Exit
 
