@@ -45,9 +45,10 @@ class Work:
     def __init__(self, account: AccountRun, gate: Gate, tasks: TaskGroup) -> None:
         self._account = account
         self._admission = account.admission
-        self._in_doubt = LostCalls(account, gate)
-        self._follow = Follow(account, gate)
-        self._triggers = Triggers(account, gate, self._in_doubt)
+        provider = account.line.provider_over(gate.send)
+        self._in_doubt = LostCalls(account, provider)
+        self._follow = Follow(account, provider)
+        self._triggers = Triggers(account, gate, provider, self._in_doubt)
         self._tasks = tasks
         self._connections = account.line.account.connections
         self.under_way = 0

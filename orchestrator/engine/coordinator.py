@@ -82,7 +82,8 @@ class Coordinator:
         self._read_needs()
         await self.decide()
         self._decide_stop()  # the process before may have died between the last failure and the stop
-        await self.decide()
+        if self._todo:
+            await self.decide()
 
     def _read_needs(self) -> None:
         run = self._run

@@ -11,9 +11,8 @@ from orchestrator.core.frozen import replace
 from orchestrator.core.model import Build, Request, Target
 from orchestrator.core.next_step import NARROWEST, Poll, poll_interval, timed_out
 from orchestrator.engine.facts import AccountRun
-from orchestrator.engine.gate import Gate
 from orchestrator.limits.concurrency import Others, QueueRoom, others_in
-from orchestrator.providers.port import Cancels, Followed, MeasuresQueue, Observation, ShowsQueue
+from orchestrator.providers.port import Cancels, Followed, MeasuresQueue, Observation, Provider, ShowsQueue
 
 READINGS_DIFFER = 3.0  # seconds, at most, between two readings of a clock that tells whole seconds
 GROUPS = 4  # polls under way for one account; each takes the builds of some owners
@@ -27,10 +26,10 @@ class Follow:
         under_way: polls of requests.
     """
 
-    def __init__(self, account: AccountRun, gate: Gate) -> None:
+    def __init__(self, account: AccountRun, provider: Provider) -> None:
         self.account = account
         self.under_way = 0
-        self._provider = account.line.provider_over(gate.send)
+        self._provider = provider
 
     def groups(self, rows: Sequence[int]) -> list[list[int]]:
         """The rows in as many groups as may be polled at once, an owner's rows together."""

@@ -10,8 +10,7 @@ from orchestrator.core.model import Interval, Outcome, Request, Target, Trigger
 from orchestrator.core.next_step import NARROWEST, Ask, End, Find, Nothing, next_step, poll_interval
 from orchestrator.core.progress import Doubt, Progress
 from orchestrator.engine.facts import AccountRun
-from orchestrator.engine.gate import Gate
-from orchestrator.providers.port import ShowsRequests
+from orchestrator.providers.port import Provider, ShowsRequests
 
 SKEW_MARGIN = 2.0  # seconds; the provider's Date header has whole seconds
 STEP = 60.0  # seconds between two readings of the provider's clock; a listing begins earlier by more than that
@@ -23,9 +22,9 @@ STALLS = 10  # times the settle time, after which no call can still stand in the
 class LostCalls:
     """Finds out what became of lost calls."""
 
-    def __init__(self, account: AccountRun, gate: Gate) -> None:
+    def __init__(self, account: AccountRun, provider: Provider) -> None:
         self.account = account
-        self._provider = account.line.provider_over(gate.send)
+        self._provider = provider
         self._heard: dict[tuple[int, int], float] = {}  # by row and attempt: when a look at it was first answered
         self._heard_at: float | None = None  # when any look was
 

@@ -124,9 +124,9 @@ class Heartbeat:
         Raises:
             LeaseLost: another process drives the run.
         """
-        for stream in streams:
-            self.leases[stream] = await self._journal.claim(run, stream, self._by, self._clocks.steady())
         self._at, self._at_wall = self._clocks.steady(), self._clocks.wall()
+        for stream in streams:
+            self.leases[stream] = await self._journal.claim(run, stream, self._by, self._at)
 
     async def beat(self) -> None:
         """Renews the leases.
@@ -134,8 +134,9 @@ class Heartbeat:
         Raises:
             LeaseLost: another process has taken one over.
         """
-        await self._journal.renew(self._by, self._clocks.steady())
-        self._at, self._at_wall = self._clocks.steady(), self._clocks.wall()
+        at, wall = self._clocks.steady(), self._clocks.wall()
+        await self._journal.renew(self._by, at)
+        self._at, self._at_wall = at, wall
 
     async def check(self) -> None:
         """Before a call leaves: a process that was stalled makes sure that nobody took its leases meanwhile."""

@@ -51,14 +51,13 @@ class Triggers:
         wait: why no row could be triggered when that was last asked.
     """
 
-    def __init__(self, account: AccountRun, gate: Gate, in_doubt: LostCalls) -> None:
+    def __init__(self, account: AccountRun, gate: Gate, provider: Provider, in_doubt: LostCalls) -> None:
         self._account = account
         self._run = account.run
         self._admission = account.admission
         self._gate = gate
         self._sender = gate.sender
         self._in_doubt = in_doubt
-        provider = account.line.provider_over(gate.send)
         self._prepares = provider if isinstance(provider, Prepares) else None
         self._unprepared: dict[str, int] = {}  # by repository, how often what its triggers need could not be looked up
         self._quiet_until = -math.inf

@@ -12,9 +12,9 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TypeAlias
 
 from orchestrator.core.model import ACCOUNT, Learnt, Limit, Scope, scopes_around
-from orchestrator.limits.window import Permit, Use, Window
+from orchestrator.limits.window import Permit, Window
 
-__all__ = ["Budget", "Permit", "Use", "Window", "read_rule"]
+__all__ = ["Budget", "Permit", "Window", "read_rule"]
 
 _RULE = re.compile(r"([0-9]{1,9})/([0-9]{1,9}(?:\.[0-9]{1,9})?)([smhd])")
 _SECONDS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86_400.0}
@@ -50,9 +50,9 @@ class Budget:
         self._windows: dict[str, dict[str, Window]] = {name: {} for name in self.limits}  # by repo or owner
         self._by_names: dict[tuple[str, ...], Sequence[Costs]] = {}
         self._frozen: dict[Scope, tuple[float, str]] = {}
-        self._uses = {name: Use() for name in self.limits}
-        self.waited: dict[str, float] = dict.fromkeys((str(limit) for limit in self.limits.values()), 0.0)
+        self._used = dict.fromkeys(self.limits, 0)
         self._label = {name: str(limit) for name, limit in self.limits.items()}
+        self.waited: dict[str, float] = dict.fromkeys(self._label.values(), 0.0)
 
     def name(self, text: str) -> str:
         """A repository or owner as limits count it; the very text where that is it, so that it is in memory once."""
@@ -74,7 +74,7 @@ class Budget:
     @property
     def used(self) -> Mapping[str, int]:
         """Calls that were made, by limit."""
-        return {self._label[name]: use.calls for name, use in self._uses.items()}
+        return {self._label[name]: calls for name, calls in self._used.items()}
 
     def wait(self, names: Sequence[str], repo: str | None, now: float, look: bool = False) -> tuple[float, str]:
         """Seconds until such a call may leave, and what it waits for (empty when nothing).
@@ -204,7 +204,7 @@ class Budget:
         if window is None:
             if len(windows) >= KEEP_WINDOWS and len(windows) & (len(windows) - 1) == 0:
                 windows = self._windows[limit.name] = _without_empty(windows)
-            window = windows[place] = Window(limit, self._uses[limit.name])
+            window = windows[place] = Window(limit, self._used)
         return window
 
 

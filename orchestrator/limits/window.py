@@ -41,15 +41,6 @@ class Rule(NamedTuple):
         return self.calls >= other.calls * math.ceil(self.per / other.per)
 
 
-class Use:
-    """How many calls were made under a limit, over all its scopes."""
-
-    __slots__ = ("calls",)
-
-    def __init__(self) -> None:
-        self.calls = 0
-
-
 class Taught:
     """What answers told a window.
 
@@ -91,13 +82,14 @@ class Window:
     Attributes:
         calls: the limit as it holds now, and `per`, its period: of several rules the slowest.
         answered: until when calls that are over count, less the period; rising.
+        used: calls that were made by the limit's name, over all its scopes.
     """
 
-    __slots__ = ("answered", "calls", "limit", "per", "taught", "under_way", "use")
+    __slots__ = ("answered", "calls", "limit", "per", "taught", "under_way", "used")
 
-    def __init__(self, limit: Limit, use: Use | None = None) -> None:
+    def __init__(self, limit: Limit, used: dict[str, int] | None = None) -> None:
         self.limit = limit
-        self.use = use or Use()
+        self.used = {limit.name: 0} if used is None else used
         self.calls = limit.calls
         self.per = limit.per
         self.taught: Taught | None = None  # most windows are never told anything
@@ -257,7 +249,7 @@ class Permit:
         self.records: list[tuple[int, str]] = []
         for window in (*windows, *accepted):
             window.under_way += 1
-            window.use.calls += 1
+            window.used[window.limit.name] += 1
 
     def answered(self, at: float, refused: bool = False) -> None:
         """The call is over: it counts for one more period, except, when refused, where only accepted ones count.
@@ -278,5 +270,5 @@ class Permit:
         """The call never left: it counts nowhere. After `answered` this does nothing."""
         for window in (*self._windows, *self._accepted):
             window.under_way -= 1
-            window.use.calls -= 1
+            window.used[window.limit.name] -= 1
         self._windows = self._accepted = ()
