@@ -10,8 +10,8 @@ from manifest_helpers import KNOWN, plan_of
 from orchestrator.core.concurrency import Cap, Concurrency, QueueRule
 from orchestrator.core.events import Options
 from orchestrator.core.model import Account, Build, BuildState, Limit, Plan, Target
+from orchestrator.core.times import elapsed, rounded
 from orchestrator.forecast import ASSUMED, Times, forecast, times_of
-from orchestrator.forecast.advice import instant, length
 from orchestrator.forecast.durations import LATENCY, DealtDurations
 from orchestrator.forecast.polling import Polls
 from orchestrator.limits.budget import Budget
@@ -317,11 +317,11 @@ def test_looks_that_are_taken_in_one_go_are_no_more_than_their_limit_allows(call
     [(0, "0 s"), (45, "45 s"), (600, "10 min"), (7200, "2 h"), (9000, "2 h 30 min"), (100000, "27 h")],
 )
 def test_durations_are_said_for_people(seconds, text):
-    assert length(seconds) == text
+    assert rounded(seconds) == text
 
 
 def test_instants_are_said_for_people():
-    assert [instant(each) for each in (0, 30, 3599, 6664)] == ["0:00", "0:30", "59:59", "1:51:04"]
+    assert [elapsed(each) for each in (0, 30, 3599, 6664)] == ["0:00", "0:30", "59:59", "1:51:04"]
 
 
 def test_no_forecast_waits_for_ever():

@@ -26,12 +26,13 @@ from orchestrator.core.events import (
     WaveOpened,
 )
 from orchestrator.core.model import ACCOUNT, DEFAULT_FAIL_ON, Build, BuildState, Outcome, Scope
+from orchestrator.core.times import clock, duration
 from orchestrator.core.verdict import LEFT_BY, Exit, exit_code, severest
 from orchestrator.report import FORMATS, render
 from orchestrator.report.diff import KINDS
 from orchestrator.report.groups import ORDER, counts, groups, shares, to_rerun, word_of
 from orchestrator.report.view import Report, Row, view
-from orchestrator.report.words import clock, duration, link, plain, shell, short, sound
+from orchestrator.report.words import link, plain, shell, short, sound
 
 A, B = "travis:acme/a@main", "travis:acme/b@main"
 SCHEMA = json.loads((files("orchestrator.report") / "schema.json").read_text())

@@ -16,11 +16,12 @@ from orchestrator.app.rehearse import rehearsed
 from orchestrator.core.errors import AccessRefused, JournalError, LookFailed, NotTriggered, RateLimited, UsageError
 from orchestrator.core.frozen import Struct
 from orchestrator.core.model import Account
+from orchestrator.core.times import counted
 from orchestrator.core.verdict import Exit
 from orchestrator.engine.opening import Caller
 from orchestrator.journal.port import Journal
 from orchestrator.providers.port import Inspects, Provider, RepoFacts, SaysWho
-from orchestrator.report.words import counted, plain
+from orchestrator.report.words import plain
 
 SKEWED = 30.0  # seconds that clocks may differ before it is worth a word
 NETWORK = "look at the URL, the network and HTTPS_PROXY"

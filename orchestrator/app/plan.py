@@ -14,9 +14,9 @@ from orchestrator.core.events import Options
 from orchestrator.core.frozen import Struct, field, replace
 from orchestrator.core.model import Plan
 from orchestrator.core.secrets import shown
+from orchestrator.core.times import counted
 from orchestrator.manifest import Manifest
 from orchestrator.providers import registry
-from orchestrator.report.words import counted
 
 if TYPE_CHECKING:
     from orchestrator.app.context import Context

@@ -12,12 +12,12 @@ from orchestrator.core.events import from_json
 from orchestrator.core.frozen import Struct
 from orchestrator.core.history import History
 from orchestrator.core.model import Account, Phase, Target
+from orchestrator.core.times import clock
 from orchestrator.forecast import Expected, expected
 from orchestrator.journal.history import load
 from orchestrator.journal.port import Entry, Journal, RunRow
 from orchestrator.providers import registry
 from orchestrator.report.view import Report, view
-from orchestrator.report.words import clock
 
 LISTED = 10
 NAMED = 20

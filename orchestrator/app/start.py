@@ -25,11 +25,12 @@ from orchestrator.core.errors import NotStarted, UsageError
 from orchestrator.core.events import RunMade, RunOptions, from_json, to_json
 from orchestrator.core.frozen import Struct, replace
 from orchestrator.core.model import DEFAULT_FAIL_ON, Account, Json, Plan, Target
+from orchestrator.core.times import counted
 from orchestrator.journal.history import load
 from orchestrator.journal.port import Journal, Overlap, RunRow
 from orchestrator.manifest import Manifest
 from orchestrator.report.hints import Hint
-from orchestrator.report.words import counted, plain
+from orchestrator.report.words import plain
 
 FORBID, ALLOW, SKIP, REPLACE = "forbid", "allow", "skip", "replace"
 OVERLAPS = (FORBID, ALLOW, SKIP, REPLACE)

@@ -11,9 +11,9 @@ from orchestrator.app.runs import named, only_open
 from orchestrator.cli.face import Face, verb
 from orchestrator.cli.flags import SHOW
 from orchestrator.core.errors import UsageError
+from orchestrator.core.times import counted
 from orchestrator.core.verdict import Exit
 from orchestrator.journal.port import Journal, RunRow
-from orchestrator.report.words import counted
 
 NAMED = 20
 

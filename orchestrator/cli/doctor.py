@@ -12,8 +12,9 @@ from orchestrator.cli.face import TEXT, Face, verb
 from orchestrator.cli.flags import PICK, SHOW
 from orchestrator.cli.plan import SOURCE
 from orchestrator.core.frozen import replace
+from orchestrator.core.times import counted
 from orchestrator.core.verdict import Exit
-from orchestrator.report.words import counted, plain
+from orchestrator.report.words import plain
 
 NAMED = 50
 _SEVERITY = (WARN, UNKNOWN, REPO, ACCOUNT)  # the worst stands last, where it is still on the screen

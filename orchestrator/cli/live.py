@@ -7,8 +7,9 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, TextIO, TypeAlias
 
 from orchestrator.core.model import Outcome, Phase
+from orchestrator.core.times import duration
 from orchestrator.report.story import account_stopped
-from orchestrator.report.words import duration, plain, short
+from orchestrator.report.words import plain, short
 
 if TYPE_CHECKING:
     from rich.console import RenderableType

@@ -9,11 +9,12 @@ from orchestrator.app.plan import DEFAULT, Source, read_manifest, today
 from orchestrator.cli.face import TEXT, Face, verb
 from orchestrator.cli.flags import PICK, SHOW
 from orchestrator.core.errors import UsageError
+from orchestrator.core.times import counted
 from orchestrator.core.verdict import Exit
 from orchestrator.manifest.accounts import idle_caps
 from orchestrator.manifest.diagnostics import ManifestError
 from orchestrator.providers import registry
-from orchestrator.report.words import counted, plain
+from orchestrator.report.words import plain
 from orchestrator.report.writer import write
 
 

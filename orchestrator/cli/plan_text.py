@@ -10,11 +10,10 @@ from orchestrator.app.plan import Planned, forecast_kept, warnings_of
 from orchestrator.core.concurrency import QueueRule
 from orchestrator.core.events import to_json
 from orchestrator.core.model import ACCOUNT, Account, Plan, Target
-from orchestrator.core.times import period
+from orchestrator.core.times import clock, counted, elapsed, period, rounded
 from orchestrator.forecast import AccountForecast, Advice, Forecast, Use
-from orchestrator.forecast.advice import instant, length
 from orchestrator.limits.quiet_hours import quiet_until
-from orchestrator.report.words import clock, counted, plain
+from orchestrator.report.words import plain
 
 SCHEMA = "orchestrator.plan/1"
 NAMED = 50
@@ -59,16 +58,16 @@ def _forecast(cast: Forecast) -> Iterator[str]:
     yield f"forecast: {plain(cast.text)}"
     if not cast.accounts:
         return
-    yield f"  last build: ends after about {length(cast.last_build)}"
+    yield f"  last build: ends after about {rounded(cast.last_build)}"
     several = len(cast.accounts) > 1
     for name, one in cast.accounts.items():
         of = f" of account {name}" if several else ""
         if one.spans:
-            spans = ", ".join(f"{instant(each.start)}-{instant(each.end)} {each.rule}{each.whom}" for each in one.spans)
+            spans = ", ".join(f"{elapsed(each.start)}-{elapsed(each.end)} {each.rule}{each.whom}" for each in one.spans)
             yield f"  waits for{of}: {plain(spans)}"
         yield f"  headroom{of}: {plain('; '.join(_headroom(one)))}"
     for advice in cast.advice:
-        shorter = f"{length(advice.last_trigger)} instead of {length(cast.last_trigger)}"
+        shorter = f"{rounded(advice.last_trigger)} instead of {rounded(cast.last_trigger)}"
         yield f"  suggestion: {plain(advice.what)}: {shorter} to the last trigger"
     yield from (f"  assumes: {plain(one)}" for one in cast.supposed)
 
@@ -100,7 +99,7 @@ def _account(name: str, account: Account, one: AccountForecast | None, now: floa
         bound = one.binding
         binding = f"; binding: {plain(bound.rule + bound.whom)}" if bound is not None else "; no limit makes it wait"
         calls = f"{counted(one.triggers, 'trigger')}, about {counted(one.looks, 'look')}"
-        yield f"  calls: {calls}; last trigger after {length(one.last_trigger)}{binding}"
+        yield f"  calls: {calls}; last trigger after {rounded(one.last_trigger)}{binding}"
 
 
 def concurrency_lines(account: Account, now: float) -> Iterator[str]:

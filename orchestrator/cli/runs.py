@@ -9,8 +9,9 @@ import click
 from orchestrator.app import runs as app
 from orchestrator.cli.face import TEXT, Face, verb
 from orchestrator.cli.flags import SHOW, duration
+from orchestrator.core.times import clock
 from orchestrator.journal.port import RunRow
-from orchestrator.report.words import clock, plain
+from orchestrator.report.words import plain
 
 
 @verb(

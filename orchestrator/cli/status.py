@@ -12,12 +12,13 @@ from orchestrator.cli.face import TEXT, Face, verb
 from orchestrator.cli.flags import SHOW
 from orchestrator.cli.report import EXIT_STATUS
 from orchestrator.core.model import Phase
+from orchestrator.core.times import duration
 from orchestrator.core.verdict import Exit
 from orchestrator.journal.port import RunRow
 from orchestrator.report.groups import counts
 from orchestrator.report.hints import Hint
 from orchestrator.report.view import Report
-from orchestrator.report.words import duration, plain, seconds_between, short
+from orchestrator.report.words import plain, seconds_between, short
 
 REASONS = 8
 

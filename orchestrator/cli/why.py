@@ -11,11 +11,11 @@ from orchestrator.cli.face import TEXT, Face, verb
 from orchestrator.cli.flags import SHOW
 from orchestrator.cli.report import EXIT_STATUS
 from orchestrator.core.errors import UsageError
+from orchestrator.core.times import clock, counted, duration
 from orchestrator.core.verdict import Exit
 from orchestrator.forecast import Expected
 from orchestrator.report.reasons import unmet_needs
 from orchestrator.report.why import explain
-from orchestrator.report.words import clock, counted, duration
 
 
 @verb(

@@ -1,4 +1,4 @@
-"""Durations (`60s`, `1h30m`), limits (`40/30s`), instants and counts as people write them: one grammar for all."""
+"""Durations (`60s`, `1h30m`), limits (`40/30s`), instants and counts: as people write them, and as they read them."""
 
 from __future__ import annotations
 
@@ -56,6 +56,36 @@ def period(seconds: float) -> str:
 
 def _is_whole(seconds: float, unit: str, size: float) -> bool:
     return seconds >= size and seconds % size == 0 and not (unit == "d" and seconds < 2 * size)  # 24h, not 1d
+
+
+def duration(seconds: float) -> str:
+    """A duration that was measured, in two units: `42s`, `12m 31s`, `3h 05m`, `2d 04h`."""
+    whole = max(0, round(seconds))
+    if whole < 60:
+        return f"{whole}s"
+    if whole < 3600:
+        return f"{whole // 60}m {whole % 60:02}s"
+    if whole < 86400:
+        return f"{whole // 3600}h {whole % 3600 // 60:02}m"
+    return f"{whole // 86400}d {whole % 86400 // 3600:02}h"
+
+
+def rounded(seconds: float) -> str:
+    """A duration that is foretold, as precise as a forecast is: `45 s`, `12 min`, `3 h`, `2 h 30 min`."""
+    if seconds < 120:
+        return f"{seconds:.0f} s"
+    minutes = round(seconds / 60)
+    if minutes < 120:
+        return f"{minutes} min"
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes} min" if minutes and hours < 24 else f"{hours:,} h"
+
+
+def elapsed(seconds: float) -> str:
+    """A time since the start: `0:00`, `0:30`, `1:51:04`."""
+    whole = round(seconds)
+    minutes, rest = divmod(whole, 60)
+    return f"{minutes}:{rest:02}" if minutes < 60 else f"{minutes // 60}:{minutes % 60:02}:{rest:02}"
 
 
 def clock(at: float | None) -> str:

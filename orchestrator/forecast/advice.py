@@ -9,7 +9,7 @@ from orchestrator.core.concurrency import part
 from orchestrator.core.events import Options
 from orchestrator.core.frozen import replace
 from orchestrator.core.model import ACCOUNT, Account, Limit, Plan, Target
-from orchestrator.core.times import counted, period
+from orchestrator.core.times import counted, period, rounded
 from orchestrator.forecast.durations import Times
 from orchestrator.forecast.result import AccountForecast
 from orchestrator.forecast.simulate import NEEDS
@@ -102,24 +102,6 @@ def slowest(accounts: Sequence[AccountForecast]) -> AccountForecast | None:
     return max(found, key=lambda one: one.last_trigger, default=None)
 
 
-def length(seconds: float) -> str:
-    """A duration for people: `45 s`, `12 min`, `3 h`, `2 h 30 min`."""
-    if seconds < 120:
-        return f"{seconds:.0f} s"
-    minutes = round(seconds / 60)
-    if minutes < 120:
-        return f"{minutes} min"
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours} h {minutes} min" if minutes and hours < 24 else f"{hours:,} h"
-
-
-def instant(seconds: float) -> str:
-    """A time since the start: `0:00`, `0:30`, `1:51:04`."""
-    whole = round(seconds)
-    minutes, rest = divmod(whole, 60)
-    return f"{minutes}:{rest:02}" if minutes < 60 else f"{minutes // 60}:{minutes % 60:02}:{rest:02}"
-
-
 def sentence(accounts: Mapping[str, AccountForecast], last_trigger: float, levels: int) -> str:
     """The forecast in a sentence."""
     number = sum(each.triggers for each in accounts.values())
@@ -130,9 +112,11 @@ def sentence(accounts: Mapping[str, AccountForecast], last_trigger: float, level
         return f"{count}, no limit makes {'it' if number == 1 else 'them'} wait{builds}"
     binding = slow.binding
     if binding.rule == NEEDS:
-        return f"{count}, the last after {length(last_trigger)}; what takes longest is the builds needed, {levels} deep"
+        return (
+            f"{count}, the last after {rounded(last_trigger)}; what takes longest is the builds needed, {levels} deep"
+        )
     longest = f"what takes longest is {binding.rule}{binding.whom}"
-    return f"{count}, the last after {length(last_trigger)}; {longest}{builds}"
+    return f"{count}, the last after {rounded(last_trigger)}; {longest}{builds}"
 
 
 def supposed(plan: Plan, times: Times) -> Iterator[str]:
@@ -142,7 +126,7 @@ def supposed(plan: Plan, times: Times) -> Iterator[str]:
         yield f"builds run as long as those of earlier runs did ({counted(times.builds, 'build')} in this state)"
     if unknown:
         whose = f" of account {', '.join(unknown)}" if times.builds else ""
-        each = f"{length(times.runs)} each, started {length(times.starts)} after the trigger"
+        each = f"{rounded(times.runs)} each, started {rounded(times.starts)} after the trigger"
         yield f"no build{whose} is known from earlier runs: {each}"
     yield f"each call is answered after {times.latency:g} s, and every build passes"
     if times.beside:
@@ -189,7 +173,7 @@ def _crowded_repos(plan: Plan, targets: Sequence[Target], fold: set[str]) -> lis
             for place, count in Counter(name.lower() if account.name in fold else name for name in names).items():
                 seconds = (count - 1) // limit.calls * limit.per
                 if seconds:
-                    found.append((-seconds, f"{place}: {count} triggers under {limit} take {length(seconds)}"))
+                    found.append((-seconds, f"{place}: {count} triggers under {limit} take {rounded(seconds)}"))
     more = f"and {len(found) - NAMED} more repositories wait for limits of their own"
     return [text for _, text in sorted(found)[:NAMED]] + [more] * (len(found) > NAMED)
 
@@ -208,4 +192,4 @@ def _too_long(targets: Sequence[Target], seconds: float) -> list[str]:
     queue = min((target.timeouts.queue for target in targets), default=seconds)
     if seconds <= queue:
         return []
-    return [f"triggering takes {length(seconds)}, longer than `timeouts.queue` ({period(queue)}): builds may time out"]
+    return [f"triggering takes {rounded(seconds)}, longer than `timeouts.queue` ({period(queue)}): builds may time out"]

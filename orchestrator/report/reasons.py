@@ -10,9 +10,9 @@ from orchestrator.core.events import from_json
 from orchestrator.core.history import History
 from orchestrator.core.model import Account, BuildState, Outcome, Phase, Target, scopes_around
 from orchestrator.core.progress import Progress
+from orchestrator.core.times import clock
 from orchestrator.forecast.remaining import reasons
 from orchestrator.providers import registry
-from orchestrator.report.words import clock
 
 
 def waits_for(history: History, target: Target, now: float) -> tuple[str, str]:

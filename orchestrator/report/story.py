@@ -9,7 +9,7 @@ from orchestrator.core import events
 from orchestrator.core.events import Event
 from orchestrator.core.frozen import Struct
 from orchestrator.core.model import Outcome
-from orchestrator.report.words import clock
+from orchestrator.core.times import clock
 
 DEBUG, INFO, WARNING, ERROR = "debug", "info", "warning", "error"
 

@@ -15,8 +15,8 @@ from orchestrator.core.gc import gc_paused
 from orchestrator.core.history import History
 from orchestrator.core.model import Account, Build, Json, Outcome, Phase, Target
 from orchestrator.core.progress import Progress
+from orchestrator.core.times import clock
 from orchestrator.report.reasons import waits_for
-from orchestrator.report.words import clock
 
 SCHEMA = "orchestrator.report/1"
 OUTCOMES = tuple(outcome.value for outcome in Outcome)

@@ -6,9 +6,6 @@ import re
 import shlex
 from datetime import datetime
 
-from orchestrator.core.times import clock as clock
-from orchestrator.core.times import counted as counted
-
 # Control characters, and the marks that turn or hide text on a terminal or a page (a branch name may hold any).
 _ODD = re.compile("[\x00-\x1f\x7f-\x9f\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb\ufffe\uffff]+")
 
@@ -22,18 +19,6 @@ def seconds_between(start: str | None, end: str | None) -> int | None:
     """The seconds from one RFC 3339 time to another; None when one is missing."""
     first, last = epoch(start), epoch(end)
     return None if first is None or last is None else last - first
-
-
-def duration(seconds: float) -> str:
-    """`42s`, `12m 31s`, `3h 05m`, `2d 04h`: two units are enough for a person."""
-    whole = max(0, round(seconds))
-    if whole < 60:
-        return f"{whole}s"
-    if whole < 3600:
-        return f"{whole // 60}m {whole % 60:02}s"
-    if whole < 86400:
-        return f"{whole // 3600}h {whole % 3600 // 60:02}m"
-    return f"{whole // 86400}d {whole % 86400 // 3600:02}h"
 
 
 def plain(text: str) -> str:

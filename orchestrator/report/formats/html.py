@@ -14,10 +14,11 @@ from itertools import accumulate
 import jinja2
 
 from orchestrator.core.frozen import Struct
+from orchestrator.core.times import clock, counted, duration
 from orchestrator.report.formats.text import forecast_lines, headline
 from orchestrator.report.groups import ORDER, counts, groups, word_of
 from orchestrator.report.view import Report, Row
-from orchestrator.report.words import clock, counted, duration, epoch, link, plain
+from orchestrator.report.words import epoch, link, plain
 
 AT_MOST = 10_000  # rows; a browser that gets more is of no use
 STEPS = 240

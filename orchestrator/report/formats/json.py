@@ -14,9 +14,10 @@ from typing import Any
 from orchestrator import __version__
 from orchestrator.core.frozen import asdict
 from orchestrator.core.model import Outcome
+from orchestrator.core.times import clock
 from orchestrator.report.groups import word_of
 from orchestrator.report.view import SCHEMA, BuildView, ForecastView, Report, Row, RunView
-from orchestrator.report.words import clock, epoch
+from orchestrator.report.words import epoch
 
 _dump = json.JSONEncoder(ensure_ascii=False).encode
 _ROW = tuple(name for name in Row.__struct_fields__ if name != "target")

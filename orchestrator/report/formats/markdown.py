@@ -8,10 +8,11 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
+from orchestrator.core.times import counted, duration
 from orchestrator.report.formats.text import forecast_lines, headline
 from orchestrator.report.groups import counts, groups
 from orchestrator.report.view import Report, Row
-from orchestrator.report.words import counted, duration, link, plain, short
+from orchestrator.report.words import link, plain, short
 
 AT_MOST = 1_000_000  # bytes; GitHub drops a job summary of more than 1 MiB as a whole
 

@@ -9,10 +9,11 @@ import textwrap
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from orchestrator.core.events import CANCELED
+from orchestrator.core.times import counted, duration
 from orchestrator.report.groups import OPEN, Group, counts, groups, shares
 from orchestrator.report.hints import next_steps, stopped_by_rule
 from orchestrator.report.view import ForecastView, LimitView, Report, Row
-from orchestrator.report.words import counted, duration, plain, seconds_between, short
+from orchestrator.report.words import plain, seconds_between, short
 
 AT_MOST = 50  # targets that are named; the rest is a number
 FEW = 5
