@@ -81,12 +81,12 @@ class Batch:
 class Group:
     """Batches that are committed together."""
 
-    __slots__ = ("batches", "has_leader", "turn")
+    __slots__ = ("_turn", "batches", "has_leader")
 
     def __init__(self) -> None:
         self.batches: list[Batch] = []
         self.has_leader = False
-        self.turn = anyio.Event()
+        self._turn: anyio.Event | None = None
 
     def fail(self, why: str) -> None:
         """Tells each that its batch was not written."""
@@ -94,18 +94,30 @@ class Group:
             if not batch.is_settled:
                 batch.error = JournalError(why)
 
+    @property
+    def is_settled(self) -> bool:
+        """Whether it is known what became of all of them."""
+        return all(batch.is_settled for batch in self.batches)
+
+    async def wait(self) -> None:
+        """Returns at the next `pass_on`."""
+        if self._turn is None:
+            self._turn = anyio.Event()
+        await self._turn.wait()
+
     def pass_on(self) -> None:
         """Wakes all who wait: their batches are settled, or one of them leads."""
-        self.has_leader = False
-        turn, self.turn = self.turn, anyio.Event()
-        turn.set()
+        self.has_leader, turn, self._turn = False, self._turn, None
+        if turn is not None:
+            turn.set()
 
 
 class Committer:
     """Takes batches and has them committed in groups.
 
     Args:
-        commit: writes the batches that it gets from its argument as late as it can, and settles each.
+        commit: writes the batches that it gets from its argument as late as it can, and settles each; no scope's
+            cancellation interrupts it.
     """
 
     def __init__(self, commit: Callable[[Callable[[], Sequence[Batch]]], Awaitable[None]]) -> None:
@@ -126,7 +138,7 @@ class Committer:
         group.batches.append(batch)
         while not batch.is_settled:
             if group.has_leader:
-                await group.turn.wait()
+                await group.wait()
             else:
                 await self._lead(group)
         if batch.error is not None:
@@ -142,15 +154,14 @@ class Committer:
 
         try:
             await self._gather(group)
-            with anyio.CancelScope(shield=True):
-                await self._commit(take)
+            await self._commit(take)
         except JournalError as error:
             group.fail(str(error))
         except Exception:
             group.fail(BROKEN_OFF)
             raise
         finally:  # on a cancellation that no scope can hold off (asyncio's own `Task.cancel`) another one leads
-            if all(batch.is_settled for batch in group.batches):
+            if group.is_settled:
                 self._close(group)
             group.pass_on()
 

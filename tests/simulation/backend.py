@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import sys
 from collections import deque
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
+from functools import cache
 from math import inf
 from random import Random
 from types import TracebackType
@@ -356,18 +357,23 @@ class Backend(AsyncBackend):
         return Semaphore(cls.kernel, initial_value)
 
 
+@cache
+def _askers() -> Sequence[Any]:
+    """The modules of anyio that ask for its backend."""
+    return [module for name, module in sys.modules.items() if name.startswith("anyio.") and hasattr(module, ASKED)]
+
+
 def run(main: Callable[[Kernel], Coroutine[Any, Any, Any]], random: Random, **bounds: Any) -> Kernel:
     """Runs `main(kernel)` in virtual time, under anyio."""
     _eventloop.loaded_backends[NAME] = Backend
     kernel = Backend.kernel = Kernel(random, **bounds)
     token = sniffio.current_async_library_cvar.set(NAME)
-    askers = [module for name, module in sys.modules.items() if name.startswith("anyio.") and hasattr(module, ASKED)]
-    for module in askers:  # it is asked at every step: each time through three functions and a table, if left alone
+    for module in _askers():  # at every step: each time through three functions and a table, if left alone
         setattr(module, ASKED, lambda name=None: Backend)
     try:
         kernel.run(main(kernel))
     finally:
-        for module in askers:
+        for module in _askers():
             setattr(module, ASKED, _get_async_backend)
         sniffio.current_async_library_cvar.reset(token)
     return kernel

@@ -23,7 +23,7 @@ from orchestrator.testing import MemoryJournal
 
 from .backend import run
 from .kernel import Kernel, Process, Stuck
-from .machine import EPOCH, URL, Driving, Machine, give_back
+from .machine import EPOCH, URL, Driving, Machine, State, give_back
 from .network import TOKENS, Network, Sent
 from .people import Person, Said
 from .schedule import Fate, Job, Schedule
@@ -112,7 +112,7 @@ class Stage:
             await driving.gone.wait()
         driven = {each.job.id: each.state for each in self.machine.driven if each.job.id in each.state.written}
         for run_id, state in driven.items():
-            self.result.histories[run_id] = await load(MemoryJournal(state.disk), run_id)
+            self.result.histories[run_id] = await _known(MemoryJournal(state.disk), state, run_id)
 
     async def _prove(self) -> None:
         if self.schedule.proven:
@@ -226,13 +226,7 @@ class Stage:
     async def history(self, job: Job) -> History | None:
         """What the state in use tells of the run, if it knows it; the same one grows each time."""
         state = self.machine.state
-        if not state.disk.has(job.id):
-            return None
-        if (history := state.histories.get(job.id)) is None:
-            history = state.histories[job.id] = await load(self.journal, job.id)
-        else:
-            await read_on(self.journal, job.id, history)
-        return history
+        return await _known(self.journal, state, job.id) if state.disk.has(job.id) else None
 
     async def _has_ended(self, job: Job, doubts_may_stay: bool) -> bool:
         history = await self.history(job)
@@ -253,6 +247,14 @@ class Stage:
         await anyio.sleep(after)
         if self.machine.state.disk.has(job.id):
             await self.journal.wish(job.id, CancelAsked("a person", self.machine.now(), job.keep_builds))
+
+
+async def _known(journal: MemoryJournal, state: State, run: str) -> History:
+    if (history := state.histories.get(run)) is None:
+        history = state.histories[run] = await load(journal, run)
+    else:
+        await read_on(journal, run, history)
+    return history
 
 
 def _was_stopped(driving: Driving | None) -> bool:

@@ -152,7 +152,7 @@ class Dialect(Protocol):
     # -- events and wishes --------------------------------------------------------------------------------------
 
     async def append(self, take: Callable[[], Document]) -> None:
-        """Writes a document.
+        """Writes a document. The cancellation of a scope does not interrupt it: others wait for the same document.
 
         Args:
             take: gives it, as soon as it can be written: whoever comes while others write is in it.

@@ -8,6 +8,7 @@ from functools import wraps
 from pathlib import Path
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
+import anyio
 from typing_extensions import override
 
 from orchestrator.core.errors import JournalError
@@ -219,9 +220,14 @@ class Sqlite(Dialect):
     # -- events and wishes --------------------------------------------------------------------------------------
 
     @override
-    @_writes
-    def append(self, db: sqlite3.Connection, take: Callable[[], Document]) -> None:
-        document, refused = take(), {}
+    async def append(self, take: Callable[[], Document]) -> None:
+        if not self.database.try_begin():
+            with anyio.CancelScope(shield=True):
+                await self.database.begin()
+        self.database.commit(lambda db: self._append(db, take()))
+
+    def _append(self, db: sqlite3.Connection, document: Document) -> None:
+        refused = {}
         for number, piece in enumerate(document.pieces):
             found = end_of(db, piece.stream)
             if found != (piece.epoch, piece.first - 1):
