@@ -15,6 +15,7 @@ from anyio.lowlevel import cancel_shielded_checkpoint, checkpoint_if_cancelled
 
 from orchestrator.core.errors import JournalError
 from orchestrator.core.events import Event
+from orchestrator.core.frozen import Struct
 from orchestrator.journal.port import Entry, UsageRecord
 from orchestrator.journal.sql import NO_NEWS, NOT_COUNTED, Row, UsageNews
 
@@ -22,50 +23,34 @@ JOINING = 4  # turns of the loop, at most, in which others may join
 BROKEN_OFF = "the commit was broken off; start again with `orchestrator resume`"
 
 
-class Stream:
+class Stream(Struct, eq=False):
     """A stream in the state: its number, its run's, and how many entries its holder has written."""
 
-    __slots__ = ("account", "num", "run", "run_num", "seq")
-
-    def __init__(self, num: int, run_num: int, run: str, account: str, seq: int) -> None:
-        self.num = num
-        self.run_num = run_num
-        self.run = run
-        self.account = account
-        self.seq = seq
+    num: int
+    run_num: int
+    run: str
+    account: str
+    seq: int
 
 
-class Batch:
+class Batch(Struct, eq=False):
     """Events of one append, and as rows without their numbers.
 
     Args:
         epoch: of the appender's lease; checked when it is written.
         ended: when and with which exit code these events end the run, if they do.
-
-    Attributes:
         entries: what was written.
         error: why nothing was.
     """
 
-    __slots__ = ("at", "ended", "entries", "epoch", "error", "events", "rows", "stream")
-
-    def __init__(
-        self,
-        stream: Stream,
-        epoch: int,
-        at: float,
-        events: Sequence[Event],
-        rows: Sequence[Row],
-        ended: tuple[float, int] | None,
-    ) -> None:
-        self.stream = stream
-        self.epoch = epoch
-        self.at = at
-        self.events = events
-        self.rows = rows
-        self.ended = ended
-        self.entries: Sequence[Entry] | None = None
-        self.error: JournalError | None = None
+    stream: Stream
+    epoch: int
+    at: float
+    events: Sequence[Event]
+    rows: Sequence[Row]
+    ended: tuple[float, int] | None
+    entries: Sequence[Entry] | None = None
+    error: JournalError | None = None
 
     @property
     def is_settled(self) -> bool:

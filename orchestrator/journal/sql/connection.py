@@ -46,6 +46,17 @@ PRAGMAS = (
 BUSY, LOCKED, READONLY, IOERR, CORRUPT, FULL, CANTOPEN, TOOBIG, NOTADB = 5, 6, 8, 10, 11, 13, 14, 18, 26
 SAFE_AFTER = frozenset({BUSY, LOCKED, FULL, TOOBIG})
 KEPT = "nothing that was acknowledged is lost"
+REMEDIES = {
+    BUSY: "another program has the state locked; end it and try again",
+    LOCKED: "another program has the state locked; end it and try again",
+    READONLY: f"the state cannot be written: make the file and its folder writable; {KEPT}",
+    IOERR: f"the disk does not take or give the state: look at the disk, its quota and `dmesg`; {KEPT}",
+    FULL: f"the disk is full: free some space, then `orchestrator resume`; {KEPT}",
+    CANTOPEN: "the state cannot be opened: is the folder there, and may this user write in it?",
+    CORRUPT: f"the state is damaged. {RESTORE}",
+    NOTADB: f"this is no state, or it is damaged from its first bytes. {RESTORE}",
+    TOOBIG: "a single value is too big for the state",
+}
 
 
 def code_of(error: sqlite3.Error) -> int:
@@ -394,22 +405,4 @@ def _identity(path: Path) -> Identity:
 
 
 def _remedy(code: int, error: sqlite3.Error) -> str:
-    match code:
-        case 5 | 6:  # BUSY, LOCKED
-            return "another program has the state locked; end it and try again"
-        case 8:  # READONLY
-            return f"the state cannot be written: make the file and its folder writable; {KEPT}"
-        case 10:  # IOERR
-            return f"the disk does not take or give the state: look at the disk, its quota and `dmesg`; {KEPT}"
-        case 13:  # FULL
-            return f"the disk is full: free some space, then `orchestrator resume`; {KEPT}"
-        case 14:  # CANTOPEN
-            return "the state cannot be opened: is the folder there, and may this user write in it?"
-        case 11:  # CORRUPT
-            return f"the state is damaged. {RESTORE}"
-        case 26:  # NOTADB
-            return f"this is no state, or it is damaged from its first bytes. {RESTORE}"
-        case 18:  # TOOBIG
-            return "a single value is too big for the state"
-        case _:
-            return f"the state cannot be used: {type(error).__name__}. {RESTORE}"
+    return REMEDIES.get(code, f"the state cannot be used: {type(error).__name__}. {RESTORE}")
