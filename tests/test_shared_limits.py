@@ -13,7 +13,7 @@ from orchestrator.core.verdict import Exit
 from orchestrator.engine.engine import Engine, Options
 from orchestrator.journal.port import Process, Reserved, SharedLimit, UsageRecord
 from orchestrator.journal.process import as_text
-from orchestrator.journal.sql.sqlite import ASK_AGAIN
+from orchestrator.journal.sql.tables import ASK_AGAIN
 from orchestrator.journal.store import open_journal
 from orchestrator.lookalike.kit.counters import worst_window
 from orchestrator.testing import FakeService, MemoryJournal, Script, make_run, targets

@@ -38,7 +38,7 @@ from orchestrator.journal.port import (
 )
 from orchestrator.journal.process import as_text, boot_clock, from_text, is_dead, this_process, up
 from orchestrator.journal.rows import Parts, Places, targets_of
-from orchestrator.journal.sql import NO_NEWS, Dialect, Document, Piece, Refused, Row, copies, damaged
+from orchestrator.journal.sql import NO_NEWS, Dialect, Document, Piece, Refused, Row, damaged, tables
 from orchestrator.journal.sql.connection import Database, File
 from orchestrator.journal.sql.sqlite import Sqlite
 
@@ -68,7 +68,7 @@ async def open_journal(where: str, *, now: Callable[[], float], read_only: bool 
 @asynccontextmanager
 async def in_memory(now: Callable[[], float]) -> AsyncIterator[SqlJournal]:
     """A journal that is gone with the process; `now` as of `open_journal`."""
-    journal = SqlJournal(Sqlite(Database(copies.in_memory(), ":memory:")), now)
+    journal = SqlJournal(Sqlite(Database(tables.in_memory(), ":memory:")), now)
     try:
         await journal.prepare()
         yield journal

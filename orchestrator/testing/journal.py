@@ -13,8 +13,8 @@ from orchestrator.core.events import Event
 from orchestrator.core.frozen import replace
 from orchestrator.journal.port import Entry, Incarnation, Lease, Process
 from orchestrator.journal.sql.connection import Database
-from orchestrator.journal.sql.copies import forget, in_memory, keep_runs
 from orchestrator.journal.sql.sqlite import Sqlite
+from orchestrator.journal.sql.tables import forget, in_memory, keep_runs
 from orchestrator.journal.store import SqlJournal
 
 T = TypeVar("T")

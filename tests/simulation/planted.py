@@ -15,7 +15,7 @@ from orchestrator.engine.facts import AccountRun
 from orchestrator.engine.follow import Follow
 from orchestrator.engine.in_doubt import LostCalls
 from orchestrator.engine.shared_limits import SharedLimits
-from orchestrator.journal.sql import Document, sqlite
+from orchestrator.journal.sql import Document, sqlite, tables
 
 
 @contextmanager
@@ -66,7 +66,7 @@ def find_before_the_settle_time() -> Iterator[None]:
 @contextmanager
 def epoch_not_checked() -> Iterator[None]:
     """An append is written whoever holds the lease by now."""
-    end_of = sqlite.end_of
+    end_of = tables.end_of
     append = sqlite.Sqlite._append
 
     def blind(self: sqlite.Sqlite, db: Any, document: Document) -> None:

@@ -20,21 +20,16 @@ from orchestrator.journal.port import (
     Cursor,
     Incarnation,
     Overlap,
-    Process,
     RunRow,
     SharedLimit,
     UsageRecord,
 )
-from orchestrator.journal.sql import NO_NEWS, NOT_COUNTED, Dialect, Document, Granted, Refused, Row, UsageNews
+from orchestrator.journal.sql import NO_NEWS, NOT_COUNTED, Dialect, Document, Granted, Refused, Row, UsageNews, tables
 from orchestrator.journal.sql.connection import Database
-from orchestrator.journal.sql.copies import drop_run, export, insert, within
 from orchestrator.journal.sql.migrations import JOIN, add_kinds
 
 KEPT_FOR = 7200.0  # seconds; no limit looks back further
 PRUNE_EVERY = 60.0
-ASK_AGAIN = 0.25  # seconds; a call that is not answered yet may make room at any moment
-HOLD = "epoch, sent_until, one.id, one.host, one.boot, one.pid, one.started, one.heartbeat, one.lease_for, one.ended"
-"""What a `Hold` is made of, from `stream LEFT JOIN incarnation AS one ON one.id = holder`."""
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -143,10 +138,10 @@ class Sqlite(Dialect):
     ) -> tuple[int, Sequence[Overlap]]:
         if db.execute("SELECT 1 FROM run WHERE id = ?", (run.id,)).fetchone():
             raise JournalError(f"run {run.id} exists already; `orchestrator resume {run.id}`, or take another id")
-        overlaps = _overlaps(db, {target[0] for target in targets})
+        overlaps = tables.overlaps_with(db, {target[0] for target in targets})
         if overlaps and forbid_overlap:
             return 0, overlaps
-        num = insert(
+        num = tables.insert(
             db,
             "INSERT INTO run (id, name, made_at, targets, parent) VALUES (?, ?, ?, ?, ?)",
             (run.id, run.name, run.made_at, run.targets, run.parent),
@@ -158,7 +153,7 @@ class Sqlite(Dialect):
         )
         numbered = [(num * JOIN + number, body) for number, body in parts.items()]
         db.executemany("INSERT INTO part (key, body) VALUES (?, ?)", numbered)
-        self._write_rows(db, _add_stream(db, num, COORDINATOR), 1, [made])
+        self._write_rows(db, tables.add_stream(db, num, COORDINATOR), 1, [made])
         return num, overlaps
 
     @override
@@ -170,9 +165,7 @@ class Sqlite(Dialect):
     @override
     @_reads
     def runs(self, db: sqlite3.Connection, prefix: str, open_only: bool) -> Sequence[tuple[RunRow, Sequence[Hold]]]:
-        holds: dict[int, list[Hold]] = {}
-        for num, *hold in db.execute(f"SELECT run, {HOLD} FROM stream JOIN incarnation AS one ON one.id = holder"):  # noqa: S608  # a constant
-            holds.setdefault(num, []).append(_hold(hold))
+        holds = tables.leases(db)
         rows = db.execute(
             "SELECT num, id, name, made_at, targets, ended_at, exit_code, parent FROM run"
             " WHERE substr(id, 1, ?) = ? AND (ended_at IS NULL OR NOT ?) ORDER BY made_at DESC, num DESC",
@@ -188,14 +181,14 @@ class Sqlite(Dialect):
     def targets(self, db: sqlite3.Connection, run: int) -> tuple[Sequence[Sequence[Any]], Mapping[int, str]]:
         columns = "id, account, repo, branch, wave, place, request, rest"
         query = f"SELECT {columns} FROM target WHERE key BETWEEN ? AND ? ORDER BY key"  # noqa: S608  # a constant
-        rows = db.execute(query, within(run)).fetchall()
-        parts = db.execute("SELECT key, body FROM part WHERE key BETWEEN ? AND ?", within(run))
+        rows = db.execute(query, tables.within(run)).fetchall()
+        parts = db.execute("SELECT key, body FROM part WHERE key BETWEEN ? AND ?", tables.within(run))
         return rows, {key - run * JOIN: body for key, body in parts}
 
     @override
     @_reads
     def target_ids(self, db: sqlite3.Connection, run: int) -> Sequence[str]:
-        rows = db.execute("SELECT id FROM target WHERE key BETWEEN ? AND ? ORDER BY key", within(run))
+        rows = db.execute("SELECT id FROM target WHERE key BETWEEN ? AND ? ORDER BY key", tables.within(run))
         return [str(id_) for (id_,) in rows]
 
     @override
@@ -209,13 +202,13 @@ class Sqlite(Dialect):
         ended = db.execute("SELECT num, id FROM run WHERE ended_at IS NOT NULL").fetchall()
         gone = {str(id_): num for num, id_ in ended if id_ in runs}
         for num in gone.values():
-            drop_run(db, num)
+            tables.drop_run(db, num)
         return list(gone)
 
     @override
     @_reads
     def export(self, db: sqlite3.Connection, path: Path, runs: Collection[str] | None) -> None:
-        export(db, path, runs)
+        tables.export(db, path, runs)
 
     # -- events and wishes --------------------------------------------------------------------------------------
 
@@ -229,7 +222,7 @@ class Sqlite(Dialect):
     def _append(self, db: sqlite3.Connection, document: Document) -> None:
         refused = {}
         for number, piece in enumerate(document.pieces):
-            found = end_of(db, piece.stream)
+            found = tables.end_of(db, piece.stream)
             if found != (piece.epoch, piece.first - 1):
                 refused[number] = found
         if refused:
@@ -255,7 +248,7 @@ class Sqlite(Dialect):
         found = []
         streams = db.execute("SELECT num, account FROM stream WHERE run = ? ORDER BY num", (run,)).fetchall()
         for stream, account in streams:
-            first, last = within(stream)
+            first, last = tables.within(stream)
             rows = db.execute(
                 "SELECT key - ?, at, kind, target, body FROM event WHERE key > ? AND key <= ? ORDER BY key LIMIT ?",
                 (first, first + after.get(account, 0), last, at_most),
@@ -270,7 +263,7 @@ class Sqlite(Dialect):
     @override
     @_writes
     def wish(self, db: sqlite3.Connection, run: int, kind: str, body: str) -> None:
-        first, last = within(run)
+        first, last = tables.within(run)
         (key,) = db.execute("SELECT max(key) FROM wish WHERE key BETWEEN ? AND ?", (first, last)).fetchone()
         row = ((key or first) + 1, (self._numbers or self._learn_kinds(db))[kind], body)
         db.execute("INSERT INTO wish (key, kind, body) VALUES (?, ?, ?)", row)
@@ -278,7 +271,7 @@ class Sqlite(Dialect):
     @override
     @_reads
     def wishes(self, db: sqlite3.Connection, run: int, after: int) -> Sequence[tuple[int, str, str]]:
-        first, last = within(run)
+        first, last = tables.within(run)
         query = "SELECT key - ?, kind, body FROM wish WHERE key > ? AND key <= ? ORDER BY key"
         rows = db.execute(query, (first, first + after, last)).fetchall()
         kinds = self._known(db, {kind for _, kind, _ in rows})
@@ -294,25 +287,20 @@ class Sqlite(Dialect):
             " AND NOT EXISTS (SELECT 1 FROM stream WHERE holder = incarnation.id)",
             (now,),
         )
-        _add_incarnation(db, by, now)
+        tables.add_incarnation(db, by, now)
 
     @override
     @_writes
     def claim(
         self, db: sqlite3.Connection, run: int, account: str, by: Incarnation, now: float, fact: tuple[str, str]
     ) -> Granted | Hold | None:
-        if not _renew(db, by.id, now):
+        if not tables.renew(db, by.id, now):
             return None
-        row = db.execute(
-            f"SELECT num, {HOLD} FROM stream LEFT JOIN incarnation AS one ON one.id = holder"  # noqa: S608  # a constant
-            " WHERE run = ? AND account = ?",
-            (run, account),
-        ).fetchone()
-        stream, before = (_add_stream(db, run, account), Hold()) if row is None else (int(row[0]), _hold(row[1:]))
+        stream, before = tables.lease_of(db, run, account)
         if not before.is_over(now):
             return before
-        _end(db, before.incarnation)
-        epoch, seq = before.epoch + 1, end_of(db, stream)[1] + 1
+        tables.end(db, before.incarnation)
+        epoch, seq = before.epoch + 1, tables.end_of(db, stream)[1] + 1
         db.execute("UPDATE stream SET epoch = ?, holder = ? WHERE num = ?", (epoch, by.id, stream))
         self._write_rows(db, stream, seq, [(now, Claimed.kind, None, f"{fact[0]}{epoch}{fact[1]}")])
         if account == COORDINATOR:
@@ -322,7 +310,7 @@ class Sqlite(Dialect):
     @override
     @_writes
     def end(self, db: sqlite3.Connection, incarnation: str) -> None:
-        _end(db, incarnation)
+        tables.end(db, incarnation)
 
     @override
     @_writes
@@ -331,11 +319,11 @@ class Sqlite(Dialect):
     ) -> tuple[str, Collection[int]]:
         self._write_usage(db, usage)
         lives = by
-        if not _renew(db, by, now):
+        if not tables.renew(db, by, now):
             lives = heir.id
-            _add_incarnation(db, heir, now)
+            tables.add_incarnation(db, heir, now)
             db.execute("UPDATE stream SET holder = ? WHERE holder = ?", (heir.id, by))
-            _end(db, by)
+            tables.end(db, by)
         return lives, {int(num) for (num,) in db.execute("SELECT num FROM stream WHERE holder = ?", (lives,))}
 
     @override
@@ -362,9 +350,9 @@ class Sqlite(Dialect):
         usage: UsageNews,
     ) -> tuple[float, str]:
         self._write_usage(db, usage)  # what was recorded in memory counts first
-        number, longest, name = _principal(db, principal), 0.0, ""
+        number, longest, name = tables.principal_number(db, principal), 0.0, ""
         for limit in limits:
-            delay = _delay(db, number, limit, at, is_gone)
+            delay = tables.delay_of(db, number, limit, at, is_gone)
             if delay > longest:
                 longest, name = delay, limit.name
         if not longest:
@@ -379,7 +367,7 @@ class Sqlite(Dialect):
     def _write_usage(self, db: sqlite3.Connection, usage: UsageNews) -> None:
         if usage is NO_NEWS:
             return
-        numbers = {name: _principal(db, name) for name in {one.principal for _, one in usage.records}}
+        numbers = {name: tables.principal_number(db, name) for name in {one.principal for _, one in usage.records}}
         if usage.records:
             db.executemany(
                 "INSERT INTO stamp (num, at, principal, name, scope, per, holder) VALUES (?, ?, ?, ?, ?, ?, ?)",
@@ -414,7 +402,7 @@ class Sqlite(Dialect):
         frozen: Mapping[Scope, float],
         alias: str,
     ) -> None:
-        number = _principal(db, principal)
+        number = tables.principal_number(db, principal)
         if marker_proven:
             db.execute("UPDATE principal SET marker_proven = 1 WHERE num = ?", (number,))
         if alias:
@@ -434,91 +422,3 @@ class Sqlite(Dialect):
             return AccountMemory()
         frozen = db.execute("SELECT scope, until FROM freeze WHERE principal = ?", (row[0],))
         return AccountMemory(bool(row[1]), {Scope.of(scope): float(until) for scope, until in frozen}, str(row[2]))
-
-
-# -- inside a transaction -------------------------------------------------------------------------------------------
-
-
-def _overlaps(db: sqlite3.Connection, wanted: Collection[str]) -> list[Overlap]:
-    """Targets that open runs hold. There are few open runs, so no index is kept for this."""
-    found = []
-    for num, run in db.execute("SELECT num, id FROM run WHERE ended_at IS NULL ORDER BY num").fetchall():
-        held = db.execute("SELECT id FROM target WHERE key BETWEEN ? AND ? ORDER BY key", within(num))
-        found += [Overlap(run, id_) for (id_,) in held if id_ in wanted]
-    return found
-
-
-def _add_stream(db: sqlite3.Connection, run: int, account: str) -> int:
-    """Adds a stream that nobody has claimed yet."""
-    return insert(
-        db, "INSERT INTO stream (run, account, epoch, heartbeat, lease_for) VALUES (?, ?, 0, 0, 0)", (run, account)
-    )
-
-
-def end_of(db: sqlite3.Connection, stream: int) -> tuple[int, int]:
-    """A stream's epoch, and the number of its last row."""
-    first, last = within(stream)
-    row = db.execute(
-        "SELECT epoch, (SELECT max(key) FROM event WHERE key BETWEEN ? AND ?) FROM stream WHERE num = ?",
-        (first, last, stream),
-    ).fetchone()
-    return (0, 0) if row is None else (int(row[0]), int(row[1] or first) - first)
-
-
-def _hold(row: Sequence[Any]) -> Hold:
-    """The lease in a row of HOLD."""
-    epoch, sent_until, incarnation, host, boot, pid, started, heartbeat, lease_for, ended = row
-    if incarnation is None:
-        return Hold(int(epoch), sent_until)
-    process = Process(str(host), str(boot), int(pid), str(started))
-    return Hold(int(epoch), sent_until, str(incarnation), process, float(heartbeat), float(lease_for), bool(ended))
-
-
-def _add_incarnation(db: sqlite3.Connection, by: Incarnation, now: float) -> None:
-    process = by.process
-    db.execute(
-        "INSERT INTO incarnation (id, host, boot, pid, started, heartbeat, lease_for) VALUES (?, ?, ?, ?, ?, ?, ?)",
-        (by.id, process.host, process.boot, process.pid, process.started, now, by.lease_for),
-    )
-
-
-def _renew(db: sqlite3.Connection, incarnation: str, now: float) -> bool:
-    """A heartbeat; False when it has expired, since it never comes back."""
-    done = db.execute(
-        "UPDATE incarnation SET heartbeat = ? WHERE id = ? AND NOT ended AND heartbeat + lease_for > ?",
-        (now, incarnation, now),
-    )
-    return done.rowcount > 0
-
-
-def _end(db: sqlite3.Connection, incarnation: str) -> None:
-    db.execute("UPDATE incarnation SET ended = 1 WHERE id = ?", (incarnation,))
-
-
-def _principal(db: sqlite3.Connection, name: str) -> int:
-    """The principal's number in the file, given to it when it is new."""
-    row = db.execute("SELECT num FROM principal WHERE name = ?", (name,)).fetchone()
-    return insert(db, "INSERT INTO principal (name) VALUES (?)", (name,)) if row is None else int(row[0])
-
-
-def _delay(
-    db: sqlite3.Connection, principal: int, limit: SharedLimit, at: float, is_gone: Callable[[str], bool]
-) -> float:
-    """Seconds until the limit has room for one more call."""
-    if limit.while_alive:
-        rows = db.execute(
-            "SELECT holder, count(*) FROM stamp WHERE at > ? AND principal = ? AND name = ? AND scope = ?"
-            " GROUP BY holder",
-            (at, principal, limit.name, limit.scope),
-        ).fetchall()
-        held = sum(int(calls) for holder, calls in rows if not is_gone(str(holder)))
-        return ASK_AGAIN if held >= limit.calls else 0.0
-    row = db.execute(
-        "SELECT at FROM stamp WHERE at > ? AND principal = ? AND name = ? AND scope = ?"
-        " ORDER BY at DESC LIMIT 1 OFFSET ?",
-        (at - limit.per, principal, limit.name, limit.scope, limit.calls - 1),
-    ).fetchone()
-    if row is None:  # fewer calls than the limit allows
-        return 0.0
-    delay = float(row[0]) + limit.per - at
-    return min(ASK_AGAIN, delay) if row[0] > at else delay  # in the future: that call has no answer yet
