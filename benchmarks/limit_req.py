@@ -13,6 +13,7 @@ from typing import Any
 
 from benchmarks import window
 from benchmarks.nginx import running
+from orchestrator.lookalike.kit.counters import worst_window
 
 UNLIMITED = 10**6  # calls a second
 
@@ -60,16 +61,6 @@ def stats_of(log: Path, period: float) -> dict[str, Any]:
     return {
         "accepted": sum(status == "202" for _, status in came),
         "refused": sum(status == "429" for _, status in came),
-        "worst": worst_of([at for at, _ in came], period),
+        "worst": worst_window([at for at, _ in came], period),
         "stamps": [at for at, status in came if status == "202"],
     }
-
-
-def worst_of(stamps: list[float], period: float) -> int:
-    """The most calls in any period, wherever it begins; stamps are rising."""
-    worst = first = 0
-    for last, at in enumerate(stamps):
-        while stamps[first] <= at - period:
-            first += 1
-        worst = max(worst, last - first + 1)
-    return worst

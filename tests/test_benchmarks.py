@@ -14,6 +14,7 @@ import orchestrator
 from benchmarks import allowance, drive, hops, limit_req, limiters, load, past, report, scale, service
 from benchmarks.table import Beside, Row, lines_beside, lines_of, to_json
 from orchestrator.core.calls import Answer
+from orchestrator.lookalike.kit.counters import worst_window
 from orchestrator.manifest import expand, questions, read
 from orchestrator.providers import registry
 
@@ -141,9 +142,9 @@ def test_the_quick_mode_runs_every_row_and_writes_what_it_prints(tmp_path):
 
 
 def test_the_worst_window_is_found_wherever_it_begins():
-    assert limit_req.worst_of([0.0, 0.9, 1.0, 1.5, 1.89, 3.0], 1.0) == 4
-    assert limit_req.worst_of([0.0, 1.0, 2.0], 1.0) == 1
-    assert limit_req.worst_of([], 1.0) == 0
+    assert worst_window([0.0, 0.9, 1.0, 1.5, 1.89, 3.0], 1.0) == 4
+    assert worst_window([0.0, 1.0, 2.0], 1.0) == 1
+    assert worst_window([], 1.0) == 0
 
 
 def test_a_servers_log_tells_when_each_call_came_and_how_it_ended(tmp_path):
@@ -190,7 +191,7 @@ def test_the_gate_beside_other_limiters_keeps_its_rule_and_is_fair():
                 tasks.start_soon(work, number)
 
     anyio.run(main)
-    assert limit_req.worst_of(stamps, 0.1) <= 20
+    assert worst_window(stamps, 0.1) <= 20
     assert max(made) - min(made) <= 1
 
 
