@@ -73,7 +73,6 @@ def test_an_empty_body_builds_the_default_branch():
     [
         {"request": {"branch": "release/2.x", "message": "m"}},
         {"branch": "release/2.x", "message": "m"},
-        {"request.branch": "release/2.x", "request.message": "m"},
         {"@type": "request", "branch": "release/2.x", "message": "m"},
     ],
 )
@@ -82,18 +81,6 @@ def test_all_encodings_of_the_body_mean_the_same(body):
     visitor.call("POST", f"{WIDGET}/requests", body=body)
     [row] = [each.as_json() for each in visitor.world.counters.accepted]
     assert (row["branch"], row["message"]) == ("release/2.x", "m")
-
-
-@pytest.mark.parametrize("form", [b"request[branch]=release%2F2.x", b"branch=release%2F2.x"])
-def test_a_form_is_read_too(form):
-    visitor = Visitor()
-    visitor.call(
-        "POST",
-        f"{WIDGET}/requests",
-        headers={**HEADERS, "content-type": "application/x-www-form-urlencoded"},
-        body=form,
-    )
-    assert visitor.world.counters.accepted[0].as_json()["branch"] == "release/2.x"
 
 
 def test_a_tag_name_counts_only_inside_the_request():

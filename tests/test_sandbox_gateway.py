@@ -83,13 +83,6 @@ def test_the_bare_version_redirects():
     assert (reply.status, reply.headers["Location"]) == (307, "/v3/")
 
 
-def test_config_belongs_to_the_old_api_and_home_to_the_new():
-    visitor = Visitor()
-    assert visitor.call("GET", "/config", headers=without("travis-api-version")).status == 200
-    assert visitor.call("GET", "/config").status == 404
-    assert visitor.get("/")["@type"] == "home"
-
-
 def test_addresses_repeat_the_version_prefix_except_in_a_202():
     visitor = Visitor()
     assert visitor.get("/v3/repo/4711")["@href"] == "/v3/repo/4711"
@@ -148,7 +141,6 @@ def test_each_provider_of_repositories_has_its_own_names():
         ("/repo/1/request/1", "request"),
         ("/build/1", "build"),
         ("/job/1", "job"),
-        ("/repo/4711/branch/none", "branch"),
         ("/owner/none", "owner"),
     ],
 )

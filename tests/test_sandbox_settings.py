@@ -51,7 +51,6 @@ def test_every_setting_can_be_said():
         "faults": [{"kind": "html"}],
         "time_scale": 2,
         "patience": 1,
-        "pretty": True,
         "seed": 1,
     }
     assert given.keys() == set(Settings.__struct_fields__)
@@ -166,8 +165,8 @@ def ask(world, method, path, body=b""):
     return reply.status, json.loads(reply.body) if reply.body.startswith(b"{") else reply.body
 
 
-def world_for(targets=(), accounts=(), owners=(), **changes):
-    return TravisLookAlike(fitted(Settings(**changes), targets, accounts, owners))
+def world_for(targets=(), accounts=(), **changes):
+    return TravisLookAlike(fitted(Settings(**changes), targets, accounts))
 
 
 def test_a_world_for_a_manifest_knows_its_repos_and_branches():
@@ -176,7 +175,6 @@ def test_a_world_for_a_manifest_knows_its_repos_and_branches():
             target("acme/api", "main"),
             target("ACME/api", "release/1.0"),
             target("acme/old", "master"),
-            target("acme/globbed", "release/*"),
             target("4242", "main"),
             target("acme/elsewhere", vcs="gitlab"),
         ]
@@ -184,7 +182,6 @@ def test_a_world_for_a_manifest_knows_its_repos_and_branches():
     assert specs == (
         RepoSpec("acme/api", branches=("main", "release/1.0")),
         RepoSpec("acme/old", branches=("master",), default_branch="master"),
-        RepoSpec("acme/globbed", branches=("release/1.x", "release/2.x")),
         RepoSpec("sandbox/repo-4242", id=4242, branches=("main",)),
         RepoSpec("acme/elsewhere", vcs="gitlab"),
     )
@@ -194,11 +191,6 @@ def test_each_target_of_a_manifest_can_be_triggered_in_its_world():
     world = world_for([target("acme/api", "main"), target("4242"), target("acme/x", vcs="gitlab")])
     for path in ("/repo/acme%2Fapi", "/repo/4242", "/repo/gitlab/acme%2Fx"):
         assert ask(world, "POST", f"{path}/requests")[0] == 202
-
-
-def test_owners_that_are_discovered_get_repos():
-    world = world_for([], owners=["umbrella"])
-    assert ask(world, "GET", "/owner/umbrella/repos")[1]["@pagination"]["count"] == 12
 
 
 def account(name, *limits):

@@ -21,7 +21,7 @@ from orchestrator.core.errors import InDoubt, Unreachable
 from orchestrator.core.frozen import Struct, field
 from orchestrator.core.model import Account, Json, Target
 from orchestrator.lookalike.kit.counters import Bans, Counters, worst_window
-from orchestrator.lookalike.kit.faults import Chance, Fault, FaultRule, Faults, Handling
+from orchestrator.lookalike.kit.faults import Chance, FaultRule, Faults, Kind
 from orchestrator.lookalike.kit.http import Effect, Harm, Incoming, Object, Refused, Reply
 from orchestrator.lookalike.kit.settings import Duration, Prefix, Range, Scale
 
@@ -43,7 +43,7 @@ class CommonSettings(Struct, frozen=True, kw_only=True):
 
 
 class EventQueue:
-    """What is due at which time. Nothing runs in the background: it is done when time is next made to pass."""
+    """What is due at which time. Nothing runs in the background: it is done when the next call comes."""
 
     def __init__(self) -> None:
         self._due: list[tuple[float, int, Callable[..., object], tuple[Any, ...]]] = []
@@ -55,9 +55,8 @@ class EventQueue:
 
     def advance(self, now: float) -> None:
         """Does everything that is due, in order."""
-        due = self._due
-        while due and due[0][0] <= now:
-            at, _, action, arguments = heappop(due)
+        while self._due and self._due[0][0] <= now:
+            at, _, action, arguments = heappop(self._due)
             action(at, *arguments)
 
     def shift(self, by: float) -> None:
@@ -68,18 +67,14 @@ class EventQueue:
 class LookAlike(ABC):
     """One service with everything in it. A service's own class has `answer`, `repo_names` and the two ways to be made.
 
-    Time is passed in as wall seconds and must not go back. What is due since the last call is done first.
+    Time is passed in as wall seconds and must not go back.
 
     Args:
         began: when it begins, for faults that hold for a while; the first call's time when None.
-
-    Attributes:
-        error_pages: what the service shows when it fails, by the kinds of faults that answer with it.
-        windows: in seconds, over which `stats` tells the most POSTs, calls and triggers of one repository.
     """
 
-    error_pages: ClassVar[Mapping[str, Reply]] = {}
-    windows: tuple[float, float, float] = (60.0, 60.0, 3600.0)
+    error_pages: ClassVar[Mapping[str, Reply]] = {}  # the service's own, by the kinds of faults that answer with them
+    windows: tuple[float, float, float] = (60.0, 60.0, 3600.0)  # of the worst POSTs, calls, triggers of a repository
 
     def __init__(self, settings: CommonSettings, began: float | None = None) -> None:
         self.settings = settings
@@ -93,30 +88,23 @@ class LookAlike(ABC):
     @classmethod
     @abstractmethod
     def from_settings(cls, given: Mapping[str, Any]) -> Self:
-        """Made as a settings file says.
-
-        Raises:
-            UsageError: names the key and a remedy.
-        """
+        """Made as a settings file says; raises `UsageError` as `settings.convert` does."""
 
     @classmethod
     @abstractmethod
     def for_plan(cls, targets: Iterable[Target], accounts: Collection[Account]) -> Self:
         """Made for a rehearsal: it knows all that the targets name, and allows all that the accounts' limits allow.
 
-        It has a token and a user of its own, so that limits that are remembered for one do not slow down the next.
+        It has a token and a user of its own, or limits that are remembered for one would slow down the next.
         """
 
     @abstractmethod
     def answer(self, call: Incoming, now: float, stuck: bool) -> Reply:
-        """The service's reply.
+        """The service's reply; an error may be raised as `Refused`.
 
         Args:
             now: by the server's clock.
             stuck: a trigger is to be accepted and written down, but never worked on.
-
-        Raises:
-            Refused: instead of returning an error.
         """
 
     @abstractmethod
@@ -134,9 +122,9 @@ class LookAlike(ABC):
             self._began = now
         self.events.advance(now)
         if self._faults.rules:
-            fault = self._faults.choose(call.method, now - self._began, lambda: self.repo_names(call.path))
-            if fault is not None:
-                return self._faulty(fault, call, now)
+            hit = self._faults.choose(call.method, now - self._began, lambda: self.repo_names(call.path))
+            if hit is not None:
+                return self._faulty(*hit, call, now)
         return self._serve(now, call)
 
     def advance(self, now: float) -> None:
@@ -173,16 +161,14 @@ class LookAlike(ABC):
         random: Random,
         token: str | None = None,
     ) -> Send:
-        """A transport into it without sockets, which fails as a real one does.
+        """A transport into it without sockets, which fails as a real one does; `token` is its own when None.
 
         Args:
-            now: wall seconds, also when time is virtual.
-            sleep: `anyio.sleep`, which may be virtual.
+            now, sleep: wall seconds and `anyio.sleep`, both of which may be virtual.
             random: draws the latency of each call; half of it passes before the call is handled.
-            token: its own when None.
         """
         settings = self.settings
-        headers = {"content-type": "application/json", **self.headers(settings.token if token is None else token)}
+        headers = {"content-type": "application/json", **self.headers(token or settings.token)}
 
         async def send(call: Call) -> Answer:
             latency = random.uniform(*settings.latency)
@@ -197,18 +183,13 @@ class LookAlike(ABC):
 
         return send
 
-    def _faulty(self, fault: Fault, call: Incoming, now: float) -> Reply:
-        self.counters.faults[fault.name] += 1
-        match fault.kind.handling:
-            case Handling.NEVER:
-                return fault.spoil(None)
-            case Handling.LATE:
-                self.events.add(now + fault.seconds, self._serve, call)
-                return fault.spoil(None)
-            case Handling.NOW:
-                return fault.spoil(self._serve(now, call))
-            case Handling.STUCK:
-                return fault.spoil(self._serve(now, call, stuck=True))
+    def _faulty(self, rule: FaultRule, kind: Kind, call: Incoming, now: float) -> Reply:
+        self.counters.faults[rule.kind] += 1
+        seconds = kind.seconds if rule.seconds is None else rule.seconds
+        if kind.handled == "later":
+            self.events.add(now + seconds, self._serve, call)
+        is_handled = kind.handled in ("now", "stuck")
+        return kind.spoil(self._serve(now, call, kind.handled == "stuck") if is_handled else None, seconds)
 
     def _serve(self, now: float, call: Incoming, stuck: bool = False) -> Reply:
         seen = self.counters
@@ -226,7 +207,7 @@ class LookAlike(ABC):
 
 
 def answer_of(reply: Reply) -> Answer:
-    """The reply as a transport hands it on: a JSON value, or the text where it is none."""
+    """The reply as a transport hands it on: a JSON value, or text."""
     headers = {name.lower(): value for name, value in reply.headers.items()}
     try:
         value: Json = json.loads(reply.body)
@@ -244,13 +225,11 @@ async def _suffer(effect: Effect, sleep: Callable[[float], Awaitable[None]], pat
             raise InDoubt("the connection was reset before the answer")
         case Harm.TORN:
             raise InDoubt("the connection broke in the middle of the answer")
-        case Harm.HANG:
+        case Harm.SLOW if effect.seconds < patience:
+            await sleep(effect.seconds)
+        case Harm.HANG | Harm.SLOW:
             await sleep(patience)
             raise InDoubt(f"no answer within {patience:g} s")
-        case Harm.SLOW:
-            await sleep(min(effect.seconds, patience))
-            if effect.seconds >= patience:
-                raise InDoubt(f"no answer within {patience:g} s")
 
 
 @lru_cache(maxsize=64)

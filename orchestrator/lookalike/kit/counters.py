@@ -19,7 +19,7 @@ class FixedWindows:
         self._counts: dict[str, tuple[int, int]] = {}
 
     def count(self, subject: str, now: float) -> int:
-        """Counts one call; how many the window has now."""
+        """Counts one call. Returns how many the window has now."""
         window = int(now // self.per)
         seen, count = self._counts.get(subject, (window, 0))
         count = count + 1 if seen == window else 1
@@ -35,14 +35,11 @@ class SlidingWindow:
         self._times: deque[float] = deque()
 
     def used(self, now: float) -> int:
-        """How many the window holds."""
-        times, horizon = self._times, now - self.per
-        while times and times[0] <= horizon:
-            times.popleft()
-        return len(times)
+        while self._times and self._times[0] <= now - self.per:
+            self._times.popleft()
+        return len(self._times)
 
     def add(self, now: float) -> None:
-        """Counts one more."""
         self._times.append(now)
 
 
@@ -54,22 +51,18 @@ class Bans:
         self.count = 0
 
     def ban(self, subject: str, until: float) -> None:
-        """Shuts a subject out."""
         self.until[subject] = until
         self.count += 1
 
     def holds(self, subject: str, now: float) -> bool:
-        """Whether the subject is shut out."""
-        return bool(self.until) and self.until.get(subject, 0.0) > now
+        return self.until.get(subject, 0.0) > now
 
 
 class Counters:
     """Facts about all calls, written down as they come.
 
-    Attributes:
-        accepted: the triggers that the service accepted, as its own rows. Each has `created_at`, `slug` (the
-            repository), `marked` (the text that may hold a marker, or None) and `as_json()`.
-        faults, refusals: by their names.
+    `accepted` are triggers as the service's own rows. Each has `created_at`, `slug` (the repository), `marked` (the
+    text that may hold a marker, or None) and `as_json()`.
     """
 
     def __init__(self) -> None:
@@ -85,7 +78,6 @@ class Counters:
         return Counter(marker for each in self.accepted if (marker := marker_in(each.marked)) is not None)
 
     def by_repo(self) -> Counter[str]:
-        """Accepted triggers by repository."""
         return Counter(each.slug for each in self.accepted)
 
     def duplicates(self) -> dict[str, int]:
@@ -93,7 +85,6 @@ class Counters:
         return {marker: count for marker, count in self.by_marker().items() if count > 1}
 
     def worst_of_a_repo(self, per: float) -> int:
-        """The most accepted triggers of one repository in any window."""
         times: dict[str, list[float]] = {}
         for each in self.accepted:
             times.setdefault(each.slug, []).append(each.created_at)

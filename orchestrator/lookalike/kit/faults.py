@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
-from enum import StrEnum
 from hashlib import blake2b
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from orchestrator.core.frozen import Struct, replace
 from orchestrator.lookalike.kit.http import HTML, JSON, Effect, Harm, Reply, text
@@ -28,12 +27,10 @@ class Chance:
         return int.from_bytes(self.digest(*name)[:7], "big") / (1 << 56)
 
     def digest(self, *name: str | int) -> bytes:
-        """20 bytes for this name."""
         text = "\0".join(map(str, name)).encode()
         return blake2b(text, digest_size=20, key=self._seed).digest()
 
     def between(self, span: Range, *name: str | int) -> float:
-        """A number within the range."""
         low, high = span
         return low if low == high else low + (high - low) * self.roll(*name)
 
@@ -47,49 +44,40 @@ class Chance:
         return None
 
 
-class Handling(StrEnum):
-    """What the server does with a call that a fault has hit."""
-
-    NEVER = "never"
-    NOW = "now"
-    LATE = "late"  # some seconds after the client saw the connection die
-    STUCK = "stuck"  # it is accepted and written down, but never worked on
-
-
 class Kind(Struct, frozen=True):
-    """One way to fail.
+    """One way to fail. `stuck`: a trigger is accepted and written down, but never worked on."""
 
-    Args:
-        harm: what the transport does, None for an answer that arrives.
-        instead: the answer that replaces the real one.
-        cut: the real answer arrives whole by HTTP's measure, but half its JSON is missing.
-        seconds: default of the rule's `seconds`.
-    """
+    handled: Literal["never", "now", "later", "stuck"]
+    harm: Harm | None = None  # None: an answer arrives
+    instead: Reply | None = None  # of the real answer
+    cut: bool = False  # whole by HTTP's measure, but half of the JSON is missing
+    seconds: float = 0.0  # default of the rule's
 
-    handling: Handling
-    harm: Harm | None = None
-    instead: Reply | None = None
-    cut: bool = False
-    seconds: float = 0.0
+    def spoil(self, reply: Reply | None, seconds: float) -> Reply:
+        """What arrives instead of the real reply; None where the server made none."""
+        found = self.instead or reply or ERROR
+        body = found.body[: len(found.body) // 2] if self.cut else found.body
+        effect = None if self.harm is None else Effect(self.harm, seconds)
+        return Reply(found.status, dict(found.headers), body, effect)
 
 
 ERROR = text(500, "Internal Server Error\n")
 KINDS: dict[str, Kind] = {
-    "never_left": Kind(Handling.NEVER, Harm.NEVER_LEFT),
-    "lost_before": Kind(Handling.NEVER, Harm.RESET),
-    "lost_after": Kind(Handling.NOW, Harm.RESET),
-    "timeout_before": Kind(Handling.NEVER, Harm.HANG),
-    "timeout_after": Kind(Handling.NOW, Harm.HANG),
-    "applied_late": Kind(Handling.LATE, Harm.RESET, seconds=20.0),
-    "error_before": Kind(Handling.NEVER, instead=ERROR),
-    "error_after": Kind(Handling.NOW, instead=ERROR),
-    "error_stuck": Kind(Handling.STUCK, instead=text(500, '{"error":"Internal Server Error"}', JSON)),
-    "html": Kind(Handling.NEVER, instead=text(502, GATEWAY, HTML)),
-    "html_after": Kind(Handling.NOW, instead=text(502, GATEWAY, HTML)),
-    "portal": Kind(Handling.NEVER, instead=text(200, PORTAL, HTML)),
-    "torn": Kind(Handling.NOW, Harm.TORN),
-    "garbled": Kind(Handling.NOW, cut=True),
-    "slow": Kind(Handling.NOW, Harm.SLOW, seconds=5.0),
+    "never_left": Kind("never", Harm.NEVER_LEFT),
+    "lost_before": Kind("never", Harm.RESET),
+    "lost_after": Kind("now", Harm.RESET),
+    "timeout_before": Kind("never", Harm.HANG),
+    "timeout_after": Kind("now", Harm.HANG),
+    "applied_late": Kind("later", Harm.RESET, seconds=20.0),
+    "error_before": Kind("never", instead=ERROR),
+    "error_after": Kind("now", instead=ERROR),
+    "error_stuck": Kind("stuck", instead=text(500, '{"error":"Internal Server Error"}', JSON)),
+    "html": Kind("never", instead=text(502, GATEWAY, HTML)),
+    "html_after": Kind("now", instead=text(502, GATEWAY, HTML)),
+    "portal": Kind("never", instead=text(200, PORTAL, HTML)),
+    "torn": Kind("now", Harm.TORN),
+    "garbled": Kind("now", cut=True),
+    "slow": Kind("now", Harm.SLOW, seconds=5.0),
 }
 
 
@@ -119,28 +107,17 @@ class FaultRule(Struct, frozen=True):
     between: Range | None = None
     seconds: Duration | None = None
 
-
-class Fault(Struct, frozen=True):
-    """A kind that has hit a call."""
-
-    name: str
-    kind: Kind
-    seconds: float
-
-    def spoil(self, reply: Reply | None) -> Reply:
-        """What arrives instead of the real reply; None where the server made none."""
-        found = self.kind.instead or reply or ERROR
-        body = found.body[: len(found.body) // 2] if self.kind.cut else found.body
-        effect = None if self.kind.harm is None else Effect(self.kind.harm, self.seconds)
-        return Reply(found.status, dict(found.headers), body, effect)
+    def fits(self, method: str, since: float, repo: Callable[[], Collection[str]]) -> bool:
+        """Whether it is about such a call; see `Faults.choose`."""
+        if self.methods and method not in self.methods:
+            return False
+        if self.between is not None and not self.between[0] <= since < self.between[1]:
+            return False
+        return self.repo is None or self.repo.lower() in repo()
 
 
 class Faults:
-    """A plan of faults. The first rule that fits a call and draws it wins.
-
-    Args:
-        pages: the service's own error pages, by the kinds that answer with them.
-    """
+    """A plan of faults. The first rule that fits a call and draws it wins; `pages` are the service's own errors."""
 
     def __init__(self, rules: Sequence[FaultRule], chance: Chance, pages: Mapping[str, Reply]) -> None:
         self.rules = tuple(rules)
@@ -148,30 +125,18 @@ class Faults:
         self._kinds = {**KINDS, **{name: replace(KINDS[name], instead=page) for name, page in pages.items()}}
         self._fitting = [0] * len(self.rules)
 
-    def choose(self, method: str, since: float, repo: Callable[[], Collection[str]]) -> Fault | None:
-        """The fault for this call.
+    def choose(self, method: str, since: float, repo: Callable[[], Collection[str]]) -> tuple[FaultRule, Kind] | None:
+        """The rule that hits this call, and its kind.
 
         Args:
             since: seconds since the look-alike began.
             repo: the names of the repository that the call is about, in lower case; called where a rule asks.
         """
         for index, rule in enumerate(self.rules):
-            if self._hits(index, rule, method, since, repo):
-                kind = self._kinds[rule.kind]
-                return Fault(rule.kind, kind, kind.seconds if rule.seconds is None else rule.seconds)
+            if rule.fits(method, since, repo):
+                self._fitting[index] += 1
+                number = self._fitting[index]
+                is_counted = not rule.nth or number in rule.nth
+                if is_counted and (rule.share is None or self._chance.roll("fault", index, number) < rule.share):
+                    return rule, self._kinds[rule.kind]
         return None
-
-    def _hits(
-        self, index: int, rule: FaultRule, method: str, since: float, repo: Callable[[], Collection[str]]
-    ) -> bool:
-        if rule.methods and method not in rule.methods:
-            return False
-        if rule.between is not None and not rule.between[0] <= since < rule.between[1]:
-            return False
-        if rule.repo is not None and rule.repo.lower() not in repo():
-            return False
-        self._fitting[index] += 1
-        number = self._fitting[index]
-        if rule.nth and number not in rule.nth:
-            return False
-        return rule.share is None or self._chance.roll("fault", index, number) < rule.share

@@ -57,12 +57,7 @@ class Reply(NamedTuple):
 
 
 class Refused(Exception):
-    """Raised wherever a call is handled, to answer it with an error.
-
-    Args:
-        reply: the error in the service's own shape.
-        reason: the word under which the counters count it.
-    """
+    """Answers a call with an error, wherever it is raised; `reason` is the word under which the counters count it."""
 
     def __init__(self, reply: Reply, reason: str) -> None:
         super().__init__(reason)
@@ -71,12 +66,10 @@ class Refused(Exception):
 
 
 def text(status: int, body: str, kind: str = TEXT) -> Reply:
-    """An answer that is not JSON."""
     return Reply(status, {"Content-Type": kind}, body.encode())
 
 
 def json_reply(status: int, body: object, pretty: bool = False) -> Reply:
-    """An answer in JSON."""
     return Reply(status, {"Content-Type": JSON}, json.dumps(body, indent=2 if pretty else None).encode())
 
 
@@ -104,7 +97,7 @@ class Credentials(NamedTuple):
 
 
 def credentials(header: str | None) -> Credentials | None:
-    """Reads an `Authorization` header; None where there is none. Basic that cannot be decoded is empty."""
+    """What the header holds; None where there is none. Basic that cannot be decoded is empty."""
     if not header:
         return None
     scheme, _, value = header.partition(" ")
@@ -118,24 +111,20 @@ def credentials(header: str | None) -> Credentials | None:
 
 
 class Route(NamedTuple):
-    """One operation of a service, as `route` marks the function or method that answers it.
+    """One operation of a service, as `route` marks the function or method that answers it."""
 
-    Args:
-        template: `POST /repos/{owner}/{repo}/runs/{run:int}/cancel`: `{name}` stands for one segment as it came over
-            the wire, `{name:int}` for one of digits, `{name...}` for one or more segments.
-        name: what the service itself calls it.
-        accepts: the query parameters that it knows.
-        status: of its success.
-    """
-
-    template: str
-    name: str = ""
-    accepts: frozenset[str] = frozenset()
-    status: int = 200
+    template: str  # `POST /repos/{owner}/{repo}/runs/{run:int}/cancel`
+    name: str = ""  # what the service itself calls it
+    accepts: frozenset[str] = frozenset()  # query parameters
+    status: int = 200  # of its success
 
 
 def route(template: str, name: str = "", accepts: str = "", status: int = 200) -> Callable[[F], F]:
-    """Marks what answers these calls; see `Route`. `accepts` is separated by spaces."""
+    """Marks what answers these calls; see `Route`.
+
+    In the template, `{name}` stands for one segment as it came over the wire, `{name:int}` for one of digits,
+    `{name...}` for one or more segments. `accepts` is separated by spaces.
+    """
 
     def mark(method: F) -> F:
         method.__dict__.setdefault("routes", []).append(Route(template, name, frozenset(accepts.split()), status))
@@ -145,11 +134,7 @@ def route(template: str, name: str = "", accepts: str = "", status: int = 200) -
 
 
 class NoRoute(LookupError):
-    """No route fits.
-
-    Args:
-        allowed: the methods that the path has; empty where no template fits the path.
-    """
+    """No route fits. `allowed` are the methods that the path has; empty where no template fits the path."""
 
     def __init__(self, allowed: Collection[str]) -> None:
         super().__init__(", ".join(allowed))
@@ -169,11 +154,7 @@ class Routes:
         self._paths = [(_pattern(path), methods) for path, methods in by_path.items()]
 
     def find(self, method: str, path: str) -> tuple[Route, Callable[..., Any], Mapping[str, str]]:
-        """The route, what answers it, and what the braces stand for, still percent-encoded.
-
-        Raises:
-            NoRoute: no template fits the path, or none with this method.
-        """
+        """The route, what answers it, and what the braces stand for, still percent-encoded; or raises `NoRoute`."""
         for pattern, methods in self._paths:
             if found := pattern.fullmatch(path):
                 if method not in methods:

@@ -1,11 +1,6 @@
 """A look-alike behind real sockets, on loopback only. The one place that knows aiohttp's server.
 
-Beside the service's API it has pages of its own, for tests and people in another process (they need no token, and no
-fault or rule touches them):
-
-    GET  /sandbox/stats      what it has seen, as JSON
-    GET  /sandbox/requests   every accepted trigger, as it was sent
-    POST /sandbox/faults     replaces the plan of faults: {"faults": [...]} as in the settings
+Beside the service's API it has the pages `/sandbox/*` of docs/sandbox.md, for tests and people in another process.
 """
 
 from __future__ import annotations
@@ -32,7 +27,6 @@ from orchestrator.lookalike.kit.http import Effect, Harm, Incoming, Reply, json_
 from orchestrator.lookalike.kit.settings import read
 
 KEEP_ALIVE = 5.0  # seconds; as long as the proxy of Travis keeps idle connections (reference 6)
-LARGEST = 4 * 1024 * 1024  # bytes of a call's body
 WORTH_PACKING = 2048  # bytes of an answer from which on it is compressed for those who can read that
 
 
@@ -92,8 +86,9 @@ class _Handler:
 
     async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
         path, _, query = request.raw_path.partition("?")
-        body = await _body(request)
-        if body is None:
+        try:
+            body = await request.read()
+        except web.HTTPRequestEntityTooLarge:
             return _response(text(413, "Payload Too Large\n"), request)
         own = path.removeprefix(self._settings.prefix)
         if own.startswith("/sandbox/"):
@@ -130,18 +125,6 @@ class _Handler:
             return json_reply(400, {"error": str(error)})
         self._look_alike.plan_faults(rules)
         return json_reply(200, {"faults": len(rules)})
-
-
-async def _body(request: web.BaseRequest) -> bytes | None:
-    if not request.body_exists:
-        return b""
-    parts, size = [], 0
-    async for part in request.content.iter_any():
-        parts.append(part)
-        size += len(part)
-        if size > LARGEST:
-            return None
-    return b"".join(parts)
 
 
 def _response(reply: Reply, request: web.BaseRequest) -> web.Response:

@@ -25,12 +25,7 @@ _SLUG = re.compile(r"[^/\s@]+/[^/\s@]+")
 
 
 class Reader(NamedTuple):
-    """How one value is read.
-
-    Args:
-        expected: completes "expected ...".
-        read: returns the value; raises ValueError, with a whole sentence where "expected ..." does not say enough.
-    """
+    """How one value is read; `read` raises ValueError, with a sentence where "expected ..." does not say enough."""
 
     expected: str
     read: Callable[[Any], Any]
@@ -59,7 +54,8 @@ def convert(kind: type[T], given: Any, path: str = "", base: T | None = None) ->
         name: read(types[name], value, f"{lead}{name}", defaults.get(name) if base is None else getattr(base, name))
         for name, value in given.items()
     }
-    return kind(**values) if base is None else _with(base, values)
+    kept = {} if base is None else {name: getattr(base, name) for name in types}
+    return kind(**{**kept, **values})
 
 
 def read(kind: Any, given: Any, path: str, default: Any = None) -> Any:
@@ -68,7 +64,11 @@ def read(kind: Any, given: Any, path: str, default: Any = None) -> Any:
     if origin is Annotated:
         return _by(arguments[1], given, path)
     if origin is tuple:
-        return _several(arguments[0], given, path)
+        if isinstance(given, list):
+            return tuple(read(arguments[0], each, f"{path}[{n}]") for n, each in enumerate(given))
+        if _is_struct(arguments[0]):
+            raise _wrong(path, "a list", given)
+        return (read(arguments[0], given, path),)
     if origin is Mapping:
         if not isinstance(given, Mapping):
             raise _wrong(path, "a map", given)
@@ -95,8 +95,6 @@ def checked(expected: str, fits: Callable[[Any], bool]) -> Reader:
 
 
 def words(known: Collection[str]) -> Reader:
-    """One of these words."""
-
     def word(given: Any) -> str:
         if not isinstance(given, str) or given not in known:
             raise ValueError(f"unknown word {given!r}{_meant(given, known)}")
@@ -106,13 +104,13 @@ def words(known: Collection[str]) -> Reader:
 
 
 def at_least(least: int) -> Reader:
-    """A whole number that is not smaller."""
     return checked(f"a whole number from {least} on", lambda given: type(given) is int and given >= least)
 
 
 def scaled(settings: T, by: float, *names: str) -> T:
     """The settings with these durations, ranges and rules divided by a number."""
-    return settings if by == 1.0 else _with(settings, {name: _scaled(getattr(settings, name), by) for name in names})
+    changes = {name: _scaled(getattr(settings, name), by) for name in names}
+    return replace(settings, **changes)  # type: ignore[type-var]  # mypy knows `replace` of dataclasses alone
 
 
 def _duration(given: Any) -> float:
@@ -157,12 +155,6 @@ def _prefix(given: Any) -> str:
     return given.rstrip("/")
 
 
-def _scale(given: Any) -> float:
-    if type(given) not in (int, float) or not 0 < given <= 1e6:
-        raise ValueError
-    return float(given)
-
-
 TEXT = checked("text; quote it", lambda given: isinstance(given, str) and given != "")
 _PLAIN = {
     bool: checked("true or false", lambda given: isinstance(given, bool)),
@@ -178,7 +170,8 @@ Count: TypeAlias = Annotated[int, at_least(0)]
 Positive: TypeAlias = Annotated[int, at_least(1)]
 Slug: TypeAlias = Annotated[str, checked("owner/name", lambda given: _SLUG.fullmatch(str(given)) is not None)]
 Prefix: TypeAlias = Annotated[str, Reader("a path such as /api", _prefix)]
-Scale: TypeAlias = Annotated[float, Reader("a number above 0, 1 for real time", _scale)]
+_IS_SCALE = checked("a number above 0, 1 for real time", lambda given: type(given) in (int, float) and 0 < given <= 1e6)
+Scale: TypeAlias = Annotated[float, _IS_SCALE]
 
 
 class Rule(Struct, frozen=True):
@@ -195,20 +188,8 @@ def _types(kind: type[Struct]) -> Mapping[str, Any]:
     return {name: hints[name] for name in kind.__struct_fields__}
 
 
-def _with(settings: T, values: Mapping[str, Any]) -> T:
-    return replace(settings, **values)  # type: ignore[type-var]  # mypy knows `replace` of dataclasses alone
-
-
 def _is_struct(kind: Any) -> bool:
     return isinstance(kind, type) and issubclass(kind, Struct)
-
-
-def _several(kind: Any, given: Any, path: str) -> tuple[Any, ...]:
-    if isinstance(given, list):
-        return tuple(read(kind, each, f"{path}[{n}]") for n, each in enumerate(given))
-    if _is_struct(kind):
-        raise _wrong(path, "a list", given)
-    return (read(kind, given, path),)
 
 
 def _by(reader: Reader, given: Any, path: str) -> Any:

@@ -1,7 +1,7 @@
 """Travis CI's API v3. `(reference 4.3)` names a section of the facts collected about the real API.
 
 Here is the way in: body, token, bans, version and route, in the order of the real stack. Behind it are the services
-(`creation`, `reads`), what there is and becomes of it (`rows`, `builds`), and how it is shown (`context`, `shapes`).
+(`routes`), what there is and becomes of it (`rows`, `builds`), and how it is shown (`context`, `shapes`).
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import re
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping
 from typing import Any, Self
-from urllib.parse import parse_qsl, unquote
+from urllib.parse import unquote
 
 from typing_extensions import override
 
@@ -32,22 +32,21 @@ from orchestrator.lookalike.kit.http import (
     json_reply,
     text,
 )
-from orchestrator.lookalike.travis import creation, reads
+from orchestrator.lookalike.travis import routes
 from orchestrator.lookalike.travis.builds import Builds
 from orchestrator.lookalike.travis.context import Context, error, not_found
 from orchestrator.lookalike.travis.rows import User
 from orchestrator.lookalike.travis.settings import VCS, Settings, demo, fitted, parse
 
 SORRY = "Sorry, we experienced an error.\n"
-STUCK = '{"error":"Travis encountered an error, sorry :("}'
+V3 = "application/vnd.travis-ci.3+"
 RACK = "text/html;charset=utf-8"
-ANONYMOUS = ""  # one address for everybody without a token
 ANONYMOUS_CALLS = 500
 
 _PART = r"(?:[^/%]|%(?!2[Ff]).)+"  # may hold other encoded characters, but no slash
 _REPO = re.compile(rf"\d{{1,18}}|{_PART}%2[Ff]{_PART}")
 _PROVIDER = re.compile(rf"/(repo|owner)/({'|'.join(VCS)})(?=/)(?!/(?:repos|active)$)")
-ROUTES = Routes(creation, reads)
+ROUTES = Routes(routes)
 
 
 class TravisLookAlike(LookAlike):
@@ -56,7 +55,7 @@ class TravisLookAlike(LookAlike):
     error_pages = {  # noqa: RUF012 - declared in the base
         "error_before": text(500, SORRY),
         "error_after": text(500, SORRY),
-        "error_stuck": text(500, STUCK, JSON),
+        "error_stuck": text(500, '{"error":"Travis encountered an error, sorry :("}', JSON),
     }
     settings: Settings
 
@@ -126,7 +125,7 @@ class TravisLookAlike(LookAlike):
         """Bans and throttles of the hosted service, by token, else by address (reference 3.3)."""
         if user is None and scheme:
             raise Refused(text(403, "access denied", RACK), "access denied")
-        subject = ANONYMOUS if user is None else user.token
+        subject = "" if user is None else user.token  # one address for everybody without a token
         if self.bans.holds(subject, now):
             raise Refused(text(403, "Forbidden\n"), "banned")
         burst, minute = self._burst, self._minute
@@ -138,9 +137,7 @@ class TravisLookAlike(LookAlike):
     def _below_prefix(self, path: str) -> str | None:
         """The path without the installation's prefix; None when it lies elsewhere."""
         prefix = self.settings.prefix
-        if not prefix:
-            return path
-        return path[len(prefix) :] if path.startswith(f"{prefix}/") else None
+        return path.removeprefix(prefix) if path.startswith(f"{prefix}/") else None
 
     def _serve_at(self, call: Incoming, context: Context, scheme: str) -> Reply:
         path = self._below_prefix(call.path)
@@ -150,8 +147,9 @@ class TravisLookAlike(LookAlike):
             return Reply(307, {"Content-Type": HTML, "Location": "/v3/"}, b"")
         context.prefix, context.vcs, route_path = _parts(path)
         context.path = path.removeprefix(context.prefix)
-        if not context.prefix and not _wants_v3(call.headers):
-            return _version_two(path)
+        is_new = call.headers.get("travis-api-version") == "3" or V3 in call.headers.get("accept", "")
+        if not context.prefix and not is_new:
+            return json_reply(404, {"file": "not found"})  # the old API, which is not here
         if scheme not in ("", "token", "basic"):
             raise error(403, "wrong_credentials", "access denied", content_type=RACK)
         try:
@@ -180,22 +178,14 @@ class TravisLookAlike(LookAlike):
             headers["X-Endpoint"] = f"Travis::API::V3::Services::{context.endpoint}"
         if "x-request-id" in call.headers:
             headers["X-Request-ID"] = call.headers["x-request-id"]
-        if self.settings.pretty and headers["Content-Type"] == JSON:
-            reply = reply._replace(body=json.dumps(json.loads(reply.body), indent=2).encode())
         if headers["Content-Type"] == JSON and call.headers.get("accept") == TEXT:
             headers["Content-Type"] = TEXT
         return reply._replace(body=b"") if call.method == "HEAD" else reply
 
 
 def _read_body(call: Incoming) -> Any:
-    """The parameters in a body: JSON by default, a form where it says so."""
-    if not call.body:
-        return {}
-    if call.headers.get("content-type", "").startswith("application/x-www-form-urlencoded"):
-        pairs = parse_qsl(call.body.decode("utf-8", "replace"))
-        return {name.replace("[", ".").replace("]", ""): value for name, value in pairs}
     try:
-        return json.loads(call.body)
+        return json.loads(call.body or "{}")
     except ValueError:
         reply = json_reply(400, {"error": "Failed to parse body as JSON"})
         reply.headers["Vary"] = "Accept-Encoding"
@@ -208,14 +198,3 @@ def _parts(path: str) -> tuple[str, str, str]:
     path = f"/{path.removeprefix(version).strip('/')}"
     found = _PROVIDER.match(path)
     return (version, VCS[0], path) if found is None else (version, found[2], f"/{found[1]}{path[found.end() :]}")
-
-
-def _wants_v3(headers: Mapping[str, str]) -> bool:
-    return headers.get("travis-api-version") == "3" or "application/vnd.travis-ci.3+" in headers.get("accept", "")
-
-
-def _version_two(path: str) -> Reply:
-    """What the old API says: here it knows only its configuration."""
-    if path == "/config":
-        return json_reply(200, {"config": {"host": "sandbox.invalid", "notifications": {"webhook": {}}}})
-    return json_reply(404, {"file": "not found"})

@@ -15,6 +15,7 @@ _WORD = r"(?:ci|travis|travis ci|travis-ci|travisci)"
 SKIP = re.compile(rf"\[(?:skip {_WORD}|{_WORD} skip)\]", re.IGNORECASE)  # (reference 13).
 MERGE_MODES = frozenset({"replace", "merge", "deep_merge", "deep_merge_append", "deep_merge_prepend"})
 SEVEREST_FIRST = ("canceled", "errored", "failed")  # over required jobs (reference 7.2).
+MISHAPS = ("rejected", "rejected_blind", "never_processed", "no_result", "config_error")
 EXCLUDED = "Branch excluded per configuration: "
 SKIPPED = "Build skipped via commit message"
 
@@ -29,18 +30,14 @@ class Builds:
         self.counters = counters
         self.tables = Tables(settings, chance)
         shares = settings.shares
-        self._mishaps = _above_zero(
-            shares, "rejected", "rejected_blind", "never_processed", "no_result", "config_error"
-        )
-        self._outcomes = _above_zero(shares, "failed", "errored", "canceled")
+        self._mishaps = _above_zero(shares, MISHAPS)
+        self._outcomes = _above_zero(shares, SEVEREST_FIRST[::-1])
 
     def expect(self, request: Request) -> None:
-        """A new request: it is processed after a while."""
         delay = self.chance.between(self.settings.process, "process", request.repo.slug, request.branch, request.nth)
         self.events.add(request.created_at + delay, self._process, request)
 
     def cancel(self, at: float, build: Build) -> None:
-        """Ends a build that has not ended."""
         if build.state not in ACTIVE:
             return
         for job in build.jobs:
@@ -49,20 +46,17 @@ class Builds:
         self._fill(at, build.repo.owner)
 
     def cancel_job(self, at: float, job: Job) -> None:
-        """Ends a job that has not ended, and with the last one its build."""
         if job.state in ACTIVE:
             self._cancel_job(at, job)
             self._end_if_done(at, job.build)
             self._fill(at, job.build.repo.owner)
 
     def restart(self, at: float, build: Build) -> None:
-        """Lets a build that has ended run again, under its id and number."""
         if build.state not in ACTIVE:
             self._begin_again(at, build, build.jobs)
             self._wait(at, build, build.jobs)
 
     def restart_job(self, at: float, job: Job) -> None:
-        """Lets a job that has ended run again, and with it its build."""
         if job.state in ACTIVE:
             return
         if job.build.state in ACTIVE:
@@ -88,14 +82,17 @@ class Builds:
             request.state = "started"  # no commit, no result, for ever (reference 5.4).
             return
         fate = self.chance.first_below(self._mishaps, "request", repo.slug, request.branch, request.nth)
-        reason = self._reason_to_reject(request, fate)
         if fate == "never_processed":
             return
         request.state = "finished"
         if fate != "rejected_blind":
-            request.commit = self._commit(at, request)
-        if reason is not None:
-            request.result, request.message = "rejected", reason
+            head = self.chance.digest("sha", repo.slug, request.branch).hex()
+            text = request.marked or f"Last change on {request.branch}"
+            of = head if sha is None else str(sha)
+            request.commit = Commit(request.id + 50_000, repo, of, text, request.branch, at - 86_400)
+        request.message = self._reason_to_reject(request, fate)
+        if request.message is not None:
+            request.result = "rejected"
             return
         request.result = None if fate == "no_result" else "approved"
         mode = str(request.wanted.get("merge_mode", "merge")).replace("-", "_")
@@ -107,14 +104,6 @@ class Builds:
         if SKIP.search(request.marked or ""):
             return SKIPPED
         return EXCLUDED + request.branch if fate in ("rejected", "rejected_blind") else None
-
-    def _commit(self, at: float, request: Request) -> Commit:
-        repo, sha = request.repo, request.wanted.get("sha")
-        head = self.chance.digest("sha", repo.slug, request.branch).hex()
-        message = request.marked or f"Last change on {request.branch}"
-        return Commit(
-            request.id + 50_000, repo, head if sha is None else str(sha), message, request.branch, at - 86_400
-        )
 
     def _build(self, at: float, request: Request, branch: Branch, broken: bool) -> None:
         assert request.commit is not None, "only a request with a commit is approved"  # noqa: S101 - for the reader
@@ -131,7 +120,10 @@ class Builds:
         request.builds.append(build)
         request.user.builds.append(build)
         repo.builds.append(build)
-        self._supersede(at, build)
+        if self.settings.auto_cancel:
+            for other in list(repo.owner.active.values()):
+                if (other.repo, other.commit.branch, other.state) == (repo, request.commit.branch, "created"):
+                    self.cancel(at, other)
         branch.last_build = build
         if broken:
             for job in build.jobs:
@@ -151,13 +143,6 @@ class Builds:
         request = build.request
         name = ("build", request.repo.slug, request.branch, request.nth, build.restarts)
         return self.chance.first_below(self._outcomes, *name) or "passed"
-
-    def _supersede(self, at: float, build: Build) -> None:
-        if not self.settings.auto_cancel:
-            return
-        for other in list(build.repo.owner.active.values()):
-            if other.repo is build.repo and other.commit.branch == build.commit.branch and other.state == "created":
-                self.cancel(at, other)
 
     def _reset(self, at: float, job: Job) -> None:
         job.attempt += 1
@@ -227,5 +212,5 @@ class Builds:
         build.repo.owner.active.pop(build.id, None)
 
 
-def _above_zero(shares: Shares, *names: str) -> tuple[tuple[str, float], ...]:
+def _above_zero(shares: Shares, names: Sequence[str]) -> tuple[tuple[str, float], ...]:
     return tuple((name, share) for name in names if (share := getattr(shares, name)) > 0)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from operator import attrgetter
 from typing import Any
 from urllib.parse import unquote, urlencode
 
@@ -11,7 +12,7 @@ from orchestrator.core.frozen import Struct, field
 from orchestrator.lookalike.kit.http import JSON, Object, Refused, json_reply
 from orchestrator.lookalike.travis.builds import Builds
 from orchestrator.lookalike.travis.rows import ACTIVE, Owner, Repo, User
-from orchestrator.lookalike.travis.shapes import SHAPE_OF, SHAPES, Getter
+from orchestrator.lookalike.travis.shapes import SHAPE_OF, SHAPES
 
 MOST = 100  # entries of a page
 
@@ -37,51 +38,34 @@ def no_access(permission: str, resource: str, **more: Any) -> Refused:
     return error(403, "insufficient_access", message, resource_type=resource, permission=permission, **more)
 
 
-def server_error() -> Refused:
-    """What the API did not expect."""
-    return error(500, "server_error", "internal server error")
-
-
 class Context(Struct):
-    """A call to one service.
-
-    Args:
-        path: with the version prefix, without the installation's, still percent-encoded.
-        params: the parsed body.
-        names: the segments that stand for something, still percent-encoded, by what they stand for.
-        prefix: what the server puts before every address that it prints.
-        stuck: a fault wants the row written and the queue not told.
-        endpoint: the service that answers, once it is found.
-    """
+    """A call to one service. Path and names are percent-encoded as they came, without the installation's prefix."""
 
     path: str
     query: Mapping[str, str]
-    params: Mapping[str, Any]
+    params: Mapping[str, Any]  # the body
     user: User | None
     now: float
     builds: Builds
-    stuck: bool
+    stuck: bool  # a fault wants the row written and the queue not told
     names: Mapping[str, str] = field(default_factory=dict)
     vcs: str = "github"
-    prefix: str = ""
+    prefix: str = ""  # of every address in the answer
     endpoint: str = ""
     warnings: list[Object] = field(default_factory=list)
 
     def require_user(self) -> User:
-        """The user that the token belongs to; refused without one."""
         if self.user is None:
             raise error(403, "login_required", "login required")
         return self.user
 
     def find_repo(self) -> Repo:
-        """The repository that the path names."""
         repo = self.builds.tables.repo(self.vcs, unquote(self.names["repo"]))
         if repo is None or (repo.private and self.user is None):
             raise not_found("repository")
         return repo
 
     def find_owner(self) -> Owner:
-        """The owner that the path names."""
         owner = self.builds.tables.owners.get((self.vcs, unquote(self.names["owner"]).lower()))
         if owner is None:
             raise not_found("owner")
@@ -95,23 +79,16 @@ class Context(Struct):
         return row
 
     def show(self, row: Any) -> Object:
-        """One row, as the call wants it."""
         return self._printer().one(row)
 
     def many(self, rows: Sequence[Any], representation: str = "standard") -> list[Object]:
-        """All of these rows, as the call wants them."""
         return self._printer().many(rows, representation)
 
     def head(self, type_: str, representation: str = "standard") -> Object:
-        """What stands first in an answer that is not one row."""
         return {"@type": type_, "@href": self._href(self.query), "@representation": representation}
 
     def page(self, type_: str, rows: Sequence[Any], default: int) -> Object:
-        """One page of these rows (reference 9.1).
-
-        Args:
-            default: how many, where the call does not say; 0 is the most, a negative limit is the default.
-        """
+        """One page of these rows, `default` many where the call does not say (reference 9.1)."""
         limit, offset = self._integer("limit", default), max(0, self._integer("offset", 0))
         limit = default if limit < 0 else min(limit, MOST) or MOST
         count = len(rows) if self.query.get("skip_count") != "true" else offset + 2 * limit
@@ -122,22 +99,18 @@ class Context(Struct):
             type_: self.many(rows[offset : offset + limit], representation),
         }
 
-    def ordered(self, rows: Sequence[Any], keys: Mapping[str, Getter], default: str) -> list[Any]:
-        """Rows in the order that `sort_by` asks for; names in it that do not exist are ignored with a warning."""
-        wanted = [each for each in self.query.get("sort_by", "").split(",") if each]
-        known = [each for each in wanted if each.partition(":")[0] in keys]
-        for each in wanted:
-            if each not in known:
-                message = f"query value {each} for sort_by not a valid sort mode, ignored"
-                self._warn(message, "ignored_value", "sort_by", value=each)
-        found = list(rows)
-        for order in reversed(known or default.split(",")):
+    def ordered(self, rows: Sequence[Any], fields: str) -> Sequence[Any]:
+        """Rows in the order that `sort_by` asks for, by some of these fields; any other is ignored with a warning."""
+        for order in reversed([each for each in self.query.get("sort_by", "").split(",") if each]):
             name, _, direction = order.partition(":")
-            found.sort(key=keys[name], reverse=direction == "desc")
-        return found
+            if name in fields.split():
+                rows = sorted(rows, key=attrgetter(name), reverse=direction == "desc")
+            else:
+                message = f"query value {order} for sort_by not a valid sort mode, ignored"
+                self._warn(message, "ignored_value", "sort_by", value=order)
+        return rows
 
     def ignored(self, name: str) -> None:
-        """Warns of a parameter that means nothing here."""
         self._warn(f"query parameter {name} not safelisted, ignored", "ignored_parameter", name)
 
     def _warn(self, message: str, kind: str, name: str, **more: str) -> None:
@@ -194,11 +167,7 @@ def _read_include(text: str) -> Mapping[str, Sequence[str]]:
 
 
 class _Printer:
-    """Shows rows for one call.
-
-    Args:
-        include: fields that the call wants besides those of a representation, by type of row.
-    """
+    """Shows rows for one call; `include` has the fields that it wants besides a representation's, by type of row."""
 
     def __init__(self, include: Mapping[str, Sequence[str]], prefix: str) -> None:
         self._include = include
@@ -215,11 +184,11 @@ class _Printer:
                 return {"@href": self._prefix + address}
             shown["@href"] = self._prefix + address
         if representation not in shape.shown and representation != "active":
-            raise server_error()  # (reference 2.2).
+            raise error(500, "server_error", "internal server error")  # (reference 2.2)
         if representation != "owner":
             shown["@representation"] = representation
         if representation not in ("minimal", "owner") and shape.rights[True]:
-            shown["@permissions"] = shape.rights[_may_trigger(row)]
+            shown["@permissions"] = shape.rights[getattr(getattr(row, "repo", row), "may_trigger", True)]
         above = (*above, row)
         for name, getter in shape.shown["standard" if representation == "active" else representation]:
             value = getter(row)
@@ -247,8 +216,3 @@ class _Printer:
         if isinstance(value, list) and value and type(value[0]) in SHAPES:
             return [self.one(each, representation, above) for each in value]
         return value
-
-
-def _may_trigger(row: Any) -> bool:
-    repo = row if isinstance(row, Repo) else getattr(row, "repo", None)
-    return repo is None or bool(repo.may_trigger)

@@ -16,12 +16,11 @@ from orchestrator.lookalike.travis.settings import RepoSpec, Settings
 
 FIRST_REPO, FIRST_REQUEST, FIRST_BUILD = 4711, 31337, 555001
 VCS_OFFSET = 900_000  # the VCS' own number of a repository; not the one that the API uses (reference 4.2).
+SENT = ("branch", "message", "sha", "tag_name", "config", "configs", "merge_mode")
 ACTIVE = frozenset({"created", "queued", "received", "started"})
 
 
 class User(Struct, eq=False):
-    """The holder of a token."""
-
     id: int
     login: str
     token: str
@@ -41,16 +40,12 @@ class Owner(Struct, eq=False):
 
 
 class Branch(Struct, eq=False):
-    """A branch that the API has seen."""
-
     repo: Repo
     name: str
     last_build: Build | None = None
 
 
 class Repo(Struct, eq=False):
-    """A repository, with everything that belongs to it in the order of making."""
-
     id: int
     owner: Owner
     name: str
@@ -69,13 +64,10 @@ class Repo(Struct, eq=False):
 
     @property
     def slug(self) -> str:
-        """`owner/name`."""
         return f"{self.owner.login}/{self.name}"
 
 
 class Commit(Struct, eq=False):
-    """What a processed request builds."""
-
     id: int
     repo: Repo
     sha: str
@@ -85,19 +77,13 @@ class Commit(Struct, eq=False):
 
 
 class Request(Struct, eq=False):
-    """One accepted POST.
-
-    Args:
-        wanted: the request object as it was sent, without null keys.
-        nth: which request of this branch it is.
-        visible_at: from when on listings show it.
-    """
+    """One accepted POST: `wanted` is its object without null keys, `nth` its number among those of the branch."""
 
     id: int
     repo: Repo
     user: User
     created_at: float
-    visible_at: float
+    visible_at: float  # in listings
     wanted: dict[str, object]
     branch: str
     nth: int
@@ -109,17 +95,14 @@ class Request(Struct, eq=False):
 
     @property
     def slug(self) -> str:
-        """`owner/name`."""
         return self.repo.slug
 
     @property
     def marked(self) -> str | None:
-        """The message that came with it."""
         message = self.wanted.get("message")
         return message if isinstance(message, str) else None
 
     def as_json(self) -> Object:
-        """It as it was sent, and what became of it."""
         return {
             "id": self.id,
             "repo": self.slug,
@@ -130,17 +113,12 @@ class Request(Struct, eq=False):
             "state": self.state,
             "result": self.result,
             "builds": [build.id for build in self.builds],
-            **{name: self.wanted.get(name) for name in ("branch", "message", "sha", "tag_name")},
-            **{name: self.wanted.get(name) for name in ("config", "configs", "merge_mode")},
+            **{name: self.wanted.get(name) for name in SENT},
         }
 
 
 class Build(Struct, eq=False):
-    """What runs for a request. A restart keeps its id and number.
-
-    Args:
-        outcome: how it will end.
-    """
+    """What runs for a request, until it ends in `outcome`. A restart keeps its id and number."""
 
     id: int
     number: int
@@ -158,7 +136,6 @@ class Build(Struct, eq=False):
 
     @property
     def repo(self) -> Repo:
-        """The repository that it builds."""
         return self.request.repo
 
     @property
@@ -186,7 +163,6 @@ class Job(Struct, eq=False):
 
     @property
     def repo(self) -> Repo:
-        """The repository that it builds."""
         return self.build.repo
 
 
@@ -210,7 +186,6 @@ class Tables:
             self._add(spec, settings)
 
     def repo(self, vcs: str, name: str) -> Repo | None:
-        """By number or, whatever the case, by slug."""
         if name.isdecimal():
             return self.repos.get(int(name))
         return self._by_slug.get((vcs, name.lower()))
@@ -221,9 +196,8 @@ class Tables:
         if spec.known is False:
             return
         free = (id_ for id_ in count(FIRST_REPO + len(self.repos)) if id_ not in self.repos)
-        id_ = next(free) if spec.id is None else spec.id
         repo = Repo(
-            id=id_,
+            id=next(free) if spec.id is None else spec.id,
             owner=owner,
             name=name,
             vcs=spec.vcs,
@@ -237,7 +211,7 @@ class Tables:
         )
         for branch in dict.fromkeys((repo.default_branch, *(spec.branches or settings.branches))):
             repo.branches[branch] = Branch(repo, branch)
-        self.repos[id_] = self._by_slug[spec.vcs, spec.slug.lower()] = repo
+        self.repos[repo.id] = self._by_slug[spec.vcs, spec.slug.lower()] = repo
         owner.repos.append(repo)
 
 

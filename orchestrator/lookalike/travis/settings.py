@@ -26,8 +26,6 @@ from orchestrator.lookalike.kit.settings import (
 )
 
 VCS = ("github", "gitlab", "bitbucket", "assembla")
-GLOB_FILLERS = ("1.x", "2.x")  # what stands for a * in a branch glob
-DISCOVERED = 12  # repositories of an owner that is only to be discovered
 
 # names of the limits, as the provider's declaration has them
 TRIGGERS, CALLS, PER_REPO = "triggers", "calls", "triggers_per_repo"
@@ -93,19 +91,13 @@ class Settings(CommonSettings, frozen=True, kw_only=True):
     reorder: bool = False
     auto_cancel: bool = False
     strict_branches: bool = True
-    pretty: bool = False
 
     def scaled(self) -> Settings:
-        """The same with all durations divided by the time scale."""
         return scaled(self, self.time_scale, "process", "build", "change", "hour", "burst", "minute")
 
 
 def parse(given: Mapping[str, Any]) -> Settings:
-    """Settings from a map; what is left out has its default, and there are a hundred repositories.
-
-    Raises:
-        UsageError: see `convert`.
-    """
+    """Settings from a map; see `convert`. What is left out has its default, and there are a hundred repositories."""
     rest = {name: value for name, value in given.items() if name not in ("repos", "owner", "owners")}
     owners = read(tuple[str, ...], given.get("owners", given.get("owner", "acme")), "owners")
     repos = given.get("repos", 100)
@@ -114,12 +106,11 @@ def parse(given: Mapping[str, Any]) -> Settings:
     if isinstance(repos, list):
         repos = [{"slug": each} if isinstance(each, str) else each for each in repos]
     found = convert(Settings, {"repos": repos, **rest})
-    seen: set[str] = set()
+    seen: set[tuple[str, str]] = set()
     for spec in found.repos:
-        key = f"{spec.vcs}:{spec.slug.lower()}"
-        if key in seen:
+        if (spec.vcs, spec.slug.lower()) in seen:
             raise UsageError(f"sandbox: repos: {spec.slug} is there twice; remove one")
-        seen.add(key)
+        seen.add((spec.vcs, spec.slug.lower()))
     return found
 
 
@@ -141,23 +132,13 @@ def demo() -> Settings:
     )
 
 
-def fitted(
-    base: Settings, targets: Iterable[Target], accounts: Collection[Account] = (), owners: Iterable[str] = ()
-) -> Settings:
-    """The settings, with everything that the targets name, a user of its own and roomy limits.
-
-    Args:
-        targets: all that must be known; branch globs are filled in.
-        accounts: whose limits must be allowed. One look-alike for each account is the nearest to the truth; given
-            several, it allows their sum.
-        owners: owners that are to be discovered, for whom some repositories are made up.
-    """
+def fitted(base: Settings, targets: Iterable[Target], accounts: Collection[Account] = ()) -> Settings:
+    """The settings, with all that the targets name, a user of its own, and room for the sum of the accounts' limits."""
     key = token_hex(8)
     limits = [limit for account in accounts for limit in account.limits]
-    made_up = [spec for owner in owners for spec in numbered(DISCOVERED, (owner,))]
     return replace(
         base,
-        repos=(*repos_of(targets), *made_up),
+        repos=repos_of(targets),
         token=f"sandbox-{key}",
         login=f"sandbox-{key[:6]}",
         user_id=int(key[:7], 16),
@@ -168,35 +149,23 @@ def fitted(
 
 
 def repos_of(targets: Iterable[Target]) -> tuple[RepoSpec, ...]:
-    """The repositories that the targets name, each with all its branches, in the order of naming."""
-    branches: dict[tuple[str, str], dict[str, None]] = {}
+    """The repositories that the targets name, each with all its branches, in the order of naming.
+
+    The default is master where nothing but master is asked for, as old repositories have it; else main.
+    """
     specs: dict[tuple[str, str], RepoSpec] = {}
+    branches: dict[tuple[str, str], dict[str, None]] = {}
     for target in targets:
-        vcs = str(target.request.get("vcs") or VCS[0])
-        key = (vcs, target.repo.lower())
-        specs.setdefault(key, _spec(target.repo, vcs))
-        branches.setdefault(key, {}).update(dict.fromkeys(_branches(target.branch)))
-    return tuple(_with_branches(spec, tuple(branches[key])) for key, spec in specs.items())
-
-
-def _spec(repo: str, vcs: str) -> RepoSpec:
-    if repo.isdecimal():
-        return RepoSpec(f"sandbox/repo-{repo}", id=int(repo), vcs=vcs)
-    return RepoSpec(repo if "/" in repo else f"sandbox/{repo}", vcs=vcs)
-
-
-def _branches(branch: str | None) -> tuple[str, ...]:
-    if branch is None:
-        return ()
-    if "*" not in branch:
-        return (branch,)
-    return tuple(branch.replace("**", "*").replace("*", filler) for filler in GLOB_FILLERS)
-
-
-def _with_branches(spec: RepoSpec, branches: tuple[str, ...]) -> RepoSpec:
-    """The default is master where nothing but master is asked for, as old repositories have it; else main."""
-    old = "master" in branches and "main" not in branches
-    return replace(spec, branches=branches, default_branch="master" if old else None)
+        vcs, repo = str(target.request.get("vcs") or VCS[0]), target.repo
+        key, number = (vcs, repo.lower()), int(repo) if repo.isdecimal() else None
+        slug = repo if "/" in repo else f"sandbox/{repo if number is None else f'repo-{repo}'}"
+        specs.setdefault(key, RepoSpec(slug, number, vcs=vcs))
+        branches.setdefault(key, {}).update({} if target.branch is None else {target.branch: None})
+    old = {key for key, named in branches.items() if "master" in named and "main" not in named}
+    return tuple(
+        replace(spec, branches=tuple(branches[key]), default_branch="master" if key in old else None)
+        for key, spec in specs.items()
+    )
 
 
 def _roomy(rule: Rule | None, limits: Sequence[Limit], name: str) -> Rule | None:

@@ -15,12 +15,9 @@ Getter: TypeAlias = Callable[[Any], Any]
 
 
 class Shape(Struct, frozen=True):
-    """How one kind of row is shown.
+    """How one kind of row is shown: `getters` of all fields, `shown` those of each representation.
 
     Args:
-        address: its `@href`, None where it has none.
-        getters: every field that may be shown or included.
-        shown: the fields of each representation.
         rights: `@permissions` of a user who may create builds, and of one who may not.
     """
 
@@ -43,9 +40,8 @@ def shape(
 
     Args:
         permissions: `name!` needs the right to create builds, `name-` nobody has.
-        fields: fields that are computed.
+        fields: those that are computed.
         paths: `name=attribute.of.the.row`; any other field is the row's own attribute of its name.
-        shown: the names of the fields that each representation shows.
     """
     getters: dict[str, Getter] = {name: attrgetter(name) for names in shown.values() for name in names.split()}
     getters |= {name: attrgetter(path) for name, _, path in (each.partition("=") for each in paths.split())}
@@ -59,28 +55,24 @@ def shape(
 
 
 def always(value: Any, names: str) -> dict[str, Getter]:
-    """Fields that show the same for every row."""
     return dict.fromkeys(names.split(), lambda row: value)
 
 
-def times(show: Callable[[float | None], str | None], names: str) -> dict[str, Getter]:
-    """Fields that are times."""
-    return {name: _time(show, attrgetter(name)) for name in names.split()}
+def times(show: Getter, names: str) -> dict[str, Getter]:
+    return {name: _shown(show, attrgetter(name)) for name in names.split()}
 
 
-def _time(show: Callable[[float | None], str | None], get: Getter) -> Getter:
+def _shown(show: Getter, get: Getter) -> Getter:
     return lambda row: show(get(row))
 
 
 def config_of(request: Request) -> Any:
     """The configuration that came with a request, as a value."""
-    config = request.wanted.get("config")
-    if isinstance(config, str):
-        try:
-            return json.loads(config)
-        except ValueError:
-            return {}
-    return config or {}
+    config = request.wanted.get("config") or "{}"
+    try:
+        return json.loads(config) if isinstance(config, str) else config
+    except ValueError:
+        return {}
 
 
 def _raw_configs(request: Request) -> list[Object]:
@@ -136,7 +128,6 @@ SHAPES: dict[type, Shape] = {
         standard="id name slug description github_id vcs_id vcs_type github_language active private owner owner_name "
         "vcs_name default_branch starred managed_by_installation active_on_org migration_status "
         "history_migration_status shared config_validation server_type scan_failed_at build_count",
-        list="id name slug active private owner vcs_id vcs_type server_type",
     ),
     Owner: shape(
         "organization",
