@@ -57,7 +57,7 @@ async def test_a_target_leaves_about_when_it_was_expected_to():
     assert len(seen) == 50
     assert {id_: one.at for id_, one in seen.items()} == pytest.approx(fact, abs=1.0)
     account = seen[wanted[-1].id].waits[-1]
-    assert (account.rule, account.whom, account.before) == ("triggers 40/30s", "of account fake", 49)
+    assert (account.rule, account.subject, account.before) == ("triggers 40/30s", "of account fake", 49)
 
 
 @pytest.mark.anyio
@@ -65,7 +65,7 @@ async def test_a_repository_that_has_had_its_hour_is_named_with_those_before():
     wanted = targets(*(f"acme/api@b{number}" for number in range(14)))
     seen, fact = await seen_and_fact(wanted, 60.0, FakeService())
     [(id_, last)] = [pair for pair in seen.items() if pair[0] == wanted[-1].id]
-    assert (last.waits[0].rule, last.waits[0].whom, last.waits[0].before) == (
+    assert (last.waits[0].rule, last.waits[0].subject, last.waits[0].before) == (
         "triggers_per_repo 10/1h",
         "of acme/api",
         3,

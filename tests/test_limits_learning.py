@@ -118,7 +118,7 @@ def test_a_rule_is_written_so_that_it_can_be_read_again():
     one = budget(10, 60.0, share=50)
     one.learn(Learnt("calls", ACCOUNT, 40, 30.0), 0.0)
     assert one.rule("calls", None) == (20, 30.0)
-    text = one.told(Learnt("calls", ACCOUNT, left=3))
+    text = one.written(Learnt("calls", ACCOUNT, left=3))
     assert text == "calls 40/30s"
     assert read_rule(ACCOUNT, text) == Learnt("calls", ACCOUNT, 40, 30.0)
 

@@ -63,7 +63,9 @@ def _forecast(cast: Forecast) -> Iterator[str]:
     for name, one in cast.accounts.items():
         of = f" of account {name}" if several else ""
         if one.spans:
-            spans = ", ".join(f"{elapsed(each.start)}-{elapsed(each.end)} {each.rule}{each.whom}" for each in one.spans)
+            spans = ", ".join(
+                f"{elapsed(each.start)}-{elapsed(each.end)} {each.rule}{each.subject}" for each in one.spans
+            )
             yield f"  waits for{of}: {plain(spans)}"
         yield f"  headroom{of}: {plain('; '.join(_headroom(one)))}"
     for advice in cast.advice:
@@ -97,7 +99,7 @@ def _account(name: str, account: Account, one: AccountForecast | None, now: floa
     yield from (f"  {plain(line)}" for line in concurrency_lines(account, now))
     if one is not None:
         bound = one.binding
-        binding = f"; binding: {plain(bound.rule + bound.whom)}" if bound is not None else "; no limit makes it wait"
+        binding = f"; binding: {plain(bound.rule + bound.subject)}" if bound is not None else "; no limit makes it wait"
         calls = f"{counted(one.triggers, 'trigger')}, about {counted(one.looks, 'look')}"
         yield f"  calls: {calls}; last trigger after {rounded(one.last_trigger)}{binding}"
 
@@ -204,7 +206,7 @@ def _account_json(one: AccountForecast | None) -> Mapping[str, Any]:
         "looks": one.looks,
         "seconds": round(one.last_trigger, 3),
         **_seconds(one),
-        "binding": None if one.binding is None else f"{one.binding.rule}{one.binding.whom}",
+        "binding": None if one.binding is None else f"{one.binding.rule}{one.binding.subject}",
         "phases": [
             _picked(span, from_seconds="start", to_seconds="end", limit="rule", where="where", places="places")
             for span in one.spans

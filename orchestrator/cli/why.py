@@ -49,7 +49,7 @@ def foreseen_lines(found: Expected, now: float, *, has_needs: bool) -> Iterator[
     """
     for one in found.waits:
         others = "it is the next" if not one.before else f"before it {counted(one.before, 'other')}"
-        yield f"waits for {one.rule} {one.whom}: next at {clock(one.next_at)}; {others}"
+        yield f"waits for {one.rule} {one.subject}: next at {clock(one.next_at)}; {others}"
     if found.at is None:
         return
     needs = ", if all that it needs passes" if has_needs else ""

@@ -7,8 +7,8 @@ is the number of a target in the plan; it costs a few bytes, and a task only whi
       | Clocks, Heartbeat     (run)          the clocks, and the leases without which nothing is sent
       | Run                   (run)          the history that all parts read, the counts, whether to go on
       | Coordinator           (coordinator)  waves, needs, rules that stop the run, wishes: journaled as facts
-      | OtherProcesses        (shared_limits) whether somebody else uses the state
-      +-- AccountDriver       (account)      one for each account: opens its gate, then starts what is due
+      | OtherProcesses        (shared_limits) whether another process uses the state
+      +-- AccountDriver       (account)      one for each account: opens its gate (opening), starts what is due
             | Admission         (limits)       which row may be triggered now; else until when, because of which rule
             | AccountRun        (facts)        appends the account's facts, folds them, puts rows where they wait
             | Sender            (gate)         makes a call once; notices refusals, silence, limits, the server's clock
@@ -76,7 +76,7 @@ class Snapshot(Struct, frozen=True, omit_defaults=True):
         waiting_for: the one limit or rule that the next trigger waits for.
         seconds_left: to the last trigger, as far as the run's forecast and the account's limits tell.
         accounts_stopped: account to cause.
-        doubts: of those in phase `requested`, the ones whose answer was lost and that are looked for.
+        doubts: of those in phase `requested`, those in doubt: the answer was lost, and the request is looked up.
     """
 
     targets: int
@@ -305,10 +305,10 @@ async def _keep_alive(heartbeat: Heartbeat) -> None:
 def _forecast_left(run: Run) -> float:
     """What is left of the time to the last trigger that was forecast when the run was made."""
     made = run.history.made
-    told = None if made is None or not run.phases[Phase.WAITING] else made.forecast.get("last_trigger_seconds")
-    if not isinstance(told, int | float) or not math.isfinite(told):
+    seconds = None if made is None or not run.phases[Phase.WAITING] else made.forecast.get("last_trigger_seconds")
+    if not isinstance(seconds, int | float) or not math.isfinite(seconds):
         return 0.0
-    return max(0.0, run.history.made_at + told - run.now())
+    return max(0.0, run.history.made_at + seconds - run.now())
 
 
 def _cannot_cancel(run: Run) -> bool:

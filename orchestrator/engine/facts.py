@@ -80,13 +80,13 @@ class AccountRun:
         finds: rows in doubt, each with the time at which its request is to be looked for.
         polls: rows whose request is followed, by the time at which it is to be polled.
         cancels: rows whose build is to be canceled.
-        changed: by row, when its request last told something new; negative where it is not followed.
+        changed: by row, when its request last changed; negative where it is not followed.
         polled: by row, the polls since then.
         looked: rows of which an earlier request was looked for, and found absent, and when.
         vouched: rows of which a person says that they have no request.
         prover: the row that shows whether requests of this account carry their marker.
         prepared: by repository, what the provider looked up for its triggers.
-        principal: whom the provider counts; until it is asked, the token stands for it.
+        principal: the user that the provider counts; until it is known, the token stands for it.
     """
 
     def __init__(
@@ -145,7 +145,7 @@ class AccountRun:
         return next_step(self._targets[row], self.progress(row), self.now(), self.run.since)
 
     def known(self, row: int) -> Collection[str]:
-        """Ids of the requests of the row's repository that are known to be somebody else's; no person's word counts."""
+        """Ids of requests of the row's repository that belong to other rows, except where a person said so."""
         repo_of = self.admission.repo_of
         if self._known is None:  # made for the first look for a lost call: most runs have none
             self._known = {}
@@ -218,7 +218,7 @@ class AccountRun:
             self.wake.set()
 
     async def append(self, *events: Event, at: float | None = None) -> None:
-        """Appends to the account's stream, together with what was deferred and what answers told of limits."""
+        """Appends to the account's stream, together with what was deferred, and with limits that answers revealed."""
         deferred, self._deferred = self._deferred, []
         batch: list[Event] = [event for _, event in deferred]
         batch += events
@@ -308,8 +308,8 @@ class AccountRun:
         history, now = self.run.history, self.now()
         for frozen in (frozen for (account, _), frozen in history.frozen.items() if account == self.name):
             self.budget.freeze(frozen.scope, frozen.until, frozen.cause)
-        for told in (told for (account, *_), told in history.learnt.items() if account == self.name):
-            if (learnt := read_rule(told.scope, told.rule)) is not None:
+        for known in (known for (account, *_), known in history.learnt.items() if account == self.name):
+            if (learnt := read_rule(known.scope, known.rule)) is not None:
                 self.budget.learn(learnt, now)
 
     async def refuse(self, error: AccessRefused) -> None:

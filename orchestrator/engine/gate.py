@@ -40,11 +40,11 @@ class Sender:
         heartbeat: the leases without which nothing may be sent; None where nothing that is sent changes anything.
 
     Attributes:
-        anonymous: stands for whom the provider counts, as long as only the token is known.
+        anonymous: stands for the user that the provider counts, as long as only the token is known.
         stopped: why nothing more is sent.
         calls: those made, by purpose.
-        news: what answers told of limits, and is not journaled yet.
-        room: set when an answer may have made room for who waits for one.
+        news: limits that answers revealed and that are not journaled yet.
+        room: set when an answer may have made room.
     """
 
     def __init__(
@@ -73,7 +73,7 @@ class Sender:
         self._now = clocks.now
         self._reach = reach
         self._heartbeat = heartbeat
-        self._told: Counter[tuple[str, str]] = Counter()
+        self._revealed: Counter[tuple[str, str]] = Counter()
         self._failures = 0
         self._lost_since: float | None = None
         self._skew = 0.0
@@ -81,7 +81,7 @@ class Sender:
 
     @property
     def skew(self) -> int | None:
-        """Seconds by which the provider's clock is ahead of ours; None as long as no answer has told it."""
+        """Seconds by which the provider's clock is ahead of ours; None before the first answer."""
         return None if self._skew_at == -math.inf else round(self._skew)
 
     def drain(self) -> None:
@@ -132,7 +132,7 @@ class Sender:
             self.learn(learnt, now, call.limits)
         if self.budget.sought:
             refused = declaration.is_refused(answer)
-            self._tell(self.budget.tried(call.limits, call.repo and self.budget.name(call.repo), refused, now))
+            self._reveal(self.budget.tried(call.limits, call.repo and self.budget.name(call.repo), refused, now))
         if now - self._skew_at >= SKEW_EVERY or call.purpose == "find":  # what a find tells rests on the clock
             theirs = server_time(answer.headers)
             if theirs is not None:
@@ -144,16 +144,16 @@ class Sender:
         Args:
             under_way: the limits that count the call that was answered as under way.
         """
-        self._tell(one for one in learnt if self.budget.learn(one, now, under_way.count(one.name)))
+        self._reveal(one for one in learnt if self.budget.learn(one, now, under_way.count(one.name)))
 
-    def _tell(self, learnt: Iterable[Learnt]) -> None:
+    def _reveal(self, learnt: Iterable[Learnt]) -> None:
         for one in learnt:
-            self._told[one.scope, one.name] += 1
-            if self._told[one.scope, one.name] <= MOST_NEWS:
-                self.news.append(LimitLearnt(one.scope, self.budget.told(one)))
+            self._revealed[one.scope, one.name] += 1
+            if self._revealed[one.scope, one.name] <= MOST_NEWS:
+                self.news.append(LimitLearnt(one.scope, self.budget.written(one)))
 
     def take_news(self) -> list[LimitLearnt]:
-        """What answers told of limits since this was last asked."""
+        """Limits that answers revealed since this was last asked."""
         news, self.news = self.news, []
         return news
 
@@ -162,7 +162,7 @@ class Gate:
     """Gives out permits, in the order in which calls came, and settles them.
 
     Args:
-        shared: the limits as other processes draw on them; None as long as nobody knows whom the provider counts.
+        shared: the limits as other processes draw on them; None before the provider's user is known.
     """
 
     def __init__(self, sender: Sender, shared: SharedLimits | None) -> None:
@@ -226,7 +226,7 @@ class Gate:
         if limit is not None and limit.scope != ACCOUNT:
             self.budget.freeze(self.budget.scope_of(limit, repo), until, str(limit))
         elif not trigger:
-            return  # whoever sends it waits, and nobody else does
+            return  # only this call waits
         elif name == TURN and repo is not None:
             self.budget.freeze(Scope("repo", repo), until, "a trigger of another run is under way")
         elif name == CONNECTIONS:
@@ -268,7 +268,7 @@ class Gate:
 
     @asynccontextmanager
     async def _turn(self, names: tuple[str, ...], repo: str | None) -> AsyncIterator[None]:
-        """One at a time, first come first served; a line in which nobody stands takes no memory."""
+        """One at a time, first come first served; an empty line takes no memory."""
         key = names, repo
         turn = self._turns.get(key)
         if turn is None:
@@ -281,7 +281,7 @@ class Gate:
                 del self._turns[key]
 
     async def _next(self, call: Call, repo: str | None, *, writes: bool) -> Permit | None:
-        """The permit for the call whose turn it is; None where its repository alone is held up by now."""
+        """The permit for the next call; None where its repository alone is held up in the meantime."""
         while not self._delay_alone(call, repo):
             if delay := self._delay(call, repo, writes=writes):
                 await self._until(delay)

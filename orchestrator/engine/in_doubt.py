@@ -97,7 +97,7 @@ class LostCalls:
             account.admission.enqueue(row)
 
     def _proves(self, row: int) -> bool:
-        """Where nobody has seen a marker yet, one row goes ahead: what the others do not find proves nothing before."""
+        """Until a marker was seen, one row goes ahead: what the others do not find proves nothing before."""
         account, prover = self.account, self.account.prover
         if prover is None or account.progress(prover).is_done or account.admission.is_closed(prover):
             account.prover = row
@@ -117,7 +117,7 @@ class LostCalls:
             return False
         self._heard_at = account.now() if self._heard_at is None else self._heard_at
         if request is None:
-            # whoever asked for it before did so until this process began, and may have been answered by nobody
+            # an earlier process may have asked for it until this one began, and its call may not be handled yet
             settled = max(account.run.since, self._heard_at) + target.timeouts.settle
             if began < settled:
                 self._again(row, settled)
@@ -135,7 +135,7 @@ class LostCalls:
         target = account.target(row)
         account.notice("find.undecided", target=target.id, cause=why)
         if now - account.run.since > target.timeouts.accept:
-            reason = f"it cannot be told whether an earlier run asked for it: {why}; resume looks again"
+            reason = f"it is not known whether an earlier run asked for it: {why}; resume looks again"
             await account.record(row, Ended(target.id, Outcome.IN_DOUBT, "in_doubt", reason))
             return
         self._again(row, now + poll_interval(now - account.run.since) + account.run.random.uniform(0.0, 1.0))

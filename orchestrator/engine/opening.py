@@ -83,7 +83,7 @@ async def _whoami(sender: Sender, notice: Callable[..., None]) -> Principal | No
             failures += sender.traffic.is_reachable  # else it is asked until the account's time is over
             notice("account.hello_failed", account=line.account.name, cause=str(error))
             await anyio.sleep(backoff(failures, sender.random))
-    if failures:  # whose calls count with ours is not known: as if they had just used all that we may
+    if failures:  # other users of the token are not known: as if they had just used all that we may
         sender.budget.freeze(ACCOUNT, sender.clocks.now() + _longest_period(sender), NOT_TOLD)
     return None
 
@@ -96,7 +96,7 @@ def _longest_period(sender: Sender) -> float:
 
 
 async def _count_earlier_calls(journal: Journal, sender: Sender, principals: dict[str, None]) -> None:
-    """What earlier and other processes called counts, also what they did before they knew whom the provider counts."""
+    """Calls of earlier and other processes count, also those made before the provider's user was known."""
     budget, now = sender.budget, sender.clocks.now()
     longest = max((limit.per for limit in budget.limits.values()), default=0.0)
     ahead = sender.clocks.steady() - now
@@ -120,7 +120,7 @@ class Caller:
 
     @property
     def skew(self) -> int | None:
-        """Seconds by which the provider's clock is ahead of ours; None as long as no answer has told it."""
+        """Seconds by which the provider's clock is ahead of ours; None before the first answer."""
         return self.gate.sender.skew
 
     async def send(self, call: Call) -> Answer:

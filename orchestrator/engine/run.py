@@ -20,7 +20,7 @@ LEASE = 30.0  # seconds for which a lease holds without a heartbeat
 BEAT = LEASE / 6  # seconds between heartbeats
 STALE = LEASE / 3  # seconds after the last heartbeat, from which on this process sends nothing
 DAY = 86_400.0  # seconds; the clocks of two machines differ by less
-ADOPTED_WITHIN = 30 * DAY  # how far back a run whose state was lost is looked for: nobody lists years of requests
+ADOPTED_WITHIN = 30 * DAY  # how far back a run with a lost state is looked for: years cannot be listed
 
 
 class Observer(Protocol):
@@ -139,7 +139,7 @@ class Heartbeat:
         self._at, self._at_wall = at, wall
 
     async def check(self) -> None:
-        """Before a call leaves: a process that was stalled makes sure that nobody took its leases meanwhile."""
+        """Before a call leaves: a process that was stalled makes sure that its leases were not taken meanwhile."""
         if self._clocks.steady() - self._at > STALE or self._clocks.wall() - self._at_wall > STALE:
             await self.beat()
 
@@ -155,7 +155,7 @@ class Run:
         since: when this process began to drive (wall clock).
         settled: an account has nothing left to do by itself.
         is_over: nothing is left to do for any account.
-        is_halted: somebody interrupts: nothing more starts, calls under way finish.
+        is_halted: interrupted: nothing more starts, calls under way finish.
         is_closed: a rule or a person stopped it: no more triggers; builds are followed to their end.
         is_canceling: the builds of this run are to be canceled.
         leaves_builds: builds are not followed any further.

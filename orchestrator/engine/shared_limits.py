@@ -23,7 +23,7 @@ from orchestrator.limits.budget import Budget, Permit
 
 OTHERS_FOR = LEASE / 2  # seconds after another process's last write for which it counts as being there
 ASK_EVERY = 0.02  # seconds between two questions whether another process wrote; less than a call takes
-SHARED_FROM = 5.0  # seconds; limits of a shorter period are shared by nobody: they are over before it matters
+SHARED_FROM = 5.0  # seconds; limits of a shorter period are not shared: they are over before it matters
 CALL_TIMEOUT = 30.0  # seconds; how long after it was intended a call can have been counted
 CONNECTIONS = "connections"  # the name under which calls under way are counted, over all processes that live
 TURN = "turn"  # the name under which triggers of a repository are serialised: one under way, counted until its answer
@@ -49,7 +49,7 @@ class OtherProcesses:
         if now - self._asked_at >= ASK_EVERY:
             if await self.journal.changed_by_others():
                 self._seen_at = now
-            self._asked_at = now  # only now: whoever comes in between must not believe an old answer
+            self._asked_at = now  # only now: another call in between must not believe an old answer
         return now - self._seen_at
 
 
@@ -57,7 +57,7 @@ class SharedLimits:
     """Asks for permits of a principal where other processes draw on the same limits.
 
     Args:
-        is_brief: ask the journal for each permit although nobody else is there: for a process that appends nothing,
+        is_brief: ask the journal for each permit although no other process is there: for one that appends nothing,
             makes very many calls, and is gone before it could notice another.
     """
 
@@ -72,20 +72,20 @@ class SharedLimits:
         self._clocks = others.clocks
         self._is_brief = is_brief
         self._is_known_shared = False
-        self._under_way: dict[Permit, str] = {}  # triggers that left while nobody else was there, and their repository
+        self._under_way: dict[Permit, str] = {}  # triggers that left while we were alone, and their repository
         self._has_shared = any(limit.per >= SHARED_FROM for limit in budget.limits.values())
 
     async def take(
         self, permit: Permit, names: Sequence[str], repo: str | None, *, trigger: bool = False, look: bool = False
     ) -> tuple[float, str]:
-        """Lets everybody count the call of a permit.
+        """Makes all processes count the call of a permit.
 
         Args:
             trigger: it has its repository to itself until it is answered, over all runs.
-            look: nobody needs to know of it while we are alone.
+            look: it need not be recorded while we are alone.
 
         Returns:
-            Zero when everybody counts it, from the next append on at the latest; else the seconds until it makes
+            Zero when all count it, from the next append on at the latest; else the seconds until it makes
             sense to ask again, and the name of the limit that is used up: then the permit is to be settled.
         """
         limits, since = self._limits(names, repo), 0.0 if self._is_brief else await self._since_others()
@@ -141,7 +141,7 @@ class SharedLimits:
             permit.records += [(key, TURN) for key in await self._journal.record_usage([record])]
 
     def _limits(self, names: Sequence[str], repo: str | None) -> list[SharedLimit]:
-        """The limits of these names, as they are counted for everybody."""
+        """The limits of these names, as all processes count them."""
         found = []
         for name in names if self._has_shared else ():
             limit = self._budget.limits.get(name)

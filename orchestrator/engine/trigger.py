@@ -33,7 +33,7 @@ LOOK_AGAIN_AFTER = 10.0  # seconds for which the absence of an earlier request i
 
 
 class Worker:
-    """One trigger at a time: a provider of its own, whose one call goes out on the permit that is held."""
+    """One trigger at a time: a provider of its own, with one call that leaves on the permit that is held."""
 
     def __init__(self, gate: Gate, account: AccountRun) -> None:
         self._sender = gate.sender
@@ -173,7 +173,7 @@ class Triggers:
     # -- before it leaves ---------------------------------------------------------------------------------------
 
     async def _may_leave(self, candidate: Candidate, permit: Permit) -> bool:
-        """Whether nothing was asked for before, and nothing else is against it by now; else the row is put away."""
+        """Whether nothing was asked for before, and no other process was first; else the row is put away."""
         account, admission, row, repo = self._account, self._admission, candidate.row, candidate.repo
         if account.must_look(row) and not await self._is_still_absent(row):
             if account.may_be_triggered(row):

@@ -115,7 +115,7 @@ def sentence(accounts: Mapping[str, AccountForecast], last_trigger: float, level
         return (
             f"{count}, the last after {rounded(last_trigger)}; what takes longest is the builds needed, {levels} deep"
         )
-    longest = f"what takes longest is {binding.rule}{binding.whom}"
+    longest = f"what takes longest is {binding.rule}{binding.subject}"
     return f"{count}, the last after {rounded(last_trigger)}; {longest}{builds}"
 
 

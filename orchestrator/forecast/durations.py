@@ -1,4 +1,4 @@
-"""How long calls and builds take: what earlier runs showed, else assumptions, which are told as such."""
+"""How long calls and builds take: what earlier runs showed, else assumptions, which are named as such."""
 
 from __future__ import annotations
 
@@ -104,7 +104,7 @@ def seen_at(asked: float, starts: float, ends: float) -> float:
         else:
             at = tick(at + poll_interval(at - changed))
         if ends - at > 10 * NARROWEST and at - changed > 8 * 60.0:
-            at += (ends - at) // 60.0 * 60.0  # looks come every minute by now
+            at += (ends - at) // 60.0 * 60.0  # from here on it is polled every minute
     return at
 
 

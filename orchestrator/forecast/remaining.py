@@ -21,13 +21,13 @@ class Waits(Struct, frozen=True):
 
     Args:
         rule: the limit, or another rule that lets it go by time alone.
-        whom: whom it binds: `of acme/api`, `of account travis`.
+        subject: what it binds: `of acme/api`, `of account travis`.
         next_at: when it lets the next one through (wall clock); None where only the end of a build can tell.
         before: how many other targets wait for it and come first.
     """
 
     rule: str
-    whom: str
+    subject: str
     next_at: float | None
     before: int
 
@@ -112,4 +112,4 @@ def _waits(run: Simulation, targets: Sequence[Target], row: int, now: float) -> 
             found.append(Waits(wait.rule, f"of {wait.place}", now + wait.until, before))
         else:
             found.append(Waits(wait.rule, f"of account {account}", now + wait.until, len(waiting)))
-    return sorted(found, key=lambda one: one.whom.startswith("of account "))
+    return sorted(found, key=lambda one: one.subject.startswith("of account "))

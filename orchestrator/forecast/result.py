@@ -12,7 +12,7 @@ class Span(Struct, frozen=True):
     """A time in which one rule makes the next trigger of an account wait.
 
     Args:
-        rule: a limit (`triggers 40/30s`), a rule of the brake (`in_flight 20`), `connections 16`, or `needs`.
+        rule: a limit (`triggers 40/30s`), a rule for builds (`in_flight 20`), `connections 16`, or `needs`.
         where: the repository or owner that it binds; None for the whole account.
         places: how many of them it binds in this run.
     """
@@ -24,7 +24,7 @@ class Span(Struct, frozen=True):
     places: int = 1
 
     @property
-    def whom(self) -> str:
+    def subject(self) -> str:
         """Whom it binds, for people; empty for the whole account."""
         if self.where is None:
             return ""

@@ -125,7 +125,7 @@ class Admission:
         return self._next()
 
     def _try(self, row: int, now: float) -> bool:
-        """Whether the row, whose turn it is, may be triggered; else it is put where it waits."""
+        """Whether the row may be triggered, as it is its turn; else it is put where it waits."""
         repo = self.repo_of(row)
         if row in self.in_flight or self.is_closed(row):
             self.give_turn(repo)
@@ -172,7 +172,7 @@ class Admission:
         return None if self._quiet is None else self._quiet.account(now)
 
     def reasons(self, row: int, now: float) -> Iterator[Wait]:
-        """All that a row which waits is held back by now; changes nothing."""
+        """Everything that holds a waiting row back now; changes nothing."""
         if self.repo_of(row) in self._busy:
             yield Wait(math.inf, SERIAL, self.repo_of(row))
         for rule in self.rules:
@@ -263,7 +263,7 @@ class Admission:
 
     @property
     def next_poll_at(self) -> float:
-        """When a queue is to be polled next; infinity where nobody waits for that."""
+        """When a queue is to be polled next; infinity where no row waits for that."""
         return math.inf if self._builds is None else self._builds.next_at
 
     def due_queue(self, now: float) -> QueueRoom | None:
@@ -271,5 +271,5 @@ class Admission:
         return None if self._builds is None else self._builds.due(now)
 
     def in_queue(self, queue: QueueRoom) -> list[int]:
-        """The rows whose build stands in the queue, or may."""
+        """The rows with a build in the queue, those asked for included."""
         return [row for row in self.in_flight if self._builds is not None and queue in self._builds.rooms_of(row)]

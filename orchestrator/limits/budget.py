@@ -32,7 +32,7 @@ class Budget:
     Args:
         limits: the account's limits.
         accepted: names of those that count only what was, or may have been, accepted.
-        sought: names of those that nobody knows and that are found by trying.
+        sought: names of those that are not known and found by trying.
         folds: whether `ACME/x` and `acme/x` are one repository.
     """
 
@@ -162,7 +162,7 @@ class Budget:
                 found.append(Learnt(name, self.scope_of(window.limit, repo)))
         return found
 
-    def told(self, learnt: Learnt) -> str:
+    def written(self, learnt: Learnt) -> str:
         """The provider's rule after something was learnt of it, in writing: `triggers_per_repo 10/1h`."""
         calls, per = learnt.calls, learnt.per
         if calls is None or per is None:

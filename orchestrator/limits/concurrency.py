@@ -161,7 +161,7 @@ class QueueRoom(Room):
     Attributes:
         row: any row whose build would stand in it.
         read_at: when it was last polled, whatever came of it; None before the first time.
-        again_at: when the next poll makes sense; an interval later what the last one told is no longer believed.
+        again_at: when the next poll makes sense; an interval later the last one is no longer believed.
         is_wanted: whether a poll is wanted or under way.
     """
 
@@ -185,7 +185,7 @@ class QueueRoom(Room):
         return Wait(math.inf, self.name, detail=detail)
 
     def seen(self, others: Others, now: float) -> None:
-        """Takes over what a poll told."""
+        """Takes over what a poll showed."""
         self.loop, self.failures = self.loop.seen(others, self.count), 0
         self._polled(now, 1.0)
 
@@ -202,7 +202,7 @@ class QueueRoom(Room):
 class BuildRoom(Rule):
     """So many builds of this run for each owner or label, and a closed loop on the owner's whole queue.
 
-    Where nobody polls queues, the places that are certainly ours are counted.
+    Where queues are not polled, the places that are certainly ours are counted.
 
     Attributes:
         queues: by owner, as it is counted.
@@ -284,7 +284,7 @@ class BuildRoom(Rule):
 
     @property
     def next_at(self) -> float:
-        """When the next poll of a queue is due; infinity where nobody waits for one."""
+        """When the next poll of a queue is due; infinity where no row waits for one."""
         return self._due[0][0] if self._due else math.inf
 
     def due(self, now: float) -> QueueRoom | None:

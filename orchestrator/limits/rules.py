@@ -31,7 +31,7 @@ class Wait(Struct, frozen=True):
         until: when it makes sense to ask again (the admission's clock); infinity: once a call is answered or a build
             ends.
         rule: its short name, the same for all that it binds: `triggers 40/30s`, `in_flight 20`; empty: none binds.
-        place: the repository that it holds back; empty where it holds the whole account, or its name tells whom.
+        place: the repository that it holds back; empty where it holds the whole account, or its name says what.
         detail: more for a person.
         ends: the wall clock at which the rule itself lets go, where it goes by that.
         is_certain: False where only the process at work can tell whether it holds.
@@ -59,7 +59,7 @@ class Terms(Struct, frozen=True):
         costs: the names of the limits that a trigger counts against.
         wall: the wall clock at an instant of the admission's clock.
         options: what the run was made with, and what the process that drives it was given.
-        polls_queues: whether somebody asks the provider how long queues are.
+        polls_queues: whether the provider is asked how long queues are.
     """
 
     account: Account
@@ -71,7 +71,7 @@ class Terms(Struct, frozen=True):
 
 
 class Traffic:
-    """How calls of the account fare at the moment; whoever sends them keeps it up to date.
+    """How calls of the account fare at the moment; kept up to date by what sends them.
 
     Attributes:
         under_way: triggers that may have left and have no answer yet.
@@ -112,7 +112,7 @@ class Rule:
         """The row's trigger leaves."""
 
     def moved(self, row: int, now: float) -> None:
-        """The row, whose turn it was, has left or waits for something else: who stands behind it may have a turn."""
+        """The row has left, or waits for something else: the next one under the same rule may have its turn."""
 
     def entered(self, row: int) -> None:
         """From now on the row's build may be queued or running."""
@@ -211,7 +211,7 @@ class RateLimits(Rule):
         delay, rule = self._budget.wait_repo(self._costs, repo, now)
         if delay <= 0.0:
             return None
-        # an owner's limit may wait for the answer to a call for another repository, which wakes nobody here
+        # an owner's limit may wait for the answer to a call for another repository, which wakes no row here
         return Wait(now + (ROOM_AGAIN if delay == math.inf else delay), rule, repo)
 
     def explain(self, row: int, now: float) -> Iterator[Wait]:

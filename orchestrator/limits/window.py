@@ -19,7 +19,7 @@ MOST_CALLS = 10**7  # calls in a period; a server that tells of more is not beli
 SHORTEST, LONGEST = 0.1, 31 * 86_400.0  # seconds; a period that is shorter or longer is not believed
 LONGEST_WAIT = 86_400.0  # seconds for which a reset keeps us away; then an answer tells it anew
 MOST_BY_OTHERS = 1000  # calls by others that are kept one by one; of more only the end is known
-MOST_RULES = 4  # rules that a window takes over from answers; the ones told last
+MOST_RULES = 4  # rules that a window takes over from answers; the last ones
 SAME = 2.0  # seconds by which two resets differ that mean the same moment
 GROWTH = 10  # periods in which an unknown limit, found by trying, grows by what it was halved to
 FLOOR = 1  # calls in a period below which an unknown limit is never halved
@@ -42,13 +42,13 @@ class Rule(NamedTuple):
 
 
 class Taught:
-    """What answers told a window.
+    """What answers revealed of a window's limit.
 
     Attributes:
         learnt: the provider's own rules, the newest last.
         rules: all that are to be kept.
         longest: the longest of their periods.
-        told: calls that were free, as an answer told it, until `reset`.
+        told: calls that were free, as an answer said, until `reset`.
         left: those that are free now; calls that were answered since are taken off, calls under way are not.
         step: by how much a limit that is found by trying grows in a period; it changed at `tried_at`.
     """
@@ -92,7 +92,7 @@ class Window:
         self.used = {limit.name: 0} if used is None else used
         self.calls = limit.calls
         self.per = limit.per
-        self.taught: Taught | None = None  # most windows are never told anything
+        self.taught: Taught | None = None  # most windows never learn anything
         self.under_way = 0
         self.answered: list[float] = []  # a list of few is a fraction of a deque, and most windows have few
 
@@ -171,7 +171,7 @@ class Window:
 
         Args:
             left: calls that are still free until the reset.
-            reset: seconds from now; None where it is not told: then what others used counts for one period more.
+            reset: seconds from now; None: not known; then what others used counts for one period more.
             under_way: as how many calls the one that was answered still counts as under way here.
         """
         if calls is not None and per is not None and 0 < calls <= MOST_CALLS and SHORTEST <= per <= LONGEST:
@@ -186,7 +186,7 @@ class Window:
         gone = self.calls - self.taken(now) - left
         if gone > MOST_BY_OTHERS:
             self._taught_of().leave(left, under_way, now, now + self.per)
-        elif gone > 0:  # when they were made is not told
+        elif gone > 0:  # when they were made is not known
             place = bisect_right(self.answered, now)
             self.answered[place:place] = [now] * gone
 
@@ -212,7 +212,7 @@ class Window:
         return self.taught
 
     def tried(self, refused: bool, now: float) -> bool:
-        """Finds a limit that nobody knows, where a refusal does no harm; whether that changed it.
+        """Finds an unknown limit, where a refusal does no harm; whether that changed it.
 
         A refusal halves it, at most once a period, since calls that were under way are refused with it. A period
         without a refusal, in which all of it was used, lets it grow by a fixed part of what it was halved to.
