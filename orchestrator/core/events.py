@@ -22,14 +22,14 @@ CANCELED = "canceled by a person"  # the rule of `Stopped` where a person asked 
 VERSION = 1  # of this set; a change that an older reader would misread raises it
 
 
-class OldBuild(Struct, frozen=True, omit_defaults=True):
+class OldBuild(Struct, frozen=True, omit_defaults=True, gc=False):
     """What an earlier run started for a target, and a retry with `--same-commit` starts again."""
 
     request: Request
     build: str
 
 
-class RunOptions(Struct, frozen=True, omit_defaults=True):
+class RunOptions(Struct, frozen=True, omit_defaults=True, gc=False):
     """What was chosen when the run was made, so that a resume keeps to it.
 
     Args:
@@ -95,7 +95,7 @@ class Options(RunOptions, frozen=True, omit_defaults=True, kw_only=True):
 _NOTHING_CHOSEN = RunOptions()
 
 
-class RunMade(Struct, frozen=True, omit_defaults=True):
+class RunMade(Struct, frozen=True, omit_defaults=True, gc=False):
     """A run exists; the plan's targets are rows beside this event."""
 
     kind: ClassVar[str] = "run_made"
@@ -111,21 +111,21 @@ class RunMade(Struct, frozen=True, omit_defaults=True):
     forecast: Mapping[str, Json] = field(default_factory=dict)  # what it began with; empty where there was none
 
 
-class WaveOpened(Struct, frozen=True, omit_defaults=True):
+class WaveOpened(Struct, frozen=True, omit_defaults=True, gc=False):
     """The targets of a wave may be triggered, those with needs once released."""
 
     kind: ClassVar[str] = "wave_opened"
     wave: int
 
 
-class Released(Struct, frozen=True, omit_defaults=True):
+class Released(Struct, frozen=True, omit_defaults=True, gc=False):
     """Every need of the target has passed."""
 
     kind: ClassVar[str] = "released"
     target: str
 
 
-class Stopped(Struct, frozen=True, omit_defaults=True):
+class Stopped(Struct, frozen=True, omit_defaults=True, gc=False):
     """A rule, or a person (`CANCELED`), ended the triggering of the run; empty: a person overrode an earlier stop."""
 
     kind: ClassVar[str] = "stopped"
@@ -139,7 +139,7 @@ class Stopped(Struct, frozen=True, omit_defaults=True):
         return self.rule == CANCELED
 
 
-class Tally(Struct, frozen=True, omit_defaults=True):
+class Tally(Struct, frozen=True, omit_defaults=True, gc=False):
     """What one process did for one account: calls by kind, and seconds spent waiting, by limit."""
 
     account: str
@@ -148,7 +148,7 @@ class Tally(Struct, frozen=True, omit_defaults=True):
     waited: Mapping[str, float] = field(default_factory=dict)
 
 
-class Interrupted(Struct, frozen=True, omit_defaults=True):
+class Interrupted(Struct, frozen=True, omit_defaults=True, gc=False):
     """A process stopped driving before the run's end.
 
     Args:
@@ -161,7 +161,7 @@ class Interrupted(Struct, frozen=True, omit_defaults=True):
     tallies: tuple[Tally, ...] = ()
 
 
-class RunEnded(Struct, frozen=True, omit_defaults=True):
+class RunEnded(Struct, frozen=True, omit_defaults=True, gc=False):
     """No target is open any more."""
 
     kind: ClassVar[str] = "run_ended"
@@ -169,7 +169,7 @@ class RunEnded(Struct, frozen=True, omit_defaults=True):
     tallies: tuple[Tally, ...] = ()
 
 
-class Claimed(Struct, frozen=True, omit_defaults=True):
+class Claimed(Struct, frozen=True, omit_defaults=True, gc=False):
     """A process took the lease on this stream."""
 
     kind: ClassVar[str] = "claimed"
@@ -178,7 +178,7 @@ class Claimed(Struct, frozen=True, omit_defaults=True):
     pid: int
 
 
-class Frozen(Struct, frozen=True, omit_defaults=True):
+class Frozen(Struct, frozen=True, omit_defaults=True, gc=False):
     """No calls are made to a scope until then (wall clock)."""
 
     kind: ClassVar[str] = "frozen"
@@ -187,7 +187,7 @@ class Frozen(Struct, frozen=True, omit_defaults=True):
     cause: str
 
 
-class LimitLearnt(Struct, frozen=True, omit_defaults=True):
+class LimitLearnt(Struct, frozen=True, omit_defaults=True, gc=False):
     """An answer revealed a limit."""
 
     kind: ClassVar[str] = "limit_learnt"
@@ -195,13 +195,13 @@ class LimitLearnt(Struct, frozen=True, omit_defaults=True):
     rule: str  # `triggers_per_repo 10/1h`
 
 
-class MarkerProven(Struct, frozen=True, omit_defaults=True):
+class MarkerProven(Struct, frozen=True, omit_defaults=True, gc=False):
     """A request known to be ours carried its marker: `find` can be trusted on this account from now on."""
 
     kind: ClassVar[str] = "marker_proven"
 
 
-class Prepared(Struct, frozen=True, omit_defaults=True):
+class Prepared(Struct, frozen=True, omit_defaults=True, gc=False):
     """The provider looked up what the triggers of a repository need; asked once for a run."""
 
     kind: ClassVar[str] = "prepared"
@@ -209,7 +209,7 @@ class Prepared(Struct, frozen=True, omit_defaults=True):
     what: Json = None
 
 
-class AccountStopped(Struct, frozen=True, omit_defaults=True):
+class AccountStopped(Struct, frozen=True, omit_defaults=True, gc=False):
     """No further call is made on the account: a dead token, a ban, out of reach."""
 
     kind: ClassVar[str] = "account_stopped"
@@ -218,7 +218,7 @@ class AccountStopped(Struct, frozen=True, omit_defaults=True):
     code: str = ""
 
 
-class Intended(Struct, frozen=True, omit_defaults=True):
+class Intended(Struct, frozen=True, omit_defaults=True, gc=False):
     """A trigger call is about to leave; durable before it does.
 
     Args:
@@ -232,7 +232,7 @@ class Intended(Struct, frozen=True, omit_defaults=True):
     skew: int | None = 0
 
 
-class Withdrawn(Struct, frozen=True, omit_defaults=True):
+class Withdrawn(Struct, frozen=True, omit_defaults=True, gc=False):
     """The intended call certainly started nothing: `unreachable`, `rate_limited` or `access_refused`."""
 
     kind: ClassVar[str] = "withdrawn"
@@ -241,7 +241,7 @@ class Withdrawn(Struct, frozen=True, omit_defaults=True):
     cause: str
 
 
-class Doubted(Struct, frozen=True, omit_defaults=True, rename={"from_": "from"}):
+class Doubted(Struct, frozen=True, omit_defaults=True, gc=False, rename={"from_": "from"}):
     """The answer was lost; the call can have reached the provider between `from_` and `to` (wall clock)."""
 
     kind: ClassVar[str] = "doubted"
@@ -253,7 +253,7 @@ class Doubted(Struct, frozen=True, omit_defaults=True, rename={"from_": "from"})
     skew: int | None = 0  # as at `Intended`: these times are ours, the provider's listings go by its own
 
 
-class Absent(Struct, frozen=True, omit_defaults=True):
+class Absent(Struct, frozen=True, omit_defaults=True, gc=False):
     """A lookup showed that the attempt certainly started nothing."""
 
     kind: ClassVar[str] = "absent"
@@ -262,7 +262,7 @@ class Absent(Struct, frozen=True, omit_defaults=True):
     evidence: str
 
 
-class Requested(Struct, frozen=True, omit_defaults=True):
+class Requested(Struct, frozen=True, omit_defaults=True, gc=False):
     """The provider has the request; `how` is `answered`, `found` or `adopted`."""
 
     kind: ClassVar[str] = "requested"
@@ -274,7 +274,7 @@ class Requested(Struct, frozen=True, omit_defaults=True):
     marker: str | None = None  # for a request of an earlier run, whose marker differs
 
 
-class Refused(Struct, frozen=True, omit_defaults=True):
+class Refused(Struct, frozen=True, omit_defaults=True, gc=False):
     """The provider refused the trigger or the request, for good."""
 
     kind: ClassVar[str] = "refused"
@@ -283,7 +283,7 @@ class Refused(Struct, frozen=True, omit_defaults=True):
     reason: str
 
 
-class Sighted(Struct, frozen=True, omit_defaults=True):
+class Sighted(Struct, frozen=True, omit_defaults=True, gc=False):
     """A build was seen in a state that differs from the last one seen."""
 
     kind: ClassVar[str] = "sighted"
@@ -291,7 +291,7 @@ class Sighted(Struct, frozen=True, omit_defaults=True):
     build: Build
 
 
-class Restarted(Struct, frozen=True, omit_defaults=True):
+class Restarted(Struct, frozen=True, omit_defaults=True, gc=False):
     """The build was started again under its old id; the outcome is open again."""
 
     kind: ClassVar[str] = "restarted"
@@ -299,7 +299,7 @@ class Restarted(Struct, frozen=True, omit_defaults=True):
     build: str
 
 
-class Canceling(Struct, frozen=True, omit_defaults=True):
+class Canceling(Struct, frozen=True, omit_defaults=True, gc=False):
     """We asked the provider to cancel the build; `note` says why it could not, if it could not."""
 
     kind: ClassVar[str] = "canceling"
@@ -307,7 +307,7 @@ class Canceling(Struct, frozen=True, omit_defaults=True):
     note: str = ""
 
 
-class Skipped(Struct, frozen=True, omit_defaults=True):
+class Skipped(Struct, frozen=True, omit_defaults=True, gc=False):
     """The target is never triggered in this run."""
 
     kind: ClassVar[str] = "skipped"
@@ -316,7 +316,7 @@ class Skipped(Struct, frozen=True, omit_defaults=True):
     code: str = "skipped"
 
 
-class Ended(Struct, frozen=True, omit_defaults=True):
+class Ended(Struct, frozen=True, omit_defaults=True, gc=False):
     """Our verdict on the target."""
 
     kind: ClassVar[str] = "ended"
@@ -326,7 +326,7 @@ class Ended(Struct, frozen=True, omit_defaults=True):
     reason: str
 
 
-class CancelAsked(Struct, frozen=True, omit_defaults=True):
+class CancelAsked(Struct, frozen=True, omit_defaults=True, gc=False):
     """A person wants the run canceled; with `keep_builds` only no more triggers."""
 
     kind: ClassVar[str] = "cancel_asked"
@@ -335,7 +335,7 @@ class CancelAsked(Struct, frozen=True, omit_defaults=True):
     keep_builds: bool = False
 
 
-class Approved(Struct, frozen=True, omit_defaults=True):
+class Approved(Struct, frozen=True, omit_defaults=True, gc=False):
     """A person lets the next wave go on."""
 
     kind: ClassVar[str] = "approved"
@@ -343,7 +343,7 @@ class Approved(Struct, frozen=True, omit_defaults=True):
     at: float
 
 
-class PauseAsked(Struct, frozen=True, omit_defaults=True):
+class PauseAsked(Struct, frozen=True, omit_defaults=True, gc=False):
     """A person wants no new triggers for a while."""
 
     kind: ClassVar[str] = "pause_asked"

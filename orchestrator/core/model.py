@@ -119,7 +119,7 @@ class Findability(StrEnum):
         return self in (Findability.EXACT, Findability.BY_MARKER)
 
 
-class Limit(Struct, frozen=True, omit_defaults=True):
+class Limit(Struct, frozen=True, omit_defaults=True, gc=False):
     """So many calls of a kind per period per scope; `40/30s` in writing.
 
     Args:
@@ -142,7 +142,7 @@ class Limit(Struct, frozen=True, omit_defaults=True):
         return f"{self.name} {self.calls}/{period(self.per)}"
 
 
-class Learnt(Struct, frozen=True, omit_defaults=True):
+class Learnt(Struct, frozen=True, omit_defaults=True, gc=False):
     """A limit that an answer of the provider reveals.
 
     Args:
@@ -162,7 +162,7 @@ class Learnt(Struct, frozen=True, omit_defaults=True):
     reset: float | None = None
 
 
-class Timeouts(Struct, frozen=True, omit_defaults=True):
+class Timeouts(Struct, frozen=True, omit_defaults=True, gc=False):
     """How long things may take, in seconds; see the manifest's `timeouts:`.
 
     Args:
@@ -180,7 +180,7 @@ class Timeouts(Struct, frozen=True, omit_defaults=True):
     reach: float = 600.0
 
 
-class Account(Struct, frozen=True, omit_defaults=True, rename={"concurrency": "brake"}):
+class Account(Struct, frozen=True, omit_defaults=True, gc=False, rename={"concurrency": "brake"}):
     """One configured use of a provider; a key under `providers:`. It holds references to secrets, never a secret."""
 
     name: str
@@ -195,7 +195,7 @@ class Account(Struct, frozen=True, omit_defaults=True, rename={"concurrency": "b
     concurrency: Concurrency = UNLIMITED  # what holds triggers back for the sake of the CI and of other people
 
 
-class Target(Struct, frozen=True, omit_defaults=True):
+class Target(Struct, frozen=True, omit_defaults=True, gc=False):
     """One build that we want: a ref of a repository, through an account.
 
     Args:
@@ -240,7 +240,7 @@ class Target(Struct, frozen=True, omit_defaults=True):
 _IDENTITY = attrgetter(*(name for name in Target.__struct_fields__ if name not in ("request", "where")))
 
 
-class Trigger(Struct, frozen=True, omit_defaults=True):
+class Trigger(Struct, frozen=True, omit_defaults=True, gc=False):
     """The wish for one build, ready to be expressed to a provider.
 
     Args:
@@ -265,7 +265,7 @@ class Trigger(Struct, frozen=True, omit_defaults=True):
         return f"{self.run_name if text is None else text} {self.marker}"
 
 
-class Request(Struct, frozen=True, omit_defaults=True):
+class Request(Struct, frozen=True, omit_defaults=True, gc=False):
     """The provider's receipt for a trigger.
 
     Args:
@@ -279,7 +279,7 @@ class Request(Struct, frozen=True, omit_defaults=True):
     url: str | None = None
 
 
-class Build(Struct, frozen=True, omit_defaults=True):
+class Build(Struct, frozen=True, omit_defaults=True, gc=False):
     """What the provider runs for a request, as last seen; its times by the provider's clock, in the journal by ours.
 
     Args:
@@ -300,7 +300,7 @@ class Build(Struct, frozen=True, omit_defaults=True):
     reason: str | None = None
 
 
-class Refusal(Struct, frozen=True, omit_defaults=True):
+class Refusal(Struct, frozen=True, omit_defaults=True, gc=False):
     """The provider took the trigger and then refused the request.
 
     Args:
@@ -313,7 +313,7 @@ class Refusal(Struct, frozen=True, omit_defaults=True):
     scope: Scope | None = None
 
 
-class Interval(Struct, frozen=True, omit_defaults=True):
+class Interval(Struct, frozen=True, omit_defaults=True, gc=False):
     """A span of time, both ends included."""
 
     start: float
@@ -327,7 +327,7 @@ class Expect(Struct, frozen=True):
     max: int | None = None
 
 
-class Plan(Struct, frozen=True, omit_defaults=True):
+class Plan(Struct, frozen=True, omit_defaults=True, gc=False):
     """Targets in the order of triggering, after expansion and selection, with all that a run needs to know.
 
     Args:

@@ -30,7 +30,7 @@ from orchestrator.core.frozen import Struct, replace
 from orchestrator.core.model import Build, BuildState, Outcome, Phase, Request
 
 
-class Doubt(Struct, frozen=True, omit_defaults=True):
+class Doubt(Struct, frozen=True, omit_defaults=True, gc=False):
     """A lost answer: why, and when the call can have reached the provider (wall clock).
 
     Args:
@@ -43,7 +43,7 @@ class Doubt(Struct, frozen=True, omit_defaults=True):
     skew: int | None = 0
 
 
-class Verdict(Struct, frozen=True, omit_defaults=True):
+class Verdict(Struct, frozen=True, omit_defaults=True, gc=False):
     """How a target ended."""
 
     outcome: Outcome
@@ -52,7 +52,7 @@ class Verdict(Struct, frozen=True, omit_defaults=True):
     at: float
 
 
-class Progress(Struct, frozen=True):
+class Progress(Struct, frozen=True, gc=False):
     """What is known of one target.
 
     Args:
