@@ -6,9 +6,10 @@ from email.utils import formatdate
 
 import anyio
 
-from orchestrator.core.events import RunMade, RunOptions, to_json
+from orchestrator.core.events import RunMade, to_json
 from orchestrator.core.frozen import replace
 from orchestrator.core.model import COORDINATOR, Account, Timeouts
+from orchestrator.core.options import RunOptions
 from orchestrator.engine.engine import Engine, Options
 from orchestrator.journal.port import Process
 from orchestrator.providers.port import Line

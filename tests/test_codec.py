@@ -18,9 +18,7 @@ from orchestrator.core.events import (
     Doubted,
     Frozen,
     Intended,
-    OldBuild,
     Released,
-    RunOptions,
     Sighted,
     Skipped,
     decode,
@@ -28,6 +26,7 @@ from orchestrator.core.events import (
 )
 from orchestrator.core.frozen import defaults_of, from_json, to_json
 from orchestrator.core.model import DEFAULT_FAIL_ON, Account, Build, BuildState, Outcome, Request, Scope
+from orchestrator.core.options import OldBuild, RunOptions
 
 BUILD = Build("5", BuildState.RUNNING, "started", started_at=60.0)
 

@@ -8,8 +8,8 @@ import pytest
 from manifest_helpers import KNOWN, plan_of
 
 from orchestrator.core.concurrency import Cap, Concurrency, QueueRule
-from orchestrator.core.events import Options
 from orchestrator.core.model import Account, Build, BuildState, Limit, Plan, Target
+from orchestrator.core.options import Options
 from orchestrator.core.times import elapsed, rounded
 from orchestrator.forecast import ASSUMED, Times, forecast, times_of
 from orchestrator.forecast.durations import LATENCY, DealtDurations

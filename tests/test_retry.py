@@ -6,9 +6,10 @@ from cli_machine import context_of
 from orchestrator.app import retry
 from orchestrator.app.resume import refuse_what_is_retried
 from orchestrator.core.errors import UsageError
-from orchestrator.core.events import Claimed, Doubted, Ended, Intended, Options, Requested, RunMade, RunOptions
+from orchestrator.core.events import Claimed, Doubted, Ended, Intended, Requested, RunMade
 from orchestrator.core.history import History
 from orchestrator.core.model import COORDINATOR, Outcome, marker_of
+from orchestrator.core.options import Options, RunOptions
 from orchestrator.engine.run import ADOPTED_WITHIN, Clocks, Run, Unobserved
 from orchestrator.journal.history import load
 from orchestrator.testing import MemoryJournal, targets

@@ -10,11 +10,12 @@ from orchestrator.app.context import Context
 from orchestrator.app.plan import Choices
 from orchestrator.app.runs import exact
 from orchestrator.core.errors import JournalError, LeaseLost, UsageError, flat
-from orchestrator.core.events import Options, from_json
+from orchestrator.core.events import from_json
 from orchestrator.core.frozen import Struct
 from orchestrator.core.gc import collect_now
 from orchestrator.core.history import History
 from orchestrator.core.model import Account, Outcome, Phase
+from orchestrator.core.options import Options
 from orchestrator.core.verdict import Exit
 from orchestrator.engine.engine import Engine, Snapshot
 from orchestrator.journal.history import load

@@ -10,9 +10,9 @@ from urllib.parse import urlsplit
 from orchestrator import manifest as manifests
 from orchestrator.core.calls import is_loopback
 from orchestrator.core.errors import UsageError
-from orchestrator.core.events import Options
 from orchestrator.core.frozen import Struct, field, replace
 from orchestrator.core.model import Plan
+from orchestrator.core.options import Options
 from orchestrator.core.secrets import shown
 from orchestrator.core.times import counted
 from orchestrator.manifest import Manifest

@@ -11,10 +11,10 @@ from orchestrator.app.lookups import times_in
 from orchestrator.app.plan import MANY, Choices, Planned, forecast_kept, forecast_of
 from orchestrator.app.start import make_run
 from orchestrator.core.errors import JournalError, NotStarted
-from orchestrator.core.events import OldBuild
 from orchestrator.core.frozen import Struct, replace
 from orchestrator.core.history import History
 from orchestrator.core.model import Json, Outcome, Plan, Target, marker_of
+from orchestrator.core.options import OldBuild
 from orchestrator.engine.run import look_since
 from orchestrator.journal.history import load
 from orchestrator.journal.port import Journal, RunRow

@@ -22,9 +22,10 @@ from orchestrator.app.plan import (
     today,
 )
 from orchestrator.core.errors import NotStarted, UsageError
-from orchestrator.core.events import RunMade, RunOptions, from_json, to_json
+from orchestrator.core.events import RunMade, from_json, to_json
 from orchestrator.core.frozen import Struct, replace
 from orchestrator.core.model import DEFAULT_FAIL_ON, Account, Json, Plan, Target
+from orchestrator.core.options import RunOptions
 from orchestrator.core.times import counted
 from orchestrator.journal.history import load
 from orchestrator.journal.port import Journal, Overlap, RunRow

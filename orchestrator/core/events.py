@@ -16,83 +16,11 @@ from orchestrator.core.errors import JournalError
 from orchestrator.core.frozen import DAMAGES, Struct, convert, field, from_text, to_text
 from orchestrator.core.frozen import from_json as from_json  # for those who read what stands in events
 from orchestrator.core.frozen import to_json as to_json  # as above
-from orchestrator.core.model import DEFAULT_FAIL_ON, Build, Json, Outcome, Request, Scope
+from orchestrator.core.model import Build, Json, Outcome, Scope
+from orchestrator.core.options import RunOptions, usable
 
 CANCELED = "canceled by a person"  # the rule of `Stopped` where a person asked for it
 VERSION = 1  # of this set; a change that an older reader would misread raises it
-
-
-class OldBuild(Struct, frozen=True, omit_defaults=True, gc=False):
-    """What an earlier run started for a target, and a retry with `--same-commit` starts again."""
-
-    request: Request
-    build: str
-
-
-class RunOptions(Struct, frozen=True, omit_defaults=True, gc=False):
-    """What was chosen when the run was made, so that a resume keeps to it.
-
-    Args:
-        fail_on: outcomes that make the exit code 1; None: the usual ones. As words, since a newer version has more.
-        max_fail: `5` or `20%` of the targets: so many failures stop the triggering.
-        in_flight: builds of this run that may be queued or running at once, for each account.
-        reports: file to format of the reports that are written at the end.
-        sandbox: it is a rehearsal: its service ended with its process.
-        adopt: its state was lost: what an earlier process may have triggered is looked for before anything is.
-        look_for: target id to the marker that an earlier run may have sent.
-        look_since: from when on it may have been sent (wall clock).
-        restart: target id to what is started again.
-    """
-
-    fail_on: tuple[Json, ...] | None = None
-    reports: Mapping[str, str] = field(default_factory=dict)
-    in_flight: int | None = None
-    max_fail: str | None = None
-    sandbox: bool = False
-    adopt: bool = False
-    look_for: Mapping[str, str] = field(default_factory=dict)
-    look_since: float | None = None
-    restart: Mapping[str, OldBuild] = field(default_factory=dict)
-
-    @property
-    def failures(self) -> frozenset[Outcome]:
-        """The outcomes that make the exit code 1."""
-        return DEFAULT_FAIL_ON if self.fail_on is None else frozenset(Outcome).intersection(self.fail_on)
-
-
-class Options(RunOptions, frozen=True, omit_defaults=True, kw_only=True):
-    """How a process drives a run; rules, engine and forecast ask it.
-
-    Args:
-        trigger: False follows only (`watch`).
-        detach: return when nothing is left to trigger.
-        timeout: seconds after which this process leaves.
-        override_stop: go on although a rule stopped the run before.
-        assume_absent: ids of targets in doubt of which a person says that no build exists.
-        adopt_request: target id to the provider's request id, as a person says.
-        ignore_quiet_hours: trigger in quiet hours too.
-    """
-
-    trigger: bool = True
-    detach: bool = False
-    timeout: float | None = None
-    override_stop: bool = False
-    assume_absent: frozenset[str] = frozenset()
-    adopt_request: Mapping[str, str] = field(default_factory=dict)
-    ignore_quiet_hours: bool = False
-
-    @classmethod
-    def over(cls, kept: RunOptions, given: Options | None = None, **more: Any) -> Options:
-        """Those that a run was made with, except where something else is given; `more` wins."""
-        given = given or cls()
-        values = {name: getattr(given, name) for name in Options.__struct_fields__}
-        for name in RunOptions.__struct_fields__:
-            if values[name] == getattr(_NOTHING_CHOSEN, name):
-                values[name] = getattr(kept, name)
-        return Options(**{**values, **more})
-
-
-_NOTHING_CHOSEN = RunOptions()
 
 
 class RunMade(Struct, frozen=True, omit_defaults=True, gc=False):
@@ -416,20 +344,7 @@ def _read(cls: type[Any], text: str) -> Event:
         if cls is not RunMade:
             raise
     raw = json.loads(text)
-    options = raw["options"].items()
-    raw["options"] = {name: value for name, value in options if name in _NEEDED or _is_usable(name, value)}
-    return convert(raw, RunMade)
-
-
-_NEEDED = ("look_for", "restart")  # keep us from asking twice; any other option that cannot be used is left out
-
-
-def _is_usable(name: str, value: Json) -> bool:
-    try:
-        convert({name: value}, RunOptions)
-    except DAMAGES:
-        return False
-    return True
+    return convert({**raw, "options": usable(raw["options"])}, RunMade)
 
 
 def _about(target: str) -> str:

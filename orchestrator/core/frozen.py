@@ -1,8 +1,8 @@
 """Frozen values, and the JSON that they are written as: `class Limit(Struct, frozen=True, omit_defaults=True)`.
 
 Of a value only the fields are written that are not at their default, under their names; a name loses a `_` at its end
-(`from_`). `gc=False` for those that a run makes many of: they cannot be part of a cycle. Reading is strict, since what is read may come from anybody: a field of another type is an error, a field
-that this version does not know is left out.
+(`from_`). Reading is strict, since anybody may have written the text: a field of another type is an error, a field that
+this version does not know is left out. Values of which a run makes many say `gc=False`: no cycle leads through them.
 """
 
 from __future__ import annotations

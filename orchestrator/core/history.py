@@ -18,7 +18,6 @@ from orchestrator.core.events import (
     Prepared,
     RunEnded,
     RunMade,
-    RunOptions,
     Stopped,
     Tally,
     TargetEvent,
@@ -26,6 +25,7 @@ from orchestrator.core.events import (
     target_of,
 )
 from orchestrator.core.model import COORDINATOR, Json, Scope, Target
+from orchestrator.core.options import RunOptions
 from orchestrator.core.progress import NEW, Progress, apply
 
 

@@ -50,10 +50,10 @@ import anyio
 
 from orchestrator.core.errors import JournalError, LeaseLost, OrchestratorError, flat
 from orchestrator.core.events import Event, Interrupted, RunEnded, from_json
-from orchestrator.core.events import Options as Options
 from orchestrator.core.frozen import Struct
 from orchestrator.core.history import History
 from orchestrator.core.model import COORDINATOR, Account, Outcome, Phase
+from orchestrator.core.options import Options as Options
 from orchestrator.core.verdict import Exit, exit_code
 from orchestrator.engine.account import AccountDriver
 from orchestrator.engine.coordinator import WISHES_EVERY, Coordinator, Decided

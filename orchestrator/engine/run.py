@@ -9,9 +9,10 @@ from typing import Any, Protocol
 
 import anyio
 
-from orchestrator.core.events import Event, Options, target_of
+from orchestrator.core.events import Event, target_of
 from orchestrator.core.history import History
 from orchestrator.core.model import Outcome, Phase, marker_of
+from orchestrator.core.options import Options
 from orchestrator.core.progress import Progress
 from orchestrator.journal.port import Entry, Incarnation, Journal, Lease, Process
 from orchestrator.journal.process import boot_clock

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 
-from orchestrator.core.events import Options
 from orchestrator.core.gc import gc_paused
 from orchestrator.core.model import Plan, Target
+from orchestrator.core.options import Options
 from orchestrator.forecast.advice import alternatives, sentence, slowest, supposed, warnings
 from orchestrator.forecast.binding import spans, uses
 from orchestrator.forecast.durations import ASSUMED, Times, times_of

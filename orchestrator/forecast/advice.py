@@ -6,9 +6,9 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 
 from orchestrator.core.concurrency import part
-from orchestrator.core.events import Options
 from orchestrator.core.frozen import replace
 from orchestrator.core.model import ACCOUNT, Account, Limit, Plan, Target
+from orchestrator.core.options import Options
 from orchestrator.core.times import counted, period, rounded
 from orchestrator.forecast.durations import Times
 from orchestrator.forecast.result import AccountForecast

@@ -5,10 +5,10 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping, Sequence
 
-from orchestrator.core.events import Options
 from orchestrator.core.frozen import Struct, from_json
 from orchestrator.core.history import History
 from orchestrator.core.model import Account, Plan, Target
+from orchestrator.core.options import Options
 from orchestrator.core.progress import Progress
 from orchestrator.forecast.durations import ASSUMED, Times
 from orchestrator.forecast.simulate import Past, Simulation

@@ -11,10 +11,10 @@ from collections.abc import Mapping
 from heapq import heappop, heappush
 from itertools import count
 
-from orchestrator.core.events import Options
 from orchestrator.core.frozen import Struct
 from orchestrator.core.model import Account, Plan
 from orchestrator.core.next_step import NARROWEST
+from orchestrator.core.options import Options
 from orchestrator.forecast.binding import Binding
 from orchestrator.forecast.durations import DealtDurations, Times, seen_at
 from orchestrator.forecast.polling import Polls

@@ -10,10 +10,10 @@ import math
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
-from orchestrator.core.events import Options
 from orchestrator.core.frozen import Struct
 from orchestrator.core.model import ACCOUNT, Account
 from orchestrator.core.next_step import DOUBTS_IN_A_ROW
+from orchestrator.core.options import Options
 from orchestrator.core.times import clock
 from orchestrator.limits.budget import Budget
 from orchestrator.limits.quiet_hours import quiet_until

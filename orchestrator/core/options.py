@@ -1,0 +1,95 @@
+"""What was chosen for a run: kept with it (`RunOptions`), and for one process that drives it (`Options`)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from orchestrator.core.frozen import DAMAGES, Struct, convert, field
+from orchestrator.core.model import DEFAULT_FAIL_ON, Json, Outcome, Request
+
+
+class OldBuild(Struct, frozen=True, omit_defaults=True, gc=False):
+    """What an earlier run started for a target, and a retry with `--same-commit` starts again."""
+
+    request: Request
+    build: str
+
+
+class RunOptions(Struct, frozen=True, omit_defaults=True, gc=False):
+    """What was chosen when the run was made, so that a resume keeps to it.
+
+    Args:
+        fail_on: outcomes that make the exit code 1; None: the usual ones. As words, since a newer version has more.
+        max_fail: `5` or `20%` of the targets: so many failures stop the triggering.
+        in_flight: builds of this run that may be queued or running at once, for each account.
+        reports: file to format of the reports that are written at the end.
+        sandbox: it is a rehearsal: its service ended with its process.
+        adopt: its state was lost: what an earlier process may have triggered is looked for before anything is.
+        look_for: target id to the marker that an earlier run may have sent.
+        look_since: from when on it may have been sent (wall clock).
+        restart: target id to what is started again.
+    """
+
+    fail_on: tuple[Json, ...] | None = None
+    reports: Mapping[str, str] = field(default_factory=dict)
+    in_flight: int | None = None
+    max_fail: str | None = None
+    sandbox: bool = False
+    adopt: bool = False
+    look_for: Mapping[str, str] = field(default_factory=dict)
+    look_since: float | None = None
+    restart: Mapping[str, OldBuild] = field(default_factory=dict)
+
+    @property
+    def failures(self) -> frozenset[Outcome]:
+        """The outcomes that make the exit code 1."""
+        return DEFAULT_FAIL_ON if self.fail_on is None else frozenset(Outcome).intersection(self.fail_on)
+
+
+class Options(RunOptions, frozen=True, omit_defaults=True, kw_only=True):
+    """How a process drives a run; rules, engine and forecast ask it.
+
+    Args:
+        trigger: False follows only (`watch`).
+        detach: return when nothing is left to trigger.
+        timeout: seconds after which this process leaves.
+        override_stop: go on although a rule stopped the run before.
+        assume_absent: ids of targets in doubt of which a person says that no build exists.
+        adopt_request: target id to the provider's request id, as a person says.
+        ignore_quiet_hours: trigger in quiet hours too.
+    """
+
+    trigger: bool = True
+    detach: bool = False
+    timeout: float | None = None
+    override_stop: bool = False
+    assume_absent: frozenset[str] = frozenset()
+    adopt_request: Mapping[str, str] = field(default_factory=dict)
+    ignore_quiet_hours: bool = False
+
+    @classmethod
+    def over(cls, kept: RunOptions, given: Options | None = None, **more: Any) -> Options:
+        """Those that a run was made with, except where something else is given; `more` wins."""
+        given = given or cls()
+        values = {name: getattr(given, name) for name in Options.__struct_fields__}
+        for name in RunOptions.__struct_fields__:
+            if values[name] == getattr(_NOTHING_CHOSEN, name):
+                values[name] = getattr(kept, name)
+        return Options(**{**values, **more})
+
+
+_NOTHING_CHOSEN = RunOptions()
+
+
+def usable(options: Mapping[str, Json]) -> Mapping[str, Json]:
+    """What of options in a journal this version can use; all of those without which a target might start twice."""
+    return {name: value for name, value in options.items() if name in ("look_for", "restart") or _is_read(name, value)}
+
+
+def _is_read(name: str, value: Json) -> bool:
+    try:
+        convert({name: value}, RunOptions)
+    except DAMAGES:
+        return False
+    return True
