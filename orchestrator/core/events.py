@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from typing import Any, ClassVar, TypeAlias
 
 from orchestrator.core.errors import JournalError
-from orchestrator.core.frozen import DAMAGES, Struct, convert, field, from_text, to_text
+from orchestrator.core.frozen import DAMAGES, Struct, convert, decoder_of, field, to_text
 from orchestrator.core.frozen import from_json as from_json  # for those who read what stands in events
 from orchestrator.core.frozen import to_json as to_json  # as above
 from orchestrator.core.model import Build, Json, Outcome, Scope
@@ -312,12 +312,11 @@ def encode(event: Event) -> str:
     text, target = to_text(event), target_of(event)
     if target is None:
         return text
-    head = "{" + _about(target)  # its first field
-    if not text.startswith(head):  # escaped, for the sake of half a surrogate pair
-        return json.dumps(
-            {name: item for name, item in to_json(event).items() if name != "target"}, separators=(",", ":")
-        )
-    return "{" + text[len(head) :].removeprefix(",")
+    head = f'{{"target":{_quoted(target)}'  # its first field
+    if text.startswith(head):
+        return "{" + text[len(head) :].removeprefix(",")
+    fields = {name: item for name, item in to_json(event).items() if name != "target"}
+    return json.dumps(fields, separators=(",", ":"))  # its text is escaped, for the sake of half a surrogate pair
 
 
 def decode(kind: str, target: str | None, text: str) -> Event:
@@ -331,24 +330,21 @@ def decode(kind: str, target: str | None, text: str) -> Event:
         raise JournalError(f"the journal has an event {kind[:40]!r} that this version does not know; upgrade")
     try:
         if target is not None:
-            text = f"{text[:-1]}{',' if len(text) > 2 else ''}{_about(target)}}}"
-        return _read(cls, text)
-    except DAMAGES as error:
-        raise JournalError(f"the journal has a damaged event {kind!r}: {error}") from error
-
-
-def _read(cls: type[Any], text: str) -> Event:
-    try:
-        return typing.cast(Event, from_text(cls, text))
+            text = f'{text[:-1]}{"," if len(text) > 2 else ""}"target":{_quoted(target)}}}'
+        return typing.cast(Event, decoder_of(cls)(text))  # type: ignore[arg-type]  # a class is hashable
     except DAMAGES:
-        if cls is not RunMade:
-            raise
-    raw = json.loads(text)
-    return convert({**raw, "options": usable(raw["options"])}, RunMade)
+        return _decode_oddity(cls, text)
 
 
-def _about(target: str) -> str:
-    return f'"target":{_quoted(target)}'
+def _decode_oddity(cls: type[Any], text: str) -> Event:
+    """An event that only `json` can read (infinity, half a surrogate pair), or a run with options of another type."""
+    try:
+        raw = json.loads(text)
+        if cls is RunMade:
+            raw = {**raw, "options": usable(raw.get("options", {}))}
+        return typing.cast(Event, convert(raw, cls))
+    except DAMAGES as error:
+        raise JournalError(f"the journal has a damaged event {cls.kind!r}: {error}") from error
 
 
 _quoted = json.encoder.encode_basestring

@@ -7,8 +7,7 @@ this version does not know is left out. Values of which a run makes many say `gc
 
 from __future__ import annotations
 
-import typing
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from enum import StrEnum
 from functools import cache
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -75,18 +74,14 @@ def to_text(value: Struct) -> str:
     return text
 
 
-def from_text(kind: type[V], text: str) -> V:
-    """The value that was written so.
+@cache
+def decoder_of(kind: type[V]) -> Callable[[str], V]:
+    """The function that reads JSON text as a value of this class.
 
-    Raises:
-        ValueError, TypeError, RecursionError: it is not what this class has.
+    It raises one of DAMAGES for what is not of this class, and for what `json` alone writes: infinity, and half of a
+    surrogate pair.
     """
-    try:
-        return typing.cast(V, _decoder(kind).decode(text))  # type: ignore[arg-type]  # a class is hashable
-    except (msgspec.DecodeError, UnicodeEncodeError):  # or it is half of a surrogate pair, or infinity
-        from json import loads  # as below
-
-        return convert(loads(text), kind)
+    return msgspec.json.Decoder(kind, dec_hook=_read).decode
 
 
 def defaults_of(cls: type[Struct]) -> dict[str, Any]:
@@ -128,11 +123,6 @@ _defaults = cache(defaults_of)
 def _told_by_identity(cls: type[Struct]) -> tuple[tuple[str, Any], ...]:
     found = _defaults(cls).items()
     return tuple((name, one) for name, one in found if isinstance(one, (float, str, Struct)) and one != "")
-
-
-@cache
-def _decoder(kind: Any) -> Any:
-    return msgspec.json.Decoder(kind, dec_hook=_read)
 
 
 def _written(value: Any) -> Any:
