@@ -2,16 +2,19 @@
 
 import anyio
 import pytest
-from rare import Service, a_run, engine, facts
+from rare import Dated, Service, a_run, engine, facts
 
 from orchestrator.core.calls import Call
 from orchestrator.core.errors import InDoubt, Rejected
 from orchestrator.core.events import CancelAsked, Canceling
-from orchestrator.core.model import Limit
+from orchestrator.core.model import Build, BuildState, Limit, Request
+from orchestrator.core.options import OldBuild
 from orchestrator.core.verdict import Exit
+from orchestrator.providers.port import Observation
 from orchestrator.testing import FakeProvider, FakeService, Script, targets
 
 pytestmark = pytest.mark.anyio
+
 
 # -- cancels ------------------------------------------------------------------------------------------------------
 
@@ -69,6 +72,39 @@ async def test_a_cancel_that_waits_for_a_permit_goes_before_the_triggers_that_wa
     assert await engine(journal, service).run() == Exit.OK
     (tidied,) = (at for purpose, at in service.calls if purpose == "tidy")
     assert sum(at < tidied for at in service.posts) == 2
+
+
+# -- a build that is started again --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("skew", [0.0, 3600.0, -3600.0])
+async def test_how_the_old_build_ended_is_not_taken_for_the_end_of_the_one_that_was_started_again(skew):
+    """A restart takes a moment to show, and the provider's clock may tell another time."""
+
+    class Restarting(FakeProvider):
+        async def restart(self, target, build):
+            await self._send(Call("POST", f"/restart/{build.id}", limits=("triggers", "calls")))
+            times.append(service.true_time())
+
+        async def poll(self, followed):
+            await self._send(Call("GET", "/builds", purpose="poll", limits=("calls",)))
+            since = service.true_time() - times[0]
+            build = Build("b7", BuildState.RUNNING, "running")
+            if since < 20.0:
+                build = Build("b7", BuildState.FAILED, "failed", finished_at=times[0] + skew - 5.0)
+            if since > 60.0:
+                build = Build("b7", BuildState.PASSED, "passed", finished_at=times[0] + skew + 60.0)
+            return {one.target.id: Observation((build,)) for one in followed}
+
+    class Clocked(Dated, Service):
+        behind = -skew
+
+    times = []
+    service = Clocked(provider=Restarting)
+    old = {"fake:acme/a": OldBuild(Request("7"), "b7")}
+    journal = await a_run(service, targets("acme/a"), restart=old)
+    assert await engine(journal, service, now=service.true_time).run() == Exit.OK
+    assert len(times) == 1
 
 
 # -- lost looks ---------------------------------------------------------------------------------------------------

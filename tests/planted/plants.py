@@ -129,6 +129,24 @@ PLANTS: tuple[Plant, ...] = (
         "waits_for_a_permit",
     ),
     Plant(
+        "the old build's end is taken for that of the new one",
+        (Edit("orchestrator/engine/follow.py", "if not self._is_before_the_restart(row, build)", "if build.id"),),
+        CALLS,
+        "started_again",
+    ),
+    Plant(
+        "the old build's end is read by the wrong clock",
+        (
+            Edit(
+                "orchestrator/engine/follow.py",
+                "return build.finished_at - (self.account.sender.skew or 0) <=",
+                "return build.finished_at <=",
+            ),
+        ),
+        CALLS,
+        "started_again",
+    ),
+    Plant(
         "a lost look counts until now only",
         (
             Edit(
