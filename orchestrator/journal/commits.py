@@ -1,7 +1,7 @@
 """Group commit: appends that wait together are one transaction and one sync.
 
 The first that comes leads: it lets others join while they still do, then has all written. A batch is in the group as a
-whole from the moment it is handed in, so one whose appender was canceled meanwhile is still written wholly, and where
+whole from the moment it is handed in, so it is written wholly even if its appender was canceled meanwhile, and where
 the leader is canceled another one of the group leads.
 """
 
@@ -74,7 +74,7 @@ class Group:
         self._turn: anyio.Event | None = None
 
     def fail(self, why: str) -> None:
-        """Tells each that its batch was not written."""
+        """Marks the open batches as not written."""
         for batch in self.batches:
             if not batch.is_settled:
                 batch.error = JournalError(why)
@@ -151,7 +151,7 @@ class Committer:
             group.pass_on()
 
     def _close(self, group: Group) -> None:
-        """Whoever comes now starts the next group."""
+        """The next batch starts another group."""
         if self._group is group:
             self._group = None
 
@@ -177,7 +177,7 @@ class Usage:
         self._next = int.from_bytes(os.urandom(5), "big") << 22
 
     def keys(self, count: int) -> Sequence[int]:
-        """Keys that nobody has."""
+        """Unused keys."""
         keys = range(self._next, self._next + count)
         self._next += count
         return keys

@@ -126,7 +126,7 @@ def _unescaped(text: str) -> str:
 
 
 class Lock:
-    """A lock file beside the database: who holds it may commit and checkpoint.
+    """A lock file beside the database: its holder may commit and checkpoint.
 
     SQLite has locks of its own, but older releases could damage a database when one connection wrote while another
     reset the write-ahead log; so such moments are kept apart. The kernel frees it when its process dies.

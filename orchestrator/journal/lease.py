@@ -44,7 +44,7 @@ class Hold(Struct, frozen=True):
         return self.heartbeat + self.lease_for
 
     def is_over(self, now: float) -> bool:
-        """Whether another process may take it: nobody holds it, or no longer by the clock."""
+        """Whether another process may take it: it has no holder, or has expired."""
         return self.process is None or self.has_ended or now >= self.over_at
 
     def is_held(self, now: float, is_dead: Callable[[Process], bool]) -> bool:

@@ -19,7 +19,7 @@ class Entry(Struct, frozen=True):
     """One event as it stands in the journal.
 
     Args:
-        account: whose stream, COORDINATOR for the run's own.
+        account: names the stream; COORDINATOR for the run's own.
         seq: 1, 2, 3, ... within the stream.
         at: when it was written, by the writer's wall clock.
     """
@@ -35,7 +35,7 @@ Cursor = Mapping[str, int]
 
 
 class Process(Struct, frozen=True):
-    """Who holds a lease: enough to prove on the same machine that it is dead.
+    """The identity of a process: enough to prove on the same machine that it is dead.
 
     Args:
         host: the machine's name.
@@ -236,8 +236,8 @@ class Journal(Protocol):
     async def renew(self, by: Incarnation, now: float) -> None:
         """Heartbeat, once for all leases of the incarnation.
 
-        Where it has expired, a new one takes its place and those of its leases that nobody else has claimed: they go on
-        under their epochs, since nothing was written in between.
+        Where it has expired, a new one takes its place and those of its leases that no other process has claimed: they
+        go on under their epochs, since nothing was written in between.
 
         Raises:
             LeaseLost: at least one was taken over; the others are renewed.

@@ -1,4 +1,4 @@
-"""Who a process is, and whether it is certainly dead; known for sure only on the machine where it ran.
+"""Identifies a process, and tells whether it is certainly dead; that is known only on the machine where it ran.
 
 Linux tells it through /proc, macOS through `ps` and `sysctl`. Elsewhere nothing can be proven and only time decides.
 """

@@ -80,7 +80,7 @@ class SqlJournal(Journal):
     """The port over a database; use `open_journal`.
 
     Args:
-        process: who writes here, for the calls under way that count while it lives.
+        process: the one that writes here; calls under way count while it lives.
         is_dead: whether a process is proven dead.
     """
 
@@ -279,7 +279,7 @@ class SqlJournal(Journal):
         if not rows:
             return []
         with self._trusting_nothing(f"the wishes of run {run}"):
-            # what is not a wish is nobody's; the type is checked where it is acted on
+            # the type is checked where a wish is acted on
             return [(number, cast(Wish, decode(kind, None, body))) for number, kind, body in rows]
 
     # -- leases -------------------------------------------------------------------------------------------------
@@ -366,7 +366,7 @@ class SqlJournal(Journal):
     def _is_gone(self, holder: str) -> bool:
         try:
             return holder != self._holder and self._is_dead(from_text(holder))
-        except ValueError:  # nobody's that we know: time ends it
+        except ValueError:  # not a process: time ends it
             return False
 
     async def _write_usage(self) -> None:

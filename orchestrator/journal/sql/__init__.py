@@ -1,6 +1,6 @@
 """What a database does for the journal: named operations over plain values, one file for each kind of database.
 
-Everything that is the same for all of them (group commit, whose target a row is, what a lost lease is called) is in
+Everything that is the same for all of them (group commit, places of targets, words for errors) is in
 `journal/store.py`; nothing outside this folder knows SQL. An operation is one transaction: when it returns it is
 durable, and when it fails nothing of it was written. Times are of the state's clock, handed in; a database that several
 machines share may use its own.
@@ -107,10 +107,10 @@ class Dialect(Protocol):
         """Closes; what was written is durable already."""
 
     async def clock(self, boot: str) -> float | None:
-        """When a boot began, None where no process has told."""
+        """When a boot began, None where no process has set it."""
 
     async def set_clock(self, boot: str, up: float, wall: float) -> None:
-        """Tells when a boot began, where no process has. Usage records of other boots count for one period more."""
+        """Sets when a boot began, unless a process has. Usage records of other boots count for one period more."""
 
     # -- runs ---------------------------------------------------------------------------------------------------
 
@@ -155,7 +155,7 @@ class Dialect(Protocol):
         """Writes a document. The cancellation of a scope does not interrupt it: others wait for the same document.
 
         Args:
-            take: gives it, as soon as it can be written: whoever comes while others write is in it.
+            take: gives it, as soon as it can be written: appends that come while another process writes are in it.
 
         Raises:
             Refused: some pieces do not continue their stream under its epoch.

@@ -72,7 +72,7 @@ def is_busy(error: sqlite3.Error) -> bool:
 def is_fatal(error: BaseException) -> bool:
     """Whether the connection is not to be used any more.
 
-    After a failed write or sync nobody knows what the disk holds: the kernel may have dropped the pages, and the next
+    After a failed write or sync it is unknown what the disk holds: the kernel may have dropped the pages, and the next
     sync would then report success.
     """
     return not isinstance(error, sqlite3.Error) or code_of(error) not in SAFE_AFTER
@@ -132,7 +132,7 @@ class Database:
             await patience.wait()
 
     def try_begin(self) -> bool:
-        """Starts a transaction when nobody else writes."""
+        """Starts a transaction unless another process writes."""
         db = self._alive()
         if not self._try_lock():
             return False
@@ -183,7 +183,7 @@ class Database:
         return db.total_changes - self._own_changes
 
     async def close(self) -> None:
-        """Closes. Closing again does nothing. What is in memory is closed by whoever made it."""
+        """Closes. Closing again does nothing. A state in memory is closed by its maker."""
         self._broken = self._broken or f"{self.place} is closed"
 
     # -- who may write, trouble ---------------------------------------------------------------------------------
@@ -260,7 +260,7 @@ class File(Database):
     def _open_to_read(self) -> sqlite3.Connection:
         if not self.path.exists():
             raise JournalError(f"{self.path}: there is no state yet; the first `orchestrator run` makes it")
-        # Without a write-ahead log in a folder where nobody can make one, nobody writes: then it needs no locks.
+        # No write-ahead log, and none can be made in this folder: no process writes, so no locks are needed.
         frozen = not os.access(self.path.parent, os.W_OK) and not self._wal.exists()
         return self._connect("ro&immutable=1" if frozen else "ro")
 
@@ -272,7 +272,7 @@ class File(Database):
 
     @override
     async def prepare(self) -> None:
-        """Checks whose file it is, and makes or migrates it.
+        """Checks that the file is ours, and makes or migrates it.
 
         Raises:
             JournalError: a foreign, newer or damaged file.

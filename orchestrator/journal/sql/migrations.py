@@ -49,7 +49,7 @@ def make(db: sqlite3.Connection) -> None:
 
 
 def keep_time(db: sqlite3.Connection) -> None:
-    """Version 2: a clock for each boot, how long and for whose life a stamp counts, whose token a hash stands for."""
+    """Version 2: a clock per boot; period and holder of usage records (`stamp`); principals of token hashes."""
     db.execute("CREATE TABLE boot (id TEXT PRIMARY KEY, began REAL NOT NULL) WITHOUT ROWID")
     db.execute("ALTER TABLE stamp ADD COLUMN per REAL NOT NULL DEFAULT 3600")
     db.execute("ALTER TABLE stamp ADD COLUMN holder TEXT NOT NULL DEFAULT ''")
@@ -62,7 +62,7 @@ def hold_by_incarnation(db: sqlite3.Connection) -> None:
     """Version 3: a lease is a holder, an incarnation of a process with one row for all its streams.
 
     The columns of a lease in `stream` are left as they are, for one reader: a process of an older version that has the
-    file open. Its appends are refused once somebody took its stream over, as ever. Its heartbeat, of which nobody would
+    file open. Its appends are refused once its stream was taken over, as ever. Its heartbeat, of which no process would
     learn, is refused at once and in words; it then sends nothing more, long before its lease is over.
     """
     db.execute(

@@ -61,7 +61,7 @@ def overlaps_with(db: sqlite3.Connection, wanted: Collection[str]) -> list[Overl
 
 
 def add_stream(db: sqlite3.Connection, run: int, account: str) -> int:
-    """Adds a stream that nobody has claimed yet."""
+    """Adds a stream without a holder."""
     return insert(
         db, "INSERT INTO stream (run, account, epoch, heartbeat, lease_for) VALUES (?, ?, 0, 0, 0)", (run, account)
     )
@@ -167,7 +167,7 @@ def export(db: sqlite3.Connection, path: Path, runs: Collection[str] | None) -> 
     make_private(part)
     try:
         _copy(db, part, runs)
-        os.link(part, path)  # unlike a rename, this fails when somebody made the file meanwhile
+        os.link(part, path)  # unlike a rename, this fails when the file was made meanwhile
     except FileExistsError as error:
         raise JournalError(f"{path} exists; an export overwrites nothing: choose another name") from error
     finally:
