@@ -176,7 +176,7 @@ PLANTS: tuple[Plant, ...] = (
             Edit(
                 "orchestrator/manifest/layers.py",
                 '"branches": Rule(Compiler.many, is_alike=_are_plain_refs),',
-                '"branches": Rule(Compiler.many, is_alike=_always),',
+                '"branches": Rule(Compiler.many, is_alike=is_constant),',
             ),
         ),
         MANIFEST,
@@ -187,8 +187,8 @@ PLANTS: tuple[Plant, ...] = (
         (
             Edit(
                 "orchestrator/manifest/layers.py",
-                '"matrix": Rule(Compiler.matrix, is_alike=_has_no_names),',
-                '"matrix": Rule(Compiler.matrix, lambda a, b: Matrix(a.names, [*b[1], *a[1]]), _has_no_names),',
+                '"matrix": Rule(Compiler.matrix, is_alike=not_),',
+                '"matrix": Rule(Compiler.matrix, lambda a, b: Matrix(a.names, [*b[1], *a[1]]), not_),',
             ),
         ),
         MANIFEST,
