@@ -6,6 +6,8 @@ import os
 from collections.abc import Iterable
 from pathlib import Path
 
+from orchestrator.journal.files import sync_folder
+
 
 def write(text: str | Iterable[str], path: str | os.PathLike[str]) -> None:
     """Writes the file atomically; parents are created, an earlier file is replaced and its mode kept.
@@ -31,7 +33,7 @@ def write(text: str | Iterable[str], path: str | os.PathLike[str]) -> None:
     except BaseException:
         beside.unlink(missing_ok=True)
         raise
-    _sync_folder(place.parent)
+    sync_folder(place.parent)
 
 
 def _synced(pieces: Iterable[str], beside: Path, place: Path) -> None:
@@ -41,14 +43,3 @@ def _synced(pieces: Iterable[str], beside: Path, place: Path) -> None:
         file.writelines(pieces)
         file.flush()
         os.fsync(file.fileno())
-
-
-def _sync_folder(folder: Path) -> None:
-    """Makes the rename itself durable, where a folder can be opened (not on Windows)."""
-    if os.name != "posix":
-        return
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
