@@ -5,12 +5,16 @@ import json
 import stat
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from cli_machine import ENVIRON, Program
 
 from orchestrator import __version__
+from orchestrator.app.plan import Choices
+from orchestrator.cli.flags import Flags, Output, declared
 from orchestrator.cli.main import ALIASES, VERBS
+from orchestrator.core.options import Options, RunOptions
 from orchestrator.core.verdict import Exit
 
 MANIFEST = """\
@@ -302,3 +306,15 @@ def test_a_bug_exits_70_and_keeps_a_private_redacted_traceback(program, monkeypa
     assert "Traceback" in kept.read_text()
     assert "s3cret" not in kept.read_text() + program.err
     assert stat.S_IMODE(kept.stat().st_mode) == 0o600
+
+
+def test_a_flag_goes_to_the_use_cases_unless_it_is_for_the_terminal_alone():
+    """A flag whose name no option of a run or plan has would be taken and forgotten."""
+    of_the_face = {"state", "rate", "fail_fast", "output", "yes", "quiet", "verbose", "log_format", "no_color"}
+    assert set(declared()) - set(Choices.__struct_fields__) == of_the_face
+    given = Flags(only=("a/*",), in_flight=3, timeout=9.0, fail_fast=True, output=(Output("json", "r.json"),))
+    chosen = given.choices(Path("/here"))
+    assert (chosen.only, chosen.in_flight, chosen.timeout, chosen.max_fail) == (("a/*",), 3, 9.0, "1")
+    assert chosen.reports == {"/here/r.json": "json"}
+    assert Options.over(RunOptions(in_flight=5, max_fail="20%"), Choices(in_flight=3)).max_fail == "20%"
+    assert Options.over(RunOptions(in_flight=5), Choices(in_flight=3)).in_flight == 3
