@@ -194,8 +194,8 @@ class Window:
         """From now on this rule of the provider's holds, in place of an earlier one of the same period."""
         written = Rule(self.limit.calls, self.limit.per)
         learnt = () if self.taught is None else self.taught.learnt
-        if not learnt and rule == written:
-            return
+        if (learnt and rule == learnt[-1] and rule in self.rules) or (not learnt and rule == written):
+            return  # an answer repeats it each time
         learnt = (*(old for old in learnt if old.per != rule.per), rule)[-MOST_RULES:]
         told = (written, *learnt) if self.limit.written else learnt
         self._taught_of().learnt = learnt
