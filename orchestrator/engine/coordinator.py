@@ -54,6 +54,7 @@ class Coordinator:
         self._todo: list[Event] = []
         self._wish = 0
         self._unmet: dict[int, set[str]] = {}
+        self._releasing: dict[str, int] = {}  # by id, rows of which it is to be journaled that they are released
         self._dependents: dict[str, list[int]] = {}
         self._cancels = False
         self._is_writing = False
@@ -103,9 +104,9 @@ class Coordinator:
             if progress.is_done:
                 self._decide_needs(id_, progress)
 
-    def verdict_given(self, row: int, progress: Progress) -> None:
+    def verdict_given(self, target: str, progress: Progress) -> None:
         """A target has ended: what follows for its dependents and for the run."""
-        self._decide_needs(self._run.history.targets[row].id, progress)
+        self._decide_needs(target, progress)
         self._decide_stop()
         if self._todo:
             self.wake.set()
@@ -121,6 +122,7 @@ class Coordinator:
                 unmet.discard(need)
                 if not unmet:
                     del self._unmet[row]
+                    self._releasing[target.id] = row
                     self._todo.append(Released(target.id))
             else:
                 del self._unmet[row]
@@ -152,9 +154,9 @@ class Coordinator:
         try:
             while self._todo:
                 batch, self._todo = self._todo, []
-                for row, progress in await self._run.append(self._lease, batch, self._run.now()):
-                    self.verdict_given(row, progress)
-                released += [self._run.index[event.target] for event in batch if isinstance(event, Released)]
+                for target, progress in await self._run.append(self._lease, batch, self._run.now()):
+                    self.verdict_given(target, progress)
+                released += [self._releasing.pop(event.target) for event in batch if isinstance(event, Released)]
         finally:
             self._is_writing = False
         cancels, self._cancels = self._cancels, False

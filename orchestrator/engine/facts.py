@@ -128,6 +128,7 @@ class AccountRun:
         self._targets = run.history.targets
         self._canceled: set[int] = set()
         self._known: dict[str, set[str]] | None = None
+        self._repo_of: dict[str, str] = {}  # by id, as far as needed for that
         self._deferred: list[tuple[int, Requested]] = []
 
     # -- what is known ------------------------------------------------------------------------------------------
@@ -149,6 +150,7 @@ class AccountRun:
         repo_of = self.admission.repo_of
         if self._known is None:  # made for the first look for a lost call: most runs have none
             self._known = {}
+            self._repo_of = {self._targets[other].id: repo_of(other) for other in self.rows}
             for other in self.rows:
                 progress = self.progress(other)
                 if progress.request is not None and progress.how != ADOPTED:
@@ -229,8 +231,8 @@ class AccountRun:
         verdicts = await self.run.append(self.lease, batch, self.now() if at is None else at)
         if self._known is not None:
             self._learn_requests(batch)
-        for row, progress in verdicts:
-            self._coordinator.verdict_given(row, progress)
+        for target, progress in verdicts:
+            self._coordinator.verdict_given(target, progress)
         for row, _ in deferred:
             self.place(row, FOLLOW)
 
@@ -238,7 +240,7 @@ class AccountRun:
         known = self._known if self._known is not None else {}
         for event in batch:
             if isinstance(event, Requested) and event.how != ADOPTED:
-                known.setdefault(self.admission.repo_of(self.run.index[event.target]), set()).add(event.id)
+                known.setdefault(self._repo_of[event.target], set()).add(event.id)
 
     # -- where rows wait ----------------------------------------------------------------------------------------
 

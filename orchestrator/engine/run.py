@@ -202,27 +202,26 @@ class Run:
         self.outcomes: Counter[Outcome] = Counter(one.verdict.outcome for one in known if one.verdict is not None)
         self.triggered = 0
         self.doubts = sum(map(_is_open_doubt, known))
-        self.index = {target.id: row for row, target in enumerate(history.targets)}
         self.is_carried = len(history.hosts) > 1
         self.look_for = _markers_to_look_for(id, history)
         self.look_since = look_since(history) - DAY if history.made is not None else 0.0
         self.attempts_before = {id_: n for id_ in self.look_for if (n := history.of(id_).attempts)}
         self.restarts = history.options.restart
 
-    async def append(self, lease: Lease, events: Sequence[Event], at: float) -> list[tuple[int, Progress]]:
+    async def append(self, lease: Lease, events: Sequence[Event], at: float) -> list[tuple[str, Progress]]:
         """Appends to a stream; what is in memory follows what is durable, never the other way round.
 
         Returns:
-            The rows that have a new verdict, with their progress.
+            The targets that have a new verdict, by id, with their progress.
 
         Raises:
             LeaseLost: another process drives the stream.
         """
-        verdicts: list[tuple[int, Progress]] = []
+        verdicts: list[tuple[str, Progress]] = []
         for entry in await self.journal.append(lease, events, at):
             progress = self._take_in(entry)
             if progress is not None:
-                verdicts.append((self.index[entry.event.target], progress))  # type: ignore[union-attr]  # it has one
+                verdicts.append((entry.event.target, progress))  # type: ignore[union-attr]  # it has one
         return verdicts
 
     def _take_in(self, entry: Entry) -> Progress | None:

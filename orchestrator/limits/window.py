@@ -107,7 +107,9 @@ class Window:
 
     def add(self, at: float) -> None:
         """One more call counts from then for one period."""
-        if not self.answered or at >= self.answered[-1]:
+        if not self.answered:
+            self.answered = [at]  # takes less memory than a list to which one was added, and most have one
+        elif at >= self.answered[-1]:
             self.answered.append(at)
         else:
             insort(self.answered, at)

@@ -29,7 +29,8 @@ def intent_after_the_call() -> Iterator[None]:
         rest = [event for event in events if not isinstance(event, Intended)]
         told = [target_of(event) for event in (*(event for _, event in self._deferred), *rest)]
         intents = [late.pop((id(self), target)) for target in told if target and (id(self), target) in late]
-        self._deferred[:0] = [(self.run.index[event.target], event) for event in intents]
+        rows = {target.id: row for row, target in enumerate(self.run.history.targets)}
+        self._deferred[:0] = [(rows[event.target], event) for event in intents]
         await append(self, *rest, at=at)
 
     with _patched(AccountRun, append=append_late):
