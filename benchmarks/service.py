@@ -13,14 +13,25 @@ import anyio
 
 from orchestrator.core.calls import Answer, Call, Send
 from orchestrator.core.model import Account, Build, BuildState, Interval, Limit, Request, Trigger
-from orchestrator.providers.port import Followed, Line, Observation
-from orchestrator.testing import FAKE
+from orchestrator.providers.port import Declaration, Followed, Line, Observation
 
 EPOCH = 1_767_571_200.0
 LATENCY = 0.02  # seconds
 APPEARS, STARTS, ENDS, SPREAD = 1.0, 20.0, 120.0, 60  # seconds after the request; the end is spread over as many more
 CONNECTIONS = 100
 LIMITS = (Limit("triggers", 10**7, 1.0), Limit("calls", 10**7, 1.0), Limit("triggers_per_repo", 10, 3600.0, "repo"))
+FAKE = Declaration(
+    type="fake",
+    title="Fake",
+    url="https://ci.invalid",
+    hosts=frozenset({"ci.invalid"}),
+    factory="",  # `line` makes the provider
+    headers="",
+    states={state.value: state for state in BuildState},
+    limits=LIMITS,
+    trigger_limits=tuple(limit.name for limit in LIMITS),
+    accepted_limits=frozenset({"triggers_per_repo"}),
+)
 
 
 def now() -> float:

@@ -3,10 +3,11 @@
 from collections import Counter
 from urllib.parse import quote
 
+from fake_service import FakeProvider, FakeService, refused
+
 from orchestrator.core.calls import Answer, Call
 from orchestrator.core.frozen import replace
 from orchestrator.providers.kit.answers import mapping, number, read, read_failed
-from orchestrator.testing import FakeProvider, FakeService, refused
 
 
 class PreparingProvider(FakeProvider):

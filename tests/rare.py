@@ -5,6 +5,7 @@ from contextlib import asynccontextmanager
 from email.utils import formatdate
 
 import anyio
+from fake_service import FAKE, FakeProvider, FakeService
 
 from orchestrator.core.events import RunMade, to_json
 from orchestrator.core.frozen import replace
@@ -13,7 +14,7 @@ from orchestrator.core.options import RunOptions
 from orchestrator.engine.engine import Engine, Options
 from orchestrator.journal.port import Process
 from orchestrator.providers.port import Line
-from orchestrator.testing import FAKE, FakeProvider, FakeService, MemoryJournal
+from orchestrator.testing import MemoryJournal
 
 HERE = Process("here", "boot", 1, "1")
 ELSEWHERE = Process("there", "another boot", 1, "1")

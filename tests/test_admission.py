@@ -5,6 +5,7 @@ from itertools import pairwise
 
 import anyio
 import pytest
+from fake_service import FAKE, FakeService, make_run, targets
 
 from orchestrator.cli.why import foreseen_lines
 from orchestrator.core.model import Account, Limit, Plan
@@ -18,7 +19,7 @@ from orchestrator.limits.admission import RULES, SERIAL, Admission, Candidate
 from orchestrator.limits.budget import Budget
 from orchestrator.limits.rules import Rule, Terms, Wait
 from orchestrator.report.reasons import held_by
-from orchestrator.testing import FAKE, FakeService, MemoryJournal, make_run, targets
+from orchestrator.testing import MemoryJournal
 
 TIMES = Times(latency=0.1, accounts={"fake": (45.0,)})
 GAP = 60.0

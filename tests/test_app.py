@@ -8,6 +8,7 @@ from pathlib import Path
 import anyio
 import pytest
 from cli_machine import context_of
+from fake_service import FakeService, Script
 
 import orchestrator.app
 from orchestrator.app.cancel import cancel, canceled
@@ -23,7 +24,7 @@ from orchestrator.core.events import Ended, Intended, Requested, RunEnded
 from orchestrator.core.model import BuildState
 from orchestrator.core.verdict import Exit
 from orchestrator.providers import registry
-from orchestrator.testing import Disk, FakeService, MemoryJournal, Script
+from orchestrator.testing import Disk, MemoryJournal
 
 pytestmark = pytest.mark.anyio
 
@@ -65,7 +66,7 @@ class Server:
     """A process that has use cases at work for several people."""
 
     def __init__(self, folder, monkeypatch, **scripts):
-        monkeypatch.setattr(registry, "PROVIDERS", {"fake": "orchestrator.testing:FAKE"})
+        monkeypatch.setattr(registry, "PROVIDERS", {"fake": "fake_service:FAKE"})
         self.service = FakeService({f"acme/{name}": script for name, script in scripts.items()})
         self.folder, self.disk = folder, Disk()
 

@@ -3,6 +3,7 @@
 from random import Random
 
 import pytest
+from fake_service import FakeService, make_run, targets
 from leases import claim
 from test_engine import ME, markers
 
@@ -10,7 +11,7 @@ from orchestrator.core.model import COORDINATOR
 from orchestrator.core.verdict import Exit
 from orchestrator.engine.engine import Engine, Options
 from orchestrator.journal.port import Process
-from orchestrator.testing import FakeService, MemoryJournal, make_run, targets
+from orchestrator.testing import MemoryJournal
 
 pytestmark = pytest.mark.anyio
 

@@ -5,6 +5,7 @@ from collections import Counter
 
 import anyio
 import pytest
+from fake_service import FAKE, FakeService, Notices, Script, make_run, targets
 from leases import claim
 
 from orchestrator.cli.live import summary
@@ -18,7 +19,7 @@ from orchestrator.engine.engine import Engine, Options
 from orchestrator.journal.history import load
 from orchestrator.journal.port import Process
 from orchestrator.limits.budget import Budget
-from orchestrator.testing import FAKE, Crash, FakeService, MemoryJournal, Notices, Script, make_run, targets
+from orchestrator.testing import Crash, MemoryJournal
 
 pytestmark = pytest.mark.anyio
 

@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 
 import anyio
 import pytest
+from fake_service import FakeService, Notices, Script, make_run, targets
 
 from orchestrator.core.calls import Call
 from orchestrator.core.concurrency import Cap, Concurrency, QueueRule
@@ -25,7 +26,7 @@ from orchestrator.lookalike.travis.settings import Settings, numbered
 from orchestrator.providers.port import Line
 from orchestrator.providers.travis.declaration import DECLARATION
 from orchestrator.providers.travis.provider import Travis
-from orchestrator.testing import Crash, FakeService, MemoryJournal, Notices, Script, make_run, targets
+from orchestrator.testing import Crash, MemoryJournal
 
 pytestmark = pytest.mark.anyio
 

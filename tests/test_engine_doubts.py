@@ -7,6 +7,7 @@ from email.utils import formatdate
 
 import anyio
 import pytest
+from fake_service import FAKE, FakeProvider, FakeService, Script, targets
 from leases import claim
 
 from orchestrator.core.errors import InDoubt
@@ -19,7 +20,7 @@ from orchestrator.engine.engine import Engine, Options
 from orchestrator.journal.history import load
 from orchestrator.journal.port import Process
 from orchestrator.providers.port import Line
-from orchestrator.testing import FAKE, FakeProvider, FakeService, MemoryJournal, Script, targets
+from orchestrator.testing import MemoryJournal
 
 pytestmark = pytest.mark.anyio
 

@@ -3,6 +3,7 @@
 from collections import Counter
 
 import pytest
+from fake_service import Script, make_run, targets
 from preparing import NumberedService
 from test_engine import drive, engine, outcomes
 
@@ -11,7 +12,7 @@ from orchestrator.core.errors import InDoubt
 from orchestrator.core.events import Prepared
 from orchestrator.core.verdict import Exit
 from orchestrator.journal.history import load
-from orchestrator.testing import Crash, MemoryJournal, Script, make_run, targets
+from orchestrator.testing import Crash, MemoryJournal
 
 pytestmark = pytest.mark.anyio
 

@@ -30,7 +30,7 @@ LOOK_ALIKE = ("app/rehearse.py", "cli/sandbox.py", "providers/registry.py", "tes
 ROOMS = {
     "aiohttp": ("providers/kit/*", "lookalike/kit/*"),
     "yaml": ("manifest/*", "report/formats/*", "providers/travis/provider.py"),  # its own client keeps the token so
-    "sqlite3": ("journal/*", "testing/journal.py"),
+    "sqlite3": ("journal/*", "testing/__init__.py"),
     "asyncio": ("providers/kit/*", "lookalike/kit/*", "journal/*"),
     "click": ("cli/*",),
     "rich": ("cli/*",),

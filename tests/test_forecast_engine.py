@@ -4,6 +4,7 @@ import random
 
 import anyio
 import pytest
+from fake_service import FAKE, FakeService, make_run, targets
 
 from orchestrator.core.concurrency import Cap, Concurrency
 from orchestrator.core.events import RunMade, to_json
@@ -14,7 +15,7 @@ from orchestrator.forecast import Times, forecast
 from orchestrator.journal.history import load
 from orchestrator.journal.port import Process
 from orchestrator.limits.quiet_hours import parse_quiet
-from orchestrator.testing import FAKE, FakeService, MemoryJournal, make_run, targets
+from orchestrator.testing import MemoryJournal
 
 pytestmark = pytest.mark.anyio
 

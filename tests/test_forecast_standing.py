@@ -4,6 +4,7 @@ import random
 
 import anyio
 import pytest
+from fake_service import FAKE, FakeService, Script, make_run, targets
 
 from orchestrator.cli.why import foreseen_lines
 from orchestrator.core.events import RunMade, to_json
@@ -15,7 +16,7 @@ from orchestrator.engine.engine import Engine, Options
 from orchestrator.forecast import Expected, Times, Waits, expected
 from orchestrator.journal.history import load
 from orchestrator.journal.port import Process
-from orchestrator.testing import FAKE, FakeService, MemoryJournal, Script, make_run, targets
+from orchestrator.testing import MemoryJournal
 
 NOW = 1_767_571_200.0
 TIMES = Times(latency=0.1, queued={"fake": 17.0}, accounts={"fake": (45.0,)})

@@ -4,6 +4,7 @@ import random
 
 import anyio
 import pytest
+from fake_service import FAKE, FakeProvider, FakeService
 
 from orchestrator.core.errors import AccessRefused, RateLimited, Unreachable
 from orchestrator.core.model import ACCOUNT, Account, Limit, Scope
@@ -11,7 +12,7 @@ from orchestrator.engine.opening import gate_for
 from orchestrator.engine.run import Clocks
 from orchestrator.journal.port import Process
 from orchestrator.providers.port import Call, Line
-from orchestrator.testing import FAKE, FakeProvider, FakeService, MemoryJournal
+from orchestrator.testing import MemoryJournal
 
 pytestmark = pytest.mark.anyio
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import anyio
 import pytest
+from fake_service import FakeService, Received
 from leases import claim
 from ram import folder_in_memory
 from rare import PRINCIPAL, engine
@@ -20,7 +21,6 @@ from orchestrator.journal.port import Process, UsageRecord
 from orchestrator.journal.process import this_process
 from orchestrator.journal.sql.migrations import STEPS, check
 from orchestrator.journal.store import open_journal
-from orchestrator.testing import FakeService, Received
 
 pytestmark = pytest.mark.anyio
 

@@ -6,6 +6,7 @@ import tracemalloc
 import anyio
 import anyio.lowlevel
 import pytest
+from fake_service import FAKE, FakeProvider
 
 from orchestrator.core.calls import Answer, Call
 from orchestrator.core.errors import LeaseLost
@@ -17,7 +18,7 @@ from orchestrator.engine.shared_limits import SharedLimits
 from orchestrator.limits.budget import Budget
 from orchestrator.limits.rules import Traffic
 from orchestrator.providers.port import Line
-from orchestrator.testing import FAKE, FakeProvider, MemoryJournal
+from orchestrator.testing import MemoryJournal
 
 POINTS = Limit("points", 12, 60.0)
 WRITE, READ = ("points",) * 5, ("points",)

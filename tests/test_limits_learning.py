@@ -7,6 +7,7 @@ from email.utils import formatdate
 from itertools import pairwise
 
 import pytest
+from fake_service import FAKE, FakeProvider, FakeService, make_run, targets
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -22,7 +23,7 @@ from orchestrator.limits.budget import Budget, read_rule
 from orchestrator.limits.headers import HeaderFamily, learn_from
 from orchestrator.lookalike.kit.counters import worst_window
 from orchestrator.providers.port import Line
-from orchestrator.testing import FAKE, FakeProvider, FakeService, MemoryJournal, make_run, targets
+from orchestrator.testing import MemoryJournal
 
 CALLS = ("calls",)
 

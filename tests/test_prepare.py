@@ -5,6 +5,7 @@ from contextlib import asynccontextmanager, suppress
 
 import anyio
 import pytest
+from fake_service import FAKE, FakeProvider, FakeService, Notices, make_run, targets
 
 from orchestrator.core.errors import LookFailed, RateLimited, Rejected
 from orchestrator.core.events import Intended, Prepared
@@ -14,7 +15,7 @@ from orchestrator.engine.engine import Engine, Options
 from orchestrator.journal.history import load
 from orchestrator.journal.port import Process
 from orchestrator.providers.port import Line
-from orchestrator.testing import FAKE, Crash, FakeProvider, FakeService, MemoryJournal, Notices, make_run, targets
+from orchestrator.testing import Crash, MemoryJournal
 
 pytestmark = pytest.mark.anyio
 

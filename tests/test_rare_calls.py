@@ -2,6 +2,7 @@
 
 import anyio
 import pytest
+from fake_service import FakeProvider, FakeService, Script, targets
 from rare import Dated, Service, a_run, engine, facts
 
 from orchestrator.core.calls import Call
@@ -11,7 +12,6 @@ from orchestrator.core.model import Build, BuildState, Limit, Request
 from orchestrator.core.options import OldBuild
 from orchestrator.core.verdict import Exit
 from orchestrator.providers.port import Observation
-from orchestrator.testing import FakeProvider, FakeService, Script, targets
 
 pytestmark = pytest.mark.anyio
 

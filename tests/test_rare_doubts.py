@@ -4,6 +4,7 @@ import itertools
 
 import anyio
 import pytest
+from fake_service import FakeService, Script, targets
 from rare import ELSEWHERE, FAKE_A, TIMES, Dated, a_run, engine, facts, left_by
 
 from orchestrator.core.events import Absent, Doubted, Intended
@@ -11,7 +12,6 @@ from orchestrator.core.model import Limit, Outcome, Timeouts, marker_of
 from orchestrator.core.verdict import Exit
 from orchestrator.journal.history import load
 from orchestrator.journal.port import Process
-from orchestrator.testing import FakeService, Script, targets
 
 pytestmark = pytest.mark.anyio
 

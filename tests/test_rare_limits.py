@@ -4,6 +4,7 @@ import random
 
 import anyio
 import pytest
+from fake_service import FAKE, FakeService, Script, targets
 from rare import PRINCIPAL, Service, a_run, another, engine, left_by
 
 from orchestrator.core.concurrency import Cap, Concurrency
@@ -16,7 +17,6 @@ from orchestrator.journal.port import Process
 from orchestrator.journal.store import open_journal
 from orchestrator.limits.budget import Budget
 from orchestrator.lookalike.kit.counters import worst_window
-from orchestrator.testing import FAKE, FakeService, Script, targets
 
 HOURLY = Limit("triggers_per_repo", 10, 3600.0, "repo")
 

@@ -2,6 +2,7 @@
 
 import pytest
 from cli_machine import context_of
+from fake_service import targets
 
 from orchestrator.app import retry
 from orchestrator.app.resume import refuse_what_is_retried
@@ -12,7 +13,7 @@ from orchestrator.core.model import COORDINATOR, Outcome, marker_of
 from orchestrator.core.options import Options, RunOptions
 from orchestrator.engine.run import ADOPTED_WITHIN, Clocks, Run, Unobserved
 from orchestrator.journal.history import load
-from orchestrator.testing import MemoryJournal, targets
+from orchestrator.testing import MemoryJournal
 
 pytestmark = pytest.mark.anyio
 

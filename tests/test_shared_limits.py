@@ -6,6 +6,7 @@ from contextlib import AsyncExitStack
 
 import anyio
 import pytest
+from fake_service import FakeService, Script, make_run, targets
 
 from orchestrator.core.errors import InDoubt
 from orchestrator.core.model import ACCOUNT, Limit, Scope
@@ -16,7 +17,7 @@ from orchestrator.journal.process import as_text
 from orchestrator.journal.sql.tables import ASK_AGAIN
 from orchestrator.journal.store import open_journal
 from orchestrator.lookalike.kit.counters import worst_window
-from orchestrator.testing import FakeService, MemoryJournal, Script, make_run, targets
+from orchestrator.testing import MemoryJournal
 
 pytestmark = pytest.mark.anyio
 

@@ -1,338 +1,148 @@
-"""What tests of the engine, ours and other people's, build on: a small working CI service, and a journal in memory.
+"""What tests build on: here the journal that users have, over a database in memory, in processes that may die.
 
-Nothing here answers from a can: `FakeService` keeps requests and builds, so a test asserts on what the service
-received and on what the journal says, not on calls between our own functions. Everything runs in virtual time.
 What every provider must keep stands in `contract.py`.
 """
 
 from __future__ import annotations
 
 import itertools
-from collections.abc import AsyncIterator, Collection, Mapping, Sequence
-from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
-from math import isfinite
-from typing import Any
+import sqlite3
+from collections.abc import Callable, Collection, Coroutine, Sequence
+from typing import Any, TypeVar, cast
 
-import anyio
+from typing_extensions import override
 
-from orchestrator.core.calls import Answer, Call, Send
-from orchestrator.core.errors import AccessRefused, InDoubt, NotTriggered, RateLimited, Rejected, Unreachable
-from orchestrator.core.events import RunMade, to_json
-from orchestrator.core.frozen import Struct
-from orchestrator.core.model import (
-    ACCOUNT,
-    Account,
-    Build,
-    BuildState,
-    Interval,
-    Limit,
-    Plan,
-    Request,
-    Scope,
-    Target,
-    Timeouts,
-    Trigger,
-)
-from orchestrator.journal.port import Entry, Journal
-from orchestrator.providers.kit.answers import listed, mapping, not_accepted, quoted, read, read_failed, text
-from orchestrator.providers.kit.markers import Search
-from orchestrator.providers.port import Declaration, Followed, Line, Observation, Principal, Secrets
-from orchestrator.testing.journal import Crash, Disk, MemoryJournal
+from orchestrator.core.events import Event
+from orchestrator.core.frozen import replace
+from orchestrator.journal.port import Entry, Incarnation, Lease, Process
+from orchestrator.journal.sql.connection import Database
+from orchestrator.journal.sql.sqlite import Sqlite
+from orchestrator.journal.sql.tables import forget, in_memory, keep_runs
+from orchestrator.journal.store import SqlJournal
 
-__all__ = [
-    "FAKE",
-    "Crash",
-    "Disk",
-    "FakeProvider",
-    "FakeService",
-    "MemoryJournal",
-    "Notices",
-    "Script",
-    "make_run",
-    "refused",
-    "targets",
-]
-
-FAKE = Declaration(
-    type="fake",
-    title="Fake",
-    url="https://ci.invalid",
-    hosts=frozenset({"ci.invalid"}),
-    factory="orchestrator.testing:FakeProvider",
-    headers="orchestrator.testing:headers",
-    states={state.value: state for state in BuildState},
-    limits=(Limit("triggers", 40, 30.0), Limit("calls", 1800, 60.0), Limit("triggers_per_repo", 10, 3600.0, "repo")),
-    trigger_limits=("triggers", "calls", "triggers_per_repo"),
-    accepted_limits=frozenset({"triggers_per_repo"}),
-    token_env="FAKE_TOKEN",  # noqa: S106  # the name of a variable, not a token
-)
+T = TypeVar("T")
+PLACE = "the state in memory"
 
 
-def headers(account: Account, token: str) -> Mapping[str, str]:
-    """What every call to the fake service carries."""
-    return {"Authorization": f"Bearer {token}"}
+class Crash(BaseException):
+    """The simulated death of the process. Not an `Exception`: no process handles its own death."""
 
 
-class Script(Struct, frozen=True):
-    """How the service treats one repository.
-
-    Args:
-        state: how its builds end.
-        appears: seconds from a request to its build; None: no build ever appears.
-        runs: seconds from the build's appearance to its end, the first quarter queued; None: for ever.
-        triggers: what befalls the first, second, ... trigger; later ones are plain `ok`. Words: `ok`, `unreachable`,
-            `lost_before` (never handled), `lost_after` (handled, no answer), `late:SECONDS` (no answer, handled later),
-            `limited:SECONDS`, `rejected`, `banned`, `no_credit`.
-    """
-
-    state: BuildState = BuildState.PASSED
-    appears: float | None = 2.0
-    runs: float | None = 60.0
-    triggers: tuple[str, ...] = ()
-
-
-@dataclass(slots=True)
-class Received:
-    """A request that the service accepted."""
-
-    id: str
-    repo: str
-    message: str
-    at: float
-    canceled_at: float | None = None
-
-
-@dataclass(slots=True)
-class FakeService:
-    """A CI service in memory; time is the event loop's plus `epoch`.
+class Disk:
+    """A state in memory, in the database that users have: what survives a crash. Several processes may share it.
 
     Attributes:
-        requests: what it accepted, oldest first.
-        posts: when each trigger call reached it, whatever became of it.
-        calls: every call that reached it, by purpose and time.
-        is_down: whether no call reaches it.
-        loses: whether every trigger is lost after it was handled.
-        provider: what `connect` puts over the line.
+        dead: processes that are proven dead, by what tells them apart.
     """
 
-    scripts: Mapping[str, Script] = field(default_factory=dict)
-    latency: float = 0.1
-    epoch: float = 1_767_571_200.0
-    requests: list[Received] = field(default_factory=list)
-    posts: list[float] = field(default_factory=list)
-    calls: list[tuple[str, float]] = field(default_factory=list)
-    is_down: bool = False
-    loses: bool = False
-    bad_token: bool = False
-    provider: type[FakeProvider] = field(default_factory=lambda: FakeProvider)
-    _ids: Any = field(default_factory=lambda: itertools.count(1))
-    _tries: dict[str, int] = field(default_factory=dict)
-    _late: list[tuple[float, str, str]] = field(default_factory=list)
+    def __init__(self, db: sqlite3.Connection | None = None) -> None:
+        self.db = in_memory() if db is None else db
+        self.dead: set[str] = set()
+        self.dialect = Sqlite(Database(self.db, PLACE))
 
-    def now(self) -> float:
-        """The service's wall clock."""
-        return self.epoch + anyio.current_time()
+    def copy(self, runs: Collection[str]) -> Disk:
+        """Some runs of it, as `runs --export` gives them: on another machine no process is proven dead."""
+        db = in_memory(self.db)
+        keep_runs(db, runs)
+        return Disk(db)
 
-    async def send(self, call: Call) -> Answer:
-        """Answers one call; see `provider.Send` for how it fails."""
-        if self.is_down:
-            raise Unreachable("connection refused")
-        await anyio.sleep(self.latency / 2)
-        self.calls.append((call.purpose, self.now()))
-        self._handle_late()
-        answer = Answer(403, "access denied") if self.bad_token else self._answer(call)
-        await anyio.sleep(self.latency / 2)
-        if answer is None or (call.method == "POST" and self.loses):
-            raise InDoubt("connection reset")
-        return answer
+    def empty(self) -> None:
+        """Forgets everything."""
+        forget(self.db)
 
-    def _answer(self, call: Call) -> Answer | None:
-        if call.path == "/user":
-            return Answer(200, {"login": "bot"})
-        if call.method == "POST" and call.purpose == "trigger":
-            return self._trigger(call)
-        if call.method == "POST":
-            return self._cancel(call.path)
-        repo = call.repo
-        return Answer(200, [self._row(one) for one in self.requests if repo is None or one.repo == repo])
+    def has(self, run: str) -> bool:
+        """Whether there is a run of this id."""
+        return _at_once(self.dialect.run_number(run)) is not None
 
-    def _trigger(self, call: Call) -> Answer | None:
-        repo, message = call.repo or "", str(call.body)
-        self.posts.append(self.now())
-        script = self.scripts.get(repo, Script())
-        number = self._tries.get(repo, 0)
-        self._tries[repo] = number + 1
-        word, _, value = (script.triggers[number] if number < len(script.triggers) else "ok").partition(":")
-        match word:
-            case "unreachable":
-                raise Unreachable("connection refused")
-            case "lost_before":
-                return None
-            case "lost_after":
-                self._accept(repo, message)
-                return None
-            case "late":
-                self._late.append((self.now() + float(value), repo, message))
-                return None
-            case "limited":
-                return Answer(429, float(value))
-            case "rejected":
-                return Answer(404, "not found")
-            case "banned" | "no_credit":
-                return Answer(403, word)
-            case _:
-                return Answer(202, self._accept(repo, message).id)
+    def boot(self, boot: str, default: float) -> float:
+        """When a boot began, by the state's clock."""
+        began = _at_once(self.dialect.clock(boot))
+        return default if began is None else began
 
-    def _accept(self, repo: str, message: str) -> Received:
-        one = Received(str(next(self._ids)), repo, message, self.now())
-        self.requests.append(one)
-        return one
-
-    def _handle_late(self) -> None:
-        for due in [one for one in self._late if one[0] <= self.now()]:
-            self._late.remove(due)
-            self._accept(due[1], due[2])
-
-    def _cancel(self, path: str) -> Answer:
-        one = next((one for one in self.requests if f"/cancel/b{one.id}" == path), None)
-        build = None if one is None else self._build(one)
-        if one is None or build is None or BuildState(build["state"]).is_final:
-            return Answer(404)
-        one.canceled_at = self.now()
-        return Answer(202)
-
-    def _row(self, one: Received) -> dict[str, Any]:
-        return {"id": one.id, "repo": one.repo, "message": one.message, "at": one.at, "build": self._build(one)}
-
-    def _build(self, one: Received) -> dict[str, Any] | None:
-        script, now = self.scripts.get(one.repo, Script()), self.now()
-        if script.appears is None or now < one.at + script.appears:
-            return None
-        appeared = one.at + script.appears
-        build: dict[str, Any] = {"id": f"b{one.id}", "url": f"https://ci.invalid/{one.repo}/builds/b{one.id}"}
-        if one.canceled_at is not None:
-            return {**build, "state": "canceled", "finished_at": one.canceled_at}
-        if script.runs is None or now < appeared + script.runs / 4:
-            return {**build, "state": "queued"}
-        build |= {"started_at": appeared + script.runs / 4}
-        if now < appeared + script.runs:
-            return {**build, "state": "running"}
-        return {**build, "state": script.state.value, "finished_at": appeared + script.runs}
-
-    @asynccontextmanager
-    async def connect(self, account: Account) -> AsyncIterator[Line]:
-        """The line to this service, as the engine wants it."""
-        yield Line(account, FAKE, self.send, lambda send: self.provider(account, send), "hash")
+    def entries(self, run: str) -> list[Entry]:
+        """All entries of a run, stream by stream; for assertions."""
+        return list(_at_once(MemoryJournal(self).read_now(run, {}, 1_000_000)))
 
 
-class FakeProvider:
-    """The provider for `FakeService`: the smallest one that keeps the whole contract."""
+class Mortal(Database):
+    """One process's connection to a disk: nothing is read or written in a dead process."""
 
-    def __init__(self, account: Account, send: Send, secrets: Secrets | None = None) -> None:
-        self._send = send
+    is_dead = False
 
-    async def trigger(self, trigger: Trigger) -> Request:
-        answer = await self._send(self._call(trigger))
-        if answer.status != 202 or not (text(answer.body) or "").isdigit():
-            raise refused(answer, trigger.target.repo) or not_accepted(answer, "Fake")
-        return Request(str(answer.body), {"v": 1})
-
-    async def find(self, trigger: Trigger, asked: Interval, known: Collection[str]) -> Request | None:
-        search = Search[Mapping[str, Any]](trigger, known, asked.start)
-        for row in await self._rows(Call("GET", "/requests", purpose="find", repo=trigger.target.repo)):
-            is_older = _seconds(row.get("at")) is not None and row["at"] < asked.start
-            search.add(text(row.get("id")), "" if is_older else text(row.get("message")), _seconds(row.get("at")), row)
-        return next((Request(id_, {"v": 1}) for id_ in search.found()), None)
-
-    async def poll(self, followed: Sequence[Followed]) -> Mapping[str, Observation]:
-        found = {row.get("id"): row for row in await self._rows(Call("GET", "/requests", purpose="poll"))}
-        return {one.target.id: _observed(one, found.get(one.request.id)) for one in followed}
-
-    async def cancel(self, target: Target, build: Build) -> bool:
-        answer = await read(self._send, Call("POST", f"/cancel/{build.id}", limits=("triggers", "calls")))
-        if answer.status in (202, 404):  # 404: it has ended
-            return answer.status == 202
-        raise refused(answer, target.repo) or read_failed(answer, "/cancel", "Fake")
-
-    async def whoami(self) -> Principal | None:
-        answer = await read(self._send, Call("GET", "/user"))
-        if answer.status != 200 or text(mapping(answer.body).get("login")) is None:
-            raise refused(answer, "") or read_failed(answer, "/user", "Fake")
-        return Principal("1", mapping(answer.body)["login"])
-
-    def _call(self, trigger: Trigger) -> Call:
-        return Call("POST", "/", (), trigger.message, "trigger", FAKE.trigger_limits, trigger.target.repo)
-
-    async def _rows(self, call: Call) -> list[Mapping[str, Any]]:
-        answer = await read(self._send, call)
-        if error := refused(answer, call.repo or ""):
-            raise error
-        return listed(answer, answer.body, call.path, "Fake")
+    @override
+    def _alive(self) -> sqlite3.Connection:
+        if self.is_dead:
+            raise Crash
+        return super()._alive()
 
 
-def refused(answer: Answer, repo: str) -> NotTriggered | None:
-    """The refusals in the service's own words."""
-    match answer.status, answer.body:
-        case 429, float(after):
-            return RateLimited(Scope("repo", repo), after)
-        case 403, "no_credit":
-            return AccessRefused("no_credit", "no credit left", Scope("owner", "acme"))
-        case 403, "banned":
-            return AccessRefused("banned", "banned", ACCOUNT, 3600.0)
-        case 403, "access denied":
-            return AccessRefused("bad_token", "access denied")
-        case 404, "not found":
-            return Rejected("not_found", "no such repository")
-    return None
+class MemoryJournal(SqlJournal):
+    """One process's way to a disk: the journal that users have, over `:memory:`. It may die at a record.
+
+    Args:
+        disk: shared with others, or what a dead process left; a new one by default.
+        dies_at: the append, counted from 0, at which this process dies.
+        dies_before: whether it dies before that append is written, or after.
+        now: the state's clock; only `runs` asks it. Time 0 by default: then no lease is ever over for `runs`.
+    """
+
+    _numbers = itertools.count(1)
+
+    def __init__(
+        self,
+        disk: Disk | None = None,
+        dies_at: int | None = None,
+        *,
+        dies_before: bool = False,
+        now: Callable[[], float] = lambda: 0.0,
+    ) -> None:
+        self.disk = Disk() if disk is None else disk
+        self.appends = 0
+        self._dies_at = dies_at
+        self._dies_before = dies_before
+        self._database = Mortal(self.disk.db, PLACE)
+        self._name = f"memory {next(self._numbers)}"
+        process = Process("memory", "memory", 1, self._name)
+        dialect = Sqlite(self._database, self.disk.dialect)
+        super().__init__(dialect, now, process, lambda process: process.started in self.disk.dead)
+
+    @property
+    def is_dead(self) -> bool:
+        """Whether it was killed."""
+        return self._database.is_dead
+
+    def kill(self, *, proven: bool = True) -> None:
+        """Dies: every later call fails with `Crash`.
+
+        Args:
+            proven: whether others can prove the death, so that they need not wait for the lease to end.
+        """
+        self._database.is_dead = True
+        if proven:
+            self.disk.dead.add(self._name)
+
+    @override
+    async def append(self, lease: Lease, events: Sequence[Event], at: float) -> Sequence[Entry]:
+        number, self.appends = self.appends, self.appends + 1
+        if number == self._dies_at and self._dies_before:
+            self.kill()
+        entries = await super().append(lease, events, at)
+        if number == self._dies_at:
+            self.kill()
+        if self.is_dead:
+            raise Crash
+        return entries
+
+    @override
+    async def register(self, process: Process, now: float, lease_for: float) -> Incarnation:
+        """Under the name by which this process is proven dead; tests use one process for several journals."""
+        return await super().register(replace(process, started=self._name), now, lease_for)
 
 
-def _observed(one: Followed, row: Mapping[str, Any] | None) -> Observation:
-    shown = mapping(row)
-    marked = (one.marker is not None and one.marker in (text(shown.get("message"), 10_000) or "")) or None
-    build, native = mapping(shown.get("build")), quoted(mapping(shown.get("build")).get("state"), 40)
-    if (id_ := text(build.get("id"))) is None:
-        return Observation(marked=marked)
-    state = FAKE.states.get(native, BuildState.RUNNING)
-    times = _seconds(build.get("started_at")), _seconds(build.get("finished_at"))
-    seen = Build(id_, state, native, url=text(build.get("url")), started_at=times[0], finished_at=times[1])
-    return Observation((seen,), marked=marked, warning=None if native in FAKE.states else f"unknown state {native!r}")
-
-
-def _seconds(value: object) -> float | None:
-    return value if isinstance(value, float) and isfinite(value) else None
-
-
-class Notices:
-    """An observer of an engine that keeps what it is told beside the journal's facts."""
-
-    def __init__(self, told: list[tuple[str, dict[str, Any]]]) -> None:
-        self._told = told
-
-    def fact(self, entry: Entry) -> None:
-        """The journal has it."""
-
-    def notice(self, name: str, **fields: Any) -> None:
-        """Keeps it."""
-        self._told.append((name, fields))
-
-
-def targets(*names: str, **fields: Any) -> tuple[Target, ...]:
-    """Targets from short forms (`acme/a` or `acme/a@main`), all with the same further fields."""
-    timeouts = fields.pop("timeouts", Timeouts())
-    made = []
-    for name in names:
-        repo, _, branch = name.partition("@")
-        made.append(Target(f"fake:{name}", "fake", repo, branch or None, timeouts=timeouts, **fields))
-    return tuple(made)
-
-
-async def make_run(
-    journal: Journal, wanted: Sequence[Target], run: str = "r1", at: float = 1_767_571_200.0, **account: Any
-) -> Plan:
-    """A run of these targets in the journal, on one account of the fake provider."""
-    account.setdefault("limits", FAKE.limits)
-    one = Account("fake", "fake", FAKE.url, "env:FAKE_TOKEN", **account)
-    plan = Plan("nightly", tuple(wanted), {"fake": one})
-    await journal.make_run(run, RunMade("nightly", None, "", accounts={"fake": to_json(one)}), plan.targets, at)
-    return plan
+def _at_once(work: Coroutine[Any, Any, T]) -> T:
+    """The result of what never waits."""
+    try:
+        work.send(None)
+    except StopIteration as done:
+        return cast(T, done.value)
+    raise AssertionError("it waits")

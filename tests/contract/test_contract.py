@@ -1,6 +1,7 @@
 """The contract notices what is wrong with a provider: each of these breaks one promise."""
 
 import pytest
+from fake_service import FakeProvider
 from test_providers import OverFake
 
 from orchestrator.core.calls import Call
@@ -8,7 +9,6 @@ from orchestrator.core.errors import InDoubt, LookFailed
 from orchestrator.core.frozen import replace
 from orchestrator.core.model import BuildState, Request
 from orchestrator.providers.port import Observation
-from orchestrator.testing import FakeProvider
 from orchestrator.testing.bench import Bench
 from orchestrator.testing.contract import ProviderContract
 

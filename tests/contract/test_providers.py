@@ -1,6 +1,7 @@
 """Every provider of this package keeps the contract, over its look-alike."""
 
 import pytest
+from fake_service import FAKE, FakeProvider, FakeService
 from preparing import NumberedService, PreparingProvider
 
 from orchestrator.core.calls import Answer
@@ -10,7 +11,6 @@ from orchestrator.lookalike.travis import TravisLookAlike
 from orchestrator.lookalike.travis.settings import RepoSpec, Settings
 from orchestrator.providers import registry
 from orchestrator.providers.travis.declaration import DECLARATION as TRAVIS
-from orchestrator.testing import FAKE, FakeProvider, FakeService
 from orchestrator.testing.contract import LookAlikeService, ProviderContract, Service
 
 MANY = tuple(RepoSpec(f"many/svc-{n:03}") for n in range(250))
