@@ -52,7 +52,7 @@ def _provider(progress: Progress) -> tuple[str, str] | None:
         # without a time, so that like goes with like
         return "in_doubt", f"answer lost: {progress.doubt.cause}; its request is looked for before it is asked again"
     if progress.asked_at is not None:
-        return "in_doubt", "the trigger call was about to leave and its answer is not known; a look will tell"
+        return "in_doubt", "the trigger call was about to leave and its answer is not known; a lookup will tell"
     return None
 
 

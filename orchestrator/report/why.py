@@ -176,11 +176,11 @@ def _left_open(progress: Progress) -> str:
 
 
 def _doubt(target: Target, doubt: Doubt, now: float) -> Iterator[str]:
-    """Which look is awaited, and until when; a later process counts `accept` from its own start."""
+    """Which lookup is awaited, and until when; a later process counts `accept` from its own start."""
     settled = doubt.end + target.timeouts.settle
-    yield f"a look may say 'not there' after {clock(settled)}{_in(settled - now)}; until then nothing is sent again"
+    yield f"a lookup may say 'not there' after {clock(settled)}{_in(settled - now)}; until then nothing is sent again"
     over = doubt.end + max(target.timeouts.accept, target.timeouts.settle)
-    yield f"without a sure look by {clock(over)}{_in(over - now)} it ends in doubt; a resume looks again"
+    yield f"without a certain lookup by {clock(over)}{_in(over - now)} it ends in doubt; a resume looks it up again"
 
 
 def _in(seconds: float) -> str:
@@ -189,6 +189,6 @@ def _in(seconds: float) -> str:
 
 def _ways_out(target: Target, run_id: str) -> Iterator[Hint]:
     name = shell(target.id)
-    yield Hint("resume", run_id, (), "look again:            ")
+    yield Hint("resume", run_id, (), "look it up again:      ")
     yield Hint("resume", run_id, ("--assume-absent", name), "you see no build:      ")
     yield Hint("resume", run_id, ("--adopt-request", f"{name}=ID"), "you see its request:   ")

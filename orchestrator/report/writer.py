@@ -6,8 +6,6 @@ import os
 from collections.abc import Iterable
 from pathlib import Path
 
-from orchestrator.journal.files import sync_folder
-
 
 def write(text: str | Iterable[str], path: str | os.PathLike[str]) -> None:
     """Writes the file atomically; parents are created, an earlier file is replaced and its mode kept.
@@ -18,6 +16,8 @@ def write(text: str | Iterable[str], path: str | os.PathLike[str]) -> None:
     Raises:
         OSError: it could not be written; an earlier file is untouched.
     """
+    from orchestrator.journal.files import sync_folder  # here, since `check` is to start fast
+
     pieces = (text,) if isinstance(text, str) else text
     place = Path(path)
     place.parent.mkdir(parents=True, exist_ok=True)
