@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import json
-import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, MutableMapping
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from orchestrator.core.events import Absent, Doubted, Ended, Refused, Requested, Sighted, target_of
 from orchestrator.core.model import Outcome
@@ -20,6 +19,7 @@ if TYPE_CHECKING:
     from orchestrator.journal.port import Entry
 
 LEVELS: Mapping[str, int] = {"debug": 1, "info": 0, "warning": 0, "error": -1}  # the least verbosity that shows it
+Fields: TypeAlias = MutableMapping[str, Any]
 _COLOURS = {"error": "31", "warning": "33", "debug": "2"}
 
 # Notices that repeat an event of the journal; said once.
@@ -67,6 +67,7 @@ class Log:
         self._is_json = format == "json"
         self._now = now
         self._colour = colour
+        self._logger: Any = None
 
     def shows(self, level: str) -> bool:
         """Whether lines of this level are written."""
@@ -92,12 +93,37 @@ class Log:
         """One line at a level."""
         if not self.shows(level):
             return
-        pairs = dict(fields)
-        if pairs.pop("exc_info", False):
-            pairs["exception"] = traceback.format_exc().rstrip()
-        redacted = dict(self._redactor.value({"at": _clock(self._now()), "level": level, **pairs, "event": event}))
-        text = _as_json(redacted) if self._is_json else _as_text(redacted, self._colour)
-        self._write(self._redactor.text(text))  # once more, on what was really made of it
+        if self._logger is None:  # imported with the first line that is shown: it takes its time
+            self._logger = self._made()
+        getattr(self._logger, level)(event, **fields)
+
+    def _made(self) -> Any:
+        import structlog
+
+        def stamp(_: Any, level: str, fields: Fields) -> Fields:
+            return {"at": _clock(self._now()), "level": level, **fields}
+
+        def redact(_: Any, __: str, fields: Fields) -> Fields:
+            return dict(self._redactor.value(fields))
+
+        def render(_: Any, __: str, fields: Fields) -> str:
+            text = _as_json(fields) if self._is_json else _as_text(fields, self._colour)
+            return self._redactor.text(text)  # once more, on what was really made of it
+
+        return structlog.wrap_logger(
+            _Lines(self._write),
+            processors=[stamp, structlog.processors.format_exc_info, redact, render],
+            wrapper_class=structlog.BoundLogger,
+            context_class=dict,
+            cache_logger_on_first_use=False,
+        )
+
+
+class _Lines:
+    """What structlog writes to: every level is one and the same function."""
+
+    def __init__(self, write: Callable[[str], object]) -> None:
+        self.debug = self.info = self.warning = self.error = write
 
 
 def _clock(at: float) -> str:
