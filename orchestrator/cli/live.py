@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from orchestrator.engine.engine import Snapshot
 
 EVERY = 60.0  # seconds between two summary lines where nothing may be redrawn
-REDRAWS = 4.0  # a second, on a terminal
 
 _STYLES = {Outcome.PASSED: "green", Outcome.SKIPPED: "dim", Outcome.IN_DOUBT: "magenta bold"}
 _OPEN = (Phase.RUNNING, Phase.QUEUED, Phase.REQUESTED, Phase.WAITING)
