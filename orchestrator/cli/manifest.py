@@ -15,12 +15,13 @@ from orchestrator.manifest.accounts import idle_caps
 from orchestrator.manifest.diagnostics import ManifestError
 from orchestrator.providers import registry
 from orchestrator.report.words import plain
-from orchestrator.report.writer import write
 
 
 @verb(click.argument("directory", required=False, default="."), shows=(), formats=())
 def init(face: Face, directory: str) -> None:
     """Write orchestrator.yaml, commented, into DIRECTORY (by default this one); nothing is overwritten."""
+    from orchestrator.report.writer import write  # slow to import, and `check` writes nothing
+
     path = face.context.path(directory) / DEFAULT
     if path.exists():
         raise UsageError(f"{path} exists; nothing was written")
