@@ -27,7 +27,7 @@ from orchestrator.lookalike.kit.settings import Duration, Prefix, Range, Scale
 
 
 class CommonSettings(Struct, frozen=True, kw_only=True):
-    """What every look-alike can be told (docs/sandbox.md). Durations are seconds, ranges are (least, most)."""
+    """What can be set for every look-alike (docs/sandbox.md). Durations are seconds, ranges are (least, most)."""
 
     token: str = "sandbox-token"  # noqa: S105 - opens nothing but this look-alike
     login: str = "sandbox"

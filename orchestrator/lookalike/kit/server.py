@@ -172,6 +172,6 @@ async def _torn(reply: Reply, request: web.BaseRequest) -> web.StreamResponse:
 
 def _silent() -> logging.Logger:
     """Connections that die on purpose are not worth a line."""
-    logger = logging.Logger("orchestrator.lookalike")  # not from the registry: it is nobody else's
+    logger = logging.Logger("orchestrator.lookalike")  # not from the registry, which others may configure
     logger.addHandler(logging.NullHandler())
     return logger

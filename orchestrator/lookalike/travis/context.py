@@ -47,7 +47,7 @@ class Context(Struct):
     user: User | None
     now: float
     builds: Builds
-    stuck: bool  # a fault wants the row written and the queue not told
+    stuck: bool  # a fault: the row is written, but never worked on
     names: Mapping[str, str] = field(default_factory=dict)
     vcs: str = "github"
     prefix: str = ""  # of every address in the answer
@@ -72,7 +72,7 @@ class Context(Struct):
         return owner
 
     def find(self, kind: str) -> Any:
-        """The `request`, `build` or `job` whose number the path names; a request's repository is not looked at."""
+        """The `request`, `build` or `job` of the number in the path; the repository in the path of a request is ignored."""
         row = self.builds.tables.numbered[kind].get(int(self.names[kind]))
         if row is None:
             raise not_found(kind)

@@ -39,7 +39,7 @@ def shape(
     """A shape from texts, each of words separated by spaces.
 
     Args:
-        permissions: `name!` needs the right to create builds, `name-` nobody has.
+        permissions: `name!` needs the right to create builds, `name-` is never given.
         fields: those that are computed.
         paths: `name=attribute.of.the.row`; any other field is the row's own attribute of its name.
     """
