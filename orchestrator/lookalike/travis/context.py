@@ -72,7 +72,7 @@ class Context(Struct):
         return owner
 
     def find(self, kind: str) -> Any:
-        """The `request`, `build` or `job` of the number in the path; the repository in the path of a request is ignored."""
+        """The `request`, `build` or `job` whose number is in the path, whatever repository stands there."""
         row = self.builds.tables.numbered[kind].get(int(self.names[kind]))
         if row is None:
             raise not_found(kind)
