@@ -35,7 +35,7 @@ from orchestrator.core.model import (
 )
 from orchestrator.journal.port import Entry, Journal
 from orchestrator.providers.kit.answers import listed, mapping, not_accepted, quoted, read, read_failed, text
-from orchestrator.providers.kit.markers import Search
+from orchestrator.providers.kit.listings import Search
 from orchestrator.providers.port import Declaration, Followed, Line, Observation, Principal, Secrets
 
 FAKE = Declaration(

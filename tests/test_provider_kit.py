@@ -5,10 +5,9 @@ import pytest
 from orchestrator.core.calls import Answer, Call
 from orchestrator.core.errors import AccessRefused, InDoubt, LookFailed, RateLimited, Rejected, Unreachable
 from orchestrator.core.model import Target, Trigger
-from orchestrator.providers.kit import pages
+from orchestrator.providers.kit import listings
 from orchestrator.providers.kit.answers import listed, message_in, not_accepted, read, read_failed
-from orchestrator.providers.kit.markers import Search, markers_in
-from orchestrator.providers.kit.pages import Listing, Page, entries_of, walk
+from orchestrator.providers.kit.listings import Listing, Page, Search, entries_of, markers_in, walk
 
 pytestmark = pytest.mark.anyio
 
@@ -104,7 +103,7 @@ async def test_a_listing_without_an_end_is_not_complete(following):
 
 
 async def test_all_pages_together_are_bounded(monkeypatch):
-    monkeypatch.setattr(pages, "MOST_ENTRIES", 100)
+    monkeypatch.setattr(listings, "MOST_ENTRIES", 100)
     numbers = Numbers(lambda page: page + 1, a_page=40)
     with pytest.raises(LookFailed):
         await entries_of(numbers.send, numbers.listing)

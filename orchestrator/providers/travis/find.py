@@ -14,8 +14,7 @@ from orchestrator.core.calls import Call, Send
 from orchestrator.core.errors import LookFailed
 from orchestrator.core.model import Interval, Request, Trigger
 from orchestrator.providers.kit.answers import instant, mapping, number, timestamp
-from orchestrator.providers.kit.markers import Search
-from orchestrator.providers.kit.pages import walk
+from orchestrator.providers.kit.listings import Search, walk
 from orchestrator.providers.travis.declaration import CALLS
 from orchestrator.providers.travis.wire import NotThere, listing, repo_path, request_of
 

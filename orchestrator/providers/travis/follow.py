@@ -25,7 +25,7 @@ from orchestrator.core.calls import Call, Send
 from orchestrator.core.errors import LookFailed, RateLimited
 from orchestrator.core.model import Json
 from orchestrator.providers.kit.answers import mapping, number, read, rows
-from orchestrator.providers.kit.pages import Listing, Page
+from orchestrator.providers.kit.listings import Listing, Page
 from orchestrator.providers.port import Followed, Observation
 from orchestrator.providers.travis.declaration import CALLS
 from orchestrator.providers.travis.observe import NOTHING, Owned, ids_of, of_builds, of_requests, repo_of, slug_of

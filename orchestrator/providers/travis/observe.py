@@ -11,7 +11,7 @@ from typing import Any
 
 from orchestrator.core.model import Build, BuildState, Json, Refusal, Request, Scope
 from orchestrator.providers.kit.answers import instant, mapping, number, quoted, rows, text
-from orchestrator.providers.kit.markers import markers_in
+from orchestrator.providers.kit.listings import markers_in
 from orchestrator.providers.port import Followed, Observation
 from orchestrator.providers.travis.declaration import STATES
 from orchestrator.providers.travis.wire import page

@@ -14,7 +14,7 @@ from orchestrator.core.errors import AccessRefused, InDoubt, LookFailed, NotTrig
 from orchestrator.core.model import Account, Build, Interval, Json, Request, Scope, Target, Trigger
 from orchestrator.core.secrets import Secret, checked
 from orchestrator.providers.kit.answers import foreign, instant, mapping, number, quoted, read, rejected, rows, text
-from orchestrator.providers.kit.pages import entries_of
+from orchestrator.providers.kit.listings import entries_of
 from orchestrator.providers.port import Followed, Observation, Principal, RepoFacts, Secrets
 from orchestrator.providers.travis.declaration import CALLS, TRIGGERS
 from orchestrator.providers.travis.find import find

@@ -21,7 +21,7 @@ from orchestrator.core.frozen import replace
 from orchestrator.core.model import ACCOUNT, Json, Request, Scope, Target, Trigger
 from orchestrator.limits.headers import retry_after, server_time
 from orchestrator.providers.kit.answers import UNDECIDED, foreign, mapping, number, quoted, rejected, rows, text
-from orchestrator.providers.kit.pages import Listing, Page
+from orchestrator.providers.kit.listings import Listing, Page
 from orchestrator.providers.port import Secrets
 from orchestrator.providers.travis.declaration import CALLS, ORG_HOST, PER_REPO, TRIGGERS, learnt_of_refusal
 
