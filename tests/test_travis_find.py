@@ -6,8 +6,7 @@ from orchestrator.core.calls import Answer
 from orchestrator.core.errors import AccessRefused, InDoubt, LookFailed, RateLimited, Unreachable
 from orchestrator.core.model import Account, Interval, Target, Trigger
 from orchestrator.providers.kit.answers import timestamp as stamp
-from orchestrator.providers.travis.find import MOST_PAGES
-from orchestrator.providers.travis.provider import Travis
+from orchestrator.providers.travis.provider import MOST_REQUEST_PAGES, Travis
 
 MARKER = "[01JX8.abcdefgh]"
 T0 = 1767574800.0  # 2026-01-05T01:00:00Z
@@ -223,7 +222,7 @@ async def test_a_listing_without_end_is_given_up():
     server = Endless()
     with pytest.raises(LookFailed, match="no end"):
         await server.find()
-    assert len(server.calls) == MOST_PAGES
+    assert len(server.calls) == MOST_REQUEST_PAGES
 
 
 @pytest.mark.anyio

@@ -11,14 +11,26 @@ from urllib.parse import urlsplit
 from orchestrator.core.calls import Answer, Call, Send
 from orchestrator.core.concurrency import Entry
 from orchestrator.core.errors import AccessRefused, InDoubt, LookFailed, NotTriggered, Rejected, UsageError
+from orchestrator.core.frozen import replace
 from orchestrator.core.model import Account, Build, Interval, Json, Request, Scope, Target, Trigger
 from orchestrator.core.secrets import Secret, checked
-from orchestrator.providers.kit.answers import foreign, instant, mapping, number, quoted, read, rejected, rows, text
-from orchestrator.providers.kit.listings import entries_of
+from orchestrator.providers.kit.answers import (
+    foreign,
+    instant,
+    mapping,
+    number,
+    quoted,
+    read,
+    rejected,
+    rows,
+    text,
+    timestamp,
+)
+from orchestrator.providers.kit.listings import Search, entries_of, walk
 from orchestrator.providers.port import Followed, Observation, Principal, RepoFacts, Secrets
 from orchestrator.providers.travis.declaration import CALLS, TRIGGERS
-from orchestrator.providers.travis.find import find
 from orchestrator.providers.travis.follow import Poll
+from orchestrator.providers.travis.observe import message_of
 from orchestrator.providers.travis.wire import (
     NotThere,
     error_type,
@@ -30,10 +42,13 @@ from orchestrator.providers.travis.wire import (
     read_failed,
     read_receipt,
     repo_path,
+    request_of,
     trigger_call,
 )
 
 MOST_PAGES = 2000  # of 100 repositories or branches
+MOST_REQUEST_PAGES = 20  # of 100; more requests of one repository within the time of a doubt are beyond telling
+WIDER = 120.0  # seconds before a lost call from which rows are read: clocks differ, and rows show whole seconds
 MOST_LOGS = 200  # jobs; Travis allows no more in a build
 LONGEST_FILE = 1024 * 1024  # bytes of what the travis client has stored
 
@@ -58,7 +73,44 @@ class Travis:
         return read_receipt(trigger, answer, self._url)
 
     async def find(self, trigger: Trigger, asked: Interval, known: Collection[str]) -> Request | None:
-        return await find(self._send, trigger, asked, known, self._url)
+        """Finds the request of a lost answer again, by the marker in its commit's message.
+
+        Travis has no idempotency key, and its rows do not name their sender: until a row has a commit, it may be ours.
+        Such a row is a candidate, whatever its state or result, and while there is one the answer is "cannot tell".
+        "Certainly not there" needs every page since the call, in the server's time.
+        """
+        target, since = trigger.target, asked.start - WIDER
+        search = Search[Mapping[str, Any]](trigger, known, since, "without a commit")
+        call = Call(
+            "GET",
+            f"{repo_path(target.repo, target.request.get('vcs'))}/requests",
+            query=(("skip_count", "true"), ("from", timestamp(since))),
+            purpose="find",
+            limits=(CALLS,),
+        )
+
+        # No upper bound: a proxy may deliver a call after we gave it up.
+        def take(entries: list[Mapping[str, Any]]) -> bool:
+            for row in entries:
+                _add(row, search, known)
+            # Some servers do not know `from`. Rows are newest first.
+            made = instant(entries[-1].get("created_at")) if entries else None
+            return made is not None and made < since
+
+        try:
+            await walk(self._send, listing(call, "requests", MOST_REQUEST_PAGES), take)
+        except NotThere as error:
+            # Travis gives the same answer for "no such repository" and "not for this token".
+            raise LookFailed(
+                f"Travis shows this token no repository {target.repo}; where that was so all along, the call started "
+                "nothing (--assume-absent), else the token lost its access: give it back, and resume"
+            ) from error
+        ours = {int(id_): row for id_, row in search.found().items()}
+        if not ours:
+            return None
+        first, *more = sorted(ours)  # had there been several, all their builds are reported
+        request = request_of(target, first, mapping(ours[first].get("repository")), self._url)
+        return replace(request, handle={**request.handle, "also": more}) if more else request
 
     async def poll(self, followed: Sequence[Followed]) -> Mapping[str, Observation]:
         return await self._poll(followed)
@@ -159,6 +211,14 @@ class Travis:
             raise read_failed(answer, path)
         shown = answer.body if isinstance(answer.body, str) else json.dumps(answer.body)
         return shown.encode()[-at_most:].decode("utf-8", "ignore") if at_most > 0 else ""
+
+
+def _add(row: Mapping[str, Any], search: Search[Mapping[str, Any]], known: Collection[str]) -> None:
+    """Hands a row to the search, unless it is that of a push or a schedule."""
+    id_, kind = number(row.get("id")), row.get("event_type")
+    if id_ is not None and str(id_) not in known and isinstance(kind, str) and kind != "api":
+        return
+    search.add(None if id_ is None else str(id_), message_of(row), instant(row.get("created_at")), row)
 
 
 def _not_done(target: Target, answer: Answer, done: str) -> NotTriggered | LookFailed:
