@@ -278,7 +278,6 @@ class Declaration(Struct, frozen=True):
     """What a provider says about itself, apart from its code; importing it imports no HTTP.
 
     Args:
-        url: default base URL.
         hosts: hosts to which a token goes without a question.
         factory: `module:attribute` of `(account, send, secrets) -> Provider`, imported when needed.
         headers: `module:attribute` of `(account, token) -> headers` for the transport.
@@ -299,10 +298,7 @@ class Declaration(Struct, frozen=True):
         repo_ids: whether a repository may be given by number.
         message_problem: what is wrong with a message (a skip command), or None.
         warn: warnings for a target, sentences for a person.
-        warn_account: warnings for an account.
         learn: what an answer reveals of limits; where it stands in headers, made by `limits.headers.learn_from`.
-        is_refused: whether an answer says that a limit was reached.
-        polling: what following builds costs.
     """
 
     type: str

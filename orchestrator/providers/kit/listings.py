@@ -51,11 +51,7 @@ class Listing(NamedTuple, Generic[Cursor]):
     at_most: int
 
     async def page_at(self, send: Send, cursor: Cursor) -> Page[Cursor]:
-        """One page.
-
-        Raises:
-            LookFailed: it did not come.
-        """
+        """One page; LookFailed where it did not come."""
         return self.page_of(cursor, await read(send, self.call_at(cursor)))
 
 

@@ -65,9 +65,6 @@ class Proxies:
         return any(name == "*" or host == name or host.endswith(f".{name}") for name in names if name)
 
 
-DIRECT = Proxies()
-
-
 @asynccontextmanager
 async def transport(
     account: Account,
@@ -85,8 +82,6 @@ async def transport(
         headers: sent with every call, the credentials among them.
         ca_file: authorities to trust instead of the system's.
         hide: what is blotted out of answers.
-        total: seconds for a call.
-        connect: seconds of these for name, connection and TLS.
 
     Raises:
         UsageError: the URL is none, or the token would travel in the clear, or `ca_file` cannot be read.
@@ -96,7 +91,7 @@ async def transport(
         raise UsageError(f"account {account.name}: url: {'; '.join(problem)}")
     url = urlsplit(account.url)
     try:
-        proxy = (proxies or DIRECT).to(url)
+        proxy = (proxies or Proxies()).to(url)
         via = URL(proxy) if proxy else None
     except ValueError:
         raise UsageError("the proxy's URL is not valid; correct HTTPS_PROXY") from None
@@ -119,7 +114,8 @@ async def transport(
 
 def _sender(session: aiohttp.ClientSession, base: str, host: str, via: URL | None, hidden: list[bytes]) -> Send:
     async def send(call: Call) -> Answer:
-        url = URL(base + call.path + _query(call), encoded=True)
+        query = "?" + urlencode(call.query, quote_via=quote, safe=":,") if call.query else ""
+        url = URL(base + call.path + query, encoded=True)
         data = None if call.body is None else to_json(call.body).encode()
         try:
             async with session.request(
@@ -148,10 +144,6 @@ def _trust(ca_file: str | None) -> ssl.SSLContext:
         return ssl.create_default_context(cafile=ca_file)
     except (OSError, ValueError):
         raise UsageError(f"SSL_CERT_FILE: {ca_file} holds no certificates that can be read") from None
-
-
-def _query(call: Call) -> str:
-    return "?" + urlencode(call.query, quote_via=quote, safe=":,") if call.query else ""
 
 
 async def _read(response: aiohttp.ClientResponse) -> bytes:

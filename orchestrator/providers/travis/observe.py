@@ -6,7 +6,7 @@ is rejected only when it has none. States that are not known here mean "still go
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from orchestrator.core.model import Build, BuildState, Json, Refusal, Request, Scope
@@ -59,24 +59,22 @@ def ids_of(followed: Followed) -> tuple[int, ...]:
     return tuple(ids)
 
 
-def of_requests(followed: Followed, bodies: Iterable[Mapping[str, Any]], url: str) -> Observation:
+def of_requests(followed: Followed, bodies: Sequence[Mapping[str, Any]], url: str) -> Observation:
     """What the requests of a target show, each as `GET /repo/.../request/ID` gives it; the first is the receipt's."""
-    bodies = list(bodies)
     pairs = [(build, body) for body in bodies for build in rows(body.get("builds"))]
     marked = _marked_by(followed, [mapping(body.get("commit")).get("message") for body in bodies])
-    renewed = _renewed(followed, bodies[0]) if bodies else None
+    renewed = _renewed(followed, bodies[0])
     builds, warning = _builds(followed, pairs, url)
     if builds:
         return Observation(builds, marked=marked, request=renewed, warning=warning)
-    if bodies and all(body.get("result") == "rejected" for body in bodies):
+    if all(body.get("result") == "rejected" for body in bodies):
         owner = slug_of(followed).partition("/")[0]
         return Observation(refusal=refusal_of(bodies[0].get("message"), owner), marked=marked, request=renewed)
     return Observation(marked=marked, request=renewed, warning=warning)
 
 
-def of_builds(followed: Followed, found: Iterable[Mapping[str, Any]], url: str) -> Observation:
+def of_builds(followed: Followed, found: Sequence[Mapping[str, Any]], url: str) -> Observation:
     """What a listing of builds shows of a target's builds."""
-    found = list(found)
     builds, warning = _builds(followed, [(build, build) for build in found], url)
     return Observation(builds, marked=_marked_by(followed, [message_of(build) for build in found]), warning=warning)
 

@@ -267,8 +267,11 @@ def stored_token(url: str, environ: Mapping[str, str], home: Path) -> Secret | N
         return None
     except OSError as error:
         raise UsageError(f"{path}: cannot be read ({error.strerror}); set TRAVIS_TOKEN instead") from None
-    found = _token_in(_parse(raw, path), url)
-    return None if found is None else Secret(checked(found, f"{path}, access_token of {url}"))
+    for key, entry in mapping(mapping(_parse(raw, path)).get("endpoints")).items():
+        if str(key).rstrip("/").lower() == url.rstrip("/").lower():
+            found = text(mapping(entry).get("access_token"), LONGEST_FILE)
+            return None if found is None else Secret(checked(found, f"{path}, access_token of {url}"))
+    return None
 
 
 def _parse(raw: bytes, path: Path) -> object:
@@ -282,10 +285,3 @@ def _parse(raw: bytes, path: Path) -> object:
     except (yaml.YAMLError, ValueError, RecursionError):  # the error would quote the text, which holds tokens
         problem = UsageError(f"{path}: is not what the travis client writes; set TRAVIS_TOKEN instead")
     raise problem
-
-
-def _token_in(config: object, url: str) -> str | None:
-    for key, entry in mapping(mapping(config).get("endpoints")).items():
-        if str(key).rstrip("/").lower() == url.rstrip("/").lower():
-            return text(mapping(entry).get("access_token"), LONGEST_FILE)
-    return None

@@ -122,18 +122,14 @@ def read_receipt(trigger: Trigger, answer: Answer, url: str) -> Request:
         InDoubt: the answer leaves it open.
     """
     if answer.status == 202:
-        return _accepted(trigger, answer, url)
+        body = mapping(answer.body)
+        id_ = number(mapping(body.get("request")).get("id"))
+        if id_ is None:  # a torn body, a proxy's page, or a server from before 2017
+            raise InDoubt("HTTP 202 without the id of a request")
+        return request_of(trigger.target, id_, mapping(body.get("repository")), url)
     if 400 <= answer.status < 500 and answer.status not in UNDECIDED:
         raise refusal(trigger.target, answer, url, secret="request_token" in trigger.target.request)
     raise InDoubt(f"HTTP {answer.status}" if answer.status >= 400 else f"HTTP {answer.status}, {foreign(answer.body)}")
-
-
-def _accepted(trigger: Trigger, answer: Answer, url: str) -> Request:
-    body = mapping(answer.body)
-    id_ = number(mapping(body.get("request")).get("id"))
-    if id_ is None:  # a torn body, a proxy's page, or a server from before 2017
-        raise InDoubt("HTTP 202 without the id of a request")
-    return request_of(trigger.target, id_, mapping(body.get("repository")), url)
 
 
 def request_of(target: Target, id_: int, repository: Mapping[str, Any], url: str) -> Request:
