@@ -9,7 +9,7 @@ from random import Random
 from typing import Any
 
 from orchestrator.core.events import RunMade, to_json
-from orchestrator.core.gc import collect_now, relax_gc
+from orchestrator.core.frozen import collect_now, relax_gc
 from orchestrator.core.model import Account, Limit, Target
 from orchestrator.core.secrets import Secrets
 from orchestrator.engine.engine import Engine, Options

@@ -7,7 +7,7 @@ import anyio
 import pytest
 from fake_service import FAKE, FakeService, make_run, targets
 
-from orchestrator.cli.why import foreseen_lines
+from orchestrator.cli.runs import foreseen_lines
 from orchestrator.core.model import Account, Limit, Plan
 from orchestrator.core.verdict import Exit
 from orchestrator.engine.engine import Engine, Options

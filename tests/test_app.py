@@ -11,9 +11,8 @@ from cli_machine import context_of
 from fake_service import FakeService, Script
 
 import orchestrator.app
-from orchestrator.app.cancel import cancel, canceled
 from orchestrator.app.context import Context, writable
-from orchestrator.app.drive import Drive
+from orchestrator.app.drive import Drive, cancel, canceled
 from orchestrator.app.plan import Choices, Source, plan
 from orchestrator.app.rehearse import rehearsed
 from orchestrator.app.resume import resume

@@ -6,7 +6,7 @@ import pytest
 from cli_machine import Program
 from golden.story import START, target, told
 
-from orchestrator.cli.plan_text import concurrency_json, concurrency_lines
+from orchestrator.cli.plan import concurrency_json, concurrency_lines
 from orchestrator.core.concurrency import Cap, Concurrency, QueueRule
 from orchestrator.core.events import Ended, Intended, Requested, RunMade, to_json
 from orchestrator.core.frozen import replace

@@ -12,7 +12,7 @@ from leases import claim
 from orchestrator.app.start import Held, made_of, make_run, new_id
 from orchestrator.core.errors import NotStarted
 from orchestrator.core.events import Doubted, Ended, Intended, Interrupted, Requested, RunEnded, Sighted
-from orchestrator.core.gc import collect_now
+from orchestrator.core.frozen import collect_now
 from orchestrator.core.model import COORDINATOR, DEFAULT_FAIL_ON, Account, Build, BuildState, Outcome, Plan, Target
 from orchestrator.core.options import RunOptions
 from orchestrator.core.redact import Redactor

@@ -6,7 +6,7 @@ import anyio
 import pytest
 from fake_service import FAKE, FakeService, Script, make_run, targets
 
-from orchestrator.cli.why import foreseen_lines
+from orchestrator.cli.runs import foreseen_lines
 from orchestrator.core.events import RunMade, to_json
 from orchestrator.core.frozen import replace
 from orchestrator.core.history import History

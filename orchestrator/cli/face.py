@@ -320,7 +320,7 @@ def run_async(main: Coroutine[Any, Any, T]) -> T:
 
     import anyio
 
-    from orchestrator.core.gc import relax_gc
+    from orchestrator.core.frozen import relax_gc
 
     async def run() -> T:
         return await main

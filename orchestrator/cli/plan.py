@@ -2,16 +2,26 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from typing import Any
+
 import click
 
 from orchestrator.app import curl
 from orchestrator.app.lookups import times_of_state
-from orchestrator.app.plan import Source, forecast_of
+from orchestrator.app.plan import Planned, Source, forecast_kept, forecast_of, warnings_of
 from orchestrator.app.plan import plan as planned_of
 from orchestrator.cli.face import Face, verb
 from orchestrator.cli.flags import PACE, PICK, SHOW
-from orchestrator.cli.plan_text import as_json, as_text
+from orchestrator.core.concurrency import QueueRule
+from orchestrator.core.events import to_json
+from orchestrator.core.model import ACCOUNT, Account, Plan, Target
+from orchestrator.core.times import clock, counted, elapsed, period, rounded
 from orchestrator.core.verdict import Exit
+from orchestrator.forecast import AccountForecast, Advice, Forecast, Use
+from orchestrator.limits.quiet_hours import quiet_until
+from orchestrator.report.words import plain
 
 FORMATS = ("text", "json", "curl")
 MANIFEST = click.argument("manifest", required=False)
@@ -56,3 +66,216 @@ async def show(face: Face, source: Source, *, offline: bool) -> Exit:
     else:
         face.tell("\n".join(as_text(planned, cast, context.now(), shows_all=bool(face.flags.verbose))))
     return Exit.OK
+
+
+SCHEMA = "orchestrator.plan/1"
+NAMED = 50
+SCARCE = 0.5  # a repository of whose limit more than this is left needs no mention
+
+# -- for people -------------------------------------------------------------------------------------------------
+
+
+def as_text(planned: Planned, cast: Forecast, now: float, *, shows_all: bool) -> Iterator[str]:
+    """The plan, a line each.
+
+    Args:
+        now: wall clock; tells whether it is quiet.
+        shows_all: name every target, not only the first ones.
+    """
+    plan = planned.plan
+    skipped = sum(target.skip is not None for target in plan.targets)
+    repos = len({(target.account, target.repo.casefold()) for target in plan.targets})
+    where = "1 repository" if repos == 1 else f"{repos:,} repositories"
+    left_out = f", {skipped:,} skipped" if skipped else ""
+    yield f"{plain(plan.name)}: {counted(len(plan.targets), 'target')} in {where}{left_out}"
+    yield from _forecast(cast)
+    waves = Counter(target.wave for target in plan.targets)
+    if len(waves) > 1:
+        yield "waves: " + ", ".join(f"{wave}: {counted(waves[wave], 'target')}" for wave in sorted(waves))
+    yield ""
+    for name, account in plan.accounts.items():
+        yield from _account(name, account, cast.accounts.get(name), now)
+    shown = plan.targets if shows_all else plan.targets[:NAMED]
+    yield ""
+    yield from (_target(target) for target in shown)
+    if len(shown) < len(plan.targets):
+        yield f"  ... and {len(plan.targets) - len(shown):,} more (-v lists all)"
+    warnings = [f"warning: {plain(warning)}" for warning in warnings_of(plan, cast)]
+    refused = [f"`run` will refuse: {plain(key)}" for key in planned.unsupported]
+    if warnings or refused:
+        yield from ("", *warnings, *refused)
+
+
+def _forecast(cast: Forecast) -> Iterator[str]:
+    """How the run will go, which rule binds when, what would help and what is left for people."""
+    yield f"forecast: {plain(cast.text)}"
+    if not cast.accounts:
+        return
+    yield f"  last build: ends after about {rounded(cast.last_build)}"
+    several = len(cast.accounts) > 1
+    for name, one in cast.accounts.items():
+        of = f" of account {name}" if several else ""
+        if one.spans:
+            spans = ", ".join(
+                f"{elapsed(each.start)}-{elapsed(each.end)} {each.rule}{each.subject}" for each in one.spans
+            )
+            yield f"  waits for{of}: {plain(spans)}"
+        yield f"  headroom{of}: {plain('; '.join(_headroom(one)))}"
+    for advice in cast.advice:
+        shorter = f"{rounded(advice.last_trigger)} instead of {rounded(cast.last_trigger)}"
+        yield f"  suggestion: {plain(advice.what)}: {shorter} to the last trigger"
+    yield from (f"  assumes: {plain(one)}" for one in cast.supposed)
+
+
+def _headroom(one: AccountForecast) -> Iterator[str]:
+    """The tightest limit of the account, and the repositories that the run takes more than half of."""
+    whole = min((use for use in one.uses if use.limit.scope == ACCOUNT), key=lambda use: use.left, default=None)
+    if whole is not None:
+        part = f"{int(whole.left * 100)}% of {whole.limit}"
+        yield f"{part} in the busiest hour ({whole.used:,} of {whole.allowed:,} are used)"
+    for use in one.uses:
+        if use.where is not None and use.left <= SCARCE:
+            yield f"{use.where}: {_rest(use)} of {use.limit}"
+
+
+def _rest(use: Use) -> str:
+    left = max(0, use.allowed - use.used)
+    return f"{left:,}" if left else "nothing"
+
+
+def _account(name: str, account: Account, one: AccountForecast | None, now: float) -> Iterator[str]:
+    limits = ", ".join(str(limit) for limit in account.limits)
+    yield f"account {name}: {account.type} at {account.url}, token {account.token or 'as the provider has it'}"
+    yield f"  limits: {limits}; {account.connections} connections" + (
+        f"; in flight {account.in_flight}" if account.in_flight else ""
+    )
+    yield from (f"  {plain(line)}" for line in concurrency_lines(account, now))
+    if one is not None:
+        bound = one.binding
+        binding = f"; binding: {plain(bound.rule + bound.subject)}" if bound is not None else "; no limit makes it wait"
+        calls = f"{counted(one.triggers, 'trigger')}, about {counted(one.looks, 'look')}"
+        yield f"  calls: {calls}; last trigger after {rounded(one.last_trigger)}{binding}"
+
+
+def concurrency_lines(account: Account, now: float) -> Iterator[str]:
+    """What holds the account's triggers back beside its rates; nothing where nothing does.
+
+    Args:
+        now: wall clock; tells whether it is quiet.
+    """
+    concurrency, share = account.concurrency, _share_of(account)
+    if concurrency.caps:
+        yield f"brake: {', '.join(str(cap) for cap in concurrency.caps)}"
+    if concurrency.queue is not None:
+        yield _queue(concurrency.queue)
+    if concurrency.quiet:
+        until, quiet = quiet_until(concurrency.quiet, now)
+        goes_on = f"; it is quiet now: triggers go from {clock(until)} on" if quiet is not None else ""
+        yield f"quiet hours: {', '.join(str(hours) for hours in concurrency.quiet)}{goes_on}"
+    if share != 100:
+        yield (
+            f"share: {share}% of each rate, the rest is left to other machines; "
+            "processes that share this state share the limits by themselves"
+        )
+
+
+def _queue(rule: QueueRule) -> str:
+    reserve = f"; {rule.reserve} of these places are kept for other people" if rule.reserve else ""
+    again = f"; if others make it longer, triggers go on below {rule.resume}" if rule.resume != rule.below else ""
+    return (
+        f"queue: triggers go while fewer than {rule.below} builds of the owner wait or run, whoever started them"
+        f"{reserve}{again}; looked at every {period(rule.every)} while something waits for it"
+    )
+
+
+def _share_of(account: Account) -> int:
+    """The percentage of each rate that this machine takes."""
+    return min((limit.share for limit in account.limits), default=100)
+
+
+def _target(target: Target) -> str:
+    skip = f"  skipped: {plain(target.skip)}" if target.skip is not None else ""
+    needs = f"  needs {', '.join(target.needs[:3])}" + ("..." if len(target.needs) > 3 else "") if target.needs else ""
+    return f"  {plain(target.id)}{needs}{skip}"
+
+
+# -- for programs -----------------------------------------------------------------------------------------------
+
+
+def as_json(plan: Plan, cast: Forecast, now: float) -> dict[str, Any]:
+    """The plan; `docs/forecast.md` describes it."""
+    targets = [{name: getattr(target, name) for name in _TARGET} for target in plan.targets]
+    return {
+        "schema": SCHEMA,
+        "name": plan.name,
+        "manifest": plan.manifest,
+        "digest": plan.digest,
+        "params": dict(plan.params),
+        "targets": [{**row, "matrix": dict(row["matrix"]), "request": to_json(row["request"])} for row in targets],
+        "accounts": {
+            name: {
+                **{name: getattr(account, name) for name in ("type", "url", "token", "connections", "in_flight")},
+                "limits": [str(limit) for limit in account.limits],
+                **concurrency_json(account, now),
+                **_account_json(cast.accounts.get(name)),
+            }
+            for name, account in plan.accounts.items()
+        },
+        "forecast": _forecast_json(cast),
+        "warnings": warnings_of(plan, cast),
+    }
+
+
+_TARGET = tuple(name for name in Target.__struct_fields__ if name != "timeouts")
+
+
+def concurrency_json(account: Account, now: float) -> dict[str, Any]:
+    """As `concurrency_lines`."""
+    until, quiet = quiet_until(account.concurrency.quiet, now)
+    return {
+        "brake": to_json(account.concurrency),
+        "quiet_until": clock(until) if quiet is not None else None,
+        "share": _share_of(account),
+    }
+
+
+def _forecast_json(cast: Forecast) -> dict[str, Any]:
+    """The whole run; `seconds` is `last_trigger_seconds` under its older name."""
+    return {
+        "seconds": round(cast.last_trigger, 3),
+        "text": cast.text,
+        "levels": cast.levels,
+        **forecast_kept(cast),
+        "supposed": list(cast.supposed),
+        "advice": [{"what": advice.what, **_seconds(advice)} for advice in cast.advice],
+    }
+
+
+def _account_json(one: AccountForecast | None) -> Mapping[str, Any]:
+    if one is None:
+        return {"triggers": 0, "looks": 0, "seconds": 0.0, "binding": None, "phases": [], "allowance": []}
+    return {
+        "triggers": one.triggers,
+        "looks": one.looks,
+        "seconds": round(one.last_trigger, 3),
+        **_seconds(one),
+        "binding": None if one.binding is None else f"{one.binding.rule}{one.binding.subject}",
+        "phases": [
+            _picked(span, from_seconds="start", to_seconds="end", limit="rule", where="where", places="places")
+            for span in one.spans
+        ],
+        "allowance": [
+            {"limit": str(use.limit), **_picked(use, where="where", used="used", allowed="allowed", left="left")}
+            for use in one.uses
+        ],
+    }
+
+
+def _seconds(one: AccountForecast | Advice) -> dict[str, Any]:
+    return _picked(one, last_trigger_seconds="last_trigger", last_build_seconds="last_build")
+
+
+def _picked(value: object, **names: str) -> dict[str, Any]:
+    """Fields of a value under other names, numbers rounded."""
+    found = {key: getattr(value, name) for key, name in names.items()}
+    return {key: round(it, 3) if isinstance(it, float) else it for key, it in found.items()}

@@ -1,4 +1,4 @@
-"""`orchestrator run`: plan, trigger, follow, report; run again with the same `--run-id`, it goes on."""
+"""The verbs that drive a run: `run` and `retry` make one; `resume`, `watch` and `cancel` take one up."""
 
 from __future__ import annotations
 
@@ -7,20 +7,27 @@ from contextlib import AsyncExitStack
 import click
 
 from orchestrator.app.context import writable
-from orchestrator.app.drive import Drive
+from orchestrator.app.drive import Drive, canceled
+from orchestrator.app.drive import cancel as cancel_run
 from orchestrator.app.plan import Choices, Planned, Source, foreign_hosts, plan
 from orchestrator.app.rehearse import rehearsed
-from orchestrator.app.resume import resume
-from orchestrator.app.runs import exact
+from orchestrator.app.resume import resume as resume_run
+from orchestrator.app.retry import choose
+from orchestrator.app.retry import retry as retry_run
+from orchestrator.app.runs import exact, latest, named, only_open
 from orchestrator.app.start import FORBID, OVERLAPS, REPLACE, edits, holders, new_id, ready, start
-from orchestrator.cli.cancel import see_to_it
 from orchestrator.cli.face import Face, verb
-from orchestrator.cli.flags import END, ENV, PACE, PICK, SHOW, run_id
+from orchestrator.cli.flags import END, ENV, PACE, PICK, SHOW, outcomes, run_id
 from orchestrator.cli.plan import SOURCE, show
 from orchestrator.core.errors import JournalError, UsageError
 from orchestrator.core.frozen import Struct, replace
+from orchestrator.core.model import Outcome
+from orchestrator.core.times import counted
 from orchestrator.core.verdict import Exit
 from orchestrator.journal.port import Journal, RunRow
+
+NAMED = 10  # targets that are left out for one reason
+NAMED_LEFT = 20  # targets that could not be canceled
 
 
 class Wanted(Struct, frozen=True):
@@ -127,5 +134,140 @@ async def _again(face: Face, row: RunRow, wanted: Wanted, journal: Journal) -> E
     if row.ended_at is None:
         for sentence in await edits(row, wanted.source, wanted.choices, journal, face.context):
             face.note(f"  {sentence}")
-    drive = await resume(row, journal, wanted.choices, face.context)
+    drive = await resume_run(row, journal, wanted.choices, face.context)
     return face.conclude(await face.attend(drive, f"{row.name} {row.id}"), detach=wanted.choices.detach)
+
+
+@verb(click.argument("run", required=False), shows=(END, SHOW))
+async def watch(face: Face, run: str | None) -> Exit:
+    """Follow RUN (by default the latest) to its end; nothing is triggered.
+
+    While another process is at work on it, only the state is read; when nobody is, the builds are followed from here.
+    """
+    async with writable(face.context) as journal:
+        row = await latest(journal, run)
+        drive = Drive(row.id, journal, face.choices, face.context, follows=True)
+        return face.conclude(await face.attend(drive, f"{row.name} {row.id}"))
+
+
+@verb(
+    click.argument("run", required=False),
+    click.option("--assume-absent", multiple=True, metavar="TARGET", help="In doubt: you looked, there is no build."),
+    click.option("--adopt-request", multiple=True, metavar="TARGET=ID", help="In doubt: this is its request."),
+    click.option("--override-stop", is_flag=True, help="Go on although a rule stopped the run."),
+    click.option("--detach", is_flag=True, help="Return when nothing is left to trigger."),
+    shows=(PACE, END, SHOW),
+)
+async def resume(
+    face: Face,
+    run: str | None,
+    assume_absent: tuple[str, ...],
+    adopt_request: tuple[str, ...],
+    override_stop: bool,
+    detach: bool,
+) -> Exit:
+    """Go on with RUN (by default the only open one); nothing is triggered twice.
+
+    It needs no manifest: the journal has the targets, accounts, limits and references to secrets.
+    """
+    async with writable(face.context) as journal:
+        row = await only_open(journal, run)
+        drive = await resume_run(
+            row,
+            journal,
+            replace(face.choices, override_stop=override_stop, detach=detach),
+            face.context,
+            assume_absent=assume_absent,
+            adopt_request=adopt_request,
+            look_again=True,
+        )
+        return face.conclude(await face.attend(drive, f"{row.name} {row.id}"), detach=detach)
+
+
+@verb(
+    click.argument("run", required=False),
+    click.option("--outcome", metavar="LIST", help="Only targets with these outcomes (default: all but passed)."),
+    click.option("--same-commit", is_flag=True, help="Restart the old builds instead of making new ones."),
+    click.option("new", "--run-id", envvar=f"{ENV}RUN_ID", metavar="ID", help="The new run's id."),
+    click.option("--detach", is_flag=True, help="Return when nothing is left to trigger."),
+    shows=(PACE, END, SHOW),
+)
+async def retry(
+    face: Face, run: str | None, outcome: str | None, same_commit: bool, new: str | None, detach: bool
+) -> Exit:
+    """Start a new run of every target of RUN (by default the latest) that did not pass.
+
+    Targets in doubt are left out, since they may have a build; with --outcome in_doubt their old markers are looked
+    for first, and once more just before a new trigger. What the manifest skips is left out too.
+    """
+    wanted = outcomes(outcome, "--outcome") if outcome is not None else None
+    if same_commit and wanted is not None and Outcome.IN_DOUBT in wanted:
+        raise UsageError("retry: --same-commit starts old builds again; a target in doubt has none that is known")
+    new = run_id(new) if new else new_id(face.machine.now())
+    async with writable(face.context) as journal:
+        row = await latest(journal, run)
+        chosen = await choose(row, wanted, journal, face.context, same_commit=same_commit)
+        for why, ids in chosen.left_out.items():
+            more = f" and {len(ids) - NAMED:,} more" if len(ids) > NAMED else ""
+            face.note(f"left out, since {why}: {', '.join(ids[:NAMED])}{more}")
+        face.confirm(chosen.needs_confirmation)
+        drive = await retry_run(chosen, new, journal, replace(face.choices, detach=detach), face.context)
+        face.note(f"run {new}: {len(chosen.targets):,} of {row.targets:,} targets of {row.id}")
+        return face.conclude(await face.attend(drive, f"{row.name} {new}"), detach=detach)
+
+
+@verb(
+    click.argument("run", required=False),
+    click.option("--keep-builds", is_flag=True, help="Only end the run; its builds go on."),
+    shows=(SHOW,),
+)
+async def cancel(face: Face, run: str | None, keep_builds: bool) -> Exit:
+    """Cancel exactly the builds that RUN started, and trigger no more of it.
+
+    Builds that others started are left alone. When another process is at work on the run, that process does it.
+    """
+    if run is None and not face.machine.may_ask:
+        raise UsageError("cancel: say which run; `orchestrator runs --open` lists them")
+    async with writable(face.context) as journal:
+        row = await (only_open(journal, None) if run is None else named(journal, run))
+        if row.ended_at is not None:
+            face.note(f"run {row.id} has ended already (exit {row.exit_code}); there is nothing to cancel")
+            return Exit.OK
+        what = "End this run; its builds go on" if keep_builds else "Cancel the builds of this run"
+        face.confirm(f"{what}: {row.name} {row.id}, {row.targets:,} targets?")
+        return await see_to_it(face, row, journal, keep_builds=keep_builds)
+
+
+async def see_to_it(
+    face: Face, row: RunRow, journal: Journal, *, keep_builds: bool = False, quietly: bool = False
+) -> Exit:
+    """Cancels a run, waits until its builds have ended, and says what could not be canceled."""
+    drive = await cancel_run(row, journal, _person(), face.choices, face.context, keep_builds=keep_builds)
+    if row.driven:
+        face.note(f"another process is at work on {row.id}; it was asked to cancel")
+    ended = await face.attend(drive, f"cancel {row.id}")
+    if quietly:
+        return ended.code
+    found = await canceled(ended, journal)
+    if found.going_on:
+        face.note(f"{counted(found.going_on, 'build')} not canceled yet: the account is blocked")
+    for id_, why in found.left[:NAMED_LEFT]:
+        face.note(f"not canceled: {id_}: {why}")
+    if len(found.left) > NAMED_LEFT:
+        face.note(f"... and {len(found.left) - NAMED_LEFT:,} more")
+    face.show(ended.report, is_silent=face.flags.quiet and found.code is Exit.OK)
+    if found.code is Exit.ACCOUNT:
+        face.note(f"orchestrator: nothing is lost; go on with: orchestrator resume {row.id}{face.flags.suffix}")
+    return found.code
+
+
+def _person() -> str:
+    """Who asks, for the journal."""
+    import getpass
+    import socket
+
+    try:
+        user = getpass.getuser()
+    except (OSError, KeyError):  # no such user in this container
+        user = "somebody"
+    return f"{user}@{socket.gethostname()}"

@@ -1,17 +1,33 @@
-"""`orchestrator runs`: what runs there are; takes old ones away, or one to another machine."""
+"""The verbs that read the state: `runs` (which forgets old ones, too), `status`, `why`, `report` and `diff`."""
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 
 import click
 
 from orchestrator.app import runs as app
 from orchestrator.cli.face import TEXT, Face, verb
-from orchestrator.cli.flags import SHOW, duration
-from orchestrator.core.times import clock
+from orchestrator.cli.flags import SHOW
+from orchestrator.cli.flags import duration as seconds_of
+from orchestrator.core.errors import UsageError
+from orchestrator.core.model import Phase
+from orchestrator.core.times import clock, counted, duration
+from orchestrator.core.verdict import Exit
+from orchestrator.forecast import Expected
 from orchestrator.journal.port import RunRow
-from orchestrator.report.words import plain
+from orchestrator.report import FORMATS
+from orchestrator.report.diff import as_json, as_text, compare
+from orchestrator.report.groups import counts
+from orchestrator.report.hints import Hint
+from orchestrator.report.reasons import unmet_needs
+from orchestrator.report.view import Report
+from orchestrator.report.why import explain
+from orchestrator.report.words import plain, seconds_between, short
+
+REASONS = 8
+EXIT_STATUS = click.option("--exit-status", is_flag=True, help="Exit with the run's own code.")
 
 
 @verb(
@@ -25,7 +41,7 @@ from orchestrator.report.words import plain
 async def runs(face: Face, run: str | None, only_open: bool, prune: str | None, export: str | None) -> None:
     """List the runs in the state, newest first; RUN is the beginning of an id."""
     if prune is not None:
-        face.note(f"{await app.prune(face.context, duration(prune, '--prune')):,} runs forgotten")
+        face.note(f"{await app.prune(face.context, seconds_of(prune, '--prune')):,} runs forgotten")
     elif export is not None:
         file = face.context.path(export)
         number = await app.export(face.context, file, run)
@@ -67,3 +83,121 @@ def _table(rows: Sequence[RunRow]) -> Iterator[str]:
         end = f"exit {row.exit_code}" if row.ended_at is not None else ""
         parent = f"  retry of {row.parent}" if row.parent else ""
         yield f"{row.id:<{width}}  {_status(row):<6}  {end:<8}  {row.targets:>7,} targets  {plain(row.name)}{parent}"
+
+
+@verb(click.argument("run", required=False), EXIT_STATUS, shows=(SHOW,), formats=TEXT)
+async def status(face: Face, run: str | None, exit_status: bool) -> int:
+    """Show where RUN (by default the latest) stands: how many are done, how far the others are, what they wait for."""
+    row, report = await app.report(face.context, run)
+    if face.flags.stdout == "json":
+        face.show(report)
+    else:
+        hint = _next(row, report)
+        face.tell("\n".join([*_lines(row, report), *([hint.line(face.flags.suffix)] if hint is not None else [])]))
+    return (report.run.exit_code or 0) if exit_status else Exit.OK
+
+
+def _lines(row: RunRow, report: Report) -> Iterator[str]:
+    run = report.run
+    yield f"{plain(run.name) or 'run'} {run.id}: {_standing(row, report.run.status)}"
+    lasted = seconds_between(run.started_at, run.finished_at)
+    yield f"started {run.started_at}" + (f", left after {duration(lasted)}" if lasted is not None else "")
+    done = report.totals["targets"] - report.totals["open"]
+    numbers = ", ".join(f"{number:,} {word}" for number, word in counts(report) if word != "open")
+    yield f"{done:,} of {report.totals['targets']:,} done: " + (numbers or "nothing yet")
+    phases = Counter(target.phase for target in report.targets)
+    open_phases = [f"{phases[phase]:,} {phase.value}" for phase in Phase if phase is not Phase.DONE and phases[phase]]
+    if open_phases:
+        yield f"open: {', '.join(open_phases)}"
+    reasons = Counter(target.reason for target in report.targets if target.outcome is None and target.reason)
+    yield from (f"  {number:>6,}  {short(reason or '')}" for reason, number in reasons.most_common(REASONS))
+    if len(reasons) > REASONS:
+        yield f"          ... and {len(reasons) - REASONS:,} other reasons"
+
+
+def _standing(row: RunRow, status: str) -> str:
+    """What goes on with a run, in words."""
+    if row.ended_at is not None:
+        return f"ended, exit {row.exit_code}"
+    if row.driven:
+        return "a process is at work on it"
+    return {"running": "nobody is at work on it: its process died", "detached": "detached"}.get(status, status)
+
+
+def _next(row: RunRow, report: Report) -> Hint | None:
+    if row.ended_at is None and row.driven:
+        return Hint("watch", row.id, (), "follow it: ")
+    if row.ended_at is None and not report.is_rehearsal:
+        return Hint("resume", row.id, (), "go on:     ")
+    if report.totals["targets"] > report.totals["passed"]:
+        return Hint("report", row.id, (), "report:    ")
+    return None
+
+
+@verb(
+    click.argument("words", nargs=-1, required=True, metavar="[RUN] TARGET"), EXIT_STATUS, shows=(SHOW,), formats=TEXT
+)
+async def why(face: Face, words: tuple[str, ...], exit_status: bool) -> int:
+    """Tell what happened to TARGET in RUN (by default the latest), and what it waits for.
+
+    TARGET is an id as reports have it, or repo@branch, or a repo.
+    """
+    if len(words) > 2:
+        raise UsageError(f"why: expected [RUN] TARGET, found {len(words)} words; quote ids that hold spaces")
+    if any(output.file is not None for output in face.flags.output):
+        raise UsageError("-o FORMAT=FILE: why writes to stdout; redirect it, as in `orchestrator why ... > FILE`")
+    story = await app.why(face.context, words[-1], words[0] if len(words) == 2 else None)
+    has_needs = any(unmet_needs(story.history, story.target))
+    foreseen = list(foreseen_lines(story.expected, story.at, has_needs=has_needs)) if story.expected else []
+    found = explain(story.target, story.entries, story.history, story.at, story.run, foreseen)
+    if face.flags.stdout == "json":
+        face.json(found.for_programs(face.flags.suffix))
+    else:
+        face.tell("\n".join(found.for_people(face.flags.suffix)))
+    return (story.exit_code or 0) if exit_status else Exit.OK
+
+
+def foreseen_lines(found: Expected, now: float, *, has_needs: bool) -> Iterator[str]:
+    """The limits that hold a waiting target back and when it is expected to be triggered, a line each.
+
+    Args:
+        has_needs: whether other targets must pass first.
+    """
+    for one in found.waits:
+        others = "it is the next" if not one.before else f"before it {counted(one.before, 'other')}"
+        yield f"waits for {one.rule} {one.subject}: next at {clock(one.next_at)}; {others}"
+    if found.at is None:
+        return
+    needs = ", if all that it needs passes" if has_needs else ""
+    yield f"expected at about {clock(found.at)} (in {duration(max(0.0, found.at - now))}){needs}"
+
+
+@verb(
+    click.argument("run", required=False),
+    EXIT_STATUS,
+    shows=(SHOW,),
+    epilog="\b\nFormats:\n" + "\n".join(f"  {name:<9} {one.help}" for name, one in FORMATS.items()),
+)
+async def report(face: Face, run: str | None, exit_status: bool) -> int:
+    """Render the report of RUN (by default the latest) in any format: -o FORMAT[=FILE]."""
+    _, found = await app.report(face.context, run)
+    is_whole = face.write(found, face.flags.files(face.machine.cwd))
+    if not face.flags.output or face.flags.stdout is not None:
+        face.show(found)
+    return ((found.run.exit_code or 0) if exit_status else Exit.OK) if is_whole else Exit.FAILED
+
+
+@verb(
+    click.argument("before", metavar="A"),
+    click.argument("after", metavar="B"),
+    EXIT_STATUS,
+    shows=(SHOW,),
+    formats=TEXT,
+)
+async def diff(face: Face, before: str, after: str, exit_status: bool) -> int:
+    """Tell what is newly failing, fixed, still failing, new and gone in run B, compared with run A."""
+    _, first = await app.report(face.context, before)
+    _, second = await app.report(face.context, after)
+    changes = compare(first, second)
+    face.tell((as_json(changes) if face.flags.stdout == "json" else as_text(changes)).rstrip("\n"))
+    return (second.run.exit_code or 0) if exit_status else Exit.OK

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 
-from orchestrator.core.gc import gc_paused
+from orchestrator.core.frozen import gc_paused
 from orchestrator.core.model import Plan, Target
 from orchestrator.core.options import Options
 from orchestrator.forecast.advice import alternatives, sentence, slowest, supposed, warnings

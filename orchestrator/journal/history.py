@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from orchestrator.core.gc import gc_paused
+from orchestrator.core.frozen import gc_paused
 from orchestrator.core.history import History
 from orchestrator.journal.port import Journal
 

@@ -11,8 +11,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, NamedTuple
 
 from orchestrator.core.errors import near
-from orchestrator.core.frozen import replace
-from orchestrator.core.gc import gc_paused
+from orchestrator.core.frozen import gc_paused, replace
 from orchestrator.core.model import Target
 from orchestrator.manifest.diagnostics import ManifestError, Place, Value
 from orchestrator.manifest.files import Listing

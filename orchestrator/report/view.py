@@ -10,8 +10,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from operator import attrgetter
 
-from orchestrator.core.frozen import Struct, field, from_json
-from orchestrator.core.gc import gc_paused
+from orchestrator.core.frozen import Struct, field, from_json, gc_paused
 from orchestrator.core.history import History
 from orchestrator.core.model import Account, Build, Json, Outcome, Phase, Target
 from orchestrator.core.progress import Progress
