@@ -8,8 +8,8 @@ import pytest
 from fake_service import FAKE, FakeService, make_run, targets
 
 from orchestrator.cli.runs import foreseen_lines
+from orchestrator.core.errors import Exit
 from orchestrator.core.model import Account, Limit, Plan
-from orchestrator.core.verdict import Exit
 from orchestrator.engine.engine import Engine, Options
 from orchestrator.forecast import Times, expected, forecast
 from orchestrator.journal.history import load

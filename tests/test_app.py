@@ -19,9 +19,9 @@ from orchestrator.app.resume import resume
 from orchestrator.app.retry import choose, retry
 from orchestrator.app.runs import exact, report, runs, why
 from orchestrator.app.start import Held, start
+from orchestrator.core.errors import Exit
 from orchestrator.core.events import Ended, Intended, Requested, RunEnded
 from orchestrator.core.model import BuildState
-from orchestrator.core.verdict import Exit
 from orchestrator.providers import registry
 from orchestrator.testing import Disk, MemoryJournal
 

@@ -7,8 +7,8 @@ from fake_service import FakeService, make_run, targets
 from leases import claim
 from test_engine import ME, markers
 
+from orchestrator.core.errors import Exit
 from orchestrator.core.model import COORDINATOR
-from orchestrator.core.verdict import Exit
 from orchestrator.engine.engine import Engine, Options
 from orchestrator.journal.port import Process
 from orchestrator.testing import MemoryJournal

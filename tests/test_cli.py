@@ -14,8 +14,8 @@ from orchestrator import __version__
 from orchestrator.app.plan import Choices
 from orchestrator.cli.flags import Flags, Output, declared
 from orchestrator.cli.main import ALIASES, VERBS
+from orchestrator.core.errors import Exit
 from orchestrator.core.options import Options, RunOptions
-from orchestrator.core.verdict import Exit
 
 MANIFEST = """\
 version: 1

@@ -11,7 +11,7 @@ from collections import Counter
 import pytest
 from cli_machine import ENVIRON
 
-from orchestrator.core.verdict import Exit
+from orchestrator.core.errors import Exit
 
 pytestmark = pytest.mark.slow
 

@@ -10,13 +10,12 @@ from cli_machine import Program
 from leases import claim
 
 from orchestrator.app.start import Held, made_of, make_run, new_id
-from orchestrator.core.errors import NotStarted
+from orchestrator.core.errors import Exit, NotStarted
 from orchestrator.core.events import Doubted, Ended, Intended, Interrupted, Requested, RunEnded, Sighted
 from orchestrator.core.frozen import collect_now
 from orchestrator.core.model import COORDINATOR, DEFAULT_FAIL_ON, Account, Build, BuildState, Outcome, Plan, Target
 from orchestrator.core.options import RunOptions
 from orchestrator.core.redact import Redactor
-from orchestrator.core.verdict import Exit
 from orchestrator.journal.process import this_process
 from orchestrator.journal.store import open_journal
 from orchestrator.lookalike.kit.server import serve

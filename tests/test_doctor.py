@@ -12,7 +12,7 @@ from orchestrator.app.context import Context
 from orchestrator.app.doctor import UNKNOWN, Finding, doctor
 from orchestrator.app.plan import Choices, Source
 from orchestrator.cli.doctor import _lines
-from orchestrator.core.verdict import Exit
+from orchestrator.core.errors import Exit
 from orchestrator.lookalike.kit.counters import worst_window
 from orchestrator.lookalike.kit.server import serve
 from orchestrator.lookalike.travis import TravisLookAlike

@@ -8,9 +8,9 @@ from cli_machine import Program
 from leases import claim
 
 from orchestrator.app.start import made_of
+from orchestrator.core.errors import Exit
 from orchestrator.core.events import Interrupted
 from orchestrator.core.model import COORDINATOR
-from orchestrator.core.verdict import Exit
 from orchestrator.journal.process import this_process
 from orchestrator.journal.store import open_journal
 from orchestrator.manifest import Answers, expand, read

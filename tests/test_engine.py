@@ -9,12 +9,11 @@ from fake_service import FAKE, FakeService, Notices, Script, make_run, targets
 from leases import claim
 
 from orchestrator.cli.live import summary
-from orchestrator.core.errors import LeaseLost
+from orchestrator.core.errors import Exit, LeaseLost
 from orchestrator.core.events import CancelAsked, Intended, RunMade, to_json
 from orchestrator.core.history import History
 from orchestrator.core.model import Account, BuildState, Limit, Outcome, Timeouts
 from orchestrator.core.options import RunOptions
-from orchestrator.core.verdict import Exit
 from orchestrator.engine.engine import Engine, Options
 from orchestrator.journal.history import load
 from orchestrator.journal.port import Process

@@ -11,11 +11,10 @@ from fake_service import FakeService, Notices, Script, make_run, targets
 
 from orchestrator.core.calls import Call
 from orchestrator.core.concurrency import Cap, Concurrency, QueueRule
-from orchestrator.core.errors import JournalError, LookFailed
+from orchestrator.core.errors import Exit, JournalError, LookFailed
 from orchestrator.core.events import RunMade, to_json
 from orchestrator.core.frozen import replace
 from orchestrator.core.model import Account, Limit, Outcome, Target
-from orchestrator.core.verdict import Exit
 from orchestrator.engine.engine import Engine, Options
 from orchestrator.journal.history import load
 from orchestrator.journal.port import Process

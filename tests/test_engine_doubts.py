@@ -10,12 +10,11 @@ import pytest
 from fake_service import FAKE, FakeProvider, FakeService, Script, targets
 from leases import claim
 
-from orchestrator.core.errors import InDoubt
+from orchestrator.core.errors import Exit, InDoubt
 from orchestrator.core.events import Absent, CancelAsked, Doubted, Ended, Intended, RunMade, to_json
 from orchestrator.core.frozen import replace
 from orchestrator.core.model import ACCOUNT, COORDINATOR, Account, Outcome, Timeouts
 from orchestrator.core.options import RunOptions
-from orchestrator.core.verdict import Exit
 from orchestrator.engine.engine import Engine, Options
 from orchestrator.journal.history import load
 from orchestrator.journal.port import Process

@@ -7,10 +7,9 @@ import anyio
 import pytest
 
 from orchestrator.core.calls import Answer
-from orchestrator.core.errors import InDoubt, Unreachable
+from orchestrator.core.errors import Exit, InDoubt, Unreachable
 from orchestrator.core.events import RunMade, to_json
 from orchestrator.core.model import Account, Target
-from orchestrator.core.verdict import Exit
 from orchestrator.engine.engine import Engine, Options
 from orchestrator.journal.port import Process
 from orchestrator.lookalike.travis import TravisLookAlike

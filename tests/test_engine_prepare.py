@@ -8,9 +8,8 @@ from preparing import NumberedService
 from test_engine import drive, engine, outcomes
 
 from orchestrator.core.calls import Answer
-from orchestrator.core.errors import InDoubt
+from orchestrator.core.errors import Exit, InDoubt
 from orchestrator.core.events import Prepared
-from orchestrator.core.verdict import Exit
 from orchestrator.journal.history import load
 from orchestrator.testing import Crash, MemoryJournal
 

@@ -7,9 +7,9 @@ from contextlib import asynccontextmanager
 import anyio
 import pytest
 
+from orchestrator.core.errors import Exit
 from orchestrator.core.events import RunMade, to_json
 from orchestrator.core.model import Account, Limit, Outcome, Target, Timeouts
-from orchestrator.core.verdict import Exit
 from orchestrator.engine.engine import Engine, Options
 from orchestrator.journal.history import load
 from orchestrator.journal.port import Process

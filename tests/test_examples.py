@@ -12,8 +12,8 @@ import pytest
 
 from orchestrator import manifest as manifests
 from orchestrator.app.start import made_of
+from orchestrator.core.errors import Exit
 from orchestrator.core.frozen import replace
-from orchestrator.core.verdict import Exit
 from orchestrator.engine.engine import Engine, Options
 from orchestrator.journal.history import load
 from orchestrator.journal.port import Process

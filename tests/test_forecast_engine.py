@@ -7,9 +7,9 @@ import pytest
 from fake_service import FAKE, FakeService, make_run, targets
 
 from orchestrator.core.concurrency import Cap, Concurrency
+from orchestrator.core.errors import Exit
 from orchestrator.core.events import RunMade, to_json
 from orchestrator.core.model import Account, Limit
-from orchestrator.core.verdict import Exit
 from orchestrator.engine.engine import Engine, Options
 from orchestrator.forecast import Times, forecast
 from orchestrator.journal.history import load

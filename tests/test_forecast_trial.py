@@ -10,10 +10,10 @@ from cli_machine import context_of
 
 from orchestrator.app.lookups import times_in
 from orchestrator.core.concurrency import Cap, Concurrency
+from orchestrator.core.errors import Exit
 from orchestrator.core.events import RunMade, to_json
 from orchestrator.core.frozen import replace
 from orchestrator.core.model import Account, Outcome, Plan, Target
-from orchestrator.core.verdict import Exit
 from orchestrator.engine.engine import Engine, Options
 from orchestrator.forecast import Times, forecast
 from orchestrator.journal.history import load

@@ -13,10 +13,9 @@ from ram import folder_in_memory
 from rare import PRINCIPAL, engine
 from trio.testing import MockClock
 
-from orchestrator.core.errors import JournalError, LeaseLost
+from orchestrator.core.errors import Exit, JournalError, LeaseLost
 from orchestrator.core.events import Intended, Requested, WaveOpened
 from orchestrator.core.model import ACCOUNT, COORDINATOR
-from orchestrator.core.verdict import Exit
 from orchestrator.journal.port import Process, UsageRecord
 from orchestrator.journal.process import this_process
 from orchestrator.journal.sql.migrations import STEPS, check

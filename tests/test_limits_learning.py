@@ -12,10 +12,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from orchestrator.core.calls import Answer
+from orchestrator.core.errors import Exit
 from orchestrator.core.events import LimitLearnt
 from orchestrator.core.frozen import replace
 from orchestrator.core.model import ACCOUNT, Learnt, Limit
-from orchestrator.core.verdict import Exit
 from orchestrator.engine.engine import Engine, Options
 from orchestrator.journal.history import load
 from orchestrator.journal.port import Process

@@ -7,10 +7,9 @@ import anyio
 import pytest
 from fake_service import FAKE, FakeProvider, FakeService, Notices, make_run, targets
 
-from orchestrator.core.errors import LookFailed, RateLimited, Rejected
+from orchestrator.core.errors import Exit, LookFailed, RateLimited, Rejected
 from orchestrator.core.events import Intended, Prepared
 from orchestrator.core.model import Outcome, Scope
-from orchestrator.core.verdict import Exit
 from orchestrator.engine.engine import Engine, Options
 from orchestrator.journal.history import load
 from orchestrator.journal.port import Process

@@ -6,11 +6,10 @@ from fake_service import FakeProvider, FakeService, Script, targets
 from rare import Dated, Service, a_run, engine, facts
 
 from orchestrator.core.calls import Call
-from orchestrator.core.errors import InDoubt, Rejected
+from orchestrator.core.errors import Exit, InDoubt, Rejected
 from orchestrator.core.events import CancelAsked, Canceling
 from orchestrator.core.model import Build, BuildState, Limit, Request
 from orchestrator.core.options import OldBuild
-from orchestrator.core.verdict import Exit
 from orchestrator.providers.port import Observation
 
 pytestmark = pytest.mark.anyio

@@ -7,9 +7,9 @@ import pytest
 from fake_service import FakeService, Script, targets
 from rare import ELSEWHERE, FAKE_A, TIMES, Dated, a_run, engine, facts, left_by
 
+from orchestrator.core.errors import Exit
 from orchestrator.core.events import Absent, Doubted, Intended
 from orchestrator.core.model import Limit, Outcome, Timeouts, marker_of
-from orchestrator.core.verdict import Exit
 from orchestrator.journal.history import load
 from orchestrator.journal.port import Process
 

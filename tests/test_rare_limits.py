@@ -8,11 +8,10 @@ from fake_service import FAKE, FakeService, Script, targets
 from rare import PRINCIPAL, Service, a_run, another, engine, left_by
 
 from orchestrator.core.concurrency import Cap, Concurrency
-from orchestrator.core.errors import InDoubt
+from orchestrator.core.errors import Exit, InDoubt
 from orchestrator.core.events import Frozen
 from orchestrator.core.frozen import replace
 from orchestrator.core.model import ACCOUNT, Learnt, Limit, Scope, scopes_around
-from orchestrator.core.verdict import Exit
 from orchestrator.journal.port import Process
 from orchestrator.journal.store import open_journal
 from orchestrator.limits.budget import Budget

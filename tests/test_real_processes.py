@@ -15,7 +15,7 @@ from random import Random
 import pytest
 from cli_machine import ENVIRON
 
-from orchestrator.core.verdict import Exit
+from orchestrator.core.errors import Exit
 
 pytestmark = pytest.mark.slow
 

@@ -6,7 +6,7 @@ import jsonschema
 import pytest
 from golden.story import CASES, HERE, START, read, target, told
 
-from orchestrator.core.errors import JournalError, UsageError
+from orchestrator.core.errors import Exit, JournalError, UsageError, severest
 from orchestrator.core.events import (
     CANCELED,
     AccountStopped,
@@ -25,9 +25,9 @@ from orchestrator.core.events import (
     Tally,
     WaveOpened,
 )
+from orchestrator.core.history import LEFT_BY, exit_code
 from orchestrator.core.model import ACCOUNT, DEFAULT_FAIL_ON, Build, BuildState, Outcome, Scope
 from orchestrator.core.times import clock, duration
-from orchestrator.core.verdict import LEFT_BY, Exit, exit_code, severest
 from orchestrator.report import FORMATS, render
 from orchestrator.report.diff import KINDS
 from orchestrator.report.groups import ORDER, counts, groups, shares, to_rerun, word_of

@@ -8,9 +8,8 @@ import anyio
 import pytest
 from fake_service import FakeService, Script, make_run, targets
 
-from orchestrator.core.errors import InDoubt
+from orchestrator.core.errors import Exit, InDoubt
 from orchestrator.core.model import ACCOUNT, Limit, Scope
-from orchestrator.core.verdict import Exit
 from orchestrator.engine.engine import Engine, Options
 from orchestrator.journal.port import Process, Reserved, SharedLimit, UsageRecord
 from orchestrator.journal.process import as_text

@@ -13,11 +13,18 @@ import anyio
 from orchestrator.app.context import Context, has_state, readable, shared
 from orchestrator.app.plan import Choices, Source, plan
 from orchestrator.app.rehearse import rehearsed
-from orchestrator.core.errors import AccessRefused, JournalError, LookFailed, NotTriggered, RateLimited, UsageError
+from orchestrator.core.errors import (
+    AccessRefused,
+    Exit,
+    JournalError,
+    LookFailed,
+    NotTriggered,
+    RateLimited,
+    UsageError,
+)
 from orchestrator.core.frozen import Struct
 from orchestrator.core.model import Account
 from orchestrator.core.times import counted
-from orchestrator.core.verdict import Exit
 from orchestrator.engine.opening import Caller
 from orchestrator.journal.port import Journal
 from orchestrator.providers.port import Inspects, Provider, RepoFacts, SaysWho

@@ -9,13 +9,12 @@ import anyio
 from orchestrator.app.context import Context
 from orchestrator.app.plan import Choices
 from orchestrator.app.runs import exact
-from orchestrator.core.errors import JournalError, LeaseLost, UsageError, flat
+from orchestrator.core.errors import Exit, JournalError, LeaseLost, UsageError, flat
 from orchestrator.core.events import CancelAsked, from_json
 from orchestrator.core.frozen import Struct, collect_now
 from orchestrator.core.history import History
 from orchestrator.core.model import Account, Outcome, Phase
 from orchestrator.core.options import Options
-from orchestrator.core.verdict import Exit
 from orchestrator.engine.engine import Engine, Snapshot
 from orchestrator.journal.history import load
 from orchestrator.journal.port import Journal, RunRow

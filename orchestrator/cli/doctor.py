@@ -11,9 +11,9 @@ from orchestrator.app.plan import Source
 from orchestrator.cli.face import TEXT, Face, verb
 from orchestrator.cli.flags import PICK, SHOW
 from orchestrator.cli.plan import SOURCE
+from orchestrator.core.errors import Exit
 from orchestrator.core.frozen import replace
 from orchestrator.core.times import counted
-from orchestrator.core.verdict import Exit
 from orchestrator.report.words import plain
 
 NAMED = 50

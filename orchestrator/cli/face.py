@@ -15,9 +15,8 @@ import click
 
 from orchestrator.cli.flags import Flags, declared, taken
 from orchestrator.cli.main import Machine
-from orchestrator.core.errors import NotStarted, UsageError
+from orchestrator.core.errors import Exit, NotStarted, UsageError
 from orchestrator.core.frozen import Struct, asdict, replace
-from orchestrator.core.verdict import Exit
 
 if TYPE_CHECKING:
     from signal import Signals

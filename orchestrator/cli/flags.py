@@ -8,11 +8,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import click
 
-from orchestrator.core.errors import UsageError
+from orchestrator.core.errors import Exit, UsageError
 from orchestrator.core.frozen import Struct
 from orchestrator.core.model import Outcome
 from orchestrator.core.times import parse_duration
-from orchestrator.core.verdict import Exit
 from orchestrator.report.words import shell
 
 if TYPE_CHECKING:

@@ -19,6 +19,7 @@ import click
 from orchestrator import __version__
 from orchestrator.core.errors import (
     AccessRefused,
+    Exit,
     InDoubt,
     JournalError,
     LookFailed,
@@ -30,7 +31,6 @@ from orchestrator.core.errors import (
 )
 from orchestrator.core.frozen import Struct
 from orchestrator.core.redact import Redactor
-from orchestrator.core.verdict import Exit
 
 VERBS: Mapping[str, tuple[str, str]] = {  # in the order in which a person needs them: the module, a line of help
     "init": ("manifest", "Write a commented manifest to start from."),

@@ -8,9 +8,8 @@ from orchestrator import manifest as manifests
 from orchestrator.app.plan import DEFAULT, Source, read_manifest, today
 from orchestrator.cli.face import TEXT, Face, verb
 from orchestrator.cli.flags import PICK, SHOW
-from orchestrator.core.errors import UsageError
+from orchestrator.core.errors import Exit, UsageError
 from orchestrator.core.times import counted
-from orchestrator.core.verdict import Exit
 from orchestrator.manifest.accounts import idle_caps
 from orchestrator.manifest.diagnostics import ManifestError
 from orchestrator.providers import registry

@@ -19,11 +19,10 @@ from orchestrator.app.start import FORBID, OVERLAPS, REPLACE, edits, holders, ne
 from orchestrator.cli.face import Face, verb
 from orchestrator.cli.flags import END, ENV, PACE, PICK, SHOW, outcomes, run_id
 from orchestrator.cli.plan import SOURCE, show
-from orchestrator.core.errors import JournalError, UsageError
+from orchestrator.core.errors import Exit, JournalError, UsageError
 from orchestrator.core.frozen import Struct, replace
 from orchestrator.core.model import Outcome
 from orchestrator.core.times import counted
-from orchestrator.core.verdict import Exit
 from orchestrator.journal.port import Journal, RunRow
 
 NAMED = 10  # targets that are left out for one reason

@@ -11,10 +11,9 @@ from orchestrator.app import runs as app
 from orchestrator.cli.face import TEXT, Face, verb
 from orchestrator.cli.flags import SHOW
 from orchestrator.cli.flags import duration as seconds_of
-from orchestrator.core.errors import UsageError
+from orchestrator.core.errors import Exit, UsageError
 from orchestrator.core.model import Phase
 from orchestrator.core.times import clock, counted, duration
-from orchestrator.core.verdict import Exit
 from orchestrator.forecast import Expected
 from orchestrator.journal.port import RunRow
 from orchestrator.report import FORMATS

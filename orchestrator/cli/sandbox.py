@@ -11,8 +11,7 @@ import click
 from orchestrator.cli.face import TEXT, Face, verb
 from orchestrator.cli.flags import SHOW
 from orchestrator.cli.main import Machine
-from orchestrator.core.errors import UsageError
-from orchestrator.core.verdict import Exit
+from orchestrator.core.errors import Exit, UsageError
 
 EXAMPLE = """\
 the look-alike answers at {url} until Ctrl-C; to use it, in another terminal:

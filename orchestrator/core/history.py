@@ -1,12 +1,13 @@
 """All that the journal tells of one run, folded: the progress of each target and the facts about run and accounts.
 
-The engine goes on from it and reports are views of it; both see the same thing.
+The engine goes on from it and reports are views of it; both see the same thing, and the same exit code.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Iterator, Sequence
 
+from orchestrator.core.errors import Exit, severest
 from orchestrator.core.events import (
     AccountStopped,
     Claimed,
@@ -24,7 +25,7 @@ from orchestrator.core.events import (
     WaveOpened,
     target_of,
 )
-from orchestrator.core.model import COORDINATOR, Json, Scope, Target
+from orchestrator.core.model import COORDINATOR, DEFAULT_FAIL_ON, Json, Outcome, Scope, Target
 from orchestrator.core.options import RunOptions
 from orchestrator.core.progress import NEW, Progress, apply
 
@@ -134,3 +135,51 @@ class History:
             owners = [key for key in self.frozen if key[0] == account and key[1].kind == "owner"]
             for key in owners:
                 del self.frozen[key]
+
+
+# -- the exit code ----------------------------------------------------------------------------------------------
+
+# The exit code for why a process left a run; `detached` leaves everything in order.
+LEFT_BY = {
+    "SIGINT": Exit.SIGINT,
+    "SIGTERM": Exit.SIGTERM,
+    "SIGHUP": Exit.SIGTERM,  # a closed terminal counts as a polite request to leave
+    "account": Exit.ACCOUNT,
+    "stopped": Exit.STOPPED,
+    "timeout": Exit.TIMEOUT,
+}
+
+
+def exit_code(history: History, fail_on: Collection[Outcome] = DEFAULT_FAIL_ON, left_by: str = "") -> Exit:
+    """The code for a run that has ended, or that a process leaves; the severest reason wins.
+
+    Args:
+        fail_on: outcomes that make it 1.
+        left_by: why the process leaves (`events.Interrupted.signal`); empty: what the journal says.
+    """
+    return severest(_reasons(history, fail_on, left_by))
+
+
+def _reasons(history: History, fail_on: Collection[Outcome], left_by: str) -> Iterator[Exit]:
+    signal = left_by or (history.interrupted.signal if history.interrupted else "")
+    if signal in LEFT_BY:
+        yield LEFT_BY[signal]
+    for target in history.targets:
+        yield _of(history, target, history.of(target.id), fail_on)
+
+
+def _of(history: History, target: Target, progress: Progress, fail_on: Collection[Outcome]) -> Exit:
+    if progress.verdict is None:
+        return _of_open(history, target, progress)
+    if progress.verdict.outcome is Outcome.IN_DOUBT:
+        return Exit.IN_DOUBT
+    return Exit.FAILED if progress.verdict.outcome in fail_on else Exit.OK
+
+
+def _of_open(history: History, target: Target, progress: Progress) -> Exit:
+    """Why an open target is open; OK when nothing but time is in its way."""
+    if target.account in history.accounts_stopped:
+        return Exit.ACCOUNT
+    if history.stopped is not None and not progress.may_exist:
+        return Exit.FAILED if history.stopped.by_person else Exit.STOPPED
+    return Exit.IN_DOUBT if progress.doubt is not None else Exit.OK

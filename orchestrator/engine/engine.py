@@ -48,13 +48,12 @@ from typing import Any
 
 import anyio
 
-from orchestrator.core.errors import JournalError, LeaseLost, OrchestratorError, flat
+from orchestrator.core.errors import Exit, JournalError, LeaseLost, OrchestratorError, flat
 from orchestrator.core.events import Event, Interrupted, RunEnded, from_json
 from orchestrator.core.frozen import Struct
-from orchestrator.core.history import History
+from orchestrator.core.history import History, exit_code
 from orchestrator.core.model import COORDINATOR, Account, Outcome, Phase
 from orchestrator.core.options import Options as Options
-from orchestrator.core.verdict import Exit, exit_code
 from orchestrator.engine.account import AccountDriver
 from orchestrator.engine.coordinator import WISHES_EVERY, Coordinator, Decided
 from orchestrator.engine.run import BEAT, LEASE, Clocks, Heartbeat, Observer, Run, Unobserved

@@ -11,10 +11,10 @@ from typing import Any
 
 import anyio
 
+from orchestrator.core.errors import Exit
 from orchestrator.core.events import Claimed, Event, to_json
 from orchestrator.core.history import History
 from orchestrator.core.model import Account
-from orchestrator.core.verdict import Exit
 from orchestrator.engine.engine import Engine, Options
 from orchestrator.journal.commits import Batch, Stream
 from orchestrator.journal.port import Entry, Incarnation, Lease

@@ -7,10 +7,10 @@ from itertools import groupby
 
 from orchestrator.core.errors import LeaseLost
 from orchestrator.core.events import Absent, Claimed, Ended, Intended, Refused, Requested, Withdrawn, target_of
+from orchestrator.core.history import exit_code
 from orchestrator.core.model import Outcome, Target
 from orchestrator.core.options import Options
 from orchestrator.core.progress import NEW, Progress, apply
-from orchestrator.core.verdict import exit_code
 from orchestrator.lookalike.travis.rows import Request
 
 from .evidence import Evidence, states

@@ -12,13 +12,12 @@ import anyio
 
 from orchestrator.app.start import without
 from orchestrator.core.calls import Call
-from orchestrator.core.errors import LeaseLost
+from orchestrator.core.errors import Exit, LeaseLost
 from orchestrator.core.events import CancelAsked, RunMade
 from orchestrator.core.frozen import replace
 from orchestrator.core.history import History
 from orchestrator.core.model import Outcome
 from orchestrator.core.options import RunOptions
-from orchestrator.core.verdict import Exit
 from orchestrator.journal.history import load, read_on
 from orchestrator.testing import MemoryJournal
 
