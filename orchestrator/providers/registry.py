@@ -12,10 +12,9 @@ from contextlib import asynccontextmanager
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
-from orchestrator.core.calls import Send
 from orchestrator.core.errors import UsageError
 from orchestrator.core.model import Account
-from orchestrator.providers.port import Declaration, Line, Provider
+from orchestrator.providers.port import Declaration, Line
 
 if TYPE_CHECKING:
     from importlib.metadata import EntryPoint
@@ -108,12 +107,9 @@ async def connect(
     headers = load(declared.headers)(account, token.reveal())
     factory = load(declared.factory)
     async with http.transport(account, headers, proxies=proxies, ca_file=ca_file, hide=(token,)) as send:
-
-        def provider_over(send: Send) -> Provider:
-            provider: Provider = factory(account, send, secrets)
-            return provider
-
-        yield Line(account, declared, send, provider_over, token.fingerprint(account.url))
+        yield Line(
+            account, declared, send, lambda send: factory(account, send, secrets), token.fingerprint(account.url)
+        )
 
 
 def token_of(account: Account, declared: Declaration, secrets: Secrets) -> Secret:

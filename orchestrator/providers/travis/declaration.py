@@ -13,7 +13,7 @@ from typing import Any, Literal, Required
 from typing_extensions import TypedDict  # pydantic refuses the one of `typing` before Python 3.12
 
 from orchestrator.core.calls import Answer, Call
-from orchestrator.core.model import ACCOUNT, Account, BuildState, Findability, Json, Learnt, Limit, Scope, Target
+from orchestrator.core.model import ACCOUNT, Account, BuildState, Json, Learnt, Limit, Scope, Target
 from orchestrator.providers.port import Declaration, Key, Polling
 
 API_COM = "https://api.travis-ci.com"
@@ -93,7 +93,8 @@ def warn(target: Target) -> list[str]:
     """What a person should know before this target is triggered; the same sentence for every target it applies to."""
     said = target.request
     config = said.get("config")
-    warnings = [MULTIPLIES.format(key=key) for key in ("matrix", "jobs") if _multiplies(config, key)]
+    env = config.get("env") if isinstance(config, Mapping) else None
+    warnings = [MULTIPLIES.format(key=key) for key in ("matrix", "jobs") if isinstance(env, Mapping) and key in env]
     if _lacks_mode(said):
         warnings.append(NO_MODE)
     if "config" in said and "configs" in said:
@@ -137,11 +138,6 @@ def _count(value: Json) -> int | None:
     return value if isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= 10**9 else None
 
 
-def _multiplies(config: Json, key: str) -> bool:
-    env = config.get("env") if isinstance(config, Mapping) else None
-    return isinstance(env, Mapping) and key in env
-
-
 def _lacks_mode(said: Mapping[str, Json]) -> bool:
     if said.get("merge_mode") is not None or "configs" in said:
         return False
@@ -166,12 +162,9 @@ DECLARATION = Declaration(
     ),
     trigger_limits=(TRIGGERS, CALLS, PER_REPO),
     accepted_limits=frozenset({PER_REPO}),
-    settle=60.0,
-    finds=Findability.BY_MARKER,
     keys=KEYS,
     token_env="TRAVIS_TOKEN",  # noqa: S106  # the name of a variable, not a token
     token_fallback="orchestrator.providers.travis.provider:stored_token",  # noqa: S106  # where the code stands
-    fold_case=True,
     repo_ids=True,
     message_problem=message_problem,
     warn=warn,

@@ -54,17 +54,14 @@ class NewestPage:
     Attributes:
         ids: of its builds, newest first.
         is_last: whether nothing older follows.
+        floor: every build from this id on stands on this page or before it.
     """
 
     def __init__(self, page: Page[int]) -> None:
         self.entries = page.entries
         self.ids = sorted((id_ for row in page.entries if (id_ := number(row.get("id")))), reverse=True)
         self.is_last = page.next is None or not self.ids
-
-    @property
-    def floor(self) -> int:
-        """Every build from this id on stands on this page or before it."""
-        return 0 if self.is_last else self.ids[-1]
+        self.floor = 0 if self.is_last else self.ids[-1]
 
 
 class Ranks:

@@ -114,6 +114,9 @@ def _build(
     """
     before = followed.build if followed.build is not None and followed.build.id == str(id_) else None
     started = instant(build.get("started_at"))
+    branch = (
+        about.get("branch_name") or mapping(about.get("branch")).get("name") or mapping(about.get("tag")).get("name")
+    )
     going = BuildState.QUEUED if started is None else BuildState.RUNNING
     return Build(
         id=str(id_),
@@ -122,16 +125,11 @@ def _build(
         number=text(build.get("number"), 40) or (before.number if before else None),
         url=before.url if before and before.url else f"{page(url, slug_of(followed), followed.target)}/builds/{id_}",
         sha=text(mapping(about.get("commit")).get("sha"), 64) or (before.sha if before else None),
-        branch=_branch(about) or (before.branch if before else None),
+        branch=text(about.get("branch_name") or ref, 300) or (before.branch if before else None),
         created_at=before.created_at if before else instant(about.get("created_at")),
         started_at=started,
         finished_at=instant(build.get("finished_at")),
     )
-
-
-def _branch(row: Mapping[str, Any]) -> str | None:
-    named = row.get("branch_name") or mapping(row.get("branch")).get("name") or mapping(row.get("tag")).get("name")
-    return text(named, 300)
 
 
 def _marked_by(followed: Followed, messages: Iterable[object]) -> bool | None:
