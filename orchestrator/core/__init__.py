@@ -1,1 +1,1 @@
-"""Values and decisions; imports nothing of ours but itself: no I/O, no clock."""
+"""Values and decisions; imports nothing of ours but itself. No clock, and no I/O but that of `secrets`."""

@@ -10,9 +10,10 @@ is the number of a target in the plan; it costs a few bytes, and a task only whi
       | OtherProcesses        (shared_limits) whether another process uses the state
       +-- AccountDriver       (account)      one for each account: opens its gate (opening), starts what is due
             | Admission         (limits)       which row may be triggered now; else until when, because of which rule
-            | AccountRun        (facts)        appends the account's facts, folds them, puts rows where they wait
+            | AccountRun        (facts)        appends events, folds them, places rows; `refuse` stops the account
             | Sender            (gate)         makes a call once; notices refusals, silence, limits, the server's clock
-            | Gate              (gate)         permits, in memory and through SharedLimits; settles each of them once
+            | Budget            (limits)       the windows: hands out permits in memory
+            | Gate              (gate)         reserves permits in the state, too (SharedLimits); settles each once
             +-- Work            (account)      one task for each call under way:
                   Triggers        (trigger)      a row that the admission lets go
                   LostCalls       (in_doubt)     a row whose answer was lost; `recover` finds those of a crash
