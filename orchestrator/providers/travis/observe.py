@@ -114,9 +114,7 @@ def _build(
     """
     before = followed.build if followed.build is not None and followed.build.id == str(id_) else None
     started = instant(build.get("started_at"))
-    branch = (
-        about.get("branch_name") or mapping(about.get("branch")).get("name") or mapping(about.get("tag")).get("name")
-    )
+    ref = mapping(about.get("branch")).get("name") or mapping(about.get("tag")).get("name")
     going = BuildState.QUEUED if started is None else BuildState.RUNNING
     return Build(
         id=str(id_),
