@@ -1,4 +1,5 @@
 import random
+from functools import reduce
 
 import pytest
 
@@ -16,7 +17,7 @@ from orchestrator.core.next_step import (
     tick,
     timed_out,
 )
-from orchestrator.core.progress import NEW, fold
+from orchestrator.core.progress import NEW, apply
 
 TIMES = Timeouts(settle=60.0, accept=600.0, queue=3600.0, build=1800.0)
 TARGET = Target("t:acme/a", "t", "acme/a", timeouts=TIMES)
@@ -28,6 +29,10 @@ def after(*events):
 
 def step(progress, now=0.0, since=0.0):
     return next_step(TARGET, progress, now, since)
+
+
+def fold(events):
+    return reduce(lambda progress, fact: apply(progress, fact[1], fact[0]), events, NEW)
 
 
 def test_a_new_target_is_asked_for():

@@ -1,3 +1,5 @@
+from functools import reduce
+
 import pytest
 
 from orchestrator.core.events import (
@@ -13,13 +15,17 @@ from orchestrator.core.events import (
     Withdrawn,
 )
 from orchestrator.core.model import Build, BuildState, Outcome, Phase
-from orchestrator.core.progress import fold
+from orchestrator.core.progress import NEW, apply
 
 T = "travis:acme/a"
 ASKED = (1.0, Intended(T, 1, "m"))
 LOST = (2.0, Doubted(T, 1, "reset", 1.0, 2.0))
 TAKEN = (3.0, Requested(T, "7", "answered"))
 PASSED = Build("b", BuildState.PASSED, "passed")
+
+
+def fold(events):
+    return reduce(lambda progress, fact: apply(progress, fact[1], fact[0]), events, NEW)
 
 
 def test_an_intent_may_have_made_a_request_until_something_says_otherwise():

@@ -42,11 +42,9 @@ class Observer(Protocol):
 class Silent:
     """The observer of those who want none."""
 
-    def fact(self, entry: Entry) -> None: ...
+    def fact(self, *_: object, **__: object) -> None: ...
 
-    def notice(self, name: str, **fields: Any) -> None: ...
-
-    def progress(self, snapshot: Snapshot) -> None: ...
+    notice = progress = fact
 
 
 class RedactedSecrets(Secrets, frozen=True):
@@ -55,7 +53,6 @@ class RedactedSecrets(Secrets, frozen=True):
     redactor: Redactor = field(default_factory=Redactor)
 
     def resolve(self, reference: str) -> Secret:
-        """See `Secrets.resolve`."""
         secret = Secrets.resolve(self, reference)
         self.redactor.add(secret.reveal())
         return secret
@@ -280,7 +277,6 @@ async def readable(context: Context, run: str | None = None) -> AsyncIterator[Sq
 
 
 def has_state(where: str) -> bool:
-    """Whether there is a state at this place."""
     from orchestrator.journal.files import locate
 
     return locate(where).exists()

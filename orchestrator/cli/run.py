@@ -30,8 +30,6 @@ NAMED_LEFT = 20  # targets that could not be canceled
 
 
 class Wanted(Struct, frozen=True):
-    """What one `run` is to do."""
-
     source: Source
     choices: Choices
     run: str | None
@@ -261,7 +259,6 @@ async def see_to_it(
 
 
 def _person() -> str:
-    """Who asks, for the journal."""
     import getpass
     import socket
 

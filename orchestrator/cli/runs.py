@@ -115,7 +115,6 @@ def _lines(row: RunRow, report: Report) -> Iterator[str]:
 
 
 def _standing(row: RunRow, status: str) -> str:
-    """What goes on with a run, in words."""
     if row.ended_at is not None:
         return f"ended, exit {row.exit_code}"
     if row.driven:

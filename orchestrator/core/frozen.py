@@ -137,7 +137,6 @@ def _written(value: Any) -> Any:
 
 
 def _read(kind: Any, raw: Any) -> Any:
-    """A text as a value of a class of its own."""
     if not isinstance(raw, str):
         raise TypeError(f"expected text, found {type(raw).__name__}")
     return kind.of(raw)

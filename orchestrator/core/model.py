@@ -39,7 +39,6 @@ class Scope(str):
 
     @classmethod
     def of(cls, text: str) -> Scope:
-        """The scope that was written so."""
         kind, _, name = text.partition(":")
         return cls(kind, name)
 
@@ -101,7 +100,6 @@ class BuildState(StrEnum):
 
     @property
     def is_final(self) -> bool:
-        """Whether the build has ended."""
         return self not in (BuildState.QUEUED, BuildState.RUNNING)
 
 

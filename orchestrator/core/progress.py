@@ -8,7 +8,6 @@ run cannot differ.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import assert_never
 
 from orchestrator.core.events import (
@@ -44,8 +43,6 @@ class Doubt(Struct, frozen=True, omit_defaults=True, gc=False):
 
 
 class Verdict(Struct, frozen=True, omit_defaults=True, gc=False):
-    """How a target ended."""
-
     outcome: Outcome
     code: str
     reason: str
@@ -91,7 +88,6 @@ class Progress(Struct, frozen=True, gc=False):
 
     @property
     def is_done(self) -> bool:
-        """Whether there is a verdict, provisional or not."""
         return self.verdict is not None
 
     @property
@@ -101,12 +97,10 @@ class Progress(Struct, frozen=True, gc=False):
 
     @property
     def build(self) -> Build | None:
-        """The deciding build."""
         return self.builds[0] if self.builds else None
 
     @property
     def phase(self) -> Phase:
-        """How far the target has come."""
         if self.verdict is not None:
             return Phase.DONE
         if self.build is not None:
@@ -186,14 +180,6 @@ def apply(progress: Progress, event: TargetEvent, at: float) -> Progress:
             return replace(progress, verdict=Verdict(Outcome.SKIPPED, code, reason, at))
         case _:
             assert_never(event)
-
-
-def fold(events: Iterable[tuple[float, TargetEvent]]) -> Progress:
-    """The progress after all these facts, each with the time at which it was written."""
-    progress = NEW
-    for at, event in events:
-        progress = apply(progress, event, at)
-    return progress
 
 
 def _unless_provisional(verdict: Verdict | None) -> Verdict | None:
