@@ -15,8 +15,7 @@ from orchestrator.app.context import Context, writable
 from orchestrator.app.drive import Drive, cancel, canceled
 from orchestrator.app.plan import Choices, Source, plan
 from orchestrator.app.rehearse import rehearsed
-from orchestrator.app.resume import resume
-from orchestrator.app.retry import choose, retry
+from orchestrator.app.resume import choose, resume, retry
 from orchestrator.app.runs import exact, report, runs, why
 from orchestrator.app.start import Held, start
 from orchestrator.core.errors import Exit

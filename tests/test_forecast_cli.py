@@ -7,7 +7,7 @@ from cli_machine import Program, context_of
 from golden.story import START, target, told
 from leases import claim
 
-from orchestrator.app import retry
+from orchestrator.app import resume
 from orchestrator.app.lookups import times_in
 from orchestrator.core.events import Ended, Intended, Requested, RunMade, Sighted
 from orchestrator.core.model import Build, BuildState, Outcome
@@ -147,5 +147,5 @@ async def test_the_builds_of_earlier_runs_are_read_from_the_journal():
 async def test_a_retry_never_takes_over_the_forecast_of_the_old_run(cast):
     journal, one = MemoryJournal(), target(A)
     context = context_of(now=lambda: START)
-    await retry.make("r2", "r1", story(*ended(1, A)).history, [one], journal, context, False, cast)
+    await resume.make("r2", "r1", story(*ended(1, A)).history, [one], journal, context, False, cast)
     assert (await load(journal, "r2")).made.forecast == (cast or {})

@@ -4,7 +4,7 @@ import pytest
 from cli_machine import context_of
 from fake_service import targets
 
-from orchestrator.app import retry
+from orchestrator.app import resume
 from orchestrator.app.resume import refuse_what_is_retried
 from orchestrator.core.errors import UsageError
 from orchestrator.core.events import Claimed, Doubted, Ended, Intended, Requested, RunMade
@@ -32,7 +32,7 @@ async def retried(*events, hosts=("here",), **options):
     for seq, event in enumerate(events, start=1):
         history.add("fake", seq, MADE_AT, event)
     journal, context = MemoryJournal(), context_of(now=lambda: 6_000_000.0)
-    await retry.make("r2", "r1", history, [TARGET], journal, context, False)
+    await resume.make("r2", "r1", history, [TARGET], journal, context, False)
     made = await load(journal, "r2")
     return made.made.options, made
 

@@ -1,20 +1,26 @@
-"""Goes on with a run from any process, without triggering anything twice."""
+"""Goes on with a run from any process; or makes a new one, linked to it, of what did not pass. Nothing starts twice."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from functools import partial
 
 from orchestrator.app.context import Context
-from orchestrator.app.drive import Drive, Ended, ended, refuse_rehearsal, resolve
-from orchestrator.app.plan import Choices
+from orchestrator.app.drive import Drive, Ended, accounts_of, ended, refuse_rehearsal, resolve
+from orchestrator.app.lookups import times_in
+from orchestrator.app.plan import MANY, Choices, Planned, forecast_kept, forecast_of
 from orchestrator.app.runs import the_one
-from orchestrator.core.errors import UsageError
-from orchestrator.core.frozen import replace
+from orchestrator.app.start import make_run
+from orchestrator.core.errors import JournalError, NotStarted, UsageError
+from orchestrator.core.frozen import Struct, replace
 from orchestrator.core.history import History
-from orchestrator.core.model import Outcome
+from orchestrator.core.model import Json, Outcome, Plan, Target, marker_of
+from orchestrator.core.options import OldBuild
 from orchestrator.core.progress import Progress
+from orchestrator.engine.run import look_since
 from orchestrator.journal.history import load
 from orchestrator.journal.port import Journal, RunRow
+from orchestrator.providers.port import Followed
 
 
 async def resume(
@@ -111,3 +117,186 @@ def _adopted(history: History, text: str) -> tuple[str, str]:
     if not equals or not name or not request:
         raise UsageError(f"--adopt-request {text}: expected TARGET=ID")
     return the_one(history.targets, name).id, request
+
+
+class Chosen(Struct, frozen=True):
+    """What is to be triggered again.
+
+    Args:
+        left_out: why some are not, each reason with their ids.
+    """
+
+    old: str
+    name: str
+    history: History
+    targets: Sequence[Target]
+    left_out: Mapping[str, Sequence[str]]
+    same_commit: bool = False
+
+    @property
+    def needs_confirmation(self) -> str | None:
+        """What a person should say yes to before it is started; None where it is little."""
+        return f"Trigger {len(self.targets):,} builds again?" if len(self.targets) > MANY else None
+
+
+async def choose(
+    row: RunRow, wanted: Collection[Outcome] | None, journal: Journal, context: Context, *, same_commit: bool = False
+) -> Chosen:
+    """What of a run is to be triggered again; providers are asked whether old builds still run.
+
+    Args:
+        wanted: outcomes; None: whatever did not pass, but what is in doubt.
+        same_commit: only those that have a build which can be started again.
+
+    Raises:
+        UsageError: the run was a rehearsal, or a secret cannot be resolved.
+        AccessRefused, LookFailed: a provider did not answer.
+    """
+    history = await load(journal, row.id)
+    refuse_rehearsal(history)
+    targets, left_out = await chosen(history, wanted, journal, context, same_commit)
+    accounts = {account.name: account for account in accounts_of(history)}
+    context.resolve([accounts[name] for name in {target.account for target in targets}], targets)
+    return Chosen(row.id, row.name, history, targets, left_out, same_commit)
+
+
+async def retry(what: Chosen, new: str, journal: Journal, choices: Choices, context: Context) -> Drive:
+    """Makes the new run; nothing is sent before the drive that is returned is run.
+
+    Raises:
+        NotStarted: there is nothing to retry.
+        Held: an open run holds one of the targets.
+    """
+    if not what.targets:
+        raise NotStarted("nothing to retry: no target of that run has such an outcome; nothing was sent")
+    accounts = {account.name: account for account in accounts_of(what.history)}
+    planned = Planned(Plan(what.name, tuple(what.targets), accounts), choices)
+    cast = forecast_of(planned, await times_in(journal, what.name, context), context, advise=False)
+    await make(new, what.old, what.history, what.targets, journal, context, what.same_commit, forecast_kept(cast))
+    return Drive(new, journal, choices, context)
+
+
+async def chosen(
+    history: History,
+    wanted: Collection[Outcome] | None,
+    journal: Journal,
+    context: Context,
+    same_commit: bool = False,
+) -> tuple[Sequence[Target], Mapping[str, Sequence[str]]]:
+    """The targets to be triggered again, and why the others of those outcomes are left out; as `choose`."""
+    found = [target for target in history.targets if _did_not_pass(history, target, wanted)]
+    unmarked = [t.id for t in found if history.of(t.id).doubt is not None and history.of(t.id).marker is None]
+    without_build = [t.id for t in found if same_commit and history.of(t.id).build is None]
+    found = [target for target in found if target.id not in {*unmarked, *without_build}]
+    running = await _still_running(history, found, journal, context)
+    found, unmet = _with_needs(history, [target for target in found if target.id not in running])
+    left_out = {
+        "they are in doubt and carried no marker that could be looked for": unmarked,
+        "they have no build that could be started again": without_build,
+        "what they need did not pass and is not retried": unmet,
+        "their old builds still run": running,
+    }
+    return found, {why: ids for why, ids in left_out.items() if ids}
+
+
+def _did_not_pass(history: History, target: Target, wanted: Collection[Outcome] | None) -> bool:
+    progress = history.of(target.id)
+    if target.skip is not None:
+        return False
+    if progress.doubt is not None:
+        return wanted is not None and Outcome.IN_DOUBT in wanted
+    if progress.verdict is None:
+        return wanted is None
+    outcome = progress.verdict.outcome
+    return outcome in wanted if wanted is not None else outcome not in (Outcome.PASSED, Outcome.IN_DOUBT)
+
+
+def _with_needs(history: History, found: Sequence[Target]) -> tuple[list[Target], list[str]]:
+    """The targets with the needs that are among them, and the ids of those whose need neither passed nor is retried."""
+    kept = {target.id: target for target in found}
+    passed = {id_ for id_, one in history.progress.items() if one.verdict and one.verdict.outcome is Outcome.PASSED}
+    unmet: list[str] = []
+    while gone := [t.id for t in kept.values() if any(need not in kept and need not in passed for need in t.needs)]:
+        unmet.extend(gone)
+        for id_ in gone:
+            del kept[id_]
+    return [replace(t, needs=tuple(need for need in t.needs if need in kept)) for t in kept.values()], unmet
+
+
+async def _still_running(history: History, targets: Sequence[Target], journal: Journal, context: Context) -> list[str]:
+    """Those whose old build goes on, as the provider tells now; a build that ended meanwhile may be made again."""
+    doubtful = [target for target in targets if _may_run(history, target)]
+    running: list[str] = []
+    for account in accounts_of(history):
+        mine = [_followed(history, target) for target in doubtful if target.account == account.name]
+        if not mine:
+            continue
+        async with context.gate(account, journal) as caller:
+            observations = await caller.patiently(partial(caller.provider.poll, mine))
+        for one in mine:
+            seen = observations.get(one.target.id)
+            if seen is None or (seen.refusal is None and not (seen.builds and seen.builds[0].state.is_final)):
+                running.append(one.target.id)
+    return running
+
+
+def _may_run(history: History, target: Target) -> bool:
+    progress = history.of(target.id)
+    if progress.request is None or (progress.verdict and progress.verdict.outcome is Outcome.REJECTED):
+        return False
+    return progress.build is None or not progress.build.state.is_final
+
+
+def _followed(history: History, target: Target) -> Followed:
+    progress = history.of(target.id)
+    assert progress.request is not None  # noqa: S101  # `_may_run` said so
+    return Followed(
+        target, progress.request, progress.marker, progress.build, progress.requested_at or history.made_at, fresh=True
+    )
+
+
+async def make(
+    new: str,
+    old: str,
+    history: History,
+    targets: Sequence[Target],
+    journal: Journal,
+    context: Context,
+    same_commit: bool,
+    forecast: Mapping[str, Json] | None = None,
+) -> None:
+    """Makes the new run in the journal.
+
+    Args:
+        forecast: how long it is to take, for its report to compare with what happens.
+
+    Raises:
+        Held: an open run holds one of the targets.
+    """
+    if history.made is None:
+        raise JournalError(f"run {old} has no beginning in this state")
+    # without what holds for the old run only
+    kept = replace(history.options, adopt=False, look_for={}, look_since=None, restart={})
+    known = {target.id: history.of(target.id) for target in targets}
+    if same_commit:
+        old_builds = {
+            id_: OldBuild(one.request, one.build.id) for id_, one in known.items() if one.request and one.build
+        }
+        kept = replace(kept, restart=old_builds)
+    elif look_for := {t.id: marker for t in targets if (marker := _old_marker(history, old, t)) is not None}:
+        kept = replace(kept, look_for=look_for, look_since=look_since(history))
+    made = replace(history.made, parent=old, options=kept, forecast=forecast or {})
+    await make_run(new, made, targets, journal, context.now())
+
+
+def _old_marker(history: History, old: str, target: Target) -> str | None:
+    """What an earlier trigger of the target may have carried; None where it is known that none is open."""
+    progress, made = history.of(target.id), history.made
+    if progress.doubt is not None or made is None:
+        return progress.marker
+    if progress.request is not None or (progress.verdict and progress.verdict.outcome is not Outcome.IN_DOUBT):
+        return None
+    if target.id in made.options.look_for:
+        return made.options.look_for[target.id]  # the old run, itself a retry, did not come to know
+    is_unknown = made.options.adopt or len(history.hosts) > 1
+    return marker_of(made.name, old, target.id) if is_unknown and target.marked else None

@@ -11,9 +11,9 @@ from orchestrator.app.drive import Drive, canceled
 from orchestrator.app.drive import cancel as cancel_run
 from orchestrator.app.plan import Choices, Planned, Source, foreign_hosts, plan
 from orchestrator.app.rehearse import rehearsed
+from orchestrator.app.resume import choose
 from orchestrator.app.resume import resume as resume_run
-from orchestrator.app.retry import choose
-from orchestrator.app.retry import retry as retry_run
+from orchestrator.app.resume import retry as retry_run
 from orchestrator.app.runs import exact, latest, named, only_open
 from orchestrator.app.start import FORBID, OVERLAPS, REPLACE, edits, holders, new_id, ready, start
 from orchestrator.cli.face import Face, verb

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import anyio
 
-from orchestrator.app import retry
+from orchestrator.app import resume
 from orchestrator.app.resume import refuse_what_is_sure
 from orchestrator.app.start import FORBID, REPLACE, make_run
 from orchestrator.core.errors import NotStarted, OrchestratorError
@@ -113,7 +113,7 @@ class Person:
         try:
             targets = await self._chosen(history, again)
             new = Job("again", tuple(targets), fates=again.fates)
-            await retry.make(new.id, job.id, history, targets, stage.journal, self, again.same_commit)  # type: ignore[arg-type]
+            await resume.make(new.id, job.id, history, targets, stage.journal, self, again.same_commit)  # type: ignore[arg-type]
         except NotStarted:
             return
         stage.note_made(new)
@@ -123,7 +123,7 @@ class Person:
         """As the command chooses; tried again when the looks at old builds fail."""
         for _ in range(10):
             try:
-                targets, _ = await retry.chosen(history, again.outcomes, self._stage.journal, self, again.same_commit)  # type: ignore[arg-type]
+                targets, _ = await resume.chosen(history, again.outcomes, self._stage.journal, self, again.same_commit)  # type: ignore[arg-type]
                 break
             except OrchestratorError:
                 await anyio.sleep(30.0)

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from orchestrator.app import retry
+from orchestrator.app import resume
 from orchestrator.core.errors import InDoubt, LookFailed, RateLimited, Unreachable
 from orchestrator.core.events import Absent, Ended, Event, Intended, target_of
 from orchestrator.core.model import Trigger
@@ -112,7 +112,7 @@ def adopt_without_a_look() -> Iterator[None]:
 @contextmanager
 def retry_without_markers() -> Iterator[None]:
     """A retried run is not told what the old one may have asked for."""
-    with _patched(retry, _old_marker=lambda history, old, target: None):
+    with _patched(resume, _old_marker=lambda history, old, target: None):
         yield
 
 
