@@ -117,6 +117,7 @@ class Heartbeat:
         self._journal = journal
         self._by = by
         self._clocks = clocks
+        self._beating = anyio.Lock(fast_acquire=True)
         self._at, self._at_wall = clocks.steady(), clocks.wall()
 
     async def claim(self, run: str, streams: Iterable[str]) -> None:
@@ -135,14 +136,25 @@ class Heartbeat:
         Raises:
             LeaseLost: another process has taken one over.
         """
-        at, wall = self._clocks.steady(), self._clocks.wall()
-        await self._journal.renew(self._by, at)
-        self._at, self._at_wall = at, wall
+        async with self._beating:
+            await self._renew()
 
     async def check(self) -> None:
         """Before a call leaves: a process that was stalled makes sure that its leases were not taken meanwhile."""
-        if self._clocks.steady() - self._at > STALE or self._clocks.wall() - self._at_wall > STALE:
-            await self.beat()
+        if self._is_stale:
+            async with self._beating:
+                while self._is_stale:  # waiting for the database may have taken as long again
+                    await self._renew()
+
+    @property
+    def _is_stale(self) -> bool:
+        return self._clocks.steady() - self._at > STALE or self._clocks.wall() - self._at_wall > STALE
+
+    async def _renew(self) -> None:
+        """One at a time: of two heartbeats of an expired incarnation the second would make an heir without streams."""
+        at, wall = self._clocks.steady(), self._clocks.wall()
+        await self._journal.renew(self._by, at)
+        self._at, self._at_wall = at, wall
 
     async def release(self) -> None:
         """Gives the leases back."""

@@ -99,6 +99,7 @@ class Triggers:
         account, gate, row, permit = self._account, self._gate, candidate.row, worker.permit
         if self._prepares is not None and candidate.repo not in account.prepared:
             gate.settle(permit)  # what is looked up takes permits of its own
+            await account.flush()  # a lookup may take long, and what is deferred is not durable yet
             await self._prepare(row, candidate.repo, self._prepares)
             return
         target, attempt = account.target(row), account.progress(row).attempts + 1

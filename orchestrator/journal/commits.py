@@ -8,7 +8,8 @@ the leader is canceled another one of the group leads.
 from __future__ import annotations
 
 import os
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from contextlib import contextmanager
 
 import anyio
 from anyio.lowlevel import cancel_shielded_checkpoint, checkpoint_if_cancelled
@@ -201,6 +202,19 @@ class Usage:
         if not (self._waiting or self._settled):
             return NO_NEWS
         return UsageNews(list(self._waiting.items()), list(self._settled.items()))
+
+    @contextmanager
+    def riding(self) -> Iterator[Callable[[], UsageNews]]:
+        """What a write takes along, asked for inside its transaction: until then another write may have taken it."""
+        taken = NO_NEWS
+
+        def take() -> UsageNews:
+            nonlocal taken
+            taken = self.news()
+            return taken
+
+        yield take
+        self.written(taken)
 
     def written(self, news: UsageNews) -> None:
         """They are durable."""

@@ -313,10 +313,10 @@ class SqlJournal(Journal):
     @override
     async def renew(self, by: Incarnation, now: float) -> None:
         await checkpoint()
-        old, usage = self._heirs.get(by.id, by), self._usage.news()
+        old = self._heirs.get(by.id, by)
         heir = replace(old, id=uuid4().hex)
-        lives, held = await self.dialect.renew(old.id, heir, now, usage)
-        self._usage.written(usage)
+        with self._usage.riding() as usage:
+            lives, held = await self.dialect.renew(old.id, heir, now, usage)
         if lives == heir.id:
             self._heirs[by.id] = heir
         lost = [lease for stream, lease in self._claimed.get(by.id, {}).items() if stream not in held]
@@ -347,14 +347,14 @@ class SqlJournal(Journal):
     @override
     async def reserve(self, principal: str, limits: Sequence[SharedLimit], at: float, until: float) -> Reserved:
         await checkpoint()
-        keys, usage = self._usage.keys(len(limits)), self._usage.news()
+        keys = self._usage.keys(len(limits))
         holders = [self._holder if limit.while_alive else "" for limit in limits]
         records = [
             (key, UsageRecord(principal, limit.name, limit.scope, until, limit.per, holder))
             for key, limit, holder in zip(keys, limits, holders, strict=True)
         ]
-        delay, name = await self.dialect.reserve(principal, limits, records, at, self._is_gone, usage)
-        self._usage.written(usage)
+        with self._usage.riding() as usage:
+            delay, name = await self.dialect.reserve(principal, limits, records, at, self._is_gone, usage)
         return Reserved(delay, name) if delay else Reserved(0.0, "", keys)
 
     @override

@@ -190,11 +190,14 @@ class Dialect(Protocol):
     async def end(self, incarnation: str) -> None:
         """An incarnation whose process is proven dead: its leases are free from now on."""
 
-    async def renew(self, by: str, heir: Incarnation, now: float, usage: UsageNews) -> tuple[str, Collection[int]]:
+    async def renew(
+        self, by: str, heir: Incarnation, now: float, usage: Callable[[], UsageNews]
+    ) -> tuple[str, Collection[int]]:
         """Heartbeat: one row for all streams.
 
         Args:
             heir: takes the streams that `by` still holds when that has expired.
+            usage: asked for inside the transaction; until then another write may have taken it along.
 
         Returns:
             Which of the two lives now, and the streams that it holds.
@@ -212,12 +215,13 @@ class Dialect(Protocol):
         records: Sequence[tuple[int, UsageRecord]],
         at: float,
         is_gone: Callable[[str], bool],
-        usage: UsageNews,
+        usage: Callable[[], UsageNews],
     ) -> tuple[float, str]:
         """Writes the records if each limit has room for its one, counting those of all processes.
 
         Args:
             is_gone: whether the holder of a usage record is proven dead.
+            usage: as of `renew`.
 
         Returns:
             Zero; else the seconds until it makes sense to ask again, and the name of the limit without room.

@@ -315,9 +315,9 @@ class Sqlite(Dialect):
     @override
     @_writes
     def renew(
-        self, db: sqlite3.Connection, by: str, heir: Incarnation, now: float, usage: UsageNews
+        self, db: sqlite3.Connection, by: str, heir: Incarnation, now: float, usage: Callable[[], UsageNews]
     ) -> tuple[str, Collection[int]]:
-        self._write_usage(db, usage)
+        self._write_usage(db, usage())
         lives = by
         if not tables.renew(db, by, now):
             lives = heir.id
@@ -347,9 +347,9 @@ class Sqlite(Dialect):
         records: Sequence[tuple[int, UsageRecord]],
         at: float,
         is_gone: Callable[[str], bool],
-        usage: UsageNews,
+        usage: Callable[[], UsageNews],
     ) -> tuple[float, str]:
-        self._write_usage(db, usage)  # what was recorded in memory counts first
+        self._write_usage(db, usage())  # what was recorded in memory counts first
         number, longest, name = tables.principal_number(db, principal), 0.0, ""
         for limit in limits:
             delay = tables.delay_of(db, number, limit, at, is_gone)

@@ -116,7 +116,7 @@ def add_incarnation(db: sqlite3.Connection, by: Incarnation, now: float) -> None
 def renew(db: sqlite3.Connection, incarnation: str, now: float) -> bool:
     """A heartbeat; False when it has expired, since it never comes back."""
     done = db.execute(
-        "UPDATE incarnation SET heartbeat = ? WHERE id = ? AND NOT ended AND heartbeat + lease_for > ?",
+        "UPDATE incarnation SET heartbeat = max(heartbeat, ?) WHERE id = ? AND NOT ended AND heartbeat + lease_for > ?",
         (now, incarnation, now),
     )
     return done.rowcount > 0
