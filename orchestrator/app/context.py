@@ -53,6 +53,7 @@ class RedactedSecrets(Secrets, frozen=True):
     redactor: Redactor = field(default_factory=Redactor)
 
     def resolve(self, reference: str) -> Secret:
+        """See `Secrets.resolve`."""
         secret = Secrets.resolve(self, reference)
         self.redactor.add(secret.reveal())
         return secret
@@ -277,6 +278,7 @@ async def readable(context: Context, run: str | None = None) -> AsyncIterator[Sq
 
 
 def has_state(where: str) -> bool:
+    """Whether there is a state at this place."""
     from orchestrator.journal.files import locate
 
     return locate(where).exists()

@@ -240,6 +240,7 @@ async def canceled(ended: Ended, journal: Journal) -> Canceled:
 
 
 def accounts_of(history: History) -> list[Account]:
+    """The accounts that the run's targets use, as they were journaled."""
     used = {target.account for target in history.targets}
     raw = history.made.accounts if history.made is not None else {}
     return [from_json(Account, account) for name, account in raw.items() if name in used]

@@ -46,10 +46,12 @@ class Source(Struct, frozen=True):
 
     @property
     def is_ad_hoc(self) -> bool:
+        """Whether there is no manifest."""
         return bool(self.repos or self.lines)
 
     @property
     def title(self) -> str:
+        """What a person calls it."""
         return self.manifest or self.lines or (DEFAULT if not self.repos else "--repo")
 
 

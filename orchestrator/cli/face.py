@@ -45,6 +45,7 @@ class Face:
 
     @cached_property
     def context(self) -> Context:
+        """What the use cases may see."""
         from orchestrator.app.context import Context
 
         machine, flags = self.machine, self.flags
@@ -69,10 +70,12 @@ class Face:
 
     @cached_property
     def choices(self) -> Choices:
+        """What the use cases take of the flags."""
         return self.flags.choices(self.machine.cwd)
 
     @cached_property
     def screen(self) -> Screen:
+        """Where lines and the state of a run are shown."""
         from orchestrator.cli.live import Plain, Redrawn
 
         flags, machine = self.flags, self.machine
@@ -82,6 +85,7 @@ class Face:
 
     @cached_property
     def log(self) -> Log:
+        """The log on stderr."""
         from orchestrator.cli.log import Log
 
         flags, machine = self.flags, self.machine
@@ -105,6 +109,7 @@ class Face:
         click.echo(text, err=True)
 
     def json(self, value: object) -> None:
+        """Prints a value for programs."""
         import json  # other verbs start without it
 
         self.tell(json.dumps(value, default=_plain, indent=1, ensure_ascii=False))
@@ -136,6 +141,7 @@ class Face:
 
     @asynccontextmanager
     async def signals(self) -> AsyncIterator[AsyncIterator[Signals]]:
+        """What asks this process to leave, as it comes."""
         import signal
 
         import anyio

@@ -51,14 +51,17 @@ class Flag:
         self.settings = {"help": text, "envvar": envvar, "show_envvar": False, "metavar": metavar, **settings}
 
     def option(self, name: str, shown: Sequence[str]) -> Callable[[Any], Any]:
+        """The same for click."""
         return click.option(name, *self.names, hidden=self.group not in shown, **self.settings)
 
 
 def many(group: str, spec: str, text: str, read: Callable[[Any], Any] = tuple) -> Flag:
+    """A flag that may be repeated."""
     return Flag(group, spec, text, read, multiple=True)
 
 
 def switch(group: str, spec: str, text: str) -> Flag:
+    """A flag without a value."""
     return Flag(group, spec, text, is_flag=True)
 
 
@@ -217,6 +220,7 @@ class Flags(Struct, frozen=True):
         return {str(cwd / Path(out.file).expanduser()): out.format for out in self.output if out.file is not None}
 
     def choices(self, cwd: Path) -> "Choices":
+        """What of this the use cases take."""
         from orchestrator.app.plan import Choices  # `--help` reads no manifest
 
         shared = {name: getattr(self, name) for name in Choices.__struct_fields__ if name in self.__struct_fields__}

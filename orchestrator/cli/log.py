@@ -70,21 +70,27 @@ class Log:
         self._logger: Any = None
 
     def shows(self, level: str) -> bool:
+        """Whether lines of this level are written."""
         return self._verbosity >= LEVELS[level]
 
     def debug(self, event: str, **fields: Any) -> None:
+        """Every change, `-v`; every call, `-vv`."""
         self.line("debug", event, fields)
 
     def info(self, event: str, **fields: Any) -> None:
+        """How it goes on."""
         self.line("info", event, fields)
 
     def warning(self, event: str, **fields: Any) -> None:
+        """What did not go well for one target, or may not."""
         self.line("warning", event, fields)
 
     def error(self, event: str, **fields: Any) -> None:
+        """What keeps the exit code from being 0."""
         self.line("error", event, fields)
 
     def line(self, level: str, event: str, fields: Mapping[str, Any]) -> None:
+        """One line at a level."""
         if not self.shows(level):
             return
         if self._logger is None:  # imported with the first line that is shown: it takes its time
@@ -169,9 +175,11 @@ class Follower:
         self._in_doubt: set[str] = set()
 
     def progress(self, snapshot: Snapshot) -> None:
+        """Where the run stands."""
         self._screen.show(snapshot, self._now())
 
     def notice(self, name: str, **fields: Any) -> None:
+        """What happens beside the events."""
         if name in _EVENTS:
             return
         level = "info" if name in _INFOS else "warning" if name in _WARNINGS else "debug"
@@ -180,6 +188,7 @@ class Follower:
         self._log.line(level, name, fields)
 
     def fact(self, entry: Entry) -> None:
+        """One event, as soon as it is durable."""
         event = entry.event
         line, level, more = line_of(event), "", {}
         match event:

@@ -80,10 +80,12 @@ class Machine(Struct, frozen=True):
 
     @property
     def is_ci(self) -> bool:
+        """Whether this is a CI job, where nobody answers questions and nothing may be redrawn."""
         return self.environ.get("CI", "").lower() not in ("", "0", "false", "no")
 
     @property
     def may_ask(self) -> bool:
+        """Whether there is a person at a terminal."""
         return not self.is_ci and sys.stdin is not None and sys.stdin.isatty() and sys.stderr.isatty()
 
     @property
@@ -92,6 +94,7 @@ class Machine(Struct, frozen=True):
         return not self.is_ci and sys.stderr.isatty() and self.environ.get("TERM", "") not in ("", "dumb")
 
     def colours(self, stream: object, no_color: bool) -> bool:
+        """Whether a stream may be coloured."""
         is_terminal = bool(getattr(stream, "isatty", lambda: False)())
         return is_terminal and not no_color and not self.environ.get("NO_COLOR") and self.environ.get("TERM") != "dumb"
 
@@ -100,9 +103,11 @@ class Verbs(click.Group):
     """The verbs, each imported when it is used; their help lines stand in one table."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
+        """In the order in which a person needs them."""
         return list(VERBS)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """The verb's command; None lets click tell that there is none."""
         name = ALIASES.get(cmd_name, cmd_name)
         if name not in VERBS:
             return None

@@ -30,6 +30,8 @@ NAMED_LEFT = 20  # targets that could not be canceled
 
 
 class Wanted(Struct, frozen=True):
+    """What one `run` is to do."""
+
     source: Source
     choices: Choices
     run: str | None

@@ -57,6 +57,7 @@ Send: TypeAlias = Callable[[Call], Awaitable[Answer]]
 
 
 def is_loopback(host: str) -> bool:
+    """Whether the host is this machine."""
     if host == "localhost" or host.endswith(".localhost"):
         return True
     try:

@@ -46,6 +46,7 @@ class Cap(Struct, frozen=True, omit_defaults=True):
 
     @property
     def kind(self) -> str:
+        """`owner` or `label`."""
         return self.scope.partition(":")[0]
 
     @property

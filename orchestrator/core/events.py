@@ -63,6 +63,7 @@ class Stopped(Struct, frozen=True, omit_defaults=True, gc=False):
 
     @property
     def by_person(self) -> bool:
+        """Whether a person asked for it."""
         return self.rule == CANCELED
 
 

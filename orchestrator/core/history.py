@@ -72,9 +72,11 @@ class History:
 
     @property
     def options(self) -> RunOptions:
+        """What was chosen when the run was made."""
         return RunOptions() if self.made is None else self.made.options
 
     def of(self, target: str) -> Progress:
+        """The progress of a target, by id."""
         return self.progress.get(target, NEW)
 
     def advance(self, account: str, at: float, event: TargetEvent) -> tuple[Progress, Progress]:
@@ -85,6 +87,7 @@ class History:
         return before, after
 
     def add(self, account: str, seq: int, at: float, event: Event) -> None:
+        """Takes one more entry of the journal in."""
         self.cursor[account] = seq
         target = target_of(event)
         if target is not None:

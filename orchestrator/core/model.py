@@ -39,6 +39,7 @@ class Scope(str):
 
     @classmethod
     def of(cls, text: str) -> Scope:
+        """The scope that was written so."""
         kind, _, name = text.partition(":")
         return cls(kind, name)
 
@@ -100,6 +101,7 @@ class BuildState(StrEnum):
 
     @property
     def is_final(self) -> bool:
+        """Whether the build has ended."""
         return self not in (BuildState.QUEUED, BuildState.RUNNING)
 
 

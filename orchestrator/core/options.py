@@ -43,6 +43,7 @@ class RunOptions(Struct, frozen=True, omit_defaults=True, gc=False):
 
     @property
     def failures(self) -> frozenset[Outcome]:
+        """The outcomes that make the exit code 1."""
         return DEFAULT_FAIL_ON if self.fail_on is None else frozenset(Outcome).intersection(self.fail_on)
 
 

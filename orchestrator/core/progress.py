@@ -43,6 +43,8 @@ class Doubt(Struct, frozen=True, omit_defaults=True, gc=False):
 
 
 class Verdict(Struct, frozen=True, omit_defaults=True, gc=False):
+    """How a target ended."""
+
     outcome: Outcome
     code: str
     reason: str
@@ -88,6 +90,7 @@ class Progress(Struct, frozen=True, gc=False):
 
     @property
     def is_done(self) -> bool:
+        """Whether there is a verdict, provisional or not."""
         return self.verdict is not None
 
     @property
@@ -97,10 +100,12 @@ class Progress(Struct, frozen=True, gc=False):
 
     @property
     def build(self) -> Build | None:
+        """The deciding build."""
         return self.builds[0] if self.builds else None
 
     @property
     def phase(self) -> Phase:
+        """How far the target has come."""
         if self.verdict is not None:
             return Phase.DONE
         if self.build is not None:

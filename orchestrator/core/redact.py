@@ -45,6 +45,7 @@ class Redactor:
         return f"Redactor({len(self._spellings)} spellings)"
 
     def add(self, secret: str) -> None:
+        """From now on this text is taken out, in plain and in its usual encodings."""
         new = {spelling for spelling in _spellings(secret) if spelling} - self._spellings
         if new:
             self._spellings |= new
@@ -52,6 +53,7 @@ class Redactor:
             self._known = re.compile("|".join(_pattern(spelling) for spelling in longest_first))
 
     def text(self, text: str) -> str:
+        """The text without secrets."""
         if self._known is not None:
             text = self._known.sub(BLOT, text)
         text = _HEADER.sub(rf"\1\2{BLOT}", text)

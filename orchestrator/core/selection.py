@@ -171,6 +171,7 @@ _TOKENS = re.compile(r"\*\*+|\*|\?|[^*?]+")
 
 
 def is_glob(text: str) -> bool:
+    """Whether the text stands for several."""
     return "*" in text or "?" in text
 
 
