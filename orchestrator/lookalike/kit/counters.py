@@ -35,11 +35,13 @@ class SlidingWindow:
         self._times: deque[float] = deque()
 
     def used(self, now: float) -> int:
+        """How many the window holds."""
         while self._times and self._times[0] <= now - self.per:
             self._times.popleft()
         return len(self._times)
 
     def add(self, now: float) -> None:
+        """Counts one more."""
         self._times.append(now)
 
 
@@ -51,10 +53,12 @@ class Bans:
         self.count = 0
 
     def ban(self, subject: str, until: float) -> None:
+        """Shuts a subject out."""
         self.until[subject] = until
         self.count += 1
 
     def holds(self, subject: str, now: float) -> bool:
+        """Whether the subject is shut out."""
         return self.until.get(subject, 0.0) > now
 
 
@@ -78,6 +82,7 @@ class Counters:
         return Counter(marker for each in self.accepted if (marker := marker_in(each.marked)) is not None)
 
     def by_repo(self) -> Counter[str]:
+        """Accepted triggers by repository."""
         return Counter(each.slug for each in self.accepted)
 
     def duplicates(self) -> dict[str, int]:
@@ -85,6 +90,7 @@ class Counters:
         return {marker: count for marker, count in self.by_marker().items() if count > 1}
 
     def worst_of_a_repo(self, per: float) -> int:
+        """The most accepted triggers of one repository in any window."""
         times: dict[str, list[float]] = {}
         for each in self.accepted:
             times.setdefault(each.slug, []).append(each.created_at)

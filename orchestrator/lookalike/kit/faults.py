@@ -27,10 +27,12 @@ class Chance:
         return int.from_bytes(self.digest(*name)[:7], "big") / (1 << 56)
 
     def digest(self, *name: str | int) -> bytes:
+        """20 bytes for this name."""
         text = "\0".join(map(str, name)).encode()
         return blake2b(text, digest_size=20, key=self._seed).digest()
 
     def between(self, span: Range, *name: str | int) -> float:
+        """A number within the range."""
         low, high = span
         return low if low == high else low + (high - low) * self.roll(*name)
 

@@ -66,10 +66,12 @@ class Refused(Exception):
 
 
 def text(status: int, body: str, kind: str = TEXT) -> Reply:
+    """An answer that is not JSON."""
     return Reply(status, {"Content-Type": kind}, body.encode())
 
 
 def json_reply(status: int, body: object, pretty: bool = False) -> Reply:
+    """An answer in JSON."""
     return Reply(status, {"Content-Type": JSON}, json.dumps(body, indent=2 if pretty else None).encode())
 
 

@@ -95,6 +95,8 @@ def checked(expected: str, fits: Callable[[Any], bool]) -> Reader:
 
 
 def words(known: Collection[str]) -> Reader:
+    """One of these words."""
+
     def word(given: Any) -> str:
         if not isinstance(given, str) or given not in known:
             raise ValueError(f"unknown word {given!r}{_meant(given, known)}")
@@ -104,6 +106,7 @@ def words(known: Collection[str]) -> Reader:
 
 
 def at_least(least: int) -> Reader:
+    """A whole number that is not smaller."""
     return checked(f"a whole number from {least} on", lambda given: type(given) is int and given >= least)
 
 

@@ -34,10 +34,12 @@ class Builds:
         self._outcomes = _above_zero(shares, SEVEREST_FIRST[::-1])
 
     def expect(self, request: Request) -> None:
+        """A new request: it is processed after a while."""
         delay = self.chance.between(self.settings.process, "process", request.repo.slug, request.branch, request.nth)
         self.events.add(request.created_at + delay, self._process, request)
 
     def cancel(self, at: float, build: Build) -> None:
+        """Ends a build that has not ended."""
         if build.state not in ACTIVE:
             return
         for job in build.jobs:
@@ -46,17 +48,20 @@ class Builds:
         self._fill(at, build.repo.owner)
 
     def cancel_job(self, at: float, job: Job) -> None:
+        """Ends a job that has not ended, and with the last one its build."""
         if job.state in ACTIVE:
             self._cancel_job(at, job)
             self._end_if_done(at, job.build)
             self._fill(at, job.build.repo.owner)
 
     def restart(self, at: float, build: Build) -> None:
+        """Lets a build that has ended run again, under its id and number."""
         if build.state not in ACTIVE:
             self._begin_again(at, build, build.jobs)
             self._wait(at, build, build.jobs)
 
     def restart_job(self, at: float, job: Job) -> None:
+        """Lets a job that has ended run again, and with it its build."""
         if job.state in ACTIVE:
             return
         if job.build.state in ACTIVE:

@@ -55,17 +55,20 @@ class Context(Struct):
     warnings: list[Object] = field(default_factory=list)
 
     def require_user(self) -> User:
+        """The user that the token belongs to; refused without one."""
         if self.user is None:
             raise error(403, "login_required", "login required")
         return self.user
 
     def find_repo(self) -> Repo:
+        """The repository that the path names."""
         repo = self.builds.tables.repo(self.vcs, unquote(self.names["repo"]))
         if repo is None or (repo.private and self.user is None):
             raise not_found("repository")
         return repo
 
     def find_owner(self) -> Owner:
+        """The owner that the path names."""
         owner = self.builds.tables.owners.get((self.vcs, unquote(self.names["owner"]).lower()))
         if owner is None:
             raise not_found("owner")
@@ -79,12 +82,15 @@ class Context(Struct):
         return row
 
     def show(self, row: Any) -> Object:
+        """One row, as the call wants it."""
         return self._printer().one(row)
 
     def many(self, rows: Sequence[Any], representation: str = "standard") -> list[Object]:
+        """All of these rows, as the call wants them."""
         return self._printer().many(rows, representation)
 
     def head(self, type_: str, representation: str = "standard") -> Object:
+        """What stands first in an answer that is not one row."""
         return {"@type": type_, "@href": self._href(self.query), "@representation": representation}
 
     def page(self, type_: str, rows: Sequence[Any], default: int) -> Object:
@@ -111,6 +117,7 @@ class Context(Struct):
         return rows
 
     def ignored(self, name: str) -> None:
+        """Warns of a parameter that means nothing here."""
         self._warn(f"query parameter {name} not safelisted, ignored", "ignored_parameter", name)
 
     def _warn(self, message: str, kind: str, name: str, **more: str) -> None:

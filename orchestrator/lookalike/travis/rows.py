@@ -21,6 +21,8 @@ ACTIVE = frozenset({"created", "queued", "received", "started"})
 
 
 class User(Struct, eq=False):
+    """The holder of a token."""
+
     id: int
     login: str
     token: str
@@ -40,12 +42,16 @@ class Owner(Struct, eq=False):
 
 
 class Branch(Struct, eq=False):
+    """A branch that the API has seen."""
+
     repo: Repo
     name: str
     last_build: Build | None = None
 
 
 class Repo(Struct, eq=False):
+    """A repository, with everything that belongs to it in the order of making."""
+
     id: int
     owner: Owner
     name: str
@@ -64,10 +70,13 @@ class Repo(Struct, eq=False):
 
     @property
     def slug(self) -> str:
+        """`owner/name`."""
         return f"{self.owner.login}/{self.name}"
 
 
 class Commit(Struct, eq=False):
+    """What a processed request builds."""
+
     id: int
     repo: Repo
     sha: str
@@ -95,14 +104,17 @@ class Request(Struct, eq=False):
 
     @property
     def slug(self) -> str:
+        """`owner/name`."""
         return self.repo.slug
 
     @property
     def marked(self) -> str | None:
+        """The message that came with it."""
         message = self.wanted.get("message")
         return message if isinstance(message, str) else None
 
     def as_json(self) -> Object:
+        """It as it was sent, and what became of it."""
         return {
             "id": self.id,
             "repo": self.slug,
@@ -136,6 +148,7 @@ class Build(Struct, eq=False):
 
     @property
     def repo(self) -> Repo:
+        """The repository that it builds."""
         return self.request.repo
 
     @property
@@ -163,6 +176,7 @@ class Job(Struct, eq=False):
 
     @property
     def repo(self) -> Repo:
+        """The repository that it builds."""
         return self.build.repo
 
 
@@ -186,6 +200,7 @@ class Tables:
             self._add(spec, settings)
 
     def repo(self, vcs: str, name: str) -> Repo | None:
+        """By number or, whatever the case, by slug."""
         if name.isdecimal():
             return self.repos.get(int(name))
         return self._by_slug.get((vcs, name.lower()))

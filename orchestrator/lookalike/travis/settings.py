@@ -93,6 +93,7 @@ class Settings(CommonSettings, frozen=True, kw_only=True):
     strict_branches: bool = True
 
     def scaled(self) -> Settings:
+        """The same with all durations divided by the time scale."""
         return scaled(self, self.time_scale, "process", "build", "change", "hour", "burst", "minute")
 
 

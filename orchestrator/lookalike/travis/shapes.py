@@ -55,10 +55,12 @@ def shape(
 
 
 def always(value: Any, names: str) -> dict[str, Getter]:
+    """Fields that show the same for every row."""
     return dict.fromkeys(names.split(), lambda row: value)
 
 
 def times(show: Getter, names: str) -> dict[str, Getter]:
+    """Fields that are times."""
     return {name: _shown(show, attrgetter(name)) for name in names.split()}
 
 
