@@ -11,10 +11,10 @@ from random import Random
 from typing import TYPE_CHECKING, Any, Protocol
 
 from orchestrator.core.errors import JournalError, OrchestratorError, UsageError
-from orchestrator.core.frozen import field, replace
+from orchestrator.core.frozen import replace
 from orchestrator.core.model import Account, Plan, Target
 from orchestrator.core.redact import Redactor
-from orchestrator.core.secrets import Secret, Secrets
+from orchestrator.core.secrets import Secrets
 from orchestrator.providers import registry
 
 if TYPE_CHECKING:
@@ -45,18 +45,6 @@ class Silent:
     def fact(self, *_: object, **__: object) -> None: ...
 
     notice = progress = fact
-
-
-class RedactedSecrets(Secrets, frozen=True):
-    """Secrets that give the redactor each one as it is resolved."""
-
-    redactor: Redactor = field(default_factory=Redactor)
-
-    def resolve(self, reference: str) -> Secret:
-        """See `Secrets.resolve`."""
-        secret = Secrets.resolve(self, reference)
-        self.redactor.add(secret.reveal())
-        return secret
 
 
 class Context:
@@ -107,13 +95,13 @@ class Context:
         self.observer = observer or Silent()
         self.traces = traces
         self.read_stdin = read_stdin
-        self.secrets = RedactedSecrets(environ, home, cwd, redactor=self.redactor)
+        self.secrets = Secrets(environ, home, cwd, seen=self.redactor.add)
 
     def with_environ(self, environ: Mapping[str, str]) -> Context:
         """The same with other variables, for a rehearsal with tokens of its own."""
         other = copy(self)
         other.environ = environ
-        other.secrets = RedactedSecrets(environ, self.home, self.cwd, redactor=self.redactor)
+        other.secrets = Secrets(environ, self.home, self.cwd, seen=self.redactor.add)
         return other
 
     # -- places -------------------------------------------------------------------------------------------------
@@ -143,7 +131,6 @@ class Context:
         """
         from orchestrator.providers.kit.transport import Proxies
 
-        self.resolve_token(account)
         proxies, ca_file = Proxies.of(self.environ), self.environ.get("SSL_CERT_FILE") or None
         async with registry.connect(self._paced(account), self.secrets, proxies=proxies, ca_file=ca_file) as line:
             yield replace(line, send=self._traced(line.send, account.name)) if self.traces else line
@@ -174,21 +161,12 @@ class Context:
         """
         secret_keys: dict[str, list[str]] = {}
         for account in accounts:
-            self.resolve_token(account)
-            keys = registry.declaration(account.type).keys
-            secret_keys[account.name] = [key for key, declared in keys.items() if declared.reference]
+            declared = registry.declaration(account.type)
+            registry.token_of(account, declared, self.secrets)
+            secret_keys[account.name] = [name for name, key in declared.keys.items() if key.reference]
         values = (target.request.get(key) for target in targets for key in secret_keys[target.account])
         for reference in sorted({value for value in values if isinstance(value, str)}):
             self.secrets.resolve(reference)
-
-    def resolve_token(self, account: Account) -> None:
-        """Resolves the account's token, wherever it stands, so that it is redacted from now on.
-
-        Raises:
-            UsageError: there is none.
-        """
-        secret = registry.token_of(account, registry.declaration(account.type), self.secrets)
-        self.redactor.add(secret.reveal())
 
     def _paced(self, account: Account) -> Account:
         rates = {name: rate for name, rate in self.rates.items() if name in (None, account.name)}

@@ -151,13 +151,15 @@ class Drive:
         try:
             async with anyio.create_task_group() as tasks:
                 tasks.start_soon(self._show_progress, engine)
-                code = await engine.run()
+                # A task of its own: what its calls wait for wakes the engine alone, and not everybody who awaits it.
+                async with anyio.create_task_group() as driving:
+                    driving.start_soon(engine.run)
                 tasks.cancel_scope.cancel()
         except BaseExceptionGroup as group:
             raise sole(group) from None
         finally:
             self._engine = None
-        known = engine.history
+        known, code = engine.history, engine.code
         del engine  # its rows are not needed for the report, and may be many
         return self._ended(known or await load(self._journal, run), code)
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import os
 import shlex
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -57,12 +57,14 @@ class Secrets(Struct, frozen=True):
         environ: the variables that `env:` reads and that commands see.
         home: what `~` in `file:` means.
         cwd: where relative paths start and commands run.
+        seen: is given each secret as it is resolved, to keep it out of what is shown.
     """
 
     environ: Mapping[str, str]
     home: Path
     cwd: Path
     patience: float = PATIENCE
+    seen: Callable[[str], None] = lambda _: None
     _known: dict[str, Secret] = field(default_factory=dict)
 
     def __repr__(self) -> str:
@@ -80,8 +82,13 @@ class Secrets(Struct, frozen=True):
         """The secret, wrapped; errors as when called."""
         known = self._known.get(reference)
         if known is None:
-            known = self._known[reference] = Secret(checked(self._read(reference), shown(reference)))
+            known = self._known[reference] = self.keep(Secret(checked(self._read(reference), shown(reference))))
         return known
+
+    def keep(self, secret: Secret) -> Secret:
+        """A secret that was found without a reference, such as another client's login."""
+        self.seen(secret.reveal())
+        return secret
 
     def _read(self, reference: str) -> str:
         scheme, _, rest = reference.partition(":")

@@ -133,6 +133,7 @@ class Engine:
         self._signal = ""
         self._interrupted: anyio.Event | None = None
         self._scope: anyio.CancelScope | None = None
+        self.code: Exit | None = None  # with which `run` ended
 
     async def run(self) -> Exit:
         """Drives until the run's end or an interruption.
@@ -159,7 +160,8 @@ class Engine:
             run.is_halted = bool(self._signal)
             async with AsyncExitStack() as lines:
                 await self._drive(run, heartbeat, lines)
-            return await self._leave(run, heartbeat)
+            self.code = await self._leave(run, heartbeat)
+            return self.code
         except BaseExceptionGroup as group:
             raise _first(group) from None
         finally:

@@ -125,7 +125,7 @@ def token_of(account: Account, declared: Declaration, secrets: Secrets) -> Secre
     if declared.token_fallback is not None:
         stored: Secret | None = load(declared.token_fallback)(account.url, secrets.environ, secrets.home)
         if stored is not None:
-            return stored
+            return secrets.keep(stored)
     wanted = f"export {declared.token_env}, or " if declared.token_env else ""
     raise UsageError(
         f"account {account.name}: no token for {account.url}; {wanted}"
