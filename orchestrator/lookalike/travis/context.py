@@ -11,7 +11,7 @@ from urllib.parse import unquote, urlencode
 from orchestrator.core.frozen import Struct, field
 from orchestrator.lookalike.kit.http import JSON, Object, Refused, json_reply
 from orchestrator.lookalike.travis.builds import Builds
-from orchestrator.lookalike.travis.rows import ACTIVE, Owner, Repo, User
+from orchestrator.lookalike.travis.rows import ACTIVE, User
 from orchestrator.lookalike.travis.shapes import SHAPE_OF, SHAPES
 
 MOST = 100  # entries of a page
@@ -60,25 +60,19 @@ class Context(Struct):
             raise error(403, "login_required", "login required")
         return self.user
 
-    def find_repo(self) -> Repo:
-        """The repository that the path names."""
-        repo = self.builds.tables.repo(self.vcs, unquote(self.names["repo"]))
-        if repo is None or (repo.private and self.user is None):
-            raise not_found("repository")
-        return repo
-
-    def find_owner(self) -> Owner:
-        """The owner that the path names."""
-        owner = self.builds.tables.owners.get((self.vcs, unquote(self.names["owner"]).lower()))
-        if owner is None:
-            raise not_found("owner")
-        return owner
-
     def find(self, kind: str) -> Any:
-        """The `request`, `build` or `job` whose number is in the path, whatever repository stands there."""
-        row = self.builds.tables.numbered[kind].get(int(self.names[kind]))
+        """The `repo`, `owner`, `request`, `build` or `job` that the path names, whatever else stands there."""
+        tables, name = self.builds.tables, unquote(self.names[kind])
+        match kind:
+            case "repo":
+                row: Any = tables.repo(self.vcs, name)
+                row = None if row is None or (row.private and self.user is None) else row
+            case "owner":
+                row = tables.owners.get((self.vcs, name.lower()))
+            case _:
+                row = tables.numbered[kind].get(int(name))
         if row is None:
-            raise not_found(kind)
+            raise not_found("repository" if kind == "repo" else kind)
         return row
 
     def show(self, row: Any) -> Object:

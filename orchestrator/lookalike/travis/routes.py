@@ -28,7 +28,7 @@ _compact = json.JSONEncoder(separators=(",", ":")).encode
 @route("POST /repo/{repo}/requests", "Requests::Create", status=202)
 def create(context: Context) -> Object:
     """All checks in the service's own order, then the row."""
-    user, repo, builds = context.require_user(), context.find_repo(), context.builds
+    user, repo, builds = context.require_user(), context.find("repo"), context.builds
     if not repo.may_trigger:
         raise no_access("create_request", "repository", repository=minimal(repo))
     if not repo.active:
@@ -90,20 +90,15 @@ def user(context: Context) -> Object:
     return context.show(context.require_user())
 
 
-@route("GET /owner/{owner}", "Owner::Find")
-def owner(context: Context) -> Object:
-    return context.show(context.find_owner())
-
-
 @route("GET /owner/{owner}/active", "Active::ForOwner")
 def active(context: Context) -> Object:
-    rows = _visible(context, list(context.find_owner().active.values()))
+    rows = _visible(context, list(context.find("owner").active.values()))
     return {**context.head("active"), "builds": context.many(rows, "active")}
 
 
 @route("GET /owner/{owner}/repos", "Repositories::ForOwner", REPOS)
 def repos_of_owner(context: Context) -> Object:
-    return _repos(context, context.find_owner().repos)
+    return _repos(context, context.find("owner").repos)
 
 
 @route("GET /repos", "Repositories::ForCurrentUser", REPOS)
@@ -112,19 +107,14 @@ def repos_of_user(context: Context) -> Object:
     return _repos(context, list(context.builds.tables.repos.values()))
 
 
-@route("GET /repo/{repo}", "Repository::Find")
-def repo(context: Context) -> Object:
-    return context.show(context.find_repo())
-
-
 @route("GET /repo/{repo}/branches", "Branches::Find", f"{PAGE} sort_by exists_on_github")
 def branches(context: Context) -> Object:
-    return context.page("branches", context.ordered([*context.find_repo().branches.values()], "name"), 25)
+    return context.page("branches", context.ordered([*context.find("repo").branches.values()], "name"), 25)
 
 
 @route("GET /repo/{repo}/requests", "Requests::Find", PAGE)
 def requests(context: Context) -> Object:
-    rows: list[Request] = [row for row in reversed(context.find_repo().requests) if row.visible_at <= context.now]
+    rows: list[Request] = [row for row in reversed(context.find("repo").requests) if row.visible_at <= context.now]
     if context.builds.settings.reorder:
         for left in range(0, len(rows) - 1, 2):
             if context.builds.chance.roll("reorder", rows[left].id) < 0.5:
@@ -134,7 +124,7 @@ def requests(context: Context) -> Object:
 
 @route("GET /repo/{repo}/builds", "Builds::Find", f"{PAGE} sort_by")
 def builds_of_repo(context: Context) -> Object:
-    rows = _visible(context, context.find_repo().builds)
+    rows = _visible(context, context.find("repo").builds)
     return context.page("builds", context.ordered(rows[::-1], "id number"), 25)
 
 
@@ -151,6 +141,8 @@ def jobs(context: Context) -> Object:
     return {**context.head("jobs"), "jobs": context.many(context.find("build").jobs)}
 
 
+@route("GET /owner/{owner}", "Owner::Find")
+@route("GET /repo/{repo}", "Repository::Find")
 @route("GET /repo/{repo}/request/{request:int}", "Request::Find")
 @route("GET /build/{build:int}", "Build::Find")
 @route("GET /job/{job:int}", "Job::Find")
