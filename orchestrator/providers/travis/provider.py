@@ -28,23 +28,10 @@ from orchestrator.providers.kit.answers import (
 )
 from orchestrator.providers.kit.listings import Search, entries_of, walk
 from orchestrator.providers.port import Followed, Observation, Principal, RepoFacts, Secrets
+from orchestrator.providers.travis import wire
 from orchestrator.providers.travis.declaration import CALLS, TRIGGERS
 from orchestrator.providers.travis.follow import Poll
 from orchestrator.providers.travis.observe import message_of
-from orchestrator.providers.travis.wire import (
-    NotThere,
-    error_type,
-    everybody_refused,
-    listing,
-    not_the_provider,
-    owner_path,
-    page,
-    read_failed,
-    read_receipt,
-    repo_path,
-    request_of,
-    trigger_call,
-)
 
 MOST_PAGES = 2000  # of 100 repositories or branches
 MOST_REQUEST_PAGES = 20  # of 100; more requests of one repository within the time of a doubt are beyond telling
@@ -69,8 +56,8 @@ class Travis:
         self._poll = Poll(send, self._url)
 
     async def trigger(self, trigger: Trigger) -> Request:
-        answer = await self._send(trigger_call(trigger, self._secrets))
-        return read_receipt(trigger, answer, self._url)
+        answer = await self._send(wire.trigger_call(trigger, self._secrets))
+        return wire.read_receipt(trigger, answer, self._url)
 
     async def find(self, trigger: Trigger, asked: Interval, known: Collection[str]) -> Request | None:
         """Finds the request of a lost answer again, by the marker in its commit's message.
@@ -83,7 +70,7 @@ class Travis:
         search = Search[Mapping[str, Any]](trigger, known, since, "without a commit")
         call = Call(
             "GET",
-            f"{repo_path(target.repo, target.request.get('vcs'))}/requests",
+            f"{wire.repo_path(target.repo, target.request.get('vcs'))}/requests",
             query=(("skip_count", "true"), ("from", timestamp(since))),
             purpose="find",
             limits=(CALLS,),
@@ -98,8 +85,8 @@ class Travis:
             return made is not None and made < since
 
         try:
-            await walk(self._send, listing(call, "requests", MOST_REQUEST_PAGES), take)
-        except NotThere as error:
+            await walk(self._send, wire.listing(call, "requests", MOST_REQUEST_PAGES), take)
+        except wire.NotThere as error:
             # Travis gives the same answer for "no such repository" and "not for this token".
             raise LookFailed(
                 f"Travis shows this token no repository {target.repo}; where that was so all along, the call started "
@@ -109,7 +96,7 @@ class Travis:
         if not ours:
             return None
         first, *more = sorted(ours)  # had there been several, all their builds are reported
-        request = request_of(target, first, mapping(ours[first].get("repository")), self._url)
+        request = wire.request_of(target, first, mapping(ours[first].get("repository")), self._url)
         return replace(request, handle={**request.handle, "also": more}) if more else request
 
     async def poll(self, followed: Sequence[Followed]) -> Mapping[str, Observation]:
@@ -138,33 +125,33 @@ class Travis:
             return None
         body = mapping(answer.body)
         if answer.status == 200 and (body.get("@type") != "user" or number(body.get("id")) is None):
-            raise not_the_provider(self._url, foreign(answer.body))
+            raise wire.not_the_provider(self._url, foreign(answer.body))
         if answer.status != 200:
-            raise read_failed(answer, f"{self._url}/user")
+            raise wire.read_failed(answer, f"{self._url}/user")
         host = urlsplit(self._url).netloc
         return Principal(f"{host}/user/{body['id']}", quoted(body.get("login"), 100), quoted(body.get("name"), 100))
 
     def requests_page(self, target: Target) -> str:
-        return f"{page(self._url, target.repo, target)}/requests"
+        return f"{wire.page(self._url, target.repo, target)}/requests"
 
     async def inspect(self, repo: str, vcs: Json = None) -> RepoFacts | None:
-        path = repo_path(repo, vcs)
+        path = wire.repo_path(repo, vcs)
         answer = await read(self._send, Call("GET", path, limits=(CALLS,)))
-        if answer.status == 404 and error_type(answer) == "not_found":
+        if answer.status == 404 and wire.error_type(answer) == "not_found":
             return None
         facts = _facts(mapping(answer.body)) if answer.status == 200 else None
         if facts is None:
-            raise read_failed(answer, path)
+            raise wire.read_failed(answer, path)
         return facts
 
     async def discover(self, owner: str) -> list[RepoFacts]:
-        call = Call("GET", f"{owner_path(owner)}/repos", (("sort_by", "id"),), limits=(CALLS,))
+        call = Call("GET", f"{wire.owner_path(owner)}/repos", (("sort_by", "id"),), limits=(CALLS,))
         found = [facts for row in await self._all(call, "repositories") if (facts := _facts(row))]
         return list({facts.id: facts for facts in found}.values())
 
     async def branches(self, repo: str) -> list[str]:
         query = (("exists_on_github", "true"), ("sort_by", "name"))
-        call = Call("GET", f"{repo_path(repo)}/branches", query, limits=(CALLS,))
+        call = Call("GET", f"{wire.repo_path(repo)}/branches", query, limits=(CALLS,))
         found = await self._all(call, "branches")
         names = [text(row.get("name")) for row in found if row.get("exists_on_github") is not False]
         return list(dict.fromkeys(name for name in names if name))
@@ -173,7 +160,7 @@ class Travis:
         path = f"/build/{build.id}/jobs"
         answer = await read(self._send, Call("GET", path, (("include", "build.jobs"),), limits=(CALLS,)))
         if answer.status != 200 or not isinstance(mapping(answer.body).get("jobs"), list):
-            raise read_failed(answer, path)
+            raise wire.read_failed(answer, path)
         jobs = rows(mapping(answer.body)["jobs"])[:MOST_LOGS]
         return [
             (quoted(job.get("number"), 40) or f"job {id_}", await self._log(id_, at_most))
@@ -183,10 +170,10 @@ class Travis:
 
     async def queue(self, target: Target) -> list[Entry]:
         """The active builds of the target's owner; all of them in one answer, and without the time of their making."""
-        path = f"{owner_path(target.owner, target.request.get('vcs'))}/active"
+        path = f"{wire.owner_path(target.owner, target.request.get('vcs'))}/active"
         answer = await read(self._send, Call("GET", path, limits=(CALLS,)))
         if answer.status != 200 or not isinstance(mapping(answer.body).get("builds"), list):
-            raise read_failed(answer, path)
+            raise wire.read_failed(answer, path)
         return [
             Entry(
                 id=str(build.get("id")),
@@ -200,15 +187,15 @@ class Travis:
     async def _all(self, call: Call, key: str) -> list[Mapping[str, Any]]:
         """All entries of a listing."""
         try:
-            return await entries_of(self._send, listing(call, key, MOST_PAGES))
-        except NotThere as error:
+            return await entries_of(self._send, wire.listing(call, key, MOST_PAGES))
+        except wire.NotThere as error:
             raise Rejected("not_found", error.cause) from error
 
     async def _log(self, job: int, at_most: int) -> str:
         path = f"/job/{job}/log.txt"
         answer = await read(self._send, Call("GET", path, limits=(CALLS,)))
         if answer.status != 200:
-            raise read_failed(answer, path)
+            raise wire.read_failed(answer, path)
         shown = answer.body if isinstance(answer.body, str) else json.dumps(answer.body)
         return shown.encode()[-at_most:].decode("utf-8", "ignore") if at_most > 0 else ""
 
@@ -223,10 +210,10 @@ def _add(row: Mapping[str, Any], search: Search[Mapping[str, Any]], known: Colle
 
 def _not_done(target: Target, answer: Answer, done: str) -> NotTriggered | LookFailed:
     """Why a build was not canceled or restarted. Where the answer was lost, asking again does no harm."""
-    refused = everybody_refused(answer)
+    refused = wire.everybody_refused(answer)
     if refused is not None or not 400 <= answer.status < 500:
         return refused or LookFailed(f"HTTP {answer.status}: not known whether the build was {done}")
-    kind, detail = error_type(answer), quoted(mapping(answer.body).get("error_message"))
+    kind, detail = wire.error_type(answer), quoted(mapping(answer.body).get("error_message"))
     if kind == "error" and detail.lower().startswith("abuse detected"):
         return AccessRefused("abuse", f"Travis has flagged {target.owner}: {detail}", Scope("owner", target.owner))
     code = kind if kind and kind != "error" else f"not_{done}"
