@@ -1,12 +1,17 @@
-"""What a plan must be told: by providers, what a manifest leaves open; by earlier runs, how long builds take."""
+"""What a plan must be told: by providers, what a manifest leaves open; by earlier runs, how long builds take.
+
+For a rehearsal both are made up.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import anyio
 
-from orchestrator.app.context import Context, has_state
+from orchestrator import manifest as manifests
+from orchestrator.app.context import Context, has_state, shared
 from orchestrator.core.errors import JournalError, Rejected, UsageError, flat
 from orchestrator.core.events import Sighted
 from orchestrator.core.frozen import replace
@@ -19,6 +24,8 @@ from orchestrator.providers.port import Discovers, Inspects, ListsBranches, Prov
 RUNS = 10  # earlier runs that are read, those of the same name first
 ENTRIES = 60_000  # of their journals, in all: half a second
 LARGEST = 20_000  # targets of a run that is read
+INVENTED = 12  # repositories of an owner that a rehearsed manifest discovers
+BRANCHES = ("main", "master", "develop", "release/1.0", "release/2.0")
 REHEARSED = Times(latency=0.02, starts=1.0, runs=5.0)  # the middle of what the look-alike does
 
 
@@ -31,21 +38,27 @@ def merged(known: Answers, new: Answers) -> Answers:
     )
 
 
-async def look_up(questions: Questions, manifest: Manifest, journal: Journal, context: Context) -> Answers:
-    """What the providers say: the repositories of owners, the branches of repositories, the names behind numbers.
+async def answers(manifest: Manifest, journal: Journal | None, context: Context) -> Answers:
+    """What providers say; in rounds, since what is found may raise a question.
 
     Raises:
         UsageError: a provider cannot be asked that, or there is no such owner.
         AccessRefused, LookFailed: it did not answer.
     """
-    names = dict.fromkeys(
-        name for group in (questions.owners, questions.branches, questions.numbers) for name, _ in group
-    )
-    answers = Answers()
-    for name in names:
-        async with context.gate(manifest.accounts[name], journal) as caller:
-            answers = merged(answers, await _asked_of(name, caller.provider, questions))
-    return answers
+    known = Answers()
+    if not (questions := manifests.questions(manifest, known)):
+        return known
+    async with shared(context, journal) as state:
+        while questions:
+            for name in dict.fromkeys(name for asked in _kinds(questions) for name, _ in asked):
+                async with context.gate(manifest.accounts[name], state) as caller:
+                    known = merged(known, await _asked_of(name, caller.provider, questions))
+            questions = manifests.questions(manifest, known)
+    return known
+
+
+def _kinds(questions: Questions) -> tuple[Sequence[tuple[str, str]], ...]:
+    return questions.owners, questions.branches, questions.numbers
 
 
 async def _asked_of(account: str, provider: Provider, questions: Questions) -> Answers:
@@ -74,13 +87,54 @@ async def _asked_of(account: str, provider: Provider, questions: Questions) -> A
 
     try:
         async with anyio.create_task_group() as tasks:
-            for ask, pairs in ((owner, questions.owners), (repo, questions.branches), (number, questions.numbers)):
+            for ask, pairs in zip((owner, repo, number), _kinds(questions), strict=True):
                 for name, text in pairs:
                     if name == account:
                         tasks.start_soon(ask, text)
     except BaseExceptionGroup as group:
         raise next(flat(group)) from None
     return Answers(owners=owners, branches=branches, numbers=numbers)
+
+
+# -- what only a provider knows, made up ------------------------------------------------------------------------
+
+
+def invented(manifest: Manifest) -> Answers:
+    """Answers such as a provider might give: a dozen repositories that fit, a few usual branches."""
+    answers = Answers()
+    while questions := manifests.questions(manifest, answers):
+        answers = merged(answers, _made_up(manifest, questions))
+    return answers
+
+
+def _made_up(manifest: Manifest, questions: Questions) -> Answers:
+    return Answers(
+        owners={(account, owner): _repos_of(manifest, owner) for account, owner in questions.owners},
+        branches=dict.fromkeys(questions.branches, BRANCHES),
+        numbers={(account, number): f"sandbox/repo-{number}" for account, number in questions.numbers},
+    )
+
+
+def _repos_of(manifest: Manifest, owner: str) -> list[RepoFacts]:
+    patterns = [pattern for pattern in _patterns(manifest, owner) if isinstance(pattern, str)] or ["svc-*"]
+    names = [
+        pattern.replace("**", "*").replace("*", f"{n:03}").replace("?", "x")
+        for pattern in patterns
+        for n in range(1, INVENTED + 1)
+    ]
+    slugs = dict.fromkeys(name if "/" in name else f"{owner}/{name}" for name in names)
+    return [RepoFacts(str(1000 + n), slug, active=True, default_branch="main") for n, slug in enumerate(slugs)]
+
+
+def _patterns(manifest: Manifest, owner: str) -> list[Any]:
+    """What `match` says wherever this owner is discovered."""
+    found: list[Any] = []
+    for entry in manifest.raw.get("targets") or ():
+        discover = entry.get("discover") if isinstance(entry, Mapping) else None
+        if isinstance(discover, Mapping) and discover.get("owner") == owner:
+            match = discover.get("match")
+            found += match if isinstance(match, list) else [match]
+    return found
 
 
 # -- how long builds take ---------------------------------------------------------------------------------------

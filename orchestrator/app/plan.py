@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from orchestrator import manifest as manifests
+from orchestrator.app.context import Context
 from orchestrator.core.calls import is_loopback
 from orchestrator.core.errors import UsageError
 from orchestrator.core.frozen import Struct, field, replace
@@ -19,7 +20,6 @@ from orchestrator.manifest import Manifest
 from orchestrator.providers import registry
 
 if TYPE_CHECKING:
-    from orchestrator.app.context import Context
     from orchestrator.forecast import Forecast, Times
     from orchestrator.journal.port import Journal
 
@@ -119,13 +119,15 @@ async def plan(
     if source.is_ad_hoc:
         return Planned(selected(_ad_hoc(source, context), None, choices, context), choices)
     manifest = read_manifest(source, choices, context, run=run)
-    if context.sandbox:
-        from orchestrator.app.rehearse import invented_answers
+    from orchestrator.app import lookups  # `check` asks nobody
 
-        answers = invented_answers(manifest)
+    if context.sandbox:
+        known = lookups.invented(manifest)
+    elif offline:
+        known = manifests.Answers(offline=True)
     else:
-        answers = await _answers(manifest, context, journal, offline=offline)
-    expanded = manifests.expand(manifest, answers, today=today(context))
+        known = await lookups.answers(manifest, journal, context)
+    expanded = manifests.expand(manifest, known, today=today(context))
     return Planned(selected(expanded, manifest, choices, context), choices, tuple(manifest.unsupported))
 
 
@@ -181,24 +183,6 @@ def _ad_hoc(source: Source, context: Context) -> Plan:
         return manifests.from_repos(source.repos, declarations=registry.known())
     name = source.lines or STDIN
     return manifests.from_lines(name, _bytes(name, context), declarations=registry.known())
-
-
-async def _answers(
-    manifest: Manifest, context: Context, journal: Journal | None, *, offline: bool
-) -> manifests.Answers:
-    """What the providers say; in rounds, since what is found may raise a question."""
-    answers = manifests.Answers(offline=offline)
-    questions = manifests.questions(manifest, answers)
-    if offline or not questions:
-        return answers
-    from orchestrator.app.context import shared
-    from orchestrator.app.lookups import look_up, merged
-
-    async with shared(context, journal) as state:
-        while questions:
-            answers = merged(answers, await look_up(questions, manifest, state, context))
-            questions = manifests.questions(manifest, answers)
-    return answers
 
 
 def _bytes(path: str, context: Context, *, is_default: bool = False) -> bytes:

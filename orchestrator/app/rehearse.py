@@ -1,25 +1,27 @@
-"""Rehearsals: the same manifest against a look-alike in this process that knows its repositories."""
+"""Plans that trigger nothing real: against a look-alike that knows their repositories, or as curl lines."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+import json
+import re
+import secrets
+import shlex
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
-from typing import Any
 
-from orchestrator import manifest as manifests
 from orchestrator.app.context import Context
-from orchestrator.app.lookups import merged
 from orchestrator.app.plan import Planned
-from orchestrator.core.errors import UsageError
+from orchestrator.core.calls import Answer, Call
+from orchestrator.core.errors import NotTriggered, Unreachable, UsageError
 from orchestrator.core.frozen import replace
-from orchestrator.core.model import Account, Target
-from orchestrator.manifest import Answers, Manifest, Questions
+from orchestrator.core.model import Account, Plan, Target, Trigger
 from orchestrator.providers import registry
-from orchestrator.providers.port import RepoFacts
 
 TOKEN = "ORCHESTRATOR_SANDBOX_TOKEN"  # noqa: S105  # a variable's name
-INVENTED = 12  # repositories of an owner that the manifest discovers
-BRANCHES = ("main", "master", "develop", "release/1.0", "release/2.0")
+
+# Stands before the name of a shell variable until it is quoted; drawn anew in each process, so no text can hold it.
+_MARK = secrets.token_hex(16)
+_VARIABLE = re.compile(rf"{_MARK}<(\w+)>")
 
 
 async def rehearsed(planned: Planned, context: Context, stack: AsyncExitStack) -> tuple[Planned, Context]:
@@ -66,42 +68,85 @@ def _stand_ins(target: Target, account: Account) -> dict[str, str]:
     return found
 
 
-# -- what only a provider knows, made up ------------------------------------------------------------------------
+# -- lines that a shell accepts ------------------------------------------------------------------------------------
 
 
-def invented_answers(manifest: Manifest) -> Answers:
-    """Answers such as a provider might give: a dozen repositories that fit, a few usual branches."""
-    answers = Answers()
-    while questions := manifests.questions(manifest, answers):
-        answers = merged(answers, _invented(manifest, questions))
-    return answers
-
-
-def _invented(manifest: Manifest, questions: Questions) -> Answers:
-    return Answers(
-        owners={(account, owner): _repos_of(manifest, owner) for account, owner in questions.owners},
-        branches=dict.fromkeys(questions.branches, BRANCHES),
-        numbers={(account, number): f"sandbox/repo-{number}" for account, number in questions.numbers},
-    )
-
-
-def _repos_of(manifest: Manifest, owner: str) -> list[RepoFacts]:
-    patterns = [pattern for pattern in _patterns(manifest, owner) if isinstance(pattern, str)] or ["svc-*"]
-    names = [
-        pattern.replace("**", "*").replace("*", f"{n:03}").replace("?", "x")
-        for pattern in patterns
-        for n in range(1, INVENTED + 1)
-    ]
-    slugs = dict.fromkeys(name if "/" in name else f"{owner}/{name}" for name in names)
-    return [RepoFacts(str(1000 + n), slug, active=True, default_branch="main") for n, slug in enumerate(slugs)]
-
-
-def _patterns(manifest: Manifest, owner: str) -> list[Any]:
-    """What `match` says wherever this owner is discovered."""
-    found: list[Any] = []
-    for entry in manifest.raw.get("targets") or ():
-        discover = entry.get("discover") if isinstance(entry, Mapping) else None
-        if isinstance(discover, Mapping) and discover.get("owner") == owner:
-            match = discover.get("match")
-            found += match if isinstance(match, list) else [match]
+async def curl_lines(plan: Plan) -> list[str]:
+    """What a run would send: one command a target; no marker, and the token as a shell variable."""
+    found: list[str] = list(_head(plan))
+    for target in plan.targets:
+        if target.skip is not None:
+            found.append(f"# {_comment(target.id)} is skipped: {_comment(target.skip)}")
+            continue
+        account = plan.accounts[target.account]
+        found.append(_command(account, await _call(account, target, plan.name)))
     return found
+
+
+def _head(plan: Plan) -> Iterator[str]:
+    """Says where a token comes from when it is no variable."""
+    for name in dict.fromkeys(target.account for target in plan.targets):
+        account = plan.accounts[name]
+        scheme, _, rest = (account.token or "").partition(":")
+        variable = _variable(account)
+        if scheme == "file":
+            yield f'# {variable}="$(cat {_comment(shlex.quote(rest))})"'
+        elif scheme == "command":
+            yield f'# {variable}="$({_comment(rest)})"'
+
+
+def _variable(account: Account) -> str:
+    scheme, _, rest = (account.token or "").partition(":")
+    if scheme == "env" and rest.isidentifier():
+        return rest
+    return registry.declaration(account.type).token_env or "TOKEN"
+
+
+async def _call(account: Account, target: Target, run_name: str) -> Call:
+    """The call that the provider would make, caught before it leaves."""
+    caught: list[Call] = []
+
+    async def catch(call: Call) -> Answer:
+        caught.append(call)
+        raise Unreachable("this is only a plan")
+
+    provider = registry.load(registry.declaration(account.type).factory)(account, catch, _reference)
+    trigger = Trigger(target, attempt=1, marker=None, run_name=run_name)
+    try:
+        await provider.trigger(trigger)
+    except NotTriggered:
+        return caught[-1]
+    raise AssertionError("a provider cannot have triggered what never left")
+
+
+def _reference(reference: str) -> str:
+    """Stands in for a secret in a body: the variable that is to hold it."""
+    scheme, _, rest = reference.partition(":")
+    return _held(rest if scheme == "env" and rest.isidentifier() else "REQUEST_TOKEN")
+
+
+def _held(variable: str) -> str:
+    return f"{_MARK}<{variable}>"
+
+
+def _command(account: Account, call: Call) -> str:
+    declared = registry.declaration(account.type)
+    headers = registry.load(declared.headers)(account, _held(_variable(account)))
+    words = ["curl", "-sS", "-g", "-X", call.method]
+    for name, value in headers.items():
+        words += ["-H", _quoted(f"{name}: {value}")]
+    if call.body is not None:
+        words += ["-H", _quoted("Content-Type: application/json")]
+        words += ["--data-binary", _quoted(json.dumps(call.body))]
+    return " ".join([*words, _quoted(account.url.rstrip("/") + call.path)])
+
+
+def _quoted(text: str) -> str:
+    """One word for a shell: everything in single quotes but the variables, which are in double ones."""
+    pieces = _VARIABLE.split(text)  # text, variable, text, variable, ..., text
+    words = [f'"${piece}"' if number % 2 else shlex.quote(piece) for number, piece in enumerate(pieces) if piece]
+    return "".join(words) or "''"
+
+
+def _comment(text: str) -> str:
+    return " ".join(text.split())

@@ -8,10 +8,10 @@ from typing import Any
 
 import click
 
-from orchestrator.app import curl
 from orchestrator.app.lookups import times_of_state
 from orchestrator.app.plan import Planned, Source, forecast_kept, forecast_of, warnings_of
 from orchestrator.app.plan import plan as planned_of
+from orchestrator.app.rehearse import curl_lines
 from orchestrator.cli.face import Face, verb
 from orchestrator.cli.flags import PACE, PICK, SHOW
 from orchestrator.core.concurrency import QueueRule
@@ -58,7 +58,7 @@ async def show(face: Face, source: Source, *, offline: bool) -> Exit:
     context = face.context
     planned = await planned_of(source, face.choices, context, offline=offline)
     if face.flags.stdout == "curl":
-        face.tell("\n".join(await curl.lines(planned.plan)))
+        face.tell("\n".join(await curl_lines(planned.plan)))
         return Exit.OK
     cast = forecast_of(planned, await times_of_state(context, planned.plan.name), context)
     if face.flags.stdout == "json":
