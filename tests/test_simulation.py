@@ -13,20 +13,21 @@ from simulation.backend import run
 from simulation.oracle import problems
 from simulation.planted import BUGS
 from simulation.play import play
-from simulation.plots import schedule_of
+from simulation.plots import SHARES, schedule_of
 
 # Each was once a double, a hang, a lost stop or a broken limit; the commits that mended them tell which.
 ONCE_WRONG = (1221, 2128, 2150, 2376, 2474, 2727, 2864, 3232, 4271, 4403, 5593, 5640, 5687, 6056, 6680, 6682, 7573)
 ONCE_WRONG += (34188, 72577, 475, 1811, 6814, 8098, 8681, 12892, 17571, 20886, 21145, 24275, 25190, 25646, 26697, 27880)
 FEW, MANY = 100, 10_000
-FOUND_WITHIN = {
-    "intent-after-the-call": 200,
-    "find-before-the-settle-time": 800,
-    "epoch-not-checked": 400,
-    "clock-without-a-look": 200,
-    "adopt-without-a-look": 200,
-    "retry-without-markers": 800,
-    "limits-not-shared": 400,
+ALL = ""  # the worlds, mixed as they come
+FOUND_WITHIN = {  # a bug: in which world, and within how many seeds
+    "intent-after-the-call": (ALL, 200),
+    "find-before-the-settle-time": (ALL, 800),
+    "epoch-not-checked": (ALL, 400),
+    "clock-without-a-look": (ALL, 200),
+    "adopt-without-a-look": (ALL, 200),
+    "retry-without-markers": (ALL, 800),
+    "limits-not-shared": (ALL, 400),
 }
 
 
@@ -34,8 +35,12 @@ FOUND_WITHIN = {
 ONCE_WRONG_IN_A_PLOT = (3, 127, 188, 324, 519, 774, 862, 883, 1247, 1420, 1545, 1781)
 
 
-def wrong(seeds, *, plain=False):
-    return {seed: found for seed in seeds if (found := problems(play(schedule_of(seed, plain=plain))))}
+def wrong(seeds, *, plain=False, shares=SHARES):
+    return {seed: found for seed in seeds if (found := problems(play(schedule_of(seed, plain=plain, shares=shares))))}
+
+
+def not_yet(world, seeds, missing):
+    return pytest.param(world, seeds, id=world, marks=pytest.mark.xfail(strict=True, reason=missing))
 
 
 def test_no_schedule_of_failures_breaks_a_promise():
@@ -44,7 +49,19 @@ def test_no_schedule_of_failures_breaks_a_promise():
 
 def test_what_the_simulation_once_found_stays_mended():
     assert wrong(ONCE_WRONG, plain=True) == {}
-    assert wrong(ONCE_WRONG_IN_A_PLOT) == {}
+    assert wrong(ONCE_WRONG_IN_A_PLOT, shares={}) == {}
+
+
+@pytest.mark.parametrize(
+    ("world", "seeds"),
+    [
+        not_yet("outage", 10, "nothing bounds how many targets an outage spends, or settles them after it"),
+        not_yet("put-back", 30, "what is taken over from a journal is not looked for before its first trigger"),
+        not_yet("mixed", 30, "a receipt is believed whatever it echoes"),
+    ],
+)
+def test_no_schedule_in_a_world_with_its_own_guard_breaks_a_promise(world, seeds):
+    assert wrong(range(seeds), shares={world: 1.0}) == {}
 
 
 @pytest.mark.slow
@@ -56,7 +73,9 @@ def test_ten_thousand_schedules_break_no_promise():
 @pytest.mark.parametrize("bug", sorted(BUGS))
 def test_a_planted_bug_is_caught_within_few_seeds(bug):
     with BUGS[bug]():
-        assert any(problems(play(schedule_of(seed))) for seed in range(FOUND_WITHIN[bug]))
+        world, seeds = FOUND_WITHIN[bug]
+        shares = {world: 1.0} if world else SHARES
+        assert any(problems(play(schedule_of(seed, shares=shares))) for seed in range(seeds))
 
 
 def test_a_seed_plays_the_same_each_time():

@@ -12,7 +12,7 @@ from contextlib import nullcontext
 from .oracle import problems
 from .planted import BUGS
 from .play import Play, play
-from .plots import schedule_of
+from .plots import SHARES, WORLDS, schedule_of
 from .story import tell
 
 
@@ -23,6 +23,7 @@ def main() -> int:
     parser.add_argument("--stop-after", type=int, default=10, help="so many failing seeds, then stop")
     parser.add_argument("-v", "--verbose", action="store_true", help="tell each schedule as a story")
     parser.add_argument("--plain", action="store_true", help="without plots and weather")
+    parser.add_argument("--only", choices=sorted(WORLDS), help="all schedules in this world")
     parser.add_argument("--plant", choices=sorted(BUGS), help="put this bug in")
     said = parser.parse_args()
     gc.freeze()  # what was imported is no garbage: a tenth of the time
@@ -37,7 +38,7 @@ def play_all(said: argparse.Namespace) -> int:
     figures: Counter[str] = Counter()
     began, failed = time.process_time(), 0
     for seed in seeds:
-        result = play(schedule_of(seed, plain=said.plain))
+        result = play(schedule_of(seed, plain=said.plain, shares={said.only: 1.0} if said.only else SHARES))
         count(result, figures)
         wrong = problems(result)
         if said.verbose:
@@ -46,6 +47,7 @@ def play_all(said: argparse.Namespace) -> int:
             failed += 1
             say(f"seed {seed}: " + "\n    ".join(wrong))
             plant = (f" --plant {said.plant}" if said.plant else "") + " --plain" * said.plain
+            plant += f" --only {said.only}" if said.only else ""
             say(f"    replay: python -m tests.simulation --seeds {seed} -v{plant}")
             if failed >= said.stop_after:
                 break

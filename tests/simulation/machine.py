@@ -19,6 +19,7 @@ from orchestrator.engine.engine import Engine, Options
 from orchestrator.journal.commits import Batch, Stream
 from orchestrator.journal.port import Entry, Incarnation, Lease
 from orchestrator.journal.port import Process as Holder
+from orchestrator.journal.sql.tables import in_memory
 from orchestrator.providers.port import Line
 from orchestrator.providers.travis.declaration import DECLARATION
 from orchestrator.providers.travis.provider import Travis
@@ -70,7 +71,19 @@ class State:
 
     def copy(self) -> State:
         """As `runs --export` makes it; a run that nobody has driven yet is not exported by anybody."""
-        return State(self.disk.copy(self.written), {run: list(written) for run, written in self.written.items()})
+        return State(self.disk.copy(self.written), self._so_far())
+
+    def snapshot(self) -> State:
+        """As a file system makes it, with leases and all."""
+        return State(Disk(in_memory(self.disk.db)), self._so_far())
+
+    def back_at(self, earlier: State, since: int) -> State:
+        """The same disk, on which all is as it was in that snapshot."""
+        earlier.disk.db.backup(self.disk.db)
+        return State(self.disk, earlier._so_far(), since=since)
+
+    def _so_far(self) -> dict[str, list[Written]]:
+        return {run: list(written) for run, written in self.written.items()}
 
 
 class WatchedJournal(MemoryJournal):
@@ -82,6 +95,10 @@ class WatchedJournal(MemoryJournal):
         self._seen = machine.state.written
         self._process = process
         self._fate = fate
+
+    def stay(self, state: State) -> None:
+        """What is written from now on goes to that state, which lies on the same disk."""
+        self._seen = state.written
 
     async def append(self, lease: Lease, events: Sequence[Event], at: float) -> Sequence[Entry]:
         """As the port says; a process that dies here never returns from it."""
@@ -260,6 +277,18 @@ class Machine:
         self.booted_at = self.kernel.time - 1000.0
         self.clock_is_off_by = clock
 
+    def put_back(self, earlier: State, *, is_live: bool) -> None:
+        """The state is again what it was earlier; whoever is at work goes on with it, or dies before."""
+        if not is_live:
+            self._kill_all()
+        state = self.state.back_at(earlier, self.kernel.ticket())
+        give_back(earlier.disk)
+        self.states.append(state)
+        for driving in self.driven:
+            if not driving.gone.is_set():
+                driving.state = state
+                driving.journal.stay(state)
+
     def _kill_all(self) -> None:
         for driving in self.driven:
             if not driving.gone.is_set():
@@ -278,5 +307,9 @@ class Machine:
 
     def accounts(self) -> dict[str, Any]:
         """The accounts as a run has them."""
-        made = {name: Account(name, "travis", URL, None, self.schedule.limits) for name in self.schedule.accounts}
-        return {name: to_json(account) for name, account in made.items()}
+        schedule = self.schedule
+        made = [
+            Account(name, "travis", URL, None, schedule.limits, connections=schedule.connections)
+            for name in schedule.accounts
+        ]
+        return {account.name: to_json(account) for account in made}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from random import Random
 
@@ -16,6 +16,7 @@ from orchestrator.lookalike.kit.http import Effect, Harm, Incoming
 
 from .kernel import Kernel, Process
 from .service import Service
+from .twist import Mixed, Twist
 
 TOKENS = {"travis": "sandbox-token", "other": "other-token", "stranger": "stranger-token"}
 
@@ -59,23 +60,28 @@ class Sent:
         """The message without the marker."""
         return self.tag.partition(" [")[0]
 
+    @property
+    def is_marked(self) -> bool:
+        """Whether the message has a marker."""
+        return " [" in self.tag
+
 
 class Network:
     """The way to the service.
 
     Args:
         world: the service.
-        stalls: when it handles nothing, and for how long; what comes meanwhile it handles at once afterwards.
+        twist: tells when the service stalls, and which answers belong to another question.
     """
 
-    def __init__(
-        self, kernel: Kernel, world: Service, random: Random, stalls: Sequence[tuple[float, float]] = ()
-    ) -> None:
+    def __init__(self, kernel: Kernel, world: Service, random: Random, twist: Twist) -> None:
         self.log: list[Sent] = []
         self._kernel = kernel
         self._world = world
         self._random = random
-        self._stalls = [(began, began + seconds) for began, seconds in stalls]
+        self._stalls = [(began, began + seconds) for began, seconds in twist.stalls]
+        self._mixed = twist.mixed
+        self._receipts: dict[str, tuple[str, Answer]] = {}  # the last one of each account, and whose it is
 
     def line(self, process: Process, account: str) -> Send:
         """The transport of a process for an account."""
@@ -157,7 +163,20 @@ class Network:
         sent.is_ban = answer.status == 403 and answer.body == "Forbidden\n" and harm is None
         sent.refused = 400 <= answer.status < 500 and answer.status not in (408, 429) and harm in (None, Harm.SLOW)
         sent.limited = answer.status == 429 and isinstance(answer.body, dict)
+        if self._mixed is not None and sent.tag and answer.status == 202 and harm is None:
+            answer = self._mix(sent, answer, self._mixed)
         return _suffered(reply.effect, answer, now, world.settings.patience)
+
+    def _mix(self, sent: Sent, own: Answer, mixed: Mixed) -> Answer:
+        """The receipt of another question, as long as a marker tells which one: an answer that nobody asked for."""
+        tag, other = self._receipts.get(sent.account, (sent.tag, own))
+        self._receipts[sent.account] = sent.tag, own
+        if tag == sent.tag or not sent.is_marked or self._kernel.time > mixed.until:
+            return own
+        if self._random.random() >= mixed.share:
+            return own
+        sent.fault = f"answered with the receipt of {tag}"
+        return other
 
 
 def _tag(call: Call) -> str:

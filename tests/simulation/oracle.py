@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from itertools import groupby
 
-from orchestrator.core.errors import LeaseLost
+from orchestrator.core.errors import JournalError, LeaseLost
 from orchestrator.core.events import Absent, Claimed, Ended, Intended, Refused, Requested, Withdrawn, target_of
-from orchestrator.core.history import exit_code
+from orchestrator.core.history import History, exit_code
 from orchestrator.core.model import Outcome, Target
+from orchestrator.core.next_step import DOUBTS_IN_A_ROW
 from orchestrator.core.options import Options
 from orchestrator.core.progress import NEW, Progress, apply
 from orchestrator.lookalike.travis.rows import Request
@@ -25,6 +26,7 @@ STATES = {
     Outcome.ERRORED: "errored",
     Outcome.CANCELED: "canceled",
 }
+BACKOFFS, BACKOFF = 6, 8.0  # an outage sees at most so many backoffs, and one more for each so many seconds
 LOOK = 2 * PATIENCE  # seconds before a verdict, from which on its fresh look cannot have missed what had ended
 
 
@@ -47,13 +49,16 @@ def _all(result: Play) -> Iterator[str]:
         for target in job.targets:
             yield from _target(result, evidence, job, target)
     yield from _restarts(evidence)
+    yield from _outage(result)
     yield from _replaced(result)
 
 
 def _failures(result: Play) -> Iterator[str]:
-    """A process ends with a code, or because another one has the lease, or it dies; it never breaks."""
+    """A process ends with a code, or because another one has the lease or its state is gone, or it dies; never else."""
+    back = result.schedule.twist.put_back
+    leaves = (LeaseLost, JournalError) if back is not None and back.is_live else LeaseLost
     for driving in result.machine.driven:
-        if driving.error is not None and not isinstance(driving.error, LeaseLost):
+        if driving.error is not None and not isinstance(driving.error, leaves):
             yield f"{driving.process.name} broke: {driving.error!r}"
 
 
@@ -90,8 +95,9 @@ def _once(result: Play, evidence: Evidence, job: Job, target: Target, made: list
 
 
 def _can_be_told(result: Play, target: Target) -> bool:
-    """On another machine nobody can tell what the first one asked for meanwhile without a marker."""
-    return target.marked or result.schedule.twist.disaster is None
+    """Whoever goes on with a copy cannot tell what was asked for since it was made, without a marker."""
+    twist = result.schedule.twist
+    return target.marked or (twist.disaster is None and twist.put_back is None)
 
 
 def _absent_by_word(result: Play, job: Job, target: Target) -> Iterator[int]:
@@ -229,6 +235,30 @@ def _restarts(evidence: Evidence) -> Iterator[str]:
     for build in evidence.builds.values():
         if build.restarts > 1:
             yield f"build {build.id} was restarted {build.restarts} times"
+
+
+def _outage(result: Play) -> Iterator[str]:
+    """What an outage may spend is bounded, and all is well after it."""
+    outage = result.schedule.twist.outage
+    if outage is None:
+        return
+    spent: dict[str, set[str]] = {}
+    for sent in result.machine.network.log:
+        if sent.tag and outage.at <= sent.left < outage.at + outage.seconds and sent.fault == outage.kind:
+            spent.setdefault(sent.process.name, set()).add(sent.said)
+    most = DOUBTS_IN_A_ROW + result.schedule.connections + BACKOFFS + outage.seconds / BACKOFF
+    for process, targets in spent.items():
+        if len(targets) > most:
+            yield f"{process} spends {len(targets)} targets in an outage of {outage.seconds:.0f} s"
+    for run, history in result.histories.items():
+        doubtful = [target.id for target in history.targets if _is_in_doubt(history, target)]
+        if doubtful:
+            yield f"{len(doubtful)} targets of {run} are in doubt at the end, for an outage: {doubtful[0]}"
+
+
+def _is_in_doubt(history: History, target: Target) -> bool:
+    verdict = history.of(target.id).verdict
+    return verdict is not None and verdict.outcome is Outcome.IN_DOUBT
 
 
 def _replaced(result: Play) -> Iterator[str]:

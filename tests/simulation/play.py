@@ -28,6 +28,7 @@ from .network import TOKENS, Network, Sent
 from .people import Person, Said
 from .schedule import Fate, Job, Schedule
 from .service import Service
+from .twist import PutBack
 
 MOST_PROCESSES = 16  # for one run, of which all but the first few live unharmed
 MOST_STOPS = 3  # unharmed processes in a row that left because of an account, before that is the end of it
@@ -71,8 +72,8 @@ def play(schedule: Schedule) -> Play:
     except Stuck as error:
         stuck = str(error)
     result = stages[0].result
-    for state in result.machine.states:
-        give_back(state.disk)
+    for disk in {id(state.disk): state.disk for state in result.machine.states}.values():
+        give_back(disk)
     result.stuck, result.steps = stuck or result.stuck, stages[0].kernel.steps
     return result
 
@@ -85,7 +86,7 @@ class Stage:
         world.plan_faults(schedule.faults)
         self.kernel = kernel
         self.schedule = schedule
-        self.network = Network(kernel, world, Random(f"network {schedule.seed}"), schedule.twist.stalls)
+        self.network = Network(kernel, world, Random(f"network {schedule.seed}"), schedule.twist)
         self.machine = Machine(kernel, schedule, self.network)
         self.result = Play(schedule, self.machine, world)
         self._person = Person(self)
@@ -133,6 +134,8 @@ class Stage:
             kernel.at(when, self.machine.reboot)
         if twist.disaster is not None:
             self._plan_disaster()
+        if twist.put_back is not None:
+            self._plan_put_back(twist.put_back)
 
     def _plan_disaster(self) -> None:
         disaster, machine, copies = self.schedule.twist.disaster, self.machine, []
@@ -141,6 +144,16 @@ class Stage:
             self.kernel.at(disaster.copied, lambda: copies.append(machine.state.copy()))
         fresh = type(machine.state)
         self.kernel.at(disaster.at, lambda: machine.move(copies[0] if copies else fresh(), disaster.clock))
+
+    def _plan_put_back(self, back: PutBack) -> None:
+        machine, snapshots = self.machine, []
+
+        def put_back() -> None:
+            if all(snapshots[0].disk.has(run) for run in self.result.made):  # else a run would be gone, and made anew
+                machine.put_back(snapshots[0], is_live=back.is_live)
+
+        self.kernel.at(back.copied, lambda: snapshots.append(machine.state.snapshot()))
+        self.kernel.at(back.at, put_back)
 
     def _step_clock(self, by: float) -> None:
         self.machine.clock_is_off_by += by
@@ -166,8 +179,10 @@ class Stage:
             if job.cancel_at is not None:
                 tasks.start_soon(self._cancel, job, job.cancel_at)
             await self.keep(job)
+        if (back := self.schedule.twist.put_back) is not None:
+            await anyio.sleep(max(0.0, back.at - self.kernel.time))
         if len(self.machine.states) > 1 and not await self._has_ended(job, doubts_may_stay=True):
-            await self.keep(replace(job, fates=()))  # a rival took it up once more from the copy
+            await self.keep(replace(job, fates=()))  # a copy knows less: a rival took it up, or nobody yet
         if job is self.schedule.jobs[0]:
             await self._person.look_back(job)
 

@@ -5,13 +5,17 @@ The draws come from a stream of their own, so that what a seed's schedule was be
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
+
 from orchestrator.app.start import OVERLAPS
 from orchestrator.core.frozen import replace
-from orchestrator.core.model import Outcome
+from orchestrator.core.model import Outcome, Target
 from orchestrator.lookalike.kit.faults import FaultRule
+from orchestrator.lookalike.travis.settings import RepoSpec, Shares
+from orchestrator.providers.travis.declaration import DECLARATION
 
 from .schedule import TIMEOUTS, Dice, Job, Schedule, fate_of, plain_schedule_of
-from .twist import Again, Disaster, Overlap, Twist, Words
+from .twist import Again, Disaster, Mixed, Outage, Overlap, PutBack, Twist, Words
 
 PLOTS = ("none",) * 5 + ("lost", "carried", "retry", "retry", "person", "person", "overlap")
 RETRIED = (
@@ -24,15 +28,31 @@ RETRIED = (
 LOSES = ("lost_before", "lost_after", "timeout_before", "timeout_after", "error_before", "error_stuck")
 
 
-def schedule_of(seed: int, *, plain: bool = False) -> Schedule:
+# How many schedules are played in which world, drawn from a stream of its own, instead of with the plot that they had.
+# A world with 0 waits for the guard against it; the package's docstring says how to let it in.
+SHARES: Mapping[str, float] = {"outage": 0.0, "put-back": 0.0, "mixed": 0.0}
+
+
+def schedule_of(seed: int, *, plain: bool = False, shares: Mapping[str, float] = SHARES) -> Schedule:
     """The schedule of a seed.
 
     Args:
         plain: without a plot and weather.
+        shares: how many have each of `SHARES`.
     """
     schedule = plain_schedule_of(seed)
     if plain:
         return schedule
+    dice = Dice(f"world {seed}")
+    at = dice.random()
+    for name, share in shares.items():
+        if at < share:
+            return WORLDS[name](dice, schedule)
+        at -= share
+    return _with_plot(seed, schedule)
+
+
+def _with_plot(seed: int, schedule: Schedule) -> Schedule:
     dice = Dice(f"twist {seed}")
     plot = dice.choice(PLOTS)
     twist = Twist(
@@ -91,3 +111,60 @@ def _with_doubts(dice: Dice, schedule: Schedule) -> Schedule:
         for job in schedule.jobs
     )
     return replace(schedule, faults=rules, jobs=jobs, proven=schedule.proven and dice.chance(0.5), calm_at=120.0)
+
+
+# -- worlds, each of which a guard stands against -------------------------------------------------------------
+
+
+def _in_an_outage(dice: Dice, schedule: Schedule) -> Schedule:
+    """One run of many repositories, and a service that does nothing wrong but for a while answers nothing."""
+    repos = tuple(RepoSpec(f"acme/r{number}") for number in range(dice.choice((25, 35))))
+    targets = tuple(_sole_target(schedule.accounts[0], repo.slug) for repo in repos)
+    outage = Outage(
+        at=dice.late(0.0, 3.0),
+        seconds=dice.uniform(5.0, 40.0),
+        kind=dice.choice(("error_before", "error_before", "timeout_before")),
+        methods=dice.choice((("POST",), ())),
+    )
+    until = outage.at + outage.seconds
+    return Schedule(
+        seed=schedule.seed,
+        settings=replace(
+            schedule.settings,
+            repos=repos,
+            shares=Shares(failed=0.15),
+            auto_cancel=False,
+            latency=dice.choice(((0.01, 0.1), (0.01, 0.1), (0.05, 0.6))),
+        ),
+        jobs=(Job("r1", targets, fates=tuple(fate_of(dice) for _ in range(dice.choice((0, 0, 1))))),),
+        accounts=schedule.accounts[:1],
+        limits=DECLARATION.limits,
+        calm_at=until,
+        proven=dice.chance(0.3),
+        faults=(FaultRule(outage.kind, methods=outage.methods, between=(outage.at, until)),),
+        connections=dice.choice((2, 4, 8)),
+        twist=Twist(outage=outage),
+    )
+
+
+def _sole_target(account: str, repo: str) -> Target:
+    name = repo.partition("/")[2]
+    message = {"message": f"{name} says so"}
+    return Target(f"{account}:{repo}@main#{name}", account, repo, "main", name=name, timeouts=TIMEOUTS, request=message)
+
+
+def _put_back(dice: Dice, schedule: Schedule) -> Schedule:
+    at = dice.late(2.0, 90.0)
+    back = PutBack(max(0.5, at - dice.late(0.5, 40.0)), at, dice.chance(0.4))
+    return replace(schedule, twist=Twist(put_back=back))
+
+
+def _mixed(dice: Dice, schedule: Schedule) -> Schedule:
+    return replace(schedule, twist=Twist(mixed=Mixed(dice.choice((0.2, 0.5)), schedule.calm_at)))
+
+
+WORLDS: Mapping[str, Callable[[Dice, Schedule], Schedule]] = {
+    "outage": _in_an_outage,
+    "put-back": _put_back,
+    "mixed": _mixed,
+}

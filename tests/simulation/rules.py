@@ -28,6 +28,9 @@ def keeps_rules(result: Play, evidence: Evidence) -> Iterator[str]:
 def _limits(result: Play) -> Iterator[str]:
     if any(_is_nobody(driving) for driving in result.machine.driven):
         return  # whose calls count with its own it could not learn
+    back = result.schedule.twist.put_back
+    if back is not None and back.is_live:
+        return  # what the one at work has used meanwhile is known to nobody else
     for state in result.machine.states:
         for account in result.schedule.accounts:
             times = sorted(_known_to(state, result, account))
@@ -56,7 +59,7 @@ def _repositories(result: Play) -> Iterator[str]:
     """Nobody runs into the limit of a repository that has it to himself."""
     schedule = result.schedule
     twist = schedule.twist
-    if schedule.jumps or twist.steps or twist.stalls or twist.disaster or len(schedule.accounts) > 1:
+    if schedule.jumps or twist.steps or twist.stalls or twist.disaster or twist.put_back or len(schedule.accounts) > 1:
         return  # by clocks that step, calls that are handled much later, or what others did, it cannot be known
     if any(limit.name == "triggers_per_repo" and limit.written for limit in schedule.limits):
         visited = {f"/repo/{repo.replace('/', '%2F')}/requests" for _, repo in schedule.strangers}

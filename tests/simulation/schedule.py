@@ -92,7 +92,8 @@ class Schedule(Struct, frozen=True):
     Args:
         calm_at: from when on the service does nothing wrong any more.
         proven: whether the accounts' markers were proven by earlier runs.
-        limits: of each account; `hourly` whether the server's rule for a repository is the one written there.
+        limits: of each account, and its `connections`; `hourly` whether the server's rule for a repository is written
+            there.
         steps: pairs of when the machine's wall clock steps and by how much.
         jumps: the same of the service's clock, forwards only; `twist` has both ways.
         bans: pairs of when an account is banned and for how long.
@@ -112,6 +113,7 @@ class Schedule(Struct, frozen=True):
     bans: tuple[tuple[float, str, float], ...] = ()
     strangers: tuple[tuple[float, str], ...] = ()
     faults: tuple[FaultRule, ...] = field(default=())
+    connections: int = 16
     twist: Twist = PLAIN
 
 

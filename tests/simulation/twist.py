@@ -25,6 +25,44 @@ class Disaster(Struct, frozen=True):
     clock: float
 
 
+class PutBack(Struct, frozen=True):
+    """The state's file is put back to what it was at an earlier instant, on the same machine: a restored snapshot.
+
+    Args:
+        copied: when the copy was made, and `at`, when it is put back.
+        is_live: whether processes are at work under it and go on; else they die before.
+    """
+
+    copied: float
+    at: float
+    is_live: bool
+
+
+class Outage(Struct, frozen=True):
+    """For a while the service answers nothing that it handled, or nothing at all.
+
+    Args:
+        kind: of the fault: `error_before`, at once with a 5xx, or `timeout_before`, silence.
+        methods: of the calls that it hits; empty: all.
+    """
+
+    at: float
+    seconds: float
+    kind: str
+    methods: tuple[str, ...]
+
+
+class Mixed(Struct, frozen=True):
+    """Triggers are handled, but answered with the receipt of another trigger of the account.
+
+    Args:
+        share: how many of them, while the service is not calm.
+    """
+
+    share: float
+    until: float
+
+
 class Again(Struct, frozen=True):
     """`retry` of the first run, once that is over.
 
@@ -82,6 +120,9 @@ class Twist(Struct, frozen=True):
     reboots: tuple[float, ...] = ()
     stalls: tuple[tuple[float, float], ...] = ()
     steps: tuple[tuple[float, float], ...] = ()
+    put_back: PutBack | None = None
+    outage: Outage | None = None
+    mixed: Mixed | None = None
 
 
 PLAIN = Twist()
