@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from copy import copy
 from pathlib import Path
 from random import Random
@@ -51,10 +51,8 @@ class Context:
     """What one use case, or a server's life of them, may see and use.
 
     Args:
-        now: wall clock, seconds since the epoch.
         ticks: the clock by which the event loop sleeps, in seconds.
         up: seconds since the machine's boot, as the processes of one boot agree on them; None asks the kernel.
-        random: for jitter; guards no secret.
         redactor: learns every secret that is resolved.
         state: the state's path or URL as written; None is one place for the user.
         sandbox: whether this is a rehearsal: it has a state of its own, and disturbs nobody.
@@ -107,7 +105,7 @@ class Context:
     # -- places -------------------------------------------------------------------------------------------------
 
     def path(self, text: str) -> Path:
-        """A path as a person writes it, absolute."""
+        """The path that a person wrote, absolute."""
         return self.cwd / Path(text).expanduser()
 
     @property
@@ -198,8 +196,7 @@ class Context:
 # -- the state --------------------------------------------------------------------------------------------------
 
 
-@asynccontextmanager
-async def writable(context: Context) -> AsyncIterator[SqlJournal]:
+def writable(context: Context) -> AbstractAsyncContextManager[SqlJournal]:
     """The journal, made on first use.
 
     Raises:
@@ -207,8 +204,7 @@ async def writable(context: Context) -> AsyncIterator[SqlJournal]:
     """
     from orchestrator.journal.store import open_journal
 
-    async with open_journal(context.state_path, now=context.now) as journal:
-        yield journal
+    return open_journal(context.state_path, now=context.now)
 
 
 @asynccontextmanager

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 
 import anyio
@@ -13,7 +14,7 @@ from orchestrator.core.errors import Exit, JournalError, LeaseLost, UsageError, 
 from orchestrator.core.events import CancelAsked, from_json
 from orchestrator.core.frozen import Struct, collect_now
 from orchestrator.core.history import History
-from orchestrator.core.model import Account, Outcome, Phase
+from orchestrator.core.model import Account
 from orchestrator.core.options import Options
 from orchestrator.engine.engine import Engine, Snapshot
 from orchestrator.journal.history import load
@@ -38,10 +39,9 @@ class Ended(Struct, frozen=True):
 
 
 class Canceled(Struct, frozen=True):
-    """What came of it.
+    """What came of it: 0 when all that could be canceled is, 1 when something could not; what is more severe stays.
 
     Args:
-        code: 0 when all that could be canceled is, 1 when something could not; what is more severe stays.
         left: targets that could not be canceled, each with the reason.
         going_on: builds that go on only because their account is blocked.
     """
@@ -52,11 +52,9 @@ class Canceled(Struct, frozen=True):
 
 
 class Drive:
-    """One run under way in this process.
+    """One run under way in this process; what `choices` leave out is as the run was made.
 
     Args:
-        run: its id.
-        choices: what is chosen now; the rest is as the run was made.
         follows: trigger nothing, and only read the journal while another process drives the run.
         history: the run's, where it was loaded already.
     """
@@ -96,7 +94,8 @@ class Drive:
             if row is None:
                 raise JournalError(f"run {self.run_id} was taken out of the state meanwhile")
             if row.ended_at is not None:
-                return self._ended(await load(self._journal, self.run_id), row.exit_code)
+                history = await load(self._journal, self.run_id)
+                return ended(self.run_id, history, row.exit_code, self._choices, self._context)
             if not row.driven:
                 try:
                     return await self._drive_on()
@@ -105,7 +104,7 @@ class Drive:
             history = await self._read_on()
             if self._signal:
                 code = Exit.SIGINT if self._signal == "SIGINT" else Exit.SIGTERM
-                return self._ended(history, code)
+                return ended(self.run_id, history, code, self._choices, self._context)
 
     def interrupt(self, signal: str) -> None:
         """Leaves the run: the first time once the calls under way are answered, the second time at once."""
@@ -161,10 +160,7 @@ class Drive:
             self._engine = None
         known, code = engine.history, engine.code
         del engine  # its rows are not needed for the report, and may be many
-        return self._ended(known or await load(self._journal, run), code)
-
-    def _ended(self, history: History, code: int | None) -> Ended:
-        return ended(self.run_id, history, code, self._choices, self._context)
+        return ended(run, known or await load(self._journal, run), code, self._choices, context)
 
     async def _show_progress(self, engine: Engine) -> None:
         while True:
@@ -208,12 +204,9 @@ def sole(group: BaseExceptionGroup[BaseException]) -> BaseException:
 async def cancel(
     row: RunRow, journal: Journal, who: str, choices: Choices, context: Context, *, keep_builds: bool = False
 ) -> Drive:
-    """Asks the driver of an open run to cancel what it started; the drive that is returned sees to it.
-
-    While another process drives the run (`row.driven`), the drive only waits for that one.
+    """Asks the driver of an open run to cancel what it started; the drive that is returned sees to it, or waits for it.
 
     Args:
-        who: the person who asks, for the journal.
         keep_builds: only end the run; its builds go on.
 
     Raises:
@@ -272,13 +265,9 @@ def refuse_rehearsal(history: History) -> None:
 
 def snapshot_of(history: History) -> Snapshot:
     """Where a run stands, from the journal alone."""
-    phases: dict[Phase, int] = {}
-    outcomes: dict[Outcome, int] = {}
     known = [history.of(target.id) for target in history.targets]
-    for progress in known:
-        phases[progress.phase] = phases.get(progress.phase, 0) + 1
-        if progress.verdict is not None:
-            outcomes[progress.verdict.outcome] = outcomes.get(progress.verdict.outcome, 0) + 1
+    phases = Counter(one.phase for one in known)
+    outcomes = Counter(one.verdict.outcome for one in known if one.verdict is not None)
     doubts = sum(one.doubt is not None and one.verdict is None for one in known)
     stopped = {account: event.cause for account, event in history.accounts_stopped.items()}
     return Snapshot(len(history.targets), phases, outcomes, 0.0, None, None, stopped, doubts)

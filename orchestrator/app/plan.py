@@ -56,12 +56,7 @@ class Source(Struct, frozen=True):
 
 
 class Choices(Options, frozen=True, kw_only=True):
-    """What a person chose for a plan or a run, beside its source; what is left out is as manifest or run have it.
-
-    Args:
-        params: values of the manifest's parameters.
-        only, exclude, label, first: which targets.
-    """
+    """What a person chose for a plan or a run, beside its source; what is left out is as manifest or run have it."""
 
     params: Mapping[str, str] = field(default_factory=dict)
     only: tuple[str, ...] = ()
@@ -71,12 +66,10 @@ class Choices(Options, frozen=True, kw_only=True):
 
 
 class Planned(Struct, frozen=True):
-    """A plan that was made from a source.
+    """A plan, and what it was made with.
 
     Args:
-        source: the manifest's name, None without one.
         unsupported: keys that are understood and not acted on yet; `start` refuses them.
-        choices: those that it was made with.
     """
 
     plan: Plan
@@ -240,12 +233,7 @@ def warnings_of(plan: Plan, cast: Forecast) -> list[str]:
 
 
 def forecast_of(planned: Planned, times: Times, context: Context, *, advise: bool = True) -> Forecast:
-    """The forecast of a run that starts now.
-
-    Args:
-        times: how long builds take (`times_of_state`, `times_in`).
-        advise: whether to try what would help.
-    """
+    """The forecast of a run that starts now; `advise` also tries what would help."""
     from orchestrator.forecast import forecast
 
     plan, choices = planned.plan, planned.choices

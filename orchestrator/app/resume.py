@@ -36,8 +36,7 @@ async def resume(
     """Goes on with a run; one that has ended, and has nothing in doubt to settle, stays as it ended.
 
     Args:
-        assume_absent: targets in doubt of which a person says that they have no build.
-        adopt_request: `TARGET=ID`: the request of a target in doubt, as a person says.
+        assume_absent, adopt_request: what a person says of targets in doubt; the request as `TARGET=ID`.
         look_again: look up once more what an ended run left in doubt.
 
     Raises:
@@ -80,7 +79,7 @@ async def refuse_what_is_retried(run: str, history: History, journal: Journal) -
     Raises:
         UsageError: a target in doubt was retried.
     """
-    for other, held in await _retried(run, _doubtful(history), journal):
+    for other, held in await _retried(run, history, journal):
         raise UsageError(
             f"run {other} has retried {held}, and may have a build of it: this run would start one more; "
             f"see `orchestrator why {other} {held}`, and settle it there"
@@ -89,21 +88,19 @@ async def refuse_what_is_retried(run: str, history: History, journal: Journal) -
 
 async def _can_be_settled(run: str, history: History, journal: Journal) -> bool:
     """Whether a target is in doubt that no later run has asked for again."""
-    doubtful = _doubtful(history)
-    return bool(doubtful) and not await _retried(run, doubtful, journal)
+    is_doubtful = any(is_in_doubt(history.of(target.id)) for target in history.targets)
+    return is_doubtful and not await _retried(run, history, journal)
 
 
-async def _retried(run: str, doubtful: Collection[str], journal: Journal) -> list[tuple[str, str]]:
-    """The runs that asked for one of these targets again, each with the first of them."""
-    found = []
-    for other in await journal.runs():
-        held = [t.id for t in await journal.targets(other.id) if t.id in doubtful] if other.parent == run else []
-        found += [(other.id, held[0])] if held else []
-    return found
-
-
-def _doubtful(history: History) -> set[str]:
-    return {target.id for target in history.targets if is_in_doubt(history.of(target.id))}
+async def _retried(run: str, history: History, journal: Journal) -> list[tuple[str, str]]:
+    """The runs that asked for a target in doubt again, each with every one of them."""
+    later = [row.id for row in await journal.runs() if row.parent == run]
+    return [
+        (other, target.id)
+        for other in later
+        for target in await journal.targets(other)
+        if is_in_doubt(history.of(target.id))
+    ]
 
 
 def is_in_doubt(progress: Progress) -> bool:
@@ -120,11 +117,7 @@ def _adopted(history: History, text: str) -> tuple[str, str]:
 
 
 class Chosen(Struct, frozen=True):
-    """What is to be triggered again.
-
-    Args:
-        left_out: why some are not, each reason with their ids.
-    """
+    """What is to be triggered again; and why some are not, each reason with their ids."""
 
     old: str
     name: str
@@ -177,13 +170,9 @@ async def retry(what: Chosen, new: str, journal: Journal, choices: Choices, cont
 
 
 async def chosen(
-    history: History,
-    wanted: Collection[Outcome] | None,
-    journal: Journal,
-    context: Context,
-    same_commit: bool = False,
+    history: History, wanted: Collection[Outcome] | None, journal: Journal, context: Context, same_commit: bool = False
 ) -> tuple[Sequence[Target], Mapping[str, Sequence[str]]]:
-    """The targets to be triggered again, and why the others of those outcomes are left out; as `choose`."""
+    """The targets of a `Chosen`, and what it leaves out."""
     found = [target for target in history.targets if _did_not_pass(history, target, wanted)]
     unmarked = [t.id for t in found if history.of(t.id).doubt is not None and history.of(t.id).marker is None]
     without_build = [t.id for t in found if same_commit and history.of(t.id).build is None]
@@ -267,9 +256,6 @@ async def make(
 ) -> None:
     """Makes the new run in the journal.
 
-    Args:
-        forecast: how long it is to take, for its report to compare with what happens.
-
     Raises:
         Held: an open run holds one of the targets.
     """
@@ -279,10 +265,8 @@ async def make(
     kept = replace(history.options, adopt=False, look_for={}, look_since=None, restart={})
     known = {target.id: history.of(target.id) for target in targets}
     if same_commit:
-        old_builds = {
-            id_: OldBuild(one.request, one.build.id) for id_, one in known.items() if one.request and one.build
-        }
-        kept = replace(kept, restart=old_builds)
+        builds = {id_: OldBuild(one.request, one.build.id) for id_, one in known.items() if one.request and one.build}
+        kept = replace(kept, restart=builds)
     elif look_for := {t.id: marker for t in targets if (marker := _old_marker(history, old, t)) is not None}:
         kept = replace(kept, look_for=look_for, look_since=look_since(history))
     made = replace(history.made, parent=old, options=kept, forecast=forecast or {})

@@ -80,11 +80,7 @@ def _listed(rows: Sequence[RunRow]) -> str:
 
 
 async def runs(context: Context, prefix: str = "", *, open_only: bool = False) -> Sequence[RunRow]:
-    """The runs whose ids begin with a text, newest first; none where there is no state yet.
-
-    Raises:
-        UsageError: there is no state, and a run was named.
-    """
+    """The runs whose ids begin with a text, newest first; none where there is no state yet and no run was named."""
     if not prefix and not has_state(context.state_path):
         return ()
     async with readable(context, prefix or None) as journal:

@@ -55,11 +55,7 @@ class Held(NotStarted):
         super().__init__(self.text())
 
     def text(self, suffix: str = "") -> str:
-        """What to do.
-
-        Args:
-            suffix: appended to each command line, such as ` --state DIR`.
-        """
+        """What to do; the suffix, such as ` --state DIR`, is appended to each command line."""
         finish, cancel = (hint.line(suffix) for hint in self.hints)
         return (
             f"{len(self.overlaps):,} of these targets belong to a run that is still open:\n{_listed(self.overlaps)}\n"
@@ -69,11 +65,7 @@ class Held(NotStarted):
 
 
 class Started(Struct, frozen=True):
-    """A run that was made; nothing is sent before its `drive` is run.
-
-    Args:
-        left_out: how many targets other open runs hold (`overlap` skip).
-    """
+    """A run that was made; nothing is sent before its `drive` is run; other runs hold what was left out (`skip`)."""
 
     run: str
     targets: int
@@ -148,11 +140,7 @@ async def holders(planned: Planned, journal: Journal) -> Sequence[RunRow]:
 def made_of(
     plan: Plan, options: RunOptions, parent: str | None = None, forecast: Mapping[str, Json] | None = None
 ) -> RunMade:
-    """The first event of a run of this plan; it holds all that a resume needs but the targets.
-
-    Args:
-        forecast: how long it is to take, for the report to compare with what happens.
-    """
+    """The first event of a run of this plan; it holds all that a resume needs but the targets."""
     return RunMade(
         name=plan.name,
         manifest=plan.manifest,
@@ -169,10 +157,7 @@ def made_of(
 async def make_run(
     run: str, made: RunMade, targets: Sequence[Target], journal: Journal, now: float, overlap: str = FORBID
 ) -> Sequence[Target]:
-    """Makes the run in the journal; `overlap` as of `start`.
-
-    Returns:
-        The targets that it really has.
+    """Makes the run in the journal; gives the targets that it really has. `overlap` as of `start`.
 
     Raises:
         Held: other open runs hold targets.
@@ -237,13 +222,9 @@ async def edits(row: RunRow, source: Source, choices: Choices, journal: Journal,
 
 def _params(made: RunMade, now: Mapping[str, Json]) -> Iterator[str]:
     for name in sorted(made.params.keys() | now.keys()):
-        before, after = (_written(params.get(name)) for params in (made.params, now))
+        before, after = (repr(params[name]) if name in params else "not set" for params in (made.params, now))
         if before != after:
             yield f"parameter {name} is {before} in this run, not {after}"
-
-
-def _written(value: object) -> str:
-    return "not set" if value is None else repr(value)
 
 
 def _limits(made: RunMade, now: Mapping[str, Account]) -> Iterator[str]:
