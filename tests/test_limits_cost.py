@@ -244,7 +244,7 @@ async def test_a_server_that_tells_another_rule_with_every_answer_fills_no_journ
     one, _ = gate(Limit("calls", 1000, 60.0), declaration=declaration)
     for _ in range(300):
         await one.send(Call("GET", "look"))
-    assert len(one.sender.take_news()) == 100
+    assert len(one.sender.news) == 100
 
 
 @pytest.mark.anyio

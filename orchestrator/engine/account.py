@@ -16,7 +16,7 @@ from orchestrator.core.model import ACCOUNT
 from orchestrator.engine.coordinator import Coordinator
 from orchestrator.engine.facts import AccountRun
 from orchestrator.engine.follow import GROUPS, Follow
-from orchestrator.engine.gate import Gate, Sender
+from orchestrator.engine.gate import Sender, budget_of
 from orchestrator.engine.in_doubt import LostCalls, recover
 from orchestrator.engine.opening import open_gate
 from orchestrator.engine.run import Heartbeat, Run, Wake
@@ -34,77 +34,6 @@ WALL_AGAIN = 900.0  # seconds after which the wall clock is read again, where it
 T = TypeVar("T")
 
 
-class Work:
-    """What is under way for one account, one task for each call, and what is due next.
-
-    Attributes:
-        under_way: how many tasks there are; each takes one of the account's connections.
-        wait: why no row could be triggered when that was last asked.
-    """
-
-    def __init__(self, account: AccountRun, gate: Gate, tasks: TaskGroup) -> None:
-        self._account = account
-        self._admission = account.admission
-        provider = account.line.provider_over(gate.send)
-        self._in_doubt = LostCalls(account, provider)
-        self._follow = Follow(account, provider)
-        self._triggers = Triggers(account, gate, provider, self._in_doubt)
-        self._tasks = tasks
-        self._connections = account.line.account.connections
-        self.under_way = 0
-
-    @property
-    def wait(self) -> Wait:
-        """Why no row could be triggered when that was last asked."""
-        return self._triggers.wait
-
-    def start_what_is_due(self) -> None:
-        """Starts a task for all that is due, as long as there are connections."""
-        account, now = self._account, self._account.now()
-        while account.cancels and self._has_slot:
-            self._start(self._follow.cancel, account.cancels.pop())
-        while self._has_slot and account.finds and account.finds[0][0] <= now:
-            self._start(self._in_doubt.find, heappop(account.finds)[1])
-        if self._follow.under_way < GROUPS and self._has_slot and (rows := account.polls.take(now, ROWS_A_POLL)):
-            for group in self._follow.groups(rows):
-                self._follow.under_way += 1
-                self._start(self._follow.poll, group)
-        while self._has_slot and not account.run.is_closed and (queue := self._admission.due_queue(now)) is not None:
-            self._start(self._follow.poll_queue, queue)
-        while self._has_slot and (taken := self._triggers.take()) is not None:
-            self._start(self._triggers.work, taken)
-
-    def next_due(self, now: float) -> float:
-        """When something can be started by time alone; infinity while only an answer can change anything."""
-        if not self._has_slot:
-            return math.inf
-        account, wait = self._account, self._triggers.wait
-        due = wait.until if wait.ends is None else min(wait.until, now + WALL_AGAIN)
-        if account.finds:
-            due = min(due, account.finds[0][0])
-        if account.polls and self._follow.under_way < GROUPS:
-            due = min(due, account.polls.first)
-        return due if account.run.is_closed else min(due, self._admission.next_poll_at)
-
-    @property
-    def _has_slot(self) -> bool:
-        return self.under_way < self._connections
-
-    def _start(self, work: Callable[[T], Awaitable[None]], argument: T) -> None:
-        self.under_way += 1
-        self._tasks.start_soon(self._guarded, work, argument)
-
-    async def _guarded(self, work: Callable[[T], Awaitable[None]], argument: T) -> None:
-        """One task; `AccessRefused` stops the account without canceling the others."""
-        try:
-            await work(argument)
-        except AccessRefused as error:
-            await self._account.refuse(error)
-        finally:
-            self.under_way -= 1
-            self._account.wake.set()
-
-
 class AccountDriver:
     """Drives the rows of one account.
 
@@ -113,6 +42,7 @@ class AccountDriver:
 
     Attributes:
         is_ready: whether the rows have been put where they wait.
+        under_way: how many tasks there are; each takes one of the account's connections.
     """
 
     def __init__(
@@ -134,10 +64,12 @@ class AccountDriver:
         lease = heartbeat.leases[line.account.name]
         self.account = AccountRun(run, line, lease, rows, self.admission, self.sender, coordinator, self.wake)
         self.is_ready = False
+        self.under_way = 0
         self._run = run
         self._coordinator = coordinator
         self._others = others
-        self._work: Work | None = None
+        self._connections = line.account.connections
+        self._triggers: Triggers | None = None  # None as long as nothing may be called
 
     async def run(self) -> None:
         """Drives until the run is over; calls under way finish first."""
@@ -145,14 +77,13 @@ class AccountDriver:
             await self._begin(tasks)
             self.is_ready = True
             while not self._run.is_over:
-                due = math.inf
-                if self._work is not None and not self.account.is_halted:
-                    self._work.start_what_is_due()
-                if self._work is not None and not self.account.is_halted:
-                    due = self._work.next_due(self.account.now())
+                now, due = self.account.now(), math.inf
+                if self._triggers is not None and not self.account.is_halted:
+                    self._start_what_is_due(self._triggers, now)
+                    due = self._next_due(self._triggers, now)
                 if self.is_quiet:
                     self._run.settled.set()
-                await self._sleep(due)
+                await self._sleep(now, due)
 
     async def _begin(self, tasks: TaskGroup) -> None:
         """Opens the gate, and puts the rows where they wait."""
@@ -164,30 +95,83 @@ class AccountDriver:
         except AccessRefused as error:
             await account.refuse(error)
             return
-        self._work = Work(account, gate, tasks)
+        provider = account.line.provider_over(gate.send)
+        self._tasks = tasks
+        self._in_doubt = LostCalls(account, provider)
+        self._follow = Follow(account, provider)
+        self._triggers = Triggers(account, gate, provider, self._in_doubt)
         if not account.is_halted:
             account.remember(principal, memory)
             await recover(account)
 
-    async def _sleep(self, due: float) -> None:
+    # -- what is under way --------------------------------------------------------------------------------------
+
+    def _start_what_is_due(self, triggers: Triggers, now: float) -> None:
+        """Starts a task for all that is due, as long as there are connections."""
+        account = self.account
+        while account.cancels and self._has_slot:
+            self._start(self._follow.cancel, account.cancels.pop())
+        while self._has_slot and account.finds and account.finds[0][0] <= now:
+            self._start(self._in_doubt.find, heappop(account.finds)[1])
+        if account.polls.first <= now and self._follow.under_way < GROUPS and self._has_slot:
+            for group in self._follow.groups(account.polls.take(now, ROWS_A_POLL)):
+                self._follow.under_way += 1
+                self._start(self._follow.poll, group)
+        while self._has_slot and not account.run.is_closed and (queue := self.admission.due_queue(now)) is not None:
+            self._start(self._follow.poll_queue, queue)
+        while self._has_slot and (taken := triggers.take(now)) is not None:
+            self._start(triggers.work, taken)
+
+    def _next_due(self, triggers: Triggers, now: float) -> float:
+        """When something can be started by time alone; infinity while only an answer can change anything."""
+        if not self._has_slot:
+            return math.inf
+        account, wait = self.account, triggers.wait
+        due = wait.until if wait.ends is None else min(wait.until, now + WALL_AGAIN)
+        if account.finds:
+            due = min(due, account.finds[0][0])
+        if self._follow.under_way < GROUPS:
+            due = min(due, account.polls.first)
+        return due if account.run.is_closed else min(due, self.admission.next_poll_at)
+
+    @property
+    def _has_slot(self) -> bool:
+        return self.under_way < self._connections
+
+    def _start(self, work: Callable[[T], Awaitable[None]], argument: T) -> None:
+        self.under_way += 1
+        self._tasks.start_soon(self._guarded, work, argument)
+
+    async def _guarded(self, work: Callable[[T], Awaitable[None]], argument: T) -> None:
+        """One task; `AccessRefused` stops the account without canceling the others."""
+        try:
+            await work(argument)
+        except AccessRefused as error:
+            await self.account.refuse(error)
+        finally:
+            self.under_way -= 1
+            self.wake.set()
+
+    async def _sleep(self, began: float, due: float) -> None:
         """Until something is due, or the account is woken; what a limit makes it wait is added up."""
-        began, wait = self.account.now(), self.wait
+        wait, waited = self.wait, self.account.budget.waited
         await self.wake.wait(None if due == math.inf else max(0.0, due - began))
-        waited = self.account.budget.waited
         if not wait.place and wait.rule in waited:
             waited[wait.rule] += self.account.now() - began
+
+    # -- for the engine -----------------------------------------------------------------------------------------
 
     @property
     def wait(self) -> Wait:
         """What the next row waits for."""
         if not self.is_ready:
             return Wait(math.inf, f"{self.account.line.account.url} to say whose token it is")
-        return NOTHING if self._work is None else self._work.wait
+        return NOTHING if self._triggers is None else self._triggers.wait
 
     @property
     def is_quiet(self) -> bool:
         """Whether no call is under way and none will be by itself."""
-        if not self.is_ready or (self._work is not None and self._work.under_way):
+        if not self.is_ready or self.under_way:
             return False
         run, account = self._run, self.account
         if account.is_halted:
@@ -196,7 +180,7 @@ class AccountDriver:
             return False
         # where no target waits to be released, a detached run need not follow builds
         leaves = run.leaves_builds or (run.options.detach and self._coordinator.nothing_to_come)
-        return (leaves or not account.polls) and (run.is_closed or not self.admission.has_any)
+        return (leaves or account.polls.first == math.inf) and (run.is_closed or not self.admission.has_any)
 
     def release(self, row: int) -> None:
         """The row may be triggered: it is put where it waits, now or with all others."""
@@ -230,17 +214,11 @@ def _terms(run: Run, line: Line) -> tuple[Budget, Terms]:
     Raises:
         JournalError: the account's rules cannot be followed on this machine.
     """
-    account, declaration, options, wall = line.account, line.declaration, run.options, run.clocks.wall
+    account, declaration, wall = line.account, line.declaration, run.clocks.wall
     try:
         check_concurrency(account.concurrency, wall())
     except ValueError as error:
         raise JournalError(f"account {account.name}: this run's limits cannot be kept here: {error}") from None
-    budget = Budget(account.limits, declaration.accepted_limits, declaration.harmless_refusals, declaration.fold_case)
-    return budget, Terms(
-        account,
-        budget,
-        declaration.trigger_limits,
-        lambda now: wall(),
-        options,
-        polls_queues=True,
-    )
+    budget = budget_of(line)
+    costs = declaration.trigger_limits
+    return budget, Terms(account, budget, costs, lambda now: wall(), run.options, polls_queues=True)

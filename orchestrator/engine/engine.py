@@ -56,7 +56,7 @@ from orchestrator.core.history import History, exit_code
 from orchestrator.core.model import COORDINATOR, Account, Outcome, Phase
 from orchestrator.core.options import Options as Options
 from orchestrator.engine.account import AccountDriver
-from orchestrator.engine.coordinator import WISHES_EVERY, Coordinator, Decided
+from orchestrator.engine.coordinator import WISHES_EVERY, Coordinator
 from orchestrator.engine.run import BEAT, LEASE, Clocks, Heartbeat, Observer, Run, Unobserved
 from orchestrator.engine.shared_limits import OtherProcesses
 from orchestrator.journal.history import load, read_on
@@ -211,7 +211,7 @@ class Engine:
                 tasks.start_soon(_keep_alive, heartbeat)
                 await self._set_up(run, heartbeat, coordinator, lines)
                 await coordinator.begin()
-                tasks.start_soon(self._coordinate, coordinator)
+                tasks.start_soon(self._coordinate, run, coordinator)
                 tasks.start_soon(self._time_out)
                 tasks.start_soon(self._bound_interrupt)
                 await self._drive_accounts(run, coordinator)
@@ -235,29 +235,19 @@ class Engine:
             while not (coordinator.is_idle and all(driver.is_quiet for driver in self._drivers.values())):
                 await run.settled.wait()
             run.is_over = True
-            self._wake()
+            for driver in self._drivers.values():
+                driver.wake.set()
 
-    async def _coordinate(self, coordinator: Coordinator) -> None:
+    async def _coordinate(self, run: Run, coordinator: Coordinator) -> None:
         while True:
             await coordinator.wake.wait(WISHES_EVERY)
-            self._act(await coordinator.decide())
-
-    def _act(self, decided: Decided) -> None:
-        for row in decided.released:
-            self._driver_of(row).release(row)
-        if decided.cancels:
-            for driver in self._drivers.values():
-                driver.account.cancel_all()
-        if decided.is_news:
-            self._wake()
-
-    def _driver_of(self, row: int) -> AccountDriver:
-        assert self._run is not None  # noqa: S101  # decisions come only from a run
-        return self._drivers[self._run.history.targets[row].account]
-
-    def _wake(self) -> None:
-        for driver in self._drivers.values():
-            driver.wake.set()
+            decided = await coordinator.decide()
+            for row in decided.released:
+                self._drivers[run.history.targets[row].account].release(row)
+            for driver in self._drivers.values() if decided.is_news else ():
+                if decided.cancels:
+                    driver.account.cancel_all()
+                driver.wake.set()
 
     async def _time_out(self) -> None:
         if self._options.timeout is not None:

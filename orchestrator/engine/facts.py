@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from array import array
 from collections.abc import Collection, Sequence
 from heapq import heappop, heappush
@@ -13,11 +14,10 @@ from orchestrator.core.events import (
     Event,
     Frozen,
     MarkerProven,
-    Prepared,
     Requested,
     TargetEvent,
 )
-from orchestrator.core.model import ACCOUNT, Json, Outcome, Refusal, Scope, Target, marker_of
+from orchestrator.core.model import ACCOUNT, Json, Scope, Target, marker_of
 from orchestrator.core.next_step import FIRST_POLL, Ask, End, Find, Nothing, Poll, Step, next_step, tick
 from orchestrator.core.progress import Progress, apply
 from orchestrator.engine.coordinator import Coordinator
@@ -31,23 +31,24 @@ from orchestrator.providers.port import Line
 NOT_FOLLOWED = -1.0
 FOLLOW = Poll(0.0, "")  # what comes after a receipt; until when is asked when it is polled
 ADOPTED = "adopted"  # how a request became a target's: a person said so
+# Seconds to leave a scope alone where a refusal does not say how long. A repo's hourly limit names no time of reset:
+# ten minutes, then ask once.
+REPO_PATIENCE, ACCOUNT_PATIENCE = 600.0, 60.0
 OWNER_REFUSED_FOR = 86_400.0  # seconds; an owner without credit stays closed for this process
 
 
 class Due:
-    """Rows by the instant at which they are due. Ticks make many fall together, so that each costs eight bytes."""
+    """Rows by the instant at which they are due. Ticks make many fall together, so that each costs eight bytes.
+
+    Attributes:
+        first: the earliest instant; infinity where there is none.
+    """
 
     def __init__(self) -> None:
         self._times: list[float] = []
         self._rows: dict[float, list[int]] = {}
 
-    def __bool__(self) -> bool:
-        return bool(self._times)
-
-    @property
-    def first(self) -> float:
-        """The earliest instant; there must be one."""
-        return self._times[0]
+        self.first = math.inf
 
     def add(self, row: int, at: float) -> None:
         """The row is due then."""
@@ -55,17 +56,19 @@ class Due:
         if rows is None:
             rows = self._rows[at] = []
             heappush(self._times, at)
+            self.first = self._times[0]
         rows.append(row)
 
     def take(self, now: float, at_most: int) -> list[int]:
         """Takes out rows that are due, the earliest first."""
         taken: list[int] = []
-        while self._times and self._times[0] <= now and len(taken) < at_most:
-            rows, room = self._rows[self._times[0]], at_most - len(taken)
+        while self.first <= now and len(taken) < at_most:
+            rows, room = self._rows[self.first], at_most - len(taken)
             taken += rows[:room]
             del rows[:room]
             if not rows:
                 del self._rows[heappop(self._times)]
+                self.first = self._times[0] if self._times else math.inf
         return taken
 
 
@@ -191,6 +194,8 @@ class AccountRun:
 
     async def record_all(self, news: Sequence[tuple[int, Sequence[TargetEvent]]]) -> None:
         """As `record`, for many rows in one append."""
+        if not news:
+            return
         at = self.now()
         batch: list[TargetEvent] = []
         moves: list[tuple[int, Step]] = []
@@ -225,29 +230,29 @@ class AccountRun:
         batch: list[Event] = [event for _, event in deferred]
         batch += events
         if self.sender.news:
-            batch += self.sender.take_news()
+            batch += self.sender.news
+            self.sender.news = []
         if not batch:
             return
         verdicts = await self.run.append(self.lease, batch, self.now() if at is None else at)
-        if self._known is not None:
-            self._learn_requests(batch)
+        for event in batch if self._known is not None else ():
+            if isinstance(event, Requested) and event.how != ADOPTED:
+                self._known.setdefault(self._repo_of[event.target], set()).add(event.id)  # type: ignore[union-attr]
         for target, progress in verdicts:
             self._coordinator.verdict_given(target, progress)
         for row, _ in deferred:
             self.place(row, FOLLOW)
 
-    def _learn_requests(self, batch: Sequence[Event]) -> None:
-        known = self._known if self._known is not None else {}
-        for event in batch:
-            if isinstance(event, Requested) and event.how != ADOPTED:
-                known.setdefault(self._repo_of[event.target], set()).add(event.id)
-
     # -- where rows wait ----------------------------------------------------------------------------------------
 
     def place_new(self, row: int) -> None:
         """As `place`, for a row of which nothing is known."""
-        if self.run.is_released(row):
-            self._enqueue(row)
+        if not self.run.is_released(row):
+            return
+        if self.must_look(row) and row not in self.looked and not self.run.is_closed:
+            self.find_at(row, self.now())
+        else:
+            self.admission.enqueue(row)
 
     def place(self, row: int, step: Step | None = None) -> None:
         """Puts the row where its next step is waited for."""
@@ -258,19 +263,13 @@ class AccountRun:
                 self.place_new(row)
             case Find(at=at):
                 admission.doubted(row)
-                heappush(self.finds, (max(at, self.now()), row))
+                self.find_at(row, max(at, self.now()))
             case Poll():
                 admission.accepted(row)
                 self._follow(row)
             case _:
                 admission.over(row)
                 self.changed[row] = NOT_FOLLOWED
-
-    def _enqueue(self, row: int) -> None:
-        if self.must_look(row) and row not in self.looked and not self.run.is_closed:
-            heappush(self.finds, (self.now(), row))
-        else:
-            self.admission.enqueue(row)
 
     def find_at(self, row: int, at: float) -> None:
         """The row's request is to be looked for then."""
@@ -330,16 +329,12 @@ class AccountRun:
             self.notice("account.stopped", account=self.name, cause=error.reason, code=error.code)
         self.wake.set()
 
-    async def heed(self, refusal: Refusal) -> None:
-        """A request was refused for a reason that holds for more than its target."""
-        if refusal.scope is not None:
-            await self.refuse(AccessRefused(refusal.code, refusal.reason, refusal.scope))
-
-    async def freeze(self, error: RateLimited, patience: float) -> None:
+    async def freeze(self, error: RateLimited, patience: float | None = None) -> None:
         """Leaves exactly the refused scope alone for as long as the provider says, or for `patience` seconds."""
-        now = self.now()
+        now, scope = self.now(), error.scope
+        if patience is None:
+            patience = REPO_PATIENCE if scope.kind == "repo" else ACCOUNT_PATIENCE
         until = now + (patience if error.retry_after is None else error.retry_after)
-        scope = error.scope
         if scope.kind == "repo":
             scope = Scope("repo", self.budget.name(scope.name))
         self.budget.freeze(scope, until, error.reason)
@@ -353,20 +348,3 @@ class AccountRun:
             self.marker_proven = True
             await self.append(MarkerProven())
             await self.run.journal.remember(self.principal, marker_proven=True)
-
-    async def prepare(self, repo: str, what: Json) -> None:
-        """What the provider looked up for the triggers of a repository holds for the rest of the run."""
-        await self.append(Prepared(repo, what))
-        self.prepared[repo] = what
-
-    async def end_in_doubt(self, row: int, why: str, where: str) -> None:
-        """Gives up looking; a person, or a later resume, can still settle it.
-
-        Args:
-            where: the place where a person can see what was made.
-        """
-        target, progress = self.target(row), self.progress(row)
-        cause = progress.doubt.cause if progress.doubt is not None else "the answer was lost"
-        remedy = f"look at {where}, then `resume --adopt-request TARGET=ID` or `resume --assume-absent TARGET`"
-        reason = f"answer lost ({cause}) and not found again: {why}; {remedy}"
-        await self.record(row, Ended(target.id, Outcome.IN_DOUBT, "in_doubt", reason))

@@ -90,8 +90,10 @@ class Follow:
         if observation.warning:
             self.account.notice("provider.warning", target=target.id, warning=observation.warning)
         if observation.refusal is not None:
-            await self.account.heed(observation.refusal)
-            return (Refused(target.id, observation.refusal.code, observation.refusal.reason),)
+            refusal = observation.refusal
+            if refusal.scope is not None:  # for a reason that holds for more than its target
+                await self.account.refuse(AccessRefused(refusal.code, refusal.reason, refusal.scope))
+            return (Refused(target.id, refusal.code, refusal.reason),)
         known = {build.id: build for build in self.account.progress(row).builds}
         builds = [build for build in observation.builds if not self._is_before_the_restart(row, build)]
         ours = [_by_our_clock(build, known.get(build.id), self.account.sender.skew or 0) for build in builds]

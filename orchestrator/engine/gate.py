@@ -32,6 +32,12 @@ MOST_NEWS = 100  # changes of one rule that are journaled: a server that tells a
 SKEW_EVERY = 30.0  # seconds between two readings of the provider's clock
 
 
+def budget_of(line: Line) -> Budget:
+    """The windows of an account's limits."""
+    said = line.declaration
+    return Budget(line.account.limits, said.accepted_limits, said.harmless_refusals, said.fold_case)
+
+
 class Sender:
     """Makes calls of one account, each once, and notices what became of them.
 
@@ -151,11 +157,6 @@ class Sender:
             self._revealed[one.scope, one.name] += 1
             if self._revealed[one.scope, one.name] <= MOST_NEWS:
                 self.news.append(LimitLearnt(one.scope, self.budget.written(one)))
-
-    def take_news(self) -> list[LimitLearnt]:
-        """Limits that answers revealed since this was last asked."""
-        news, self.news = self.news, []
-        return news
 
 
 class Gate:

@@ -54,9 +54,9 @@ class LostCalls:
         if request is not None:
             await self._found(row, request)
         elif self._asked(doubt).start < asked.start - STEP:  # the answer tells that the provider's clock went back
-            self._again(row, account.now())
+            self.account.find_at(row, account.now())
         elif began < (settled := self._settled(row, doubt, began)):
-            self._again(row, settled)
+            self.account.find_at(row, settled)
         elif not account.marker_proven:
             why = "no request of this account was ever seen to carry its marker, so that its absence proves nothing"
             await self._undecided(row, step, doubt, why)
@@ -91,7 +91,7 @@ class LostCalls:
             account.admission.enqueue(row)  # with the others that are not triggered any more
             return
         if not account.marker_proven and not self._proves(row):
-            self._again(row, now + NARROWEST)
+            self.account.find_at(row, now + NARROWEST)
             return
         if await self.may_be_triggered(row):
             account.admission.enqueue(row)
@@ -120,14 +120,11 @@ class LostCalls:
             # an earlier process may have asked for it until this one began, and its call may not be handled yet
             settled = max(account.run.since, self._heard_at) + target.timeouts.settle
             if began < settled:
-                self._again(row, settled)
+                self.account.find_at(row, settled)
                 return False
             account.looked[row] = account.now()
             return True
-        account.notice("request.found", target=target.id, id=request.id)
-        await account.prove_marker()
-        found = Requested(target.id, request.id, "found", request.handle, request.url, marker)
-        await account.record(row, found)
+        await self._found(row, request, marker)
         return False
 
     async def _cannot_tell(self, row: int, why: str) -> None:
@@ -138,7 +135,7 @@ class LostCalls:
             reason = f"it is not known whether an earlier run asked for it: {why}; resume looks again"
             await account.record(row, Ended(target.id, Outcome.IN_DOUBT, "in_doubt", reason))
             return
-        self._again(row, now + poll_interval(now - account.run.since) + account.run.random.uniform(0.0, 1.0))
+        self.account.find_at(row, now + poll_interval(now - account.run.since) + account.run.random.uniform(0.0, 1.0))
 
     # -- after a lost answer ------------------------------------------------------------------------------------
 
@@ -150,11 +147,11 @@ class LostCalls:
         skews = (doubt.skew, doubt.skew if self.account.sender.skew is None else self.account.sender.skew)
         return Interval(doubt.start + min(skews) - SKEW_MARGIN, max(end, doubt.end + doubt.skew + SKEW_MARGIN))
 
-    async def _found(self, row: int, request: Request) -> None:
+    async def _found(self, row: int, request: Request, marker: str | None = None) -> None:
         account, target = self.account, self.account.target(row)
         account.notice("request.found", target=target.id, id=request.id)
         await account.prove_marker()
-        await account.record(row, Requested(target.id, request.id, "found", request.handle, request.url))
+        await account.record(row, Requested(target.id, request.id, "found", request.handle, request.url, marker))
 
     async def _undecided(self, row: int, step: Find, doubt: Doubt, why: str) -> None:
         account = self.account
@@ -167,15 +164,17 @@ class LostCalls:
         settled = doubt.end + account.target(row).timeouts.settle
         # A look just after the settle time is the first that can tell absence: do not sleep past it.
         soonest = settled if now < settled < now + wait else now + wait
-        self._again(row, min(step.until, soonest))
+        self.account.find_at(row, min(step.until, soonest))
 
     async def _give_up(self, row: int, why: str) -> None:
+        """Stops looking; a person, or a later resume, can still settle it."""
         provider, target = self._provider, self.account.target(row)
         where = provider.requests_page(target) if isinstance(provider, ShowsRequests) else "the provider"
-        await self.account.end_in_doubt(row, why, where)
-
-    def _again(self, row: int, at: float) -> None:
-        self.account.find_at(row, at)
+        doubt = self.account.progress(row).doubt
+        cause = doubt.cause if doubt is not None else "the answer was lost"
+        remedy = f"look at {where}, then `resume --adopt-request TARGET=ID` or `resume --assume-absent TARGET`"
+        reason = f"answer lost ({cause}) and not found again: {why}; {remedy}"
+        await self.account.record(row, Ended(target.id, Outcome.IN_DOUBT, "in_doubt", reason))
 
 
 # -- what an earlier process left -------------------------------------------------------------------------------------

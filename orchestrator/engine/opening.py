@@ -13,11 +13,10 @@ from orchestrator.core.calls import Answer, Call
 from orchestrator.core.errors import AccessRefused, LookFailed, NotTriggered, RateLimited, Unreachable
 from orchestrator.core.model import ACCOUNT
 from orchestrator.core.next_step import backoff
-from orchestrator.engine.gate import Gate, Sender
+from orchestrator.engine.gate import Gate, Sender, budget_of
 from orchestrator.engine.run import Clocks
 from orchestrator.engine.shared_limits import OtherProcesses, SharedLimits
 from orchestrator.journal.port import AccountMemory, Journal
-from orchestrator.limits.budget import Budget
 from orchestrator.limits.rules import Traffic
 from orchestrator.providers.port import Line, Principal, Provider, SaysWho
 
@@ -173,11 +172,7 @@ async def gate_for(
     Raises:
         AccessRefused: nothing may be called, or the token is dead.
     """
-    declaration = line.declaration
-    budget = Budget(
-        line.account.limits, declaration.accepted_limits, declaration.harmless_refusals, declaration.fold_case
-    )
-    sender = Sender(line, budget, Traffic(), clocks, random, reach=reach)
+    sender = Sender(line, budget_of(line), Traffic(), clocks, random, reach=reach)
     gate, _, _ = await open_gate(sender, OtherProcesses(journal, clocks), "", notice, is_brief=True)
     try:
         yield Caller(gate, patience)

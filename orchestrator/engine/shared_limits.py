@@ -142,11 +142,9 @@ class SharedLimits:
 
     def _limits(self, names: Sequence[str], repo: str | None) -> list[SharedLimit]:
         """The limits of these names, as all processes count them."""
-        found = []
-        for name in names if self._has_shared else ():
-            limit = self._budget.limits.get(name)
-            if limit is not None and limit.per >= SHARED_FROM and (limit.scope == ACCOUNT or repo is not None):
-                calls, per = self._budget.rule(name, repo)
-                least = max(1, calls - names.count(name) + 1)  # room for all that the call costs, or for none of it
-                found.append(SharedLimit(name, self._budget.scope_of(limit, repo), least, per))
-        return found
+        rules = self._budget.rules(names, repo) if self._has_shared else ()
+        return [  # room for all that the call costs, or for none of it
+            SharedLimit(limit.name, scope, max(1, calls - names.count(limit.name) + 1), per)
+            for limit, scope, calls, per in rules
+            if limit.per >= SHARED_FROM
+        ]

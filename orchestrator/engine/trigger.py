@@ -14,7 +14,7 @@ from orchestrator.core.errors import (
     Rejected,
     Unreachable,
 )
-from orchestrator.core.events import Doubted, Intended, Refused, Requested, Withdrawn
+from orchestrator.core.events import Doubted, Intended, Prepared, Refused, Requested, Withdrawn
 from orchestrator.core.model import Build, BuildState, Request, Target, Trigger
 from orchestrator.core.next_step import backoff
 from orchestrator.core.times import clock
@@ -26,9 +26,6 @@ from orchestrator.limits.budget import Permit
 from orchestrator.limits.rules import NOTHING
 from orchestrator.providers.port import Prepares, Provider, Restarts
 
-# Seconds to leave a scope alone where a refusal does not say how long. A repo's hourly limit names no time of reset:
-# ten minutes, then ask once.
-REPO_PATIENCE, ACCOUNT_PATIENCE = 600.0, 60.0
 LOOK_AGAIN_AFTER = 10.0  # seconds for which the absence of an earlier request is believed without another look
 
 
@@ -63,13 +60,12 @@ class Triggers:
         self._quiet_until = -math.inf
         self.wait = NOTHING
 
-    def take(self) -> tuple[Candidate, Permit] | None:
+    def take(self, now: float) -> tuple[Candidate, Permit] | None:
         """The next row that may be triggered now, with its permit."""
         account, admission, run = self._account, self._admission, self._run
         self.wait = NOTHING
         if run.is_closed or run.is_halted or self._sender.stopped is not None:
             return None
-        now = run.now()
         while isinstance(found := admission.take(now), Candidate):
             if account.may_be_triggered(found.row):
                 return found, admission.budget.take(found.costs, found.repo)
@@ -90,7 +86,7 @@ class Triggers:
                 await self._trigger(candidate, worker)
             finally:
                 self._admission.traffic.under_way -= 1
-            if (more := self.take()) is None:
+            if (more := self.take(self._run.now())) is None:
                 break
             following = more
         await self._account.flush()
@@ -163,7 +159,7 @@ class Triggers:
             case Rejected():
                 await account.record(row, Refused(target.id, error.code, error.reason))
             case RateLimited():
-                await account.freeze(error, REPO_PATIENCE if error.scope.kind == "repo" else ACCOUNT_PATIENCE)
+                await account.freeze(error)
                 await account.record(row, Withdrawn(target.id, attempt, "rate_limited"))
             case AccessRefused():
                 await account.refuse(error)
@@ -203,7 +199,7 @@ class Triggers:
         except Rejected as error:
             await account.record(row, Refused(target.id, error.code, error.reason))
         except RateLimited as error:
-            await account.freeze(error, REPO_PATIENCE if error.scope.kind == "repo" else ACCOUNT_PATIENCE)
+            await account.freeze(error)
             self._admission.put_back(row)
         except AccessRefused:
             self._admission.put_back(row)
@@ -214,5 +210,6 @@ class Triggers:
             account.notice("prepare.failed", target=target.id, cause=str(error))
             self._admission.wait_until(row, Wait(until, "a look at what its triggers need", repo))
         else:
-            await account.prepare(repo, what)
+            await account.append(Prepared(repo, what))
+            account.prepared[repo] = what
             self._admission.put_back(row)

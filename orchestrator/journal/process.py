@@ -10,6 +10,8 @@ import socket
 import subprocess
 import sys
 import time
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 from orchestrator.journal.port import Process
@@ -46,13 +48,12 @@ def boot_clock(process: Process) -> str:
     return "/".join([boot, spaces.rpartition("/")[2]]) if spaces else boot
 
 
-def up() -> float:
-    """Seconds since the machine's boot, in which it may have slept, where the system can tell; it never steps."""
-    if sys.platform == "linux":
-        return time.clock_gettime(time.CLOCK_BOOTTIME)
-    if sys.platform == "darwin":
-        return time.clock_gettime(time.CLOCK_MONOTONIC)  # unlike `time.monotonic` there, it runs during sleep
-    return time.monotonic()
+up: Callable[[], float] = time.monotonic
+"""Seconds since the machine's boot, in which it may have slept, where the system can tell; it never steps."""
+if sys.platform == "linux":
+    up = partial(time.clock_gettime, time.CLOCK_BOOTTIME)
+elif sys.platform == "darwin":
+    up = partial(time.clock_gettime, time.CLOCK_MONOTONIC)  # unlike `time.monotonic` there, it runs during sleep
 
 
 def is_dead(process: Process) -> bool:

@@ -176,6 +176,12 @@ class Budget:
         limit = self.limits[name]
         return (limit.calls, limit.per) if window is None else (window.calls, window.per)
 
+    def rules(self, names: Sequence[str], repo: str | None) -> list[tuple[Limit, Scope, int, float]]:
+        """The limits that such a call counts against, each with where it counts, and with its calls and period now."""
+        known = [self.limits[name] for name in names if name in self.limits]
+        here = [limit for limit in known if limit.scope == ACCOUNT or repo is not None]
+        return [(limit, self.scope_of(limit, repo), *self.rule(limit.name, repo)) for limit in here]
+
     def scope_of(self, limit: Limit, repo: str | None) -> Scope:
         """Where a call for the repo counts against the limit."""
         return ACCOUNT if repo is None else Scope.around(repo, limit.scope)
