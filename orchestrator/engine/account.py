@@ -35,15 +35,7 @@ T = TypeVar("T")
 
 
 class AccountDriver:
-    """Drives the rows of one account.
-
-    Args:
-        rows: their numbers in the plan.
-
-    Attributes:
-        is_ready: whether the rows have been put where they wait.
-        under_way: how many tasks there are; each takes one of the account's connections.
-    """
+    """Drives the rows of one account, given by their numbers in the plan."""
 
     def __init__(
         self,
@@ -63,8 +55,8 @@ class AccountDriver:
         self.wake = Wake()
         lease = heartbeat.leases[line.account.name]
         self.account = AccountRun(run, line, lease, rows, self.admission, self.sender, coordinator, self.wake)
-        self.is_ready = False
-        self.under_way = 0
+        self.is_ready = False  # once the rows have been put where they wait
+        self.under_way = 0  # how many tasks there are; each takes one of the account's connections
         self._run = run
         self._coordinator = coordinator
         self._others = others

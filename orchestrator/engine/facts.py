@@ -77,16 +77,14 @@ class AccountRun:
 
     Args:
         rows: the numbers of the account's targets in the plan.
-        wake: wakes the account's driver.
 
     Attributes:
         finds: rows in doubt, each with the time at which its request is to be looked for.
         polls: rows whose request is followed, by the time at which it is to be polled.
-        cancels: rows whose build is to be canceled.
         changed: by row, when its request last changed; negative where it is not followed.
         polled: by row, the polls since then.
         looked: rows of which an earlier request was looked for, and found absent, and when.
-        vouched: rows of which a person says that they have no request.
+        vouched: rows of which a person says that they have no request (`--assume-absent`).
         prover: the row that shows whether requests of this account carry their marker.
         prepared: by repository, what the provider looked up for its triggers.
         principal: the user that the provider counts; until it is known, the token stands for it.

@@ -64,12 +64,9 @@ class Wake:
 
 
 class Clocks:
-    """The clocks of a process.
+    """The clocks of a process: `wall`, `ticks` and `up` are as of `Engine`.
 
     Args:
-        wall: seconds since the epoch; may step.
-        ticks: seconds by which the event loop sleeps; never step.
-        up: seconds since the machine's boot, as the processes of one boot agree on them.
         began: the state's clock at the boot.
 
     Attributes:
@@ -103,13 +100,10 @@ class Clocks:
 
 
 class Heartbeat:
-    """Holds the leases of a process, and makes sure that they still hold before anything is sent.
+    """Holds the leases of a process, by account, and makes sure that they still hold before anything is sent.
 
     The state's clock may stand still while the machine sleeps, where the system has no better, and the wall clock may
     step: both are asked how long ago the last heartbeat was.
-
-    Attributes:
-        leases: by account.
     """
 
     def __init__(self, journal: Journal, by: Incarnation, clocks: Clocks) -> None:
@@ -121,21 +115,13 @@ class Heartbeat:
         self._at, self._at_wall = clocks.steady(), clocks.wall()
 
     async def claim(self, run: str, streams: Iterable[str]) -> None:
-        """Takes the leases on these streams.
-
-        Raises:
-            LeaseLost: another process drives the run.
-        """
+        """Takes the leases on these streams; `LeaseLost` where another process drives the run."""
         self._at, self._at_wall = self._clocks.steady(), self._clocks.wall()
         for stream in streams:
             self.leases[stream] = await self._journal.claim(run, stream, self._by, self._at)
 
     async def beat(self) -> None:
-        """Renews the leases.
-
-        Raises:
-            LeaseLost: another process has taken one over.
-        """
+        """Renews the leases; `LeaseLost` where another process has taken one over."""
         async with self._beating:
             await self._renew()
 
@@ -167,11 +153,8 @@ class Run:
     Attributes:
         since: when this process began to drive (wall clock).
         settled: an account has nothing left to do by itself.
-        is_over: nothing is left to do for any account.
         is_halted: interrupted: nothing more starts, calls under way finish.
         is_closed: a rule or a person stopped it: no more triggers; builds are followed to their end.
-        is_canceling: the builds of this run are to be canceled.
-        leaves_builds: builds are not followed any further.
         look_for: target id to the marker that an earlier run, or this one before its state was lost, may have sent:
             it is looked for before the target is triggered first.
         doubts: targets without a verdict of which the answer is lost.
@@ -225,9 +208,6 @@ class Run:
 
         Returns:
             The targets that have a new verdict, by id, with their progress.
-
-        Raises:
-            LeaseLost: another process drives the stream.
         """
         verdicts: list[tuple[str, Progress]] = []
         for entry in await self.journal.append(lease, events, at):
