@@ -244,6 +244,49 @@ async def test_a_post_on_a_connection_that_died_meanwhile_is_not_repeated():
         assert heard.connections == 1
 
 
+SURPLUS = b'{"for": "nobody"}'
+
+
+def with_surplus(surplus, *, at_once):
+    """Answers each call, and says more: in the same packet, or in one of its own."""
+
+    async def answer(writer, heard):
+        mine = http(b'{"to": %d}' % len(heard))
+        writer.write(mine + surplus if at_once else mine)
+        if not at_once:
+            asyncio.get_running_loop().call_later(0.02, writer.write, surplus)
+        asyncio.get_running_loop().call_later(0.02, heard.said.set)
+
+    return answer
+
+
+@pytest.mark.parametrize("at_once", [True, False])
+@pytest.mark.parametrize("surplus", [http(SURPLUS), http(SURPLUS) * 3, http(SURPLUS)[:-5], b"0"])
+@pytest.mark.parametrize("call", [GET, POST])
+async def test_bytes_that_nobody_asked_for_are_nobodys_answer(call, surplus, at_once):
+    async with served(with_surplus(surplus, at_once=at_once)) as (url, heard), opened(url) as send:
+        for number in (1, 2, 3):
+            heard.said = asyncio.Event()
+            try:
+                assert (await send(call)).body == {"to": number}
+            except InDoubt:
+                assert surplus not in (http(SURPLUS), http(SURPLUS) * 3)
+            await heard.said.wait()
+            for _ in range(9):  # turns of the loop in which the surplus arrives
+                await asyncio.sleep(0)
+        assert len(heard) == 3
+
+
+async def test_the_connection_of_an_answer_to_another_question_is_closed():
+    async with served(always(http(b"{}"))) as (url, heard), opened(url) as send:
+        answer = await send(POST)
+        answer.hang_up()
+        await send(POST)
+        answer.hang_up()
+        await send(POST)
+        assert heard.connections == 2
+
+
 async def hangs(writer, heard):
     await asyncio.sleep(60)
 

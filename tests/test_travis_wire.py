@@ -185,9 +185,9 @@ def test_an_accepted_trigger_gives_the_id_and_the_number_of_the_repository():
     assert receipt(Answer(202, ACCEPTED)) == Request("31337", {"v": 1, "repo": 4711}, page)
 
 
-def test_a_renamed_repository_is_remembered_by_its_new_name():
+def test_a_repository_given_by_its_number_is_remembered_by_its_name():
     moved = {**ACCEPTED, "repository": {**REPOSITORY, "slug": "acme/gadget"}}
-    request = receipt(Answer(202, moved))
+    request = receipt(Answer(202, moved), target("4711"))
     assert request.handle == {"v": 1, "repo": 4711, "slug": "acme/gadget"}
     assert "acme/gadget" in request.url
 
@@ -214,12 +214,47 @@ def test_a_202_without_the_id_of_a_request_is_in_doubt(body):
         receipt(Answer(202, body))
 
 
-@pytest.mark.parametrize("repository", [None, [], {"id": "x"}, {"id": 0, "slug": 5}, {"slug": "s" * 10_000}])
+@pytest.mark.parametrize("repository", [None, [], {"id": "x"}, {"id": 0, "slug": 5}])
 def test_an_odd_repository_in_the_answer_does_no_harm(repository):
     request = receipt(Answer(202, {**ACCEPTED, "repository": repository}))
     assert request.id == "31337"
     assert "repo" not in request.handle
     assert len(request.url) < 500
+
+
+OTHER = {**REPOSITORY, "id": 4712, "slug": "acme/gadget"}
+OURS = {**ACCEPTED["request"], "message": f"nightly {MARKER}"}
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"repository": OTHER},
+        {"repository": {**REPOSITORY, "slug": "s" * 10_000}},
+        {"request": {**OURS, "branch": "release"}},
+        {"request": {**OURS, "message": "nightly [01JX8.zzzzzzzz]"}},
+        {"request": {**OURS, "message": None}},
+        {"request": ACCEPTED["request"]},
+        {"request": {**OURS, "message": "nightly"}, "repository": OTHER},
+    ],
+)
+def test_a_receipt_is_believed_only_when_what_it_echoes_is_what_was_asked(changed):
+    hung_up = []
+    mine = {**ACCEPTED, "request": OURS}
+    assert wire.read_receipt(trigger(marker=MARKER), Answer(202, mine), API_COM).id == "31337"
+    answer = Answer(202, {**mine, **changed}, hang_up=lambda: hung_up.append(True))
+    with pytest.raises(InDoubt, match="an answer to another question"):
+        wire.read_receipt(trigger(marker=MARKER), answer, API_COM)
+    assert hung_up == [True]
+
+
+def test_a_receipt_without_a_marker_is_known_by_its_repository_and_branch():
+    assert receipt(Answer(202, ACCEPTED)).id == "31337"
+    for other in ({"repository": OTHER}, {"request": {"id": 7, "branch": "release"}}):
+        with pytest.raises(InDoubt, match="an answer to another question"):
+            receipt(Answer(202, {**ACCEPTED, **other}))
+    with pytest.raises(InDoubt, match="an answer to another question"):
+        receipt(Answer(202, {"request": {"id": 7}}))
 
 
 def error(kind, **more):

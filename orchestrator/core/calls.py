@@ -39,11 +39,17 @@ class Answer(Struct, frozen=True):
     """What came back: the status, the JSON value (or the text, where it is no JSON), the headers.
 
     A header is asked for by its name in lower case.
+
+    Args:
+        size: bytes of the body.
+        hang_up: closes the connection that it came over, for an answer that belongs to another question.
     """
 
     status: int
     body: Json = None
     headers: Mapping[str, str] = field(default_factory=dict)
+    size: int = 0
+    hang_up: Callable[[], None] = lambda: None
 
 
 Send: TypeAlias = Callable[[Call], Awaitable[Answer]]

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import zlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from datetime import UTC, datetime
 from typing import Any, NoReturn
 
@@ -22,13 +22,17 @@ from orchestrator.core.errors import (
     Rejected,
     Unreachable,
 )
-from orchestrator.core.model import ACCOUNT, Json
+from orchestrator.core.model import ACCOUNT, Json, Trigger
 from orchestrator.limits.headers import retry_after
 
 LARGEST = 8 * 1024 * 1024  # bytes of an answer, before and after decompression
 
 # Statuses of proxies that say nothing of whether the call went through.
 UNDECIDED = frozenset({408, 425, 499})
+
+
+class Doubled(dict[str, Any]):
+    """A JSON object with a key twice: which of the two is meant nobody knows, so it is as if it were none."""
 
 
 async def read(send: Send, call: Call) -> Answer:
@@ -70,6 +74,37 @@ def not_accepted(answer: Answer, title: str) -> NotTriggered | InDoubt:
         code = "not_found" if answer.status == 404 else f"http_{answer.status}"
         return rejected(code, f"{title} refuses the trigger (HTTP {answer.status})", quoted(message_in(answer.body)))
     return InDoubt(f"HTTP {answer.status}" if answer.status >= 400 else f"HTTP {answer.status}, {foreign(answer.body)}")
+
+
+def check_receipt(
+    trigger: Trigger, answer: Answer, *, text: object, repo: Collection[object] = (), branch: object = None
+) -> None:
+    """Makes sure that a receipt is about this trigger: answers are not matched to questions by their order alone.
+
+    Args:
+        text: what the receipt shows where the marker was sent.
+        repo: by what names the receipt shows the repository, and `branch`; what is None it does not show.
+
+    Raises:
+        InDoubt: it shows something else than was asked, or nothing of it. The connection is closed: what comes over
+            it next may belong to another question, too.
+    """
+    target, shown = trigger.target, {str(name).lower() for name in repo if name is not None}
+    checks = (
+        ("marker", trigger.marker, isinstance(text, str) and str(trigger.marker) in text),
+        ("repository", shown or None, target.repo.lower() in shown),
+        ("branch", target.branch and branch, str(branch).removeprefix("refs/heads/") == target.branch),
+    )
+    asked = [(what, is_same) for what, is_asked, is_same in checks if is_asked]
+    wrong = next((what for what, is_same in asked if not is_same), None if asked else "repository")
+    if wrong is not None:
+        raise other_question(answer, f"its {wrong} is not the one that was asked for")
+
+
+def other_question(answer: Answer, why: str) -> InDoubt:
+    """The error for an answer that is not to what was asked; its connection is closed."""
+    answer.hang_up()
+    return InDoubt(f"HTTP {answer.status}, an answer to another question: {why}")
 
 
 def read_failed(answer: Answer, path: str, title: str) -> NotTriggered | LookFailed:
@@ -124,12 +159,13 @@ def quoted(value: object, at_most: int = 300) -> str:
 
 def mapping(value: object) -> Mapping[str, Any]:
     """The value if it is a JSON object, else an empty one."""
-    return value if isinstance(value, Mapping) else {}
+    return value if isinstance(value, Mapping) and not isinstance(value, Doubled) else {}
 
 
 def rows(value: object) -> list[Mapping[str, Any]]:
     """The JSON objects in a JSON list."""
-    return [row for row in value if isinstance(row, Mapping)] if isinstance(value, list) else []
+    entries = value if isinstance(value, list) else ()
+    return [row for row in entries if isinstance(row, Mapping) and not isinstance(row, Doubled)]
 
 
 def number(value: object) -> int | None:
@@ -195,7 +231,7 @@ def without(body: bytes, secrets: Iterable[bytes]) -> bytes:
 
 def value(body: bytes) -> Json:
     """The JSON value, or the text where it is none. Servers mislabel bodies, so the label is not asked."""
-    decoded = body.decode("utf-8", "replace")
+    decoded = body.decode("utf-8-sig", "replace")
     try:
         found: Json = _from_json(decoded)
     except (ValueError, RecursionError):
@@ -207,5 +243,10 @@ def _no_constant(name: str) -> NoReturn:
     raise ValueError(name)  # NaN and Infinity are no JSON
 
 
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    made = dict(pairs)
+    return made if len(made) == len(pairs) else Doubled(made)
+
+
 to_json = json.JSONEncoder(separators=(",", ":")).encode
-_from_json = json.JSONDecoder(parse_constant=_no_constant).decode
+_from_json = json.JSONDecoder(object_pairs_hook=_object, parse_constant=_no_constant).decode

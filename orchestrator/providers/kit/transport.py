@@ -11,14 +11,17 @@ This is the only place that knows aiohttp's client. What it guarantees to all pr
 
 from __future__ import annotations
 
+import asyncio
 import ssl
 from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
-from typing import NoReturn
+from typing import NoReturn, cast
 from urllib.parse import SplitResult, quote, urlencode, urlsplit
 
 import aiohttp
+from aiohttp.connector import Connection
+from typing_extensions import override
 from yarl import URL
 
 from orchestrator import __version__
@@ -30,6 +33,7 @@ from orchestrator.providers.kit.answers import LARGEST, to_json, too_large, unpa
 
 TOTAL = 30.0  # seconds for a call, from its start to the last byte of the answer
 CONNECT = 10.0  # seconds of these for name, connection and TLS
+MOST_STALE = 100  # connections that are given up, one after the other, before a call is
 KEEP_ALIVE = 4.0  # seconds; Travis' own proxy closes idle connections after 5
 
 USER_AGENT = f"batch-trigger-orchestrator/{__version__}"
@@ -63,6 +67,36 @@ class Proxies:
     def _is_exempt(self, host: str) -> bool:
         names = (name.strip().lstrip(".").lower() for name in self.no_proxy.split(","))
         return any(name == "*" or host == name or host.endswith(f".{name}") for name in names if name)
+
+
+class _Surplus(aiohttp.ClientError):
+    """The call was not written: its connection had brought bytes that nobody had asked for."""
+
+
+class _Request(aiohttp.ClientRequest):
+    """A request that leaves only over a connection on which nothing is left over: else that would be its answer."""
+
+    @override
+    async def send(self, conn: Connection) -> aiohttp.ClientResponse:
+        if conn.protocol is None or conn.protocol.should_close:
+            raise _Surplus
+        return await super().send(conn)
+
+
+class _Response(aiohttp.ClientResponse):
+    """A response whose connection can be closed after it was read."""
+
+    _way: asyncio.BaseTransport | None = None
+
+    @override
+    async def start(self, connection: Connection) -> aiohttp.ClientResponse:
+        self._way = connection.transport
+        return await super().start(connection)
+
+    def hang_up(self) -> None:
+        """Closes the connection, which may wait for the next call by now."""
+        if self._way is not None:
+            self._way.close()
 
 
 @asynccontextmanager
@@ -107,6 +141,8 @@ async def transport(
         cookie_jar=aiohttp.DummyCookieJar(),
         auto_decompress=False,  # done here, bounded
         trust_env=False,
+        request_class=_Request,
+        response_class=_Response,
     )
     async with session:
         yield _sender(session, account.url.rstrip("/"), url.hostname or "", via, [s.reveal().encode() for s in hide])
@@ -114,6 +150,12 @@ async def transport(
 
 def _sender(session: aiohttp.ClientSession, base: str, host: str, via: URL | None, hidden: list[bytes]) -> Send:
     async def send(call: Call) -> Answer:
+        for _ in range(MOST_STALE):
+            with suppress(_Surplus):
+                return await once(call)
+        raise Unreachable(f"{host}: the server speaks before it is asked")
+
+    async def once(call: Call) -> Answer:
         query = "?" + urlencode(call.query, quote_via=quote, safe=":,") if call.query else ""
         url = URL(base + call.path + query, encoded=True)
         data = None if call.body is None else to_json(call.body).encode()
@@ -129,10 +171,13 @@ def _sender(session: aiohttp.ClientSession, base: str, host: str, via: URL | Non
                 if 300 <= response.status < 400:
                     _refuse_redirect(response, host)
                 body = unpacked(await _read(response), response.headers.get("Content-Encoding", ""))
+        except _Surplus:
+            raise
         except (aiohttp.ClientError, OSError, UnicodeError) as error:
             failure = _sorted(error, host)
         else:
-            return Answer(response.status, value(without(body, hidden)), response.headers)
+            hang_up = cast(_Response, response).hang_up
+            return Answer(response.status, value(without(body, hidden)), response.headers, len(body), hang_up)
         # Outside the handler: aiohttp's errors hold the headers that were sent, so they must not hang on to ours.
         raise failure
 

@@ -20,7 +20,17 @@ from orchestrator.core.errors import AccessRefused, InDoubt, LookFailed, NotTrig
 from orchestrator.core.frozen import replace
 from orchestrator.core.model import ACCOUNT, Json, Request, Scope, Target, Trigger
 from orchestrator.limits.headers import retry_after, server_time
-from orchestrator.providers.kit.answers import UNDECIDED, foreign, mapping, number, quoted, rejected, rows, text
+from orchestrator.providers.kit.answers import (
+    UNDECIDED,
+    check_receipt,
+    foreign,
+    mapping,
+    number,
+    quoted,
+    rejected,
+    rows,
+    text,
+)
 from orchestrator.providers.kit.listings import Listing, Page
 from orchestrator.providers.port import Secrets
 from orchestrator.providers.travis.declaration import CALLS, ORG_HOST, PER_REPO, TRIGGERS, learnt_of_refusal
@@ -122,11 +132,13 @@ def read_receipt(trigger: Trigger, answer: Answer, url: str) -> Request:
         InDoubt: the answer leaves it open.
     """
     if answer.status == 202:
-        body = mapping(answer.body)
-        id_ = number(mapping(body.get("request")).get("id"))
+        request, repository = (mapping(mapping(answer.body).get(key)) for key in ("request", "repository"))
+        id_ = number(request.get("id"))
         if id_ is None:  # a torn body, a proxy's page, or a server from before 2017
             raise InDoubt("HTTP 202 without the id of a request")
-        return request_of(trigger.target, id_, mapping(body.get("repository")), url)
+        names = (text(repository.get("slug"), 300), number(repository.get("id")))
+        check_receipt(trigger, answer, text=request.get("message"), repo=names, branch=request.get("branch"))
+        return request_of(trigger.target, id_, repository, url)
     if 400 <= answer.status < 500 and answer.status not in UNDECIDED:
         raise refusal(trigger.target, answer, url, secret="request_token" in trigger.target.request)
     raise InDoubt(f"HTTP {answer.status}" if answer.status >= 400 else f"HTTP {answer.status}, {foreign(answer.body)}")
