@@ -56,11 +56,7 @@ def accounts_of(
     diagnostics: Diagnostics,
     quiet: tuple[Quiet, ...] = (),
 ) -> Accounts:
-    """The accounts under `providers`; what is wrong with them goes to the diagnostics.
-
-    Args:
-        quiet: the manifest's quiet hours, for accounts that have none of their own.
-    """
+    """The accounts under `providers`, with the manifest's quiet hours where they have none of their own."""
     accounts: dict[str, Account] = {}
     declared: dict[str, Declaration] = {}
     warnings: list[str] = []
@@ -84,12 +80,7 @@ def accounts_of(
 
 
 class _Reader(NamedTuple):
-    """Reads one account; what is wrong with it goes to the diagnostics.
-
-    Args:
-        written: the account's map, each value of a type that the schema allows.
-        quiet: the manifest's quiet hours, for an account that has none of its own.
-    """
+    """Reads one account, of which the schema allows each value; what is wrong goes to the diagnostics."""
 
     name: str
     written: Mapping[str, Value]

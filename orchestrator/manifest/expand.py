@@ -15,10 +15,9 @@ from orchestrator.core.frozen import gc_paused, replace
 from orchestrator.core.model import Target
 from orchestrator.manifest.diagnostics import ManifestError, Place, Value
 from orchestrator.manifest.files import Listing
-from orchestrator.manifest.identity import PLAIN, Parts, parse
+from orchestrator.manifest.identity import PLAIN, Parts, parse, resolve
 from orchestrator.manifest.layers import Layer, lacking
 from orchestrator.manifest.lookups import Answers, Lookups
-from orchestrator.manifest.needs import resolve
 from orchestrator.manifest.schema import KINDS
 from orchestrator.manifest.targets import Prototypes, Targets, Wanted, names_of
 from orchestrator.manifest.template import Compiled, is_constant
@@ -29,11 +28,7 @@ if TYPE_CHECKING:
 
 
 class _Plain(NamedTuple):
-    """What all plain short forms below one layer have in common.
-
-    Args:
-        prototype: None: made for each target, since what is sent has templates.
-    """
+    """What all plain short forms below one layer have in common; no prototype where what is sent has templates."""
 
     account: str
     folds: bool
@@ -74,11 +69,7 @@ class Expander:
         self.targets.unify(self.answers.numbers)
 
     def finish(self) -> tuple[Target, ...]:
-        """The targets with their needs.
-
-        Raises:
-            ManifestError: everything that is wrong.
-        """
+        """The targets with their needs; raises ManifestError with everything that is wrong."""
         made, needs, numbers = self.targets.made, self.targets.needs, self.answers.numbers
         if needs:
             unseen = not self.lookups.are_complete or bool(self.diagnostics.problems)
@@ -140,14 +131,14 @@ class Expander:
             return None
         is_same = all(is_constant(value) for value in layer.sent.values())
         prototype = self.prototypes.make(layer, account, {}, above.entry) if is_same else None
-        refs = tuple(dict.fromkeys(layer.get("branches") or [None]))
+        refs = tuple(dict.fromkeys(layer.values.get("branches") or [None]))
         return _Plain(account, self._folds(account), refs, layer, prototype)
 
     def _below(self, above: _Above, account: str) -> Layer:
         """The layer of a short form on an account; one object for all of them, so that they share what they send."""
         key = (id(above), account)
         if key not in self._layers:  # `above` is kept, so that its identity is not used again
-            self._layers[key] = (above, above.layer.over(self.manifest.base_of(account)))
+            self._layers[key] = (above, above.layer.over(self.manifest.bases[account]))
         return self._layers[key][1]
 
     def _short(self, text: str, above: _Above, entry: Place, where: str) -> None:
@@ -192,14 +183,15 @@ class Expander:
         named = written.get("account", above.account)
         if "from" in written and self._is_left_to_rows(named):
             self._known_somewhere(written, entry)
-            return self._from(written, named, above, entry)
+            own = self.compiler.layer(written, entry.keys)
+            return self._from(written, own, named, above, entry)
         account = self._account(named, entry)
         if account is None:
             return None
-        self._known_keys(written, account, entry)
+        own = self.compiler.layer(written, entry.keys, self.manifest.declared[account])
         if "from" in written:
-            return self._from(written, named, above, entry)
-        layer = self.compiler.layer(written, entry.keys).over(above.layer).over(self.manifest.base_of(account))
+            return self._from(written, own, named, above, entry)
+        layer = own.over(above.layer).over(self.manifest.bases[account])
         if not self.targets.fits(layer, len(written.get("repos", "1")), entry):
             return None
         name = self.compiler.value(entry.at("name")) if "name" in written else None
@@ -207,21 +199,14 @@ class Expander:
             self.targets.add(Wanted(repo, layer, account, entry, where, name, labels=labels))
         return None
 
-    def _from(self, written: dict[str, Value], account: str | None, above: _Above, entry: Place) -> None:
+    def _from(self, written: dict[str, Value], own: Layer, account: str | None, above: _Above, entry: Place) -> None:
         listing = self.manifest.files.lists.get(id(written))
         if listing is not None:
-            layer = self.compiler.layer(written, entry.keys).over(above.layer)
-            self._listing(listing, _Above(layer, account, entry))
+            self._listing(listing, _Above(own.over(above.layer), account, entry))
 
     def _is_left_to_rows(self, account: str | None) -> bool:
         """Whether the rows of a file must name their accounts themselves."""
         return account is None and self.default_account is None and not self.manifest.broken_accounts
-
-    def _known_keys(self, written: dict[str, Value], account: str, entry: Place) -> None:
-        declaration = self.manifest.declared[account]
-        for key in lacking(written, declaration):
-            remedy = f"remove it; {declaration.title} knows {', '.join(declaration.keys) or 'no keys of its own'}"
-            self.diagnostics.report(f"unknown key `{key}` for {declaration.title}", remedy, entry.at(key))
 
     def _known_somewhere(self, written: dict[str, Value], entry: Place) -> None:
         """Reports keys that no account's provider knows, for a file in which each row names its account."""

@@ -19,12 +19,7 @@ _COMMENT = re.compile(r"(?:^|\s)#.*$")
 
 
 class Listing(NamedTuple):
-    """Targets as they stand in one file, one after the other.
-
-    Args:
-        items: short forms (text) and long forms (maps).
-        keys: the path of keys before an item's number; None in a list of lines or rows.
-    """
+    """Targets, short forms (text) and long forms (maps), as they stand in one file, below these keys."""
 
     items: list[Value]
     keys: str | None = "targets"
@@ -44,11 +39,7 @@ class _Column(NamedTuple):
 
 
 class Files:
-    """Everything that was read.
-
-    Args:
-        load: reads a file; raises OSError.
-    """
+    """Everything that was read, with a function that reads a file or raises OSError."""
 
     def __init__(self, load: Callable[[str], bytes]) -> None:
         self.load = load
@@ -60,11 +51,7 @@ class Files:
         self.lists: dict[int, Listing] = {}  # of `from`, by the identity of its entry
 
     def read_all(self, name: str, text: bytes) -> None:
-        """Reads the manifest and everything that it includes, each file once.
-
-        Raises:
-            ManifestError: a file is no YAML.
-        """
+        """Reads the manifest and everything that it includes, each file once. Raises ManifestError."""
         self._read(name, text, (_path_of(name),))
 
     def _read(self, name: str, text: bytes, chain: tuple[str, ...]) -> None:
@@ -76,11 +63,15 @@ class Files:
             raise ManifestError(self.diagnostics.problems)
         for key in [key for key in value if key.startswith("x-")]:
             self.positions.forget(value, key)
+        self.take(name, value)
+        for place in _texts(Place(value, "include", ("include",))) if "include" in value else ():
+            self._include(name, place, chain)
+
+    def take(self, name: str, value: dict[str, Value]) -> None:
+        """Takes the top level of a file in."""
         self.maps.append(value)
         self.present.append(frozenset(value))
         self.names.append(name)
-        for place in _texts(Place(value, "include", ("include",))) if "include" in value else ():
-            self._include(name, place, chain)
 
     def _include(self, name: str, place: Place, chain: tuple[str, ...]) -> None:
         found = beside(name, place.value)
@@ -110,13 +101,13 @@ class Files:
 
     def read_list(self, place: Place, validator: Validator) -> None:
         """Reads the file that the `from` there names."""
+        if id(place.container) in self.lists:
+            return
         path = beside(self.positions.source_of(place.container, "from"), place.value)
         if path == STDIN == self.names[0]:
             self.diagnostics.report("stdin is the manifest already", "put the targets into a file", place)
-        elif (text := self.loaded(path, place)) is not None:
-            listing = self.listing(path, text, validator)
-            if listing is not None:
-                self.lists[id(place.container)] = listing
+        elif (text := self.loaded(path, place)) is not None and (found := self.listing(path, text, validator)):
+            self.lists[id(place.container)] = found
 
     def listing(self, path: str, text: bytes, validator: Validator) -> Listing | None:
         """The targets of a file of lines, or of a `.csv` file; None (and a problem) when it is no text."""
@@ -243,11 +234,7 @@ _EVERY = "*"
 
 
 def merged(maps: Sequence[dict[str, Value]], by_name: Sequence[str], positions: Positions) -> dict[str, Value]:
-    """The top levels of several files as one; positions are kept.
-
-    Args:
-        by_name: the keys of targets that merge by name.
-    """
+    """The top levels of several files as one, with these keys of targets merged by name; positions are kept."""
     defaults: dict[str, Any] = {key: {} for key in by_name}
     # these maps merge key by key; every other value of the later file is taken as a whole or not at all
     deep: dict[str, Any] = {

@@ -49,8 +49,13 @@ class Compiler(NamedTuple):
     constants: Mapping[str, str]
     references: frozenset[str]
 
-    def layer(self, written: Mapping[str, Value], keys: Path) -> Layer:
-        """The layer of one map, to which the keys lead."""
+    def layer(self, written: Mapping[str, Value], keys: Path, declaration: Declaration | None = None) -> Layer:
+        """The layer of one map, to which the keys lead; keys that the declaration lacks are a problem."""
+        if declaration is not None:
+            remedy = f"remove it; {declaration.title} knows {', '.join(declaration.keys) or 'no keys of its own'}"
+            for key in lacking(written, declaration):
+                text = f"unknown key `{key}` for {declaration.title}"
+                self.diagnostics.report(text, remedy, Place(written, key, (*keys, key)))
         if "branch" in written and "branches" in written:
             place = Place(written, "branch", (*keys, "branch"))
             self.diagnostics.report("`branch` and `branches` stand side by side", "keep one of them", place)
@@ -227,17 +232,9 @@ def rule_of(key: str) -> Rule:
 
 
 class Layer(Struct, frozen=True, eq=False):
-    """What was written about targets at one level, or at several of them, merged.
-
-    Args:
-        values: by key, those of providers, too; `branch` is kept as `branches`.
-    """
+    """What was written about targets at one level, or at several, merged, by key; `branch` is kept as `branches`."""
 
     values: Mapping[str, Any] = NOTHING
-
-    def get(self, key: str, default: Any = None) -> Any:
-        """The value of a key."""
-        return self.values.get(key, default)
 
     def over(self, low: Layer) -> Layer:
         """This layer on top of a lower one."""
@@ -247,10 +244,6 @@ class Layer(Struct, frozen=True, eq=False):
         for key, value in self.values.items():
             values[key] = rule_of(key).merge(value, values[key]) if key in values else value
         return Layer(values)
-
-    def without(self, keys: frozenset[str]) -> Layer:
-        """Without the keys that a provider lacks."""
-        return Layer({key: value for key, value in self.values.items() if key not in keys})
 
     @property
     def is_plain(self) -> bool:
@@ -262,13 +255,26 @@ class Layer(Struct, frozen=True, eq=False):
     def sent(self) -> dict[str, Compiled]:
         """What the trigger sends, by key, `env` last."""
         sent = {key: value for key, value in self.values.items() if rule_of(key).is_sent and key != "env"}
-        env = {name: value for name, value in self.get("env", NOTHING).items() if value is not None}
+        env = {name: value for name, value in self.values.get("env", NOTHING).items() if value is not None}
         return {**sent, "env": env} if env else sent
 
 
 def lacking(written: Mapping[str, Value], declaration: Declaration) -> list[str]:
     """The keys of a map that this provider lacks."""
     return [key for key in written if key not in COMMON and key not in declaration.keys]
+
+
+def bases_of(raw: Mapping[str, Value], declared: Mapping[str, Declaration], compiler: Compiler) -> dict[str, Layer]:
+    """The defaults of each account's targets."""
+    defaults = raw.get("defaults", {})
+    every = compiler.layer(defaults, ("defaults",))
+    bases = {}
+    for name, declaration in declared.items():
+        written = raw.get("providers", {}).get(name, {}).get("defaults", {})
+        own = compiler.layer(written, ("providers", name, "defaults"), declaration)
+        lacks = lacking(defaults, declaration)
+        bases[name] = own.over(Layer({key: value for key, value in every.values.items() if key not in lacks}))
+    return bases
 
 
 def label_problem(label: str) -> tuple[str, str] | None:

@@ -12,13 +12,13 @@ from array import array
 from collections.abc import Callable, Collection, Mapping, Sequence
 
 from orchestrator.core.errors import near
-from orchestrator.core.frozen import Struct, field
+from orchestrator.core.frozen import Struct, field, replace
 from orchestrator.core.model import DEFAULT_FAIL_ON, Account, Expect, Outcome, Plan
-from orchestrator.manifest.accounts import Accounts, accounts_of, default_of, idle_caps, quiet_of, the_only
+from orchestrator.manifest.accounts import accounts_of, default_of, idle_caps, quiet_of
 from orchestrator.manifest.diagnostics import Diagnostics, ManifestError, Place, Value, pack
 from orchestrator.manifest.expand import Expander
 from orchestrator.manifest.files import STDIN, Files, Listing, beside, merged
-from orchestrator.manifest.layers import MERGED_BY_NAME, Compiler, Layer, lacking
+from orchestrator.manifest.layers import MERGED_BY_NAME, Compiler, Layer, bases_of
 from orchestrator.manifest.lookups import Answers, Questions
 from orchestrator.manifest.template import values_of
 from orchestrator.manifest.validate import Validator
@@ -56,9 +56,6 @@ class Manifest(Struct, frozen=True, eq=False):
     broken_accounts: frozenset[str] = frozenset()
     walked: list[Expander] = field(default_factory=list)
 
-    def __repr__(self) -> str:
-        return f"Manifest(name={self.name!r}, source={self.source!r})"
-
     @property
     def default_account(self) -> str | None:
         """The account of targets that name none: the default one, or the only one."""
@@ -66,10 +63,6 @@ class Manifest(Struct, frozen=True, eq=False):
         if isinstance(written, str):
             return written
         return next(iter(self.accounts)) if len(self.accounts) == 1 and not self.broken_accounts else None
-
-    def base_of(self, account: str) -> Layer:
-        """The defaults of an account's targets."""
-        return self.bases.get(account, Layer())
 
 
 def read(
@@ -100,8 +93,24 @@ def read(
         ManifestError: everything that is wrong.
     """
     files = Files(load)
-    diagnostics = files.diagnostics
     files.read_all(source, text)
+    digest = hashlib.sha256(text).hexdigest()
+    return _settled(files, declarations, digest, params, fallback, run_id, strict_params=strict_params, formats=formats)
+
+
+def _settled(
+    files: Files,
+    declarations: Mapping[str, Declaration],
+    digest: str = "",
+    params: Mapping[str, str] | None = None,
+    fallback: Mapping[str, str] | None = None,
+    run_id: str = "",
+    *,
+    strict_params: bool = True,
+    formats: Collection[str] | None = None,
+) -> Manifest:
+    """The manifest of files that were read; as `read`."""
+    diagnostics, source = files.diagnostics, files.names[0]
     validator = Validator(_named_types(declarations, files.maps), diagnostics)
     broken_accounts = {name for one in files.maps for name in validator.validate(one)}
     raw = merged(files.maps, MERGED_BY_NAME, diagnostics.positions)
@@ -115,7 +124,7 @@ def read(
     manifest = Manifest(
         name,
         source=source,
-        digest=hashlib.sha256(text).hexdigest(),
+        digest=digest,
         params=values,
         accounts=accounts.accounts,
         declared=accounts.declared,
@@ -128,7 +137,7 @@ def read(
         listings=_listings(files, validator),
         files=files,
         compiler=compiler,
-        bases=_bases(raw, accounts, compiler),
+        bases=bases_of(raw, accounts.declared, compiler),
         broken_accounts=frozenset(broken_accounts | (raw.get("providers", {}).keys() - accounts.accounts.keys())),
     )
     _check(manifest)
@@ -136,11 +145,7 @@ def read(
 
 
 def questions(manifest: Manifest, answers: Answers | None = None) -> Questions:
-    """What must be asked before `expand`, given what is known; ask again until it is empty.
-
-    Raises:
-        ManifestError: what is wrong can be seen without asking.
-    """
+    """What must be asked before `expand`, given what is known; ask again until it is empty. Raises ManifestError."""
     expander = Expander(manifest, answers or Answers(), datetime.date.min)
     expander.run()
     if expander.diagnostics.problems:
@@ -237,22 +242,6 @@ def _listings(files: Files, validator: Validator) -> list[Listing]:
     return listings
 
 
-def _bases(raw: Mapping[str, Value], accounts: Accounts, compiler: Compiler) -> dict[str, Layer]:
-    """The defaults of each account's targets."""
-    defaults = raw.get("defaults", {})
-    every = compiler.layer(defaults, ("defaults",))
-    bases = {}
-    for name, declaration in accounts.declared.items():
-        written = raw.get("providers", {}).get(name, {}).get("defaults", {})
-        keys = ("providers", name, "defaults")
-        for key in lacking(written, declaration):
-            remedy = f"remove it; {declaration.title} knows {', '.join(declaration.keys)}"
-            text = f"unknown key `{key}` for {declaration.title}"
-            compiler.diagnostics.report(text, remedy, Place(written, key, (*keys, key)))
-        bases[name] = compiler.layer(written, keys).over(every.without(frozenset(lacking(defaults, declaration))))
-    return bases
-
-
 def _named_types(
     declarations: Mapping[str, Declaration], maps: Sequence[Mapping[str, Value]]
 ) -> dict[str, Declaration]:
@@ -270,55 +259,29 @@ def _named_types(
 # without a manifest
 
 
-def from_repos(repos: Sequence[str], *, declarations: Mapping[str, Declaration], name: str = "adhoc") -> Plan:
-    """The plan of `--repo` flags: short forms, on one account of the default provider.
-
-    Raises:
-        ManifestError: what is wrong with them.
-    """
-    files = _files()
-    source = files.positions.add_source("--repo")
+def from_repos(repos: Sequence[str], *, declarations: Mapping[str, Declaration]) -> Plan:
+    """The plan of `--repo` flags: short forms, on one account of the default provider. Raises ManifestError."""
+    files, source = Files(lambda _: b""), "--repo"
     items = list(repos)
-    files.positions.keep(items, array("Q", [pack(source, 0, 0)]) * len(items))
-    return _plan(Listing(items, None), files, declarations, name)
+    files.positions.keep(items, array("Q", [pack(files.positions.add_source(source), 0, 0)]) * len(items))
+    return _ad_hoc(source, files, declarations, Listing(items, None))
 
 
-def from_lines(source: str, text: bytes, *, declarations: Mapping[str, Declaration], name: str = "adhoc") -> Plan:
-    """The plan of a file of `--from`: a short form a line, `#` comments; `.csv` with a header.
-
-    Args:
-        source: the file's name, `-` for stdin.
-
-    Raises:
-        ManifestError: what is wrong with them.
-    """
-    files = _files()
-    declaration = default_of(declarations)
-    validator = Validator({declaration.type: declaration}, files.diagnostics)
-    listing = files.listing("stdin" if source == STDIN else source, text, validator)
-    if listing is None or files.diagnostics.problems:
-        raise ManifestError(files.diagnostics.problems)
-    return _plan(listing, files, declarations, name)
+def from_lines(source: str, text: bytes, *, declarations: Mapping[str, Declaration]) -> Plan:
+    """The plan of a list of `--from`, as `from:` in a manifest reads it (`-` is stdin). Raises ManifestError."""
+    return _ad_hoc(source, Files(lambda _: text), declarations)
 
 
-def _files() -> Files:
-    def load(path: str) -> bytes:
-        raise FileNotFoundError(path)  # nothing here names a file
-
-    return Files(load)
-
-
-def _plan(listing: Listing, files: Files, declarations: Mapping[str, Declaration], name: str) -> Plan:
-    declaration = default_of(declarations)
-    account = the_only(declaration)
-    compiler = Compiler(files.diagnostics, {"run.name": name}, frozenset())
-    manifest = Manifest(
-        name, {account.name: account}, {account.name: declaration}, listings=[listing], files=files, compiler=compiler
-    )
-    return expand(manifest, today=datetime.date.min)
-
-
-SCHEMA = "orchestrator.schema.json"
+def _ad_hoc(source: str, files: Files, declarations: Mapping[str, Declaration], listing: Listing | None = None) -> Plan:
+    entry = {"from": source}
+    position = pack(files.positions.add_source(""), 0, 0)
+    targets = [entry]
+    files.positions.keep(targets, array("Q", [position]))
+    files.positions.keep(entry, array("Q", [position, position]))
+    if listing is not None:
+        files.lists[id(entry)] = listing
+    files.take("", {"version": 1, "name": "adhoc", "targets": targets})
+    return replace(expand(_settled(files, declarations), today=datetime.date.min), manifest=None)
 
 
 def starter() -> str:

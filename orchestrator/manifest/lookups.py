@@ -31,13 +31,7 @@ class Answers(NamedTuple):
 
 
 class Questions(NamedTuple):
-    """What only a provider knows; false when there is nothing to ask.
-
-    Args:
-        owners: pairs of account and owner, for the owner's repositories.
-        branches: pairs of account and repository, for the repository's branches.
-        numbers: pairs of account and number of a repository, for its name.
-    """
+    """What only a provider knows, as pairs with the account: repositories of owners, branches, names of numbers."""
 
     owners: tuple[tuple[str, str], ...] = ()
     branches: tuple[tuple[str, str], ...] = ()
@@ -48,15 +42,7 @@ class Questions(NamedTuple):
 
 
 class Lookups:
-    """Looks up in the answers, and collects what they lack.
-
-    Args:
-        warnings: gets sentences for a person.
-
-    Attributes:
-        owners: pairs of account and owner that the answers lack.
-        branches: pairs of account and repository that the answers lack.
-    """
+    """Looks up in the answers, collects the owners and repositories that they lack, and warns of it."""
 
     def __init__(self, answers: Answers, warnings: dict[str, None]) -> None:
         self.answers = answers

@@ -48,14 +48,7 @@ class Wanted(NamedTuple):
 
 
 class Prototypes:
-    """Makes targets that lack only their names, of layers; what many targets have in common is made once.
-
-    Args:
-        warnings: gets sentences for a person.
-
-    Attributes:
-        asked_the_day: whether anything depended on `today`.
-    """
+    """Makes targets that lack only their names, of layers; what many targets have in common is made once."""
 
     def __init__(self, manifest: Manifest, today: datetime.date, warnings: dict[str, None]) -> None:
         declared = manifest.declared
@@ -83,10 +76,10 @@ class Prototypes:
             id="",
             account=account,
             repo="",
-            labels=tuple(dict.fromkeys([self._label(label, names, entry) for label in layer.get("labels", ())])),
+            labels=tuple(dict.fromkeys([self._label(label, names, entry) for label in layer.values.get("labels", ())])),
             request=self._request(layer, names, account, entry),
-            skip=self._skip(layer.get("skip"), names, entry),
-            marked=layer.get("marker") != "none",
+            skip=self._skip(layer.values.get("skip"), names, entry),
+            marked=layer.values.get("marker") != "none",
             timeouts=self._times(layer, account),
             **fields,
         )
@@ -121,7 +114,7 @@ class Prototypes:
         if "env" in request and isinstance(config, dict) and "env" in config:
             self._report(entry, "`env` together with `config.env`", "write all of it in one of the two", "config")
         message = request.get("message")
-        if message is not None or layer.get("marker") != "none":
+        if message is not None or layer.values.get("marker") != "none":
             problem = self._message_problem(account, message if isinstance(message, str) else self.manifest.name)
             if problem is not None:
                 self._report(entry, problem, "", "message")
@@ -140,7 +133,7 @@ class Prototypes:
 
     def _times(self, layer: Layer, account: str) -> Timeouts:
         """How long things may take; `settle` is the provider's unless it is written."""
-        written: Mapping[str, float] = layer.get("timeouts", {})
+        written: Mapping[str, float] = layer.values.get("timeouts", {})
         key = (account, tuple(written.items()))
         if key not in self._timeouts:
             self._timeouts[key] = replace(Timeouts(settle=self.declared[account].settle), **written)
@@ -206,8 +199,8 @@ class Targets:
 
     def fits(self, layer: Layer, repos: int, entry: Place) -> bool:
         """Whether an entry makes few enough targets; else it is a problem, before any of them is made."""
-        count = repos * max(1, len(layer.get("branches", ())))
-        for values in layer.get("matrix", Matrix()).names.values():
+        count = repos * max(1, len(layer.values.get("branches", ())))
+        for values in layer.values.get("matrix", Matrix()).names.values():
             count *= len(values)
         if count <= MOST_TARGETS:
             return True
@@ -216,7 +209,7 @@ class Targets:
 
     def combinations(self, layer: Layer, entry: Place) -> list[Pairs]:
         """The combinations of the matrix, in the order of the file."""
-        matrix = layer.get("matrix")
+        matrix = layer.values.get("matrix")
         if not matrix:
             return [()]
         text = self.compiler.text
@@ -242,7 +235,7 @@ class Targets:
         folded = repo.lower() if self.declared[account].fold_case else repo
         if not self.is_new(id_of(account, folded, branch, matrix, name), id_, entry):
             return
-        needs = layer.get("needs")
+        needs = layer.values.get("needs")
         if needs:
             self.needs[len(self.made)] = ([text(need, names, entry) for need in needs], entry)
         made = self.prototypes.make(layer, account, names, entry)
@@ -264,11 +257,7 @@ class Targets:
         matrix: Pairs = (),
         name: str | None = None,
     ) -> None:
-        """Adds a target that `is_new` let through: the prototype with its names.
-
-        Args:
-            alike: the same number for targets that differ only by their templates; one of them is the sample.
-        """
+        """Adds a target that `is_new` let through; of those with the same number `alike` one is a sample."""
         target = replace(prototype, id=id_, repo=repo, branch=branch, matrix=matrix, name=name, where=where)
         if len(self.made) >= MOST_TARGETS:
             text = f"more than {MOST_TARGETS} targets"
@@ -278,11 +267,7 @@ class Targets:
             self.samples.setdefault(alike, target)
 
     def is_new(self, key: str, id_: str, entry: Place) -> bool:
-        """Whether no target has this identity yet; else it is a problem.
-
-        Args:
-            key: the id with the repository's case folded.
-        """
+        """Whether no target has this identity (the id with its case folded) yet; else it is a problem."""
         first = self._seen.setdefault(key, len(self.made))
         if first == len(self.made):
             return True
@@ -294,7 +279,7 @@ class Targets:
 
     def _refs(self, wanted: Wanted, repo: str, names: Mapping[str, str]) -> Iterator[tuple[str | None, str | None]]:
         """The branches, each with the reason to skip it, which is None for those that can be built."""
-        entry, refs = wanted.entry, wanted.layer.get("branches") if wanted.refs is None else wanted.refs
+        entry, refs = wanted.entry, wanted.layer.values.get("branches") if wanted.refs is None else wanted.refs
         if not refs:
             yield None, None
             return

@@ -37,11 +37,7 @@ class Template(NamedTuple):
     parts: Sequence[str | Name]
 
     def fill(self, names: Mapping[str, str]) -> str:
-        """The text with each name replaced.
-
-        Raises:
-            Undefined: a name is not among them.
-        """
+        """The text with each name replaced; raises Undefined for a name that is not among them."""
         return "".join(part if isinstance(part, str) else _known(names, part.name) for part in self.parts)
 
 
@@ -50,11 +46,7 @@ Compiled: TypeAlias = Any
 
 
 def compile_text(text: str, constants: Mapping[str, str], later: Callable[[str], bool]) -> str | Template:
-    """Puts the constants in at once and leaves the names that are known later.
-
-    Raises:
-        Malformed, Undefined: with what is wrong.
-    """
+    """Puts the constants in and leaves the names that are known later; raises Malformed or Undefined."""
     if OPEN not in text:
         return text
     parts: list[str | Name] = []
@@ -83,11 +75,7 @@ def _piece(found: re.Match[str], constants: Mapping[str, str], later: Callable[[
 
 
 def fill(value: Compiled, names: Mapping[str, str]) -> Any:
-    """The value with every template filled in; what holds none is the same object.
-
-    Raises:
-        Undefined: a name is not among them.
-    """
+    """The value with every template filled in; what holds none is the same object. Raises Undefined."""
     if isinstance(value, Template):
         return value.fill(names)
     if isinstance(value, dict):

@@ -120,11 +120,7 @@ class Validator:
             self.positions.forget(container, key)
 
     def problems_of(self, value: Value, left_out: int = 0) -> list[tuple[Path, Problem]]:
-        """What is wrong with the top level of a file, each with the path of keys that leads there.
-
-        Args:
-            left_out: how many keys of each path the messages leave out.
-        """
+        """What is wrong with the top level of a file, by path of keys; messages leave out the first keys of each."""
         self._left_out = left_out
         try:
             self.shape.validator.validate_python(value)

@@ -264,11 +264,7 @@ class _Builder:
 
 
 class _Frame(Struct):
-    """A container that is open.
-
-    Args:
-        key_at: position of the key of which the value comes next; 0: a key comes next.
-    """
+    """A container that is open. A key comes next where `key_at` is 0, else the value of the key that stands there."""
 
     container: Value
     positions: array[int]
