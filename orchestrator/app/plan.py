@@ -18,6 +18,7 @@ from orchestrator.core.secrets import shown
 from orchestrator.core.times import counted
 from orchestrator.manifest import Manifest
 from orchestrator.providers import registry
+from orchestrator.report import FORMATS
 
 if TYPE_CHECKING:
     from orchestrator.forecast import Forecast, Times
@@ -148,6 +149,7 @@ def read_manifest(
         run_id=run,
         load=lambda name: _load(context, name),
         strict_params=strict_params,
+        formats=FORMATS,
     )
 
 

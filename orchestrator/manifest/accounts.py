@@ -38,18 +38,6 @@ def default_of(declarations: Mapping[str, Declaration]) -> Declaration:
     return declarations.get("travis") or next(iter(declarations.values()))
 
 
-def the_only(declaration: Declaration, quiet: tuple[Quiet, ...] = ()) -> Account:
-    """The account of a manifest that has no `providers`."""
-    return Account(
-        declaration.type,
-        declaration.type,
-        declaration.url,
-        limits=declaration.limits,
-        connections=declaration.connections,
-        concurrency=Concurrency(quiet=quiet),
-    )
-
-
 def accounts_of(
     providers: Mapping[str, Value] | None,
     declarations: Mapping[str, Declaration],
@@ -60,10 +48,7 @@ def accounts_of(
     accounts: dict[str, Account] = {}
     declared: dict[str, Declaration] = {}
     warnings: list[str] = []
-    if providers is None:
-        first = default_of(declarations)
-        accounts[first.type], declared[first.type] = the_only(first, quiet), first
-    for name, written in (providers or {}).items():
+    for name, written in ({default_of(declarations).type: {}} if providers is None else providers).items():
         type_ = written.get("type", name)
         declaration = declarations.get(type_)
         if declaration is None:
@@ -75,7 +60,7 @@ def accounts_of(
         declared[name] = declaration
         accounts[name] = _Reader(name, written, declaration, diagnostics, quiet).account()
         warnings += _raised(accounts[name], declaration)
-        warnings += declaration.warn_account(accounts[name])
+        warnings += [f"account {name}: {text}" for text in declaration.warn_account(accounts[name])]
     return Accounts(accounts, declared, warnings)
 
 

@@ -66,7 +66,8 @@ class Expander:
         with gc_paused():
             for listing in self.manifest.listings:
                 self._listing(listing, above)
-        self.targets.unify(self.answers.numbers)
+        if self.answers.numbers:
+            self.targets.unify(self.answers.numbers)
 
     def finish(self) -> tuple[Target, ...]:
         """The targets with their needs; raises ManifestError with everything that is wrong."""
@@ -118,7 +119,7 @@ class Expander:
                 prototype = plain.prototype
                 if prototype is None:
                     prototype = self.prototypes.make(layer, account, names_of(repo, branch, id_), entry)
-                targets.append(prototype, id_, repo, branch, where, alike=id(layer))
+                targets.append(replace(prototype, id=id_, repo=repo, branch=branch, where=where), id(layer))
         return True
 
     def _plain(self, above: _Above) -> _Plain | None:

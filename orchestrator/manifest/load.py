@@ -253,7 +253,8 @@ def _named_types(
             type_ = written.get("type", name) if isinstance(written, dict) else name
             if isinstance(type_, str) and (declaration := declarations.get(type_)) is not None:
                 found[type_] = declaration
-    return found or {default_of(declarations).type: default_of(declarations)}
+    default = None if found else default_of(declarations)
+    return found if default is None else {default.type: default}
 
 
 # without a manifest

@@ -242,26 +242,14 @@ class Targets:
         if wanted.labels or missing is not None:
             labels = tuple(dict.fromkeys([*made.labels, *wanted.labels]))
             made = replace(made, labels=labels, skip=made.skip or missing)
-        self.append(
-            made, id_, repo, branch, wanted.where, id(made.request), matrix, name
-        )  # the request lives with its target
+        made = replace(made, id=id_, repo=repo, branch=branch, matrix=matrix, name=name, where=wanted.where)
+        self.append(made, id(made.request))  # the request lives with its target
 
-    def append(
-        self,
-        prototype: Target,
-        id_: str,
-        repo: str,
-        branch: str | None,
-        where: str,
-        alike: int,
-        matrix: Pairs = (),
-        name: str | None = None,
-    ) -> None:
+    def append(self, target: Target, alike: int) -> None:
         """Adds a target that `is_new` let through; of those with the same number `alike` one is a sample."""
-        target = replace(prototype, id=id_, repo=repo, branch=branch, matrix=matrix, name=name, where=where)
         if len(self.made) >= MOST_TARGETS:
             text = f"more than {MOST_TARGETS} targets"
-            raise ManifestError([*self.diagnostics.problems, Problem(where, "", text, "split the manifest")])
+            raise ManifestError([*self.diagnostics.problems, Problem(target.where, "", text, "split the manifest")])
         self.made.append(target)
         if target.skip is None:
             self.samples.setdefault(alike, target)
@@ -302,7 +290,7 @@ class Targets:
 
     def unify(self, numbers: Mapping[tuple[str, str], str]) -> None:
         """A repository that is written by number and by name becomes one: by its name."""
-        for index, target in enumerate(self.made if numbers else ()):
+        for index, target in enumerate(self.made):
             slug = numbers.get((target.account, target.repo), target.repo)
             if slug == target.repo:
                 continue

@@ -119,12 +119,11 @@ def values_of(
         if name not in params:
             diagnostics.problems.append(Problem(FLAG, name[:100], "unknown parameter", near(name, params)))
     values = {}
-    for name, param in params.items():
-        default = param if isinstance(param, str) else param.get("default")
-        value = given.get(name, fallback.get(name.upper(), default))
-        choices = [] if isinstance(param, str) else param.get("choices", [])
+    for name, written in params.items():
+        param = {"default": written} if isinstance(written, str) else written
+        value = given.get(name, fallback.get(name.upper(), param.get("default")))
+        choices, help_ = param.get("choices", []), param.get("help", "")
         if value is None and strict:
-            help_ = "" if isinstance(param, str) else param.get("help", "")
             text = f"the parameter has no value{f' ({help_})' if help_ else ''}"
             remedy = f"give it with -p {name}=VALUE or ORCHESTRATOR_PARAM_{name.upper()}, or write a `default`"
             diagnostics.report(text, remedy, Place(params, name, ("params", name)))
