@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from array import array
 from collections.abc import Iterable, Sequence
+from operator import attrgetter
 from typing import Any, NamedTuple, TypeAlias
 
 from orchestrator.core.errors import UsageError
@@ -43,10 +44,19 @@ class Problem(Struct, frozen=True):
     remedy: str = ""
     order: int = 0
 
+    def __eq__(self, other: object) -> bool:
+        return other.__class__ is Problem and _KEY(self) == _KEY(other)
+
+    def __hash__(self) -> int:
+        return hash(_KEY(self))
+
     def __str__(self) -> str:
         sentence = f"{self.text}; {self.remedy}" if self.remedy else self.text
         line = ": ".join(part for part in (self.where, self.keys, sentence) if part)
         return _CONTROL.sub(lambda found: repr(found[0])[1:-1], line)
+
+
+_KEY = attrgetter("where", "keys", "text", "remedy")
 
 
 class ManifestError(UsageError):
