@@ -19,7 +19,9 @@ def main(argv: Sequence[str] | None = None) -> NoReturn:
     gc.disable()  # `run` enables it once everything is imported
     from orchestrator.cli.main import run
 
-    raise SystemExit(run(words))
+    code = run(words)
+    gc.freeze()  # the process ends: no collection need look at what it leaves
+    raise SystemExit(code)
 
 
 if __name__ == "__main__":

@@ -23,6 +23,7 @@ from orchestrator.journal.process import this_process, up
 from orchestrator.report.view import Report, view
 
 PROGRESS_EVERY = 0.25  # seconds between two snapshots of the engine for the observer
+LARGE = 1000  # targets from which on it pays to free what planning has dropped
 READ_EVERY = 1.0  # seconds between two reads of a journal that another process writes
 
 
@@ -129,7 +130,8 @@ class Drive:
         quiet = self._choices.ignore_quiet_hours or context.sandbox  # a rehearsal disturbs nobody
         given = {"ignore_quiet_hours": quiet, "trigger": not self._follows}
         options = Options.over(history.options, self._choices, **given)
-        collect_now()
+        if len(history.targets) >= LARGE:
+            collect_now()
         engine = self._engine = Engine(
             run,
             self._journal,

@@ -16,7 +16,10 @@ from contextlib import asynccontextmanager
 from random import Random
 from urllib.parse import parse_qsl
 
-from aiohttp import web
+from aiohttp.web_exceptions import HTTPRequestEntityTooLarge  # of `aiohttp.web` only what is used: half its time
+from aiohttp.web_request import BaseRequest
+from aiohttp.web_response import ContentCoding, Response, StreamResponse
+from aiohttp.web_server import Server
 
 from orchestrator.core.calls import is_loopback
 from orchestrator.core.errors import UsageError
@@ -27,6 +30,8 @@ from orchestrator.lookalike.kit.http import Effect, Harm, Incoming, Reply, json_
 from orchestrator.lookalike.kit.settings import read
 
 KEEP_ALIVE = 5.0  # seconds; as long as the proxy of Travis keeps idle connections (reference 6)
+BACKLOG = 128  # connections that wait to be taken
+PATIENCE = 0.5  # seconds for calls under way when it ends
 WORTH_PACKING = 2048  # bytes of an answer from which on it is compressed for those who can read that
 
 
@@ -52,7 +57,7 @@ async def serve(
     """
     if not is_loopback(host):
         raise UsageError(f"the sandbox serves loopback only, not {host}; use 127.0.0.1, ::1 or localhost")
-    server = web.Server(
+    server = Server(
         _Handler(look_alike, now).handle,
         access_log=None,
         keepalive_timeout=KEEP_ALIVE,
@@ -60,19 +65,20 @@ async def serve(
         auto_decompress=False,
         logger=_silent(),
     )
-    runner = web.ServerRunner(server, shutdown_timeout=0.5)
-    await runner.setup()
     try:
-        try:
-            await web.TCPSite(runner, host, port).start()
-        except OSError as error:
-            raise UsageError(f"cannot serve on {host}:{port}: {error.strerror}; choose another --port") from None
-        found = runner.addresses[0]
+        listening = await asyncio.get_running_loop().create_server(server, host, port, backlog=BACKLOG)
+    except OSError as error:
+        raise UsageError(f"cannot serve on {host}:{port}: {error.strerror}; choose another --port") from None
+    try:
+        found = listening.sockets[0].getsockname()
         name = f"[{found[0]}]" if ":" in found[0] else found[0]
         settings = look_alike.settings
         yield Served(f"http://{name}:{found[1]}{settings.prefix}", settings.token)
     finally:
-        await runner.cleanup()
+        listening.close()
+        await asyncio.sleep(0)  # what has come in before is begun, and can be ended
+        server.pre_shutdown()
+        await server.shutdown(PATIENCE)
 
 
 class _Handler:
@@ -84,11 +90,11 @@ class _Handler:
         self._now = now
         self._random = Random(look_alike.settings.seed)  # noqa: S311 - latency, not secrets
 
-    async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
+    async def handle(self, request: BaseRequest) -> StreamResponse:
         path, _, query = request.raw_path.partition("?")
         try:
             body = await request.read()
-        except web.HTTPRequestEntityTooLarge:
+        except HTTPRequestEntityTooLarge:
             return _response(text(413, "Payload Too Large\n"), request)
         own = path.removeprefix(self._settings.prefix)
         if own.startswith("/sandbox/"):
@@ -127,14 +133,14 @@ class _Handler:
         return json_reply(200, {"faults": len(rules)})
 
 
-def _response(reply: Reply, request: web.BaseRequest) -> web.Response:
-    response = web.Response(status=reply.status, body=reply.body, headers=reply.headers)
+def _response(reply: Reply, request: BaseRequest) -> Response:
+    response = Response(status=reply.status, body=reply.body, headers=reply.headers)
     if len(reply.body) >= WORTH_PACKING and "gzip" in request.headers.get("Accept-Encoding", ""):
-        response.enable_compression(web.ContentCoding.gzip)
+        response.enable_compression(ContentCoding.gzip)
     return response
 
 
-async def _harmed(reply: Reply, effect: Effect, request: web.BaseRequest) -> web.StreamResponse:
+async def _harmed(reply: Reply, effect: Effect, request: BaseRequest) -> StreamResponse:
     match effect.harm:
         case Harm.NEVER_LEFT | Harm.RESET:
             return _cut(request)
@@ -148,7 +154,7 @@ async def _harmed(reply: Reply, effect: Effect, request: web.BaseRequest) -> web
             return await _torn(reply, request)
 
 
-def _cut(request: web.BaseRequest) -> web.Response:
+def _cut(request: BaseRequest) -> Response:
     """Resets the connection. What is returned goes nowhere."""
     transport = request.transport
     if transport is not None:
@@ -156,12 +162,12 @@ def _cut(request: web.BaseRequest) -> web.Response:
         if found is not None:
             found.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         transport.abort()
-    return web.Response()
+    return Response()
 
 
-async def _torn(reply: Reply, request: web.BaseRequest) -> web.StreamResponse:
+async def _torn(reply: Reply, request: BaseRequest) -> StreamResponse:
     """Promises the whole body, sends half of it, and hangs up."""
-    response = web.StreamResponse(status=reply.status, headers=reply.headers)
+    response = StreamResponse(status=reply.status, headers=reply.headers)
     response.content_length = len(reply.body)
     await response.prepare(request)
     await response.write(reply.body[: len(reply.body) // 2])
