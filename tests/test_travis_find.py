@@ -280,3 +280,29 @@ def test_a_listing_of_any_shape_gives_a_request_none_or_a_typed_error(body):
     except (InDoubt, LookFailed):
         return
     assert found is None or found.id.isdigit()
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("theirs", [{"id": 4712, "slug": "acme/gadget"}, {"slug": "acme/gadget"}])
+async def test_a_row_of_another_repository_makes_the_listing_prove_nothing(theirs):
+    with pytest.raises(InDoubt, match="of another repository"):
+        await Server([row(9), row(8, repository=theirs)]).find()
+    assert await Server([row(9, repository={"@href": "/repo/4711"})]).find() is None
+    assert await Server([row(9)]).find(repo="4711") is None
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("href", ["/repo/acme%2Fgadget/requests", "/repo/acme%2Fwidget/builds?limit=1", "/user", "x"])
+async def test_the_listing_of_another_question_proves_nothing(href):
+    hung_up = []
+    answer = Answer(200, {**listing([]), "@href": href}, hang_up=lambda: hung_up.append(True))
+    with pytest.raises(LookFailed, match="an answer to another question"):
+        await Server(answers={1: answer}).find()
+    assert hung_up == [True]
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("lead", ["/repo/acme%2Fwidget", "/api/repo/github/Acme/Widget", "/repo/4711"])
+async def test_a_listing_may_show_the_repository_by_any_of_its_names(lead):
+    answer = Answer(200, {**listing([]), "@href": f"{lead}/requests?limit=100"})
+    assert await Server(answers={1: answer}).find() is None

@@ -3,8 +3,8 @@ import pytest
 from orchestrator.core.calls import Answer
 from orchestrator.core.concurrency import Entry
 from orchestrator.core.errors import AccessRefused, InDoubt, LookFailed, RateLimited, Rejected, Unreachable
-from orchestrator.core.model import Account, Build, BuildState, Target, Trigger
-from orchestrator.providers.port import Principal, RepoFacts
+from orchestrator.core.model import Account, Build, BuildState, Request, Target, Trigger
+from orchestrator.providers.port import Followed, Principal, RepoFacts
 from orchestrator.providers.travis.provider import Travis
 
 pytestmark = pytest.mark.anyio
@@ -270,3 +270,18 @@ async def test_the_queue_of_an_owner_shows_who_waits_and_since_when():
     for answer in (Answer(404, error("not_found")), Answer(200, "x")):
         with pytest.raises(LookFailed):
             await Server(answer).provider.queue(WIDGET)
+
+
+async def test_the_answer_for_another_build_is_none_for_ours():
+    theirs = Answer(202, {"@type": "pending", "build": {"id": 7}})
+    with pytest.raises(LookFailed, match="an answer to another question"):
+        await Server(theirs).provider.cancel(WIDGET, BUILD)
+    with pytest.raises(InDoubt, match="an answer to another question"):
+        await Server(theirs).provider.restart(WIDGET, BUILD)
+
+
+async def test_the_answer_for_another_request_shows_nothing_of_ours():
+    theirs = {"@type": "request", "id": 7, "result": "rejected", "builds": []}
+    one = Followed(WIDGET, Request("8"), None, None, 0.0, fresh=True)
+    with pytest.raises(LookFailed, match="an answer to another question"):
+        await Server(Answer(200, theirs)).provider.poll([one])

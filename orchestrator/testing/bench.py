@@ -27,6 +27,7 @@ class Service(ABC):
     Attributes:
         account: one whose URL need not lead anywhere.
         step: seconds after which a poll may show something new.
+        echoes: whether a receipt shows what was asked: its marker, repository or branch.
         missing: a repository that the service does not have.
         owner: whose repositories, `repos`, fill more than one page; for a provider that discovers.
         branched: a repository, and `branches`, its branches; for a provider that lists them.
@@ -37,6 +38,7 @@ class Service(ABC):
     declaration: Declaration
     account: Account
     step: float = 5.0
+    echoes: bool = True
     missing: str = "nobody/there-is-none"
     owner: str = ""
     repos: Collection[str] = ()

@@ -125,6 +125,15 @@ class ProviderContract:
             assert isinstance(found, InDoubt if may_exist else InDoubt | NotTriggered), (status, found)
             _check_words(found)
 
+    async def test_the_receipt_of_another_trigger_is_not_believed(self, bench: Bench) -> None:
+        await bench.provider.trigger(await bench.wish())
+        hung_up: list[bool] = []
+        theirs = replace(bench.last, hang_up=lambda: hung_up.append(True))
+        for trigger in (await bench.wish(), await bench.wish()) if bench.service.echoes else ():
+            found = await bench.outcome(theirs, lambda: bench.provider.trigger(trigger))  # noqa: B023  # awaited here
+            assert isinstance(found, InDoubt), found
+            assert hung_up.pop()
+
     async def test_what_the_line_says_of_a_trigger_is_passed_on(self, bench: Bench) -> None:
         trigger = await bench.wish()
         for error in (InDoubt("reset"), Unreachable("refused"), AccessRefused("redirected", "to a login page")):

@@ -55,6 +55,7 @@ class TravisService(LookAlikeService):
 class OverFake(Service):
     declaration = FAKE
     account = Account("fake", "fake", FAKE.url)
+    echoes = False
     refusals = (
         (Answer(403, "access denied"), AccessRefused, "account"),
         (Answer(403, "no_credit"), AccessRefused, "owner:acme"),

@@ -24,12 +24,20 @@ from typing import Any
 from orchestrator.core.calls import Call, Send
 from orchestrator.core.errors import LookFailed, RateLimited
 from orchestrator.core.model import Json
-from orchestrator.providers.kit.answers import mapping, number, read, rows
+from orchestrator.providers.kit.answers import mapping, number, other_question, read, rows
 from orchestrator.providers.kit.listings import Listing, Page
 from orchestrator.providers.port import Followed, Observation
 from orchestrator.providers.travis.declaration import CALLS
 from orchestrator.providers.travis.observe import NOTHING, Owned, ids_of, of_builds, of_requests, repo_of, slug_of
-from orchestrator.providers.travis.wire import PAGE, error_type, listing, owner_path, read_failed, repo_path
+from orchestrator.providers.travis.wire import (
+    PAGE,
+    check_place,
+    error_type,
+    listing,
+    owner_path,
+    read_failed,
+    repo_path,
+)
 
 FIRST_POLL = 3  # polls that showed nothing before a request without a build is read itself; then 6, 12, ...
 SINGLES = 100  # requests read one by one in a round, fresh ones apart; the others wait for their turn
@@ -230,6 +238,7 @@ class Poll:
                 return
             if answer.status != 200 or body.get("@type") != "active" or not isinstance(body.get("builds"), list):
                 raise read_failed(answer, path)
+            check_place(answer, path)
         except LookFailed as error:
             round_.failures.append(error.cause)
             for one in theirs:
@@ -273,6 +282,8 @@ class Poll:
                 bodies.append(mapping(answer.body))
                 if answer.status != 200 or bodies[-1].get("@type") != "request":
                     raise read_failed(answer, path)
+                if bodies[-1].get("id", id_) != id_:
+                    raise LookFailed(f"{path}: {other_question(answer, 'it shows another request').cause}")
         except LookFailed as error:
             round_.failures.append(error.cause)
             round_.open.pop(one.target.id, None)

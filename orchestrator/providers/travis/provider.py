@@ -19,6 +19,7 @@ from orchestrator.providers.kit.answers import (
     instant,
     mapping,
     number,
+    other_question,
     quoted,
     read,
     rejected,
@@ -79,7 +80,7 @@ class Travis:
         # No upper bound: a proxy may deliver a call after we gave it up.
         def take(entries: list[Mapping[str, Any]]) -> bool:
             for row in entries:
-                _add(row, search, known)
+                _add(row, search, target.repo, known)
             # Some servers do not know `from`. Rows are newest first.
             made = instant(entries[-1].get("created_at")) if entries else None
             return made is not None and made < since
@@ -107,6 +108,8 @@ class Travis:
         answer = await read(self._send, Call("POST", f"/build/{build.id}/cancel", limits=(TRIGGERS, CALLS)))
         if answer.status not in (202, 409):
             raise _not_done(target, answer, "canceled")
+        if (doubt := _of_another(answer, build)) is not None:
+            raise LookFailed(doubt.cause)
         return answer.status == 202
 
     async def restart(self, target: Target, build: Build) -> None:
@@ -117,6 +120,8 @@ class Travis:
             raise InDoubt(f"HTTP {answer.status}")
         if answer.status not in (202, 409):
             raise _not_done(target, answer, "restarted")
+        if (doubt := _of_another(answer, build)) is not None:
+            raise doubt
 
     async def whoami(self) -> Principal | None:
         """Whose token it is; also the first proof that the URL leads to a Travis API."""
@@ -200,12 +205,21 @@ class Travis:
         return shown.encode()[-at_most:].decode("utf-8", "ignore") if at_most > 0 else ""
 
 
-def _add(row: Mapping[str, Any], search: Search[Mapping[str, Any]], known: Collection[str]) -> None:
+def _add(row: Mapping[str, Any], search: Search[Mapping[str, Any]], repo: str, known: Collection[str]) -> None:
     """Hands a row to the search, unless it is that of a push or a schedule."""
     id_, kind = number(row.get("id")), row.get("event_type")
     if id_ is not None and str(id_) not in known and isinstance(kind, str) and kind != "api":
         return
+    shown = mapping(row.get("repository"))
+    if repo.lower() not in {str(shown.get(key, repo)).lower() for key in ("id", "slug")}:
+        raise InDoubt("a row of the listing is of another repository, so that the listing proves nothing")
     search.add(None if id_ is None else str(id_), message_of(row), instant(row.get("created_at")), row)
+
+
+def _of_another(answer: Answer, build: Build) -> InDoubt | None:
+    """The doubt, where the answer to a change names another build than the one that was to change."""
+    shown = mapping(mapping(answer.body).get("build")).get("id", build.id)
+    return None if str(shown) == build.id else other_question(answer, "it names another build")
 
 
 def _not_done(target: Target, answer: Answer, done: str) -> NotTriggered | LookFailed:

@@ -13,7 +13,7 @@ import shlex
 from collections.abc import Mapping
 from functools import cache
 from typing import Any
-from urllib.parse import quote, urlsplit, urlunsplit
+from urllib.parse import quote, unquote, urlsplit, urlunsplit
 
 from orchestrator.core.calls import Answer, Call
 from orchestrator.core.errors import AccessRefused, InDoubt, LookFailed, NotTriggered, RateLimited, Rejected
@@ -26,6 +26,7 @@ from orchestrator.providers.kit.answers import (
     foreign,
     mapping,
     number,
+    other_question,
     quoted,
     rejected,
     rows,
@@ -298,7 +299,28 @@ def _page(answer: Answer, key: str, offset: int, path: str) -> Page[int]:
     entries = rows(body[key])
     if len(entries) != len(body[key]):
         raise LookFailed(f"{path}: the listing holds what is no entry")
+    check_place(answer, path)
     return Page(entries, _next(body, len(entries), offset, path))
+
+
+def check_place(answer: Answer, path: str) -> None:
+    """Makes sure that a listing is the one that was asked for, as far as it shows; a name and a number may be one.
+
+    Raises:
+        LookFailed: it is another one; its connection is closed.
+    """
+    href = text(mapping(answer.body).get("@href"))
+    whose, what = _end(path)
+    there, shown = (whose, what) if href is None else _end(href.partition("?")[0])
+    is_same = whose.isdigit() != there.isdigit() or whose.endswith(there)
+    if shown != what or not is_same:
+        raise LookFailed(f"{path}: {other_question(answer, 'it lists something else').cause}")
+
+
+def _end(path: str) -> tuple[str, str]:
+    """Whose listing a path is, and of what."""
+    *_, whose, what = ("", *path.split("/"))
+    return unquote(whose).lower(), what
 
 
 def _next(body: Mapping[str, Any], length: int, offset: int, path: str) -> int | None:
