@@ -210,8 +210,8 @@ def _add(row: Mapping[str, Any], search: Search[Mapping[str, Any]], repo: str, k
     id_, kind = number(row.get("id")), row.get("event_type")
     if id_ is not None and str(id_) not in known and isinstance(kind, str) and kind != "api":
         return
-    shown = mapping(row.get("repository"))
-    if repo.lower() not in {str(shown.get(key, repo)).lower() for key in ("id", "slug")}:
+    shown = mapping(row.get("repository")).get("id" if repo.isdecimal() else "slug", repo)
+    if str(shown).lower() != repo.lower():
         raise InDoubt("a row of the listing is of another repository, so that the listing proves nothing")
     search.add(None if id_ is None else str(id_), message_of(row), instant(row.get("created_at")), row)
 
