@@ -13,11 +13,12 @@ from fake_service import FakeService, Script
 import orchestrator.app
 from orchestrator.app.context import Context, writable
 from orchestrator.app.drive import Drive, cancel, canceled
+from orchestrator.app.overlap import Held
 from orchestrator.app.plan import Choices, Source, plan
 from orchestrator.app.rehearse import rehearsed
 from orchestrator.app.resume import choose, resume, retry
 from orchestrator.app.runs import exact, report, runs, why
-from orchestrator.app.start import Held, start
+from orchestrator.app.start import start
 from orchestrator.core.errors import Exit
 from orchestrator.core.events import Ended, Intended, Requested, RunEnded
 from orchestrator.core.model import BuildState

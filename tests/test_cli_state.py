@@ -9,7 +9,8 @@ import pytest
 from cli_machine import Program
 from leases import claim
 
-from orchestrator.app.start import Held, made_of, make_run, new_id
+from orchestrator.app.overlap import Held, make_run
+from orchestrator.app.start import made_of, new_id
 from orchestrator.core.errors import Exit, NotStarted
 from orchestrator.core.events import Doubted, Ended, Intended, Interrupted, Requested, RunEnded, Sighted
 from orchestrator.core.frozen import collect_now

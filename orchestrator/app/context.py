@@ -110,13 +110,15 @@ class Context:
 
     @property
     def state_path(self) -> str:
-        """Where the state is: as written, else one place for the user; rehearsals have a place of their own."""
-        if self.state is not None:
-            return self.state if "://" in self.state else str(self.path(self.state))
-        base = Path(self.environ.get("XDG_STATE_HOME", ""))
-        # The XDG rule: a relative path there is to be ignored.
-        home = (base if base.is_absolute() else self.home / ".local" / "state") / "orchestrator"
-        return str(home / SANDBOX if self.sandbox else home)
+        """Where the state is: as written, else one place for the user; rehearsals have a place of their own below."""
+        where = self.state
+        if where is None:
+            base = Path(self.environ.get("XDG_STATE_HOME", ""))
+            # The XDG rule: a relative path there is to be ignored.
+            where = str((base if base.is_absolute() else self.home / ".local" / "state") / "orchestrator")
+        elif "://" not in where:
+            where = str(self.path(where))
+        return rehearsals_of(where) if self.sandbox else where
 
     # -- the way to providers -----------------------------------------------------------------------------------
 
@@ -241,14 +243,22 @@ async def readable(context: Context, run: str | None = None) -> AsyncIterator[Sq
     from orchestrator.journal.store import open_journal
 
     where = context.state_path
-    rehearsals = str(Path(where) / SANDBOX)
-    may_fall_back = context.state is None and not context.sandbox and has_state(rehearsals)
+    rehearsals = rehearsals_of(where)
+    may_fall_back = not context.sandbox and has_state(rehearsals)
     if may_fall_back and (not has_state(where) or (run is not None and not await _knows(where, run, context))):
         where = rehearsals
     if not has_state(where):
         raise UsageError(f"there are no runs yet in {where}; `orchestrator run` makes one, --state names another place")
     async with open_journal(where, now=context.now, read_only=True) as journal:
         yield journal
+
+
+def rehearsals_of(where: str) -> str:
+    """The place of the rehearsals beside this state: a folder in its folder."""
+    if "://" not in where:
+        return str(Path(where) / SANDBOX)
+    folder, _, file = where.rpartition("/")
+    return f"{folder}/{SANDBOX}/{file}"
 
 
 def has_state(where: str) -> bool:

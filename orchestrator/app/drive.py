@@ -8,6 +8,7 @@ from collections.abc import Mapping
 import anyio
 
 from orchestrator.app.context import Context
+from orchestrator.app.overlap import Left, end
 from orchestrator.app.plan import Choices
 from orchestrator.app.runs import exact
 from orchestrator.core.errors import Exit, JournalError, LeaseLost, UsageError, flat
@@ -212,11 +213,13 @@ async def cancel(
         keep_builds: only end the run; its builds go on.
 
     Raises:
-        UsageError: the run was a rehearsal, or a secret cannot be resolved.
+        UsageError: a secret cannot be resolved.
     """
     if not row.driven:
         history = await load(journal, row.id)
-        refuse_rehearsal(history)
+        if (left := Left(row, history)).holds_nothing:
+            await end(left, f"asked by {who}", journal, context)
+            return Drive(row.id, journal, choices, context, follows=True)
         resolve(history, context)
     await journal.wish(row.id, CancelAsked(who, context.now(), keep_builds))
     return Drive(row.id, journal, choices, context, follows=True)

@@ -8,15 +8,14 @@ from functools import partial
 from orchestrator.app.context import Context
 from orchestrator.app.drive import Drive, Ended, accounts_of, ended, refuse_rehearsal, resolve
 from orchestrator.app.lookups import times_in
+from orchestrator.app.overlap import is_in_doubt, make_run, old_marker
 from orchestrator.app.plan import MANY, Choices, Planned, forecast_kept, forecast_of
 from orchestrator.app.runs import the_one
-from orchestrator.app.start import make_run
 from orchestrator.core.errors import JournalError, NotStarted, UsageError
 from orchestrator.core.frozen import Struct, replace
 from orchestrator.core.history import History
-from orchestrator.core.model import Json, Outcome, Plan, Target, marker_of
+from orchestrator.core.model import Json, Outcome, Plan, Target
 from orchestrator.core.options import OldBuild
-from orchestrator.core.progress import Progress
 from orchestrator.engine.run import look_since
 from orchestrator.journal.history import load
 from orchestrator.journal.port import Journal, RunRow
@@ -101,12 +100,6 @@ async def _retried(run: str, history: History, journal: Journal) -> list[tuple[s
         for target in await journal.targets(other)
         if is_in_doubt(history.of(target.id))
     ]
-
-
-def is_in_doubt(progress: Progress) -> bool:
-    """Whether a call of the target may have started a build that is not known."""
-    verdict = progress.verdict
-    return progress.asked_at is not None or (verdict is not None and verdict.outcome is Outcome.IN_DOUBT)
 
 
 def _adopted(history: History, text: str) -> tuple[str, str]:
@@ -267,20 +260,7 @@ async def make(
     if same_commit:
         builds = {id_: OldBuild(one.request, one.build.id) for id_, one in known.items() if one.request and one.build}
         kept = replace(kept, restart=builds)
-    elif look_for := {t.id: marker for t in targets if (marker := _old_marker(history, old, t)) is not None}:
+    elif look_for := {t.id: marker for t in targets if (marker := old_marker(history, old, t)) is not None}:
         kept = replace(kept, look_for=look_for, look_since=look_since(history))
     made = replace(history.made, parent=old, options=kept, forecast=forecast or {})
     await make_run(new, made, targets, journal, context.now())
-
-
-def _old_marker(history: History, old: str, target: Target) -> str | None:
-    """What an earlier trigger of the target may have carried; None where it is known that none is open."""
-    progress, made = history.of(target.id), history.made
-    if progress.doubt is not None or made is None:
-        return progress.marker
-    if progress.request is not None or (progress.verdict and progress.verdict.outcome is not Outcome.IN_DOUBT):
-        return None
-    if target.id in made.options.look_for:
-        return made.options.look_for[target.id]  # the old run, itself a retry, did not come to know
-    is_unknown = made.options.adopt or len(history.hosts) > 1
-    return marker_of(made.name, old, target.id) if is_unknown and target.marked else None

@@ -10,6 +10,7 @@ from orchestrator import manifest as manifests
 from orchestrator.app.context import Context
 from orchestrator.app.drive import Drive
 from orchestrator.app.lookups import times_in
+from orchestrator.app.overlap import FORBID, Left, end, make_instead
 from orchestrator.app.plan import (
     STDIN,
     Choices,
@@ -23,54 +24,31 @@ from orchestrator.app.plan import (
 )
 from orchestrator.core.errors import NotStarted, UsageError
 from orchestrator.core.events import RunMade, from_json, to_json
-from orchestrator.core.frozen import Struct, replace
+from orchestrator.core.frozen import Struct
 from orchestrator.core.model import DEFAULT_FAIL_ON, Account, Json, Plan, Target
 from orchestrator.core.options import RunOptions
 from orchestrator.core.times import counted
 from orchestrator.journal.history import load
-from orchestrator.journal.port import Journal, Overlap, RunRow
+from orchestrator.journal.port import Journal, RunRow
 from orchestrator.manifest import Manifest
-from orchestrator.report.hints import Hint
 from orchestrator.report.words import plain
 
-FORBID, ALLOW, SKIP, REPLACE = "forbid", "allow", "skip", "replace"
-OVERLAPS = (FORBID, ALLOW, SKIP, REPLACE)
-NAMED = 10
 FEW = 5
 _LETTERS = "23456789abcdefghjkmnpqrstuvwxyz"  # no look-alike characters
 
 
-class Held(NotStarted):
-    """Other open runs hold targets of this one.
+class Started(Struct, frozen=True):
+    """A run that was made; nothing is sent before its `drive` is run; other runs hold what was left out (`skip`).
 
     Args:
-        driven: whether a process is at work on the first of them: then it can only be waited for.
+        ended: open runs that nobody drove, and that were ended for this one.
     """
-
-    def __init__(self, overlaps: Sequence[Overlap], *, driven: bool) -> None:
-        self.overlaps = overlaps
-        finish = Hint("watch" if driven else "resume", overlaps[0].run)
-        self.hints = (finish, Hint("cancel", overlaps[0].run))
-        self._advice = "wait for it" if driven else "finish it"
-        super().__init__(self.text())
-
-    def text(self, suffix: str = "") -> str:
-        """What to do; the suffix, such as ` --state DIR`, is appended to each command line."""
-        finish, cancel = (hint.line(suffix) for hint in self.hints)
-        return (
-            f"{len(self.overlaps):,} of these targets belong to a run that is still open:\n{_listed(self.overlaps)}\n"
-            f"{self._advice} ({finish}) or end it ({cancel}); "
-            "or start all the same with --overlap allow, skip (leave those out) or replace (cancel the other run first)"
-        )
-
-
-class Started(Struct, frozen=True):
-    """A run that was made; nothing is sent before its `drive` is run; other runs hold what was left out (`skip`)."""
 
     run: str
     targets: int
     left_out: int
     drive: Drive
+    ended: Sequence[str] = ()
 
 
 def new_id(now: float) -> str:
@@ -79,12 +57,21 @@ def new_id(now: float) -> str:
     return f"{at}-{''.join(secrets.choice(_LETTERS) for _ in range(4))}"
 
 
-async def start(planned: Planned, run: str, journal: Journal, context: Context, overlap: str = FORBID) -> Started:
+async def start(
+    planned: Planned,
+    run: str,
+    journal: Journal,
+    context: Context,
+    overlap: str = FORBID,
+    replaces: Sequence[RunRow] = (),
+) -> Started:
     """Makes the run of a plan.
 
     Args:
         run: its id (`new_id`).
-        overlap: `forbid` refuses to start, `allow` does not mind, `skip` leaves out what another open run holds.
+        overlap: `forbid` refuses to start, `allow` does not mind, `skip` leaves out what another open run holds,
+            `replace` ends those that nobody drives.
+        replaces: the runs that were canceled for this one.
 
     Raises:
         UsageError: a secret cannot be resolved, or the plan holds what is not acted on.
@@ -95,9 +82,22 @@ async def start(planned: Planned, run: str, journal: Journal, context: Context, 
     plan = planned.plan
     cast = forecast_kept(forecast_of(planned, await times_in(journal, plan.name, context), context, advise=False))
     made = made_of(plan, _kept(planned, context), forecast=cast)
-    targets = await make_run(run, made, plan.targets, journal, context.now(), overlap)
+    targets, ended = await make_instead(run, made, plan.targets, journal, context, overlap, replaces)
     drive = Drive(run, journal, planned.choices, context)
-    return Started(run, len(targets), len(plan.targets) - len(targets), drive)
+    return Started(run, len(targets), len(plan.targets) - len(targets), drive, ended)
+
+
+async def forget_rehearsal(row: RunRow, journal: Journal, context: Context) -> bool:
+    """Forgets an open run that was a rehearsal, since its sandbox ended with its process; whether it was one.
+
+    Raises:
+        LeaseLost: its process is at work.
+    """
+    history = await load(journal, row.id)
+    if row.ended_at is not None or not history.options.sandbox:
+        return False
+    await end(Left(row, history), "its sandbox ended with its process", journal, context)
+    return await journal.drop_runs([row.id]) > 0
 
 
 def _kept(planned: Planned, context: Context) -> RunOptions:
@@ -130,13 +130,6 @@ def ready(planned: Planned, context: Context) -> None:
         )
 
 
-async def holders(planned: Planned, journal: Journal) -> Sequence[RunRow]:
-    """The open runs that hold one of the targets: whoever replaces them cancels each first."""
-    wanted = {target.id for target in planned.plan.targets}
-    rows = await journal.runs(open_only=True)
-    return [row for row in rows if any(target.id in wanted for target in await journal.targets(row.id))]
-
-
 def made_of(
     plan: Plan, options: RunOptions, parent: str | None = None, forecast: Mapping[str, Json] | None = None
 ) -> RunMade:
@@ -152,41 +145,6 @@ def made_of(
         options=options,
         forecast=forecast or {},
     )
-
-
-async def make_run(
-    run: str, made: RunMade, targets: Sequence[Target], journal: Journal, now: float, overlap: str = FORBID
-) -> Sequence[Target]:
-    """Makes the run in the journal; gives the targets that it really has. `overlap` as of `start`.
-
-    Raises:
-        Held: other open runs hold targets.
-        NotStarted: other open runs hold every target.
-        JournalError: there is a run of this id.
-    """
-    found = await journal.make_run(run, made, targets, now, forbid_overlap=overlap != ALLOW)
-    if not found or overlap == ALLOW:
-        return targets
-    if overlap != SKIP:
-        raise Held(found, driven=any(row.driven for row in await journal.runs(found[0].run) if row.id == found[0].run))
-    rest = without(targets, {one.target for one in found})
-    if not rest:
-        raise NotStarted(f"--overlap skip: other open runs hold every target:\n{_listed(found)}")
-    return await make_run(run, made, rest, journal, now, overlap)
-
-
-def without(targets: Sequence[Target], held: set[str]) -> Sequence[Target]:
-    """The other targets; what needs one that was left out no longer waits for it."""
-    return [
-        replace(target, needs=tuple(need for need in target.needs if need not in held))
-        for target in targets
-        if target.id not in held
-    ]
-
-
-def _listed(overlaps: Sequence[Overlap]) -> str:
-    lines = [f"  {one.target}  in {one.run}" for one in overlaps[:NAMED]]
-    return "\n".join([*lines, f"  ... and {len(overlaps) - NAMED:,} more"] if len(overlaps) > NAMED else lines)
 
 
 # -- a run that exists, and what was edited since ---------------------------------------------------------------

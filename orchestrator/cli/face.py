@@ -308,7 +308,7 @@ def _run(face: Face, verb: Callable[[], Any]) -> Any:
         found = verb()
         return run_async(found) if inspect.iscoroutine(found) else found
     except NotStarted as error:
-        from orchestrator.app.start import Held
+        from orchestrator.app.overlap import Held
 
         raise NotStarted(error.text(face.flags.suffix)) if isinstance(error, Held) else error from None
 

@@ -9,13 +9,14 @@ import click
 from orchestrator.app.context import writable
 from orchestrator.app.drive import Drive, canceled
 from orchestrator.app.drive import cancel as cancel_run
+from orchestrator.app.overlap import FORBID, OVERLAPS, REPLACE, holders
 from orchestrator.app.plan import Choices, Planned, Source, foreign_hosts, plan
 from orchestrator.app.rehearse import rehearsed
 from orchestrator.app.resume import choose
 from orchestrator.app.resume import resume as resume_run
 from orchestrator.app.resume import retry as retry_run
 from orchestrator.app.runs import exact, latest, named, only_open
-from orchestrator.app.start import FORBID, OVERLAPS, REPLACE, edits, holders, new_id, ready, start
+from orchestrator.app.start import edits, forget_rehearsal, new_id, ready, start
 from orchestrator.cli.face import Face, verb
 from orchestrator.cli.flags import END, ENV, PACE, PICK, SHOW, outcomes, run_id
 from orchestrator.cli.plan import SOURCE, show
@@ -81,6 +82,8 @@ async def run(
     wanted = Wanted(source, choices, run_id(given) if given else None, overlap)
     async with writable(face.context) as journal, AsyncExitStack() as stack:
         row = await exact(journal, wanted.run) if wanted.run is not None else None
+        if row is not None and await forget_rehearsal(row, journal, face.context):
+            row = None
         what = row or await _started(face, wanted, journal, stack)
         if isinstance(what, RunRow):
             return await _again(face, what, wanted, journal)
@@ -97,13 +100,9 @@ async def _started(face: Face, wanted: Wanted, journal: Journal, stack: AsyncExi
     if not context.sandbox:
         face.confirm(planned.needs_confirmation)
     _warn(face, planned)
-    if wanted.overlap == REPLACE:
-        for row in await holders(planned, journal):
-            face.note(f"--overlap replace: canceling run {row.id}, and waiting until its builds have ended")
-            await see_to_it(face, row, journal, quietly=True)
-    overlap = FORBID if wanted.overlap == REPLACE else wanted.overlap
+    driven = await _replaced(face, planned, journal) if wanted.overlap == REPLACE and not context.sandbox else []
     try:
-        started = await start(planned, run, journal, context, overlap)
+        started = await start(planned, run, journal, context, wanted.overlap, driven)
     except JournalError:
         made = await exact(journal, run)
         if made is None or wanted.run is None:
@@ -111,8 +110,19 @@ async def _started(face: Face, wanted: Wanted, journal: Journal, stack: AsyncExi
         return made
     if started.left_out:
         face.note(f"{started.left_out:,} targets are left out, since other open runs hold them")
+    for ended in started.ended:
+        face.log.info("run.replaced", run=ended, by=run)
     face.log.info("run.made", run=run, targets=started.targets)
     return started.drive
+
+
+async def _replaced(face: Face, planned: Planned, journal: Journal) -> list[RunRow]:
+    """Cancels the runs that hold targets and that processes drive; those that nobody drives are only ended."""
+    driven = [row for row in await holders(planned.plan.targets, journal) if row.driven]
+    for row in driven:
+        face.note(f"--overlap replace: canceling run {row.id}, and waiting until its builds have ended")
+        await see_to_it(face, row, journal, quietly=True)
+    return driven
 
 
 def _warn(face: Face, planned: Planned) -> None:

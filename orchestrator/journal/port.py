@@ -187,9 +187,18 @@ class Journal(Protocol):
         """
 
     async def make_run(
-        self, run: str, made: RunMade, targets: Sequence[Target], at: float, forbid_overlap: bool = True
+        self,
+        run: str,
+        made: RunMade,
+        targets: Sequence[Target],
+        at: float,
+        forbid_overlap: bool = True,
+        beside: Collection[str] = (),
     ) -> Sequence[Overlap]:
         """Makes a run with its targets, durably, unless an open run holds one of them.
+
+        Args:
+            beside: open runs that hold nothing.
 
         Returns:
             The overlaps; when there are any and they are forbidden, no run was made.

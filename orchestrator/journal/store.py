@@ -129,13 +129,19 @@ class SqlJournal(Journal):
 
     @override
     async def make_run(
-        self, run: str, made: RunMade, targets: Sequence[Target], at: float, forbid_overlap: bool = True
+        self,
+        run: str,
+        made: RunMade,
+        targets: Sequence[Target],
+        at: float,
+        forbid_overlap: bool = True,
+        beside: Collection[str] = (),
     ) -> Sequence[Overlap]:
         await checkpoint()
         row, parts = RunRow(run, made.name, at, len(targets), parent=made.parent), Parts()
         rows = [parts.row(target) for target in targets]
         first = (at, made.kind, None, encode(made))
-        num, overlaps = await self.dialect.make_run(row, rows, parts.numbered, first, forbid_overlap)
+        num, overlaps = await self.dialect.make_run(row, rows, parts.numbered, first, forbid_overlap, beside)
         if num:
             self._plans[run] = Places(num, [target.id for target in targets])
         return overlaps

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 import anyio
 
 from orchestrator.app import resume
+from orchestrator.app.overlap import FORBID, REPLACE, make_run
 from orchestrator.app.resume import refuse_what_is_sure
-from orchestrator.app.start import FORBID, REPLACE, make_run
 from orchestrator.core.errors import NotStarted, OrchestratorError
 from orchestrator.core.events import CancelAsked, RunMade
 from orchestrator.core.frozen import Struct, replace

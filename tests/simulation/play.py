@@ -10,7 +10,7 @@ from typing import Any
 
 import anyio
 
-from orchestrator.app.start import without
+from orchestrator.app.overlap import without
 from orchestrator.core.calls import Call
 from orchestrator.core.errors import Exit, LeaseLost
 from orchestrator.core.events import CancelAsked, RunMade

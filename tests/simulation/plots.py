@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
-from orchestrator.app.start import OVERLAPS
+from orchestrator.app.overlap import OVERLAPS
 from orchestrator.core.frozen import replace
 from orchestrator.core.model import Outcome, Target
 from orchestrator.lookalike.kit.faults import FaultRule

@@ -121,11 +121,12 @@ class Dialect(Protocol):
         parts: Mapping[int, str],
         made: Row,
         forbid_overlap: bool,
+        beside: Collection[str],
     ) -> tuple[int, Sequence[Overlap]]:
         """Adds a run, its targets (`rows.Parts`), its own stream and that stream's first row.
 
         Returns:
-            Its number, 0 when it was not made because of the overlaps with open runs.
+            Its number, 0 when it was not made because of the overlaps with open runs (but those `beside` it).
 
         Raises:
             JournalError: a run of this id exists.

@@ -51,10 +51,12 @@ def keep_runs(db: sqlite3.Connection, runs: Collection[str]) -> None:
     db.execute("COMMIT")
 
 
-def overlaps_with(db: sqlite3.Connection, wanted: Collection[str]) -> list[Overlap]:
-    """Targets that open runs hold. There are few open runs, so no index is kept for this."""
+def overlaps_with(db: sqlite3.Connection, wanted: Collection[str], beside: Collection[str]) -> list[Overlap]:
+    """Targets that open runs hold, but those `beside`. There are few open runs, so no index is kept for this."""
     found = []
     for num, run in db.execute("SELECT num, id FROM run WHERE ended_at IS NULL ORDER BY num").fetchall():
+        if run in beside:
+            continue
         held = db.execute("SELECT id FROM target WHERE key BETWEEN ? AND ? ORDER BY key", within(num))
         found += [Overlap(run, id_) for (id_,) in held if id_ in wanted]
     return found

@@ -1,0 +1,220 @@
+"""Which open runs hold the targets of a new one, and what becomes of runs that nobody drives any more."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any
+
+from orchestrator.app.context import Context
+from orchestrator.core.errors import NotStarted
+from orchestrator.core.events import CANCELED, RunEnded, RunMade, Stopped
+from orchestrator.core.frozen import Struct, replace
+from orchestrator.core.history import History, exit_code
+from orchestrator.core.model import COORDINATOR, Outcome, Target, marker_of
+from orchestrator.core.progress import Progress
+from orchestrator.engine.run import LEASE, Clocks, look_since
+from orchestrator.journal.history import load
+from orchestrator.journal.port import Journal, Lease, Overlap, RunRow
+from orchestrator.journal.process import this_process, up
+from orchestrator.report.hints import Hint
+
+FORBID, ALLOW, SKIP, REPLACE = "forbid", "allow", "skip", "replace"
+OVERLAPS = (FORBID, ALLOW, SKIP, REPLACE)
+NAMED = 10
+
+
+class Held(NotStarted):
+    """Other open runs hold targets of this one.
+
+    Args:
+        driven: whether a process is at work on the first of them: then it can only be waited for.
+    """
+
+    def __init__(self, overlaps: Sequence[Overlap], *, driven: bool) -> None:
+        self.overlaps = overlaps
+        finish = Hint("watch" if driven else "resume", overlaps[0].run)
+        self.hints = (finish, Hint("cancel", overlaps[0].run))
+        self._advice = "wait for it" if driven else "finish it"
+        super().__init__(self.text())
+
+    def text(self, suffix: str = "") -> str:
+        """What to do; the suffix, such as ` --state DIR`, is appended to each command line."""
+        finish, cancel = (hint.line(suffix) for hint in self.hints)
+        return (
+            f"{len(self.overlaps):,} of these targets belong to a run that is still open:\n{_listed(self.overlaps)}\n"
+            f"{self._advice} ({finish}) or end it ({cancel}); "
+            "or start all the same with --overlap allow, skip (leave those out) or replace (cancel the other run first)"
+        )
+
+
+def _listed(overlaps: Sequence[Overlap]) -> str:
+    lines = [f"  {one.target}  in {one.run}" for one in overlaps[:NAMED]]
+    return "\n".join([*lines, f"  ... and {len(overlaps) - NAMED:,} more"] if len(overlaps) > NAMED else lines)
+
+
+class Left(Struct, frozen=True):
+    """A run that nobody drives."""
+
+    row: RunRow
+    history: History
+
+    def is_starting(self, now: float) -> bool:
+        """Whether the process that made it has yet to take it up."""
+        return not self.history.hosts and now < self.history.made_at + LEASE
+
+    @property
+    def holds_nothing(self) -> bool:
+        """Whether none of its targets can have a build: nothing was sent, or it went with its sandbox."""
+        return self.history.options.sandbox or not any(one.may_exist for one in self.history.progress.values())
+
+
+async def holders(targets: Sequence[Target], journal: Journal) -> Sequence[RunRow]:
+    """The open runs of which one of these targets is."""
+    wanted = {target.id for target in targets}
+    rows = await journal.runs(open_only=True)
+    return [row for row in rows if any(target.id in wanted for target in await journal.targets(row.id))]
+
+
+async def make_run(
+    run: str,
+    made: RunMade,
+    targets: Sequence[Target],
+    journal: Journal,
+    now: float,
+    overlap: str = FORBID,
+    beside: Collection[str] = (),
+) -> Sequence[Target]:
+    """Makes the run in the journal; gives the targets that it really has.
+
+    Args:
+        overlap: `forbid` refuses to start, `allow` does not mind, `skip` leaves out what another open run holds.
+        beside: open runs that hold nothing.
+
+    Raises:
+        Held: other open runs hold targets.
+        NotStarted: other open runs hold every target.
+        JournalError: there is a run of this id.
+    """
+    found = await journal.make_run(run, made, targets, now, forbid_overlap=overlap != ALLOW, beside=beside)
+    if not found or overlap == ALLOW:
+        return targets
+    if overlap != SKIP:
+        raise Held(found, driven=any(row.driven for row in await journal.runs(found[0].run) if row.id == found[0].run))
+    rest = without(targets, {one.target for one in found})
+    if not rest:
+        raise NotStarted(f"--overlap skip: other open runs hold every target:\n{_listed(found)}")
+    return await make_run(run, made, rest, journal, now, overlap, beside)
+
+
+def without(targets: Sequence[Target], held: set[str]) -> Sequence[Target]:
+    """The other targets; what needs one that was left out no longer waits for it."""
+    return [
+        replace(target, needs=tuple(need for need in target.needs if need not in held))
+        for target in targets
+        if target.id not in held
+    ]
+
+
+# -- runs that nobody drives ------------------------------------------------------------------------------------
+
+
+async def make_instead(
+    run: str,
+    made: RunMade,
+    targets: Sequence[Target],
+    journal: Journal,
+    context: Context,
+    overlap: str = FORBID,
+    replaces: Sequence[RunRow] = (),
+) -> tuple[Sequence[Target], Sequence[str]]:
+    """As `make_run`; open runs that nobody drives are ended where they hold nothing, or are to be replaced.
+
+    What they left in doubt the new run looks for before it triggers those targets. Nobody can go on with them from the
+    moment at which the new run is made.
+
+    Args:
+        replaces: runs that were canceled for this one: what they left in doubt is looked for, too.
+
+    Returns:
+        The targets that the run really has, and the ids of those that were ended for it.
+    """
+    rows = [] if overlap == ALLOW else await holders(targets, journal)
+    lefts = [Left(row, await load(journal, row.id)) for row in rows if not row.driven]
+    lefts = [left for left in lefts if not left.is_starting(context.now())]
+    gone = [left for left in lefts if overlap == REPLACE or left.holds_nothing]
+    others = {row.id for row in rows if context.sandbox}  # each rehearsal has a world of its own
+    before = [Left(row, await load(journal, row.id)) for row in replaces if row.id not in {one.row.id for one in gone}]
+    made = replace(made, options=replace(made.options, **looked_for([*gone, *before], targets)))
+    is_blocked = overlap != SKIP and len(gone) < len(rows) and not context.sandbox
+    leases = [] if is_blocked else await _claim(gone, journal, context)
+    ids = {one.row.id for one in gone}
+    try:
+        kept = await make_run(run, made, targets, journal, context.now(), overlap, ids | others)
+        for left, lease in zip(gone, leases, strict=not is_blocked):
+            await _end(left, lease, f"nobody drove it, and run {run} took its place", journal, context)
+    finally:
+        await journal.release(leases)
+    return kept, sorted(ids)
+
+
+async def _claim(lefts: Sequence[Left], journal: Journal, context: Context) -> list[Lease]:
+    """Takes the runs, so that nobody goes on with them meanwhile.
+
+    Raises:
+        LeaseLost: somebody has begun to.
+    """
+    if not lefts:
+        return []
+    clocks = await Clocks.read(journal, this_process(), context.now, context.ticks, context.up or up)
+    by = await journal.register(this_process(), clocks.steady(), LEASE)
+    return [await journal.claim(left.row.id, COORDINATOR, by, clocks.steady()) for left in lefts]
+
+
+async def end(left: Left, why: str, journal: Journal, context: Context) -> None:
+    """Ends a run of which nothing is left to do.
+
+    Raises:
+        LeaseLost: a process drives it.
+    """
+    leases = await _claim([left], journal, context)
+    try:
+        await _end(left, leases[0], why, journal, context)
+    finally:
+        await journal.release(leases)
+
+
+async def _end(left: Left, lease: Lease, why: str, journal: Journal, context: Context) -> None:
+    stopped = Stopped(CANCELED, why)
+    left.history.stopped, left.history.interrupted = stopped, None
+    code = exit_code(left.history, left.history.options.failures)
+    await journal.append(lease, [stopped, RunEnded(int(code))], context.now())
+
+
+def looked_for(lefts: Sequence[Left], targets: Sequence[Target]) -> Mapping[str, Any]:
+    """The options of a run that looks for what these runs may have asked for without knowing it."""
+    found: dict[str, str] = {}
+    since: list[float] = []
+    for left in lefts:  # the newest first
+        markers = {t.id: m for t in targets if (m := old_marker(left.history, left.row.id, t)) is not None}
+        found = {**markers, **found}
+        since += [look_since(left.history)] if markers else []
+    return {"look_for": found, "look_since": min(since)} if found else {}
+
+
+def old_marker(history: History, run: str, target: Target) -> str | None:
+    """What an earlier trigger of the target may have carried; None where it is known that none is open."""
+    progress, made = history.of(target.id), history.made
+    if progress.asked_at is not None or made is None:
+        return progress.marker
+    if progress.request is not None or (progress.verdict and progress.verdict.outcome is not Outcome.IN_DOUBT):
+        return None
+    if target.id in made.options.look_for:
+        return made.options.look_for[target.id]  # that run did not come to know, either
+    is_unknown = made.options.adopt or len(history.hosts) > 1
+    return marker_of(made.name, run, target.id) if is_unknown and target.marked else None
+
+
+def is_in_doubt(progress: Progress) -> bool:
+    """Whether a call of the target may have started a build that is not known."""
+    verdict = progress.verdict
+    return progress.asked_at is not None or (verdict is not None and verdict.outcome is Outcome.IN_DOUBT)
