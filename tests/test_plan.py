@@ -1,5 +1,7 @@
 """What becomes of a plan before it runs."""
 
+import re
+
 import pytest
 from manifest_helpers import ids, plan_of
 
@@ -128,3 +130,17 @@ def test_a_rate_that_is_none_or_for_nobody_is_refused():
         override_limits(plan_of(TWO), {"tow": "5/1s"})
     with pytest.raises(UsageError, match="expected so many calls per period"):
         override_limits(plan_of(TWO), {None: "fast"})
+
+
+@pytest.mark.parametrize(
+    ("glob", "meant"), [("api", "acme/api"), ("acme/apii", "acme/api"), ("api@release/2", "acme/api@release/2")]
+)
+def test_a_selection_of_nothing_names_the_near_miss(glob, meant):
+    plan = plan_of("version: 1\ntargets: [acme/api, acme/api@release/2, acme/other]")
+    with pytest.raises(NotStarted, match=f"did you mean {re.escape(meant)}[?]"):
+        select(plan, Selection(only=[glob]))
+
+
+def test_of_several_globs_the_one_that_selects_nothing_is_told():
+    plan = select(plan_of("version: 1\ntargets: [acme/api, acme/other]"), Selection(only=["acme/other", "acme/apii"]))
+    assert "--only acme/apii selects nothing; did you mean acme/api?" in plan.warnings

@@ -255,12 +255,13 @@ class Ended(Struct, frozen=True, omit_defaults=True, gc=False):
 
 
 class CancelAsked(Struct, frozen=True, omit_defaults=True, gc=False):
-    """A person wants the run canceled; with `keep_builds` only no more triggers."""
+    """A person wants the run canceled, or only these targets of it; with `keep_builds` only no more triggers."""
 
     kind: ClassVar[str] = "cancel_asked"
     by: str
     at: float
     keep_builds: bool = False
+    only: tuple[str, ...] = ()
 
 
 class Approved(Struct, frozen=True, omit_defaults=True, gc=False):

@@ -150,22 +150,31 @@ LEFT_BY = {
 }
 
 
-def exit_code(history: History, fail_on: Collection[Outcome] = DEFAULT_FAIL_ON, left_by: str = "") -> Exit:
+def exit_code(
+    history: History,
+    fail_on: Collection[Outcome] = DEFAULT_FAIL_ON,
+    left_by: str = "",
+    only: Collection[str] | None = None,
+) -> Exit:
     """The code for a run that has ended, or that a process leaves; the severest reason wins.
 
     Args:
         fail_on: outcomes that make it 1.
         left_by: why the process leaves (`events.Interrupted.signal`); empty: what the journal says.
+        only: ids of the targets that count; None: all.
     """
-    return severest(_reasons(history, fail_on, left_by))
+    return severest(_reasons(history, fail_on, left_by, only))
 
 
-def _reasons(history: History, fail_on: Collection[Outcome], left_by: str) -> Iterator[Exit]:
+def _reasons(
+    history: History, fail_on: Collection[Outcome], left_by: str, only: Collection[str] | None
+) -> Iterator[Exit]:
     signal = left_by or (history.interrupted.signal if history.interrupted else "")
     if signal in LEFT_BY:
         yield LEFT_BY[signal]
     for target in history.targets:
-        yield _of(history, target, history.of(target.id), fail_on)
+        if only is None or target.id in only:
+            yield _of(history, target, history.of(target.id), fail_on)
 
 
 def _of(history: History, target: Target, progress: Progress, fail_on: Collection[Outcome]) -> Exit:

@@ -58,6 +58,7 @@ class Options(RunOptions, frozen=True, omit_defaults=True, kw_only=True):
         assume_absent: ids of targets in doubt of which a person says that no build exists.
         adopt_request: target id to the provider's request id, as a person says.
         ignore_quiet_hours: trigger in quiet hours too.
+        drives: ids of the targets that this process cares for; the others stay as they are. None: all.
     """
 
     trigger: bool = True
@@ -67,6 +68,7 @@ class Options(RunOptions, frozen=True, omit_defaults=True, kw_only=True):
     assume_absent: frozenset[str] = frozenset()
     adopt_request: Mapping[str, str] = field(default_factory=dict)
     ignore_quiet_hours: bool = False
+    drives: frozenset[str] | None = None
 
     @classmethod
     def over(cls, kept: RunOptions, given: Options | None = None, **more: Any) -> Options:

@@ -18,6 +18,7 @@ from orchestrator.core.model import ACCOUNT, Account, Expect, Limit, Plan, Targe
 from orchestrator.core.times import parse_limit
 
 _NAMED = 5  # targets that a warning names
+_LOOKED_AT = 20_000  # targets among which a near miss is looked for
 
 
 class Selection(Struct, frozen=True):
@@ -36,6 +37,9 @@ class Selection(Struct, frozen=True):
     first: int | None = None
 
 
+EVERYTHING = Selection()
+
+
 def select(plan: Plan, selection: Selection, expect: Expect | None = None) -> Plan:
     """The plan with only the targets that are meant.
 
@@ -47,13 +51,32 @@ def select(plan: Plan, selection: Selection, expect: Expect | None = None) -> Pl
     """
     least, most = (expect.min, expect.max) if expect is not None else (None, None)
     _expected(len(plan.targets), least, most)
+    if not plan.targets:
+        raise NotStarted("the manifest has no targets; nothing was started")
+    meant = some(plan.targets, selection)
+    _expected(len(meant), None, most)
+    idle = [glob for glob in selection.only if not any(map(_matcher(glob), meant))] if len(selection.only) > 1 else ()
+    warnings = tuple(f"--only {glob} selects nothing{_near(glob, plan.targets)}" for glob in idle)
+    return _with_needs_met(replace(plan, warnings=plan.warnings + warnings) if warnings else plan, meant)
+
+
+def chosen(targets: Sequence[Target], selection: Selection) -> Sequence[Target]:
+    """Those of a plan, or of a run that was made before, that are meant; in their order, perhaps none."""
+    if selection == EVERYTHING:
+        return targets
     asked = _Compiled.of(selection)
-    chosen = [target for target in plan.targets if _is_meant(target, asked)]
-    chosen = chosen if selection.first is None else chosen[: selection.first]
-    if not chosen:
-        raise NotStarted(_nothing(plan, selection))
-    _expected(len(chosen), None, most)
-    return _with_needs_met(plan, chosen)
+    return [target for target in targets if _is_meant(target, asked)][: selection.first]
+
+
+def some(targets: Sequence[Target], selection: Selection) -> Sequence[Target]:
+    """As `chosen`.
+
+    Raises:
+        NotStarted: none is.
+    """
+    if not (found := chosen(targets, selection)):
+        raise NotStarted(nothing(targets, selection))
+    return found
 
 
 def _expected(count: int, least: int | None, most: int | None) -> None:
@@ -65,18 +88,34 @@ def _expected(count: int, least: int | None, most: int | None) -> None:
         raise NotStarted(f"{count} targets, and the manifest expects at most {most} (expect.max); nothing was started")
 
 
-def _nothing(plan: Plan, selection: Selection) -> str:
-    if not plan.targets:
-        return "the manifest has no targets; nothing was started"
+def nothing(targets: Sequence[Target], selection: Selection) -> str:
+    """That none of the targets is meant, and what comes near."""
     asked = [
         *(f"--only {glob}" for glob in selection.only),
         *(f"--exclude {glob}" for glob in selection.exclude),
         *(f"--label {','.join(labels)}" for labels in selection.labels),
         *([] if selection.first is None else [f"--first {selection.first}"]),
     ]
-    known = sorted({label for target in plan.targets for label in target.labels})
+    known = sorted({label for target in targets for label in target.labels})
     labels = f"; known labels: {', '.join(known[:20])}" if selection.labels and known else ""
-    return f"none of {len(plan.targets)} targets is selected by {' '.join(asked)}{labels}; nothing was started"
+    hint = next(filter(None, (_near(glob, targets) for glob in selection.only)), "")
+    return f"none of {len(targets)} targets is selected by {' '.join(asked)}{hint}{labels}; nothing was started"
+
+
+def _near(glob: str, targets: Sequence[Target]) -> str:
+    """What may have been meant by a glob that matches nothing: a glob is compared with whole repositories."""
+    names = {target.repo.rpartition("/")[2].casefold(): target.repo for target in targets[:_LOOKED_AT]}
+    repo, at, branch = glob.partition("@")
+    if (found := names.get(repo.casefold())) is None:
+        from difflib import get_close_matches  # only when something is wrong
+
+        names |= {target.repo.casefold(): target.repo for target in targets[:_LOOKED_AT]}
+        near = get_close_matches(repo.casefold(), names, n=1, cutoff=0.7)
+        found = names[near[0]] if near else None
+    if found is None:
+        return ""
+    branches = {target.branch for target in targets if target.repo == found and target.branch is not None}
+    return f"; did you mean {found}{at}{branch if not at or branch in branches else min(branches, default=branch)}?"
 
 
 class _Compiled(Struct, frozen=True):

@@ -103,6 +103,9 @@ class AccountDriver:
         account = self.account
         while account.cancels and self._has_slot:
             self._start(self._follow.cancel, account.cancels.pop())
+        if account.unwanted:
+            unwanted, account.unwanted = account.unwanted, []
+            self._start(account.end_unwanted, unwanted)
         while self._has_slot and account.finds and account.finds[0][0] <= now:
             self._start(self._in_doubt.find, heappop(account.finds)[1])
         if account.polls.first <= now and self._follow.under_way < GROUPS and self._has_slot:
@@ -168,7 +171,7 @@ class AccountDriver:
         run, account = self._run, self.account
         if account.is_halted:
             return True
-        if account.cancels or account.finds:
+        if account.cancels or account.unwanted or account.finds:
             return False
         # where no target waits to be released, a detached run need not follow builds
         leaves = run.leaves_builds or (run.options.detach and self._coordinator.nothing_to_come)

@@ -171,6 +171,13 @@ class Coordinator:
         run = self._run
         if not isinstance(wish, CancelAsked) or run.is_canceling or run.leaves_builds:
             return
+        if wish.only:
+            self._cancels = True
+            run.unwanted |= dict.fromkeys(wish.only, wish.by)
+            for row in [row for row in self._unmet if run.history.targets[row].id in run.unwanted]:
+                del self._unmet[row]
+            run.notice("targets.canceled", by=wish.by, targets=len(wish.only))
+            return
         run.is_closed = True
         run.is_canceling = not wish.keep_builds
         run.leaves_builds = wish.keep_builds

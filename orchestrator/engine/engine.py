@@ -220,7 +220,8 @@ class Engine:
     async def _set_up(self, run: Run, heartbeat: Heartbeat, coordinator: Coordinator, lines: AsyncExitStack) -> None:
         rows: dict[str, list[int]] = {}
         for row, target in enumerate(run.history.targets):
-            rows.setdefault(target.account, []).append(row)
+            if run.drives(target):
+                rows.setdefault(target.account, []).append(row)
         accounts = {} if run.history.made is None else run.history.made.accounts
         others = OtherProcesses(self._journal, run.clocks)
         for name, numbers in rows.items():
@@ -243,10 +244,11 @@ class Engine:
             await coordinator.wake.wait(WISHES_EVERY)
             decided = await coordinator.decide()
             for row in decided.released:
-                self._drivers[run.history.targets[row].account].release(row)
+                if run.drives(target := run.history.targets[row]):
+                    self._drivers[target.account].release(row)
             for driver in self._drivers.values() if decided.is_news else ():
                 if decided.cancels:
-                    driver.account.cancel_all()
+                    driver.account.cancel()
                 driver.wake.set()
 
     async def _time_out(self) -> None:
@@ -266,12 +268,13 @@ class Engine:
     async def _leave(self, run: Run, heartbeat: Heartbeat) -> Exit:
         """Journals how this process leaves the run, and the exit code that agrees with it."""
         left_by = self._left_by(run)
-        code = exit_code(run.history, self._options.failures, left_by)
+        only = self._options.drives
+        code = exit_code(run.history, self._options.failures, left_by, only if left_by else None)
         tallies = tuple(driver.tally() for driver in self._drivers.values())
         last: Event = RunEnded(int(code), tallies) if not left_by else Interrupted(left_by, int(code), tallies)
         with anyio.CancelScope(shield=True):
             await run.append(heartbeat.leases[COORDINATOR], [last], run.now())
-        return code
+        return exit_code(run.history, self._options.failures, left_by, only)
 
     def _left_by(self, run: Run) -> str:
         """Why this process leaves before the run's end; empty at its end."""

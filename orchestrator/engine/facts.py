@@ -17,7 +17,7 @@ from orchestrator.core.events import (
     Requested,
     TargetEvent,
 )
-from orchestrator.core.model import ACCOUNT, Json, Scope, Target, marker_of
+from orchestrator.core.model import ACCOUNT, Json, Outcome, Scope, Target, marker_of
 from orchestrator.core.next_step import FIRST_POLL, Ask, End, Find, Nothing, Poll, Step, next_step, tick
 from orchestrator.core.progress import Progress, apply
 from orchestrator.engine.coordinator import Coordinator
@@ -30,6 +30,7 @@ from orchestrator.providers.port import Line
 
 NOT_FOLLOWED = -1.0
 FOLLOW = Poll(0.0, "")  # what comes after a receipt; until when is asked when it is polled
+UNWANTED = "canceled_before_trigger"  # the code of a target that a person canceled while it waited
 ADOPTED = "adopted"  # how a request became a target's: a person said so
 # Seconds to leave a scope alone where a refusal does not say how long. A repo's hourly limit names no time of reset:
 # ten minutes, then ask once.
@@ -80,6 +81,7 @@ class AccountRun:
 
     Attributes:
         finds: rows in doubt, each with the time at which its request is to be looked for.
+        unwanted: rows that nobody wants any more, and of which that is still to be journaled.
         polls: rows whose request is followed, by the time at which it is to be polled.
         changed: by row, when its request last changed; negative where it is not followed.
         polled: by row, the polls since then.
@@ -117,6 +119,7 @@ class AccountRun:
         self.finds: list[tuple[float, int]] = []
         self.polls = Due()
         self.cancels: list[int] = []
+        self.unwanted: list[int] = []
         self.changed = array("d", [NOT_FOLLOWED]) * len(run.history.targets)
         self.polled = array("I", [0]) * len(run.history.targets)
         self.looked: dict[int, float] = {}
@@ -151,8 +154,9 @@ class AccountRun:
         repo_of = self.admission.repo_of
         if self._known is None:  # made for the first look for a lost call: most runs have none
             self._known = {}
-            self._repo_of = {self._targets[other].id: repo_of(other) for other in self.rows}
-            for other in self.rows:
+            all_rows = [other for other, target in enumerate(self._targets) if target.account == self.name]
+            self._repo_of = {self._targets[other].id: repo_of(other) for other in all_rows}
+            for other in all_rows:
                 progress = self.progress(other)
                 if progress.request is not None and progress.how != ADOPTED:
                     self._known.setdefault(repo_of(other), set()).add(progress.request.id)
@@ -167,6 +171,13 @@ class AccountRun:
         return self.progress(row).marker is not None and self.line.declaration.finds.can_tell
 
     def may_be_triggered(self, row: int) -> bool:
+        """Whether nothing was started, and nothing decided, for the row, and nobody wants it canceled."""
+        if self._is_unwanted(row):
+            self.unwanted.append(row)
+            return False
+        return self.may_be_asked(row)
+
+    def may_be_asked(self, row: int) -> bool:
         """Whether the journal says that nothing was started, and nothing decided, for the row."""
         progress = self.progress(row)
         return progress.request is None and progress.asked_at is None and progress.verdict is None
@@ -245,6 +256,9 @@ class AccountRun:
 
     def place_new(self, row: int) -> None:
         """As `place`, for a row of which nothing is known."""
+        if self._is_unwanted(row) and (row in self.looked or not self.must_look(row)):
+            self.unwanted.append(row)
+            return
         if not self.run.is_released(row):
             return
         if self.must_look(row) and row not in self.looked and not self.run.is_closed:
@@ -279,17 +293,32 @@ class AccountRun:
 
     def _follow(self, row: int) -> None:
         now = self.now()
-        if self.run.is_canceling:
+        if self.run.is_canceling or self._is_unwanted(row):
             self.cancel_soon(row)
         is_new = self.changed[row] == NOT_FOLLOWED
         self.changed[row], self.polled[row] = now, 0
         self.poll_at(row, now + FIRST_POLL if is_new else now + 1.0)
 
-    def cancel_all(self) -> None:
-        """The builds that this run started are to be canceled."""
+    def cancel(self) -> None:
+        """The builds that this run started, or those of its unwanted targets, are to be canceled."""
         for row in self.rows:
+            if not (self.run.is_canceling or self._is_unwanted(row)):
+                continue
             if self.changed[row] != NOT_FOLLOWED:
                 self.cancel_soon(row)
+            elif self._is_unwanted(row) and row not in self.admission.in_flight and not self.must_look(row):
+                self.unwanted.append(row)
+
+    async def end_unwanted(self, rows: Sequence[int]) -> None:
+        """Nothing was ever asked for these rows, and nothing will be."""
+        untouched = {row for row in rows if self.may_be_asked(row) and row not in self.admission.in_flight}
+        self.admission.withdraw(untouched)
+        ids = {row: self._targets[row].id for row in untouched}
+        why = {row: f"canceled by {self.run.unwanted[id_]} before it was triggered" for row, id_ in ids.items()}
+        await self.record_all([(row, (Ended(ids[row], Outcome.CANCELED, UNWANTED, why[row]),)) for row in untouched])
+
+    def _is_unwanted(self, row: int) -> bool:
+        return bool(self.run.unwanted) and self._targets[row].id in self.run.unwanted
 
     def cancel_soon(self, row: int) -> None:
         """The row's build is to be canceled, once by each process: an earlier one may have died before it asked."""

@@ -11,7 +11,7 @@ import anyio
 
 from orchestrator.core.events import Event, target_of
 from orchestrator.core.history import History
-from orchestrator.core.model import Outcome, Phase, marker_of
+from orchestrator.core.model import Outcome, Phase, Target, marker_of
 from orchestrator.core.options import Options
 from orchestrator.core.progress import Progress
 from orchestrator.journal.port import Entry, Incarnation, Journal, Lease, Process
@@ -155,6 +155,7 @@ class Run:
         settled: an account has nothing left to do by itself.
         is_halted: interrupted: nothing more starts, calls under way finish.
         is_closed: a rule or a person stopped it: no more triggers; builds are followed to their end.
+        unwanted: ids of targets that are to be canceled while the run goes on, each with who asked for it.
         look_for: target id to the marker that an earlier run, or this one before its state was lost, may have sent:
             it is looked for before the target is triggered first.
         doubts: targets without a verdict of which the answer is lost.
@@ -191,6 +192,7 @@ class Run:
         self.is_closed = not options.trigger
         self.is_canceling = False
         self.leaves_builds = False
+        self.unwanted: dict[str, str] = {}
         known = history.progress.values()
         self.phases: Counter[Phase] = Counter(progress.phase for progress in known)
         self.phases[Phase.WAITING] += len(history.targets) - len(known)
@@ -240,6 +242,10 @@ class Run:
             return None
         self.outcomes[after.verdict.outcome] += 1
         return after
+
+    def drives(self, target: Target) -> bool:
+        """Whether this process cares for the target."""
+        return self.options.drives is None or target.id in self.options.drives
 
     def is_released(self, row: int) -> bool:
         """Whether the target's wave is open and its needs have passed."""

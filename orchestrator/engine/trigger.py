@@ -173,7 +173,7 @@ class Triggers:
         """Whether nothing was asked for before, and no other process was first; else the row is put away."""
         account, admission, row, repo = self._account, self._admission, candidate.row, candidate.repo
         if account.must_look(row) and not await self._is_still_absent(row):
-            if account.may_be_triggered(row):
+            if account.may_be_asked(row):
                 admission.over(row)
             return False
         if await self._gate.reserve(permit, candidate.costs, repo, trigger=True):

@@ -15,7 +15,7 @@ A row is the number of a target in the plan. Where it stands:
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from heapq import heappop, heappush
 from typing import Any
 
@@ -188,6 +188,14 @@ class Admission:
     def enqueue(self, row: int) -> None:
         """The row may be triggered, in its turn: rows of lower number first."""
         heappush(self._ready, row)
+
+    def withdraw(self, rows: Collection[int]) -> None:
+        """These rows wait for nothing any more."""
+        self._ready = sorted(row for row in self._ready if row not in rows)
+        for rule, waiting in list(self._blocked.items()):
+            self._blocked[rule] = sorted(row for row in waiting if row not in rows)
+            if not self._blocked[rule]:
+                del self._blocked[rule], self._causes[rule]
 
     def put_back(self, row: int) -> None:
         """The row's trigger did not leave after all: it waits for its turn again."""
