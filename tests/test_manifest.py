@@ -156,7 +156,7 @@ targets: [acme/a, {repo: acme/a, account: small}]
 
 def test_targets_without_templates_share_one_request():
     plan = plan_of(
-        "version: 1\ndefaults: {message: hi}\ntargets: [acme/a, acme/b, 'acme/c#x', {repos: [acme/d, acme/e]}]"
+        "version: 1\ndefaults: {message: hi}\ntargets: [acme/a, acme/b, 'travis:acme/c#x', {repos: [acme/d, acme/e]}]"
     )
     first, second, odd, *long = (target.request for target in plan.targets)
     assert first is second
@@ -475,7 +475,7 @@ def test_paths_start_at_the_file_that_they_stand_in():
 
 def test_targets_come_from_lines_with_comments():
     text = "version: 1\ntargets: [acme/first, {from: repos_txt, labels: [listed], branch: main}, acme/last]"
-    lines = "# all of them\nacme/a  # the first\n\n  acme/b@dev\r\nacme/c#name\n"
+    lines = "# all of them\nacme/a  # the first\n\n  acme/b@dev\r\ntravis:acme/c#name\n"
     plan = plan_of(text.replace("repos_txt", "repos.txt"), load=files(repos_txt=lines))
     assert ids(plan) == [
         "travis:acme/first",

@@ -195,5 +195,6 @@ def the_one(targets: Sequence[Target], name: str) -> Target:
 def _names(target: Target) -> tuple[tuple[str, ...], ...]:
     """What a target may be called, the surest first."""
     id_, repo = target.id.casefold(), target.repo.casefold()
-    refs = (id_.partition(":")[2], f"{repo}@{target.branch}".casefold())
-    return (id_,), refs, (repo, f"{target.account}:{repo}", repo.rpartition("/")[2])
+    rest = id_.partition(":")[2]
+    refs = (rest.partition("#")[0], f"{repo}@{target.branch}".casefold())  # `#NAME` stands only after an account
+    return (id_,), refs, (rest,), (repo, f"{target.account}:{repo}", repo.rpartition("/")[2])

@@ -143,7 +143,7 @@ def _matcher(glob: str) -> Callable[[Target], bool]:
     shape = re.compile(f"(?is:{expression(repo)})" + (f"(?s:@{expression(rest)})" if at else ""))
 
     def matches(target: Target) -> bool:
-        texts = [target.repo, target.id]
+        texts = [target.repo, target.id, target.id.partition(":")[2].partition("#")[0]]
         if target.branch is not None:
             texts.append(f"{target.repo}@{target.branch}")
         return any(shape.fullmatch(text) for text in texts)

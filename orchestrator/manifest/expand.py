@@ -9,6 +9,7 @@ from __future__ import annotations
 import datetime
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, NamedTuple
+from urllib.parse import urlsplit
 
 from orchestrator.core.errors import near
 from orchestrator.core.frozen import gc_paused, replace
@@ -167,11 +168,37 @@ class Expander:
             return None
 
     def _of_parts(self, parts: Parts, above: _Above, entry: Place, where: str) -> None:
+        parts = self._cloned(parts)
         account = self._account(parts.account or above.account, entry)
         if account is not None:
             layer = self._below(above, account)
+            if parts.host is not None and not self._is_home(parts.host, account, layer, entry):
+                return
             refs = None if parts.ref is None else [parts.ref]
             self.targets.add(Wanted(parts.repo, layer, account, entry, where, parts.name, refs, parts.matrix))
+
+    def _cloned(self, parts: Parts) -> Parts:
+        """`github.com:acme/widget.git` is a clone URL where no account is called so, and a host is."""
+        host, hosts = parts.account, {host for said in self.manifest.declared.values() for host in said.clones}
+        if host is None or host in self.manifest.accounts or host not in hosts:
+            return parts
+        return parts._replace(account=None, repo=parts.repo.removesuffix(".git"), host=host)
+
+    def _is_home(self, host: str, account: str, layer: Layer, entry: Place) -> bool:
+        """Whether the account's repositories are cloned from this host; else it is a problem."""
+        clones, own = self.manifest.declared[account].clones, urlsplit(self.manifest.accounts[account].url).hostname
+        if host in clones:
+            usual = next(iter(clones.values()))
+            keys = [f"{key}: {one}" for key, one in clones[host].items() if layer.values.get(key, usual[key]) != one]
+            if keys:
+                self.diagnostics.report(f"{host} needs `{', '.join(keys)}` for account {account}", "write it", entry)
+            return not keys
+        domain = host.partition(".")[2]
+        if own is not None and (host == own or ("." in domain and own.endswith(f".{domain}"))):
+            return True
+        text = f"account {account} has no repositories of {host[:100]}"
+        self.diagnostics.report(text, "write owner/name, or the `account` that has them", entry)
+        return False
 
     # long forms
 
@@ -196,7 +223,7 @@ class Expander:
         if not self.targets.fits(layer, len(written.get("repos", "1")), entry):
             return None
         name = self.compiler.value(entry.at("name")) if "name" in written else None
-        for repo, labels in self._repos(written, account, entry):
+        for repo, labels in self._repos(written, account, layer, entry):
             self.targets.add(Wanted(repo, layer, account, entry, where, name, labels=labels))
         return None
 
@@ -216,7 +243,7 @@ class Expander:
             self.diagnostics.report(f"unknown key `{key}` for every account", "remove it", entry.at(key))
 
     def _repos(
-        self, written: dict[str, Value], account: str, entry: Place
+        self, written: dict[str, Value], account: str, layer: Layer, entry: Place
     ) -> Iterator[tuple[Compiled, tuple[str, ...]]]:
         """The repositories that an entry names, each with labels of its own."""
         if "discover" in written:
@@ -225,7 +252,15 @@ class Expander:
         places = [entry.at("repo")] if "repo" in written else map(entry.at("repos").at, range(len(written["repos"])))
         for place in places:
             repo = place.value
-            if isinstance(repo, str) and "@" in repo:
+            if isinstance(repo, str) and ":" in repo and "${{" not in repo:
+                parts = self._parse(repo, place)
+                parts = parts if parts is None else self._cloned(parts)
+                if parts is not None and (parts.host is None or parts.ref is not None):
+                    text = "a repository stands here, without account and branch"
+                    self.diagnostics.report(text, "write `account` and `branch`", place)
+                elif parts is not None and self._is_home(parts.host or "", account, layer, place):
+                    yield parts.repo, ()
+            elif isinstance(repo, str) and "@" in repo:
                 text = f"{repo[:100]!r} is no repository's name"
                 self.diagnostics.report(text, "a branch goes into `branch`", place)
             else:

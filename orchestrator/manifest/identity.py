@@ -16,31 +16,36 @@ _SHOWN = 12  # targets of a circle that are printed
 
 _ODD = re.compile("[\x00-\x20\x7f-\x9f,\\[\\]#%]")  # space and control characters, and what the grammar uses
 _PERCENT = re.compile(r"(?:%[0-9A-Fa-f]{2})+")
-_SHAPE = re.compile(
-    r"(?:(?P<account>[A-Za-z0-9_][A-Za-z0-9_.-]*):)?"
+_MATRIX = r"(?:\[(?P<matrix>[^\[\]#]+)\])?"
+_SHAPE = re.compile(  # with an account
+    r"(?P<account>[A-Za-z0-9_][A-Za-z0-9_.-]*):"
     r"(?P<repo>[^@\[\]#,:]+)"
-    r"(?:@(?P<ref>[^\[\]#,]+))?"
-    r"(?:\[(?P<matrix>[^\[\]#]+)\])?"
-    r"(?:\#(?P<name>[^\[\]#,]+))?"
+    r"(?:@(?P<ref>[^\[\]#,]+))?" + _MATRIX + r"(?:\#(?P<name>[^\[\]#,]+))?"
 )
-_REPO = re.compile("[^\x00-\x20\x7f-\x9f@:\\[\\]#%,?*\\\\]+")
+_SHORT = re.compile(r"(?P<repo>[^@\[\]#,:]+)(?:@(?P<ref>[^\[\],]+))?" + _MATRIX)  # here `#` belongs to the branch
+_URL = re.compile(
+    r"(?:(?:git\+)?(?:https?|ssh|git)://(?:[^/\s]*@)?(?P<host>[^/:@\s]+)(?::[0-9]*)?/|[\w.-]+@(?P<scp>[^/:@\s]+):)"
+    r"/*(?P<repo>[^\s@:?#]+?)(?:\.git)?/*(?:@(?P<ref>[^\[\],]+))?"
+)
+_PART = re.compile(r"[A-Za-z0-9._~-]{1,255}")
 _REF_NEVER = re.compile("[\x00-\x20\x7f~^:\\\\]|\\.\\.|@\\{|//|^/|/$|\\.lock$|\\.$|^-")
 
 PLAIN = re.compile(
-    "([^\x00-\x20\x7f-\x9f/@:\\[\\]#%,?*\\\\${]+(?:/[^\x00-\x20\x7f-\x9f/@:\\[\\]#%,?*\\\\${]+)+)"
-    "(?:@([A-Za-z0-9_+-]+(?:[/.][A-Za-z0-9_+-]+)*))?"
+    r"((?!-)[A-Za-z0-9_-]{1,39}/(?!\.\.?(?:@|$))[A-Za-z0-9._-]{1,100}(?<!\.git))"
+    r"(?:@([A-Za-z0-9_+-]+(?:[/.][A-Za-z0-9_+-]+)*))?"
 )
 """The short forms that are plain names, as most are: loading 100,000 targets is fast because of it."""
 
 
 class Parts(NamedTuple):
-    """The parts of an id; `account` None where it is left out."""
+    """The parts of an id; `account` None where it is left out; of a clone URL its host, too."""
 
     account: str | None
     repo: str
     ref: str | None = None
     matrix: tuple[tuple[str, str], ...] = ()
     name: str | None = None
+    host: str | None = None
 
 
 def encode(text: str) -> str:
@@ -74,14 +79,21 @@ def id_of(account: str, repo: str, ref: str | None, matrix: Iterable[tuple[str, 
 
 
 def parse(text: str) -> Parts:
-    """The parts of an id or a short form; raises ValueError, with what is expected, for anything else."""
-    shape = _SHAPE.fullmatch(text)
+    """The parts of an id, a short form or a clone URL; raises ValueError, with what is expected, for anything else."""
+    if "://" in text or (":" in text and "@" in text.partition(":")[0].partition("/")[0]):
+        if (found := _URL.fullmatch(text)) is None:
+            raise ValueError("expected the URL to clone a repository, such as https://HOST/owner/name.git")
+        host = (found["host"] or found["scp"]).lower().removeprefix("www.").removeprefix("ssh.")
+        return Parts(None, found["repo"], found["ref"], host=host)
+    shape = _SHAPE.fullmatch(text) or _SHORT.fullmatch(text)
     if shape is None:
-        raise ValueError(f"expected owner/name, owner/name@branch or a target's id, found {text[:100]!r}")
-    ref, name, matrix = shape["ref"], shape["name"], shape["matrix"]
+        hint = " (`#NAME` is read only after the account: ACCOUNT:owner/name#NAME)" if "#" in text else ""
+        raise ValueError(f"expected owner/name, owner/name@branch or a target's id, found {text[:100]!r}{hint}")
+    given = shape.groupdict()
+    ref, name, matrix = given["ref"], given.get("name"), given["matrix"]
     return Parts(
-        shape["account"],
-        decode(shape["repo"]),
+        given.get("account"),
+        decode(given["repo"]),
         None if ref is None else decode(ref),
         tuple(_pair(pair) for pair in matrix.split(",")) if matrix else (),
         None if name is None else decode(name),
@@ -96,15 +108,15 @@ def _pair(text: str) -> tuple[str, str]:
 
 
 def repo_problem(repo: str, numbers: bool) -> str | None:
-    """What is wrong with a repository's name, or None; some providers take numbers."""
-    if _REPO.fullmatch(repo) is None:
-        return f"{repo[:100]!r} is no repository's name"
+    """What is wrong with a repository's name, which no service has then, or None; some providers take numbers."""
     if repo.isascii() and repo.isdigit():
         return None if numbers else f"this provider knows no repository by its number ({repo[:100]})"
     parts = repo.split("/")
     if len(parts) < 2 or not all(parts) or any(part in (".", "..") for part in parts):
         return f"expected owner/name, found {repo[:100]!r}"
-    return None
+    if not all(map(_PART.fullmatch, parts)):
+        return f"{repo[:100]!r} is no repository's name"
+    return f"{repo[:100]!r} is no repository's name: leave `.git` out" if repo.endswith(".git") else None
 
 
 def ref_problem(ref: str) -> str | None:

@@ -189,7 +189,8 @@ class Targets:
             repo = self.compiler.fill(wanted.repo, names, entry)
             if repo is None:
                 continue
-            problem = repo_problem(repo, self.declared[wanted.account].repo_ids)
+            said = self.declared[wanted.account]
+            problem = repo_problem(repo, said.repo_ids) or said.repo_problem(repo, wanted.layer.values)
             if problem is not None:
                 self.diagnostics.report(problem, "name it owner/name", entry.within("repo"))
                 continue

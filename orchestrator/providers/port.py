@@ -296,6 +296,8 @@ class Declaration(Struct, frozen=True):
         states: the provider's native build states and what they mean.
         fold_case: whether `ACME/x` and `acme/x` are one repository.
         repo_ids: whether a repository may be given by number.
+        clones: hosts of the repositories' clone URLs, with the keys of a target that go with each; the first is usual.
+        repo_problem: why the service cannot have a repository of this name, given the target's keys, or None.
         message_problem: what is wrong with a message (a skip command), or None.
         warn: warnings for a target, sentences for a person.
         learn: what an answer reveals of limits; where it stands in headers, made by `limits.headers.learn_from`.
@@ -322,6 +324,8 @@ class Declaration(Struct, frozen=True):
     token_fallback: str | None = None
     fold_case: bool = True
     repo_ids: bool = False
+    clones: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    repo_problem: Callable[[str, Mapping[str, Json]], str | None] = lambda repo, keys: None
     message_problem: Callable[[str], str | None] = lambda message: None
     warn: Callable[[Target], Sequence[str]] = lambda target: ()
     warn_account: Callable[[Account], Sequence[str]] = lambda account: ()

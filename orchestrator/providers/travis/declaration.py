@@ -65,6 +65,13 @@ KEYS: Mapping[str, Key] = {
     "vcs": Key(Literal["github", "gitlab", "bitbucket", "assembla"], "where the repository lives (default github)"),
 }
 
+CLONES: Mapping[str, Mapping[str, str]] = {
+    "github.com": {"vcs": "github"},
+    "gitlab.com": {"vcs": "gitlab"},
+    "bitbucket.org": {"vcs": "bitbucket"},
+}
+_OF_GITHUB = re.compile(r"(?!-)[A-Za-z0-9_-]{1,39}/[A-Za-z0-9._-]{1,100}")
+
 _WHO = r"(?:ci|travis(?:[ -]?ci)?)"
 _SKIP = re.compile(rf"\[\s*(?:skip[\s:-]+{_WHO}|{_WHO}[\s:-]+skip)\s*\]", re.IGNORECASE)
 
@@ -79,6 +86,13 @@ LIKE_PUSHES = (
     "switch mails off with `config: {notifications: {email: false}}`"
 )
 ORG_IS_OVER = "travis-ci.org is shut down and read-only: triggers there are refused; use https://api.travis-ci.com"
+
+
+def repo_problem(repo: str, keys: Mapping[str, Json]) -> str | None:
+    """What GitHub never has: other parts than owner and name, longer ones, other characters."""
+    if "/" not in repo or keys.get("vcs", "github") != "github" or _OF_GITHUB.fullmatch(repo) is not None:
+        return None
+    return f"{repo[:160]!r} is no repository's name: GitHub has owner/name, of at most 39 and 100 characters"
 
 
 def message_problem(message: str) -> str | None:
@@ -166,6 +180,8 @@ DECLARATION = Declaration(
     token_env="TRAVIS_TOKEN",  # noqa: S106  # the name of a variable, not a token
     token_fallback="orchestrator.providers.travis.provider:stored_token",  # noqa: S106  # where the code stands
     repo_ids=True,
+    clones=CLONES,
+    repo_problem=repo_problem,
     message_problem=message_problem,
     warn=warn,
     warn_account=warn_account,
