@@ -13,7 +13,7 @@ from orchestrator.core.options import Options
 from orchestrator.core.times import elapsed, rounded
 from orchestrator.forecast import ASSUMED, Times, forecast, times_of
 from orchestrator.forecast.durations import LATENCY, DealtDurations
-from orchestrator.forecast.polling import Polls
+from orchestrator.forecast.simulate import Polls
 from orchestrator.limits.budget import Budget
 from orchestrator.limits.quiet_hours import parse_quiet
 from orchestrator.providers.travis.declaration import DECLARATION as TRAVIS

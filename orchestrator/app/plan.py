@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import UTC, date, datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from orchestrator import manifest as manifests
 from orchestrator.app.context import Context
 from orchestrator.core.calls import is_loopback
 from orchestrator.core.errors import UsageError
-from orchestrator.core.frozen import Struct, field, replace
+from orchestrator.core.frozen import Struct, field, gc_paused, replace
 from orchestrator.core.model import Plan
 from orchestrator.core.options import Options
 from orchestrator.core.secrets import shown
@@ -23,6 +23,7 @@ from orchestrator.report import FORMATS
 if TYPE_CHECKING:
     from orchestrator.forecast import Forecast, Times
     from orchestrator.journal.port import Journal
+    from orchestrator.providers.port import Declaration
 
 DEFAULT = "orchestrator.yaml"
 STDIN = "-"
@@ -234,21 +235,24 @@ def warnings_of(plan: Plan, cast: Forecast) -> list[str]:
 # -- the forecast -----------------------------------------------------------------------------------------------
 
 
-def forecast_of(planned: Planned, times: Times, context: Context, *, advise: bool = True) -> Forecast:
-    """The forecast of a run that starts now; `advise` also tries what would help."""
+def forecast_of(planned: Planned, times: Times, context: Context) -> Forecast:
+    """The forecast of a run that starts now, with what would help."""
     from orchestrator.forecast import forecast
 
+    return forecast(*_to_simulate(planned, context), start=context.now(), times=times)
+
+
+def forecast_kept(planned: Planned, times: Times, context: Context) -> Mapping[str, float]:
+    """What a run that starts now keeps of its forecast; as `forecast_of`."""
+    from orchestrator.forecast.simulate import Simulation
+
+    with gc_paused():
+        run = Simulation(*_to_simulate(planned, context), context.now(), times)
+        run.run()
+        return run.kept
+
+
+def _to_simulate(planned: Planned, context: Context) -> tuple[Plan, Mapping[str, Declaration], Options]:
     plan, choices = planned.plan, planned.choices
     options = Options.over(choices, choices, ignore_quiet_hours=choices.ignore_quiet_hours or context.sandbox)
-    declarations = {account.type: registry.declaration(account.type) for account in plan.accounts.values()}
-    return forecast(plan, declarations, options, start=context.now(), times=times, advise=advise)
-
-
-def forecast_kept(cast: Forecast) -> dict[str, Any]:
-    """What a run keeps of its forecast, for the report to compare with what happened."""
-    return {
-        "last_trigger_seconds": round(cast.last_trigger, 3),
-        "last_build_seconds": round(cast.last_build, 3),
-        "triggers": sum(one.triggers for one in cast.accounts.values()),
-        "looks": sum(one.looks for one in cast.accounts.values()),
-    }
+    return plan, {account.type: registry.declaration(account.type) for account in plan.accounts.values()}, options

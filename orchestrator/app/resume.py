@@ -9,7 +9,7 @@ from orchestrator.app.context import Context
 from orchestrator.app.drive import Drive, Ended, accounts_of, ended, refuse_rehearsal, resolve
 from orchestrator.app.lookups import times_in
 from orchestrator.app.overlap import is_in_doubt, make_run, old_marker
-from orchestrator.app.plan import MANY, Choices, Planned, forecast_kept, forecast_of
+from orchestrator.app.plan import MANY, Choices, Planned, forecast_kept
 from orchestrator.app.runs import the_one
 from orchestrator.core.errors import JournalError, NotStarted, UsageError
 from orchestrator.core.frozen import Struct, replace
@@ -157,8 +157,8 @@ async def retry(what: Chosen, new: str, journal: Journal, choices: Choices, cont
         raise NotStarted("nothing to retry: no target of that run has such an outcome; nothing was sent")
     accounts = {account.name: account for account in accounts_of(what.history)}
     planned = Planned(Plan(what.name, tuple(what.targets), accounts), choices)
-    cast = forecast_of(planned, await times_in(journal, what.name, context), context, advise=False)
-    await make(new, what.old, what.history, what.targets, journal, context, what.same_commit, forecast_kept(cast))
+    cast = forecast_kept(planned, await times_in(journal, what.name, context), context)
+    await make(new, what.old, what.history, what.targets, journal, context, what.same_commit, cast)
     return Drive(new, journal, choices, context)
 
 

@@ -17,7 +17,6 @@ from orchestrator.app.plan import (
     Planned,
     Source,
     forecast_kept,
-    forecast_of,
     read_manifest,
     selected,
     today,
@@ -80,7 +79,7 @@ async def start(
     """
     ready(planned, context)
     plan = planned.plan
-    cast = forecast_kept(forecast_of(planned, await times_in(journal, plan.name, context), context, advise=False))
+    cast = forecast_kept(planned, await times_in(journal, plan.name, context), context)
     made = made_of(plan, _kept(planned, context), forecast=cast)
     targets, ended = await make_instead(run, made, plan.targets, journal, context, overlap, replaces)
     drive = Drive(run, journal, planned.choices, context)

@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from orchestrator.app.lookups import times_of_state
-from orchestrator.app.plan import Planned, Source, forecast_kept, forecast_of, warnings_of
+from orchestrator.app.plan import Planned, Source, forecast_of, warnings_of
 from orchestrator.app.plan import plan as planned_of
 from orchestrator.app.rehearse import curl_lines
 from orchestrator.cli.face import Face, verb
@@ -245,7 +245,7 @@ def _forecast_json(cast: Forecast) -> dict[str, Any]:
         "seconds": round(cast.last_trigger, 3),
         "text": cast.text,
         "levels": cast.levels,
-        **forecast_kept(cast),
+        **cast.kept,
         "supposed": list(cast.supposed),
         "advice": [{"what": advice.what, **_seconds(advice)} for advice in cast.advice],
     }

@@ -5,17 +5,16 @@ What it cannot know it says: how long calls take, other people's calls and build
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from orchestrator.core.frozen import gc_paused
 from orchestrator.core.model import Plan, Target
 from orchestrator.core.options import Options
 from orchestrator.forecast.advice import alternatives, sentence, slowest, supposed, warnings
-from orchestrator.forecast.binding import spans, uses
 from orchestrator.forecast.durations import ASSUMED, Times, times_of
 from orchestrator.forecast.remaining import Expected, Waits, expected
-from orchestrator.forecast.result import AccountForecast, Advice, Forecast, Span, Use
-from orchestrator.forecast.simulate import AccountQueue, Simulation
+from orchestrator.forecast.result import AccountForecast, Advice, Forecast, Span, Use, uses
+from orchestrator.forecast.simulate import Simulation
 from orchestrator.providers.port import Declaration
 
 __all__ = [
@@ -49,52 +48,47 @@ def forecast(
 
     Args:
         declarations: by type of provider.
-        options: what was chosen for the run.
         start: wall clock at the start; quiet hours go by it.
         times: how long calls and builds take.
         advise: whether to try what would help; each trial costs as much as the forecast itself.
     """
+
+    def simulate(plan: Plan) -> Simulation:
+        run = Simulation(plan, declarations, options, start, times)
+        run.run()
+        return run
+
     with gc_paused():
-        run = _simulated(plan, declarations, options, start, times)
+        run = simulate(plan)
         accounts = {
-            name: _of_account(plan, name, queue, run, declarations[plan.accounts[name].type])
+            name: _of_account(plan, name, run, declarations[plan.accounts[name].type])
             for name, queue in run.queues.items()
             if queue.triggered
         }
-        last_trigger, last_build = max(run.asked, default=0.0), max(run.ended, default=0.0)
-        advice = tuple(_advice(plan, accounts, declarations, options, start, times)) if advise else ()
+        advice = tuple(_advice(plan, accounts, declarations, simulate)) if advise else ()
     levels = _levels(plan.targets)
     fold = {name for name, account in plan.accounts.items() if declarations[account.type].fold_case}
-    last_trigger, last_build = max(last_trigger, 0.0), max(last_build, 0.0)
     return Forecast(
-        last_trigger,
-        last_build,
+        run.last_trigger,
+        run.last_build,
+        run.kept,
         accounts,
         levels,
         tuple(supposed(plan, times)),
         advice,
-        sentence(accounts, last_trigger, levels),
-        warnings(plan, accounts, last_trigger, options, fold),
+        sentence(accounts, run.last_trigger, levels),
+        warnings(plan, accounts, run.last_trigger, options, fold),
         run.asked,
         run.steps,
     )
 
 
-def _simulated(
-    plan: Plan, declarations: Mapping[str, Declaration], options: Options, start: float, times: Times
-) -> Simulation:
-    run = Simulation(plan, declarations, options, start, times)
-    run.run()
-    return run
-
-
-def _of_account(
-    plan: Plan, name: str, queue: AccountQueue, run: Simulation, declaration: Declaration
-) -> AccountForecast:
+def _of_account(plan: Plan, name: str, run: Simulation, declaration: Declaration) -> AccountForecast:
+    queue = run.queues[name]
     rows = [row for row, target in enumerate(plan.targets) if target.account == name and run.asked[row] >= 0.0]
     rows.sort(key=run.asked.__getitem__)
     last = run.asked[rows[-1]]
-    found = spans(queue.binding, last)
+    found = queue.binding.spans(last)
     timed = [(run.asked[row], plan.targets[row]) for row in rows]
     return AccountForecast(
         name,
@@ -112,9 +106,7 @@ def _advice(
     plan: Plan,
     accounts: Mapping[str, AccountForecast],
     declarations: Mapping[str, Declaration],
-    options: Options,
-    start: float,
-    times: Times,
+    simulate: Callable[[Plan], Simulation],
 ) -> Iterator[Advice]:
     """What would help the account that takes longest, the best first."""
     slow = slowest(list(accounts.values()))
@@ -123,8 +115,8 @@ def _advice(
     before = max(one.last_trigger for one in accounts.values())
     tried = []
     for what, other in alternatives(plan, slow, declarations[plan.accounts[slow.account].type]):
-        run = _simulated(other, declarations, options, start, times)
-        tried.append(Advice(what, max(run.asked), max(run.ended)))
+        run = simulate(other)
+        tried.append(Advice(what, run.last_trigger, run.last_build))
     yield from sorted((one for one in tried if one.last_trigger < WORTH * before), key=lambda one: one.last_trigger)
 
 

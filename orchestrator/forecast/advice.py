@@ -11,8 +11,7 @@ from orchestrator.core.model import ACCOUNT, Account, Limit, Plan, Target
 from orchestrator.core.options import Options
 from orchestrator.core.times import counted, period, rounded
 from orchestrator.forecast.durations import Times
-from orchestrator.forecast.result import AccountForecast
-from orchestrator.forecast.simulate import NEEDS
+from orchestrator.forecast.result import NEEDS, AccountForecast
 from orchestrator.providers.port import Declaration
 
 SECOND = "a second account"

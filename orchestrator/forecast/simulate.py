@@ -7,24 +7,23 @@ from __future__ import annotations
 
 import math
 from array import array
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from heapq import heappop, heappush
-from itertools import count
 
 from orchestrator.core.frozen import Struct
-from orchestrator.core.model import Account, Plan
-from orchestrator.core.next_step import NARROWEST
+from orchestrator.core.model import ACCOUNT, Account, Limit, Plan
+from orchestrator.core.next_step import NARROWEST, poll_interval, tick
 from orchestrator.core.options import Options
-from orchestrator.forecast.binding import Binding
 from orchestrator.forecast.durations import DealtDurations, Times, seen_at
-from orchestrator.forecast.polling import Polls
+from orchestrator.forecast.result import NEEDS, Binding
 from orchestrator.limits.admission import SERIAL, Admission, Candidate, Terms, Wait
 from orchestrator.limits.budget import Budget, Permit
 from orchestrator.providers.port import Declaration
 
 ANSWERED, POLL, ENDED, WAKE = range(4)  # in this order where they fall together
 NEVER = -1.0
-NEEDS = "needs"  # stands for a rule, where targets wait for those that they need
+BULK = 32  # polls that are taken in one go; a power of two
+BREATH = 1.0  # seconds after which polls that found no room are tried again, at the soonest: some may leave by then
 PHASES = 10  # parts of the shortest interval between polls; requests of the same part are seen to end alike
 
 
@@ -46,18 +45,102 @@ class Past(Struct, frozen=True, omit_defaults=True):
     is_refused: bool = False
 
 
+class Polls:
+    """Builds of an account that are followed, how many calls that takes (`made`), and when."""
+
+    def __init__(self, account: Account, declaration: Declaration, budget: Budget) -> None:
+        self._budget = budget
+        self._cost = declaration.polling
+        self._names = _names(account, declaration)
+        self._bulk = _bulk([limit for limit in account.limits if limit.name in self._names])
+        self._owners: dict[str, int] = {}  # builds that are followed; with none there is nothing to poll
+        self._crowded = 0  # owners with several of them
+        self._place: dict[int, int] = {}  # of what is followed: how many triggers had left
+        self._owed = 0.0  # calls, and parts of them
+        self._changed = 0.0
+        self.made = 0
+
+    def follow(self, row: int, owner: str, triggered: int) -> None:
+        """A row's build is to be followed; so many triggers have left."""
+        count = self._owners[owner] = self._owners.get(owner, 0) + 1
+        self._crowded += count == 2
+        self._place[row] = triggered
+
+    def ended(self, row: int, owner: str, triggered: int) -> None:
+        """The build of a row has ended; so many triggers have left."""
+        if triggered - self._place.pop(row) > self._cost.far:
+            self._owed += self._cost.at_end
+        count = self._owners[owner] = self._owners[owner] - 1
+        self._crowded -= count == 1
+        if not count:
+            del self._owners[owner]
+
+    def changed(self, now: float) -> None:
+        """Something happened: from now on polls are frequent again."""
+        self._changed = now
+
+    def next_at(self, now: float) -> float:
+        """When the next round is due; infinity while nothing is followed."""
+        return tick(now + max(NARROWEST, poll_interval(now - self._changed))) if self._owners else math.inf
+
+    def round(self, now: float) -> float:
+        """A round of polls, as far as the limits have room: the listings, and the ends of builds.
+
+        Returns:
+            Seconds until the rest may go; zero when all went.
+        """
+        many = self._bulk
+        self._owed += self._listings if self._owners else 0.0
+        while self._owners and self._owed >= 1:
+            while many > self._owed:
+                many //= 2
+            delay, _ = self._budget.wait(self._names * many, None, now, look=True)
+            if not delay:
+                self._budget.take(self._names * many, None).answered(now)
+                self._owed -= many
+                self.made += many
+            elif many > 1:
+                many //= 2
+            else:
+                return NARROWEST if delay == math.inf else max(delay, BREATH)
+        return 0.0
+
+    @property
+    def _listings(self) -> float:
+        """Calls, about, that show how all that is followed stands."""
+        cost, followed = self._cost, len(self._place)
+        per_owner = cost.per_owner * self._crowded if followed > cost.page else 0.0
+        return cost.per_round + cost.per_build * followed + per_owner
+
+
+def _bulk(limits: Sequence[Limit]) -> int:
+    """How many polls are taken of their limits in one go: a power of two, at most half of what any allows."""
+    least = min((limit.calls for limit in limits), default=2 * BULK)
+    many = BULK
+    while many > 1 and 2 * many > least:
+        many //= 2
+    return many
+
+
+def _names(account: Account, declaration: Declaration) -> tuple[str, ...]:
+    """The limits that polls share with triggers: all of the account's but the one that is for triggers alone.
+
+    That is the tightest by the provider's own rules, whatever a person wrote.
+    """
+    whole = [
+        limit for limit in declaration.limits if limit.scope == ACCOUNT and limit.name in declaration.trigger_limits
+    ]
+    tightest = min(whole, key=lambda limit: limit.calls / limit.per, default=None)
+    own = tightest.name if tightest is not None and len(whole) > 1 else None
+    return tuple(limit.name for limit in account.limits if limit.scope == ACCOUNT and limit.name != own)
+
+
 class AccountQueue:
     """The targets of one account in a simulated run.
-
-    Args:
-        number: its place among the accounts.
-        start: the wall clock at the run's start; quiet hours go by it.
-        options: what was chosen for the run.
 
     Attributes:
         wake_at: when the next row can be triggered by time alone; infinity where only an event can change anything.
         triggered: how many triggers left.
-        polls: the calls that follow them.
         binding: which rule made the next trigger wait, and when.
         unreleased: rows that wait for what they need.
         is_polling: whether a round of polls is to come.
@@ -93,7 +176,7 @@ class AccountQueue:
         self.admission.remember(row, at)
 
     def take_up(self, row: int) -> None:
-        """The row's build goes on."""
+        """The row's build goes on, and is followed."""
         self.admission.accepted(row)
         self.polls.follow(row, self._targets[row].owner, self.triggered)
 
@@ -119,8 +202,7 @@ class AccountQueue:
         self._permits.pop(row).answered(now)
         self.admission.traffic.under_way -= 1
         self.polls.changed(now)
-        self.polls.follow(row, self._targets[row].owner, self.triggered)
-        self.admission.accepted(row)
+        self.take_up(row)
 
     def ended(self, row: int, now: float) -> None:
         """A poll showed the end of the row's build."""
@@ -133,8 +215,8 @@ class Simulation:
     """One run of a plan.
 
     Args:
-        start: the wall clock at the run's start.
-        past: by row, what has happened before; who is not there waits.
+        start: the wall clock at the run's start; quiet hours go by it.
+        past: by row, what has happened before; a row that is not there waits.
 
     Attributes:
         asked: by row, when its trigger leaves; negative where it never does.
@@ -160,7 +242,6 @@ class Simulation:
         }
         self._queues = tuple(self.queues.values())
         self._events: list[tuple[float, int, int, int]] = []
-        self._order = count()
         self._seen: dict[tuple[int, float, float], float] = {}
         self.asked = array("d", [NEVER]) * len(plan.targets)
         self.ended = array("d", [NEVER]) * len(plan.targets)
@@ -180,8 +261,7 @@ class Simulation:
             if not one.is_over:
                 queue.take_up(row)
                 ran = 0.0 if one.started is None else -one.started
-                repo = queue.admission.repo_of(row)
-                queued, runs = self._durations.build(self._targets[row].account, repo, ran)
+                queued, runs = self._durations.build(self._targets[row].account, queue.admission.repo_of(row), ran)
                 start = max(0.0, at + queued) if one.started is None else one.started
                 heappush(self._events, (max(NARROWEST, start + runs), ENDED, queue.number, row))
 
@@ -218,11 +298,32 @@ class Simulation:
             elif what == ENDED:
                 self._has_ended(queue, row, now)
             elif what == POLL:
-                self._poll(queue, now)
+                delay = queue.polls.round(now)
+                self._poll(queue, now + delay if delay else queue.polls.next_at(now))
                 continue
             elif now < queue.wake_at:
                 continue
             self._start(queue, now)
+
+    @property
+    def last_trigger(self) -> float:
+        """When the last trigger leaves; what comes before it (needs, their builds) is in it."""
+        return max(0.0, max(self.asked, default=0.0))
+
+    @property
+    def last_build(self) -> float:
+        """When the end of the last build is seen."""
+        return max(0.0, max(self.ended, default=0.0))
+
+    @property
+    def kept(self) -> Mapping[str, float]:
+        """What a run keeps of its forecast, for its report to compare with what happened."""
+        return {
+            "last_trigger_seconds": round(self.last_trigger, 3),
+            "last_build_seconds": round(self.last_build, 3),
+            "triggers": sum(queue.triggered for queue in self._queues),
+            "looks": sum(queue.polls.made for queue in self._queues),
+        }
 
     def _start(self, queue: AccountQueue, now: float) -> None:
         before = queue.wake_at
@@ -238,8 +339,12 @@ class Simulation:
         seen = self._seen_at(now, *self._durations.build(account, repo))
         heappush(self._events, (seen, ENDED, queue.number, row))
         if not queue.is_polling:
-            queue.is_polling = True
-            heappush(self._events, (queue.polls.next_at(now), POLL, queue.number, 0))
+            self._poll(queue, queue.polls.next_at(now))
+
+    def _poll(self, queue: AccountQueue, at: float) -> None:
+        queue.is_polling = at < math.inf
+        if queue.is_polling:
+            heappush(self._events, (at, POLL, queue.number, 0))
 
     def _seen_at(self, now: float, queued: float, runs: float) -> float:
         """When a build's end is seen; the same for requests of about the same part of an interval between polls."""
@@ -263,10 +368,3 @@ class Simulation:
                 other.admission.enqueue(dependent)
                 if other is not queue:
                     self._start(other, now)
-
-    def _poll(self, queue: AccountQueue, now: float) -> None:
-        if not queue.polls.any:
-            queue.is_polling = False
-            return
-        delay = queue.polls.round(now)
-        heappush(self._events, (now + delay if delay else queue.polls.next_at(now), POLL, queue.number, 0))
