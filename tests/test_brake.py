@@ -6,12 +6,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orchestrator.core.concurrency import Cap, Concurrency, Entry, QueueRule, Quiet, part
+from orchestrator.core.concurrency import Cap, Concurrency, Entry, QueueRule, Quiet, parse_quiet, part
 from orchestrator.core.events import from_json, to_json
 from orchestrator.core.model import Account, Limit
 from orchestrator.limits.budget import Window
 from orchestrator.limits.concurrency import Loop, Others, check_concurrency, others_in
-from orchestrator.limits.quiet_hours import parse_quiet
 
 RULE = QueueRule(below=40, resume=30, reserve=5)
 

@@ -7,13 +7,12 @@ from cli_machine import Program
 from golden.story import START, target, told
 
 from orchestrator.cli.plan import concurrency_json, concurrency_lines
-from orchestrator.core.concurrency import Cap, Concurrency, QueueRule
+from orchestrator.core.concurrency import Cap, Concurrency, QueueRule, parse_quiet
 from orchestrator.core.errors import Exit
 from orchestrator.core.events import Ended, Intended, Requested, RunMade, to_json
 from orchestrator.core.frozen import replace
 from orchestrator.core.model import Account, Limit, Outcome
 from orchestrator.core.options import RunOptions
-from orchestrator.limits.quiet_hours import parse_quiet
 from orchestrator.report.reasons import held_by
 
 NOON = 1_767_614_400.0  # Monday 2026-01-05, 12:00 UTC

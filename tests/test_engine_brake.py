@@ -10,7 +10,7 @@ import pytest
 from fake_service import FakeService, Notices, Script, make_run, targets
 
 from orchestrator.core.calls import Call
-from orchestrator.core.concurrency import Cap, Concurrency, QueueRule
+from orchestrator.core.concurrency import Cap, Concurrency, QueueRule, parse_quiet
 from orchestrator.core.errors import Exit, JournalError, LookFailed
 from orchestrator.core.events import RunMade, to_json
 from orchestrator.core.frozen import replace
@@ -18,7 +18,6 @@ from orchestrator.core.model import Account, Limit, Outcome, Target
 from orchestrator.engine.engine import Engine, Options
 from orchestrator.journal.history import load
 from orchestrator.journal.port import Process
-from orchestrator.limits.quiet_hours import parse_quiet
 from orchestrator.lookalike.kit.faults import FaultRule
 from orchestrator.lookalike.travis import TravisLookAlike
 from orchestrator.lookalike.travis.settings import Settings, numbered

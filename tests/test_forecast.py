@@ -7,7 +7,7 @@ from collections import Counter
 import pytest
 from manifest_helpers import KNOWN, plan_of
 
-from orchestrator.core.concurrency import Cap, Concurrency, QueueRule
+from orchestrator.core.concurrency import Cap, Concurrency, QueueRule, parse_quiet
 from orchestrator.core.model import Account, Build, BuildState, Limit, Plan, Target
 from orchestrator.core.options import Options
 from orchestrator.core.times import elapsed, rounded
@@ -15,7 +15,6 @@ from orchestrator.forecast import ASSUMED, Times, forecast, times_of
 from orchestrator.forecast.durations import LATENCY, DealtDurations
 from orchestrator.forecast.simulate import Polls
 from orchestrator.limits.budget import Budget
-from orchestrator.limits.quiet_hours import parse_quiet
 from orchestrator.providers.travis.declaration import DECLARATION as TRAVIS
 
 TEXT = """

@@ -6,7 +6,7 @@ import anyio
 import pytest
 from fake_service import FAKE, FakeService, make_run, targets
 
-from orchestrator.core.concurrency import Cap, Concurrency
+from orchestrator.core.concurrency import Cap, Concurrency, parse_quiet
 from orchestrator.core.errors import Exit
 from orchestrator.core.events import RunMade, to_json
 from orchestrator.core.model import Account, Limit
@@ -14,7 +14,6 @@ from orchestrator.engine.engine import Engine, Options
 from orchestrator.forecast import Times, forecast
 from orchestrator.journal.history import load
 from orchestrator.journal.port import Process
-from orchestrator.limits.quiet_hours import parse_quiet
 from orchestrator.testing import MemoryJournal
 
 pytestmark = pytest.mark.anyio

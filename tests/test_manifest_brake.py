@@ -6,11 +6,10 @@ from cli_machine import Program
 from golden.story import target, told
 from manifest_helpers import TODAY, manifest_of
 
-from orchestrator.core.concurrency import Cap, Concurrency, QueueRule
+from orchestrator.core.concurrency import Cap, Concurrency, QueueRule, parse_quiet
 from orchestrator.core.events import RunMade, to_json
 from orchestrator.core.selection import override_limits
 from orchestrator.forecast import forecast
-from orchestrator.limits.quiet_hours import parse_quiet
 from orchestrator.manifest import expand
 from orchestrator.providers.travis.declaration import DECLARATION as TRAVIS
 from orchestrator.report import render

@@ -8,8 +8,7 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from orchestrator.core.concurrency import DAYS
-from orchestrator.limits.quiet_hours import make_quiet, parse_quiet, quiet_until
+from orchestrator.core.concurrency import DAYS, make_quiet, parse_quiet, quiet_until
 
 
 def at(text, zone="UTC", fold=0):

@@ -106,8 +106,7 @@ async def test_an_earlier_request_that_shows_while_its_target_waits_for_a_limit_
 
 
 async def test_a_look_before_a_trigger_that_lasts_into_quiet_hours_is_followed_by_none():
-    from orchestrator.core.concurrency import Concurrency
-    from orchestrator.limits.quiet_hours import parse_quiet
+    from orchestrator.core.concurrency import Concurrency, parse_quiet
 
     class Slow(FakeService):
         async def send(self, call):

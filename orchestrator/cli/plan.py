@@ -14,13 +14,12 @@ from orchestrator.app.plan import plan as planned_of
 from orchestrator.app.rehearse import curl_lines
 from orchestrator.cli.face import Face, verb
 from orchestrator.cli.flags import PACE, PICK, SHOW
-from orchestrator.core.concurrency import QueueRule
+from orchestrator.core.concurrency import QueueRule, quiet_until
 from orchestrator.core.errors import Exit
 from orchestrator.core.events import to_json
 from orchestrator.core.model import ACCOUNT, Account, Plan, Target
 from orchestrator.core.times import clock, counted, elapsed, period, rounded
 from orchestrator.forecast import AccountForecast, Advice, Forecast, Use
-from orchestrator.limits.quiet_hours import quiet_until
 from orchestrator.report.words import plain
 
 FORMATS = ("text", "json", "curl")

@@ -62,6 +62,7 @@ class AccountDriver:
         self._others = others
         self._connections = line.account.connections
         self._triggers: Triggers | None = None  # None as long as nothing may be called
+        self._waited: dict[str, float] = {}  # seconds by rule
 
     async def run(self) -> None:
         """Drives until the run is over; calls under way finish first."""
@@ -149,10 +150,10 @@ class AccountDriver:
 
     async def _sleep(self, began: float, due: float) -> None:
         """Until something is due, or the account is woken; what a limit makes it wait is added up."""
-        wait, waited = self.wait, self.account.budget.waited
+        wait = self.wait
         await self.wake.wait(None if due == math.inf else max(0.0, due - began))
-        if not wait.place and wait.rule in waited:
-            waited[wait.rule] += self.account.now() - began
+        if wait.is_limit and wait.rule:
+            self._waited[wait.rule] = self._waited.get(wait.rule, 0.0) + self.account.now() - began
 
     # -- for the engine -----------------------------------------------------------------------------------------
 
@@ -160,7 +161,7 @@ class AccountDriver:
     def wait(self) -> Wait:
         """What the next row waits for."""
         if not self.is_ready:
-            return Wait(math.inf, f"{self.account.line.account.url} to say whose token it is")
+            return Wait(math.inf, f"{self.account.line.account.url} to say whose token it is", is_limit=False)
         return NOTHING if self._triggers is None else self._triggers.wait
 
     @property
@@ -198,7 +199,7 @@ class AccountDriver:
     def tally(self) -> Tally:
         """What this process did for the account."""
         budget = self.account.budget
-        waited = {rule: round(seconds, 3) for rule, seconds in budget.waited.items() if seconds}
+        waited = {rule: round(seconds, 3) for rule, seconds in self._waited.items() if seconds}
         used = {rule: n for rule, n in budget.used.items() if n}
         return Tally(self.account.name, dict(self.sender.calls), used, waited)
 

@@ -208,7 +208,7 @@ class Triggers:
             failures = self._unprepared[repo] = self._unprepared.get(repo, 0) + 1
             until = account.now() + backoff(failures, self._run.random)
             account.notice("prepare.failed", target=target.id, cause=str(error))
-            self._admission.wait_until(row, Wait(until, "a look at what its triggers need", repo))
+            self._admission.wait_until(row, Wait(until, "a look at what its triggers need", repo, is_limit=False))
         else:
             await account.append(Prepared(repo, what))
             account.prepared[repo] = what

@@ -22,7 +22,18 @@ from typing import Any
 from orchestrator.core.frozen import Struct
 from orchestrator.core.model import Target
 from orchestrator.limits.concurrency import BuildRoom, QueueRoom
-from orchestrator.limits.rules import NOTHING, Calls, InFlight, QuietHours, RateLimits, Rule, Terms, Traffic, Wait
+from orchestrator.limits.rules import (
+    NOTHING,
+    Calls,
+    InFlight,
+    QuietHours,
+    RateLimits,
+    Rule,
+    Terms,
+    Traffic,
+    Wait,
+    rules_of,
+)
 
 __all__ = ["SERIAL", "Admission", "Candidate", "Terms", "Wait"]
 
@@ -74,7 +85,7 @@ class Admission:
         self._busy: dict[str, int] = {}
         self._wakes: list[tuple[float, str]] = []
         self._repos: list[str | None] = [None] * len(targets)
-        self.rules: list[Rule] = [rule for make in RULES if (rule := make(terms, self)) is not None]
+        self.rules = rules_of(RULES, terms, self)
         self._account_rules = self._hooks("account")
         self._target_rules = self._hooks("target")
         self._taken, self._moved = self._hooks("taken"), self._hooks("moved")
@@ -131,7 +142,7 @@ class Admission:
             self.give_turn(repo)
             return False
         if repo in self._busy:
-            self._block(row, Wait(math.inf, SERIAL, repo))
+            self._block(row, Wait(math.inf, SERIAL, repo, is_limit=False))
             return False
         for target_wait in self._target_rules:
             if (wait := target_wait(row, now)) is not None:

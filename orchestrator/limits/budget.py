@@ -51,8 +51,7 @@ class Budget:
         self._by_names: dict[tuple[str, ...], Sequence[Costs]] = {}
         self._frozen: dict[Scope, tuple[float, str]] = {}
         self._used = dict.fromkeys(self.limits, 0)
-        self._label = {name: str(limit) for name, limit in self.limits.items()}
-        self.waited: dict[str, float] = dict.fromkeys(self._label.values(), 0.0)
+        self._labels: dict[str, str] = {}
 
     def name(self, text: str) -> str:
         """A repository or owner as limits count it; the very text where that is it, so that it is in memory once."""
@@ -74,7 +73,17 @@ class Budget:
     @property
     def used(self) -> Mapping[str, int]:
         """Calls that were made, by limit."""
-        return {self._label[name]: calls for name, calls in self._used.items()}
+        return {str(self.limits[name]): calls for name, calls in self._used.items()}
+
+    def is_limit(self, rule: str) -> bool:
+        """Whether what a call waits for is one of the limits, and no freeze."""
+        return rule in self._labels.values()
+
+    def _label(self, limit: Limit) -> str:
+        label = self._labels.get(limit.name)
+        if label is None:
+            label = self._labels[limit.name] = str(limit)
+        return label
 
     def wait(self, names: Sequence[str], repo: str | None, now: float, look: bool = False) -> tuple[float, str]:
         """Seconds until such a call may leave, and what it waits for (empty when nothing).
@@ -100,7 +109,7 @@ class Budget:
                 continue
             delay = window.wait(now, self._reserve(window) if look else 0, cost)
             if delay > longest:
-                longest, why = delay, self._label[limit.name]
+                longest, why = delay, self._label(limit)
         return longest, why
 
     def waits(self, names: Sequence[str], repo: str, now: float) -> Iterator[tuple[Limit, float]]:

@@ -8,9 +8,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from heapq import heappop, heappush
 from typing import TYPE_CHECKING
 
-from orchestrator.core.concurrency import Cap, Concurrency, Entry, QueueRule
+from orchestrator.core.concurrency import Cap, Concurrency, Entry, QueueRule, quiet_until
 from orchestrator.core.frozen import Struct, replace
-from orchestrator.limits.quiet_hours import quiet_until
 from orchestrator.limits.rules import Rule, Terms, Wait, ours
 
 if TYPE_CHECKING:

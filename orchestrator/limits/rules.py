@@ -7,16 +7,16 @@ forecast advances its clock by it, and `why`, the reports and the live view prin
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
+from orchestrator.core.concurrency import quiet_until
 from orchestrator.core.frozen import Struct
 from orchestrator.core.model import ACCOUNT, Account
 from orchestrator.core.next_step import DOUBTS_IN_A_ROW
 from orchestrator.core.options import Options
 from orchestrator.core.times import clock
 from orchestrator.limits.budget import Budget
-from orchestrator.limits.quiet_hours import quiet_until
 
 if TYPE_CHECKING:
     from orchestrator.limits.admission import Admission
@@ -35,6 +35,7 @@ class Wait(Struct, frozen=True):
         detail: more for a person.
         ends: the wall clock at which the rule itself lets go, where it goes by that.
         is_certain: False where only the process at work can tell whether it holds.
+        is_limit: whether a limit holds it back, and not only how calls fare at the moment, or a freeze.
     """
 
     until: float
@@ -43,6 +44,7 @@ class Wait(Struct, frozen=True):
     detail: str = ""
     ends: float | None = None
     is_certain: bool = True
+    is_limit: bool = True
 
     def __str__(self) -> str:
         rule = f"{self.place}: {self.rule}" if self.place else self.rule
@@ -121,6 +123,13 @@ class Rule:
         """The row's build is neither queued nor running any more."""
 
 
+def rules_of(
+    kinds: Sequence[Callable[[Terms, Admission], Rule | None]], terms: Terms, admission: Admission
+) -> list[Rule]:
+    """The rules of these kinds that are in force for an account."""
+    return [rule for make in kinds if (rule := make(terms, admission)) is not None]
+
+
 class Calls(Rule):
     """Triggers stand back while calls fare badly, and never take more connections than there are."""
 
@@ -131,17 +140,21 @@ class Calls(Rule):
 
     def account(self, now: float) -> Wait | None:
         traffic = self._traffic
-        if traffic.under_way >= self._connections:
-            return Wait(math.inf, f"connections {self._connections}")
-        if traffic.writes_waiting:
-            return Wait(math.inf, "a call that changes something goes first")
-        if traffic.under_way and (traffic.doubts_in_a_row >= DOUBTS_IN_A_ROW or not traffic.is_reachable):
-            return Wait(math.inf, "an answer: one trigger at a time until there is one")
-        if traffic.pause_until > now:
-            return Wait(traffic.pause_until, f"{self._url} to be in reach")
         if traffic.refused[0] > now:
             return Wait(*traffic.refused)
-        return None
+        until, why = self._fares(now)
+        return Wait(until, why, is_limit=False) if why else None
+
+    def _fares(self, now: float) -> tuple[float, str]:
+        """Until when triggers stand back, and why; empty where nothing is in their way."""
+        traffic = self._traffic
+        if traffic.under_way >= self._connections:
+            return math.inf, f"connections {self._connections}"
+        if traffic.writes_waiting:
+            return math.inf, "a call that changes something goes first"
+        if traffic.under_way and (traffic.doubts_in_a_row >= DOUBTS_IN_A_ROW or not traffic.is_reachable):
+            return math.inf, "an answer: one trigger at a time until there is one"
+        return (traffic.pause_until, f"{self._url} to be in reach") if traffic.pause_until > now else (0.0, "")
 
 
 class QuietHours(Rule):
@@ -204,7 +217,7 @@ class RateLimits(Rule):
 
     def account(self, now: float) -> Wait | None:
         delay, rule = self._budget.wait_account(self._costs, now)
-        return Wait(now + delay, rule) if delay > 0.0 else None
+        return Wait(now + delay, rule, is_limit=self._budget.is_limit(rule)) if delay > 0.0 else None
 
     def target(self, row: int, now: float) -> Wait | None:
         repo = self._admission.repo_of(row)
@@ -212,7 +225,8 @@ class RateLimits(Rule):
         if delay <= 0.0:
             return None
         # an owner's limit may wait for the answer to a call for another repository, which wakes no row here
-        return Wait(now + (ROOM_AGAIN if delay == math.inf else delay), rule, repo)
+        until = now + (ROOM_AGAIN if delay == math.inf else delay)
+        return Wait(until, rule, repo, is_limit=self._budget.is_limit(rule))
 
     def explain(self, row: int, now: float) -> Iterator[Wait]:
         repo, owner = self._admission.repo_of(row), self._admission.owner_of(row)

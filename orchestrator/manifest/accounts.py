@@ -8,12 +8,21 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from orchestrator.core.calls import url_problem
-from orchestrator.core.concurrency import Cap, Concurrency, QueueRule, Quiet, part
+from orchestrator.core.concurrency import (
+    LONGEST,
+    Cap,
+    Concurrency,
+    QueueRule,
+    Quiet,
+    make_quiet,
+    parse_quiet,
+    part,
+    quiet_until,
+)
 from orchestrator.core.errors import near
 from orchestrator.core.frozen import replace
 from orchestrator.core.model import Account, Limit, Target
 from orchestrator.core.times import parse_duration, parse_limit
-from orchestrator.limits.quiet_hours import LONGEST, make_quiet, parse_quiet, quiet_until
 from orchestrator.manifest.diagnostics import Diagnostics, Place, Value
 from orchestrator.manifest.files import beside
 from orchestrator.manifest.schema import LIMITS

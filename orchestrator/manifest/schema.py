@@ -17,9 +17,9 @@ from typing import Any, TypeAlias
 from pydantic_core import CoreSchema
 from pydantic_core import core_schema as core
 
+from orchestrator.core.concurrency import QUIET
 from orchestrator.core.model import Outcome
 from orchestrator.core.times import DURATION, LIMIT
-from orchestrator.limits.quiet_hours import QUIET
 from orchestrator.providers.port import Declaration
 
 VARIABLE = r"^[A-Za-z_][A-Za-z0-9_]*$"
