@@ -111,9 +111,8 @@ async def _run(folder: str, count: int) -> tuple[int, Stages]:
     Returns:
         How many events it took, and what each stage cost.
     """
-    from orchestrator.report import pieces
+    from orchestrator.report import pieces, write
     from orchestrator.report.view import view
-    from orchestrator.report.writer import write
 
     stages = Stages()
     wanted = targets(count)

@@ -8,7 +8,7 @@ from pathlib import Path
 import orchestrator
 from orchestrator.app.context import Context
 from orchestrator.cli.main import Machine, run
-from orchestrator.core.redact import Redactor
+from orchestrator.core.secrets import Redactor
 
 # Other processes find the package that is tested, installed or not, in whatever folder they start.
 ENVIRON = {**os.environ, "PYTHONPATH": str(Path(orchestrator.__file__).parents[1])}

@@ -16,7 +16,7 @@ from orchestrator.core.events import Doubted, Ended, Intended, Interrupted, Requ
 from orchestrator.core.frozen import collect_now
 from orchestrator.core.model import COORDINATOR, DEFAULT_FAIL_ON, Account, Build, BuildState, Outcome, Plan, Target
 from orchestrator.core.options import RunOptions
-from orchestrator.core.redact import Redactor
+from orchestrator.core.secrets import Redactor
 from orchestrator.journal.process import this_process
 from orchestrator.journal.store import open_journal
 from orchestrator.lookalike.kit.server import serve

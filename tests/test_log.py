@@ -7,7 +7,7 @@ from urllib.parse import quote, quote_plus
 import pytest
 
 from orchestrator.cli.log import Log
-from orchestrator.core.redact import DEEPEST, Redactor
+from orchestrator.core.secrets import DEEPEST, Redactor
 
 TOKEN = "tr4vis+/S3cr3t==%&"
 SHORT = "k3y"

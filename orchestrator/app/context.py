@@ -13,8 +13,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from orchestrator.core.errors import JournalError, OrchestratorError, UsageError
 from orchestrator.core.frozen import replace
 from orchestrator.core.model import Account, Plan, Target
-from orchestrator.core.redact import Redactor
-from orchestrator.core.secrets import Secrets
+from orchestrator.core.secrets import Redactor, Secrets
 from orchestrator.providers import registry
 
 if TYPE_CHECKING:

@@ -16,7 +16,7 @@ from orchestrator.engine.run import LEASE, Clocks, look_since
 from orchestrator.journal.history import load
 from orchestrator.journal.port import Journal, Lease, Overlap, RunRow
 from orchestrator.journal.process import this_process, up
-from orchestrator.report.hints import Hint
+from orchestrator.report.groups import Hint
 
 FORBID, ALLOW, SKIP, REPLACE = "forbid", "allow", "skip", "replace"
 OVERLAPS = (FORBID, ALLOW, SKIP, REPLACE)

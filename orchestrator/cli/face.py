@@ -171,7 +171,7 @@ class Face:
 
     def _text(self, report: Report, *, colour: bool = False) -> str:
         from orchestrator.report import render
-        from orchestrator.report.hints import next_steps
+        from orchestrator.report.groups import next_steps
 
         hints = [hint.line(self.flags.suffix) for hint in next_steps(report)]
         import shutil
@@ -188,8 +188,7 @@ class Face:
         Returns:
             Whether all were written; what went wrong was printed.
         """
-        from orchestrator.report import pieces, render
-        from orchestrator.report.writer import write
+        from orchestrator.report import pieces, render, write
 
         is_whole = True
         for path, name in files.items():

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 from orchestrator.core.events import Absent, Doubted, Ended, Refused, Requested, Sighted, target_of
 from orchestrator.core.model import Outcome
-from orchestrator.core.redact import Redactor
+from orchestrator.core.secrets import Redactor
 from orchestrator.report.story import LOOKUP, line_of
 from orchestrator.report.words import plain
 

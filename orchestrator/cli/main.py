@@ -30,7 +30,7 @@ from orchestrator.core.errors import (
     flat,
 )
 from orchestrator.core.frozen import Struct
-from orchestrator.core.redact import Redactor
+from orchestrator.core.secrets import Redactor
 
 VERBS: Mapping[str, tuple[str, str]] = {  # in the order in which a person needs them: the module, a line of help
     "init": ("manifest", "Write a commented manifest to start from."),

@@ -19,7 +19,7 @@ from orchestrator.report.words import plain
 @verb(click.argument("directory", required=False, default="."), shows=(), formats=())
 def init(face: Face, directory: str) -> None:
     """Write orchestrator.yaml, commented, into DIRECTORY (by default this one); nothing is overwritten."""
-    from orchestrator.report.writer import write  # slow to import, and `check` writes nothing
+    from orchestrator.report import write  # slow to import, and `check` writes nothing
 
     path = face.context.path(directory) / DEFAULT
     if path.exists():

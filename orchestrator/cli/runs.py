@@ -18,8 +18,7 @@ from orchestrator.forecast import Expected
 from orchestrator.journal.port import RunRow
 from orchestrator.report import FORMATS
 from orchestrator.report.diff import as_json, as_text, compare
-from orchestrator.report.groups import counts
-from orchestrator.report.hints import Hint
+from orchestrator.report.groups import Hint, counts
 from orchestrator.report.reasons import unmet_needs
 from orchestrator.report.view import Report
 from orchestrator.report.why import explain

@@ -7,7 +7,9 @@ from it. One that has a line for each target yields them, so that a hundred thou
 from __future__ import annotations
 
 import importlib
-from collections.abc import Iterator, Mapping
+import os
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.core.errors import UsageError
@@ -35,13 +37,13 @@ class Format(Struct, frozen=True):
 FORMATS: Mapping[str, Format] = {
     "text": Format("text:render", "txt", "what did not pass, by reason, for people"),
     "json": Format("json:render", "json", "everything, for programs (schema orchestrator.report/1)"),
-    "jsonl": Format("lines:json_lines", "jsonl", "a JSON object a line for each target"),
+    "jsonl": Format("json:json_lines", "jsonl", "a JSON object a line for each target"),
     "junit": Format("junit:render", "xml", "JUnit XML for CI servers: a suite a wave, a case a target"),
     "markdown": Format("markdown:render", "md", "tables for a pull request or a job summary"),
     "html": Format("html:render", "html", "one self-contained page with a chart and a filter"),
-    "csv": Format("lines:csv_rows", "csv", "a row a target for spreadsheets"),
+    "csv": Format("json:csv_rows", "csv", "a row a target for spreadsheets"),
     "ctrf": Format("json:ctrf", "json", "Common Test Report Format"),
-    "list": Format("lines:short_forms", "txt", "repo@branch lines of what did not pass"),
+    "list": Format("json:short_forms", "txt", "repo@branch lines of what did not pass"),
     "manifest": Format("manifest:render", "yaml", "a manifest of what did not pass"),
 }
 
@@ -65,3 +67,44 @@ def pieces(report: Report, format: str, **options: Any) -> Iterator[str]:  # noq
     module, _, name = FORMATS[format].function.partition(":")
     made = getattr(importlib.import_module(f"{__name__}.formats.{module}"), name)(report, **options)
     return map(sound, [made] if isinstance(made, str) else made)
+
+
+# -- files that are whole or not there ----------------------------------------------------------------------------
+
+
+def write(text: str | Iterable[str], path: str | os.PathLike[str]) -> None:
+    """Writes the file atomically; parents are created, an earlier file is replaced and its mode kept.
+
+    Args:
+        text: at once, or in pieces.
+
+    Raises:
+        OSError: it could not be written; an earlier file is untouched.
+    """
+    from orchestrator.journal.files import sync_folder  # here, since `check` is to start fast
+
+    pieces = (text,) if isinstance(text, str) else text
+    place = Path(path)
+    place.parent.mkdir(parents=True, exist_ok=True)
+    if place.exists() and not place.is_file():  # a device or a pipe (`/dev/stdout`) cannot be replaced by a rename
+        with place.open("w", encoding="utf-8", newline="") as file:
+            file.writelines(pieces)
+        return
+    place = place.resolve()  # a link stays a link: what it points at is replaced
+    beside = place.with_name(f".{place.name[:100]}.{os.urandom(6).hex()}")
+    try:
+        _synced(pieces, beside, place)
+        os.replace(beside, place)
+    except BaseException:
+        beside.unlink(missing_ok=True)
+        raise
+    sync_folder(place.parent)
+
+
+def _synced(pieces: Iterable[str], beside: Path, place: Path) -> None:
+    with open(beside, "x", encoding="utf-8", newline="") as file:
+        if place.exists():
+            os.chmod(beside, place.stat().st_mode & 0o777)
+        file.writelines(pieces)
+        file.flush()
+        os.fsync(file.fileno())

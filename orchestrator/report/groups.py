@@ -1,12 +1,14 @@
-"""What did not pass, grouped by outcome and reason, in the order in which it deserves attention."""
+"""What did not pass, by outcome and reason, in the order in which it deserves attention, and what may be done next."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 
+from orchestrator.core.events import CANCELED
 from orchestrator.core.frozen import Struct
 from orchestrator.core.model import Outcome
 from orchestrator.report.view import Report, Row
+from orchestrator.report.words import shell
 
 IN_DOUBT = "in doubt"
 OPEN = "open"
@@ -91,3 +93,57 @@ def to_rerun(rows: Iterable[Row]) -> tuple[list[Row], list[Row]]:
         may_run = row.is_in_doubt or (row.outcome is None and row.request_id is not None)
         (unsafe if may_run else safe).append(row)
     return safe, unsafe
+
+
+# -- what a person may run next, as values: a face writes them as command lines, or as buttons ---------------------
+
+
+class Hint(Struct, frozen=True):
+    """One command.
+
+    Args:
+        run: the run that it is about.
+        words: what follows the run's id, as a shell takes it.
+        label: what is written before it.
+    """
+
+    verb: str
+    run: str
+    words: tuple[str, ...] = ()
+    label: str = ""
+
+    def line(self, suffix: str = "") -> str:
+        """The command line, with its label.
+
+        Args:
+            suffix: appended to it, such as ` --state DIR`.
+        """
+        return self.label + " ".join(["orchestrator", self.verb, self.run, *self.words]) + suffix
+
+
+def next_steps(report: Report) -> Iterator[Hint]:
+    """What can be done about a run that did not wholly pass; a rehearsal cannot go on, since its sandbox is gone."""
+    found = {group.word: group.rows[0].id for group in reversed(groups(report))}
+    run = report.run
+    if not found:
+        return
+    first = found.get(IN_DOUBT) or next(iter(reversed(found.values())))
+    yield Hint("why", run.id, (shell(first),), "why:    ")
+    if not report.is_rehearsal:
+        yield from _onwards(report, found)
+    yield Hint("report", run.id, ("-o", "csv"), "all:    ")
+
+
+def _onwards(report: Report, found: Collection[str]) -> Iterator[Hint]:
+    run = report.run
+    is_canceled = run.stopped_by == CANCELED
+    if IN_DOUBT in found or (OPEN in found and not is_canceled):
+        override = ("--override-stop",) if run.status == "stopped" and stopped_by_rule(report) else ()
+        yield Hint("resume", run.id, override, "go on:  ")
+    if set(found) - {OPEN, IN_DOUBT, "skipped"} or (OPEN in found and is_canceled):
+        yield Hint("retry", run.id, (), "again:  ")
+
+
+def stopped_by_rule(report: Report) -> bool:
+    """Whether a rule or a person stopped the run, and no account."""
+    return report.run.stopped_by is not None and not report.run.stopped_by.startswith("account ")

@@ -1,23 +1,26 @@
-"""JSON documents: `report.json`, and the Common Test Report Format (ctrf.io), which many dashboards read.
+"""For programs: `report.json`, JSON lines, rows for spreadsheets, `repo@branch` lines, and CTRF (ctrf.io).
 
 `report.json` is the whole report, a line a target, so that it is quick to write and `grep` and `diff` can read it.
 """
 
 from __future__ import annotations
 
+import csv
+import io
 import json
 import uuid
 from collections import Counter
 from collections.abc import Iterator
+from itertools import chain
 from typing import Any
 
 from orchestrator import __version__
 from orchestrator.core.frozen import asdict
 from orchestrator.core.model import Outcome
 from orchestrator.core.times import clock
-from orchestrator.report.groups import word_of
+from orchestrator.report.groups import to_rerun, word_of
 from orchestrator.report.view import SCHEMA, BuildView, ForecastView, Report, Row, RunView
-from orchestrator.report.words import epoch
+from orchestrator.report.words import epoch, plain
 
 _dump = json.JSONEncoder(ensure_ascii=False).encode
 _ROW = tuple(name for name in Row.__struct_fields__ if name != "target")
@@ -52,6 +55,58 @@ def plain_run(run: RunView) -> dict[str, Any]:
 
 def _forecast(forecast: ForecastView | None) -> dict[str, Any] | None:
     return None if forecast is None else asdict(forecast)
+
+
+COLUMNS = tuple(name for name in Row.__struct_fields__ if name not in ("target", "builds"))
+
+
+def json_lines(report: Report) -> Iterator[str]:
+    """The targets of `report.json`, without the rest, for tools that stream."""
+    return (f"{_dump(plain_row(row))}\n" for row in report.targets)
+
+
+def csv_rows(report: Report) -> Iterator[str]:
+    """A header with the names of `report.json`, then the targets; lists and matrices are joined by `;`."""
+    line = io.StringIO()
+    writer = csv.writer(line, lineterminator="\n")
+    for cells in chain([COLUMNS], map(_cells, report.targets)):
+        writer.writerow(cells)
+        yield line.getvalue()
+        line.seek(0)
+        line.truncate()
+
+
+def _cells(row: Row) -> Iterator[str]:
+    for name in COLUMNS:
+        value = getattr(row, name)
+        if name == "matrix":
+            value = ";".join(f"{key}={text}" for key, text in row.matrix.items())
+        elif name == "labels":
+            value = ";".join(row.labels)
+        yield "" if value is None else _harmless(str(value))
+
+
+def _harmless(text: str) -> str:
+    """Spreadsheets run a cell that begins so; an apostrophe makes it text."""
+    clean = plain(text)
+    return f"'{clean}" if clean.startswith(("=", "+", "-", "@")) else clean
+
+
+def short_forms(report: Report) -> str:
+    """`repo@branch` lines of what did not pass, for `run --from` or a shell loop, without duplicates, in plan order.
+
+    As with `retry`, what may still have a build of its own (in doubt, or being followed) is named in comments only, so
+    that feeding the list to another run doubles nothing.
+    """
+    safe, unsafe = to_rerun(report.targets)
+    comments = [f"# left out, {word_of(row)}: {short_form(row)}" for row in unsafe]
+    return "".join(f"{line}\n" for line in dict.fromkeys([*map(short_form, safe), *comments]))
+
+
+def short_form(row: Row) -> str:
+    """`owner/name@branch` as manifests take it: the id without account, matrix and name."""
+    rest = row.id.removeprefix(f"{row.account}:")
+    return plain(rest.partition("[")[0].partition("#")[0])
 
 
 SPEC = "1.0.0"

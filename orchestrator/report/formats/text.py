@@ -10,8 +10,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from orchestrator.core.events import CANCELED
 from orchestrator.core.times import counted, duration
-from orchestrator.report.groups import OPEN, Group, counts, groups, shares
-from orchestrator.report.hints import next_steps, stopped_by_rule
+from orchestrator.report.groups import OPEN, Group, counts, groups, next_steps, shares, stopped_by_rule
 from orchestrator.report.view import ForecastView, LimitView, Report, Row
 from orchestrator.report.words import plain, seconds_between, short
 
