@@ -345,7 +345,7 @@ def test_the_list_has_what_did_not_pass_and_comments_on_what_is_in_doubt():
     assert len(lines) == len(set(lines))
 
 
-@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize("case", sorted(set(CASES) - {"hostile"}))  # its names are such as no manifest may hold
 def test_the_manifest_is_accepted_and_asks_for_exactly_the_same_again(case):
     story = read(case)
     text = rendered(case, "manifest").encode()
