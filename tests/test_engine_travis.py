@@ -15,6 +15,7 @@ from orchestrator.journal.history import load
 from orchestrator.journal.port import Process
 from orchestrator.lookalike.kit.counters import worst_window
 from orchestrator.lookalike.kit.faults import FaultRule
+from orchestrator.lookalike.kit.http import HTML, Refused, text
 from orchestrator.lookalike.kit.settings import Rule
 from orchestrator.lookalike.travis import TravisLookAlike
 from orchestrator.lookalike.travis.settings import RepoSpec, Settings, Shares, numbered
@@ -63,6 +64,37 @@ def wanted_of(repos, branches=("main",), **fields):
         for branch in branches
         for repo in repos
     ]
+
+
+class Walled(TravisLookAlike):
+    """Something before the service answers the triggers of some repositories by itself."""
+
+    walled = ()
+
+    def answer(self, call, now, stuck):
+        if call.method == "POST" and set(self.repo_names(call.path)) & set(self.walled):
+            raise Refused(text(403, "<html>Attention Required!</html>", HTML), "walled")
+        return super().answer(call, now, stuck)
+
+
+async def test_one_body_that_a_firewall_refuses_rejects_its_target_alone():
+    world = Walled(Settings(repos=numbered(41), burst=None))
+    world.walled = {"acme/svc-001", "acme/svc-020"}
+    code, history = await drive(world, wanted_of(world.settings.repos), limits=OFTEN)
+    verdicts = [history.of(target.id).verdict for target in history.targets]
+    ends = Counter(verdict and verdict.outcome for verdict in verdicts)
+    assert (code, ends) == (Exit.FAILED, {Outcome.PASSED: 39, Outcome.REJECTED: 2})
+    assert history.of("travis:acme/svc-001@main").verdict.code == "http_403"
+
+
+async def test_several_repositories_in_a_row_that_a_firewall_refuses_stop_the_account():
+    world = Walled(Settings(repos=numbered(41), burst=None))
+    world.walled = {spec.slug for spec in world.settings.repos}
+    code, history = await drive(world, wanted_of(world.settings.repos), limits=OFTEN)
+    verdicts = [history.of(target.id).verdict for target in history.targets]
+    ends = Counter(verdict and verdict.outcome for verdict in verdicts)
+    assert (code, ends) == (Exit.ACCOUNT, {None: 37, Outcome.REJECTED: 4})
+    assert world.counters.accepted == []
 
 
 async def test_five_hundred_targets_each_get_one_request_or_their_refusal():

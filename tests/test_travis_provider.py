@@ -118,9 +118,23 @@ async def test_whoami_tells_the_principal_apart_by_host_and_number():
     assert server.calls[0].path == "/user"
 
 
-@pytest.mark.parametrize("status", [404, 405])
-async def test_a_server_without_that_page_says_nothing(status):
-    assert await Server(Answer(status, error("not_found"))).provider.whoami() is None
+@pytest.mark.parametrize("body", [error("not_found"), {"file": "not found"}, "<!DOCTYPE html>", "", {"message": "no"}])
+@pytest.mark.parametrize("status", [404, 405, 410])
+async def test_a_server_without_that_page_is_another_service(status, body):
+    if status != 410 or body != error("not_found"):
+        with pytest.raises(
+            AccessRefused, match=rf"is not a Travis API: HTTP {status}, .*; correct the account's `url`"
+        ):
+            await Server(Answer(status, body)).provider.whoami()
+
+
+@pytest.mark.parametrize("body", ["<html>blocked</html>", "", {"message": "blocked"}])
+async def test_a_stranger_that_refuses_the_users_page_refuses_the_account(body):
+    with pytest.raises(AccessRefused, match=r"refuses us: HTTP 403, .*the proxy") as caught:
+        await Server(Answer(403, body)).provider.whoami()
+    assert caught.value.code == "access_refused"
+    with pytest.raises(LookFailed):
+        await Server(Answer(403, body)).provider.inspect("acme/widget")
 
 
 @pytest.mark.parametrize(

@@ -138,5 +138,5 @@ async def test_a_url_without_the_servers_prefix_is_told_as_such(tmp_path):
             account = Account("travis", "travis", served.url.removesuffix("/api"))
             async with registry.connect(account, secrets) as line:
                 with pytest.raises(AccessRefused) as caught:
-                    await line.provider_over(line.send).trigger(wish())
+                    await line.provider_over(line.send).whoami()
                 assert caught.value.code == "not_the_provider"

@@ -284,7 +284,14 @@ LIMIT = error("request_limit_reached", max_requests=10, per_seconds=3600, reposi
         (Answer(400, "missing User-Agent"), "http_400", "missing User-Agent"),
         (Answer(405, error("method_not_allowed")), "method_not_allowed", "HTTP 405"),
         (Answer(409, error("duplicate_resource")), "duplicate_resource", "HTTP 409"),
-        (Answer(413, "<html>too large</html>"), "http_413", "too large"),
+        (Answer(413, "<html>too large</html>"), "http_413", "something before Travis refuses this trigger"),
+        (Answer(403, "<html>Attention Required!</html>"), "http_403", "HTTP 403: it answers with a web page"),
+        (Answer(403, "Forbidden by policy 7"), "http_403", "'Forbidden by policy 7'"),
+        (Answer(403, "Access Denied: reference 18.2"), "http_403", "reference 18.2"),
+        (Answer(403, {"message": "Forbidden"}), "http_403", "HTTP 403: Forbidden"),
+        (Answer(404, {"file": "not found"}), "http_404", "JSON of another kind"),
+        (Answer(404, "<!DOCTYPE html><html>"), "http_404", "a web page"),
+        (Answer(405, "nginx"), "http_405", "'nginx'"),
         (Answer(422, error("unprocessable_entity")), "unprocessable_entity", "HTTP 422"),
     ],
 )
@@ -305,10 +312,6 @@ def test_a_refusal_of_one_target_ends_it_with_travis_word_and_a_reason(answer, c
         (Answer(403, error("login_required")), "bad_token", None),
         (Answer(401, "please log in"), "bad_token", None),
         (Answer(403, "Forbidden\n"), "banned", 3600.0),
-        (Answer(403, "<html>blocked</html>"), "access_refused", None),
-        (Answer(403, ""), "access_refused", None),
-        (Answer(404, "<!DOCTYPE html><html>"), "not_the_provider", None),
-        (Answer(405, "nginx"), "not_the_provider", None),
     ],
 )
 def test_a_refusal_of_everybody_stops_the_account(answer, code, retry_after):

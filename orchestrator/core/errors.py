@@ -112,12 +112,15 @@ class Rejected(NotTriggered):
     Args:
         code: a stable word for reports (`repository_inactive`, `not_found`, ...).
         reason: a sentence for a person.
+        is_foreign: the words are not the provider's own: something before it refuses this one, or everything, which
+            several repositories in a row tell.
     """
 
-    def __init__(self, code: str, reason: str) -> None:
+    def __init__(self, code: str, reason: str, *, is_foreign: bool = False) -> None:
         super().__init__(reason)
         self.code = code
         self.reason = reason
+        self.is_foreign = is_foreign
 
 
 class AccessRefused(NotTriggered):

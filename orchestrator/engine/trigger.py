@@ -26,6 +26,7 @@ from orchestrator.limits.budget import Permit
 from orchestrator.limits.rules import NOTHING
 from orchestrator.providers.port import Prepares, Provider, Restarts
 
+STRANGERS = 5  # repositories in a row refused in words not the provider's own, at which the account is meant
 LOOK_AGAIN_AFTER = 10.0  # seconds for which the absence of an earlier request is believed without another look
 
 
@@ -57,6 +58,7 @@ class Triggers:
         self._in_doubt = in_doubt
         self._prepares = provider if isinstance(provider, Prepares) else None
         self._unprepared: dict[str, int] = {}  # by repository, how often what its triggers need could not be looked up
+        self._strangers = set[str]()  # repositories that were refused so since the provider itself last answered
         self._quiet_until = -math.inf
         self.wait = NOTHING
 
@@ -121,6 +123,7 @@ class Triggers:
             await self._not_answered(row, target, attempt, error, left, skew)
         else:
             gate.settle(permit, refused=is_restart)
+            self._strangers.clear()
             self._admission.traffic.doubts_in_a_row = 0
             # durable with the next intent of this worker, or when it has none: one sync for both
             how = "restarted" if is_restart else "answered"
@@ -155,6 +158,7 @@ class Triggers:
             await account.record(row, Withdrawn(target.id, attempt, "unreachable"))
             return
         traffic.doubts_in_a_row = 0
+        error = self._meant(error, target)
         match error:
             case Rejected():
                 await account.record(row, Refused(target.id, error.code, error.reason))
@@ -166,6 +170,17 @@ class Triggers:
                 await account.record(row, Withdrawn(target.id, attempt, "access_refused"))
             case _:
                 await account.record(row, Withdrawn(target.id, attempt, "not_triggered"))
+
+    def _meant(self, error: NotTriggered, target: Target) -> NotTriggered:
+        """The refusal, or that of the whole account, where a stranger has refused several repositories in a row."""
+        if not isinstance(error, Rejected) or not error.is_foreign:
+            self._strangers.clear()
+            return error
+        self._strangers.add(target.repo.lower())
+        if len(self._strangers) < STRANGERS:
+            return error
+        reason = f"{error.reason}, and {STRANGERS} repositories in a row; check the account's `url` and the proxy"
+        return AccessRefused("access_refused", reason)
 
     # -- before it leaves ---------------------------------------------------------------------------------------
 

@@ -49,7 +49,7 @@ async def read(send: Send, call: Call) -> Answer:
 
 
 def refused(answer: Answer, title: str) -> NotTriggered | None:
-    """The refusals that any call may get, whatever it asked for: a dead token, no access, too many calls.
+    """The refusals that any call may get, whatever it asked for: a dead token, too many calls.
 
     Args:
         title: the service's name, for messages.
@@ -57,9 +57,6 @@ def refused(answer: Answer, title: str) -> NotTriggered | None:
     match answer.status:
         case 401:
             return AccessRefused("bad_token", f"{title} does not accept the token (HTTP 401); renew it, and resume")
-        case 403:
-            reason = f"{title} refuses access (HTTP 403: {quoted(message_in(answer.body), 100) or 'no text'})"
-            return AccessRefused("access_refused", f"{reason}; check `url`, the token's rights, and the proxy")
         case 429:
             return RateLimited(ACCOUNT, retry_after(answer.headers), f"{title} throttles this token")
     return None
@@ -70,10 +67,46 @@ def not_accepted(answer: Answer, title: str) -> NotTriggered | InDoubt:
     everything = refused(answer, title)
     if everything is not None:
         return everything
-    if 400 <= answer.status < 500 and answer.status not in UNDECIDED:
-        code = "not_found" if answer.status == 404 else f"http_{answer.status}"
-        return rejected(code, f"{title} refuses the trigger (HTTP {answer.status})", quoted(message_in(answer.body)))
-    return InDoubt(f"HTTP {answer.status}" if answer.status >= 400 else f"HTTP {answer.status}, {foreign(answer.body)}")
+    if not is_refusal(answer):
+        odd = "" if answer.status >= 400 else f", {foreign(answer.body)}"
+        return InDoubt(f"HTTP {answer.status}{odd}")
+    if answer.status == 403 or not isinstance(answer.body, Mapping):
+        return refused_before(answer, title)
+    code = "not_found" if answer.status == 404 else f"http_{answer.status}"
+    return rejected(code, f"{title} refuses the trigger (HTTP {answer.status})", quoted(message_in(answer.body)))
+
+
+def is_refusal(answer: Answer) -> bool:
+    """Whether the status says that nothing was started."""
+    return 400 <= answer.status < 500 and answer.status not in UNDECIDED
+
+
+def refused_before(answer: Answer, title: str, *, secret: bool = False) -> Rejected:
+    """The refusal of a trigger in other words than the service's own: it may concern this body, or everything.
+
+    Args:
+        secret: the call held a secret, so the words are not repeated.
+    """
+    told = "its words are not repeated" if secret else told_by(answer.body)
+    reason = f"something before {title} refuses this trigger (HTTP {answer.status}: {told})"
+    return Rejected(f"http_{answer.status}", reason, is_foreign=True)
+
+
+def not_welcome(
+    answer: Answer, url: str, title: str, remedy: str = "correct the account's `url`"
+) -> AccessRefused | None:
+    """The refusal of the account where its first page, that of its user, is not the service's; None where it may be.
+
+    Args:
+        answer: none that shows a user.
+    """
+    refusal = refused(answer, title)
+    if refusal is not None or not (is_refusal(answer) or answer.status == 200):
+        return refusal if isinstance(refusal, AccessRefused) else None
+    found = f"HTTP {answer.status}, {told_by(answer.body)}"
+    if answer.status == 403:
+        return AccessRefused("access_refused", f"{url} refuses us: {found}; check `url`, the token's rights, the proxy")
+    return AccessRefused("not_the_provider", f"{url} is not {title}: {found}; {remedy}")
 
 
 def check_receipt(
@@ -140,6 +173,11 @@ def foreign(body: Json) -> str:
         html = lead.startswith(("<!doctype", "<html"))
         return "it answers with a web page" if html else f"it answers {quoted(body, 60)!r}"
     return "it answers with JSON of another kind"
+
+
+def told_by(body: Json) -> str:
+    """What a body that is not the service's says, or what it is."""
+    return (quoted(message_in(body), 100) if isinstance(body, Mapping) else "") or foreign(body)
 
 
 def message_in(body: Json) -> str:

@@ -15,7 +15,6 @@ from orchestrator.core.frozen import replace
 from orchestrator.core.model import Account, Build, Interval, Json, Request, Scope, Target, Trigger
 from orchestrator.core.secrets import Secret, checked
 from orchestrator.providers.kit.answers import (
-    foreign,
     instant,
     mapping,
     number,
@@ -123,16 +122,12 @@ class Travis:
         if (doubt := _of_another(answer, build)) is not None:
             raise doubt
 
-    async def whoami(self) -> Principal | None:
+    async def whoami(self) -> Principal:
         """Whose token it is; also the first proof that the URL leads to a Travis API."""
         answer = await read(self._send, Call("GET", "/user", limits=(CALLS,)))
-        if answer.status in (404, 405):
-            return None
         body = mapping(answer.body)
-        if answer.status == 200 and (body.get("@type") != "user" or number(body.get("id")) is None):
-            raise wire.not_the_provider(self._url, foreign(answer.body))
-        if answer.status != 200:
-            raise wire.read_failed(answer, f"{self._url}/user")
+        if answer.status != 200 or body.get("@type") != "user" or number(body.get("id")) is None:
+            raise wire.whoami_failed(answer, self._url)
         host = urlsplit(self._url).netloc
         return Principal(f"{host}/user/{body['id']}", quoted(body.get("login"), 100), quoted(body.get("name"), 100))
 

@@ -21,13 +21,15 @@ from orchestrator.core.frozen import replace
 from orchestrator.core.model import ACCOUNT, Json, Request, Scope, Target, Trigger
 from orchestrator.limits.headers import retry_after, server_time
 from orchestrator.providers.kit.answers import (
-    UNDECIDED,
     check_receipt,
     foreign,
+    is_refusal,
     mapping,
+    not_welcome,
     number,
     other_question,
     quoted,
+    refused_before,
     rejected,
     rows,
     text,
@@ -140,8 +142,8 @@ def read_receipt(trigger: Trigger, answer: Answer, url: str) -> Request:
         names = (text(repository.get("slug"), 300), number(repository.get("id")))
         check_receipt(trigger, answer, text=request.get("message"), repo=names, branch=request.get("branch"))
         return request_of(trigger.target, id_, repository, url)
-    if 400 <= answer.status < 500 and answer.status not in UNDECIDED:
-        raise refusal(trigger.target, answer, url, secret="request_token" in trigger.target.request)
+    if is_refusal(answer):
+        raise refusal(trigger.target, answer, secret="request_token" in trigger.target.request)
     raise InDoubt(f"HTTP {answer.status}" if answer.status >= 400 else f"HTTP {answer.status}, {foreign(answer.body)}")
 
 
@@ -156,7 +158,7 @@ def request_of(target: Target, id_: int, repository: Mapping[str, Any], url: str
     return Request(str(id_), handle, f"{page(url, slug, target)}/requests?requestId={id_}")
 
 
-def refusal(target: Target, answer: Answer, url: str, secret: bool = False) -> NotTriggered:
+def refusal(target: Target, answer: Answer, secret: bool = False) -> NotTriggered:
     """The error for a 4xx: nothing was created; its kind says what may go on.
 
     Args:
@@ -165,21 +167,20 @@ def refusal(target: Target, answer: Answer, url: str, secret: bool = False) -> N
     refused = everybody_refused(answer)
     if refused is not None:
         return refused
-    if not isinstance(answer.body, Mapping):
-        if answer.status in (404, 405):
-            return not_the_provider(url, f"HTTP {answer.status}, {foreign(answer.body)}")
-        return Rejected(f"http_{answer.status}", f"HTTP {answer.status}: {'' if secret else quoted(answer.body)}")
+    body, kind = mapping(answer.body), error_type(answer)
     if answer.status == 429:
-        learnt = learnt_of_refusal(answer.body, Scope("repo", target.repo.lower()))
+        learnt = learnt_of_refusal(body, Scope("repo", target.repo.lower()))
         return RateLimited(Scope("repo", target.repo), None, "the hourly limit of the repository", learnt)
-    return _refused_by_travis(answer.status, answer.body, error_type(answer), secret)
+    if not kind and "error" not in body:
+        return refused_before(answer, "Travis", secret=secret)
+    return _refused_by_travis(answer.status, body, kind, secret)
 
 
 def _refused_by_travis(status: int, body: Mapping[str, Any], kind: str, secret: bool) -> Rejected:
     detail = "" if secret else quoted(body.get("error_message") or body.get("error"))
     if kind == "not_found" and "resource_type" not in body:
         reason = "Travis does not know the path; if a proxy turns %2F into a slash, give the repository by its number"
-        return rejected("not_found", reason, detail)
+        return Rejected("not_found", f"{reason} ({detail})", is_foreign=True)
     if kind == "not_found" and body.get("resource_type") != "repository":
         return rejected("not_found", "the repository takes no requests; its owner may be read-only", detail)
     if kind in _REASONS:
@@ -220,19 +221,17 @@ def everybody_refused(answer: Answer) -> NotTriggered | None:
         return _bad_token(kind or f"HTTP {answer.status}")
     if answer.status != 403 or isinstance(answer.body, Mapping):
         return None
-    plain = quoted(answer.body, 100)
-    if plain.lower().startswith("access denied"):
-        return _bad_token("access denied")
-    if plain.lower().startswith("forbidden"):
+    plain = quoted(answer.body, 100).lower()
+    if plain == "access denied":
+        return _bad_token(plain)
+    if plain == "forbidden":
         return AccessRefused(
             "banned",
             "Travis has banned this token for an hour, as after too many POSTs in 30 seconds; nothing more is sent; "
             "find out what else uses the token, and resume in an hour",
             retry_after=BAN,
         )
-    return AccessRefused(
-        "access_refused", f"something before Travis refuses us (HTTP 403: {plain or 'no text'}); check `url` and proxy"
-    )
+    return None
 
 
 def patience(answer: Answer) -> float:
@@ -254,12 +253,12 @@ def read_failed(answer: Answer, what: str) -> NotTriggered | LookFailed:
     return LookFailed(f"{what}: {odd}{f' {kind}' if kind else ''}")
 
 
-def not_the_provider(url: str, found: str) -> AccessRefused:
-    """The URL leads to something else."""
-    return AccessRefused(
-        "not_the_provider",
-        f"{url} is not a Travis API: {found}; correct the account's `url` (https://api.travis-ci.com, or https://HOST/api)",
-    )
+def whoami_failed(answer: Answer, url: str) -> NotTriggered | LookFailed:
+    """The error where the user's page shows no user; words that are not Travis' own tell of another service."""
+    refused = everybody_refused(answer)
+    if refused is None and (not error_type(answer) or answer.status in (404, 405)):
+        refused = not_welcome(answer, url, "a Travis API", "correct the account's `url` (https://HOST/api of your own)")
+    return refused or read_failed(answer, f"{url}/user")
 
 
 def _bad_token(found: str) -> AccessRefused:
