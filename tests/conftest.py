@@ -1,7 +1,23 @@
-import random
+import importlib
+import logging
+import os
+import pkgutil
+import signal
+import tempfile
+import threading
+import warnings
 
 import pytest
 import trio.testing
+
+import orchestrator
+
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGALRM)
+
+# Modules are imported when they are needed. One that is imported for the first time while a test has something patched
+# would keep the patched thing for all tests after it, so all are imported before the first.
+for module in pkgutil.walk_packages(orchestrator.__path__, "orchestrator."):
+    importlib.import_module(module.name)
 
 
 @pytest.fixture
@@ -10,11 +26,31 @@ def anyio_backend():
     return "trio", {"clock": trio.testing.MockClock(autojump_threshold=0)}
 
 
-def pytest_addoption(parser):
-    parser.addoption("--shuffle", type=int, metavar="SEED", help="the tests in an order drawn by this seed")
+@pytest.fixture(autouse=True)
+def _leaves_nothing():
+    """No test may lean on another, so none may leave anything in the process."""
+    before, threads = what_is_shared(), set(threading.enumerate())
+    yield
+    for thread in set(threading.enumerate()) - threads:
+        if not thread.daemon:
+            thread.join(5.0)  # what has been told to end may take a moment
+    after = what_is_shared()
+    assert after == before, f"the test leaves {[name for name in before if before[name] != after[name]]} changed"
 
 
-def pytest_collection_modifyitems(config, items):
-    """No test may lean on another: any order is as good as that of the files."""
-    if (seed := config.getoption("shuffle")) is not None:
-        random.Random(seed).shuffle(items)
+def what_is_shared():
+    return {
+        "working directory": os.getcwd(),
+        "environment": {name: value for name, value in os.environ.items() if name != "PYTEST_CURRENT_TEST"},
+        "folder for temporary files": tempfile.tempdir,
+        "signal handlers": [signal.getsignal(each) for each in SIGNALS],
+        "log handlers": list(logging.getLogger().handlers),
+        "warnings": list(warnings.filters),
+        "threads": {thread.name for thread in threading.enumerate() if not thread.daemon},
+    }
+
+
+def pytest_terminal_summary(terminalreporter, config):
+    """The order is drawn anew each time; a quiet run would not tell by which seed."""
+    if (seed := getattr(config.option, "randomly_seed", None)) is not None:
+        terminalreporter.write_line(f"in random order: -p randomly --randomly-seed={seed}")
