@@ -35,14 +35,15 @@ def program(tmp_path, capsys):
     return Program(tmp_path, capsys, ORCHESTRATOR_STATE="")
 
 
-async def story(folder: Path, run: str, outcomes, ends=True, left_by="SIGINT"):
-    """Journals a run of the three targets with these outcomes; None stays open."""
+async def story(folder: Path, run: str, outcomes, ends=True, left_by="SIGINT", parent=None, targets=TARGETS, **kept):
+    """Journals a run of the targets with these outcomes; None stays open."""
     async with open_journal(str(folder), now=lambda: AT) as journal:
-        plan = Plan("nightly", TARGETS, {"travis": ACCOUNT})
-        options = RunOptions(fail_on=tuple(sorted(DEFAULT_FAIL_ON)))
-        await journal.make_run(run, made_of(plan, options), TARGETS, AT, forbid_overlap=False)
+        plan = Plan("nightly", targets, {"travis": ACCOUNT})
+        options = RunOptions(fail_on=tuple(sorted(DEFAULT_FAIL_ON)), **kept)
+        made = made_of(plan, options, parent)
+        await journal.make_run(run, made, targets, AT, forbid_overlap=False)
         leases = [await claim(journal, run, name, this_process(), AT, 30.0) for name in (COORDINATOR, "travis")]
-        for number, (target, outcome) in enumerate(zip(TARGETS, outcomes, strict=True)):
+        for number, (target, outcome) in enumerate(zip(targets, outcomes, strict=True)):
             events = [Requested(target.id, str(number), "answered")]
             if outcome is not None:
                 state = BuildState(outcome)
@@ -352,3 +353,38 @@ def test_a_resume_of_an_ended_run_looks_again_for_what_it_left_in_doubt(program,
     assert "has ended: nothing is triggered again" in program.err
     assert program("resume", "r", "--state", "s") == Exit.NOT_STARTED
     assert "it looks" in program.err
+
+
+def test_a_run_leaves_the_report_file_alone_that_a_later_run_writes_too(program):
+    file = program.folder / "out.json"
+    for run in ("one", "two"):
+        tell(program, run, P, F, P, reports={str(file): "json"})
+    file.write_text("of run two")
+    assert program("watch", "one", "--state", "s") == 1
+    assert file.read_text() == "of run two"
+    assert f"{file} is left as it is: run two" in program.err
+    assert program("watch", "two", "--state", "s") == 1
+    assert json.loads(file.read_text())["run"]["id"] == "two"
+    assert program("watch", "one", "--state", "s", "-o", f"json={file}") == 1
+    assert json.loads(file.read_text())["run"]["id"] == "one"
+
+
+def test_a_run_and_its_retries_are_reported_as_one(program):
+    tell(program, "night", P, F, F)
+    tell(program, "again", P, F, parent="night", targets=TARGETS[1:])
+    for run in ("night", "again"):
+        assert program("report", run, "--merged", "--state", "s", "-o", "json") == 0
+        assert program.json["run"]["merged"] == ["night", "again"]
+        assert (program.json["totals"]["passed"], program.json["totals"]["failed"]) == (2, 1)
+    assert program("report", "night", "--merged", "--state", "s", "-o", "html=all.html", "--exit-status") == 1
+    assert "retried as again" in (program.folder / "all.html").read_text()
+    assert program("report", "night", "--state", "s", "-o", "json") == 0
+    assert "merged" not in program.json["run"]
+
+
+def test_a_retry_is_compared_with_what_it_left_alone(program):
+    tell(program, "night", P, F, F)
+    tell(program, "again", P, F, parent="night", targets=TARGETS[1:])
+    assert program("diff", "night", "again", "--state", "s", "-o", "json") == 0
+    assert (program.json["before"]["id"], program.json["after"]["id"]) == ("night", "again")
+    assert {kind: n for kind, n in program.json["totals"].items() if n} == {"fixed": 1, "still_failing": 1}

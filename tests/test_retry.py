@@ -37,6 +37,11 @@ async def retried(*events, hosts=("here",), **options):
     return made.made.options, made
 
 
+async def test_a_retry_never_writes_the_report_files_of_the_run_that_it_retries():
+    options, _ = await retried(reports={"/out/report.json": "json"})
+    assert options.reports == {}
+
+
 async def test_a_run_whose_doubt_was_retried_is_not_taken_up_again():
     """It would look for its own marker, find none, and start a second build beside that of the retry."""
     _, made = await retried(UNTOLD, adopt=True)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
+from pathlib import Path
 
 import anyio
 
@@ -12,7 +13,7 @@ from orchestrator.app.overlap import Left, end
 from orchestrator.app.plan import Choices
 from orchestrator.app.runs import exact
 from orchestrator.core.errors import Exit, JournalError, LeaseLost, UsageError, flat
-from orchestrator.core.events import CancelAsked, from_json
+from orchestrator.core.events import CancelAsked, RunMade, from_json
 from orchestrator.core.frozen import Struct, collect_now
 from orchestrator.core.history import History
 from orchestrator.core.model import Account
@@ -25,6 +26,7 @@ from orchestrator.report.view import Report, view
 
 PROGRESS_EVERY = 0.25  # seconds between two snapshots of the engine for the observer
 LARGE = 1000  # targets from which on it pays to free what planning has dropped
+LATER = 50  # later runs that are looked through for the files that they write
 READ_EVERY = 1.0  # seconds between two reads of a journal that another process writes
 
 
@@ -33,11 +35,13 @@ class Ended(Struct, frozen=True):
 
     Args:
         files: reports that are to be written, path to format.
+        spared: files of these, each with the later run to which it belongs by now: they are left as they are.
     """
 
     code: Exit
     report: Report
     files: Mapping[str, str]
+    spared: Mapping[str, str] = {}
 
 
 class Canceled(Struct, frozen=True):
@@ -97,7 +101,7 @@ class Drive:
                 raise JournalError(f"run {self.run_id} was taken out of the state meanwhile")
             if row.ended_at is not None:
                 history = await load(self._journal, self.run_id)
-                return ended(self.run_id, history, row.exit_code, self._choices, self._context)
+                return await ended(self.run_id, history, row.exit_code, self._choices, self._context, self._journal)
             if not row.driven:
                 try:
                     return await self._drive_on()
@@ -106,7 +110,7 @@ class Drive:
             history = await self._read_on()
             if self._signal:
                 code = Exit.SIGINT if self._signal == "SIGINT" else Exit.SIGTERM
-                return ended(self.run_id, history, code, self._choices, self._context)
+                return await ended(self.run_id, history, code, self._choices, self._context, self._journal)
 
     def interrupt(self, signal: str) -> None:
         """Leaves the run: the first time once the calls under way are answered, the second time at once."""
@@ -163,7 +167,7 @@ class Drive:
             self._engine = None
         known, code = engine.history, engine.code
         del engine  # its rows are not needed for the report, and may be many
-        return ended(run, known or await load(self._journal, run), code, self._choices, context)
+        return await ended(run, known or await load(self._journal, run), code, self._choices, context, self._journal)
 
     async def _show_progress(self, engine: Engine) -> None:
         while True:
@@ -189,10 +193,31 @@ class Drive:
         return history
 
 
-def ended(run: str, history: History, code: int | None, choices: Choices, context: Context) -> Ended:
+async def ended(
+    run: str, history: History, code: int | None, choices: Choices, context: Context, journal: Journal
+) -> Ended:
     """How a run was left, with its report."""
-    files = {**history.options.reports, **choices.reports}
-    return Ended(Exit(code or 0), view(run, history, context.now()), files)
+    kept = {path: form for path, form in history.options.reports.items() if path not in choices.reports}
+    there = _existing(kept)
+    spared = await _of_later_runs(run, there, journal) if there else {}
+    files = {path: form for path, form in {**kept, **choices.reports}.items() if path not in spared}
+    return Ended(Exit(code or 0), view(run, history, context.now()), files, spared)
+
+
+def _existing(paths: Collection[str]) -> set[str]:
+    return {path for path in paths if Path(path).exists()}
+
+
+async def _of_later_runs(run: str, files: Collection[str], journal: Journal) -> dict[str, str]:
+    """Those of the files that runs made after this one write, too, each with such a run."""
+    found: dict[str, str] = {}
+    rows = await journal.runs()
+    later = [row.id for row in rows[: next((n for n, row in enumerate(rows) if row.id == run), 0)]]
+    for other in later[-LATER:]:
+        events = (entry.event for entry in await journal.read(other, {}, 1))
+        for made in (event for event in events if isinstance(event, RunMade)):
+            found |= dict.fromkeys(made.options.reports.keys() & files, other)
+    return found
 
 
 def sole(group: BaseExceptionGroup[BaseException]) -> BaseException:

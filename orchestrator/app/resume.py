@@ -45,7 +45,7 @@ async def resume(
     settles = bool(assume_absent or adopt_request)
     settles = settles or (look_again and await _can_be_settled(row.id, history, journal))
     if row.ended_at is not None and not settles:
-        return ended(row.id, history, row.exit_code, choices, context)
+        return await ended(row.id, history, row.exit_code, choices, context, journal)
     refuse_rehearsal(history)
     absent = frozenset(the_one(history.targets, name).id for name in assume_absent)
     adopted = dict(_adopted(history, text) for text in adopt_request)
@@ -158,7 +158,7 @@ async def retry(what: Chosen, new: str, journal: Journal, choices: Choices, cont
     accounts = {account.name: account for account in accounts_of(what.history)}
     planned = Planned(Plan(what.name, tuple(what.targets), accounts), choices)
     cast = forecast_kept(planned, await times_in(journal, what.name, context), context)
-    await make(new, what.old, what.history, what.targets, journal, context, what.same_commit, cast)
+    await make(new, what.old, what.history, what.targets, journal, context, what.same_commit, cast, choices.reports)
     return Drive(new, journal, choices, context)
 
 
@@ -246,8 +246,9 @@ async def make(
     context: Context,
     same_commit: bool,
     forecast: Mapping[str, Json] | None = None,
+    reports: Mapping[str, str] = {},  # never changed
 ) -> None:
-    """Makes the new run in the journal.
+    """Makes the new run in the journal; the reports of the old one stay as that wrote them.
 
     Raises:
         Held: an open run holds one of the targets.
@@ -255,7 +256,7 @@ async def make(
     if history.made is None:
         raise JournalError(f"run {old} has no beginning in this state")
     # without what holds for the old run only
-    kept = replace(history.options, adopt=False, look_for={}, look_since=None, restart={})
+    kept = replace(history.options, reports=reports or {}, adopt=False, look_for={}, look_since=None, restart={})
     known = {target.id: history.of(target.id) for target in targets}
     if same_commit:
         builds = {id_: OldBuild(one.request, one.build.id) for id_, one in known.items() if one.request and one.build}

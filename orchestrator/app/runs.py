@@ -9,7 +9,7 @@ from orchestrator.app.context import Context, has_state, readable, writable
 from orchestrator.app.lookups import times_in
 from orchestrator.core.errors import UsageError
 from orchestrator.core.events import from_json
-from orchestrator.core.frozen import Struct
+from orchestrator.core.frozen import Struct, replace
 from orchestrator.core.history import History
 from orchestrator.core.model import Account, Phase, Target
 from orchestrator.core.times import clock
@@ -17,6 +17,7 @@ from orchestrator.forecast import Expected, expected
 from orchestrator.journal.history import load
 from orchestrator.journal.port import Entry, Journal, RunRow
 from orchestrator.providers import registry
+from orchestrator.report.merged import merged as merge
 from orchestrator.report.view import Report, view
 
 LISTED = 10
@@ -103,16 +104,46 @@ async def export(context: Context, file: Path, run: str | None = None) -> int:
     return len(rows)
 
 
-async def report(context: Context, run: str | None = None) -> tuple[RunRow, Report]:
-    """The report of a run, by default the latest.
+async def report(context: Context, run: str | None = None, *, merged: bool = False) -> tuple[RunRow, Report]:
+    """The report of a run, by default the latest; `merged` shows it with all its retries as one.
 
     Raises:
         UsageError: there is none.
     """
     async with readable(context, run) as journal:
         row = await latest(journal, run)
-        history = await load(journal, row.id)
-    return row, view(row.id, history, context.now())
+        rows = _family(row, await journal.runs()) if merged else [row]
+        return row, merge([view(one.id, await load(journal, one.id), context.now()) for one in rows])
+
+
+async def settled(context: Context, run: str) -> Report:
+    """The report of a run, a retry together with the runs that it retried: what it left alone is not gone.
+
+    Raises:
+        UsageError: there is no such run.
+    """
+    async with readable(context, run) as journal:
+        row = await named(journal, run)
+        rows = _ancestors(row, await journal.runs())
+        found = merge([view(one.id, await load(journal, one.id), context.now()) for one in rows])
+    return replace(found, run=replace(found.run, id=row.id, parent=row.parent))
+
+
+def _ancestors(row: RunRow, rows: Sequence[RunRow]) -> list[RunRow]:
+    """The runs that this one retried, the oldest first, and itself; those that were forgotten are left out."""
+    by_id, found = {one.id: one for one in rows}, [row]
+    while (parent := by_id.get(found[0].parent or "")) is not None and parent not in found:
+        found.insert(0, parent)
+    return found
+
+
+def _family(row: RunRow, rows: Sequence[RunRow]) -> list[RunRow]:
+    """The first run and all its retries, and theirs, the oldest first."""
+    found = {_ancestors(row, rows)[0].id}
+    oldest_first = list(reversed(rows))
+    while new := {one.id for one in rows if one.parent in found} - found:
+        found |= new
+    return [one for one in oldest_first if one.id in found]
 
 
 # -- one target -------------------------------------------------------------------------------------------------

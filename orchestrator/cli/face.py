@@ -220,6 +220,8 @@ class Face:
         from orchestrator.app.drive import Drive
 
         ended = await self._driven(what, title) if isinstance(what, Drive) else what
+        for path, later in ended.spared.items():
+            self.note(f"{path} is left as it is: run {later}, which came later, writes it, too")
         is_whole = self.write(ended.report, ended.files)
         return ended if is_whole or ended.code is not Exit.OK else replace(ended, code=Exit.FAILED)
 

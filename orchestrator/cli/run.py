@@ -25,6 +25,7 @@ from orchestrator.core.frozen import Struct, replace
 from orchestrator.core.model import Outcome
 from orchestrator.core.times import counted
 from orchestrator.journal.port import Journal, RunRow
+from orchestrator.report.groups import Hint
 
 NAMED = 10  # targets that are left out for one reason
 NAMED_LEFT = 20  # targets that could not be canceled
@@ -222,6 +223,9 @@ async def retry(
         face.confirm(chosen.needs_confirmation)
         drive = await retry_run(chosen, new, journal, replace(face.choices, detach=detach), face.context)
         face.note(f"run {new}: {len(chosen.targets):,} of {row.targets:,} targets of {row.id}")
+        if chosen.history.options.reports:
+            merged = Hint("report", new, ("--merged", "-o", "FORMAT=FILE")).line(face.flags.suffix)
+            face.note(f"the report files of {row.id} are left as they are; both runs as one: {merged}")
         return face.conclude(await face.attend(drive, f"{row.name} {new}"), detach=detach)
 
 

@@ -171,13 +171,14 @@ def foreseen_lines(found: Expected, now: float, *, has_needs: bool) -> Iterator[
 
 @verb(
     click.argument("run", required=False),
+    click.option("--merged", is_flag=True, help="RUN and all its retries as one: each target as the last run left it."),
     EXIT_STATUS,
     shows=(SHOW,),
     epilog="\b\nFormats:\n" + "\n".join(f"  {name:<9} {one.help}" for name, one in FORMATS.items()),
 )
-async def report(face: Face, run: str | None, exit_status: bool) -> int:
+async def report(face: Face, run: str | None, merged: bool, exit_status: bool) -> int:
     """Render the report of RUN (by default the latest) in any format: -o FORMAT[=FILE]."""
-    _, found = await app.report(face.context, run)
+    _, found = await app.report(face.context, run, merged=merged)
     is_whole = face.write(found, face.flags.files(face.machine.cwd))
     if not face.flags.output or face.flags.stdout is not None:
         face.show(found)
@@ -192,9 +193,11 @@ async def report(face: Face, run: str | None, exit_status: bool) -> int:
     formats=TEXT,
 )
 async def diff(face: Face, before: str, after: str, exit_status: bool) -> int:
-    """Tell what is newly failing, fixed, still failing, new and gone in run B, compared with run A."""
-    _, first = await app.report(face.context, before)
-    _, second = await app.report(face.context, after)
+    """Tell what is newly failing, fixed, still failing, new and gone in run B, compared with run A.
+
+    A retry is compared together with the runs that it retried.
+    """
+    first, second = await app.settled(face.context, before), await app.settled(face.context, after)
     changes = compare(first, second)
     face.tell((as_json(changes) if face.flags.stdout == "json" else as_text(changes)).rstrip("\n"))
     return (second.run.exit_code or 0) if exit_status else Exit.OK

@@ -123,25 +123,29 @@ class Hint(Struct, frozen=True):
 
 def next_steps(report: Report) -> Iterator[Hint]:
     """What can be done about a run that did not wholly pass; a rehearsal cannot go on, since its sandbox is gone."""
-    found = {group.word: group.rows[0].id for group in reversed(groups(report))}
+    found = {group.word: group.rows[0] for group in reversed(groups(report))}
     run = report.run
     if not found:
         return
     first = found.get(IN_DOUBT) or next(iter(reversed(found.values())))
-    yield Hint("why", run.id, (shell(first),), "why:    ")
+    yield Hint("why", first.run or run.id, (shell(first.id),), "why:    ")
     if not report.is_rehearsal:
-        yield from _onwards(report, found)
-    yield Hint("report", run.id, ("-o", "csv"), "all:    ")
+        for id_ in run.merged or (run.id,):
+            words = {word_of(row) for row in report.targets if row.run in ("", id_)} & set(ORDER)
+            yield from _onwards(report, id_, words)
+    yield Hint("report", run.id, (*(("--merged",) if run.merged else ()), "-o", "csv"), "all:    ")
 
 
-def _onwards(report: Report, found: Collection[str]) -> Iterator[Hint]:
+def _onwards(report: Report, id_: str, found: Collection[str]) -> Iterator[Hint]:
+    """What takes one run on; of several only the newest is retried, else what a later one settled were asked again."""
     run = report.run
     is_canceled = run.stopped_by == CANCELED
     if IN_DOUBT in found or (OPEN in found and not is_canceled):
         override = ("--override-stop",) if run.status == "stopped" and stopped_by_rule(report) else ()
-        yield Hint("resume", run.id, override, "go on:  ")
-    if set(found) - {OPEN, IN_DOUBT, "skipped"} or (OPEN in found and is_canceled):
-        yield Hint("retry", run.id, (), "again:  ")
+        yield Hint("resume", id_, override, "go on:  ")
+    is_newest = id_ == (run.merged or (id_,))[-1]
+    if is_newest and (set(found) - {OPEN, IN_DOUBT, "skipped"} or (OPEN in found and is_canceled)):
+        yield Hint("retry", id_, (), "again:  ")
 
 
 def stopped_by_rule(report: Report) -> bool:

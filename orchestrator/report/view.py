@@ -12,7 +12,7 @@ from operator import attrgetter
 
 from orchestrator.core.frozen import Struct, field, from_json, gc_paused
 from orchestrator.core.history import History
-from orchestrator.core.model import Account, Build, Json, Outcome, Phase, Target
+from orchestrator.core.model import DEFAULT_FAIL_ON, Account, Build, Json, Outcome, Phase, Target
 from orchestrator.core.progress import Progress
 from orchestrator.core.times import clock
 from orchestrator.report.reasons import waits_for
@@ -30,6 +30,7 @@ class RunView(Struct, frozen=True):
         finished_at: when the run ended or its last process left; None while it goes on, here or detached.
         stopped_by: the rule, the signal, `timeout` or `account NAME`; None where nothing stopped it.
         stopped_why: the rule's arithmetic or the account's cause.
+        merged: the runs that it shows as one, oldest first (`report.merged`); empty where it is one run.
     """
 
     id: str
@@ -43,6 +44,7 @@ class RunView(Struct, frozen=True):
     exit_code: int | None
     stopped_by: str | None
     stopped_why: str | None = None
+    merged: tuple[str, ...] = ()
 
 
 class BuildView(Struct, frozen=True):
@@ -64,6 +66,7 @@ class Row(Struct, frozen=True):
         finished_at: the build's end; without a build, when the verdict was given.
         queued_seconds: from the build's creation (or the trigger, where the provider does not say) to its start.
         target: the planned target itself, for formats that write manifests.
+        run: the run that left it so, where several are shown as one; else empty.
     """
 
     id: str
@@ -93,6 +96,7 @@ class Row(Struct, frozen=True):
     queued_seconds: int | None
     run_seconds: int | None
     target: Target
+    run: str = ""
 
     def __eq__(self, other: object) -> bool:
         return other.__class__ is Row and _SHOWN(self) == _SHOWN(other)
@@ -145,6 +149,7 @@ class Report(Struct, frozen=True):
         as_of: the instant that it describes (wall clock).
         forecast: None for a run that began without one.
         is_rehearsal: whether its builds were the built-in sandbox's, which ended with the process.
+        fail_on: the outcomes that make its exit code 1.
     """
 
     run: RunView
@@ -156,6 +161,7 @@ class Report(Struct, frozen=True):
     as_of: float = 0.0
     forecast: ForecastView | None = None
     is_rehearsal: bool = False
+    fail_on: frozenset[Outcome] = DEFAULT_FAIL_ON
 
 
 def view(run_id: str, history: History, now: float) -> Report:
@@ -174,7 +180,7 @@ def view(run_id: str, history: History, now: float) -> Report:
         rows = tuple(_row(history, one, types.get(one.account, one.account), as_of) for one in history.targets)
     return Report(
         run=_run(run_id, history),
-        totals=_totals(rows),
+        totals=totals_of(rows),
         targets=rows,
         limits=_limits(history, accounts),
         calls=_calls(history),
@@ -182,6 +188,7 @@ def view(run_id: str, history: History, now: float) -> Report:
         as_of=as_of,
         forecast=_forecast(history),
         is_rehearsal=history.options.sandbox,
+        fail_on=history.options.failures,
     )
 
 
@@ -289,7 +296,8 @@ def _between(start: float | None, end: float | None) -> int | None:
     return round(end - start)
 
 
-def _totals(rows: Iterable[Row]) -> dict[str, int]:
+def totals_of(rows: Iterable[Row]) -> dict[str, int]:
+    """How many targets there are, by outcome, and how many are open."""
     counts = Counter(row.outcome for row in rows)
     return {"targets": counts.total(), **{name: counts[name] for name in OUTCOMES}, "open": counts[None]}
 

@@ -23,7 +23,7 @@ from orchestrator.report.view import SCHEMA, BuildView, ForecastView, Report, Ro
 from orchestrator.report.words import epoch, plain
 
 _dump = json.JSONEncoder(ensure_ascii=False).encode
-_ROW = tuple(name for name in Row.__struct_fields__ if name != "target")
+_ROW = tuple(name for name in Row.__struct_fields__ if name not in ("target", "run"))
 _BUILD = BuildView.__struct_fields__
 
 
@@ -45,19 +45,19 @@ def plain_row(row: Row) -> dict[str, Any]:
     """One target as a JSON object, in the order of the schema."""
     out: dict[str, Any] = {name: getattr(row, name) for name in _ROW}
     out["builds"] = [{name: getattr(build, name) for name in _BUILD} for build in row.builds]
-    return out
+    return {**out, "run": row.run} if row.run else out
 
 
 def plain_run(run: RunView) -> dict[str, Any]:
     """The run as a JSON object."""
-    return asdict(run)
+    return {name: value for name, value in asdict(run).items() if name != "merged" or value}
 
 
 def _forecast(forecast: ForecastView | None) -> dict[str, Any] | None:
     return None if forecast is None else asdict(forecast)
 
 
-COLUMNS = tuple(name for name in Row.__struct_fields__ if name not in ("target", "builds"))
+COLUMNS = tuple(name for name in Row.__struct_fields__ if name not in ("target", "builds", "run"))
 
 
 def json_lines(report: Report) -> Iterator[str]:

@@ -73,7 +73,8 @@ def headline(report: Report) -> str:
         words.append(f"({plain(run.stopped_why)})")
     if lasted is not None:
         words.append(f"after {duration(lasted)}")
-    return " ".join(words) + (f", exit {run.exit_code}" if run.exit_code is not None else "")
+    retries = f"; retried as {', '.join(run.merged[1:])}" if run.merged else ""
+    return " ".join(words) + (f", exit {run.exit_code}" if run.exit_code is not None else "") + retries
 
 
 def _groups(report: Report, width: int, at_most: int, paint: Paint) -> Iterator[str]:
