@@ -2,6 +2,7 @@
 
 import datetime
 
+import anyio
 import pytest
 from anyio import run
 from cli_machine import Program
@@ -13,6 +14,8 @@ from orchestrator.core.events import Interrupted
 from orchestrator.core.model import COORDINATOR
 from orchestrator.journal.process import this_process
 from orchestrator.journal.store import open_journal
+from orchestrator.lookalike.kit.server import serve
+from orchestrator.lookalike.travis import TravisLookAlike
 from orchestrator.manifest import Answers, expand, read
 from orchestrator.providers.registry import known
 
@@ -116,3 +119,98 @@ def test_a_manifest_that_is_gone_or_wrong_stops_nothing(program, text):
         program.write("orchestrator.yaml", text)
     (line,) = said(program)
     assert line.startswith("the manifest cannot be compared with the run's plan: ")
+
+
+# -- a run that has ended ---------------------------------------------------------------------------------------
+
+CI = "version: 1\nname: t\nproviders: {{travis: {{type: travis, url: '{url}', token: env:TOKEN}}}}\ntargets:\n"
+ONE, TWO = "  - acme/svc-001@main\n", "  - acme/svc-002@main\n"
+
+
+@pytest.fixture
+def served(program):
+    settings = {"repos": 3, "build": ["1ms", "2ms"], "process": ["1ms", "2ms"], "shares": {}}
+    world = TravisLookAlike.from_settings(settings)
+    with anyio.from_thread.start_blocking_portal() as portal, portal.wrap_async_context_manager(serve(world)) as served:
+        program.environ["TOKEN"] = served.token
+        yield world, CI.format(url=served.url)
+
+
+NIGHTLY = ("run", "--run-id", "nightly", "--state", "s")
+
+
+def test_an_ended_run_is_not_taken_for_another_plan_of_the_same_id(program, served):
+    world, head = served
+    program.write("orchestrator.yaml", head + ONE)
+    assert program(*NIGHTLY) == 0
+    assert program(*NIGHTLY) == 0
+    assert "has ended" in program.err
+    program.write("orchestrator.yaml", head + ONE + TWO)
+    assert program(*NIGHTLY, "-q") == Exit.NOT_STARTED
+    assert "1 target of it is not in this run: travis:acme/svc-002@main" in program.err
+    assert "orchestrator report nightly --state s" in program.err
+    assert "another --run-id" in program.err
+    assert program.out == ""
+    assert len(world.counters.accepted) == 1
+
+
+@pytest.mark.parametrize(
+    ("edit", "told"),
+    [
+        (lambda head: head.replace("name: t", "name: t\ndefaults: {message: other}"), "would be asked for otherwise"),
+        (lambda head: f"params: {{image: b}}\n{head}", "parameter image is not set in this run, not 'b'"),
+        (lambda head: f"x-notes: a remark\n{head}", None),
+    ],
+)
+def test_what_is_sent_and_the_parameters_belong_to_the_plan_and_remarks_do_not(program, served, edit, told):
+    _, head = served
+    program.write("orchestrator.yaml", head + ONE)
+    assert program(*NIGHTLY) == 0
+    program.write("orchestrator.yaml", edit(head) + ONE)
+    assert program(*NIGHTLY) == (0 if told is None else Exit.NOT_STARTED)
+    assert told is None or told in program.err
+
+
+def test_a_list_without_a_manifest_is_compared_too(program):
+    program.write("list.txt", "acme/svc-001@main\n")
+    words = ("run", "--from", "list.txt", "--run-id", "nightly", "--sandbox")
+    assert program(*words) == 0
+    assert program(*words) == 0
+    program.write("list.txt", "acme/svc-001@main\nacme/svc-002@main\n")
+    assert program(*words) == Exit.NOT_STARTED
+    assert "list.txt: 1 target of it is not in this run" in program.err
+    assert "orchestrator report nightly --sandbox" in program.err
+
+
+def test_where_only_the_provider_knows_the_targets_manifest_parameters_and_selection_are_compared(program, served):
+    _, head = served
+    discover = "  - discover: {owner: acme}\n    branches: [main]\n"
+    program.write("orchestrator.yaml", head + discover)
+    assert program(*NIGHTLY, "--only", "acme/svc-001") == 0
+    assert program(*NIGHTLY, "--only", "acme/svc-001") == 0
+    assert program(*NIGHTLY) == Exit.NOT_STARTED
+    assert "this run has --only acme/svc-001, not everything" in program.err
+    program.write("orchestrator.yaml", f"{head}{discover}  - acme/svc-009@main\n")
+    assert program(*NIGHTLY, "--only", "acme/svc-001") == Exit.NOT_STARTED
+    assert "was edited" in program.err
+
+
+def test_an_empty_id_is_wrong_usage(program):
+    for verb in ("run", "retry"):
+        assert program(verb, "--run-id", "") == Exit.USAGE
+        assert "--run-id ''" in program.err
+
+
+def test_a_retry_that_is_made_again_goes_on_with_itself(program, served):
+    world, head = served
+    program.write("orchestrator.yaml", f"{head}{ONE}  - acme/nowhere@main\n")
+    assert program(*NIGHTLY) == 1
+    again = ("retry", "nightly", "--run-id", "again", "--state", "s")
+    assert program(*again) == 1
+    asked = world.counters.posts
+    assert program(*again) == 1
+    assert "run again exists and has ended" in program.err
+    assert program("retry", "--run-id", "again", "--state", "s") == 1
+    assert world.counters.posts == asked
+    assert program("retry", "again", "--run-id", "nightly", "--state", "s") == Exit.NOT_STARTED
+    assert "run nightly exists, and is no retry" in program.err

@@ -38,7 +38,7 @@ class Held(NotStarted):
         super().__init__(self.text())
 
     def text(self, suffix: str = "") -> str:
-        """What to do; the suffix, such as ` --state DIR`, is appended to each command line."""
+        """As every error has it."""
         finish, cancel = (hint.line(suffix) for hint in self.hints)
         return (
             f"{len(self.overlaps):,} of these targets belong to a run that is still open:\n{_listed(self.overlaps)}\n"

@@ -51,6 +51,11 @@ class Source(Struct, frozen=True):
         """Whether there is no manifest."""
         return bool(self.repos or self.lines)
 
+    def is_missing(self, context: Context) -> bool:
+        """Whether there is no such manifest."""
+        path = self.manifest or DEFAULT
+        return not self.is_ad_hoc and path != STDIN and not context.path(path).exists()
+
     @property
     def title(self) -> str:
         """What a person calls it."""
@@ -65,6 +70,13 @@ class Choices(Options, frozen=True, kw_only=True):
     exclude: tuple[str, ...] = ()
     label: tuple[str, ...] = ()
     first: int | None = None
+
+    @property
+    def picked(self) -> tuple[str, ...]:
+        """The flags that choose among targets, as words."""
+        flags = (("--only", self.only), ("--exclude", self.exclude), ("--label", self.label))
+        words = [word for flag, texts in flags for text in texts for word in (flag, text)]
+        return (*words, *(() if self.first is None else ("--first", str(self.first))))
 
 
 class Planned(Struct, frozen=True):
@@ -112,7 +124,7 @@ async def plan(
         AccessRefused, LookFailed: a provider did not answer.
     """
     if source.is_ad_hoc:
-        return Planned(selected(_ad_hoc(source, context), None, choices, context), choices)
+        return Planned(selected(ad_hoc(source, context), None, choices, context), choices)
     manifest = read_manifest(source, choices, context, run=run)
     from orchestrator.app import lookups  # `check` asks nobody
 
@@ -170,7 +182,12 @@ def selected(plan: Plan, manifest: Manifest | None, choices: Choices, context: C
     return replace(paced, accounts={name: account for name, account in paced.accounts.items() if name in used})
 
 
-def _ad_hoc(source: Source, context: Context) -> Plan:
+def ad_hoc(source: Source, context: Context) -> Plan:
+    """The plan of what was written without a manifest.
+
+    Raises:
+        UsageError: something is wrong with it.
+    """
     if source.manifest is not None:
         raise UsageError(f"--repo and --from need no manifest; leave {source.manifest} out, or put them into it")
     if source.repos and source.lines:

@@ -10,7 +10,7 @@ from orchestrator.app.drive import Drive, Ended, accounts_of, ended, refuse_rehe
 from orchestrator.app.lookups import times_in
 from orchestrator.app.overlap import is_in_doubt, make_run, old_marker
 from orchestrator.app.plan import MANY, Choices, Planned, forecast_kept
-from orchestrator.app.runs import the_one
+from orchestrator.app.runs import named, the_one
 from orchestrator.core.errors import JournalError, NotStarted, UsageError
 from orchestrator.core.frozen import Struct, replace
 from orchestrator.core.history import History
@@ -107,6 +107,18 @@ def _adopted(history: History, text: str) -> tuple[str, str]:
     if not equals or not name or not request:
         raise UsageError(f"--adopt-request {text}: expected TARGET=ID")
     return the_one(history.targets, name).id, request
+
+
+async def refuse_another_parent(row: RunRow, run: str | None, journal: Journal) -> None:
+    """A retry that was made already goes on, or shows what came of it; its id stands for nothing else.
+
+    Raises:
+        NotStarted: the run of this id is no retry, or one of another run than that which is named.
+    """
+    parent = None if run is None else (await named(journal, run)).id
+    if row.parent is None or parent not in (None, row.parent):
+        what = f"is a retry of {row.parent}" if row.parent else "is no retry"
+        raise NotStarted(f"run {row.id} exists, and {what}; nothing was triggered: take another --run-id")
 
 
 class Chosen(Struct, frozen=True):
@@ -256,7 +268,8 @@ async def make(
     if history.made is None:
         raise JournalError(f"run {old} has no beginning in this state")
     # without what holds for the old run only
-    kept = replace(history.options, reports=reports or {}, adopt=False, look_for={}, look_since=None, restart={})
+    lost = {"adopt": False, "look_for": {}, "look_since": None, "restart": {}, "selection": ()}
+    kept = replace(history.options, reports=reports or {}, **lost)
     known = {target.id: history.of(target.id) for target in targets}
     if same_commit:
         builds = {id_: OldBuild(one.request, one.build.id) for id_, one in known.items() if one.request and one.build}

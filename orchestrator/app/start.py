@@ -7,15 +7,15 @@ from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 
 from orchestrator import manifest as manifests
+from orchestrator.app import lookups
 from orchestrator.app.context import Context
 from orchestrator.app.drive import Drive
-from orchestrator.app.lookups import times_in
-from orchestrator.app.overlap import FORBID, Left, end, make_instead
+from orchestrator.app.overlap import FORBID, SKIP, Left, end, make_instead
 from orchestrator.app.plan import (
-    STDIN,
     Choices,
     Planned,
     Source,
+    ad_hoc,
     forecast_kept,
     read_manifest,
     selected,
@@ -29,7 +29,7 @@ from orchestrator.core.options import RunOptions
 from orchestrator.core.times import counted
 from orchestrator.journal.history import load
 from orchestrator.journal.port import Journal, RunRow
-from orchestrator.manifest import Manifest
+from orchestrator.manifest import Answers
 from orchestrator.report.words import plain
 
 FEW = 5
@@ -79,7 +79,7 @@ async def start(
     """
     ready(planned, context)
     plan = planned.plan
-    cast = forecast_kept(planned, await times_in(journal, plan.name, context), context)
+    cast = forecast_kept(planned, await lookups.times_in(journal, plan.name, context), context)
     made = made_of(plan, _kept(planned, context), forecast=cast)
     targets, ended = await make_instead(run, made, plan.targets, journal, context, overlap, replaces)
     drive = Drive(run, journal, planned.choices, context)
@@ -108,7 +108,7 @@ def _kept(planned: Planned, context: Context) -> RunOptions:
     chosen["fail_on"] = (
         choices.fail_on if choices.fail_on is not None else tuple(sorted(plan.fail_on or DEFAULT_FAIL_ON))
     )
-    return RunOptions(**{**chosen, "sandbox": context.sandbox})
+    return RunOptions(**{**chosen, "sandbox": context.sandbox, "selection": choices.picked})
 
 
 def ready(planned: Planned, context: Context) -> None:
@@ -149,32 +149,70 @@ def made_of(
 # -- a run that exists, and what was edited since ---------------------------------------------------------------
 
 
-async def edits(row: RunRow, source: Source, choices: Choices, journal: Journal, context: Context) -> list[str]:
-    """Sentences about what the manifest says now and an open run does not do; empty when they agree.
+class AnotherPlan(NotStarted):
+    """The run of this id has ended, and what is asked for now is not what it was made of."""
+
+    def __init__(self, run: str, differences: Sequence[str]) -> None:
+        self.run, self.differences = run, differences
+        head = f"run {run} has ended, and its plan was another; nothing was triggered:"
+        ways = (
+            f"its report: `orchestrator report {run}`\na new run: the same command with another --run-id, or with none"
+        )
+        super().__init__("\n  ".join([head, *differences]) + f"\n{ways}")
+
+
+async def edits(
+    row: RunRow, source: Source, choices: Choices, journal: Journal, context: Context, overlap: str = FORBID
+) -> list[str]:
+    """Sentences about what an open run does not do, although it is asked for now; empty when they agree.
 
     A run goes on with the plan that was journaled when it was made; a person who edited the manifest in between must
-    be told what will not happen. No provider is asked: where targets depend on one, only the edit itself is told.
+    be told what will not happen. No provider is asked: where targets depend on one, what is known without it counts.
 
-    Args:
-        source: what this command line names; stdin is left unread.
+    Raises:
+        AnotherPlan: the run has ended.
+        UsageError, NotStarted: it has, and there is no plan to compare with.
     """
     history = await load(journal, row.id)
-    made = history.made
-    if made is None or source.is_ad_hoc or source.manifest == STDIN:
+    made, has_ended = history.made, row.ended_at is not None
+    if made is None or (has_ended and source.is_missing(context)):  # nothing is asked for but what came of the run
         return []
     try:
-        manifest = read_manifest(source, choices, context, run=row.id)
-        if manifests.questions(manifest):
-            return [f"{manifest.source} was edited since the run was made"] if manifest.digest != made.digest else []
-        plan = selected(manifests.expand(manifest, today=today(context)), manifest, choices, context)
+        plan, is_whole = _plan_now(source, choices, context, row.id)
     except (UsageError, NotStarted) as error:
+        if has_ended:
+            raise
         first = str(error).splitlines()[0] if str(error) else type(error).__name__
         return [f"the manifest cannot be compared with the run's plan: {plain(first)}"]
-    return [
+    found = [
         *_params(made, plan.params),
-        *_limits(made, plan.accounts),
-        *_targets(history.targets, plan.targets, manifest, made),
+        *_targets(history.targets, plan, source.title, is_whole=is_whole, skips=overlap == SKIP),
     ]
+    if not is_whole:
+        found += _unlike(made, plan, choices, source)
+    if has_ended and found:
+        raise AnotherPlan(row.id, found)
+    return found if has_ended else [*found, *_limits(made, plan.accounts)]
+
+
+def _plan_now(source: Source, choices: Choices, context: Context, run: str) -> tuple[Plan, bool]:
+    """What would be planned, and whether that is all of it: what only a provider knows is left out."""
+    if source.is_ad_hoc:
+        return selected(ad_hoc(source, context), None, choices, context), True
+    manifest = read_manifest(source, choices, context, run=run)
+    known = lookups.invented(manifest) if context.sandbox else Answers(offline=True)
+    is_whole = context.sandbox or not manifests.questions(manifest)
+    plan = manifests.expand(manifest, known, today=today(context))
+    return selected(plan, manifest, choices, context) if is_whole else plan, is_whole
+
+
+def _unlike(made: RunMade, plan: Plan, choices: Choices, source: Source) -> Iterator[str]:
+    """What differs where a provider would have to be asked for the rest."""
+    if plan.digest != made.digest:
+        yield f"{source.title} was edited since the run was made"
+    if choices.picked != made.options.selection:
+        before, after = (" ".join(words) or "everything" for words in (made.options.selection, choices.picked))
+        yield f"this run has {before}, not {after}"
 
 
 def _params(made: RunMade, now: Mapping[str, Json]) -> Iterator[str]:
@@ -199,15 +237,13 @@ def _caps(account: Account) -> tuple[object, ...]:
     return account.in_flight, account.concurrency.caps, account.concurrency.queue
 
 
-def _targets(ours: Sequence[Target], now: Sequence[Target], manifest: Manifest, made: RunMade) -> Iterator[str]:
-    known, wanted = {target.id: target for target in ours}, {target.id: target for target in now}
-    file = manifest.source
-    if new := [id_ for id_ in wanted if id_ not in known]:
+def _targets(ours: Sequence[Target], now: Plan, file: str, *, is_whole: bool, skips: bool) -> Iterator[str]:
+    """What came, went and changed; `skips`: some were left out, since other runs held them."""
+    known, wanted = {target.id: target for target in ours}, {target.id: target for target in now.targets}
+    if not skips and is_whole and (new := [id_ for id_ in wanted if id_ not in known]):
         yield f"{file}: {counted(len(new), 'target')} of it {_is(new)} not in this run: {_named(new)}"
-    if gone := [id_ for id_ in known if id_ not in wanted]:
+    if is_whole and (gone := [id_ for id_ in known if id_ not in wanted]):
         yield f"{file}: {counted(len(gone), 'target')} of this run {_is(gone)} no longer in it: {_named(gone)}"
-    if manifest.digest == made.digest and dict(made.params) == dict(manifest.params):
-        return
     both = known.keys() & wanted.keys()
     other = [id_ for id_ in known if id_ in both and to_json(known[id_].request) != to_json(wanted[id_].request)]
     if other:

@@ -15,7 +15,7 @@ import click
 
 from orchestrator.cli.flags import Flags, declared, taken
 from orchestrator.cli.main import Machine
-from orchestrator.core.errors import Exit, NotStarted, UsageError
+from orchestrator.core.errors import Exit, NotStarted, OrchestratorError, UsageError, flat
 from orchestrator.core.frozen import Struct, asdict, replace
 
 if TYPE_CHECKING:
@@ -308,10 +308,11 @@ def _run(face: Face, verb: Callable[[], Any]) -> Any:
     try:
         found = verb()
         return run_async(found) if inspect.iscoroutine(found) else found
-    except NotStarted as error:
-        from orchestrator.app.overlap import Held
-
-        raise NotStarted(error.text(face.flags.suffix)) if isinstance(error, Held) else error from None
+    except (OrchestratorError, BaseExceptionGroup) as error:
+        for known in flat(error):
+            if isinstance(known, OrchestratorError):
+                known.suffix = face.flags.suffix
+        raise
 
 
 def run_async(main: Coroutine[Any, Any, T]) -> T:

@@ -208,7 +208,7 @@ class Flags(Struct, frozen=True):
     @property
     def suffix(self) -> str:
         """What is appended to a printed command line, so that it finds the same state."""
-        return "" if self.state is None else f" --state {shell(self.state)}"
+        return ("" if self.state is None else f" --state {shell(self.state)}") + (" --sandbox" if self.sandbox else "")
 
     @property
     def stdout(self) -> str | None:

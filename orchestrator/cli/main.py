@@ -217,7 +217,7 @@ def _failed(machine: Machine, error: BaseException) -> int:
     known = next((one for one in flat(error) if isinstance(one, OrchestratorError)), None)
     if known is None:
         return _bug(machine, error)
-    _complain(machine, str(known))
+    _complain(machine, known.text(known.suffix))
     return int(next(code for kind, code in EXITS if isinstance(known, kind)))
 
 

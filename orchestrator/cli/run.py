@@ -12,7 +12,7 @@ from orchestrator.app.drive import cancel as cancel_run
 from orchestrator.app.overlap import FORBID, OVERLAPS, REPLACE, holders
 from orchestrator.app.plan import Choices, Planned, Source, foreign_hosts, plan
 from orchestrator.app.rehearse import rehearsed
-from orchestrator.app.resume import choose
+from orchestrator.app.resume import choose, refuse_another_parent
 from orchestrator.app.resume import resume as resume_run
 from orchestrator.app.resume import retry as retry_run
 from orchestrator.app.runs import exact, latest, named, only_open
@@ -23,7 +23,7 @@ from orchestrator.cli.plan import SOURCE, show
 from orchestrator.core.errors import Exit, JournalError, UsageError
 from orchestrator.core.frozen import Struct, replace
 from orchestrator.core.model import Outcome
-from orchestrator.core.times import counted
+from orchestrator.core.times import clock, counted
 from orchestrator.journal.port import Journal, RunRow
 from orchestrator.report.groups import Hint
 
@@ -80,7 +80,7 @@ async def run(
     if adopt and not given:
         raise UsageError("--adopt: name the run whose state was lost with --run-id; its markers hold that id")
     choices = replace(face.choices, adopt=adopt, detach=detach)
-    wanted = Wanted(source, choices, run_id(given) if given else None, overlap)
+    wanted = Wanted(source, choices, run_id(given) if given is not None else None, overlap)
     async with writable(face.context) as journal, AsyncExitStack() as stack:
         row = await exact(journal, wanted.run) if wanted.run is not None else None
         if row is not None and await forget_rehearsal(row, journal, face.context):
@@ -138,14 +138,18 @@ def _warn(face: Face, planned: Planned) -> None:
 
 async def _again(face: Face, row: RunRow, wanted: Wanted, journal: Journal) -> Exit:
     """The run of this id exists: goes on with it, or prints its report when it has ended."""
+    differences = await edits(row, wanted.source, wanted.choices, journal, face.context, wanted.overlap)
     if not face.flags.quiet:
-        what = "has ended: nothing is triggered again"
-        face.note(f"run {row.id} exists and {what if row.ended_at is not None else 'is open: going on with its plan'}")
-    if row.ended_at is None:
-        for sentence in await edits(row, wanted.source, wanted.choices, journal, face.context):
-            face.note(f"  {sentence}")
+        _tell_of(face, row)
+    for sentence in differences:
+        face.note(f"  {sentence}")
     drive = await resume_run(row, journal, wanted.choices, face.context)
     return face.conclude(await face.attend(drive, f"{row.name} {row.id}"), detach=wanted.choices.detach)
+
+
+def _tell_of(face: Face, row: RunRow) -> None:
+    ended = f"has ended: nothing is triggered again (it ended at {clock(row.ended_at)}, exit {row.exit_code})"
+    face.note(f"run {row.id} exists and {ended if row.ended_at is not None else 'is open: going on with its plan'}")
 
 
 @verb(click.argument("run", required=False), shows=(END, SHOW))
@@ -213,8 +217,14 @@ async def retry(
     wanted = outcomes(outcome, "--outcome") if outcome is not None else None
     if same_commit and wanted is not None and Outcome.IN_DOUBT in wanted:
         raise UsageError("retry: --same-commit starts old builds again; a target in doubt has none that is known")
-    new = run_id(new) if new else new_id(face.machine.now())
+    given = run_id(new) if new is not None else None
+    new = given or new_id(face.machine.now())
     async with writable(face.context) as journal:
+        if given is not None and (made := await exact(journal, given)) is not None:
+            await refuse_another_parent(made, run, journal)
+            _tell_of(face, made)
+            going_on = await resume_run(made, journal, replace(face.choices, detach=detach), face.context)
+            return face.conclude(await face.attend(going_on, f"{made.name} {given}"), detach=detach)
         row = await latest(journal, run)
         chosen = await choose(row, wanted, journal, face.context, same_commit=same_commit)
         for why, ids in chosen.left_out.items():

@@ -20,6 +20,7 @@ About our own side:
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator
 from enum import IntEnum
 
@@ -73,6 +74,12 @@ def flat(error: BaseException) -> Iterator[BaseException]:
 
 class OrchestratorError(Exception):
     """Any error that this package raises on purpose."""
+
+    suffix = ""  # what a face appends to the command lines in it
+
+    def text(self, suffix: str = "") -> str:
+        """The message; the suffix, such as ` --state DIR`, is appended to each command line that it advises."""
+        return re.sub("`(orchestrator [^`]+)`", lambda found: f"`{found[1]}{suffix}`", str(self))
 
 
 class NotTriggered(OrchestratorError):

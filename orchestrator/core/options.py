@@ -29,6 +29,7 @@ class RunOptions(Struct, frozen=True, omit_defaults=True, gc=False):
         look_for: target id to the marker that an earlier run may have sent.
         look_since: from when on it may have been sent (wall clock).
         restart: target id to what is started again.
+        selection: the flags that chose among the manifest's targets, as words.
     """
 
     fail_on: tuple[Json, ...] | None = None
@@ -40,6 +41,7 @@ class RunOptions(Struct, frozen=True, omit_defaults=True, gc=False):
     look_for: Mapping[str, str] = field(default_factory=dict)
     look_since: float | None = None
     restart: Mapping[str, OldBuild] = field(default_factory=dict)
+    selection: tuple[str, ...] = ()
 
     @property
     def failures(self) -> frozenset[Outcome]:
