@@ -268,8 +268,8 @@ async def make(
     if history.made is None:
         raise JournalError(f"run {old} has no beginning in this state")
     # without what holds for the old run only
-    lost = {"adopt": False, "look_for": {}, "look_since": None, "restart": {}, "selection": ()}
-    kept = replace(history.options, reports=reports or {}, **lost)
+    kept = replace(history.options, reports=reports or {}, adopt=False, selection=())
+    kept = replace(kept, look_for={}, look_since=None, restart={})
     known = {target.id: history.of(target.id) for target in targets}
     if same_commit:
         builds = {id_: OldBuild(one.request, one.build.id) for id_, one in known.items() if one.request and one.build}
