@@ -131,3 +131,143 @@ def test_a_name_that_no_service_has_is_refused_with_its_line(name):
 
 def test_from_lines_reads_what_from_reads():
     assert ids(from_lines("-", b"git@github.com:acme/one.git\n", declarations=KNOWN)) == ["travis:acme/one"]
+
+
+# tables
+
+MAP = ", columns: {repo: Repository, branch: Default Branch}"
+SHEET = "Team,Repository,Default Branch,Cost\ncore,acme/a,main,3\nweb,acme/b,release/2.x,4\n"
+
+
+def test_columns_maps_our_keys_to_the_names_that_a_list_has():
+    expected = ["travis:acme/a@main", "travis:acme/b@release/2.x"]
+    assert ids(listed(SHEET, "sheet.csv", MAP + ", ignore_columns: true")) == expected
+    nested = ", columns: {repo: Repository, env.TEAM: Team, labels: Team}, ignore_columns: true"
+    first = listed(SHEET, "sheet.csv", nested).targets[0]
+    assert (first.request["env"], first.labels) == ({"TEAM": "core"}, ("core",))
+
+
+def test_columns_that_are_not_known_are_one_problem_however_many_rows_there_are():
+    rows = "Team,Repository,Cost\n" + "core,acme/a,3\n" * 1000
+    said = refused(rows, "sheet.csv").splitlines()
+    assert said == [
+        "sheet.csv:1:1: unknown columns `Team`, `Repository`, `Cost` in the header; map them with "
+        "`columns: {repo: NAME}`, or leave the others out with `ignore_columns: true`"
+    ]
+    assert "unknown columns `Team`, `Cost`" in refused(SHEET, "sheet.csv", MAP)
+    assert len(refused("Repository\n" + "acme/a\n" * 9, "sheet.csv", ", ignore_columns: true").splitlines()) == 1
+
+
+def test_a_column_that_is_mapped_and_is_not_there_is_named_with_its_near_miss():
+    said = refused(SHEET, "sheet.csv", ", columns: {repo: Repositry}, ignore_columns: true")
+    assert said == "sheet.csv:1:1: no column `Repositry` in the header; did you mean `Repository`?"
+    assert "unknown key `rpo` in `columns`" in refused(SHEET, "sheet.csv", ", columns: {rpo: Repository}")
+
+
+@pytest.mark.parametrize("separator", [",", ";", "\t"])
+@pytest.mark.parametrize("name", ["list.csv", "list.tsv", "list.txt"])
+def test_the_separator_is_recognised_and_so_is_a_header_in_any_file(separator, name):
+    rows = [["repo", "branch", "message"], ["acme/a", "main", "one"], ["acme/b", "dev", ""]]
+    text = "".join(separator.join(row) + "\r\n" for row in rows)
+    assert ids(listed(text, name)) == ["travis:acme/a@main", "travis:acme/b@dev"]
+    assert ids(listed("\ufeffsep=;\r\nrepo;labels\r\nacme/a;x\r\n", "list.csv")) == ["travis:acme/a"]
+
+
+def test_a_column_of_ours_that_is_left_out_is_told():
+    plan = listed("Repository,branch\nacme/a,main\n", "s.csv", ", columns: {repo: Repository}, ignore_columns: true")
+    assert ids(plan) == ["travis:acme/a"]
+    assert "s.csv: the column `branch` is ignored, since `columns` does not name it" in plan.warnings
+
+
+def test_columns_stand_only_beside_a_list():
+    with pytest.raises(ManifestError, match="`columns` is for a list, and there is no `from`"):
+        plan_of("version: 1\ntargets: [{repo: acme/a, columns: {repo: x}}]")
+
+
+def test_the_same_fault_in_many_rows_is_one_message_with_its_count_and_the_first_places():
+    said = refused("acme/fine\n" + "".join(f"no one/r{n}\n" for n in range(998)))
+    assert said == (
+        "repos.txt:2:1: 'no one/r0' is no repository's name (so in 998 rows: lines 2, 3, 4, 5, 6, ...); "
+        "name it owner/name"
+    )
+    assert len(refused("a b/c\nd e/f\n").splitlines()) == 2
+    rows = "repo,timeouts.build\n" + "".join(f"acme/r{n},soon\n" for n in range(50))
+    assert len(refused(rows, "list.csv").splitlines()) == 1
+
+
+def test_a_list_names_no_other_list():
+    assert "unknown column `from`" in refused("repo,from\nacme/a,x.txt\n", "list.csv")
+
+
+# JSON
+
+GH = '[{"nameWithOwner": "acme/a", "defaultBranchRef": {"name": "main"}, "isArchived": false},\n'
+GH += ' {"nameWithOwner": "acme/b", "defaultBranchRef": {"name": ""}, "isArchived": false}]'
+GH_MAP = ", columns: {repo: nameWithOwner, branch: defaultBranchRef.name}, ignore_columns: true"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '["acme/a@main", "acme/b"]',
+        '{"total": 2, "items": ["acme/a@main", "git@github.com:acme/b.git"]}',
+        '"acme/a@main"\n"acme/b"\n',
+        '[{"repo": "acme/a", "branch": "main"}, {"repo": "acme/b", "branch": null}]',
+        '{"repo": "acme/a", "branch": "main"}\n{"repo": "acme/b"}\n',
+        '[["acme/a@main"], ["acme/b"]]',
+        '{"items": [{"repo": "acme/a", "branch": "main", "labels": ["x"]}]}\n{"items": [{"repo": "acme/b"}]}',
+    ],
+)
+def test_json_lists_are_arrays_pages_and_lines(text):
+    assert ids(listed(text, "list.json")) == ["travis:acme/a@main", "travis:acme/b"]
+
+
+def test_json_is_recognised_by_its_content_and_mapped_by_dots():
+    plan = listed(GH, "list.txt", GH_MAP)
+    assert ids(plan) == ["travis:acme/a@main", "travis:acme/b"]
+    assert [target.where for target in plan.targets] == ["list.txt:1:2", "list.txt:2:2"]
+    topics = '[{"nameWithOwner": "acme/a", "repositoryTopics": [{"name": "core"}, {"name": "x"}]}]'
+    plan = listed(topics, "l.json", ", columns: {repo: nameWithOwner, labels: repositoryTopics.name}")
+    assert plan.targets[0].labels == ("core", "x")
+
+
+def test_faults_of_json_lists_are_told_once():
+    assert refused(GH, "list.json").count("\n") == 0
+    assert "unknown columns `nameWithOwner`, `defaultBranchRef`, `isArchived`" in refused(GH, "list.json")
+    assert "no column `full_name` in the objects; known here: default" in refused(
+        GH, "l.json", ", columns: {repo: full_name}, ignore_columns: true"
+    )
+    assert "l.json:2:1: no JSON: " in refused('["acme/a"\n"acme/b"]', "l.json")
+    assert "which array holds the targets? there are a, b" in refused('{"a": ["x/y"], "b": ["x/z"]}', "l.json")
+
+
+# a manifest that is JSON
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (r"rebuild \ud83d\ude80 now", "rebuild 🚀 now"),
+        (r"a\/b \u00e4 \"c\" \t\\", 'a/b ä "c" \t\\'),
+        ("line\u2028end", "line\u2028end"),
+    ],
+)
+def test_a_manifest_that_is_json_is_read_as_json(text, message):
+    written = '\ufeff{\t"version": 1,\n\t"targets": [{"repo": "acme/one", "message": "' + text + '"}]}'
+    assert plan_of(written).targets[0].request["message"] == message
+
+
+def test_json_has_the_rules_of_a_manifest():
+    both = '{"version": 1, "targets": [{"repo": "acme/a", "repo": "acme/b"}]}'
+    with pytest.raises(ManifestError, match=r"m.yaml:1:47: targets\[0\].repo: duplicate key `repo`"):
+        plan_of(both)
+    with pytest.raises(ManifestError, match="half of a pair of escapes"):
+        plan_of(r'{"version": 1, "targets": [{"repo": "acme/a", "message": "\ud83d"}]}')
+    big = '{"version": 1, "targets": [{"repo": "acme/a", "config": {"n": ' + "9" * 5000 + "}}]}"
+    with pytest.raises(ManifestError, match="would not be sent as it is written"):
+        plan_of(big)
+    number = plan_of('{"version": 1, "targets": [{"repo": "acme/a", "config": {"n": 12345678901234567890}}]}')
+    assert number.targets[0].request["config"] == {"n": 12345678901234567890}
+    with pytest.raises(ManifestError, match="a second document begins"):
+        plan_of('{"version": 1} {"targets": []}')
+    assert ids(plan_of("{version: 1, targets: [acme/a]}")) == ["travis:acme/a"]

@@ -60,10 +60,21 @@ _KEY = attrgetter("where", "keys", "text", "remedy")
 
 
 class ManifestError(UsageError):
-    """Everything that is wrong with a manifest, in the order of its lines; as text, a problem a line."""
+    """Everything that is wrong with a manifest, in the order of its lines; as text, a problem a line.
+
+    The same fault in many rows of a list is one problem, with the first places.
+    """
 
     def __init__(self, problems: Iterable[Problem]) -> None:
-        self.problems: Sequence[Problem] = tuple(sorted(dict.fromkeys(problems), key=lambda problem: problem.order))
+        in_order = sorted(dict.fromkeys(problems), key=lambda problem: problem.order)
+        alike: dict[tuple[str, str, str], list[Problem]] = {}
+        for index, problem in enumerate(in_order):
+            of_row = problem.keys.partition("[")[0] != "targets" and problem.where.count(":") > 1
+            fault = _VALUE.sub("", problem.text) if of_row else str(index)
+            alike.setdefault((problem.where.partition(":")[0], fault, problem.keys if of_row else ""), []).append(
+                problem
+            )
+        self.problems: Sequence[Problem] = tuple(one for same in alike.values() for one in _as_one(same))
         super().__init__(self.problems)
 
     def __str__(self) -> str:
@@ -71,6 +82,19 @@ class ManifestError(UsageError):
         if len(self.problems) > SHOWN:
             lines.append(f"and {len(self.problems) - SHOWN} more problems")
         return "\n".join(lines)
+
+
+_VALUE = re.compile(r"'[^']*'|`[^`]*`|\"[^\"]*\"|[^\s:]+:\d+:\d+|\d+|\S+[/:@]\S+")  # what differs from row to row
+_FEW = 3  # problems that are alike and are printed one by one
+
+
+def _as_one(same: Sequence[Problem]) -> Sequence[Problem]:
+    if len(same) <= _FEW:
+        return same
+    lines = ", ".join(problem.where.split(":")[1] for problem in same[:5])
+    text = f"{same[0].text} (so in {len(same):,} rows: lines {lines}{', ...' if len(same) > 5 else ''})"
+    first = same[0]
+    return [Problem(first.where, first.keys, text, first.remedy, first.order)]
 
 
 class Place(NamedTuple):
@@ -177,6 +201,7 @@ class Diagnostics:
 
     Attributes:
         problems: in the order in which they were found.
+        warnings: sentences for a person.
         positions: of all values of all files.
         settled: positions of values that are wrong altogether: nothing more is reported about them.
         broken: entries that are wrong: the identity of their list, and their index.
@@ -184,6 +209,7 @@ class Diagnostics:
 
     def __init__(self) -> None:
         self.problems: list[Problem] = []
+        self.warnings: dict[str, None] = {}
         self.positions = Positions()
         self.settled: set[int] = set()
         self.broken: set[tuple[int, int]] = set()

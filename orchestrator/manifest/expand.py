@@ -15,11 +15,11 @@ from orchestrator.core.errors import near
 from orchestrator.core.frozen import gc_paused, replace
 from orchestrator.core.model import Target
 from orchestrator.manifest.diagnostics import ManifestError, Place, Value
-from orchestrator.manifest.files import Listing
 from orchestrator.manifest.identity import PLAIN, Parts, parse, resolve
 from orchestrator.manifest.layers import Layer, lacking
+from orchestrator.manifest.lists import Listing
 from orchestrator.manifest.lookups import Answers, Lookups
-from orchestrator.manifest.schema import KINDS
+from orchestrator.manifest.schema import KINDS, OF_LISTS
 from orchestrator.manifest.targets import Prototypes, Targets, Wanted, names_of
 from orchestrator.manifest.template import Compiled, is_constant
 from orchestrator.providers.port import RepoFacts
@@ -208,6 +208,8 @@ class Expander:
             both = " and ".join(f"`{key}`" for key in kinds)
             text = f"{both} stand side by side" if kinds else f"missing key: one of {', '.join(KINDS)}"
             return self.diagnostics.report(text, "keep one of them" if kinds else "name the repository", entry)
+        for key in OF_LISTS & written.keys() if "from" not in written else ():
+            self.diagnostics.report(f"`{key}` is for a list, and there is no `from`", "remove it", entry.at(key))
         named = written.get("account", above.account)
         if "from" in written and self._is_left_to_rows(named):
             self._known_somewhere(written, entry)

@@ -17,8 +17,9 @@ from orchestrator.core.model import DEFAULT_FAIL_ON, Account, Expect, Outcome, P
 from orchestrator.manifest.accounts import accounts_of, default_of, idle_caps, quiet_of
 from orchestrator.manifest.diagnostics import Diagnostics, ManifestError, Place, Value, pack
 from orchestrator.manifest.expand import Expander
-from orchestrator.manifest.files import STDIN, Files, Listing, beside, merged
+from orchestrator.manifest.files import STDIN, Files, beside, merged
 from orchestrator.manifest.layers import MERGED_BY_NAME, Compiler, Layer, bases_of
+from orchestrator.manifest.lists import Listing
 from orchestrator.manifest.lookups import Answers, Questions
 from orchestrator.manifest.template import values_of
 from orchestrator.manifest.validate import Validator
@@ -132,9 +133,9 @@ def _settled(
         reports=_reports(raw.get("reports", {}), diagnostics, formats),
         expect=Expect(**raw.get("expect", {})),
         unsupported=tuple(f"{key} is not supported yet" for key in ("rollout",) if key in raw),
-        warnings=tuple(accounts.warnings),
         raw=raw,
         listings=_listings(files, validator),
+        warnings=(*accounts.warnings, *diagnostics.warnings),
         files=files,
         compiler=compiler,
         bases=bases_of(raw, accounts.declared, compiler),
@@ -238,7 +239,7 @@ def _listings(files: Files, validator: Validator) -> list[Listing]:
         for index, item in enumerate(listing.items):
             is_broken = (id(listing.items), index) in files.diagnostics.broken
             if isinstance(item, dict) and "from" in item and not is_broken:
-                files.read_list(Place(item, "from", ("targets", index, "from")), validator)
+                files.read_list(Place(listing.items, index, ("targets", index)), validator)
     return listings
 
 

@@ -184,10 +184,16 @@ TARGET: Keys = {
     "repo": (REPO, "the repository: owner/name, or the provider's number"),
     "repos": (list_of(REPO, 1), "several repositories with the same keys"),
     "discover": (use("Discover"), "every active repository of an owner"),
-    "from": (FILLED, "a file of targets: one a line, or .csv with a header; - is stdin"),
+    "from": (FILLED, "a file of targets: lines, a table (CSV, TSV) or JSON; - is stdin"),
+    "columns": (
+        map_of(FILLED, FILLED),
+        "with `from`: our keys and what the list calls them: {repo: Repository}; dots nest",
+    ),
+    "ignore_columns": (YES_OR_NO, "with `from`: whether columns that are not known are left out (default: a mistake)"),
     "account": (NAMED, "the account under `providers`; not needed when there is only one"),
     "name": (FILLED, "tells two targets of one repo and branch apart"),
 }
+OF_LISTS = frozenset({"columns", "ignore_columns"})
 KINDS = ("repo", "repos", "discover", "from")
 """What a long form is about: it has exactly one of these."""
 

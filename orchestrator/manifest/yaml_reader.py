@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from array import array
 from collections.abc import Callable
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 import yaml
 from yaml import events as yaml_events
@@ -25,6 +25,7 @@ from orchestrator.manifest.diagnostics import (
     explain_parser,
     pack,
 )
+from orchestrator.manifest.json_reader import json_problem, json_tokens, json_value
 
 DEEPEST = 100  # levels of nesting
 MOST_VALUES = 5_000_000  # values in one file
@@ -36,11 +37,12 @@ _LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _RESOLVERS: dict[str, list[tuple[str, re.Pattern[str]]]] = yaml.SafeLoader.yaml_implicit_resolvers
 _TAG = "tag:yaml.org,2002:"
 _TEXTS = {f"{_TAG}str", f"{_TAG}value", f"{_TAG}merge"}
+_HALF = re.compile("[\ud800-\udfff]")  # of a surrogate pair
 _LONGEST_PATH = 120  # characters of a path of keys in a message
 
 
 def read_yaml(name: str, text: bytes, diagnostics: Diagnostics) -> Value:
-    """The value of a YAML file.
+    """The value of a YAML file, or of a JSON file.
 
     Args:
         name: the file's name for messages.
@@ -53,6 +55,8 @@ def read_yaml(name: str, text: bytes, diagnostics: Diagnostics) -> Value:
     try:
         if (problem := explain_bytes(text, LARGEST)) is not None:
             builder.fatal(*problem)
+        if text.lstrip(b"\xef\xbb\xbf \t\r\n")[:1] in (b"{", b"[") and json_problem(text.decode("utf-8-sig")) is None:
+            return builder.json(text.decode("utf-8-sig"))[0]
         return builder.build(text)
     except yaml.YAMLError as error:
         line, column, sentence, remedy = explain_parser(error, text)
@@ -60,6 +64,34 @@ def read_yaml(name: str, text: bytes, diagnostics: Diagnostics) -> Value:
     except _Fatal:
         pass  # it stands in the list
     raise ManifestError(diagnostics.problems)
+
+
+def read_json(name: str, text: str, diagnostics: Diagnostics) -> list[Value]:
+    """The values of a file that is one JSON value after another, as a list with positions.
+
+    Raises:
+        ManifestError: as with YAML, or it is no JSON.
+    """
+    builder = _Builder(diagnostics.positions.add_source(name), diagnostics)
+    try:
+        if (problem := json_problem(text)) is not None:
+            builder.fatal(problem[0], 1, f"no JSON: {problem[1]}", "look at its quotes, commas and brackets")
+        return builder.json(text, many=True)
+    except _Fatal:
+        raise ManifestError(diagnostics.problems) from None
+
+
+class _Mark(NamedTuple):
+    """Where a bracket of JSON stands, as YAML's events tell it."""
+
+    line: int
+    column: int
+    tag: None = None
+    anchor: None = None
+
+    @property
+    def start_mark(self) -> _Mark:
+        return self
 
 
 class _Fatal(Exception):
@@ -102,6 +134,32 @@ class _Builder:
             remedy = "start with `version: 1` and `targets:` (`orchestrator init` writes one)"
             self.fatal(1, 1, "the file is empty", remedy)
         return root.container[0]
+
+    def json(self, text: str, *, many: bool = False) -> list[Value]:
+        """The values of valid JSON, with their positions."""
+        root = self.frame
+        for token, line, column in json_tokens(text):
+            mark, first = _Mark(line, column), token[0]
+            if not self.stack and not many:
+                self.document(mark)
+            if first in "{[":
+                self.open({} if first == "{" else [], mark)
+            elif first in "}]":
+                self.end(mark)
+            else:
+                self.json_scalar(json_value(token), token, mark)
+        self.positions.keep(root.container, root.positions)
+        return cast("list[Value]", root.container)
+
+    def json_scalar(self, value: Value, token: str, mark: _Mark) -> None:
+        position = pack(self.source, mark.line + 1, mark.column + 1)
+        if "\\u" in token and ("\0" in value or (not value.isascii() and _HALF.search(value))):
+            self.report(position, "text with a NUL character, or with half of a pair of escapes", "remove it")
+            value = _HALF.sub("", value)
+        self.values += 1
+        if self.values > MOST_VALUES:
+            self.fatal(mark.line + 1, mark.column + 1, f"more than {MOST_VALUES} values in one file", "split it")
+        self.put(value, position, None if isinstance(value, str) else token)
 
     def document(self, event: Any) -> None:
         if self.frame.container:
