@@ -217,7 +217,7 @@ def test_a_person_is_told_of_queues_repeats_and_long_waits():
     assert crowd in forecast_of(repos(3)).warnings
     assert crowd not in forecast_of(repos(3), options=Options(in_flight=2)).warnings
     assert crowd not in forecast_of(repos(3, "providers: {travis: {limits: {in_flight: 2}}}")).warnings
-    twice = forecast_of("version: 1\ntargets: [acme/a@x, 'acme/a@x#again', acme/b]").warnings
+    twice = forecast_of("version: 1\ntargets: [acme/a@x, 'travis:acme/a@x#again', acme/b]").warnings
     assert any(warning.startswith("several triggers of one branch (acme/a@x)") for warning in twice)
     slow = forecast_of(repos(200, "defaults: {timeouts: {queue: 1m}}")).warnings
     assert any("longer than `timeouts.queue` (1m)" in warning for warning in slow)
