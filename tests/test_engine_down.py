@@ -98,6 +98,6 @@ async def test_a_server_that_was_down_is_no_limit_that_made_the_run_wait(befalls
 
 
 async def test_a_period_passes_before_the_first_trigger_where_nobody_said_whose_token_it_is():
-    told, _ = await drive_while(hung)
+    told, _ = await drive_while(broken)
     others = [text for text in told if "others may just have used its limits up" in text]
     assert 58 <= len(others) <= 61  # a look a second: the longest period of the account's limits is a minute

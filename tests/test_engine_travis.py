@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 import anyio
 import pytest
 
-from orchestrator.core.errors import Exit
+from orchestrator.core.errors import Exit, InDoubt, Unreadable
 from orchestrator.core.events import RunMade, to_json
 from orchestrator.core.model import Account, Limit, Outcome, Target, Timeouts
 from orchestrator.engine.engine import Engine, Options
@@ -95,6 +95,34 @@ async def test_several_repositories_in_a_row_that_a_firewall_refuses_stop_the_ac
     ends = Counter(verdict and verdict.outcome for verdict in verdicts)
     assert (code, ends) == (Exit.ACCOUNT, {None: 37, Outcome.REJECTED: 4})
     assert world.counters.accepted == []
+
+
+async def test_an_account_of_which_no_answer_was_ever_readable_triggers_nothing():
+    world = TravisLookAlike(Settings(repos=numbered(9)))
+    world.send = lambda *args: unreadable
+    code, history = await drive(world, wanted_of(world.settings.repos))
+    assert code is Exit.ACCOUNT
+    assert not any(history.of(target.id).attempts for target in history.targets)
+    [stopped] = history.accounts_stopped.values()
+    assert "no answer could be read: /user: the answer has a header above 100 KiB (x-big)" in str(stopped)
+    assert anyio.current_time() < 60.0
+
+
+async def test_an_account_that_is_silent_is_asked_who_we_are_until_its_time_is_over():
+    world = TravisLookAlike(Settings(repos=numbered(9)))
+    world.send = lambda *args: silent
+    code, history = await drive(world, wanted_of(world.settings.repos, timeouts=Timeouts(reach=120.0)))
+    assert code is Exit.ACCOUNT
+    assert not any(history.of(target.id).attempts for target in history.targets)
+    assert 120.0 <= anyio.current_time() < 200.0
+
+
+async def unreadable(call):
+    raise Unreadable("the answer has a header above 100 KiB (x-big)")
+
+
+async def silent(call):
+    raise InDoubt("reset")
 
 
 async def test_five_hundred_targets_each_get_one_request_or_their_refusal():

@@ -172,6 +172,16 @@ async def test_a_compressed_answer_is_read(encoding):
     assert answer.body == {"a": 1}
 
 
+def headed(*sizes):
+    return http(b"{}", headers=[f"Content-Security-Policy: {'y' * size}" for size in sizes])
+
+
+async def test_headers_up_to_100_kib_each_and_128_kib_in_all_are_read():
+    for sizes in ([100_000], [60_000, 60_000], [400] * 300):
+        answer, _ = await sent(always(headed(*sizes)))
+        assert answer.body == {}
+
+
 BOMB = gzip.compress(b"0" * (LARGEST * 2), 1)
 ENDLESS = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n" + b"10000\r\n" + b"x" * 65536
 
@@ -184,10 +194,22 @@ ENDLESS = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n" + b"10000\r\n
         (http(gzip.compress(b"x" * 999)[:-9], headers=["Content-Encoding: gzip"]), "torn"),
         (http(b"x", headers=["Content-Encoding: br"]), "not asked for"),
         (b"HTTP/1.1 200 OK\r\n" + b"".join(b"X-%d: y\r\n" % n for n in range(5000)) + b"\r\n", "not HTTP as it should"),
-        (b"HTTP/1.1 200 OK\r\nX: " + b"y" * 100_000 + b"\r\n\r\n", "not HTTP as it should"),
+        (b"HTTP/1.1 200 OK\r\nX: " + b"y" * 300_000 + b"\r\n\r\n", "a header above 200 KiB"),
+        (headed(150_000), r"a header above 100 KiB (the longest: content-security-policy)"),
+        (headed(70_000, 70_000), "headers above 128 KiB (the longest: content-security-policy)"),
         (b"SSH-2.0-OpenSSH\r\n\r\n", "not HTTP as it should"),
     ],
-    ids=["gzip bomb", "broken gzip", "torn gzip", "other encoding", "header flood", "long header", "other protocol"],
+    ids=[
+        "gzip bomb",
+        "broken gzip",
+        "torn gzip",
+        "other encoding",
+        "header flood",
+        "endless header",
+        "long header",
+        "long headers",
+        "other protocol",
+    ],
 )
 async def test_a_hostile_answer_leaves_the_call_in_doubt(raw, words):
     assert words in await failure(always(raw), InDoubt)

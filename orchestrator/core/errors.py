@@ -8,6 +8,7 @@ About a call to a provider the question is: may a build exist now?
       Rejected          this target is refused for good
       AccessRefused     an entire scope is refused: a dead token, a ban, no credit
     InDoubt           perhaps: look the request up first
+      Unreadable        an answer came that cannot be read
     LookFailed        a read gave no answer: read again
 
 About our own side:
@@ -154,6 +155,10 @@ class InDoubt(OrchestratorError):
     def __init__(self, cause: str) -> None:
         super().__init__(cause)
         self.cause = cause
+
+
+class Unreadable(InDoubt):
+    """An answer came, and is none that can be read: no HTTP, or beyond every bound."""
 
 
 class LookFailed(OrchestratorError):

@@ -15,7 +15,7 @@ from random import Random
 import anyio
 
 from orchestrator.core.calls import Answer, Call
-from orchestrator.core.errors import AccessRefused, NotTriggered, Unreachable
+from orchestrator.core.errors import AccessRefused, NotTriggered, Unreachable, Unreadable
 from orchestrator.core.events import LimitLearnt
 from orchestrator.core.model import ACCOUNT, Learnt, Scope
 from orchestrator.core.next_step import backoff
@@ -48,6 +48,7 @@ class Sender:
     Attributes:
         anonymous: stands for the user that the provider counts, as long as only the token is known.
         stopped: why nothing more is sent.
+        is_heard: whether an answer could ever be read, and `unreadable`, how many could not before the first.
         calls: those made, by purpose.
         news: limits that answers revealed and that are not journaled yet.
         room: set when an answer may have made room.
@@ -72,12 +73,14 @@ class Sender:
         self.anonymous = f"{line.declaration.type}:{line.account.url}:{line.token_hash}"
         self.stopped: AccessRefused | None = None
         self.is_draining = False
+        self.is_heard = False
+        self.unreadable = 0
         self.calls: Counter[str] = Counter()
         self.news: list[LimitLearnt] = []
         self.room = anyio.Event()
         self.wants_room = False
         self._now = clocks.now
-        self._reach = reach
+        self.reach = reach
         self._heartbeat = heartbeat
         self._revealed: Counter[tuple[str, str]] = Counter()
         self._failures = 0
@@ -109,10 +112,14 @@ class Sender:
             permit.has_left = False
             self._lost(error)
             raise
+        except Unreadable:
+            self.unreadable += not self.is_heard
+            raise
         finally:
             if self.wants_room:
                 self.wants_room = False
                 self.room.set()
+        self.is_heard = True
         if self._lost_since is not None:
             self._failures, self._lost_since, self.traffic.is_reachable = 0, None, True
         self._notice(call, answer)
@@ -122,13 +129,13 @@ class Sender:
         now = self._now()
         if self._lost_since is None:
             self._lost_since, self.traffic.is_reachable = now, False
-        elif now - self._lost_since >= self._reach:
+        elif now - self._lost_since >= self.reach:
             waited = period(round(now - self._lost_since))
             raise AccessRefused(
                 "unreachable", f"{self.line.account.url} was out of reach for {waited}: {error.cause}"
             ) from None
         self._failures += 1
-        pause = min(backoff(self._failures, self.random), self._reach - (now - self._lost_since))
+        pause = min(backoff(self._failures, self.random), self.reach - (now - self._lost_since))
         self.traffic.pause_until = max(self.traffic.pause_until, now + max(pause, 0.0))
 
     def _notice(self, call: Call, answer: Answer) -> None:

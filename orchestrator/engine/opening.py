@@ -73,7 +73,8 @@ async def _whoami(sender: Sender, notice: Callable[..., None]) -> Principal | No
     """Asks who we are before anything leaves that could start a build: a dead token or a wrong URL ends here."""
     line, failures = sender.line, 0
     provider = line.provider_over(Gate(sender, None).send)
-    while isinstance(provider, SaysWho) and not sender.is_draining and failures < WHOAMI_TRIES:
+    began = sender.clocks.now()
+    while isinstance(provider, SaysWho) and not sender.is_draining and (failures < WHOAMI_TRIES or not sender.is_heard):
         try:
             return await provider.whoami()
         except AccessRefused:
@@ -81,6 +82,11 @@ async def _whoami(sender: Sender, notice: Callable[..., None]) -> Principal | No
         except (LookFailed, NotTriggered) as error:
             failures += sender.traffic.is_reachable  # else it is asked until the account's time is over
             notice("account.hello_failed", account=line.account.name, cause=str(error))
+            is_late = sender.clocks.now() - began >= sender.reach
+            if failures >= WHOAMI_TRIES and not sender.is_heard and (is_late or sender.unreadable >= WHOAMI_TRIES):
+                raise AccessRefused(  # whoever was never understood is triggered nothing
+                    "unreadable", f"{line.account.url}: no answer could be read: {error}; nothing was triggered"
+                ) from None
             await anyio.sleep(backoff(failures, sender.random))
     if failures:  # other users of the token are not known: as if they had just used all that we may
         sender.budget.freeze(ACCOUNT, sender.clocks.now() + _longest_period(sender), NOT_TOLD)

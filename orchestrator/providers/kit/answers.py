@@ -21,6 +21,7 @@ from orchestrator.core.errors import (
     RateLimited,
     Rejected,
     Unreachable,
+    Unreadable,
 )
 from orchestrator.core.model import ACCOUNT, Json, Trigger
 from orchestrator.limits.headers import retry_after
@@ -241,12 +242,12 @@ def unpacked(raw: bytes, encoding: str) -> bytes:
     if encoding in ("", "identity") or not raw:
         return raw
     if encoding.lower() not in ("gzip", "deflate"):
-        raise InDoubt("the answer is compressed in a way that was not asked for")
+        raise Unreadable("the answer is compressed in a way that was not asked for")
     unpack = zlib.decompressobj(wbits=47)  # gzip or zlib, whichever it is
     try:
         body = unpack.decompress(raw, LARGEST + 1)
     except zlib.error:
-        raise InDoubt("the answer's compression is broken") from None
+        raise Unreadable("the answer's compression is broken") from None
     if len(body) > LARGEST:
         too_large()
     if not unpack.eof:
@@ -256,7 +257,7 @@ def unpacked(raw: bytes, encoding: str) -> bytes:
 
 def too_large() -> NoReturn:
     """The answer is larger than any that is wanted."""
-    raise InDoubt(f"the answer is larger than {LARGEST // 2**20} MiB")
+    raise Unreadable(f"the answer is larger than {LARGEST // 2**20} MiB")
 
 
 def without(body: bytes, secrets: Iterable[bytes]) -> bytes:

@@ -6,7 +6,7 @@ This is the only place that knows aiohttp's client. What it guarantees to all pr
   is idempotent), and idle connections are dropped before servers drop them;
 * the token goes to the account's host over TLS that was verified, or to this machine, and nowhere else; it is in no
   error, and is blotted out of bodies in which a server repeats it;
-* every answer is bounded: 8 MiB after decompression, 128 headers (as aiohttp does by itself), 30 seconds in all.
+* every answer is bounded: 8 MiB after decompression, headers of 128 KiB in all and 100 KiB each, 30 seconds in all.
 """
 
 from __future__ import annotations
@@ -26,13 +26,14 @@ from yarl import URL
 
 from orchestrator import __version__
 from orchestrator.core.calls import Answer, Call, Send, is_loopback, url_problem
-from orchestrator.core.errors import AccessRefused, InDoubt, OrchestratorError, Unreachable, UsageError
+from orchestrator.core.errors import AccessRefused, InDoubt, OrchestratorError, Unreachable, Unreadable, UsageError
 from orchestrator.core.model import Account
 from orchestrator.core.secrets import Secret
-from orchestrator.providers.kit.answers import LARGEST, to_json, too_large, unpacked, value, without
+from orchestrator.providers.kit.answers import LARGEST, quoted, to_json, too_large, unpacked, value, without
 
 TOTAL = 30.0  # seconds for a call, from its start to the last byte of the answer
 CONNECT = 10.0  # seconds of these for name, connection and TLS
+LONGEST_HEADER, ALL_HEADERS, MOST_HEADERS = 100 * 1024, 128 * 1024, 1000  # bytes of one, of all; how many
 MOST_STALE = 100  # connections that are given up, one after the other, before a call is
 KEEP_ALIVE = 4.0  # seconds; Travis' own proxy closes idle connections after 5
 
@@ -140,6 +141,9 @@ async def transport(
         timeout=aiohttp.ClientTimeout(total=total, connect=connect),
         cookie_jar=aiohttp.DummyCookieJar(),
         auto_decompress=False,  # done here, bounded
+        max_line_size=2 * LONGEST_HEADER,
+        max_field_size=2 * LONGEST_HEADER,  # so much is read that a header which is too long can be named
+        max_headers=MOST_HEADERS,
         trust_env=False,
         request_class=_Request,
         response_class=_Response,
@@ -168,6 +172,7 @@ def _sender(session: aiohttp.ClientSession, base: str, host: str, via: URL | Non
                 allow_redirects=False,
                 proxy=via,
             ) as response:
+                _check_headers(response)
                 if 300 <= response.status < 400:
                     _refuse_redirect(response, host)
                 body = unpacked(await _read(response), response.headers.get("Content-Encoding", ""))
@@ -203,6 +208,15 @@ async def _read(response: aiohttp.ClientResponse) -> bytes:
         if size > LARGEST:
             too_large()
     return b"".join(parts)
+
+
+def _check_headers(response: aiohttp.ClientResponse) -> None:
+    sizes = [(len(name) + len(value), name) for name, value in response.raw_headers]
+    longest, name = max(sizes, default=(0, b""))
+    if longest > LONGEST_HEADER or sum(size for size, _ in sizes) > ALL_HEADERS:
+        what, most = ("a header", LONGEST_HEADER) if longest > LONGEST_HEADER else ("headers", ALL_HEADERS)
+        named = quoted(name.decode("latin-1").lower(), 60)
+        raise Unreadable(f"the answer has {what} above {most // 1024} KiB (the longest: {named})")
 
 
 def _refuse_redirect(response: aiohttp.ClientResponse, host: str) -> NoReturn:
@@ -242,7 +256,9 @@ def _sorted(error: Exception, host: str) -> OrchestratorError:
         case aiohttp.ClientPayloadError():
             return InDoubt("the answer is torn")
         case aiohttp.ClientResponseError():
-            return InDoubt("the answer is not HTTP as it should be")
+            if "bytes when reading" in error.message:
+                return Unreadable(f"the answer has a header above {2 * LONGEST_HEADER // 1024} KiB")
+            return Unreadable("the answer is not HTTP as it should be")
         case _:
             return InDoubt(f"the connection broke before an answer ({type(error).__name__})")
 
