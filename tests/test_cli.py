@@ -95,12 +95,11 @@ def test_help_names_every_verb(program):
 
 
 @pytest.mark.parametrize("verb", [*VERBS, *ALIASES])
-def test_every_verb_tells_its_usage_and_takes_the_common_flags(verb, program):
+def test_every_verb_tells_its_usage_and_takes_the_flags_of_every_verb(verb, program):
     assert program(verb, "--help") == 0
     assert f"orchestrator {verb}" in program.out
-    flags = "-p a=b --only x --exclude y --label a,b --first 3 -j 4 --rate travis=40/30s --max-fail 20% -x --timeout 1h"
-    more = "--state s -o json --fail-on failed --yes -q -v --log-format json --no-color --sandbox"
-    assert program(verb, *flags.split(), *more.split(), "--help") == 0
+    flags = "--state s --yes -q -v --log-format json --no-color --sandbox"
+    assert program(verb, *flags.split(), "--help") == 0
 
 
 @pytest.mark.parametrize(

@@ -14,8 +14,8 @@ from orchestrator.app.plan import Choices
 from orchestrator.app.runs import exact
 from orchestrator.core.errors import Exit, JournalError, LeaseLost, UsageError, flat
 from orchestrator.core.events import CancelAsked, RunMade, from_json
-from orchestrator.core.frozen import Struct, collect_now
-from orchestrator.core.history import History
+from orchestrator.core.frozen import Struct, collect_now, replace
+from orchestrator.core.history import History, exit_code
 from orchestrator.core.model import Account
 from orchestrator.core.options import Options
 from orchestrator.engine.engine import Engine, Snapshot
@@ -108,6 +108,9 @@ class Drive:
                 except LeaseLost:  # another process was quicker: then it is enough to read
                     self._context.observer.notice("watch.looks_on", run=self.run_id)
             history = await self._read_on()
+            if self._has_settled(history):
+                code = exit_code(history, history.options.failures, only=self._choices.drives)
+                return await ended(self.run_id, history, code, self._choices, self._context, self._journal)
             if self._signal:
                 code = Exit.SIGINT if self._signal == "SIGINT" else Exit.SIGTERM
                 return await ended(self.run_id, history, code, self._choices, self._context, self._journal)
@@ -188,9 +191,16 @@ class Drive:
                 for entry in await self._journal.read(self.run_id, history.cursor):
                     history.add(entry.account, entry.seq, entry.at, entry.event)
                 self._context.observer.progress(snapshot_of(history))
+                if self._has_settled(history):
+                    break
                 await anyio.sleep(READ_EVERY)
         self._reading = None
         return history
+
+    def _has_settled(self, history: History) -> bool:
+        """Whether only some targets were of interest, and all of these are done."""
+        drives = self._choices.drives
+        return drives is not None and all(history.of(id_).is_done for id_ in drives)
 
 
 async def ended(
@@ -230,12 +240,20 @@ def sole(group: BaseExceptionGroup[BaseException]) -> BaseException:
 
 
 async def cancel(
-    row: RunRow, journal: Journal, who: str, choices: Choices, context: Context, *, keep_builds: bool = False
+    row: RunRow,
+    journal: Journal,
+    who: str,
+    choices: Choices,
+    context: Context,
+    *,
+    keep_builds: bool = False,
+    only: tuple[str, ...] = (),
 ) -> Drive:
     """Asks the driver of an open run to cancel what it started; the drive that is returned sees to it, or waits for it.
 
     Args:
         keep_builds: only end the run; its builds go on.
+        only: ids of the targets to cancel, while the run goes on; empty: all.
 
     Raises:
         UsageError: a secret cannot be resolved.
@@ -246,13 +264,15 @@ async def cancel(
             await end(left, f"asked by {who}", journal, context)
             return Drive(row.id, journal, choices, context, follows=True)
         resolve(history, context)
-    await journal.wish(row.id, CancelAsked(who, context.now(), keep_builds))
+    await journal.wish(row.id, CancelAsked(who, context.now(), keep_builds, only))
+    choices = replace(choices, drives=frozenset(only)) if only else choices
     return Drive(row.id, journal, choices, context, follows=True)
 
 
-async def canceled(ended: Ended, journal: Journal) -> Canceled:
+async def canceled(ended: Ended, journal: Journal, only: tuple[str, ...] = ()) -> Canceled:
     """What came of canceling, once its drive has ended."""
-    progress = (await load(journal, ended.report.run.id)).progress
+    history = await load(journal, ended.report.run.id)
+    progress = {id_: history.of(id_) for id_ in only or history.progress}
     going_on = sum(one.may_exist and not one.is_done for one in progress.values())
     going_on = going_on if ended.code is Exit.ACCOUNT else 0
     if ended.code not in (Exit.OK, Exit.FAILED, Exit.STOPPED):

@@ -15,6 +15,7 @@ from orchestrator.core.frozen import Struct, field, gc_paused, replace
 from orchestrator.core.model import Plan
 from orchestrator.core.options import Options
 from orchestrator.core.secrets import shown
+from orchestrator.core.selection import Selection, override_limits, select
 from orchestrator.core.times import counted
 from orchestrator.manifest import Manifest
 from orchestrator.providers import registry
@@ -77,6 +78,11 @@ class Choices(Options, frozen=True, kw_only=True):
         flags = (("--only", self.only), ("--exclude", self.exclude), ("--label", self.label))
         words = [word for flag, texts in flags for text in texts for word in (flag, text)]
         return (*words, *(() if self.first is None else ("--first", str(self.first))))
+
+    @property
+    def selection(self) -> Selection:
+        """Which targets are meant."""
+        return Selection(self.only, self.exclude, [text.split(",") for text in self.label], self.first)
 
 
 class Planned(Struct, frozen=True):
@@ -172,11 +178,8 @@ def selected(plan: Plan, manifest: Manifest | None, choices: Choices, context: C
     Raises:
         NotStarted: nothing is selected, or `expect` is not met.
     """
-    from orchestrator.core.selection import Selection, override_limits, select
-
     expect = manifest.expect if manifest is not None else None
-    labels = [text.split(",") for text in choices.label]
-    chosen = select(plan, Selection(choices.only, choices.exclude, labels, choices.first), expect)
+    chosen = select(plan, choices.selection, expect)
     paced = override_limits(chosen, context.rates) if context.rates else chosen
     used = {target.account for target in paced.targets}
     return replace(paced, accounts={name: account for name, account in paced.accounts.items() if name in used})

@@ -10,12 +10,13 @@ from orchestrator.app.drive import Drive, Ended, accounts_of, ended, refuse_rehe
 from orchestrator.app.lookups import times_in
 from orchestrator.app.overlap import is_in_doubt, make_run, old_marker
 from orchestrator.app.plan import MANY, Choices, Planned, forecast_kept
-from orchestrator.app.runs import named, the_one
+from orchestrator.app.runs import meant, named, the_one
 from orchestrator.core.errors import JournalError, NotStarted, UsageError
 from orchestrator.core.frozen import Struct, replace
 from orchestrator.core.history import History
 from orchestrator.core.model import Json, Outcome, Plan, Target
 from orchestrator.core.options import OldBuild
+from orchestrator.core.selection import EVERYTHING, Selection, some
 from orchestrator.engine.run import look_since
 from orchestrator.journal.history import load
 from orchestrator.journal.port import Journal, RunRow
@@ -31,16 +32,20 @@ async def resume(
     assume_absent: Sequence[str] = (),
     adopt_request: Sequence[str] = (),
     look_again: bool = False,
+    selection: Selection = EVERYTHING,
 ) -> Drive | Ended:
     """Goes on with a run; one that has ended, and has nothing in doubt to settle, stays as it ended.
 
     Args:
         assume_absent, adopt_request: what a person says of targets in doubt; the request as `TARGET=ID`.
         look_again: look up once more what an ended run left in doubt.
+        selection: the targets to go on with; the others stay as they are.
 
     Raises:
         UsageError: what a person says is not in doubt, or is settled elsewhere; a secret cannot be resolved.
+        NotStarted: nothing is selected.
     """
+    only = await meant(row, journal, selection)
     history = await load(journal, row.id)
     settles = bool(assume_absent or adopt_request)
     settles = settles or (look_again and await _can_be_settled(row.id, history, journal))
@@ -54,7 +59,8 @@ async def resume(
     if row.ended_at is not None:
         await refuse_what_is_retried(row.id, history, journal)
     resolve(history, context)
-    choices = replace(choices, assume_absent=absent, adopt_request=adopted)
+    drives = frozenset((*only, *absent, *adopted)) if only else None
+    choices = replace(choices, assume_absent=absent, adopt_request=adopted, drives=drives)
     return Drive(row.id, journal, choices, context, history=history)
 
 
@@ -138,21 +144,29 @@ class Chosen(Struct, frozen=True):
 
 
 async def choose(
-    row: RunRow, wanted: Collection[Outcome] | None, journal: Journal, context: Context, *, same_commit: bool = False
+    row: RunRow,
+    wanted: Collection[Outcome] | None,
+    journal: Journal,
+    context: Context,
+    *,
+    same_commit: bool = False,
+    selection: Selection = EVERYTHING,
 ) -> Chosen:
     """What of a run is to be triggered again; providers are asked whether old builds still run.
 
     Args:
         wanted: outcomes; None: whatever did not pass, but what is in doubt.
         same_commit: only those that have a build which can be started again.
+        selection: which of them are meant.
 
     Raises:
+        NotStarted: nothing is selected.
         UsageError: the run was a rehearsal, or a secret cannot be resolved.
         AccessRefused, LookFailed: a provider did not answer.
     """
     history = await load(journal, row.id)
     refuse_rehearsal(history)
-    targets, left_out = await chosen(history, wanted, journal, context, same_commit)
+    targets, left_out = await chosen(history, wanted, journal, context, same_commit, selection)
     accounts = {account.name: account for account in accounts_of(history)}
     context.resolve([accounts[name] for name in {target.account for target in targets}], targets)
     return Chosen(row.id, row.name, history, targets, left_out, same_commit)
@@ -175,15 +189,22 @@ async def retry(what: Chosen, new: str, journal: Journal, choices: Choices, cont
 
 
 async def chosen(
-    history: History, wanted: Collection[Outcome] | None, journal: Journal, context: Context, same_commit: bool = False
+    history: History,
+    wanted: Collection[Outcome] | None,
+    journal: Journal,
+    context: Context,
+    same_commit: bool = False,
+    selection: Selection = EVERYTHING,
 ) -> tuple[Sequence[Target], Mapping[str, Sequence[str]]]:
     """The targets of a `Chosen`, and what it leaves out."""
-    found = [target for target in history.targets if _did_not_pass(history, target, wanted)]
+    among = some(history.targets, replace(selection, first=None), "; nothing was sent")
+    found = [target for target in among if _did_not_pass(history, target, wanted)]
     unmarked = [t.id for t in found if history.of(t.id).doubt is not None and history.of(t.id).marker is None]
     without_build = [t.id for t in found if same_commit and history.of(t.id).build is None]
     found = [target for target in found if target.id not in {*unmarked, *without_build}]
     running = await _still_running(history, found, journal, context)
-    found, unmet = _with_needs(history, [target for target in found if target.id not in running])
+    found = [target for target in found if target.id not in running][: selection.first]
+    found, unmet = _with_needs(history, found)
     left_out = {
         "they are in doubt and carried no marker that could be looked for": unmarked,
         "they have no build that could be started again": without_build,

@@ -12,6 +12,7 @@ from orchestrator.core.events import from_json
 from orchestrator.core.frozen import Struct, replace
 from orchestrator.core.history import History
 from orchestrator.core.model import Account, Phase, Target
+from orchestrator.core.selection import EVERYTHING, Selection, chosen, some
 from orchestrator.core.times import clock
 from orchestrator.forecast import Expected, expected
 from orchestrator.journal.history import load
@@ -104,29 +105,55 @@ async def export(context: Context, file: Path, run: str | None = None) -> int:
     return len(rows)
 
 
-async def report(context: Context, run: str | None = None, *, merged: bool = False) -> tuple[RunRow, Report]:
-    """The report of a run, by default the latest; `merged` shows it with all its retries as one.
+async def report(
+    context: Context,
+    run: str | None = None,
+    selection: Selection = EVERYTHING,
+    *,
+    merged: bool = False,
+) -> tuple[RunRow, Report]:
+    """The report of a run, by default the latest, about what is selected; `merged`: it and all its retries as one.
 
     Raises:
-        UsageError: there is none.
+        UsageError: there is no run.
+        NotStarted: no target is meant, and that may not be.
     """
     async with readable(context, run) as journal:
         row = await latest(journal, run)
         rows = _family(row, await journal.runs()) if merged else [row]
-        return row, merge([view(one.id, await load(journal, one.id), context.now()) for one in rows])
+        return row, await _merged(rows, journal, context, selection)
 
 
-async def settled(context: Context, run: str) -> Report:
+async def settled(
+    context: Context, run: str, selection: Selection = EVERYTHING, *, may_be_empty: bool = False
+) -> Report:
     """The report of a run, a retry together with the runs that it retried: what it left alone is not gone.
 
     Raises:
         UsageError: there is no such run.
+        NotStarted: nothing is selected, and that may not be.
     """
     async with readable(context, run) as journal:
         row = await named(journal, run)
         rows = _ancestors(row, await journal.runs())
-        found = merge([view(one.id, await load(journal, one.id), context.now()) for one in rows])
+        found = await _merged(rows, journal, context, selection, may_be_empty=may_be_empty)
     return replace(found, run=replace(found.run, id=row.id, parent=row.parent))
+
+
+async def _merged(
+    rows: Sequence[RunRow], journal: Journal, context: Context, selection: Selection, *, may_be_empty: bool = False
+) -> Report:
+    """Runs as one, the oldest first: that one has the targets among which is selected."""
+    ids: set[str] | None = None
+    views = []
+    for row in rows:
+        history = await load(journal, row.id)
+        if ids is None and selection != EVERYTHING:
+            ids = {target.id for target in (chosen if may_be_empty else some)(history.targets, selection)}
+        if ids is not None:
+            history.targets = [target for target in history.targets if target.id in ids]
+        views.append(view(row.id, history, context.now()))
+    return merge([one for one in views if one.targets] or views[:1])
 
 
 def _ancestors(row: RunRow, rows: Sequence[RunRow]) -> list[RunRow]:
@@ -144,6 +171,17 @@ def _family(row: RunRow, rows: Sequence[RunRow]) -> list[RunRow]:
     while new := {one.id for one in rows if one.parent in found} - found:
         found |= new
     return [one for one in oldest_first if one.id in found]
+
+
+async def meant(row: RunRow, journal: Journal, selection: Selection) -> tuple[str, ...]:
+    """The ids of the targets that are meant; none where that is all of them.
+
+    Raises:
+        NotStarted: nothing is selected.
+    """
+    if selection == EVERYTHING:
+        return ()
+    return tuple(target.id for target in some(await journal.targets(row.id), selection, "; nothing was sent"))
 
 
 # -- one target -------------------------------------------------------------------------------------------------

@@ -9,7 +9,7 @@ from orchestrator.app.doctor import ACCOUNT, OK, REPO, UNKNOWN, WARN, Finding, c
 from orchestrator.app.doctor import doctor as findings_of
 from orchestrator.app.plan import Source
 from orchestrator.cli.face import TEXT, Face, verb
-from orchestrator.cli.flags import PICK, SHOW
+from orchestrator.cli.flags import OUTPUT, PARAMS, SELECT
 from orchestrator.cli.plan import SOURCE
 from orchestrator.core.errors import Exit
 from orchestrator.core.frozen import replace
@@ -20,7 +20,7 @@ NAMED = 50
 _SEVERITY = (WARN, UNKNOWN, REPO, ACCOUNT)  # the worst stands last, where it is still on the screen
 
 
-@verb(*SOURCE, shows=(PICK, SHOW), formats=TEXT)
+@verb(*SOURCE, flags=(*PARAMS, *SELECT, *OUTPUT), formats=TEXT)
 async def doctor(face: Face, manifest: str | None, repos: tuple[str, ...], lines: str | None) -> Exit:
     """Ask each account of MANIFEST who we are, and each repository whether it is there, active and allowed.
 

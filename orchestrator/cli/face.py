@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from orchestrator.cli.flags import Flags, declared, taken
-from orchestrator.cli.main import Machine
+from orchestrator.cli.flags import ALWAYS, Flags, declared, taken
+from orchestrator.cli.main import Machine, not_here
 from orchestrator.core.errors import Exit, NotStarted, OrchestratorError, UsageError, flat
 from orchestrator.core.frozen import Struct, asdict, replace
 
@@ -42,6 +42,7 @@ class Face:
         self.machine = machine
         self.flags = flags
         self._observes = observes
+        self.withheld: list[str] = []
 
     @cached_property
     def context(self) -> Context:
@@ -105,8 +106,11 @@ class Face:
         click.echo(text)
 
     def note(self, text: str) -> None:
-        """Prints on stderr: what a person may also want to know."""
-        click.echo(text, err=True)
+        """Prints on stderr: what a person may also want to know; with `-q` at the end, and only if all is not well."""
+        if self.flags.quiet:
+            self.withheld.append(text)
+        else:
+            click.echo(text, err=True)
 
     def json(self, value: object) -> None:
         """Prints a value for programs."""
@@ -133,7 +137,11 @@ class Face:
         """
         from orchestrator.report import FORMATS
 
-        for name in [output.format for output in self.flags.output]:
+        for name, file in [(output.format, output.file) for output in self.flags.output]:
+            if formats and file is not None:
+                raise UsageError(
+                    f"-o {name}={file}: this verb writes to stdout; redirect it, as in `... -o {name} > FILE`"
+                )
             if formats is None and name not in FORMATS:
                 raise UsageError(f"-o {name}: there is no such report; there are: {', '.join(FORMATS)}")
             if formats and name not in formats:
@@ -270,9 +278,21 @@ class Face:
         return code
 
 
+class Verb(click.Command):
+    """A verb that refuses a flag on which it does not act, and names the verbs that do."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """As click does it, with more to say of a flag that is not here."""
+        try:
+            return super().parse_args(ctx, args)
+        except click.NoSuchOption as error:
+            own = [name for option in self.params for name in option.opts]
+            raise click.UsageError(not_here(self.name or "", error.option_name, own), ctx) from None
+
+
 def verb(
     *options: Callable[[Any], Any],
-    shows: Sequence[str],
+    flags: Sequence[str] = (),
     formats: Sequence[str] | None = None,
     epilog: str | None = None,
 ) -> Callable[[Callable[..., Any]], click.Command]:
@@ -280,7 +300,7 @@ def verb(
 
     Args:
         options: arguments and options of its own.
-        shows: groups of common flags that its help shows; the others are accepted all the same.
+        flags: the shared flags on which it acts, by the names of their fields, beside those of every verb.
         formats: what it may write with `-o`; None: the reports' formats; empty: whatever it checks itself.
     """
 
@@ -292,14 +312,19 @@ def verb(
             assert machine is not None  # noqa: S101  # `main.run` always hands one in
             face = Face(machine, taken(values), observes=inspect.iscoroutinefunction(function))
             face.check_formats(formats)
-            return int(_run(face, lambda: function(face, **values)) or 0)
+            code = int(Exit.FAILED)
+            try:
+                code = int(_run(face, lambda: function(face, **values)) or 0)
+            finally:
+                for text in face.withheld if code else ():
+                    click.echo(text, err=True)
+            return code
 
         decorated: Any = command
-        for name, flag in reversed(list(declared().items())):
-            decorated = flag.option(name, shows)(decorated)
-        for option in reversed(options):
+        shared = [flag.option(name) for name, flag in declared().items() if name in (*ALWAYS, *flags)]
+        for option in reversed([*options, *shared]):
             decorated = option(decorated)
-        return click.command(function.__name__.rstrip("_"), epilog=epilog)(decorated)
+        return click.command(function.__name__.rstrip("_"), cls=Verb, epilog=epilog)(decorated)
 
     return decorate
 

@@ -1,4 +1,4 @@
-"""The flags that every verb accepts, each declared in one place; help shows the ones that matter to a verb."""
+"""The flags that several verbs share, each declared in one place; a verb names those on which it acts."""
 
 import re
 from collections.abc import Callable, Mapping, Sequence
@@ -19,7 +19,11 @@ if TYPE_CHECKING:
 
 ENV = "ORCHESTRATOR_"
 RUN_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
-PICK, PACE, END, SHOW = "selection", "pace", "verdict", "output"
+ALWAYS = ("state", "sandbox", "yes", "quiet", "verbose", "log_format", "no_color")  # stand on every verb
+PARAMS, OUTPUT = ("params",), ("output",)
+SELECT = ("only", "exclude", "label", "first")
+PACE = ("in_flight", "ignore_quiet_hours", "rate")
+ENDS = ("max_fail", "fail_fast", "timeout", "fail_on")
 
 
 class Output(Struct, frozen=True):
@@ -33,36 +37,32 @@ class Flag:
     """How a field of `Flags` is written on a command line.
 
     Args:
-        group: help shows it for the verbs that name this group; the others accept it all the same.
         spec: `-j --in-flight N`: its names, and what stands for its value.
         read: makes the field's value of what click gives; raises UsageError.
         settings: more for `click.option`.
     """
 
-    def __init__(
-        self, group: str, spec: str, text: str, read: Callable[[Any], Any] | None = None, **settings: Any
-    ) -> None:
+    def __init__(self, spec: str, text: str, read: Callable[[Any], Any] | None = None, **settings: Any) -> None:
         words = spec.split()
-        self.group = group
         self.names = [word for word in words if word.startswith("-")]
         self.read = read
         envvar = ENV + self.names[-1].lstrip("-").replace("-", "_").upper()
         metavar = "".join(words[len(self.names) :]) or None
         self.settings = {"help": text, "envvar": envvar, "show_envvar": False, "metavar": metavar, **settings}
 
-    def option(self, name: str, shown: Sequence[str]) -> Callable[[Any], Any]:
+    def option(self, name: str) -> Callable[[Any], Any]:
         """The same for click."""
-        return click.option(name, *self.names, hidden=self.group not in shown, **self.settings)
+        return click.option(name, *self.names, **self.settings)
 
 
-def many(group: str, spec: str, text: str, read: Callable[[Any], Any] = tuple) -> Flag:
+def many(spec: str, text: str, read: Callable[[Any], Any] = tuple) -> Flag:
     """A flag that may be repeated."""
-    return Flag(group, spec, text, read, multiple=True)
+    return Flag(spec, text, read, multiple=True)
 
 
-def switch(group: str, spec: str, text: str) -> Flag:
+def switch(spec: str, text: str) -> Flag:
     """A flag without a value."""
-    return Flag(group, spec, text, is_flag=True)
+    return Flag(spec, text, is_flag=True)
 
 
 def duration(text: str, name: str) -> float:
@@ -163,47 +163,47 @@ LOGS = {"type": click.Choice(["console", "json"]), "default": "console"}
 
 
 class Flags(Struct, frozen=True):
-    """The common flags of one command line, checked; those that `Choices` has, too, go on to the use cases."""
+    """The shared flags of one command line, checked; those that `Choices` has, too, go on to the use cases."""
 
-    params: Annotated[Mapping[str, str], many(PICK, "-p --param K=V", "A parameter of the manifest.", _params)] = {}
-    only: Annotated[tuple[str, ...], many(PICK, "--only GLOB", "Only these repos, repo@branch or ids.")] = ()
-    exclude: Annotated[tuple[str, ...], many(PICK, "--exclude GLOB", "All but these.")] = ()
-    label: Annotated[tuple[str, ...], many(PICK, "--label A,B", "With all these labels; repeat for `or`.")] = ()
-    first: Annotated[int | None, Flag(PICK, "--first N", "Only the first N.", **NUMBER)] = None
+    params: Annotated[Mapping[str, str], many("-p --param K=V", "A parameter of the manifest.", _params)] = {}
+    only: Annotated[tuple[str, ...], many("--only GLOB", "Only these repos, repo@branch or ids.")] = ()
+    exclude: Annotated[tuple[str, ...], many("--exclude GLOB", "All but these.")] = ()
+    label: Annotated[tuple[str, ...], many("--label A,B", "With all these labels; repeat for `or`.")] = ()
+    first: Annotated[int | None, Flag("--first N", "Only the first N.", **NUMBER)] = None
     in_flight: Annotated[
-        int | None, Flag(PACE, "-j --in-flight N", "Builds of this run queued or running at once.", **NUMBER)
+        int | None, Flag("-j --in-flight N", "Builds of this run queued or running at once.", **NUMBER)
     ] = None
     ignore_quiet_hours: Annotated[
-        bool, switch(PACE, "--ignore-quiet-hours", "Trigger in the manifest's quiet hours too.")
+        bool, switch("--ignore-quiet-hours", "Trigger in the manifest's quiet hours too.")
     ] = False
     rate: Annotated[
         Mapping[str | None, str],
-        many(PACE, "--rate [ACCOUNT=]40/30s", "The limit on triggers, in place of the manifest's.", _rates),
+        many("--rate [ACCOUNT=]40/30s", "The limit on triggers, in place of the manifest's.", _rates),
     ] = {}
-    max_fail: Annotated[
-        str | None, Flag(PACE, "--max-fail N|P%", "Stop triggering after so many failures.", _max_fail)
-    ] = None
-    fail_fast: Annotated[bool, switch(PACE, "-x --fail-fast", "The same as --max-fail 1.")] = False
+    max_fail: Annotated[str | None, Flag("--max-fail N|P%", "Stop triggering after so many failures.", _max_fail)] = (
+        None
+    )
+    fail_fast: Annotated[bool, switch("-x --fail-fast", "The same as --max-fail 1.")] = False
     timeout: Annotated[
-        float | None, Flag(PACE, "--timeout 2h", "Leave after that long; the run can be resumed.", _timeout)
+        float | None, Flag("--timeout 2h", "Leave after that long; the run can be resumed.", _timeout)
     ] = None
     state: Annotated[
-        str | None, Flag(SHOW, "--state DIR|URL", "Where runs are remembered (default: one place for the user).")
+        str | None, Flag("--state DIR|URL", "Where runs are remembered (default: one place for the user).")
     ] = None
-    sandbox: Annotated[bool, switch(SHOW, "--sandbox", "Use the built-in look-alike, with a state of its own.")] = False
+    sandbox: Annotated[bool, switch("--sandbox", "Use the built-in look-alike, with a state of its own.")] = False
     output: Annotated[
         tuple[Output, ...],
-        many(SHOW, "-o --output FORMAT[=FILE]", "Write in this format; repeat for several files.", _outputs),
+        many("-o --output FORMAT[=FILE]", "Write in this format; repeat for several files.", _outputs),
     ] = ()
     fail_on: Annotated[
         tuple[Outcome, ...] | None,
-        Flag(END, "--fail-on LIST", "Outcomes that make the exit code 1; `none` for none.", _fail_on),
+        Flag("--fail-on LIST", "Outcomes that make the exit code 1; `none` for none.", _fail_on),
     ] = None
-    yes: Annotated[bool, switch(SHOW, "--yes", "Answer every question with yes.")] = False
-    quiet: Annotated[bool, switch(SHOW, "-q --quiet", "Print nothing when the exit code is 0.")] = False
-    verbose: Annotated[int, Flag(SHOW, "-v --verbose", "Log every change; -vv every call.", count=True)] = 0
-    log_format: Annotated[str, Flag(SHOW, "--log-format", "How the log on stderr is written.", **LOGS)] = "console"
-    no_color: Annotated[bool, switch(SHOW, "--no-color", "No colours.")] = False
+    yes: Annotated[bool, switch("--yes", "Answer every question with yes.")] = False
+    quiet: Annotated[bool, switch("-q --quiet", "Print nothing when the exit code is 0.")] = False
+    verbose: Annotated[int, Flag("-v --verbose", "Log every change; -vv every call.", count=True)] = 0
+    log_format: Annotated[str, Flag("--log-format", "How the log on stderr is written.", **LOGS)] = "console"
+    no_color: Annotated[bool, switch("--no-color", "No colours.")] = False
 
     @property
     def suffix(self) -> str:
@@ -235,12 +235,12 @@ def declared() -> Mapping[str, Flag]:
 
 
 def taken(values: dict[str, Any]) -> Flags:
-    """The common flags out of click's values; what is left belongs to the verb.
+    """The shared flags out of click's values; what is left belongs to the verb.
 
     Raises:
         UsageError: one is written wrongly.
     """
-    given = {name: (flag, values.pop(name)) for name, flag in declared().items()}
+    given = {name: (flag, values.pop(name)) for name, flag in declared().items() if name in values}
     read = {
         name: flag.read(it) if flag.read is not None and it is not None else it for name, (flag, it) in given.items()
     }

@@ -133,6 +133,46 @@ class Verbs(click.Group):
         return super().resolve_command(ctx, args)
 
 
+GUESSES: Mapping[str, str] = {  # what people write first, and what it is called here
+    "--branch": "write the branch behind the repository: --repo OWNER/NAME@BRANCH",
+    "--concurrency": "builds at once are -j N (--in-flight N)",
+    "--parallel": "builds at once are -j N (--in-flight N)",
+    "--jobs": "builds at once are -j N (--in-flight N)",
+    "--limit": "the first N targets are --first N, triggers for each period --rate 40/30s",
+    "--filter": "targets are chosen by --only GLOB, --exclude GLOB and --label A,B",
+    "--include": "targets are chosen by --only GLOB, --exclude GLOB and --label A,B",
+    "--config": "the manifest is an argument: `orchestrator run FILE`",
+    "--file": "the manifest is an argument: `orchestrator run FILE`; a list of repositories is --from FILE",
+    "-f": "the manifest is an argument: `orchestrator run FILE`; a list of repositories is --from FILE",
+    "--manifest": "the manifest is an argument: `orchestrator run FILE`",
+    "--json": "write -o json",
+    "--format": "write -o FORMAT",
+    "--force": "questions are answered with --yes; other open runs are handled by `run --overlap`",
+    "--wait": "`run` waits by itself; --detach does not",
+    "--no-wait": "write --detach",
+    "--token": "a token is never written on a command line; the manifest says where it stands (`token: env:NAME`)",
+}
+
+
+def not_here(verb: str, flag: str, own: Sequence[str]) -> str:
+    """What to say of a flag that a verb does not have: which verbs have it, or what it is called here.
+
+    Args:
+        own: the flags that the verb has.
+    """
+    from difflib import get_close_matches
+
+    context = click.Context(root)
+    commands = [command for name in VERBS if name != verb and (command := root.get_command(context, name))]
+    having = [str(command.name) for command in commands if any(flag in option.opts for option in command.params)]
+    if flag in GUESSES and not having:
+        return f"there is no {flag}; {GUESSES[flag]}"
+    if having:
+        return f"{verb} does not act on {flag}, and so does not take it; it stands on: {', '.join(having)}"
+    near = get_close_matches(flag, own, n=1)
+    return f"{verb} has no {flag}; " + (f"did you mean {near[0]}?" if near else f"see `orchestrator {verb} --help`")
+
+
 @click.group(
     cls=Verbs,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},

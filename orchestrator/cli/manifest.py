@@ -7,8 +7,9 @@ import click
 from orchestrator import manifest as manifests
 from orchestrator.app.plan import DEFAULT, Source, read_manifest, today
 from orchestrator.cli.face import TEXT, Face, verb
-from orchestrator.cli.flags import PICK, SHOW
+from orchestrator.cli.flags import OUTPUT, PARAMS, SELECT
 from orchestrator.core.errors import Exit, UsageError
+from orchestrator.core.selection import chosen, nothing
 from orchestrator.core.times import counted
 from orchestrator.manifest.accounts import idle_caps
 from orchestrator.manifest.diagnostics import ManifestError
@@ -16,7 +17,7 @@ from orchestrator.providers import registry
 from orchestrator.report.words import plain
 
 
-@verb(click.argument("directory", required=False, default="."), shows=(), formats=())
+@verb(click.argument("directory", required=False, default="."))
 def init(face: Face, directory: str) -> None:
     """Write orchestrator.yaml, commented, into DIRECTORY (by default this one); nothing is overwritten."""
     from orchestrator.report import write  # slow to import, and `check` writes nothing
@@ -32,33 +33,36 @@ def init(face: Face, directory: str) -> None:
         face.tell(f"wrote {path}\nedit it, then: orchestrator check; orchestrator plan; orchestrator run --sandbox")
 
 
-@verb(click.argument("manifest", required=False), shows=(PICK, SHOW), formats=TEXT)
+@verb(click.argument("manifest", required=False), flags=(*PARAMS, *SELECT, *OUTPUT), formats=TEXT)
 def check(face: Face, manifest: str | None) -> Exit:
     """Validate MANIFEST (by default orchestrator.yaml, - for stdin) offline; every problem is told at once.
 
     No secret is resolved, nobody is asked. Exit 0 or 2.
     """
-    is_json = face.flags.stdout == "json"
+    is_json, selection = face.flags.stdout == "json", face.choices.selection
     try:
         read = read_manifest(Source(manifest), face.choices, face.context, strict_params=False)
         plan = manifests.expand(read, manifests.Answers(), today=today(face.context))
+        targets = chosen(plan.targets, selection)
     except ManifestError as error:
         if not is_json:
             raise
         rows = [{"where": p.where, "keys": p.keys, "text": p.text, "remedy": p.remedy} for p in error.problems]
         face.json({"valid": False, "problems": rows})
         return Exit.USAGE
+    if plan.targets and not targets:
+        raise UsageError(nothing(plan.targets, selection))
     if is_json:
         face.json({"valid": True, "problems": []})
     elif not face.flags.quiet:
         slips = set(idle_caps(plan.accounts, plan.targets))
         for warning in (one for one in plan.warnings if one in slips):  # only `plan` tells what is no slip
             face.note(f"warning: {plain(warning)}")
-        face.tell(f"{manifest or DEFAULT}: fine, {counted(len(plan.targets), 'target')}")
+        face.tell(f"{manifest or DEFAULT}: fine, {counted(len(targets), 'target')}")
     return Exit.OK
 
 
-@verb(shows=(SHOW,), formats=("json",))
+@verb(flags=OUTPUT, formats=("json",))
 def schema(face: Face) -> None:
     """Print the JSON Schema (draft 2020-12) of manifests, derived from the code that validates them."""
     face.json(manifests.json_schema(registry.installed()))

@@ -13,7 +13,7 @@ from orchestrator.app.plan import Planned, Source, forecast_of, warnings_of
 from orchestrator.app.plan import plan as planned_of
 from orchestrator.app.rehearse import curl_lines
 from orchestrator.cli.face import Face, verb
-from orchestrator.cli.flags import PACE, PICK, SHOW
+from orchestrator.cli.flags import OUTPUT, PACE, PARAMS, SELECT
 from orchestrator.core.concurrency import QueueRule, quiet_until
 from orchestrator.core.errors import Exit
 from orchestrator.core.events import to_json
@@ -40,7 +40,7 @@ SOURCE = (
 @verb(
     *SOURCE,
     click.option("--offline", is_flag=True, help="Ask no provider; what only one knows is left out."),
-    shows=(PICK, PACE, SHOW),
+    flags=(*PARAMS, *SELECT, *PACE, *OUTPUT),
     formats=(),
 )
 async def plan(face: Face, manifest: str | None, repos: tuple[str, ...], lines: str | None, offline: bool) -> Exit:

@@ -15,14 +15,15 @@ from orchestrator.app.rehearse import rehearsed
 from orchestrator.app.resume import choose, refuse_another_parent
 from orchestrator.app.resume import resume as resume_run
 from orchestrator.app.resume import retry as retry_run
-from orchestrator.app.runs import exact, latest, named, only_open
+from orchestrator.app.runs import exact, latest, meant, named, only_open
 from orchestrator.app.start import edits, forget_rehearsal, new_id, ready, start
 from orchestrator.cli.face import Face, verb
-from orchestrator.cli.flags import END, ENV, PACE, PICK, SHOW, outcomes, run_id
+from orchestrator.cli.flags import ENDS, ENV, OUTPUT, PACE, PARAMS, SELECT, outcomes, run_id
 from orchestrator.cli.plan import SOURCE, show
 from orchestrator.core.errors import Exit, JournalError, UsageError
 from orchestrator.core.frozen import Struct, replace
 from orchestrator.core.model import Outcome
+from orchestrator.core.selection import EVERYTHING
 from orchestrator.core.times import clock, counted
 from orchestrator.journal.port import Journal, RunRow
 from orchestrator.report.groups import Hint
@@ -55,7 +56,7 @@ class Wanted(Struct, frozen=True):
     click.option("--adopt", is_flag=True, help="The state was lost: look for this run's markers first."),
     click.option("--detach", is_flag=True, help="Return when nothing is left to trigger; print the run's id."),
     click.option("-n", "--dry-run", is_flag=True, help="The same as the verb plan."),
-    shows=(PICK, PACE, END, SHOW),
+    flags=(*PARAMS, *SELECT, *PACE, *ENDS, *OUTPUT),
     formats=(),
 )
 async def run(
@@ -139,8 +140,7 @@ def _warn(face: Face, planned: Planned) -> None:
 async def _again(face: Face, row: RunRow, wanted: Wanted, journal: Journal) -> Exit:
     """The run of this id exists: goes on with it, or prints its report when it has ended."""
     differences = await edits(row, wanted.source, wanted.choices, journal, face.context, wanted.overlap)
-    if not face.flags.quiet:
-        _tell_of(face, row)
+    _tell_of(face, row)
     for sentence in differences:
         face.note(f"  {sentence}")
     drive = await resume_run(row, journal, wanted.choices, face.context)
@@ -152,7 +152,7 @@ def _tell_of(face: Face, row: RunRow) -> None:
     face.note(f"run {row.id} exists and {ended if row.ended_at is not None else 'is open: going on with its plan'}")
 
 
-@verb(click.argument("run", required=False), shows=(END, SHOW))
+@verb(click.argument("run", required=False), flags=OUTPUT)
 async def watch(face: Face, run: str | None) -> Exit:
     """Follow RUN (by default the latest) to its end; nothing is triggered.
 
@@ -170,7 +170,7 @@ async def watch(face: Face, run: str | None) -> Exit:
     click.option("--adopt-request", multiple=True, metavar="TARGET=ID", help="In doubt: this is its request."),
     click.option("--override-stop", is_flag=True, help="Go on although a rule stopped the run."),
     click.option("--detach", is_flag=True, help="Return when nothing is left to trigger."),
-    shows=(PACE, END, SHOW),
+    flags=(*SELECT, *PACE, *ENDS, *OUTPUT),
 )
 async def resume(
     face: Face,
@@ -194,6 +194,7 @@ async def resume(
             assume_absent=assume_absent,
             adopt_request=adopt_request,
             look_again=True,
+            selection=face.choices.selection,
         )
         return face.conclude(await face.attend(drive, f"{row.name} {row.id}"), detach=detach)
 
@@ -204,7 +205,7 @@ async def resume(
     click.option("--same-commit", is_flag=True, help="Restart the old builds instead of making new ones."),
     click.option("new", "--run-id", envvar=f"{ENV}RUN_ID", metavar="ID", help="The new run's id."),
     click.option("--detach", is_flag=True, help="Return when nothing is left to trigger."),
-    shows=(PACE, END, SHOW),
+    flags=(*SELECT, *PACE, *ENDS, *OUTPUT),
 )
 async def retry(
     face: Face, run: str | None, outcome: str | None, same_commit: bool, new: str | None, detach: bool
@@ -226,7 +227,8 @@ async def retry(
             going_on = await resume_run(made, journal, replace(face.choices, detach=detach), face.context)
             return face.conclude(await face.attend(going_on, f"{made.name} {given}"), detach=detach)
         row = await latest(journal, run)
-        chosen = await choose(row, wanted, journal, face.context, same_commit=same_commit)
+        selection = face.choices.selection
+        chosen = await choose(row, wanted, journal, face.context, same_commit=same_commit, selection=selection)
         for why, ids in chosen.left_out.items():
             more = f" and {len(ids) - NAMED:,} more" if len(ids) > NAMED else ""
             face.note(f"left out, since {why}: {', '.join(ids[:NAMED])}{more}")
@@ -242,36 +244,47 @@ async def retry(
 @verb(
     click.argument("run", required=False),
     click.option("--keep-builds", is_flag=True, help="Only end the run; its builds go on."),
-    shows=(SHOW,),
+    flags=(*SELECT, *OUTPUT),
 )
 async def cancel(face: Face, run: str | None, keep_builds: bool) -> Exit:
     """Cancel exactly the builds that RUN started, and trigger no more of it.
 
-    Builds that others started are left alone. When another process is at work on the run, that process does it.
+    With --only and the like only these are canceled, or never triggered, and the run goes on with the others. Builds
+    that others started are left alone. When another process is at work on the run, that process does it.
     """
     if run is None and not face.machine.may_ask:
         raise UsageError("cancel: say which run; `orchestrator runs --open` lists them")
     async with writable(face.context) as journal:
         row = await (only_open(journal, None) if run is None else named(journal, run))
+        if keep_builds and face.choices.selection != EVERYTHING:
+            raise UsageError("cancel: --keep-builds ends the whole run; it does not go with --only and the like")
         if row.ended_at is not None:
             face.note(f"run {row.id} has ended already (exit {row.exit_code}); there is nothing to cancel")
             return Exit.OK
+        only = await meant(row, journal, face.choices.selection)
         what = "End this run; its builds go on" if keep_builds else "Cancel the builds of this run"
-        face.confirm(f"{what}: {row.name} {row.id}, {row.targets:,} targets?")
-        return await see_to_it(face, row, journal, keep_builds=keep_builds)
+        some = f"{len(only):,} of " if only else ""
+        face.confirm(f"{what}: {row.name} {row.id}, {some}{row.targets:,} targets?")
+        return await see_to_it(face, row, journal, keep_builds=keep_builds, only=only)
 
 
 async def see_to_it(
-    face: Face, row: RunRow, journal: Journal, *, keep_builds: bool = False, quietly: bool = False
+    face: Face,
+    row: RunRow,
+    journal: Journal,
+    *,
+    keep_builds: bool = False,
+    quietly: bool = False,
+    only: tuple[str, ...] = (),
 ) -> Exit:
     """Cancels a run, waits until its builds have ended, and says what could not be canceled."""
-    drive = await cancel_run(row, journal, _person(), face.choices, face.context, keep_builds=keep_builds)
+    drive = await cancel_run(row, journal, _person(), face.choices, face.context, keep_builds=keep_builds, only=only)
     if row.driven:
         face.note(f"another process is at work on {row.id}; it was asked to cancel")
     ended = await face.attend(drive, f"cancel {row.id}")
     if quietly:
         return ended.code
-    found = await canceled(ended, journal)
+    found = await canceled(ended, journal, only)
     if found.going_on:
         face.note(f"{counted(found.going_on, 'build')} not canceled yet: the account is blocked")
     for id_, why in found.left[:NAMED_LEFT]:

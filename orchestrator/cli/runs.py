@@ -9,7 +9,7 @@ import click
 
 from orchestrator.app import runs as app
 from orchestrator.cli.face import TEXT, Face, verb
-from orchestrator.cli.flags import SHOW
+from orchestrator.cli.flags import OUTPUT, SELECT
 from orchestrator.cli.flags import duration as seconds_of
 from orchestrator.core.errors import Exit, UsageError
 from orchestrator.core.model import Phase
@@ -33,7 +33,7 @@ EXIT_STATUS = click.option("--exit-status", is_flag=True, help="Exit with the ru
     click.option("--open", "only_open", is_flag=True, help="Only those that have not ended."),
     click.option("--prune", metavar="30d", help="Forget runs that ended longer ago than that."),
     click.option("--export", metavar="FILE", help="Write the state (or only RUN) into one file, for another machine."),
-    shows=(SHOW,),
+    flags=OUTPUT,
     formats=TEXT,
 )
 async def runs(face: Face, run: str | None, only_open: bool, prune: str | None, export: str | None) -> None:
@@ -83,10 +83,10 @@ def _table(rows: Sequence[RunRow]) -> Iterator[str]:
         yield f"{row.id:<{width}}  {_status(row):<6}  {end:<8}  {row.targets:>7,} targets  {plain(row.name)}{parent}"
 
 
-@verb(click.argument("run", required=False), EXIT_STATUS, shows=(SHOW,), formats=TEXT)
+@verb(click.argument("run", required=False), EXIT_STATUS, flags=(*SELECT, *OUTPUT), formats=TEXT)
 async def status(face: Face, run: str | None, exit_status: bool) -> int:
     """Show where RUN (by default the latest) stands: how many are done, how far the others are, what they wait for."""
-    row, report = await app.report(face.context, run)
+    row, report = await app.report(face.context, run, face.choices.selection)
     if face.flags.stdout == "json":
         face.show(report)
     else:
@@ -131,9 +131,7 @@ def _next(row: RunRow, report: Report) -> Hint | None:
     return None
 
 
-@verb(
-    click.argument("words", nargs=-1, required=True, metavar="[RUN] TARGET"), EXIT_STATUS, shows=(SHOW,), formats=TEXT
-)
+@verb(click.argument("words", nargs=-1, required=True, metavar="[RUN] TARGET"), EXIT_STATUS, flags=OUTPUT, formats=TEXT)
 async def why(face: Face, words: tuple[str, ...], exit_status: bool) -> int:
     """Tell what happened to TARGET in RUN (by default the latest), and what it waits for.
 
@@ -141,8 +139,6 @@ async def why(face: Face, words: tuple[str, ...], exit_status: bool) -> int:
     """
     if len(words) > 2:
         raise UsageError(f"why: expected [RUN] TARGET, found {len(words)} words; quote ids that hold spaces")
-    if any(output.file is not None for output in face.flags.output):
-        raise UsageError("-o FORMAT=FILE: why writes to stdout; redirect it, as in `orchestrator why ... > FILE`")
     story = await app.why(face.context, words[-1], words[0] if len(words) == 2 else None)
     has_needs = any(unmet_needs(story.history, story.target))
     foreseen = list(foreseen_lines(story.expected, story.at, has_needs=has_needs)) if story.expected else []
@@ -173,12 +169,12 @@ def foreseen_lines(found: Expected, now: float, *, has_needs: bool) -> Iterator[
     click.argument("run", required=False),
     click.option("--merged", is_flag=True, help="RUN and all its retries as one: each target as the last run left it."),
     EXIT_STATUS,
-    shows=(SHOW,),
+    flags=(*SELECT, *OUTPUT),
     epilog="\b\nFormats:\n" + "\n".join(f"  {name:<9} {one.help}" for name, one in FORMATS.items()),
 )
 async def report(face: Face, run: str | None, merged: bool, exit_status: bool) -> int:
     """Render the report of RUN (by default the latest) in any format: -o FORMAT[=FILE]."""
-    _, found = await app.report(face.context, run, merged=merged)
+    _, found = await app.report(face.context, run, face.choices.selection, merged=merged)
     is_whole = face.write(found, face.flags.files(face.machine.cwd))
     if not face.flags.output or face.flags.stdout is not None:
         face.show(found)
@@ -189,7 +185,7 @@ async def report(face: Face, run: str | None, merged: bool, exit_status: bool) -
     click.argument("before", metavar="A"),
     click.argument("after", metavar="B"),
     EXIT_STATUS,
-    shows=(SHOW,),
+    flags=(*SELECT, *OUTPUT),
     formats=TEXT,
 )
 async def diff(face: Face, before: str, after: str, exit_status: bool) -> int:
@@ -197,7 +193,9 @@ async def diff(face: Face, before: str, after: str, exit_status: bool) -> int:
 
     A retry is compared together with the runs that it retried.
     """
-    first, second = await app.settled(face.context, before), await app.settled(face.context, after)
+    selection = face.choices.selection
+    first = await app.settled(face.context, before, selection, may_be_empty=True)
+    second = await app.settled(face.context, after, selection, may_be_empty=bool(first.targets))
     changes = compare(first, second)
     face.tell((as_json(changes) if face.flags.stdout == "json" else as_text(changes)).rstrip("\n"))
     return (second.run.exit_code or 0) if exit_status else Exit.OK

@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from orchestrator.cli.face import TEXT, Face, verb
-from orchestrator.cli.flags import SHOW
+from orchestrator.cli.flags import OUTPUT
 from orchestrator.cli.main import Machine
 from orchestrator.core.errors import Exit, UsageError
 
@@ -28,7 +28,7 @@ what it was asked: curl -s {url}/sandbox/stats"""
     click.option("--port", type=click.IntRange(0, 65535), default=0, help="By default any that is free."),
     click.option("--repos", type=click.IntRange(min=1), metavar="N", help="So many repositories: acme/svc-001 and on."),
     click.option("--set", "pairs", multiple=True, metavar="K=V", help="One setting; V is YAML."),
-    shows=(SHOW,),
+    flags=OUTPUT,
     formats=TEXT,
 )
 async def sandbox(face: Face, settings: str | None, port: int, repos: int | None, pairs: tuple[str, ...]) -> Exit:

@@ -53,7 +53,7 @@ def select(plan: Plan, selection: Selection, expect: Expect | None = None) -> Pl
     _expected(len(plan.targets), least, most)
     if not plan.targets:
         raise NotStarted("the manifest has no targets; nothing was started")
-    meant = some(plan.targets, selection)
+    meant = some(plan.targets, selection, "; nothing was started")
     _expected(len(meant), None, most)
     idle = [glob for glob in selection.only if not any(map(_matcher(glob), meant))] if len(selection.only) > 1 else ()
     warnings = tuple(f"--only {glob} selects nothing{_near(glob, plan.targets)}" for glob in idle)
@@ -68,14 +68,17 @@ def chosen(targets: Sequence[Target], selection: Selection) -> Sequence[Target]:
     return [target for target in targets if _is_meant(target, asked)][: selection.first]
 
 
-def some(targets: Sequence[Target], selection: Selection) -> Sequence[Target]:
+def some(targets: Sequence[Target], selection: Selection, so: str = "") -> Sequence[Target]:
     """As `chosen`.
+
+    Args:
+        so: what did not happen, for the message.
 
     Raises:
         NotStarted: none is.
     """
     if not (found := chosen(targets, selection)):
-        raise NotStarted(nothing(targets, selection))
+        raise NotStarted(nothing(targets, selection) + so)
     return found
 
 
@@ -99,7 +102,7 @@ def nothing(targets: Sequence[Target], selection: Selection) -> str:
     known = sorted({label for target in targets for label in target.labels})
     labels = f"; known labels: {', '.join(known[:20])}" if selection.labels and known else ""
     hint = next(filter(None, (_near(glob, targets) for glob in selection.only)), "")
-    return f"none of {len(targets)} targets is selected by {' '.join(asked)}{hint}{labels}; nothing was started"
+    return f"none of {len(targets)} targets is selected by {' '.join(asked)}{hint}{labels}"
 
 
 def _near(glob: str, targets: Sequence[Target]) -> str:
