@@ -80,7 +80,7 @@ class Choices(Options, frozen=True, kw_only=True):
         return (*words, *(() if self.first is None else ("--first", str(self.first))))
 
     @property
-    def selection(self) -> Selection:
+    def meant(self) -> Selection:
         """Which targets are meant."""
         return Selection(self.only, self.exclude, [text.split(",") for text in self.label], self.first)
 
@@ -179,7 +179,7 @@ def selected(plan: Plan, manifest: Manifest | None, choices: Choices, context: C
         NotStarted: nothing is selected, or `expect` is not met.
     """
     expect = manifest.expect if manifest is not None else None
-    chosen = select(plan, choices.selection, expect)
+    chosen = select(plan, choices.meant, expect)
     paced = override_limits(chosen, context.rates) if context.rates else chosen
     used = {target.account for target in paced.targets}
     return replace(paced, accounts={name: account for name, account in paced.accounts.items() if name in used})

@@ -39,7 +39,7 @@ def check(face: Face, manifest: str | None) -> Exit:
 
     No secret is resolved, nobody is asked. Exit 0 or 2.
     """
-    is_json, selection = face.flags.stdout == "json", face.choices.selection
+    is_json, selection = face.flags.stdout == "json", face.choices.meant
     try:
         read = read_manifest(Source(manifest), face.choices, face.context, strict_params=False)
         plan = manifests.expand(read, manifests.Answers(), today=today(face.context))

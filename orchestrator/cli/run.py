@@ -194,7 +194,7 @@ async def resume(
             assume_absent=assume_absent,
             adopt_request=adopt_request,
             look_again=True,
-            selection=face.choices.selection,
+            selection=face.choices.meant,
         )
         return face.conclude(await face.attend(drive, f"{row.name} {row.id}"), detach=detach)
 
@@ -227,7 +227,7 @@ async def retry(
             going_on = await resume_run(made, journal, replace(face.choices, detach=detach), face.context)
             return face.conclude(await face.attend(going_on, f"{made.name} {given}"), detach=detach)
         row = await latest(journal, run)
-        selection = face.choices.selection
+        selection = face.choices.meant
         chosen = await choose(row, wanted, journal, face.context, same_commit=same_commit, selection=selection)
         for why, ids in chosen.left_out.items():
             more = f" and {len(ids) - NAMED:,} more" if len(ids) > NAMED else ""
@@ -256,12 +256,12 @@ async def cancel(face: Face, run: str | None, keep_builds: bool) -> Exit:
         raise UsageError("cancel: say which run; `orchestrator runs --open` lists them")
     async with writable(face.context) as journal:
         row = await (only_open(journal, None) if run is None else named(journal, run))
-        if keep_builds and face.choices.selection != EVERYTHING:
+        if keep_builds and face.choices.meant != EVERYTHING:
             raise UsageError("cancel: --keep-builds ends the whole run; it does not go with --only and the like")
         if row.ended_at is not None:
             face.note(f"run {row.id} has ended already (exit {row.exit_code}); there is nothing to cancel")
             return Exit.OK
-        only = await meant(row, journal, face.choices.selection)
+        only = await meant(row, journal, face.choices.meant)
         what = "End this run; its builds go on" if keep_builds else "Cancel the builds of this run"
         some = f"{len(only):,} of " if only else ""
         face.confirm(f"{what}: {row.name} {row.id}, {some}{row.targets:,} targets?")

@@ -86,7 +86,7 @@ def _table(rows: Sequence[RunRow]) -> Iterator[str]:
 @verb(click.argument("run", required=False), EXIT_STATUS, flags=(*SELECT, *OUTPUT), formats=TEXT)
 async def status(face: Face, run: str | None, exit_status: bool) -> int:
     """Show where RUN (by default the latest) stands: how many are done, how far the others are, what they wait for."""
-    row, report = await app.report(face.context, run, face.choices.selection)
+    row, report = await app.report(face.context, run, face.choices.meant)
     if face.flags.stdout == "json":
         face.show(report)
     else:
@@ -174,7 +174,7 @@ def foreseen_lines(found: Expected, now: float, *, has_needs: bool) -> Iterator[
 )
 async def report(face: Face, run: str | None, merged: bool, exit_status: bool) -> int:
     """Render the report of RUN (by default the latest) in any format: -o FORMAT[=FILE]."""
-    _, found = await app.report(face.context, run, face.choices.selection, merged=merged)
+    _, found = await app.report(face.context, run, face.choices.meant, merged=merged)
     is_whole = face.write(found, face.flags.files(face.machine.cwd))
     if not face.flags.output or face.flags.stdout is not None:
         face.show(found)
@@ -193,7 +193,7 @@ async def diff(face: Face, before: str, after: str, exit_status: bool) -> int:
 
     A retry is compared together with the runs that it retried.
     """
-    selection = face.choices.selection
+    selection = face.choices.meant
     first = await app.settled(face.context, before, selection, may_be_empty=True)
     second = await app.settled(face.context, after, selection, may_be_empty=bool(first.targets))
     changes = compare(first, second)
