@@ -476,6 +476,17 @@ async def test_plain_http_elsewhere_needs_a_word_of_the_user():
         ("https://api.travis-ci.com", "api.travis-ci.com", None),
         ("https://api.travis-ci.com", "*", None),
         ("https://api.travis-ci.com", "ci.com,x", "http://proxy:3128"),
+        ("https://api.travis-ci.com", "a.b  Travis-CI.com\tc", None),
+        ("https://api.travis-ci.com.", "*.travis-ci.com", None),
+        ("https://api.travis-ci.com", "travis-ci.com:443", None),
+        ("https://api.travis-ci.com", "travis-ci.com:8443", "http://proxy:3128"),
+        ("https://api.travis-ci.com:8443", "x,travis-ci.com:8443", None),
+        ("https://10.1.2.3", "10.0.0.0/8", None),
+        ("https://10.1.2.3", "10.1.2.3:443", None),
+        ("https://10.1.2.3", "11.0.0.0/8,10.1.2.4,10.1.2.3/33", "http://proxy:3128"),
+        ("https://[fd00::7]", "fd00::/8", None),
+        ("https://[fd00::7]:8443", "[fd00::7]:8443", None),
+        ("https://[fd00::7]", "[fd00::7]:8443 . : /", "http://proxy:3128"),
         ("https://127.0.0.1:1", "", None),
         ("http://travis.corp.example", "", None),
     ],
@@ -483,6 +494,30 @@ async def test_plain_http_elsewhere_needs_a_word_of_the_user():
 def test_the_proxy_is_used_for_https_unless_the_host_is_exempt(url, no_proxy, proxy):
     proxies = Proxies.of({"HTTPS_PROXY": "proxy:3128", "NO_PROXY": no_proxy})
     assert proxies.to(urlsplit(url)) == proxy
+
+
+@pytest.mark.parametrize(
+    ("environ", "proxy"),
+    [
+        ({"ALL_PROXY": "http://all:1"}, "http://all:1"),
+        ({"all_proxy": "http://all:1", "HTTPS_PROXY": "http://only:2 "}, "http://only:2"),
+        ({"https_proxy": "http://small:1", "HTTPS_PROXY": "http://large:2"}, "http://small:1"),
+        ({"https_proxy": "", "HTTPS_PROXY": "HTTPS://large:2"}, "HTTPS://large:2"),
+        ({"HTTP_PROXY": "http://other:1"}, None),
+    ],
+)
+def test_the_proxy_is_that_of_the_scheme_else_that_of_all(environ, proxy):
+    assert Proxies.of(environ).to(urlsplit("https://api.travis-ci.com")) == proxy
+    assert Proxies.of({"http_proxy": "p"}).to(urlsplit("http://travis.corp.example")) == "http://p"
+
+
+@pytest.mark.parametrize("kind", ["socks5", "socks5h", "SOCKS4", "ftp"])
+async def test_a_kind_of_proxy_that_is_not_supported_is_refused_in_words(kind):
+    proxies = Proxies.of({"ALL_PROXY": f"{kind}://me:pw@proxy:1080"})
+    with pytest.raises(UsageError, match=rf"proxies of the kind {kind}:// are not supported") as caught:
+        async with opened("https://travis.corp.example", proxies=proxies):
+            pass
+    assert "pw" not in str(caught.value)
 
 
 def test_without_a_proxy_there_is_none_and_a_proxy_does_not_print():

@@ -16,6 +16,7 @@ import ssl
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
+from ipaddress import ip_address, ip_network
 from typing import NoReturn, cast
 from urllib.parse import SplitResult, quote, urlencode, urlsplit
 
@@ -42,32 +43,58 @@ USER_AGENT = f"batch-trigger-orchestrator/{__version__}"
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Proxies:
-    """Which proxy leads out of here; it may hold a password, so it does not print.
+    """Which proxy leads out of here, as curl and Go read it; it may hold a password, so it does not print.
 
     Args:
-        https: the proxy's URL for https, None for none.
-        no_proxy: comma list of hosts and domains that are reached directly; `*` for all.
+        https, http: the proxy's URL for such URLs, None for none.
+        no_proxy: what is reached directly, separated by commas or spaces: hosts with all below them, also with a port,
+            addresses, networks (`10.0.0.0/8`); `*` for all.
     """
 
     https: str | None = None
     no_proxy: str = ""
+    http: str | None = None
 
     @classmethod
     def of(cls, environ: Mapping[str, str]) -> Proxies:
-        """As `HTTPS_PROXY` and `NO_PROXY` say, in capitals or not."""
-        https = environ.get("https_proxy") or environ.get("HTTPS_PROXY")
-        return cls(https or None, environ.get("no_proxy") or environ.get("NO_PROXY") or "")
+        """As `HTTPS_PROXY`, `HTTP_PROXY`, `ALL_PROXY` and `NO_PROXY` say; in small letters first."""
+
+        def said(*names: str) -> str:
+            found = (environ.get(name, "").strip() for capital in names for name in (capital.lower(), capital))
+            return next(filter(None, found), "")
+
+        return cls(said("HTTPS_PROXY", "ALL_PROXY"), said("NO_PROXY"), said("HTTP_PROXY", "ALL_PROXY"))
 
     def to(self, url: SplitResult) -> str | None:
-        """The proxy for this URL; this machine is always reached directly."""
-        host = url.hostname or ""
-        if self.https is None or url.scheme != "https" or is_loopback(host) or self._is_exempt(host):
-            return None
-        return self.https if "://" in self.https else f"http://{self.https}"
+        """The proxy for this URL; this machine is always reached directly.
 
-    def _is_exempt(self, host: str) -> bool:
-        names = (name.strip().lstrip(".").lower() for name in self.no_proxy.split(","))
-        return any(name == "*" or host == name or host.endswith(f".{name}") for name in names if name)
+        Raises:
+            UsageError: it is of a kind that is not supported.
+        """
+        host, proxy = (url.hostname or "").rstrip("."), self.https if url.scheme == "https" else self.http
+        direct = self.no_proxy.lower().replace(",", " ").split()
+        port = url.port or (443 if url.scheme == "https" else 80)
+        if not proxy or is_loopback(host) or any(_is_meant(entry, host, port) for entry in direct):
+            return None
+        scheme, mark, _ = proxy.partition("://")
+        if mark and scheme.lower() not in ("http", "https"):
+            raise UsageError(
+                f"proxies of the kind {quoted(scheme, 20)}:// are not supported; "
+                "name one with http:// in HTTPS_PROXY, or the host in NO_PROXY"
+            )
+        return proxy if mark else f"http://{proxy}"
+
+
+def _is_meant(entry: str, host: str, port: int) -> bool:
+    """Whether an entry of NO_PROXY means this host: a name and all below it, an address, a network."""
+    name, colon, only = entry.rpartition(":")
+    if colon and only.isdigit() and (":" not in name or name.endswith("]")):
+        return int(only) == port and _is_meant(name, host, port)
+    try:
+        return ip_address(host) in ip_network(entry.strip("[]"), strict=False)
+    except ValueError:
+        name = entry.removeprefix("*").strip(".")
+        return entry == "*" or (name != "" and f".{host}".endswith(f".{name}"))
 
 
 class _Surplus(aiohttp.ClientError):
