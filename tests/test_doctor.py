@@ -1,6 +1,7 @@
 """What `doctor` finds, against a served look-alike; it triggers nothing."""
 
 import re
+import time
 from contextlib import asynccontextmanager, contextmanager
 from random import Random
 
@@ -9,10 +10,12 @@ import pytest
 from cli_machine import Program
 
 from orchestrator.app.context import Context
-from orchestrator.app.doctor import UNKNOWN, Finding, doctor
+from orchestrator.app.doctor import UNKNOWN, Finding, code_of, doctor
 from orchestrator.app.plan import Choices, Source
 from orchestrator.cli.doctor import _lines
+from orchestrator.core.calls import Answer
 from orchestrator.core.errors import Exit
+from orchestrator.core.frozen import replace
 from orchestrator.lookalike.kit.counters import worst_window
 from orchestrator.lookalike.kit.server import serve
 from orchestrator.lookalike.travis import TravisLookAlike
@@ -155,3 +158,69 @@ def test_a_lookup_without_an_answer_is_no_good_sign():
         "2 checks, 1 of them got no answer: whether a run would work is not known; try again later; "
         "nothing was triggered"
     )
+
+
+# -- a service that refuses, or does not answer -----------------------------------------------------------------
+
+
+class Refused(Office):
+    """The service refuses so many looks at repositories first."""
+
+    refusals: float
+
+    @asynccontextmanager
+    async def connect(self, account):
+        async with Office.connect(self, account) as line:
+
+            async def send(call):
+                if call.path.startswith("/repo/") and self.refusals > 0:
+                    self.refusals -= 1
+                    return Answer(429, {"error_type": "too_many"})
+                return await line.send(call)
+
+            yield replace(line, send=send)
+
+
+async def examined(tmp_path, refusals, timeouts="{}"):
+    """What is found, and how many seconds it took."""
+    repos = numbered(12)
+    world = TravisLookAlike(Settings(repos=repos, burst=None, seed=1))
+    lines = "".join(f"  - {repo.slug}\n" for repo in repos)
+    head = f"version: 1\nproviders: {{travis: {{token: env:T}}}}\ndefaults: {{timeouts: {timeouts}}}\n"
+    (tmp_path / "m.yaml").write_text(f"{head}targets:\n{lines}")
+    clock = anyio.current_time
+    now, environ = lambda: START + clock(), {"T": world.settings.token}
+    made = Refused(environ=environ, cwd=tmp_path, home=tmp_path, now=now, ticks=clock, up=clock)
+    made.world, made.refusals = world, refusals
+    began = clock()
+    found = await doctor(Source("m.yaml"), Choices(), made, journal=MemoryJournal(Disk(), now=now))
+    return [one for one in found if "/" in one.about and one.about != "disk"], clock() - began, code_of(found)
+
+
+@pytest.mark.anyio
+async def test_looks_that_are_refused_are_made_again_until_all_was_seen(tmp_path):
+    found, _, code = await examined(tmp_path, refusals=20)
+    assert {one.kind for one in found} == {"ok"}
+    assert code is Exit.OK
+
+
+@pytest.mark.anyio
+async def test_what_could_not_be_seen_is_told_and_the_exit_code_agrees(tmp_path):
+    found, took, code = await examined(tmp_path, refusals=float("inf"))
+    assert {one.kind for one in found} == {UNKNOWN}
+    assert code is Exit.FAILED
+    assert took < 600
+    assert all(line.startswith("BAD ") for line in _lines(found) if "acme/" in line)
+
+
+def test_an_account_out_of_reach_is_waited_for_as_long_as_the_manifest_says(program):
+    program.environ["TRAVIS_TOKEN"] = "t0ken"
+    timeouts = "defaults: {timeouts: {reach: 100ms}}\n"
+    program.write(
+        "orchestrator.yaml",
+        f"version: 1\nproviders: {{travis: {{url: 'http://127.0.0.1:9'}}}}\n{timeouts}targets: [acme/a]\n",
+    )
+    began = time.monotonic()
+    assert program("doctor") == Exit.ACCOUNT
+    assert time.monotonic() - began < 8
+    assert "out of reach" in program.out

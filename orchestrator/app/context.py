@@ -135,8 +135,11 @@ class Context:
             yield replace(line, send=self._traced(line.send, account.name)) if self.traces else line
 
     @asynccontextmanager
-    async def gate(self, account: Account, journal: Journal) -> AsyncIterator[Caller]:
+    async def gate(self, account: Account, journal: Journal, reach: float | None = None) -> AsyncIterator[Caller]:
         """Calls of an account outside a run, within the limits that all processes of the state share.
+
+        Args:
+            reach: seconds for which the account may be out of reach.
 
         Raises:
             UsageError: as `connect`.
@@ -149,7 +152,7 @@ class Context:
         clocks = await Clocks.read(journal, this_process(), self.now, self.ticks, self.up or up)
         async with AsyncExitStack() as stack:
             line = await stack.enter_async_context(self.connect(account))
-            opened = gate_for(line, journal, clocks, self.random, reach=REACH, notice=self.observer.notice)
+            opened = gate_for(line, journal, clocks, self.random, reach=reach or REACH, notice=self.observer.notice)
             yield await stack.enter_async_context(opened)
 
     def resolve(self, accounts: Iterable[Account], targets: Iterable[Target]) -> None:

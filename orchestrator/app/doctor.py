@@ -23,11 +23,11 @@ from orchestrator.core.errors import (
     UsageError,
 )
 from orchestrator.core.frozen import Struct
-from orchestrator.core.model import Account
+from orchestrator.core.model import Account, Target, Timeouts
 from orchestrator.core.times import counted
 from orchestrator.engine.opening import Caller
 from orchestrator.journal.port import Journal
-from orchestrator.providers.port import Inspects, Provider, RepoFacts, SaysWho
+from orchestrator.providers.port import Inspects, RepoFacts, SaysWho
 from orchestrator.report.words import plain
 
 SKEWED = 30.0  # seconds that clocks may differ before it is worth a word
@@ -58,7 +58,7 @@ def code_of(findings: Sequence[Finding]) -> Exit:
     kinds = {finding.kind for finding in findings}
     if ACCOUNT in kinds:
         return Exit.ACCOUNT
-    return Exit.FAILED if REPO in kinds else Exit.OK
+    return Exit.FAILED if kinds & {REPO, UNKNOWN} else Exit.OK
 
 
 async def doctor(
@@ -78,8 +78,9 @@ async def doctor(
         planned = await plan(source, choices, context, run="doctor", journal=state)
         planned, context = await rehearsed(planned, context, stack)
         for name, account in planned.plan.accounts.items():
-            repos = dict.fromkeys(target.repo for target in planned.plan.targets if target.account == name)
-            findings += await _account(account, list(repos), state, context)
+            targets = [target for target in planned.plan.targets if target.account == name]
+            repos = list(dict.fromkeys(target.repo for target in targets))
+            findings += await _account(account, repos, state, context, _reach(targets))
     return findings
 
 
@@ -106,10 +107,18 @@ async def _machine(context: Context) -> AsyncIterator[Finding]:
         yield Finding(OK, "state", f"{where}, {counted(len(rows), 'open run')}")
 
 
-async def _account(account: Account, repos: Sequence[str], journal: Journal, context: Context) -> list[Finding]:
+def _reach(targets: Sequence[Target]) -> float | None:
+    """What the manifest says; whoever waits at a terminal waits less than a run where it says nothing."""
+    written = max(target.timeouts.reach for target in targets)
+    return None if written == Timeouts().reach else written
+
+
+async def _account(
+    account: Account, repos: Sequence[str], journal: Journal, context: Context, reach: float | None
+) -> list[Finding]:
     try:
-        async with context.gate(account, journal) as caller:
-            findings = [await _who(account, caller.provider)]
+        async with context.gate(account, journal, reach) as caller:
+            findings = [await _who(account, caller)]
             if findings[0].kind != ACCOUNT:
                 findings += await _repos(caller, repos)
             return findings + list(_account_facts(account, caller.skew))
@@ -118,11 +127,12 @@ async def _account(account: Account, repos: Sequence[str], journal: Journal, con
         return [Finding(ACCOUNT, account.name, str(error), remedy)]
 
 
-async def _who(account: Account, provider: Provider) -> Finding:
+async def _who(account: Account, caller: Caller) -> Finding:
+    provider = caller.provider
     if not isinstance(provider, SaysWho):
         return Finding(OK, account.name, f"{account.url}; this provider does not say who we are")
     try:
-        principal = await provider.whoami()
+        principal = await caller.patiently(provider.whoami)
     except (NotTriggered, LookFailed) as error:
         remedy = "" if isinstance(error, AccessRefused) else NETWORK
         return Finding(ACCOUNT, account.name, _refusal(error), remedy)

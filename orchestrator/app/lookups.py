@@ -6,6 +6,7 @@ For a rehearsal both are made up.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import anyio
@@ -16,10 +17,11 @@ from orchestrator.core.errors import JournalError, Rejected, UsageError, flat
 from orchestrator.core.events import Sighted
 from orchestrator.core.frozen import replace
 from orchestrator.core.model import Build, Target
+from orchestrator.engine.opening import Caller
 from orchestrator.forecast import ASSUMED, Times, times_of
 from orchestrator.journal.port import Journal, RunRow
 from orchestrator.manifest import Answers, Manifest, Questions
-from orchestrator.providers.port import Discovers, Inspects, ListsBranches, Provider, RepoFacts
+from orchestrator.providers.port import Discovers, Inspects, ListsBranches, RepoFacts
 
 RUNS = 10  # earlier runs that are read, those of the same name first
 ENTRIES = 60_000  # of their journals, in all: half a second
@@ -52,7 +54,7 @@ async def answers(manifest: Manifest, journal: Journal | None, context: Context)
         while questions:
             for name in dict.fromkeys(name for asked in _kinds(questions) for name, _ in asked):
                 async with context.gate(manifest.accounts[name], state) as caller:
-                    known = merged(known, await _asked_of(name, caller.provider, questions))
+                    known = merged(known, await _asked_of(name, caller, questions))
             questions = manifests.questions(manifest, known)
     return known
 
@@ -61,7 +63,8 @@ def _kinds(questions: Questions) -> tuple[Sequence[tuple[str, str]], ...]:
     return questions.owners, questions.branches, questions.numbers
 
 
-async def _asked_of(account: str, provider: Provider, questions: Questions) -> Answers:
+async def _asked_of(account: str, caller: Caller, questions: Questions) -> Answers:
+    provider = caller.provider
     owners: dict[tuple[str, str], Sequence[RepoFacts]] = {}
     branches: dict[tuple[str, str], Sequence[str]] = {}
     numbers: dict[tuple[str, str], str] = {}
@@ -71,18 +74,19 @@ async def _asked_of(account: str, provider: Provider, questions: Questions) -> A
             raise UsageError(
                 f"account {account}: this provider cannot list repositories; write them out, or use `from`"
             )
-        owners[account, name] = await provider.discover(name)
+        owners[account, name] = await caller.patiently(partial(provider.discover, name))
 
     async def repo(name: str) -> None:
         if not isinstance(provider, ListsBranches):
             raise UsageError(f"account {account}: this provider cannot list branches; write them out")
         try:
-            branches[account, name] = await provider.branches(name)
+            branches[account, name] = await caller.patiently(partial(provider.branches, name))
         except Rejected:  # no such repository: its glob matches nothing, and the plan says so
             branches[account, name] = ()
 
     async def number(text: str) -> None:
-        facts = await provider.inspect(text) if isinstance(provider, Inspects) else None
+        look = partial(provider.inspect, text) if isinstance(provider, Inspects) else None
+        facts = await caller.patiently(look) if look is not None else None
         numbers[account, text] = text if facts is None else facts.slug
 
     try:

@@ -24,12 +24,13 @@ _SEVERITY = (WARN, UNKNOWN, REPO, ACCOUNT)  # the worst stands last, where it is
 async def doctor(face: Face, manifest: str | None, repos: tuple[str, ...], lines: str | None) -> Exit:
     """Ask each account of MANIFEST who we are, and each repository whether it is there, active and allowed.
 
-    Nothing is triggered. Exit 0 when all is well, 1 when a repository would be refused, 4 when an account would.
+    Nothing is triggered. Exit 0 when all is well, 1 when a repository would be refused or does not answer, 4 when an
+    account would.
     """
     findings = await findings_of(Source(manifest, repos, lines), face.choices, face.context)
     code = code_of(findings)
     if face.flags.stdout == "json":
-        face.json([replace(one, kind=WARN) if one.kind == UNKNOWN else one for one in findings])
+        face.json([replace(one, kind=REPO) if one.kind == UNKNOWN else one for one in findings])
     elif not (face.flags.quiet and code is Exit.OK):
         face.tell("\n".join(_lines(findings)))
     return code
@@ -49,7 +50,7 @@ def _lines(findings: Sequence[Finding]) -> Iterator[str]:
 
 
 def _line(finding: Finding) -> str:
-    mark = {OK: "ok  ", WARN: "WARN", UNKNOWN: "WARN"}.get(finding.kind, "BAD ")
+    mark = {OK: "ok  ", WARN: "WARN"}.get(finding.kind, "BAD ")
     remedy = f"; {finding.remedy}" if finding.remedy else ""
     return f"{mark}  {plain(finding.about)}: {plain(finding.text)}{remedy}"
 

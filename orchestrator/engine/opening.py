@@ -21,6 +21,7 @@ from orchestrator.limits.rules import Traffic
 from orchestrator.providers.port import Line, Principal, Provider, SaysWho
 
 WHOAMI_TRIES = 3
+LEAST = 0.5  # seconds before a look that was refused or failed is made again, whatever the server says
 NOT_TOLD = "the server did not say whose token it is; others may just have used its limits up"
 
 T = TypeVar("T")
@@ -117,8 +118,10 @@ class Caller:
         provider: the account's provider over this gate.
     """
 
-    def __init__(self, gate: Gate, patience: float) -> None:
+    def __init__(self, gate: Gate, reach: float, patience: float, notice: Callable[..., None]) -> None:
         self.gate = gate
+        self._reach = reach
+        self._notice = notice
         self.provider: Provider = gate.sender.line.provider_over(self.send)
         self._patience = patience
         self._slots = anyio.Semaphore(gate.sender.line.account.connections)
@@ -139,21 +142,27 @@ class Caller:
                         raise
 
     async def patiently(self, look: Callable[[], Awaitable[T]]) -> T:
-        """What a look tells; where the provider asks for patience, it is asked again as soon as it allows.
+        """What a look tells; where it is refused or fails, it is made again: as the provider allows, never at once.
 
         Raises:
-            RateLimited: it asks for more patience than there is.
+            RateLimited: the provider asks for more patience than there is.
+            LookFailed: it gave no answer in all that time.
         """
-        sender = self.gate.sender
-        deadline = sender.clocks.now() + self._patience
+        sender, failures = self.gate.sender, 0
+        began = sender.clocks.now()
         while True:
             try:
                 return await look()
-            except RateLimited as error:
-                until = sender.clocks.now() + (self._patience if error.retry_after is None else error.retry_after)
-                sender.budget.freeze(error.scope, until, error.reason)
-                if until >= deadline:
+            except (RateLimited, LookFailed) as error:
+                failures += 1
+                refused = isinstance(error, RateLimited)
+                told = (error.retry_after or 0.0) if isinstance(error, RateLimited) else 0.0
+                until = sender.clocks.now() + max(told, LEAST + backoff(failures, sender.random))
+                if isinstance(error, RateLimited):
+                    sender.budget.freeze(error.scope, until, error.reason)
+                if until >= began + (self._patience if refused else self._reach):
                     raise
+                self._notice("look.failed", account=sender.line.account.name, cause=str(error))
                 await anyio.sleep(until - sender.clocks.now())
 
 
@@ -165,14 +174,14 @@ async def gate_for(
     random: Random,
     *,
     reach: float = 10.0,
-    patience: float = 60.0,
+    patience: float = 300.0,
     notice: Callable[..., None] = lambda name, **fields: None,
 ) -> AsyncIterator[Caller]:
     """A gate without an engine, for `doctor`, `plan` and `retry`.
 
     Args:
         clocks: `await Clocks.read(...)`.
-        reach: seconds for which the account may be out of reach.
+        reach: seconds for which the account may be out of reach, or give no answer to a look.
         patience: seconds for which a provider may ask for patience.
 
     Raises:
@@ -181,6 +190,6 @@ async def gate_for(
     sender = Sender(line, budget_of(line), Traffic(), clocks, random, reach=reach)
     gate, _, _ = await open_gate(sender, OtherProcesses(journal, clocks), "", notice, is_brief=True)
     try:
-        yield Caller(gate, patience)
+        yield Caller(gate, reach, max(patience, reach), notice)
     finally:
         sender.drain()
