@@ -102,6 +102,19 @@ async def test_a_listing_without_an_end_is_not_complete(following):
     assert len(numbers.asked) <= 50
 
 
+async def test_all_pages_together_are_bounded_in_bytes_and_only_what_is_picked_is_kept(monkeypatch):
+    monkeypatch.setattr(listings, "MOST_BYTES", 20 * 2**20)
+    numbers, kept = Numbers(lambda page: page + 1), []
+
+    async def send(call):
+        numbers.asked.append(call.path)
+        return Answer(200, size=7 * 2**20)
+
+    with pytest.raises(LookFailed, match=r"/page/1: the listing has no end \(3 entries and 21 MiB were read\)"):
+        await entries_of(send, numbers.listing, kept.append)
+    assert (len(numbers.asked), len(kept)) == (3, 3)
+
+
 async def test_all_pages_together_are_bounded(monkeypatch):
     monkeypatch.setattr(listings, "MOST_ENTRIES", 100)
     numbers = Numbers(lambda page: page + 1, a_page=40)

@@ -17,6 +17,7 @@ from orchestrator.core.model import Trigger
 from orchestrator.providers.kit.answers import read
 
 MOST_ENTRIES = 500_000  # of one listing: more repositories or branches than anybody has
+MOST_BYTES = 128 * 1024 * 1024  # of one listing: that of 50,000 repositories
 _MARKER = re.compile(r"\[[A-Za-z0-9._-]{1,64}\.[a-z2-7]{8}\]")
 
 Cursor = TypeVar("Cursor", bound=Hashable)
@@ -61,25 +62,33 @@ async def walk(send: Send, listing: Listing[Cursor], take: Callable[[list[Mappin
     Raises:
         LookFailed: a page did not come, or the listing has no end: what came before is not complete.
     """
-    cursor, seen, entries = listing.first, {listing.first}, 0
+    cursor, seen, entries, size = listing.first, {listing.first}, 0, 0
     for _ in range(listing.at_most):
-        page = await listing.page_at(send, cursor)
-        entries += len(page.entries)
+        answer = await read(send, listing.call_at(cursor))
+        page = listing.page_of(cursor, answer)
+        entries, size = entries + len(page.entries), size + answer.size
         if take(page.entries) or page.next is None:
             return
-        if page.next in seen or entries > MOST_ENTRIES:
+        if page.next in seen or entries > MOST_ENTRIES or size > MOST_BYTES:
             break
         cursor = page.next
         seen.add(cursor)
-    raise LookFailed(f"{listing.call_at(listing.first).path}: the listing has no end")
+    told = f"{entries} entries and {size // 2**20} MiB were read"
+    raise LookFailed(f"{listing.call_at(listing.first).path}: the listing has no end ({told})")
 
 
-async def entries_of(send: Send, listing: Listing[Cursor]) -> list[Mapping[str, Any]]:
-    """All entries of a listing; errors as of `walk`."""
-    found: list[Mapping[str, Any]] = []
+async def entries_of(
+    send: Send, listing: Listing[Cursor], pick: Callable[[Mapping[str, Any]], Any] = lambda entry: entry
+) -> list[Any]:
+    """All entries of a listing; errors as of `walk`.
+
+    Args:
+        pick: what of an entry is kept, as a listing may be much larger; None for nothing.
+    """
+    found: list[Any] = []
 
     def take(entries: list[Mapping[str, Any]]) -> bool:
-        found.extend(entries)
+        found.extend(picked for entry in entries if (picked := pick(entry)) is not None)
         return False
 
     await walk(send, listing, take)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -146,15 +146,13 @@ class Travis:
 
     async def discover(self, owner: str) -> list[RepoFacts]:
         call = Call("GET", f"{wire.owner_path(owner)}/repos", (("sort_by", "id"),), limits=(CALLS,))
-        found = [facts for row in await self._all(call, "repositories") if (facts := _facts(row))]
+        found: list[RepoFacts] = await self._all(call, "repositories", _facts)
         return list({facts.id: facts for facts in found}.values())
 
     async def branches(self, repo: str) -> list[str]:
         query = (("exists_on_github", "true"), ("sort_by", "name"))
         call = Call("GET", f"{wire.repo_path(repo)}/branches", query, limits=(CALLS,))
-        found = await self._all(call, "branches")
-        names = [text(row.get("name")) for row in found if row.get("exists_on_github") is not False]
-        return list(dict.fromkeys(name for name in names if name))
+        return list(dict.fromkeys(await self._all(call, "branches", _branch)))
 
     async def logs(self, build: Build, at_most: int) -> list[tuple[str, str]]:
         path = f"/build/{build.id}/jobs"
@@ -184,10 +182,10 @@ class Travis:
             for build in rows(mapping(answer.body)["builds"])
         ]
 
-    async def _all(self, call: Call, key: str) -> list[Mapping[str, Any]]:
-        """All entries of a listing."""
+    async def _all(self, call: Call, key: str, pick: Callable[[Mapping[str, Any]], Any]) -> list[Any]:
+        """What is picked of all entries of a listing."""
         try:
-            return await entries_of(self._send, wire.listing(call, key, MOST_PAGES))
+            return await entries_of(self._send, wire.listing(call, key, MOST_PAGES), pick)
         except wire.NotThere as error:
             raise Rejected("not_found", error.cause) from error
 
@@ -227,6 +225,10 @@ def _not_done(target: Target, answer: Answer, done: str) -> NotTriggered | LookF
         return AccessRefused("abuse", f"Travis has flagged {target.owner}: {detail}", Scope("owner", target.owner))
     code = kind if kind and kind != "error" else f"not_{done}"
     return rejected(code, f"Travis lets the build not be {done} (HTTP {answer.status})", detail)
+
+
+def _branch(row: Mapping[str, Any]) -> str | None:
+    return None if row.get("exists_on_github") is False else text(row.get("name"))
 
 
 def _facts(row: Mapping[str, Any]) -> RepoFacts | None:
