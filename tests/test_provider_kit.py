@@ -30,6 +30,7 @@ async def test_a_call_that_only_reads_is_never_in_doubt(error):
         (Answer(401), AccessRefused, "does not accept the token"),
         (Answer(403, {"message": "suspended"}), Rejected, "suspended"),
         (Answer(429, None, {"retry-after": "7"}), RateLimited, "throttles"),
+        (Answer(403, {"message": "slow"}, {"retry-after": "7"}), RateLimited, "asks for patience"),
         (Answer(404, {"error": "no such repository"}), Rejected, "no such repository"),
         (Answer(422, "<html>"), Rejected, "HTTP 422"),
         (Answer(408), InDoubt, "HTTP 408"),

@@ -347,6 +347,21 @@ def test_the_throttle_pauses_the_account_to_the_servers_next_minute(headers, pat
     assert (caught.value.scope, caught.value.retry_after) == ("account", patience)
 
 
+def test_patience_is_read_on_every_refusal_that_may_carry_it():
+    for answer, scope, least in (
+        (Answer(429, LIMIT, {"retry-after": "900"}), "repo:acme/widget", 900.0),
+        (Answer(403, "<html>too fast</html>", {"retry-after": "30"}), "account", 30.0),
+        (Answer(403, "<html>too fast</html>", {"retry-after": "0"}), "account", 0.0),
+    ):
+        with pytest.raises(RateLimited) as caught:
+            receipt(answer)
+        assert (caught.value.scope, caught.value.retry_after) == (scope, least)
+    for told, least in (("0", 3600.0), ("7200", 7200.0)):
+        with pytest.raises(AccessRefused) as banned:
+            receipt(Answer(403, "Forbidden\n", {"retry-after": told}))
+        assert banned.value.retry_after == least
+
+
 @pytest.mark.parametrize("status", [200, 201, 204, 408, 425, 499, 500, 501, 502, 503, 504, 599])
 @pytest.mark.parametrize("body", ["<html>oops</html>", error("server_error"), {}, ""])
 def test_any_other_answer_leaves_the_trigger_in_doubt(status, body):

@@ -257,6 +257,11 @@ class ProviderContract:
             throttled = await bench.outcome(Answer(429, "slow down", {"retry-after": "7"}), ask)
             assert isinstance(throttled, RateLimited), (name, throttled)
             assert throttled.retry_after is None or throttled.retry_after >= 7.0
+            for told in ("0", "-5", "1e9", "soon", "9" * 30, "Mon, 05 Jan 2026 01:00:48 GMT", "\u0665"):
+                for status in (403, 429, 503):
+                    found = await bench.outcome(Answer(status, "slow down", {"retry-after": told}), ask)
+                    wait = getattr(found, "retry_after", None)
+                    assert wait is None or 0.0 <= wait < 10**7, (told, wait)
 
     @hostile
     async def test_no_odd_answer_is_a_verdict(self, bench: Bench, body: Json) -> None:

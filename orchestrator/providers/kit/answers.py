@@ -60,6 +60,8 @@ def refused(answer: Answer, title: str) -> NotTriggered | None:
             return AccessRefused("bad_token", f"{title} does not accept the token (HTTP 401); renew it, and resume")
         case 429:
             return RateLimited(ACCOUNT, retry_after(answer.headers), f"{title} throttles this token")
+        case 403 if (wait := retry_after(answer.headers)) is not None:
+            return RateLimited(ACCOUNT, wait, f"{title} asks for patience")
     return None
 
 

@@ -170,7 +170,8 @@ def refusal(target: Target, answer: Answer, secret: bool = False) -> NotTriggere
     body, kind = mapping(answer.body), error_type(answer)
     if answer.status == 429:
         learnt = learnt_of_refusal(body, Scope("repo", target.repo.lower()))
-        return RateLimited(Scope("repo", target.repo), None, "the hourly limit of the repository", learnt)
+        wait = retry_after(answer.headers)
+        return RateLimited(Scope("repo", target.repo), wait, "the hourly limit of the repository", learnt)
     if not kind and "error" not in body:
         return refused_before(answer, "Travis", secret=secret)
     return _refused_by_travis(answer.status, body, kind, secret)
@@ -221,7 +222,7 @@ def everybody_refused(answer: Answer) -> NotTriggered | None:
         return _bad_token(kind or f"HTTP {answer.status}")
     if answer.status != 403 or isinstance(answer.body, Mapping):
         return None
-    plain = quoted(answer.body, 100).lower()
+    plain, wait = quoted(answer.body, 100).lower(), retry_after(answer.headers)
     if plain == "access denied":
         return _bad_token(plain)
     if plain == "forbidden":
@@ -229,9 +230,9 @@ def everybody_refused(answer: Answer) -> NotTriggered | None:
             "banned",
             "Travis has banned this token for an hour, as after too many POSTs in 30 seconds; nothing more is sent; "
             "find out what else uses the token, and resume in an hour",
-            retry_after=BAN,
+            retry_after=max(BAN, wait or 0.0),
         )
-    return None
+    return None if wait is None else RateLimited(ACCOUNT, wait, "something before Travis asks for patience")
 
 
 def patience(answer: Answer) -> float:
