@@ -175,7 +175,7 @@ class Refused(Office):
             async def send(call):
                 if call.path.startswith("/repo/") and self.refusals > 0:
                     self.refusals -= 1
-                    return Answer(429, {"error_type": "too_many"})
+                    return Answer(429, {"error_type": "too_many"}, {"retry-after": "1"})
                 return await line.send(call)
 
             yield replace(line, send=send)

@@ -122,6 +122,7 @@ class Caller:
         self.gate = gate
         self._reach = reach
         self._notice = notice
+        self._since: float | None = None  # when the first of the looks in a row failed that gave no answer
         self.provider: Provider = gate.sender.line.provider_over(self.send)
         self._patience = patience
         self._slots = anyio.Semaphore(gate.sender.line.account.connections)
@@ -149,10 +150,9 @@ class Caller:
             LookFailed: it gave no answer in all that time.
         """
         sender, failures = self.gate.sender, 0
-        began = sender.clocks.now()
         while True:
             try:
-                return await look()
+                found = await look()
             except (RateLimited, LookFailed) as error:
                 failures += 1
                 refused = isinstance(error, RateLimited)
@@ -160,10 +160,15 @@ class Caller:
                 until = sender.clocks.now() + max(told, LEAST + backoff(failures, sender.random))
                 if isinstance(error, RateLimited):
                     sender.budget.freeze(error.scope, until, error.reason)
-                if until >= began + (self._patience if refused else self._reach):
+                if self._since is None:
+                    self._since = sender.clocks.now()
+                if until >= self._since + (self._patience if refused else self._reach):
                     raise
                 self._notice("look.failed", account=sender.line.account.name, cause=str(error))
                 await anyio.sleep(until - sender.clocks.now())
+            else:
+                self._since = None
+                return found
 
 
 @asynccontextmanager
