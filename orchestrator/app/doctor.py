@@ -10,6 +10,7 @@ from pathlib import Path
 
 import anyio
 
+from orchestrator.app.branches import MOST, REMEDY, missing_of, with_branches
 from orchestrator.app.context import Context, has_state, readable, shared
 from orchestrator.app.plan import Choices, Source, plan
 from orchestrator.app.rehearse import rehearsed
@@ -33,6 +34,8 @@ from orchestrator.report.words import plain
 SKEWED = 30.0  # seconds that clocks may differ before it is worth a word
 NETWORK = "look at the URL, the network and HTTPS_PROXY"
 LITTLE = 200 * 2**20  # bytes of free space below which a state is in danger
+
+UNSEEN_YET = "the service has not seen this branch"
 
 OK, WARN, UNKNOWN, REPO, ACCOUNT = "ok", "warning", "unknown", "repo", "account"
 
@@ -77,10 +80,12 @@ async def doctor(
         state = await stack.enter_async_context(shared(context, journal))
         planned = await plan(source, choices, context, run="doctor", journal=state)
         planned, context = await rehearsed(planned, context, stack)
+        left = MOST
         for name, account in planned.plan.accounts.items():
             targets = [target for target in planned.plan.targets if target.account == name]
-            repos = list(dict.fromkeys(target.repo for target in targets))
-            findings += await _account(account, repos, state, context, _reach(targets))
+            found, looked = await _account(account, targets, state, context, left)
+            findings += found
+            left -= looked
     return findings
 
 
@@ -114,17 +119,23 @@ def _reach(targets: Sequence[Target]) -> float | None:
 
 
 async def _account(
-    account: Account, repos: Sequence[str], journal: Journal, context: Context, reach: float | None
-) -> list[Finding]:
+    account: Account, targets: Sequence[Target], journal: Journal, context: Context, at_most: int
+) -> tuple[list[Finding], int]:
+    """What is found of an account, its repositories and branches, and how many branches were looked up."""
+    repos, looked = dict.fromkeys(target.repo for target in targets), 0
     try:
-        async with context.gate(account, journal, reach) as caller:
+        async with context.gate(account, journal, _reach(targets)) as caller:
             findings = [await _who(account, caller)]
             if findings[0].kind != ACCOUNT:
-                findings += await _repos(caller, repos)
-            return findings + list(_account_facts(account, caller.skew))
+                findings += await _repos(caller, list(repos))
+                bad = {finding.about for finding in findings if finding.kind != OK}
+                good = [target for target in with_branches(targets) if target.repo not in bad]
+                missing, looked = await missing_of(caller, account, good, journal, context, at_most)
+                findings += [Finding(WARN, f"{one.repo}@{one.branch}", UNSEEN_YET, REMEDY) for one in missing]
+            return findings + list(_account_facts(account, caller.skew)), looked
     except (UsageError, AccessRefused) as error:
         remedy = NETWORK if isinstance(error, AccessRefused) and error.code == "unreachable" else ""
-        return [Finding(ACCOUNT, account.name, str(error), remedy)]
+        return [Finding(ACCOUNT, account.name, str(error), remedy)], looked
 
 
 async def _who(account: Account, caller: Caller) -> Finding:

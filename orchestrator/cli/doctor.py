@@ -67,4 +67,5 @@ def _sum(findings: Sequence[Finding]) -> str:
         return f"{checks}: {would} would be refused, {others}; nothing was triggered"
     if unknown:
         return f"{checks}, {unknown}: whether a run would work is not known; try again later; nothing was triggered"
-    return f"{checks}, no problems found; nothing was triggered"
+    found = counted(count[WARN], "warning") if count[WARN] else "no problems found"
+    return f"{checks}, {found}; nothing was triggered"

@@ -8,6 +8,7 @@ from typing import Any
 
 import click
 
+from orchestrator.app.branches import warned
 from orchestrator.app.lookups import times_of_state
 from orchestrator.app.plan import Planned, Source, forecast_of, warnings_of
 from orchestrator.app.plan import plan as planned_of
@@ -17,6 +18,7 @@ from orchestrator.cli.flags import OUTPUT, PACE, PARAMS, SELECT
 from orchestrator.core.concurrency import QueueRule, quiet_until
 from orchestrator.core.errors import Exit
 from orchestrator.core.events import to_json
+from orchestrator.core.frozen import replace
 from orchestrator.core.model import ACCOUNT, Account, Plan, Target
 from orchestrator.core.times import clock, counted, elapsed, period, rounded
 from orchestrator.forecast import AccountForecast, Advice, Forecast, Use
@@ -56,6 +58,9 @@ async def show(face: Face, source: Source, *, offline: bool) -> Exit:
     face.check_formats(FORMATS)
     context = face.context
     planned = await planned_of(source, face.choices, context, offline=offline)
+    if not offline:
+        unseen = await warned(planned.plan, context)
+        planned = replace(planned, plan=replace(planned.plan, warnings=(*planned.plan.warnings, *unseen)))
     if face.flags.stdout == "curl":
         face.tell("\n".join(await curl_lines(planned.plan)))
         return Exit.OK

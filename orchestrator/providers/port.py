@@ -213,6 +213,18 @@ class ListsBranches(Protocol):
 
 
 @runtime_checkable
+class SeesBranches(Protocol):
+    """Can tell with one call or few whether a target's branch is there."""
+
+    async def sees_branch(self, target: Target) -> bool:
+        """False: none is known there; it may be new.
+
+        Raises:
+            Rejected: there is no such repo.
+        """
+
+
+@runtime_checkable
 class ShowsLogs(Protocol):
     """Can show what the jobs of a build printed."""
 

@@ -107,9 +107,11 @@ def repos_of_user(context: Context) -> Object:
     return _repos(context, list(context.builds.tables.repos.values()))
 
 
-@route("GET /repo/{repo}/branches", "Branches::Find", f"{PAGE} sort_by exists_on_github")
+@route("GET /repo/{repo}/branches", "Branches::Find", f"{PAGE} sort_by exists_on_github name")
 def branches(context: Context) -> Object:
-    return context.page("branches", context.ordered([*context.find("repo").branches.values()], "name"), 25)
+    part = context.query.get("name", "").lower()
+    rows = [row for row in context.find("repo").branches.values() if part in row.name.lower()]
+    return context.page("branches", context.ordered(rows, "name"), 25)
 
 
 @route("GET /repo/{repo}/requests", "Requests::Find", PAGE)

@@ -154,6 +154,13 @@ class Travis:
         call = Call("GET", f"{wire.repo_path(repo)}/branches", query, limits=(CALLS,))
         return list(dict.fromkeys(await self._all(call, "branches", _branch)))
 
+    async def sees_branch(self, target: Target) -> bool:
+        """Whether Travis has seen the branch; one that has no builds may be missing, although it can be triggered."""
+        name = target.branch or ""
+        query = (("name", name), ("exists_on_github", "true"), ("limit", "100"))
+        path = f"{wire.repo_path(target.repo, target.request.get('vcs'))}/branches"
+        return name in await self._all(Call("GET", path, query, limits=(CALLS,)), "branches", _branch)
+
     async def logs(self, build: Build, at_most: int) -> list[tuple[str, str]]:
         path = f"/build/{build.id}/jobs"
         answer = await read(self._send, Call("GET", path, (("include", "build.jobs"),), limits=(CALLS,)))

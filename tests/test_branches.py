@@ -1,0 +1,89 @@
+"""Branches that are not there are told before anything waits for them; against a served look-alike."""
+
+import json
+from contextlib import contextmanager
+
+import anyio
+import pytest
+from cli_machine import Program
+
+from orchestrator.app import branches
+from orchestrator.core.errors import Exit
+from orchestrator.lookalike.kit.server import serve
+from orchestrator.lookalike.travis import TravisLookAlike
+from orchestrator.lookalike.travis.settings import RepoSpec, Settings
+
+TARGETS = (
+    "[acme/a@main, acme/a@nosuch, acme/b@release/2.x, acme/b@releas, acme/b, {repo: acme/b, tag_name: v1, branch: t}]"
+)
+REPOS = (RepoSpec("acme/a"), RepoSpec("acme/b", branches=("release/2.x", "release/2.x-old")))
+
+
+@pytest.fixture
+def program(tmp_path, capsys):
+    return Program(tmp_path, capsys)
+
+
+@contextmanager
+def served(program, targets=TARGETS, more=""):
+    world = TravisLookAlike(Settings(repos=REPOS))
+    with anyio.from_thread.start_blocking_portal() as portal, portal.wrap_async_context_manager(serve(world)) as at:
+        program.environ["TRAVIS_TOKEN"] = at.token
+        text = f"version: 1\nproviders: {{travis: {{url: '{at.url}'{more}}}}}\ntargets: {targets}\n"
+        program.write("orchestrator.yaml", text)
+        yield world
+    assert world.counters.accepted == []
+
+
+def calls_of(world):
+    return sum(world.counters.calls.values()) if isinstance(world.counters.calls, dict) else len(world.counters.calls)
+
+
+def warnings_of(program):
+    assert program("plan", "-o", "json") == Exit.OK
+    return [text for text in json.loads(program.out)["warnings"] if "has not seen" in text]
+
+
+def test_plan_and_doctor_tell_the_branches_that_the_service_has_not_seen(program):
+    with served(program):
+        (told,) = warnings_of(program)
+        assert told.startswith("branches that the service has not seen: acme/a@nosuch, acme/b@releas; check the name")
+        assert program("doctor") == Exit.OK
+    lines = program.out.splitlines()
+    assert [line for line in lines if line.startswith("WARN")] == [
+        f"WARN  {name}: the service has not seen this branch; {branches.REMEDY}"
+        for name in ("acme/a@nosuch", "acme/b@releas")
+    ]
+    assert lines[-1].endswith("checks, 2 warnings; nothing was triggered")
+
+
+def test_an_answer_about_a_branch_holds_for_an_hour_for_all_processes_of_the_state(program):
+    with served(program) as world:
+        (told,) = warnings_of(program)
+        before = calls_of(world)
+        assert warnings_of(program) == [told]
+        assert calls_of(world) - before <= 1  # who we are
+
+
+def test_at_most_so_many_branches_are_looked_up(program, monkeypatch):
+    monkeypatch.setattr(branches, "MOST", 3)
+    targets = "[" + ", ".join(f"acme/a@b{number}" for number in range(9)) + "]"
+    with served(program, targets):
+        (told,) = warnings_of(program)
+    assert told.startswith("branches that the service has not seen: acme/a@b0, acme/a@b1, acme/a@b2; ")
+
+
+def test_no_branch_is_looked_up_offline_or_where_plan_must_show_first_who_gets_the_token(program):
+    with served(program) as world:
+        assert program("plan", "--offline", "-o", "json") == Exit.OK
+        assert program("check") == Exit.OK
+        assert calls_of(world) == 0
+    with served(program, more=", token: 'command:cat token'") as world:
+        assert warnings_of(program) == []
+        assert calls_of(world) == 0
+
+
+def test_plan_needs_no_token_and_no_answer(program):
+    with served(program):
+        del program.environ["TRAVIS_TOKEN"]
+        assert warnings_of(program) == []
