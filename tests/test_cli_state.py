@@ -9,11 +9,11 @@ import pytest
 from cli_machine import Program
 from leases import claim
 
-from orchestrator.app.overlap import Held, make_run
+from orchestrator.app.overlap import FORBID, SKIP, Held, make_run
 from orchestrator.app.start import made_of, new_id
 from orchestrator.core.errors import Exit, NotStarted
 from orchestrator.core.events import Doubted, Ended, Intended, Interrupted, Requested, RunEnded, Sighted
-from orchestrator.core.frozen import collect_now
+from orchestrator.core.frozen import collect_now, replace
 from orchestrator.core.model import COORDINATOR, DEFAULT_FAIL_ON, Account, Build, BuildState, Outcome, Plan, Target
 from orchestrator.core.options import RunOptions
 from orchestrator.core.secrets import Redactor
@@ -248,6 +248,34 @@ async def overlapping(driven: bool) -> str:
     with pytest.raises(Held) as caught:
         await make_run("two", made, TARGETS, journal, AT)
     return caught.value.text(" --state s")
+
+
+HERE, THERE = ACCOUNT, replace(ACCOUNT, url="https://travis.corp.example")
+
+
+@pytest.mark.parametrize(
+    ("account", "is_held"),
+    [
+        (HERE, True),
+        (replace(HERE, name="night"), True),
+        (replace(HERE, name="night", token="env:OF_ANOTHER_USER"), False),
+        (THERE, False),
+        (replace(THERE, name="night"), False),
+    ],
+)
+def test_targets_are_held_by_service_and_user_and_not_by_the_name_of_the_account(account, is_held):
+    targets = tuple(replace(it, id=f"{account.name}:{it.repo}@main", account=account.name) for it in TARGETS)
+    made = made_of(Plan("nightly", targets, {account.name: account}), RunOptions())
+
+    async def both(overlap=FORBID):
+        journal = MemoryJournal(now=lambda: AT)
+        await make_run("one", made_of(Plan("nightly", TARGETS[:2], {"travis": HERE}), {}), TARGETS[:2], journal, AT)
+        return await make_run("two", made, targets, journal, AT, overlap)
+
+    assert tuple(anyio.run(both, SKIP)) == (targets[2:] if is_held else targets)
+    if is_held:
+        with pytest.raises(Held, match=f"{targets[0].id}  in one"):
+            anyio.run(both)
 
 
 def test_an_overlap_with_a_run_at_work_advises_to_watch_it():

@@ -4,13 +4,14 @@ import json
 
 import pytest
 from cli_machine import Program, context_of
-from golden.story import START, target, told
+from golden.story import ACCOUNTS, START, target, told
 from leases import claim
 
 from orchestrator.app import resume
 from orchestrator.app.lookups import times_in
-from orchestrator.core.events import Ended, Intended, Requested, RunMade, Sighted
-from orchestrator.core.model import Build, BuildState, Outcome
+from orchestrator.core.events import Ended, Intended, Requested, RunMade, Sighted, from_json
+from orchestrator.core.frozen import replace
+from orchestrator.core.model import Account, Build, BuildState, Outcome
 from orchestrator.journal.history import load
 from orchestrator.report import render
 from orchestrator.report.view import view
@@ -129,17 +130,22 @@ def test_a_forecast_that_is_none_is_left_out(cast):
 
 
 @pytest.mark.anyio
-async def test_the_builds_of_earlier_runs_are_read_from_the_journal():
+async def test_the_builds_of_earlier_runs_of_the_same_service_are_read_from_the_journal():
     from orchestrator.journal.port import Process
 
     journal = MemoryJournal(now=lambda: START)
-    await journal.make_run("one", RunMade("n", None, ""), [target(A)], START)
+    await journal.make_run("one", RunMade("n", None, "", accounts=ACCOUNTS), [target(A)], START)
     lease = await claim(journal, "one", "travis", Process("h", "b", 1, "1"), START, 30.0)
     build = Build("1", BuildState.PASSED, "passed", created_at=START, started_at=START + 5.0, finished_at=START + 95.0)
     await journal.append(lease, [Intended(A, 1, None), Requested(A, "1", "answered"), Sighted(A, build)], START)
-    times = await times_in(journal, "n", context_of())
-    assert (times.builds, times.build("travis", "acme/a")) == (1, (7.0, (90.0,)))
-    assert times.beside == ("one",)
+    there = from_json(Account, ACCOUNTS["travis"])
+    for name in ("travis", "night"):  # whatever the account is called by now
+        times = await times_in(journal, "n", {name: replace(there, name=name)}, context_of())
+        assert (times.builds, times.build(name, "acme/a")) == (1, (7.0, (90.0,)))
+        assert times.beside == ("one",)
+    other = {"travis": replace(there, url="https://travis.corp.example")}
+    times = await times_in(journal, "n", other, context_of())
+    assert (times.builds, times.beside) == (0, ())
 
 
 @pytest.mark.anyio

@@ -138,7 +138,7 @@ async def test_builds_that_vary_take_as_long_as_forecast_from_an_earlier_run(cas
     earlier = targets_of((known[n % len(known)].slug, f"b{n // len(known)}") for n in range(400))
     wanted = targets_of((ALL[n % 200].slug, f"b{10 + n // 200}") for n in range(count))
     await drive(server, journal, "1", earlier)
-    times = await times_in(journal, "trial", context_of())
+    times = await times_in(journal, "trial", {"travis": account}, context_of())
     cast = forecast(Plan("trial", tuple(wanted), {"travis": account}), {"travis": DECLARATION}, times=times)
     await anyio.sleep(3600.0)
     began = now()

@@ -13,13 +13,13 @@ from orchestrator.app.overlap import Left, end
 from orchestrator.app.plan import Choices
 from orchestrator.app.runs import exact
 from orchestrator.core.errors import Exit, JournalError, LeaseLost, UsageError, flat
-from orchestrator.core.events import CancelAsked, RunMade, from_json
+from orchestrator.core.events import CancelAsked
 from orchestrator.core.frozen import Struct, collect_now, replace
-from orchestrator.core.history import History, exit_code
+from orchestrator.core.history import History, accounts_in, exit_code
 from orchestrator.core.model import Account
 from orchestrator.core.options import Options
 from orchestrator.engine.engine import Engine, Snapshot
-from orchestrator.journal.history import load
+from orchestrator.journal.history import load, made_in
 from orchestrator.journal.port import Journal, RunRow
 from orchestrator.journal.process import this_process, up
 from orchestrator.report.view import Report, view
@@ -224,8 +224,7 @@ async def _of_later_runs(run: str, files: Collection[str], journal: Journal) -> 
     rows = await journal.runs()
     later = [row.id for row in rows[: next((n for n, row in enumerate(rows) if row.id == run), 0)]]
     for other in later[-LATER:]:
-        events = (entry.event for entry in await journal.read(other, {}, 1))
-        for made in (event for event in events if isinstance(event, RunMade)):
+        if (made := await made_in(journal, other)) is not None:
             found |= dict.fromkeys(made.options.reports.keys() & files, other)
     return found
 
@@ -287,8 +286,7 @@ async def canceled(ended: Ended, journal: Journal, only: tuple[str, ...] = ()) -
 def accounts_of(history: History) -> list[Account]:
     """The accounts that the run's targets use, as they were journaled."""
     used = {target.account for target in history.targets}
-    raw = history.made.accounts if history.made is not None else {}
-    return [from_json(Account, account) for name, account in raw.items() if name in used]
+    return [account for name, account in accounts_in(history.made).items() if name in used]
 
 
 def resolve(history: History, context: Context) -> None:

@@ -16,13 +16,16 @@ from orchestrator.app.context import Context, has_state, shared
 from orchestrator.core.errors import JournalError, Rejected, UsageError, flat
 from orchestrator.core.events import Sighted
 from orchestrator.core.frozen import replace
-from orchestrator.core.model import Build, Target
+from orchestrator.core.history import accounts_in
+from orchestrator.core.model import Account, Build, Plan, Target
 from orchestrator.engine.opening import Caller
 from orchestrator.forecast import ASSUMED, Times, times_of
+from orchestrator.journal.history import made_in
 from orchestrator.journal.port import Journal, RunRow
 from orchestrator.manifest import Answers, Manifest, Questions
 from orchestrator.providers.port import Discovers, Inspects, ListsBranches, RepoFacts
 
+ROWS = 200  # runs that are looked at for that
 RUNS = 10  # earlier runs that are read, those of the same name first
 ENTRIES = 60_000  # of their journals, in all: half a second
 LARGEST = 20_000  # targets of a run that is read
@@ -144,12 +147,8 @@ def _patterns(manifest: Manifest, owner: str) -> list[Any]:
 # -- how long builds take ---------------------------------------------------------------------------------------
 
 
-async def times_of_state(context: Context, name: str) -> Times:
-    """How long builds took in the state; assumptions where there is none, or none that can be read.
-
-    Args:
-        name: of the plan; what ran under it counts before the rest.
-    """
+async def times_of_state(context: Context, plan: Plan) -> Times:
+    """How long builds took in the state; assumptions where there is none, or none that can be read."""
     from orchestrator.journal.store import open_journal
 
     where = context.state_path
@@ -157,27 +156,43 @@ async def times_of_state(context: Context, name: str) -> Times:
         return _assumed(context)
     try:
         async with open_journal(where, now=context.now, read_only=True) as journal:
-            return await times_in(journal, name, context)
+            return await times_in(journal, plan.name, plan.accounts, context)
     except JournalError:  # `plan` needs no state: the verbs that need it tell what is wrong with it
         return _assumed(context)
 
 
-async def times_in(journal: Journal, name: str, context: Context) -> Times:
-    """How long builds took in this journal; as `times_of_state`."""
+async def times_in(journal: Journal, name: str, accounts: Mapping[str, Account], context: Context) -> Times:
+    """How long builds took in this journal, on the services of these accounts, whatever they were called then.
+
+    Args:
+        name: of the plan; what ran under it counts before the rest.
+    """
     rows = sorted(await journal.runs(), key=lambda row: row.name != name)  # stable: newest first among each
-    beside = tuple(row.id for row in rows if row.driven)
     found: list[tuple[Target, Build]] = []
-    left = ENTRIES
-    for row in [row for row in rows if row.targets <= LARGEST][:RUNS]:
-        if left <= 0:
-            break
-        builds, read = await _ended(journal, row, left)
-        found += builds
-        left -= read
+    beside: list[str] = []
+    runs, left = 0, ENTRIES
+    for row in rows[:ROWS]:
+        is_read = runs < RUNS and left > 0 and row.targets <= LARGEST
+        if not (is_read or row.driven) or not (names := await _names_in(journal, row, accounts)):
+            continue
+        beside += [row.id] if row.driven else []
+        if is_read:
+            builds, read = await _ended(journal, row, left)
+            found += [(replace(it, account=own), build) for it, build in builds for own in names.get(it.account, ())]
+            runs, left = runs + 1, left - read
     known = times_of(found)
     if known.builds:
-        return replace(known, latency=_assumed(context).latency, beside=beside)
-    return replace(_assumed(context), beside=beside)
+        return replace(known, latency=_assumed(context).latency, beside=tuple(beside))
+    return replace(_assumed(context), beside=tuple(beside))
+
+
+async def _names_in(journal: Journal, row: RunRow, accounts: Mapping[str, Account]) -> dict[str, list[str]]:
+    """Accounts of a run, each with those of ours that are of the same service."""
+    found: dict[str, list[str]] = {}
+    for name, theirs in accounts_in(await made_in(journal, row.id)).items():
+        if same := [own.name for own in accounts.values() if (own.type, own.url) == (theirs.type, theirs.url)]:
+            found[name] = same
+    return found
 
 
 def _assumed(context: Context) -> Times:

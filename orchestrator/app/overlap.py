@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from typing import Any
+from typing import Any, TypeAlias
 
 from orchestrator.app.context import Context
 from orchestrator.core.errors import NotStarted
 from orchestrator.core.events import CANCELED, RunEnded, RunMade, Stopped
 from orchestrator.core.frozen import Struct, replace
-from orchestrator.core.history import History, exit_code
-from orchestrator.core.model import COORDINATOR, Outcome, Target, marker_of
+from orchestrator.core.history import History, accounts_in, exit_code
+from orchestrator.core.model import COORDINATOR, Account, Outcome, Target, marker_of
 from orchestrator.core.progress import Progress
 from orchestrator.engine.run import LEASE, Clocks, look_since
-from orchestrator.journal.history import load
+from orchestrator.journal.history import load, made_in
 from orchestrator.journal.port import Journal, Lease, Overlap, RunRow
 from orchestrator.journal.process import this_process, up
 from orchestrator.report.groups import Hint
+
+Accounts: TypeAlias = Mapping[str, Account]
 
 FORBID, ALLOW, SKIP, REPLACE = "forbid", "allow", "skip", "replace"
 OVERLAPS = (FORBID, ALLOW, SKIP, REPLACE)
@@ -52,11 +54,19 @@ def _listed(overlaps: Sequence[Overlap]) -> str:
     return "\n".join([*lines, f"  ... and {len(overlaps) - NAMED:,} more"] if len(overlaps) > NAMED else lines)
 
 
+class Holder(Struct, frozen=True):
+    """An open run; `names` are its ids of targets of a new run, each with the new one's own."""
+
+    row: RunRow
+    names: Mapping[str, str]
+
+
 class Left(Struct, frozen=True):
-    """A run that nobody drives."""
+    """A run that nobody drives; `names` as of `Holder`."""
 
     row: RunRow
     history: History
+    names: Mapping[str, str] = {}
 
     def is_starting(self, now: float) -> bool:
         """Whether the process that made it has yet to take it up."""
@@ -68,11 +78,27 @@ class Left(Struct, frozen=True):
         return self.history.options.sandbox or not any(one.may_exist for one in self.history.progress.values())
 
 
-async def holders(targets: Sequence[Target], journal: Journal) -> Sequence[RunRow]:
-    """The open runs of which one of these targets is."""
-    wanted = {target.id for target in targets}
-    rows = await journal.runs(open_only=True)
-    return [row for row in rows if any(target.id in wanted for target in await journal.targets(row.id))]
+async def holders(accounts: Accounts, targets: Sequence[Target], journal: Journal) -> Sequence[Holder]:
+    """The open runs, with what each of them holds of these targets: nothing, where it is of another service."""
+    return [Holder(row, await names_in(row, accounts, targets, journal)) for row in await journal.runs(open_only=True)]
+
+
+async def names_in(row: RunRow, accounts: Accounts, targets: Sequence[Target], journal: Journal) -> dict[str, str]:
+    """By what ids a run knows which of these targets: of the same service and user, whatever the account is called."""
+    made = await made_in(journal, row.id)
+    theirs = {} if made is None else accounts_in(made)
+    found: dict[str, str] = {}
+    for name, account in accounts.items():
+        same = [other.name for other in theirs.values() if _is_same(account, other)]
+        mine = [target.id for target in targets if target.account == name]
+        found |= {other + id_.removeprefix(name): id_ for other in same for id_ in mine}
+    known = {target.id for target in await journal.targets(row.id)} if found else set()
+    return {id_: ours for id_, ours in found.items() if id_ in known}
+
+
+def _is_same(one: Account, other: Account) -> bool:
+    """Whether builds of both are the same builds: one service, and one user as far as that can be told unasked."""
+    return (one.type, one.url) == (other.type, other.url) and (one.name == other.name or one.token == other.token)
 
 
 async def make_run(
@@ -95,7 +121,9 @@ async def make_run(
         NotStarted: other open runs hold every target.
         JournalError: there is a run of this id.
     """
-    found = await journal.make_run(run, made, targets, now, forbid_overlap=overlap != ALLOW, beside=beside)
+    open_runs = [] if overlap == ALLOW else await holders(accounts_in(made), targets, journal)
+    names = {one.row.id: {} if one.row.id in beside else one.names for one in open_runs}
+    found = await journal.make_run(run, made, targets, now, forbid_overlap=overlap != ALLOW, names=names)
     if not found or overlap == ALLOW:
         return targets
     if overlap != SKIP:
@@ -138,13 +166,19 @@ async def make_instead(
     Returns:
         The targets that the run really has, and the ids of those that were ended for it.
     """
-    rows = [] if overlap == ALLOW else await holders(targets, journal)
-    lefts = [Left(row, await load(journal, row.id)) for row in rows if not row.driven]
+    accounts = accounts_in(made)
+    found = [] if overlap == ALLOW else [one for one in await holders(accounts, targets, journal) if one.names]
+    rows = [one.row for one in found]
+    lefts = [Left(one.row, await load(journal, one.row.id), one.names) for one in found if not one.row.driven]
     lefts = [left for left in lefts if not left.is_starting(context.now())]
     gone = [left for left in lefts if overlap == REPLACE or left.holds_nothing]
     others = {row.id for row in rows if context.sandbox}  # each rehearsal has a world of its own
-    before = [Left(row, await load(journal, row.id)) for row in replaces if row.id not in {one.row.id for one in gone}]
-    made = replace(made, options=replace(made.options, **looked_for([*gone, *before], targets)))
+    before = [
+        Left(row, await load(journal, row.id), await names_in(row, accounts, targets, journal))
+        for row in replaces
+        if row.id not in {one.row.id for one in gone}
+    ]
+    made = replace(made, options=replace(made.options, **looked_for([*gone, *before])))
     is_blocked = overlap != SKIP and len(gone) < len(rows) and not context.sandbox
     leases = [] if is_blocked else await _claim(gone, journal, context)
     ids = {one.row.id for one in gone}
@@ -190,12 +224,13 @@ async def _end(left: Left, lease: Lease, why: str, journal: Journal, context: Co
     await journal.append(lease, [stopped, RunEnded(int(code))], context.now())
 
 
-def looked_for(lefts: Sequence[Left], targets: Sequence[Target]) -> Mapping[str, Any]:
+def looked_for(lefts: Sequence[Left]) -> Mapping[str, Any]:
     """The options of a run that looks for what these runs may have asked for without knowing it."""
     found: dict[str, str] = {}
     since: list[float] = []
     for left in lefts:  # the newest first
-        markers = {t.id: m for t in targets if (m := old_marker(left.history, left.row.id, t)) is not None}
+        old = [(target, left.names[target.id]) for target in left.history.targets if target.id in left.names]
+        markers = {id_: m for one, id_ in old if (m := old_marker(left.history, left.row.id, one)) is not None}
         found = {**markers, **found}
         since += [look_since(left.history)] if markers else []
     return {"look_for": found, "look_since": min(since)} if found else {}

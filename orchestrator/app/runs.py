@@ -8,10 +8,9 @@ from pathlib import Path
 from orchestrator.app.context import Context, has_state, readable, writable
 from orchestrator.app.lookups import times_in
 from orchestrator.core.errors import UsageError
-from orchestrator.core.events import from_json
 from orchestrator.core.frozen import Struct, replace
-from orchestrator.core.history import History
-from orchestrator.core.model import Account, Phase, Target
+from orchestrator.core.history import History, accounts_in
+from orchestrator.core.model import Phase, Target
 from orchestrator.core.selection import EVERYTHING, Selection, chosen, some
 from orchestrator.core.times import clock
 from orchestrator.forecast import Expected, expected
@@ -234,9 +233,9 @@ def _may_come(history: History, target: Target) -> bool:
 async def _expected(journal: Journal, context: Context, history: History, target: Target, now: float) -> Expected:
     made = history.made
     assert made is not None  # noqa: S101  # a run that exists has been made
-    types = {from_json(Account, account).type for account in made.accounts.values()}
-    declarations = {name: registry.declaration(name) for name in types}
-    return expected(history, target, declarations, now, await times_in(journal, made.name, context))
+    accounts = accounts_in(made)
+    declarations = {account.type: registry.declaration(account.type) for account in accounts.values()}
+    return expected(history, target, declarations, now, await times_in(journal, made.name, accounts, context))
 
 
 def the_one(targets: Sequence[Target], name: str) -> Target:

@@ -79,7 +79,7 @@ async def start(
     """
     ready(planned, context)
     plan = planned.plan
-    cast = forecast_kept(planned, await lookups.times_in(journal, plan.name, context), context)
+    cast = forecast_kept(planned, await lookups.times_in(journal, plan.name, plan.accounts, context), context)
     made = made_of(plan, _kept(planned, context), forecast=cast)
     targets, ended = await make_instead(run, made, plan.targets, journal, context, overlap, replaces)
     drive = Drive(run, journal, planned.choices, context)

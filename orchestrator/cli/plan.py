@@ -64,7 +64,7 @@ async def show(face: Face, source: Source, *, offline: bool) -> Exit:
     if face.flags.stdout == "curl":
         face.tell("\n".join(await curl_lines(planned.plan)))
         return Exit.OK
-    cast = forecast_of(planned, await times_of_state(context, planned.plan.name), context)
+    cast = forecast_of(planned, await times_of_state(context, planned.plan), context)
     if face.flags.stdout == "json":
         face.json(as_json(planned.plan, cast, context.now()))
     else:

@@ -120,7 +120,8 @@ async def _started(face: Face, wanted: Wanted, journal: Journal, stack: AsyncExi
 
 async def _replaced(face: Face, planned: Planned, journal: Journal) -> list[RunRow]:
     """Cancels the runs that hold targets and that processes drive; those that nobody drives are only ended."""
-    driven = [row for row in await holders(planned.plan.targets, journal) if row.driven]
+    found = await holders(planned.plan.accounts, planned.plan.targets, journal)
+    driven = [one.row for one in found if one.names and one.row.driven]
     for row in driven:
         face.note(f"--overlap replace: canceling run {row.id}, and waiting until its builds have ended")
         await see_to_it(face, row, journal, quietly=True)

@@ -25,7 +25,8 @@ from orchestrator.core.events import (
     WaveOpened,
     target_of,
 )
-from orchestrator.core.model import COORDINATOR, DEFAULT_FAIL_ON, Json, Outcome, Scope, Target
+from orchestrator.core.frozen import from_json
+from orchestrator.core.model import COORDINATOR, DEFAULT_FAIL_ON, Account, Json, Outcome, Scope, Target
 from orchestrator.core.options import RunOptions
 from orchestrator.core.progress import NEW, Progress, apply
 
@@ -135,6 +136,15 @@ class History:
             owners = [key for key in self.frozen if key[0] == account and key[1].kind == "owner"]
             for key in owners:
                 del self.frozen[key]
+
+
+def accounts_in(made: RunMade | None) -> dict[str, Account]:
+    """The accounts of a run as they were when it was made, by name.
+
+    Raises:
+        JournalError: the run's first event is damaged.
+    """
+    return {} if made is None else {name: from_json(Account, one) for name, one in made.accounts.items()}
 
 
 # -- the exit code ----------------------------------------------------------------------------------------------

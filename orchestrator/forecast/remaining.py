@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping, Sequence
 
-from orchestrator.core.frozen import Struct, from_json
-from orchestrator.core.history import History
-from orchestrator.core.model import Account, Plan, Target
+from orchestrator.core.frozen import Struct
+from orchestrator.core.history import History, accounts_in
+from orchestrator.core.model import Plan, Target
 from orchestrator.core.options import Options
 from orchestrator.core.progress import Progress
 from orchestrator.forecast.durations import ASSUMED, Times
@@ -75,8 +75,7 @@ def standing(history: History, declarations: Mapping[str, Declaration], now: flo
     """The simulated run, at the instant to which the journal has come; its clock begins now."""
     made = history.made
     assert made is not None  # noqa: S101  # the callers look
-    accounts = {name: from_json(Account, one) for name, one in made.accounts.items()}
-    plan = Plan(made.name, tuple(history.targets), accounts)
+    plan = Plan(made.name, tuple(history.targets), accounts_in(made))
     past = {row: one for row, each in enumerate(plan.targets) if (one := _past(history.of(each.id), now)) is not None}
     run = Simulation(plan, declarations, Options.over(made.options), now, times, past)
     for (account, scope), freeze in history.frozen.items():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from orchestrator.core.events import RunMade
 from orchestrator.core.frozen import gc_paused
 from orchestrator.core.history import History
 from orchestrator.journal.port import Journal
@@ -26,3 +27,10 @@ async def read_on(journal: Journal, run: str, history: History) -> None:
             for entry in entries:
                 history.add(entry.account, entry.seq, entry.at, entry.event)
             found = len(entries)
+
+
+async def made_in(journal: Journal, run: str) -> RunMade | None:
+    """The first event of a run, without the others; None where the run has no beginning."""
+    for entry in await journal.read(run, {}, 1):
+        return entry.event if isinstance(entry.event, RunMade) else None
+    return None

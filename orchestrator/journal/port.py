@@ -193,12 +193,13 @@ class Journal(Protocol):
         targets: Sequence[Target],
         at: float,
         forbid_overlap: bool = True,
-        beside: Collection[str] = (),
+        names: Mapping[str, Mapping[str, str]] | None = None,
     ) -> Sequence[Overlap]:
         """Makes a run with its targets, durably, unless an open run holds one of them.
 
         Args:
-            beside: open runs that hold nothing.
+            names: for open runs, by what ids each of them knows which of these targets; a run that is not there knows
+                them by their own.
 
         Returns:
             The overlaps; when there are any and they are forbidden, no run was made.

@@ -135,13 +135,13 @@ class SqlJournal(Journal):
         targets: Sequence[Target],
         at: float,
         forbid_overlap: bool = True,
-        beside: Collection[str] = (),
+        names: Mapping[str, Mapping[str, str]] | None = None,
     ) -> Sequence[Overlap]:
         await checkpoint()
         row, parts = RunRow(run, made.name, at, len(targets), parent=made.parent), Parts()
         rows = [parts.row(target) for target in targets]
         first = (at, made.kind, None, encode(made))
-        num, overlaps = await self.dialect.make_run(row, rows, parts.numbered, first, forbid_overlap, beside)
+        num, overlaps = await self.dialect.make_run(row, rows, parts.numbered, first, forbid_overlap, names or {})
         if num:
             self._plans[run] = Places(num, [target.id for target in targets])
         return overlaps

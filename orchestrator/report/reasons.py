@@ -6,9 +6,8 @@ import math
 from collections.abc import Iterator
 
 from orchestrator.core.errors import UsageError
-from orchestrator.core.events import from_json
-from orchestrator.core.history import History
-from orchestrator.core.model import Account, BuildState, Outcome, Phase, Target, scopes_around
+from orchestrator.core.history import History, accounts_in
+from orchestrator.core.model import BuildState, Outcome, Phase, Target, scopes_around
 from orchestrator.core.progress import Progress
 from orchestrator.core.times import clock
 from orchestrator.forecast.remaining import reasons
@@ -104,7 +103,7 @@ def held_by(history: History, target: Target, now: float) -> Iterator[str]:
     made = history.made
     if made is None or history.of(target.id).phase is not Phase.WAITING:
         return
-    types = {from_json(Account, account).type for account in made.accounts.values()}
+    types = {account.type for account in accounts_in(made).values()}
     try:
         declarations = {name: registry.declaration(name) for name in types}
     except UsageError:  # a provider that is not installed here: its rules are not known

@@ -10,8 +10,8 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from operator import attrgetter
 
-from orchestrator.core.frozen import Struct, field, from_json, gc_paused
-from orchestrator.core.history import History
+from orchestrator.core.frozen import Struct, field, gc_paused
+from orchestrator.core.history import History, accounts_in
 from orchestrator.core.model import DEFAULT_FAIL_ON, Account, Build, Json, Outcome, Phase, Target
 from orchestrator.core.progress import Progress
 from orchestrator.core.times import clock
@@ -174,7 +174,7 @@ def view(run_id: str, history: History, now: float) -> Report:
         JournalError: the run's first event is damaged.
     """
     as_of = now if history.left_at is None else history.left_at
-    accounts = _accounts(history)
+    accounts = accounts_in(history.made)
     types = {name: account.type for name, account in accounts.items()}
     with gc_paused():
         rows = tuple(_row(history, one, types.get(one.account, one.account), as_of) for one in history.targets)
@@ -232,11 +232,6 @@ def _stopped_by(history: History) -> tuple[str | None, str | None]:
     if history.interrupted is None or history.interrupted.signal == "detached":
         return None, None
     return history.interrupted.signal, None
-
-
-def _accounts(history: History) -> dict[str, Account]:
-    made = history.made.accounts if history.made is not None else {}
-    return {name: from_json(Account, account) for name, account in made.items()}
 
 
 def _row(history: History, target: Target, provider: str, as_of: float) -> Row:

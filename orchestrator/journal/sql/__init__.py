@@ -121,12 +121,13 @@ class Dialect(Protocol):
         parts: Mapping[int, str],
         made: Row,
         forbid_overlap: bool,
-        beside: Collection[str],
+        names: Mapping[str, Mapping[str, str]],
     ) -> tuple[int, Sequence[Overlap]]:
         """Adds a run, its targets (`rows.Parts`), its own stream and that stream's first row.
 
         Returns:
-            Its number, 0 when it was not made because of the overlaps with open runs (but those `beside` it).
+            Its number, 0 when it was not made because of the overlaps with open runs; `names` as of
+            `Journal.make_run`.
 
         Raises:
             JournalError: a run of this id exists.

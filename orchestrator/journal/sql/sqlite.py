@@ -135,11 +135,11 @@ class Sqlite(Dialect):
         parts: Mapping[int, str],
         made: Row,
         forbid_overlap: bool,
-        beside: Collection[str],
+        names: Mapping[str, Mapping[str, str]],
     ) -> tuple[int, Sequence[Overlap]]:
         if db.execute("SELECT 1 FROM run WHERE id = ?", (run.id,)).fetchone():
             raise JournalError(f"run {run.id} exists already; `orchestrator resume {run.id}`, or take another id")
-        overlaps = tables.overlaps_with(db, {target[0] for target in targets}, beside)
+        overlaps = tables.overlaps_with(db, {target[0]: target[0] for target in targets}, names)
         if overlaps and forbid_overlap:
             return 0, overlaps
         num = tables.insert(

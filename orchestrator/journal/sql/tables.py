@@ -51,14 +51,15 @@ def keep_runs(db: sqlite3.Connection, runs: Collection[str]) -> None:
     db.execute("COMMIT")
 
 
-def overlaps_with(db: sqlite3.Connection, wanted: Collection[str], beside: Collection[str]) -> list[Overlap]:
-    """Targets that open runs hold, but those `beside`. There are few open runs, so no index is kept for this."""
+def overlaps_with(
+    db: sqlite3.Connection, wanted: Mapping[str, str], names: Mapping[str, Mapping[str, str]]
+) -> list[Overlap]:
+    """Targets that open runs hold, by their `names` there. There are few open runs, so no index is kept for this."""
     found = []
     for num, run in db.execute("SELECT num, id FROM run WHERE ended_at IS NULL ORDER BY num").fetchall():
-        if run in beside:
-            continue
-        held = db.execute("SELECT id FROM target WHERE key BETWEEN ? AND ? ORDER BY key", within(num))
-        found += [Overlap(run, id_) for (id_,) in held if id_ in wanted]
+        known = names.get(run, wanted)
+        held = db.execute("SELECT id FROM target WHERE key BETWEEN ? AND ? ORDER BY key", within(num)) if known else ()
+        found += [Overlap(run, known[id_]) for (id_,) in held if id_ in known]
     return found
 
 
