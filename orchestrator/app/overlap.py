@@ -86,10 +86,11 @@ async def holders(accounts: Accounts, targets: Sequence[Target], journal: Journa
 async def names_in(row: RunRow, accounts: Accounts, targets: Sequence[Target], journal: Journal) -> dict[str, str]:
     """By what ids a run knows which of these targets: of the same service and user, whatever the account is called."""
     made = await made_in(journal, row.id)
-    theirs = {} if made is None else accounts_in(made)
+    theirs, is_rehearsal = accounts_in(made), made is not None and made.options.sandbox
     found: dict[str, str] = {}
     for name, account in accounts.items():
-        same = [other.name for other in theirs.values() if _is_same(account, other)]
+        # each rehearsal has a service of its own, at a place of its own
+        same = [it.name for it in theirs.values() if _is_same(account, it) or (is_rehearsal and it.name == name)]
         mine = [target.id for target in targets if target.account == name]
         found |= {other + id_.removeprefix(name): id_ for other in same for id_ in mine}
     known = {target.id for target in await journal.targets(row.id)} if found else set()
