@@ -6,7 +6,7 @@ from orchestrator.core.calls import Answer, Call
 from orchestrator.core.errors import AccessRefused, InDoubt, LookFailed, RateLimited, Rejected, Unreachable
 from orchestrator.core.model import Target, Trigger
 from orchestrator.providers.kit import listings
-from orchestrator.providers.kit.answers import listed, message_in, not_accepted, read, read_failed
+from orchestrator.providers.kit.answers import instant, listed, message_in, not_accepted, read, read_failed
 from orchestrator.providers.kit.listings import Listing, Page, Search, entries_of, markers_in, walk
 
 pytestmark = pytest.mark.anyio
@@ -122,6 +122,13 @@ async def test_all_pages_together_are_bounded(monkeypatch):
     with pytest.raises(LookFailed):
         await entries_of(numbers.send, numbers.listing)
     assert len(numbers.asked) == 3
+
+
+@pytest.mark.parametrize(
+    "odd", ["9999-12-31T23:59:59-23:00", "0001-01-01T00:00:00Z", "2026-01-05T01:02:10", "2026-13-05T01:02:10Z", 7, ""]
+)
+def test_a_time_beyond_reason_is_none(odd):
+    assert instant(odd) is None
 
 
 def search(marker=MARKER, known=()):

@@ -299,3 +299,20 @@ async def test_the_answer_for_another_request_shows_nothing_of_ours():
     one = Followed(WIDGET, Request("8"), None, None, 0.0, fresh=True)
     with pytest.raises(LookFailed, match="an answer to another question"):
         await Server(Answer(200, theirs)).provider.poll([one])
+
+
+async def test_a_repository_of_another_owner_is_none_of_those_that_are_discovered():
+    theirs = {"@type": "repositories", "repositories": [{"id": 5, "slug": "evil/a"}], "@pagination": {"limit": 100}}
+    with pytest.raises(LookFailed, match="the listing holds 'evil/a', which is not of acme"):
+        await Server(Answer(200, theirs)).provider.discover("acme")
+
+
+async def test_names_that_would_move_the_cursor_are_no_names():
+    odd = [{"name": "main\x1b[2J"}, {"name": "main"}, {"name": "main\n"}]
+    branches = {"@type": "branches", "branches": odd, "@pagination": {"limit": 100}}
+    assert await Server(Answer(200, branches)).provider.branches("acme/widget") == ["main"]
+    receipt = {"request": {"id": 5}, "repository": {"id": 4711, "slug": "acme/\x1b[2J <b>"}}
+    request = await Server(Answer(202, receipt)).provider.trigger(
+        Trigger(Target("travis:4711", "travis", "4711"), 1, None, "nightly")
+    )
+    assert request.url == "https://travis.corp.example/github/acme/%1B%5B2J%20%3Cb%3E/requests?requestId=5"

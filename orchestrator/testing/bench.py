@@ -121,7 +121,7 @@ class Bench:
         last: the service's last answer.
         fault: what becomes of triggers: `lost_before`, `lost_after` or `late`.
         instead: what every call is answered, or fails with, in place of the service.
-        rewrite: changes the bodies of answers to calls that read.
+        rewrite: changes the bodies of answers to calls that read, and `size`, how long they are said to be.
     """
 
     def __init__(self, service: Service) -> None:
@@ -133,6 +133,7 @@ class Bench:
         self.fault = ""
         self.instead: Answer | Exception | None = None
         self.rewrite: Callable[[Json], Json] = lambda body: body
+        self.size = 0
         self._late: list[Call] = []
 
     async def _send(self, call: Call) -> Answer:
@@ -148,7 +149,9 @@ class Bench:
         self.last = await self.service.send(call)
         if fault == "lost_after":
             raise InDoubt("lost by the contract")
-        return self.last if call.method != "GET" else replace(self.last, body=self.rewrite(self.last.body))
+        return (
+            self.last if call.method != "GET" else replace(self.last, body=self.rewrite(self.last.body), size=self.size)
+        )
 
     async def deliver(self) -> None:
         """Hands late triggers to the service after all."""

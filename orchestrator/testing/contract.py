@@ -313,6 +313,10 @@ class ProviderContract:
             sent = len(bench.calls)
             assert sorted(facts.slug for facts in await provider.discover(service.owner)) == sorted(service.repos)
             assert len(bench.calls) > sent + 1
+            bench.size = 2**30  # of each page: all of them together are bounded
+            with pytest.raises(LookFailed):
+                await provider.discover(service.owner)
+            bench.size = 0
         if isinstance(provider, port.ListsBranches):
             assert sorted(await provider.branches(service.branched)) == sorted(service.branches)
 

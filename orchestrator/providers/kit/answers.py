@@ -26,6 +26,7 @@ from orchestrator.core.errors import (
 from orchestrator.core.model import ACCOUNT, Json, Trigger
 from orchestrator.limits.headers import retry_after
 
+LATEST = 4_102_444_800.0  # the year 2100: what is later is none of our times
 LARGEST = 8 * 1024 * 1024  # bytes of an answer, before and after decompression
 
 # Statuses of proxies that say nothing of whether the call went through.
@@ -227,7 +228,8 @@ def instant(value: object) -> float | None:
         moment = datetime.fromisoformat(value)
     except ValueError:
         return None
-    return moment.timestamp() if moment.tzinfo is not None else None
+    seconds = moment.timestamp() if moment.tzinfo is not None else -1.0
+    return seconds if 0.0 <= seconds < LATEST else None
 
 
 def timestamp(seconds: float) -> str:

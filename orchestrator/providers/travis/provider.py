@@ -146,7 +146,14 @@ class Travis:
 
     async def discover(self, owner: str) -> list[RepoFacts]:
         call = Call("GET", f"{wire.owner_path(owner)}/repos", (("sort_by", "id"),), limits=(CALLS,))
-        found: list[RepoFacts] = await self._all(call, "repositories", _facts)
+
+        def pick(row: Mapping[str, Any]) -> RepoFacts | None:
+            facts = _facts(row)
+            if facts is not None and not facts.slug.lower().startswith(f"{owner.lower()}/"):
+                raise LookFailed(f"{call.path}: the listing holds {quoted(facts.slug, 60)!r}, which is not of {owner}")
+            return facts
+
+        found: list[RepoFacts] = await self._all(call, "repositories", pick)
         return list({facts.id: facts for facts in found}.values())
 
     async def branches(self, repo: str) -> list[str]:
@@ -235,13 +242,14 @@ def _not_done(target: Target, answer: Answer, done: str) -> NotTriggered | LookF
 
 
 def _branch(row: Mapping[str, Any]) -> str | None:
-    return None if row.get("exists_on_github") is False else text(row.get("name"))
+    name = text(row.get("name"))
+    return name if name and name.isprintable() and row.get("exists_on_github") is not False else None
 
 
 def _facts(row: Mapping[str, Any]) -> RepoFacts | None:
     """A repository as doctor and discover want it; None where the row is none."""
     id_, slug = number(row.get("id")), text(row.get("slug"), 300)
-    if id_ is None or slug is None:
+    if id_ is None or slug is None or not slug.isprintable():
         return None
     allowed, private = mapping(row.get("@permissions")).get("create_request"), row.get("private")
     return RepoFacts(

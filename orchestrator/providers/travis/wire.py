@@ -192,7 +192,7 @@ def _refused_by_travis(status: int, body: Mapping[str, Any], kind: str, secret: 
 def page(url: str, slug: str, target: Target) -> str:
     """The repository's web page."""
     vcs = target.request.get("vcs")
-    lead = web_base(url)
+    lead, slug = web_base(url), slug if _PLAIN_SLUG(slug) else quote(slug, safe="/")
     return f"{lead}/{slug}" if lead == WEB_ORG else f"{lead}/{vcs if isinstance(vcs, str) else 'github'}/{slug}"
 
 
