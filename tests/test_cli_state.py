@@ -416,3 +416,15 @@ def test_a_retry_is_compared_with_what_it_left_alone(program):
     assert program("diff", "night", "again", "--state", "s", "-o", "json") == 0
     assert (program.json["before"]["id"], program.json["after"]["id"]) == ("night", "again")
     assert {kind: n for kind, n in program.json["totals"].items() if n} == {"fixed": 1, "still_failing": 1}
+
+
+def test_detaching_succeeds_when_a_target_was_refused_and_the_one_who_watches_judges(program):
+    world = TravisLookAlike.from_settings({"repos": 1, "build": ["300ms", "400ms"], "shares": {}})
+    with anyio.from_thread.start_blocking_portal() as portal, portal.wrap_async_context_manager(serve(world)) as served:
+        program.environ["TRAVIS_TOKEN"] = served.token
+        account = f"providers: {{travis: {{url: '{served.url}'}}}}\ndefaults: {{branches: [main]}}\n"
+        program.write("orchestrator.yaml", f"version: 1\n{account}targets: [acme/svc-001, acme/nowhere]\n")
+        assert program("run", "--run-id", "one", "--state", "s", "--detach") == Exit.OK
+        assert program.out == "one\n"
+        assert program("watch", "one", "--state", "s") == Exit.FAILED
+        assert "1 rejected" in program.out

@@ -269,12 +269,14 @@ class Engine:
         """Journals how this process leaves the run, and the exit code that agrees with it."""
         left_by = self._left_by(run)
         only = self._options.drives
-        code = exit_code(run.history, self._options.failures, left_by, only if left_by else None)
+        # Whoever detached judges later: a refused target among those that were triggered is told by `watch`.
+        failures = () if self._options.detach and left_by == "detached" else self._options.failures
+        code = exit_code(run.history, failures, left_by, only if left_by else None)
         tallies = tuple(driver.tally() for driver in self._drivers.values())
         last: Event = RunEnded(int(code), tallies) if not left_by else Interrupted(left_by, int(code), tallies)
         with anyio.CancelScope(shield=True):
             await run.append(heartbeat.leases[COORDINATOR], [last], run.now())
-        return exit_code(run.history, self._options.failures, left_by, only)
+        return exit_code(run.history, failures, left_by, only)
 
     def _left_by(self, run: Run) -> str:
         """Why this process leaves before the run's end; empty at its end."""
