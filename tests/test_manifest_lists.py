@@ -271,3 +271,25 @@ def test_json_has_the_rules_of_a_manifest():
     with pytest.raises(ManifestError, match="a second document begins"):
         plan_of('{"version": 1} {"targets": []}')
     assert ids(plan_of("{version: 1, targets: [acme/a]}")) == ["travis:acme/a"]
+
+
+# configs that are text
+
+
+def warned(config):
+    return plan_of(f"version: 1\ntargets: [{{repo: acme/a, {config}}}]").warnings
+
+
+def test_a_config_that_is_text_is_read_for_the_warnings_and_sent_as_it_is():
+    text = "merge_mode: deep_merge\\npython: [3.10, 3.11]\\nenv: [A=1, B=2]"
+    said = " ".join(warned(f'config: "{text}"'))
+    assert "`config.env` multiplies jobs" in said
+    assert "`config.python` multiplies jobs" in said
+    assert "without `merge_mode`" not in said
+    assert "`config.os` multiplies" in " ".join(warned('configs: [{config: "os: [linux, osx]", mode: merge}]'))
+    plan = plan_of(f'version: 1\ntargets: [{{repo: acme/a, config: "{text}"}}]')
+    assert plan.targets[0].request["config"] == text.replace("\\n", "\n")
+
+
+def test_a_config_that_is_text_and_no_yaml_is_told():
+    assert any("no YAML that can be read here: config:" in text for text in warned('config: "a: [1"'))

@@ -126,6 +126,35 @@ def test_a_matrix_in_the_config_multiplies_jobs(key):
     assert any(f"`config.env.{key}` multiplies jobs" in text for text in said)
 
 
+@pytest.mark.parametrize(
+    ("config", "key"),
+    [
+        ({"env": ["A=1", "A=2"]}, "env"),
+        ({"env": [{"A": 1}, {"A": 2}]}, "env"),
+        ({"env": {"matrix": "A=1"}}, "env.matrix"),
+        ({"jobs": {"include": [{"stage": "x"}]}}, "jobs.include"),
+        ({"matrix": {"include": {"stage": "x"}}}, "matrix.include"),
+        ({"jobs": [{"stage": "x"}]}, "jobs"),
+        *(
+            ({key: ["x", "y"]}, key)
+            for key in ("os", "dist", "arch", "python", "rvm", "node_js", "compiler", "go", "jdk")
+        ),
+    ],
+)
+def test_every_form_that_multiplies_jobs_is_told(config, key):
+    for given in ({"config": config}, {"configs": [{"config": config}]}):
+        said = DECLARATION.warn(target(**given, merge_mode="merge"))
+        assert any(text.startswith(f"`config.{key}` multiplies jobs") for text in said)
+
+
+@pytest.mark.parametrize(
+    "config",
+    [{"env": ["A=1"]}, {"env": {"global": ["A=1", "B=2"]}}, {"script": ["a", "b"]}, {"os": ["linux"]}, {"jobs": {}}],
+)
+def test_what_makes_no_more_jobs_is_not_told(config):
+    assert not any("multiplies" in text for text in DECLARATION.warn(target(config=config, merge_mode="merge")))
+
+
 def test_builds_that_deploy_and_mail_are_warned_of_until_both_were_thought_of():
     assert declaration.LIKE_PUSHES in DECLARATION.warn(target())
     thought_of = {"notifications": {"email": False}, "deploy": []}

@@ -10,10 +10,11 @@ import hashlib
 import posixpath
 from array import array
 from collections.abc import Callable, Collection, Mapping, Sequence
+from typing import Any
 
 from orchestrator.core.errors import near
 from orchestrator.core.frozen import Struct, field, replace
-from orchestrator.core.model import DEFAULT_FAIL_ON, Account, Expect, Outcome, Plan
+from orchestrator.core.model import DEFAULT_FAIL_ON, Account, Expect, Json, Outcome, Plan
 from orchestrator.manifest.accounts import accounts_of, default_of, idle_caps, quiet_of
 from orchestrator.manifest.diagnostics import Diagnostics, ManifestError, Place, Value, pack
 from orchestrator.manifest.expand import Expander
@@ -23,6 +24,7 @@ from orchestrator.manifest.lists import Listing
 from orchestrator.manifest.lookups import Answers, Questions
 from orchestrator.manifest.template import values_of
 from orchestrator.manifest.validate import Validator
+from orchestrator.manifest.yaml_reader import read_yaml
 from orchestrator.providers.port import Declaration
 
 
@@ -196,10 +198,31 @@ def _walked(manifest: Manifest, answers: Answers, today: datetime.date) -> Expan
 
 
 def _warnings_of(expander: Expander) -> list[str]:
-    """The providers' warnings about the targets, each sentence once."""
+    """The providers' warnings about the targets, each sentence once; texts that hold a config are read for it."""
     declared = expander.manifest.declared
-    samples = expander.targets.samples.values()
-    return list(dict.fromkeys(text for target in samples for text in declared[target.account].warn(target)))
+    found: dict[str, None] = {}
+    for target in expander.targets.samples.values():
+        legible = _read_configs(target.request, found)
+        shown = target if legible is target.request else replace(target, request=legible)
+        found |= dict.fromkeys(declared[target.account].warn(shown))
+    return list(found)
+
+
+def _read_configs(value: Json, warnings: dict[str, None]) -> Any:
+    """The same with the value of every text `config`, as far as it is YAML."""
+    if isinstance(value, list):
+        return [_read_configs(one, warnings) for one in value]
+    if not isinstance(value, Mapping) or not {"config", "configs"} & value.keys():
+        return value
+    read = dict(value)
+    if isinstance(config := value.get("config"), str):
+        try:
+            read["config"] = read_yaml("config", config.encode(), Diagnostics())
+        except ManifestError as error:
+            warnings[f"the text of `config` is no YAML that can be read here: {error.problems[0]}"] = None
+    if "configs" in value:
+        read["configs"] = _read_configs(value["configs"], warnings)
+    return read
 
 
 def _check(manifest: Manifest) -> None:

@@ -7,7 +7,7 @@ The facts are those of Travis' public sources (API v3): 50 POSTs of any kind in 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Literal, Required
 
 from typing_extensions import TypedDict  # pydantic refuses the one of `typing` before Python 3.12
@@ -79,7 +79,13 @@ NO_MODE = (
     "`config` or `env` without `merge_mode`: Travis then chooses deep_merge_append where the repository's build config "
     "validation is on, deep_merge where it is off, and old servers replace whole sections (merge); write `merge_mode`"
 )
-MULTIPLIES = "`config.env.{key}` multiplies jobs: one job for each entry; use `env` to hand one variable to all jobs"
+MULTIPLIES = "`config.{key}` multiplies jobs: one job for each entry"
+FOR_ALL = "; use `env` to hand one variable to all jobs"
+_EXPANDS = re.compile(  # keys of a build config of which a list makes a job for each entry
+    "arch|compiler|crystal|d|dart|dart_task|dist|dotnet|elixir|elm|gemfile|ghc|go|haxe|hhvm|jdk|julia|lein|mono|neko|nix|"
+    "node|node_js|os|osx_image|otp_release|perl|perl6|php|python|r|raku|ruby|rust|rvm|scala|smalltalk|smalltalk_config|"
+    "smalltalk_vm|solver|virt|xcode_destination|xcode_scheme|xcode_sdk"
+)
 BOTH_CONFIGS = "`configs` wins over `config`: Travis ignores `config` here"
 LIKE_PUSHES = (
     "API builds run `deploy` and send mails as pushes do; guard deploys with `if: type != api`, "
@@ -106,9 +112,9 @@ def message_problem(message: str) -> str | None:
 def warn(target: Target) -> list[str]:
     """What a person should know before this target is triggered; the same sentence for every target it applies to."""
     said = target.request
-    config = said.get("config")
-    env = config.get("env") if isinstance(config, Mapping) else None
-    warnings = [MULTIPLIES.format(key=key) for key in ("matrix", "jobs") if isinstance(env, Mapping) and key in env]
+    config, more = said.get("config"), said.get("configs")
+    entries = [entry.get("config") for entry in more if isinstance(entry, Mapping)] if isinstance(more, list) else []
+    warnings = [text for one in (config, *entries) if isinstance(one, Mapping) for text in _multiplied(one)]
     if _lacks_mode(said):
         warnings.append(NO_MODE)
     if "config" in said and "configs" in said:
@@ -116,6 +122,23 @@ def warn(target: Target) -> list[str]:
     if not (isinstance(config, Mapping) and {"notifications", "deploy"} <= config.keys()):  # both were thought of
         warnings.append(LIKE_PUSHES)
     return warnings
+
+
+def _multiplied(config: Mapping[str, Json]) -> Iterator[str]:
+    """A sentence for each key of a config of which one job, or several more, are made for each entry."""
+    env = config.get("env")
+    if isinstance(env, list) and len(env) > 1:
+        yield MULTIPLIES.format(key="env") + FOR_ALL
+    for key in ("matrix", "jobs"):
+        if isinstance(env, Mapping) and key in env:
+            yield MULTIPLIES.format(key=f"env.{key}") + FOR_ALL
+        section = config.get(key)
+        rows = section.get("include") if isinstance(section, Mapping) else section
+        if isinstance(rows, list | Mapping) and rows:
+            yield MULTIPLIES.format(key=key if rows is section else f"{key}.include")
+    for key, values in config.items():
+        if isinstance(values, list) and len(values) > 1 and _EXPANDS.fullmatch(key):
+            yield MULTIPLIES.format(key=key)
 
 
 def warn_account(account: Account) -> list[str]:
