@@ -428,3 +428,49 @@ def test_detaching_succeeds_when_a_target_was_refused_and_the_one_who_watches_ju
         assert program.out == "one\n"
         assert program("watch", "one", "--state", "s") == Exit.FAILED
         assert "1 rejected" in program.out
+
+
+ENTERPRISE = replace(ACCOUNT, name="corp", url="https://travis.corp.example", token="env:CORP_TOKEN")
+
+
+async def enterprise(folder: Path):
+    """A run on another service, of three targets with a message, an environment and a matrix, that all failed."""
+    request = {"message": "base image", "env": {"IMAGE": "u"}}
+    targets = tuple(
+        Target(f"corp:acme/{name}@main", "corp", f"acme/{name}", "main", request={**request, **more}, labels=("core",))
+        for name, more in (("a", {"config": {"dist": "jammy"}}), ("b", {}), ("c", {}))
+    )
+    async with open_journal(str(folder), now=lambda: AT) as journal:
+        made = made_of(Plan("nightly", targets, {"corp": ENTERPRISE}), RunOptions())
+        await journal.make_run("night", made, targets, AT)
+        leases = [await claim(journal, "night", name, this_process(), AT, 30.0) for name in (COORDINATOR, "corp")]
+        await journal.append(leases[1], [Ended(t.id, F, "build_failed", "build failed") for t in targets], AT + 10)
+        await journal.append(leases[0], [RunEnded(1)], AT + 60)
+        await journal.release(leases)
+
+
+def test_a_list_says_what_its_lines_cannot_and_like_keeps_it(program):
+    anyio.run(enterprise, program.folder / "s")
+    assert program("report", "night", "-o", "list", "--state", "s") == 0
+    lines = program.out
+    assert "acme/a@main\nacme/b@main\nacme/c@main\n# these lines do not say account corp" in lines
+    assert "https://travis.corp.example), message, env, config, labels; `orchestrator run --like night" in lines
+    program.write("again.txt", lines + "acme/new\n")
+    assert program("plan", "--like", "night", "--from", "again.txt", "--offline", "--state", "s", "-o", "json") == 0
+    plan = program.json
+    assert plan["accounts"].keys() == {"corp"}
+    assert (plan["accounts"]["corp"]["url"], plan["name"]) == ("https://travis.corp.example", "nightly")
+    asked = {target["id"]: target["request"] for target in plan["targets"]}
+    both = {"message": "base image", "env": {"IMAGE": "u"}}
+    assert asked["corp:acme/a@main"] == {**both, "config": {"dist": "jammy"}}
+    assert asked["corp:acme/b@main"] == asked["corp:acme/new"] == both
+    assert any("1 line not in run night" in warning for warning in plan["warnings"])
+
+
+def test_like_wants_a_list_and_a_run_that_is_there(program):
+    anyio.run(enterprise, program.folder / "s")
+    assert program("plan", "--like", "night", "--state", "s") == Exit.USAGE
+    assert "name them with --from or --repo" in program.err
+    assert program("plan", "--like", "nosuch", "--repo", "acme/a", "--state", "s") == Exit.USAGE
+    assert program("plan", "orchestrator.yaml", "--like", "night", "--state", "s") == Exit.USAGE
+    assert program("run", "--like", "night", "--repo", "acme/a", "--sandbox", "--state", "s") == Exit.USAGE

@@ -41,16 +41,18 @@ class Source(Struct, frozen=True):
         manifest: the path as given, `-` for stdin; None stands for `orchestrator.yaml`.
         repos: `owner/name[@branch]`.
         lines: a file with one such line per target, or `-`.
+        like: a run that says what each of these is asked for.
     """
 
     manifest: str | None = None
     repos: tuple[str, ...] = ()
     lines: str | None = None
+    like: str | None = None
 
     @property
     def is_ad_hoc(self) -> bool:
         """Whether there is no manifest."""
-        return bool(self.repos or self.lines)
+        return bool(self.repos or self.lines or self.like)
 
     def is_missing(self, context: Context) -> bool:
         """Whether there is no such manifest."""
@@ -130,7 +132,7 @@ async def plan(
         AccessRefused, LookFailed: a provider did not answer.
     """
     if source.is_ad_hoc:
-        return Planned(selected(ad_hoc(source, context), None, choices, context), choices)
+        return Planned(selected(await ad_hoc(source, context, journal), None, choices, context), choices)
     manifest = read_manifest(source, choices, context, run=run)
     from orchestrator.app import lookups  # `check` asks nobody
 
@@ -185,7 +187,7 @@ def selected(plan: Plan, manifest: Manifest | None, choices: Choices, context: C
     return replace(paced, accounts={name: account for name, account in paced.accounts.items() if name in used})
 
 
-def ad_hoc(source: Source, context: Context) -> Plan:
+async def ad_hoc(source: Source, context: Context, journal: Journal | None = None) -> Plan:
     """The plan of what was written without a manifest.
 
     Raises:
@@ -195,6 +197,17 @@ def ad_hoc(source: Source, context: Context) -> Plan:
         raise UsageError(f"--repo and --from need no manifest; leave {source.manifest} out, or put them into it")
     if source.repos and source.lines:
         raise UsageError("--repo and --from: write one or the other")
+    if source.like and not source.repos and not source.lines:
+        raise UsageError("--like says what targets are asked for, not which: name them with --from or --repo")
+    plan = _listed(source, context)
+    if not source.like:
+        return plan
+    from orchestrator.app.like import like
+
+    return await like(plan, source.like, context, journal)
+
+
+def _listed(source: Source, context: Context) -> Plan:
     if source.repos:
         return manifests.from_repos(source.repos, declarations=registry.known())
     name = source.lines or STDIN

@@ -178,7 +178,7 @@ async def edits(
     if made is None or (has_ended and source.is_missing(context)):  # nothing is asked for but what came of the run
         return []
     try:
-        plan, is_whole = _plan_now(source, choices, context, row.id)
+        plan, is_whole = await _plan_now(source, choices, context, row.id, journal)
     except (UsageError, NotStarted) as error:
         if has_ended:
             raise
@@ -195,10 +195,12 @@ async def edits(
     return found if has_ended else [*found, *_limits(made, plan.accounts)]
 
 
-def _plan_now(source: Source, choices: Choices, context: Context, run: str) -> tuple[Plan, bool]:
+async def _plan_now(
+    source: Source, choices: Choices, context: Context, run: str, journal: Journal
+) -> tuple[Plan, bool]:
     """What would be planned, and whether that is all of it: what only a provider knows is left out."""
     if source.is_ad_hoc:
-        return selected(ad_hoc(source, context), None, choices, context), True
+        return selected(await ad_hoc(source, context, journal), None, choices, context), True
     manifest = read_manifest(source, choices, context, run=run)
     known = lookups.invented(manifest) if context.sandbox else Answers(offline=True)
     is_whole = context.sandbox or not manifests.questions(manifest)

@@ -21,13 +21,13 @@ _SEVERITY = (WARN, UNKNOWN, REPO, ACCOUNT)  # the worst stands last, where it is
 
 
 @verb(*SOURCE, flags=(*PARAMS, *SELECT, *OUTPUT), formats=TEXT)
-async def doctor(face: Face, manifest: str | None, repos: tuple[str, ...], lines: str | None) -> Exit:
+async def doctor(face: Face, manifest: str | None, repos: tuple[str, ...], lines: str | None, like: str | None) -> Exit:
     """Ask each account of MANIFEST who we are, and each repository whether it is there, active and allowed.
 
     Nothing is triggered. Exit 0 when all is well, 1 when a repository would be refused or does not answer, 4 when an
     account would.
     """
-    findings = await findings_of(Source(manifest, repos, lines), face.choices, face.context)
+    findings = await findings_of(Source(manifest, repos, lines, like), face.choices, face.context)
     code = code_of(findings)
     if face.flags.stdout == "json":
         face.json([replace(one, kind=REPO) if one.kind == UNKNOWN else one for one in findings])

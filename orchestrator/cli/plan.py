@@ -36,6 +36,7 @@ SOURCE = (
         help="A repository to build; repeatable.",
     ),
     click.option("--from", "lines", metavar="FILE|-", help="File with one target per line (- for stdin)."),
+    click.option("--like", metavar="RUN", help="For a list: message, env, config and account as in that run."),
 )
 
 
@@ -45,12 +46,14 @@ SOURCE = (
     flags=(*PARAMS, *SELECT, *PACE, *OUTPUT),
     formats=(),
 )
-async def plan(face: Face, manifest: str | None, repos: tuple[str, ...], lines: str | None, offline: bool) -> Exit:
+async def plan(
+    face: Face, manifest: str | None, repos: tuple[str, ...], lines: str | None, like: str | None, offline: bool
+) -> Exit:
     """Show the targets of MANIFEST, the calls, how long it takes and which rule makes it take that long; sends nothing.
 
     -o json for programs, -o curl for a shell.
     """
-    return await show(face, Source(manifest, repos, lines), offline=offline)
+    return await show(face, Source(manifest, repos, lines, like), offline=offline)
 
 
 async def show(face: Face, source: Source, *, offline: bool) -> Exit:

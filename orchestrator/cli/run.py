@@ -64,6 +64,7 @@ async def run(
     manifest: str | None,
     repos: tuple[str, ...],
     lines: str | None,
+    like: str | None,
     given: str | None,
     overlap: str,
     adopt: bool,
@@ -74,7 +75,7 @@ async def run(
 
     Run again with the same --run-id it goes on with that run, or prints its report; nothing is triggered twice.
     """
-    source = Source(manifest, repos, lines)
+    source = Source(manifest, repos, lines, like)
     if dry_run:
         return await show(face, source, offline=False)
     face.check_formats(None)

@@ -10,7 +10,7 @@ import io
 import json
 import uuid
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from itertools import chain
 from typing import Any
 
@@ -18,6 +18,7 @@ from orchestrator import __version__
 from orchestrator.core.frozen import asdict
 from orchestrator.core.model import Outcome
 from orchestrator.core.times import clock
+from orchestrator.providers import registry
 from orchestrator.report.groups import to_rerun, word_of
 from orchestrator.report.view import SCHEMA, BuildView, ForecastView, Report, Row, RunView
 from orchestrator.report.words import epoch, plain
@@ -100,7 +101,25 @@ def short_forms(report: Report) -> str:
     """
     safe, unsafe = to_rerun(report.targets)
     comments = [f"# left out, {word_of(row)}: {short_form(row)}" for row in unsafe]
+    if lost := _not_in_lines(report, safe):
+        how = f"`orchestrator run --like {report.run.id} --from FILE` keeps them"
+        comments.insert(0, f"# these lines do not say {', '.join(lost)}; {how}")
     return "".join(f"{line}\n" for line in dict.fromkeys([*map(short_form, safe), *comments]))
+
+
+def _not_in_lines(report: Report, rows: Iterable[Row]) -> list[str]:
+    """What the targets ask for and a `repo@branch` line cannot say, by the manifest's keys."""
+    found: dict[str, None] = {}
+    declared = registry.known()
+    for row in rows:
+        account = report.accounts.get(row.account)
+        usual = None if account is None else declared.get(account.type)
+        if account is not None and (account.name != account.type or usual is None or account.url != usual.url):
+            found[f"account {plain(row.account)} ({plain(account.url)})"] = None
+        keys = dict.fromkeys(key for key in row.target.request if key not in ("branch", "repo"))
+        keys |= {key: None for key in ("matrix", "name", "labels") if getattr(row, key)}
+        found |= keys
+    return list(found)
 
 
 def short_form(row: Row) -> str:
