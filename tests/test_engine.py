@@ -5,7 +5,7 @@ from collections import Counter
 
 import anyio
 import pytest
-from fake_service import FAKE, FakeService, Notices, Script, make_run, targets
+from fake_service import FAKE, FakeService, Notices, Received, Script, make_run, targets
 from leases import claim
 
 from orchestrator.cli.live import summary
@@ -129,13 +129,21 @@ async def test_a_call_that_never_arrived_is_triggered_again_only_after_the_settl
     assert last - first >= 60.0
 
 
-async def test_absence_is_not_believed_while_the_marker_is_unproven():
+async def test_absence_is_not_believed_while_the_marker_is_unproven_and_a_row_could_be_ours():
     service = FakeService({"acme/a": Script(triggers=("lost_before",))})
+    service.requests.append(Received("7", "acme/a", "somebody else's, or ours without its marker", service.epoch))
     code, history, _ = await drive(targets("acme/a"), service)
     assert code == Exit.IN_DOUBT
     assert outcomes(history) == {"acme/a": "in_doubt"}
     assert len(service.posts) == 1
     assert "adopt-request" in history.of("fake:acme/a").verdict.reason
+
+
+async def test_a_complete_listing_without_any_row_of_the_time_shows_absence_although_the_marker_is_unproven():
+    service = FakeService({"acme/a": Script(triggers=("lost_before",))})
+    code, _, _ = await drive(targets("acme/a"), service)
+    assert (code, len(service.posts)) == (Exit.OK, 2)
+    assert service.posts[1] - service.posts[0] >= 60.0
 
 
 async def test_a_trigger_that_the_provider_handles_late_is_found_and_never_doubled():

@@ -247,6 +247,7 @@ class Trigger(Struct, frozen=True, omit_defaults=True, gc=False):
         marker: `[RUNID.xxxxxxxx]`, or None where the user wants their bytes alone.
         run_name: stands in for a missing message before the marker.
         prepared: what the provider's `prepare` looked up for this repo.
+        is_shown: whether the account is known to show markers; else a row of the time may be ours without one.
     """
 
     target: Target
@@ -254,6 +255,7 @@ class Trigger(Struct, frozen=True, omit_defaults=True, gc=False):
     marker: str | None
     run_name: str
     prepared: Json = None
+    is_shown: bool = True
 
     @property
     def message(self) -> str | None:

@@ -17,8 +17,8 @@ from orchestrator.core.events import (
     Requested,
     TargetEvent,
 )
-from orchestrator.core.model import ACCOUNT, Json, Outcome, Scope, Target, marker_of
-from orchestrator.core.next_step import FIRST_POLL, Ask, End, Find, Nothing, Poll, Step, next_step, tick
+from orchestrator.core.model import ACCOUNT, Json, Outcome, Scope, Target, marker_of, scopes_around
+from orchestrator.core.next_step import FIRST_POLL, Ask, End, Find, Nothing, Poll, Step, backoff, next_step, tick
 from orchestrator.core.progress import Progress, apply
 from orchestrator.engine.coordinator import Coordinator
 from orchestrator.engine.gate import Sender
@@ -134,6 +134,7 @@ class AccountRun:
         self._known: dict[str, set[str]] | None = None
         self._repo_of: dict[str, str] = {}  # by id, as far as needed for that
         self._deferred: list[tuple[int, Requested]] = []
+        self._refused: dict[Scope, tuple[int, float]] = {}  # how often in a row, and how long it is left alone
 
     # -- what is known ------------------------------------------------------------------------------------------
 
@@ -226,6 +227,9 @@ class AccountRun:
     def defer(self, row: int, event: Requested) -> None:
         """Leaves a receipt to the next append, so that both share a sync; nothing may depend on it until then."""
         self._deferred.append((row, event))
+        if self._refused:
+            for scope in scopes_around(self.admission.repo_of(row)):
+                self._refused.pop(scope, None)
 
     async def flush(self) -> None:
         """Makes durable what was deferred."""
@@ -357,13 +361,21 @@ class AccountRun:
         self.wake.set()
 
     async def freeze(self, error: RateLimited, patience: float | None = None) -> None:
-        """Leaves exactly the refused scope alone for as long as the provider says, or for `patience` seconds."""
+        """Leaves exactly the refused scope alone for as long as the provider says, or for `patience` seconds.
+
+        What the provider says never shortens our own pauses, which grow with each refusal until it accepts something.
+        """
         now, scope = self.now(), error.scope
         if patience is None:
             patience = REPO_PATIENCE if scope.kind == "repo" else ACCOUNT_PATIENCE
-        until = now + (patience if error.retry_after is None else error.retry_after)
         if scope.kind == "repo":
             scope = Scope("repo", self.budget.name(scope.name))
+        times, until = self._refused.get(scope, (0, now))
+        if now >= until:  # else it left together with the one that was refused before
+            times, until = times + 1, now + backoff(times + 1, self.run.random)
+        until = max(until, now + (patience if error.retry_after is None else error.retry_after))
+        self._refused[scope] = times, until
+        self.admission.traffic.is_refused |= scope == ACCOUNT
         self.budget.freeze(scope, until, error.reason)
         self.sender.learn(error.learnt, now)
         self.notice("limit.frozen", scope=scope, seconds=round(until - now), cause=error.reason)

@@ -18,12 +18,12 @@ from orchestrator.core.calls import Answer, Call
 from orchestrator.core.errors import AccessRefused, NotTriggered, Unreachable, Unreadable
 from orchestrator.core.events import LimitLearnt
 from orchestrator.core.model import ACCOUNT, Learnt, Scope
-from orchestrator.core.next_step import backoff
+from orchestrator.core.next_step import DOUBTS_IN_A_ROW, WIDEST, backoff
 from orchestrator.core.times import period
 from orchestrator.engine.run import Clocks, Heartbeat
 from orchestrator.engine.shared_limits import CONNECTIONS, TURN, SharedLimits
 from orchestrator.limits.budget import Budget, Permit
-from orchestrator.limits.headers import server_time
+from orchestrator.limits.headers import retry_after, server_time
 from orchestrator.limits.rules import Traffic
 from orchestrator.providers.port import Line
 
@@ -125,6 +125,14 @@ class Sender:
         self._notice(call, answer)
         return answer
 
+    def silent_too_long(self, cause: str) -> AccessRefused | None:
+        """The end of the account, where its last triggers were not answered for as long as it may be out of reach."""
+        since = self.traffic.silent_since
+        if since is None or self.traffic.doubts_in_a_row < DOUBTS_IN_A_ROW or self._now() - since < self.reach:
+            return None
+        waited = period(round(self._now() - since))
+        return AccessRefused("unreachable", f"{self.line.account.url} answered no trigger for {waited}: {cause}")
+
     def _lost(self, error: Unreachable) -> None:
         now = self._now()
         if self._lost_since is None:
@@ -141,6 +149,12 @@ class Sender:
     def _notice(self, call: Call, answer: Answer) -> None:
         """What the answer tells of limits, and of the provider's clock."""
         now, declaration = self._now(), self.line.declaration
+        if answer.status >= 500 and (wait := retry_after(answer.headers)):
+            # no longer than the account may be out of reach: then it is asked once more, and told
+            if call.purpose == "trigger":
+                self.traffic.trigger_after = max(self.traffic.trigger_after, now + min(wait, self.reach))
+            else:
+                self.traffic.look_after = max(self.traffic.look_after, now + min(wait, self.reach, WIDEST))
         if self.budget.limits and (learnt := declaration.learn(call, answer)):
             self.learn(learnt, now, call.limits)
         if self.budget.sought:
@@ -319,7 +333,8 @@ class Gate:
     def _delay(self, call: Call, repo: str | None, *, writes: bool) -> float:
         now = self._go_on()
         limited, _ = self.budget.wait(call.limits, repo, now, look=not writes)
-        return max(limited, self.traffic.pause_until - now, 0.0)
+        look_after = -math.inf if writes else self.traffic.look_after
+        return max(limited, self.traffic.pause_until - now, look_after - now, 0.0)
 
     def _go_on(self) -> float:
         """Now, as long as calls may leave at all."""

@@ -41,7 +41,8 @@ class LostCalls:
             await self._give_up(row, "it carries no marker by which it could be recognised")
             return
         target = account.target(row)
-        trigger = Trigger(target, progress.attempts, progress.marker, account.run.name)
+        shows = account.marker_proven
+        trigger = Trigger(target, progress.attempts, progress.marker, account.run.name, is_shown=shows)
         began, asked = account.now(), self._asked(doubt)
         try:
             request = await self._provider.find(trigger, asked, account.known(row))
@@ -57,11 +58,9 @@ class LostCalls:
             self.account.find_at(row, account.now())
         elif began < (settled := self._settled(row, doubt, began)):
             self.account.find_at(row, settled)
-        elif not account.marker_proven:
-            why = "no request of this account was ever seen to carry its marker, so that its absence proves nothing"
-            await self._undecided(row, step, doubt, why)
         else:
-            evidence = f"a complete listing begun {began - doubt.end:.0f} s after the call ended has no such marker"
+            missing = "such marker" if shows else "row of that time that could be it"
+            evidence = f"a complete listing begun {began - doubt.end:.0f} s after the call ended has no {missing}"
             account.notice("trigger.absent", target=target.id)
             await account.record(row, Absent(target.id, progress.attempts, evidence))
 

@@ -124,7 +124,7 @@ class Triggers:
         else:
             gate.settle(permit, refused=is_restart)
             self._strangers.clear()
-            self._admission.traffic.doubts_in_a_row = 0
+            self._admission.traffic.answered()
             # durable with the next intent of this worker, or when it has none: one sync for both
             how = "restarted" if is_restart else "answered"
             account.defer(row, Requested(target.id, request.id, how, request.handle, request.url))
@@ -149,15 +149,18 @@ class Triggers:
         """
         account, traffic = self._account, self._admission.traffic
         if isinstance(error, InDoubt):
-            traffic.doubts_in_a_row += 1  # a server that stalls does so in a burst
+            now = account.now()
+            traffic.unanswered(now, self._run.random)
             account.notice("trigger.in_doubt", target=target.id, cause=error.cause)
-            await account.record(row, Doubted(target.id, attempt, error.cause, left, account.now(), skew))
+            await account.record(row, Doubted(target.id, attempt, error.cause, left, now, skew))
+            if (silent := self._sender.silent_too_long(error.cause)) is not None:
+                await account.refuse(silent)
             return
         if isinstance(error, Unreachable):
             account.notice("trigger.unreachable", target=target.id, cause=error.cause)
             await account.record(row, Withdrawn(target.id, attempt, "unreachable"))
             return
-        traffic.doubts_in_a_row = 0
+        traffic.answered()
         error = self._meant(error, target)
         match error:
             case Rejected():

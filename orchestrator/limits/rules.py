@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Sequence
+from random import Random
 from typing import TYPE_CHECKING
 
 from orchestrator.core.concurrency import quiet_until
 from orchestrator.core.frozen import Struct
 from orchestrator.core.model import ACCOUNT, Account
-from orchestrator.core.next_step import DOUBTS_IN_A_ROW
+from orchestrator.core.next_step import DOUBTS_IN_A_ROW, backoff
 from orchestrator.core.options import Options
 from orchestrator.core.times import clock
 from orchestrator.limits.budget import Budget
@@ -78,19 +79,37 @@ class Traffic:
     Attributes:
         under_way: triggers that may have left and have no answer yet.
         doubts_in_a_row: how many of the last ones lost their answer.
+        silent_since: when the first of those did; None where the last one was answered.
+        is_refused: whether the account was refused more triggers, and none was accepted since.
+        trigger_after: until when no trigger leaves, since none was answered, or the provider asks for patience.
+        look_after: the same of looks.
         is_reachable: whether the last call that was tried left this machine.
         pause_until: until when nothing is sent, since the provider was out of reach.
         writes_waiting: calls that change something and wait for their permit; they go before triggers.
         refused: until when the state refuses triggers of the account, since other processes used a limit up, and which.
     """
 
-    __slots__ = ("doubts_in_a_row", "is_reachable", "pause_until", "refused", "under_way", "writes_waiting")
-
     def __init__(self) -> None:
-        self.under_way = self.doubts_in_a_row = self.writes_waiting = 0
+        self.under_way = self.writes_waiting = 0
         self.is_reachable = True
-        self.pause_until = -math.inf
+        self.pause_until = self.look_after = -math.inf
         self.refused = (-math.inf, "")
+        self.answered()
+
+    def answered(self) -> None:
+        """A trigger was answered, whatever the answer says."""
+        self.doubts_in_a_row = self._pauses = 0
+        self.silent_since: float | None = None
+        self.is_refused = False
+        self.trigger_after = -math.inf
+
+    def unanswered(self, now: float, random: Random) -> None:
+        """A trigger's answer was lost: from some on each costs a longer pause, those that left together one."""
+        self.doubts_in_a_row += 1
+        self.silent_since = now if self.silent_since is None else self.silent_since
+        if self.doubts_in_a_row >= DOUBTS_IN_A_ROW and now >= self.trigger_after:
+            self._pauses += 1
+            self.trigger_after = now + backoff(self._pauses, random)
 
 
 class Rule:
@@ -152,8 +171,11 @@ class Calls(Rule):
             return math.inf, f"connections {self._connections}"
         if traffic.writes_waiting:
             return math.inf, "a call that changes something goes first"
-        if traffic.under_way and (traffic.doubts_in_a_row >= DOUBTS_IN_A_ROW or not traffic.is_reachable):
+        is_braked = traffic.doubts_in_a_row >= DOUBTS_IN_A_ROW or traffic.is_refused or not traffic.is_reachable
+        if is_braked and traffic.under_way:
             return math.inf, "an answer: one trigger at a time until there is one"
+        if traffic.trigger_after > now:
+            return traffic.trigger_after, f"{self._url} to answer triggers again"
         return (traffic.pause_until, f"{self._url} to be in reach") if traffic.pause_until > now else (0.0, "")
 
 

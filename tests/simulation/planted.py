@@ -16,6 +16,7 @@ from orchestrator.engine.follow import Follow
 from orchestrator.engine.in_doubt import LostCalls
 from orchestrator.engine.shared_limits import SharedLimits
 from orchestrator.journal.sql import Document, sqlite, tables
+from orchestrator.limits.rules import Traffic
 from orchestrator.providers.travis import wire
 
 
@@ -135,6 +136,13 @@ def any_receipt_is_ours() -> Iterator[None]:
         yield
 
 
+@contextmanager
+def an_outage_without_a_brake() -> Iterator[None]:
+    """However many triggers are not answered, the next ones go out as before."""
+    with _patched(Traffic, unanswered=lambda self, now, random: None):
+        yield
+
+
 BUGS: Mapping[str, Callable[[], Any]] = {
     "intent-after-the-call": intent_after_the_call,
     "find-before-the-settle-time": find_before_the_settle_time,
@@ -144,6 +152,7 @@ BUGS: Mapping[str, Callable[[], Any]] = {
     "retry-without-markers": retry_without_markers,
     "limits-not-shared": limits_not_shared,
     "any-receipt-is-ours": any_receipt_is_ours,
+    "an-outage-without-a-brake": an_outage_without_a_brake,
 }
 
 

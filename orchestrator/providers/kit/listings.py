@@ -110,7 +110,7 @@ class Search(Generic[Row]):
 
     Attributes:
         ours: rows that show the marker, by id.
-        candidates: ids of rows that do not show a text and may be ours.
+        candidates: ids of rows that may be ours: without a text, or any where markers may not be shown.
 
     Raises:
         InDoubt: the trigger carried no marker.
@@ -125,7 +125,8 @@ class Search(Generic[Row]):
         self._repo = trigger.target.repo
         self._known = known
         self._since = since
-        self._unmarked = unmarked
+        self._is_shown = trigger.is_shown
+        self._unmarked = unmarked if trigger.is_shown else "of an account that was never seen to show a marker"
         self.ours: dict[str, Row] = {}
         self.candidates: set[str] = set()
 
@@ -148,7 +149,7 @@ class Search(Generic[Row]):
                 raise InDoubt(f"request {id_} carries this target's marker, but was adopted for another target")
         elif is_marked:
             self.ours[id_] = row
-        elif shown is None and (made is None or made >= self._since):
+        elif (shown is None or not self._is_shown) and (made is None or made >= self._since):
             self.candidates.add(id_)
 
     def found(self) -> dict[str, Row]:
