@@ -24,6 +24,7 @@ from orchestrator.core.events import (
     Stopped,
     Tally,
     WaveOpened,
+    Withdrawn,
 )
 from orchestrator.core.history import LEFT_BY, exit_code
 from orchestrator.core.model import ACCOUNT, DEFAULT_FAIL_ON, Build, BuildState, Outcome, Scope
@@ -191,10 +192,32 @@ def test_calls_count_intents_and_the_tallies_of_all_processes():
     report = seen(told([target(A)], *facts))
     assert report.calls == {"trigger": 3, "find": 4, "poll": 6, "other": 8}
     assert [(one.limit, one.used, one.waited_seconds) for one in report.limits] == [
-        ("triggers 40/30s", 10, 2.5),
-        ("calls 1800/1m", 0, 0.0),
+        ("triggers 40/30s", 11, 2.5),  # one of the three intents is in no tally
+        ("calls 1800/1m", 1, 0.0),
         ("triggers_per_repo 10/1h", 0, 0.0),
     ]
+
+
+def test_the_uses_of_limits_agree_with_the_calls_when_processes_were_killed_or_calls_never_left():
+    tally = Tally("travis", {"trigger": 1}, {"triggers 40/30s": 1, "calls 1800/1m": 1}, {"in_flight 1": 180.0})
+    facts = (
+        (1, Intended(A, 1, None)),
+        (2, Withdrawn(A, 1, "unreachable")),
+        (3, Intended(A, 2, None)),
+        (4, Requested(A, "1", "answered")),  # by a process that was killed then
+        (5, Intended(B, 1, None)),
+        (6, Requested(B, "2", "answered")),
+        (7, RunEnded(0, (tally,))),
+    )
+    report = seen(told([target(A), target(B)], *facts))
+    assert report.calls["trigger"] == 2
+    assert {one.limit: one.used for one in report.limits} == {
+        "triggers 40/30s": 2,
+        "calls 1800/1m": 2,
+        "triggers_per_repo 10/1h": 2,
+        "in_flight 1": 0,
+    }
+    assert "waited: 3m 00s for in_flight 1 of travis" in render(report, "text")
 
 
 def test_a_limit_that_was_learnt_on_the_way_is_reported_as_well():

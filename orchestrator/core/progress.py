@@ -56,6 +56,7 @@ class Progress(Struct, frozen=True, gc=False):
 
     Args:
         attempts: trigger calls intended so far.
+        unsent: those of them that certainly never left.
         marker: the one that travels with them.
         asked_at: when the open attempt was intended; None when none is open.
         asked_skew: seconds by which the provider's clock was ahead then; None: not known.
@@ -87,6 +88,7 @@ class Progress(Struct, frozen=True, gc=False):
     cancel_note: str = ""
     verdict: Verdict | None = None
     last_asked_at: float | None = None
+    unsent: int = 0
 
     @property
     def is_done(self) -> bool:
@@ -160,9 +162,10 @@ def apply(progress: Progress, event: TargetEvent, at: float) -> Progress:
             return replace(progress, verdict=Verdict(outcome, code, reason, at))
         case Released():
             return replace(progress, released=True)
-        case Withdrawn():
+        case Withdrawn(cause=cause):
             first = progress.first_asked_at if progress.absences else None
-            return replace(progress, asked_at=None, doubt=None, first_asked_at=first)
+            unsent = progress.unsent + (cause == "unreachable")
+            return replace(progress, asked_at=None, doubt=None, first_asked_at=first, unsent=unsent)
         case Doubted(cause=cause, from_=start, to=end, skew=skew):
             return replace(progress, doubt=Doubt(cause, start, end, skew))
         case Absent():

@@ -15,6 +15,7 @@ from orchestrator.core.history import History, accounts_in
 from orchestrator.core.model import DEFAULT_FAIL_ON, Account, Build, Json, Outcome, Phase, Target
 from orchestrator.core.progress import Progress
 from orchestrator.core.times import clock
+from orchestrator.providers import registry
 from orchestrator.report.reasons import waits_for
 
 SCHEMA = "orchestrator.report/1"
@@ -298,17 +299,50 @@ def totals_of(rows: Iterable[Row]) -> dict[str, int]:
 
 
 def _limits(history: History, accounts: Mapping[str, Account]) -> tuple[LimitView, ...]:
-    """Every limit of every account, used or not, then those that only a process knew (learnt on its way)."""
+    """Every limit of every account, used or not, then what else made the run wait or was only known to a process."""
     used: Counter[tuple[str, str]] = Counter()
     waited: defaultdict[tuple[str, str], float] = defaultdict(float)
+    tallied: Counter[str] = Counter()
     for tally in history.tallies:
+        tallied[tally.account] += tally.calls.get("trigger", 0)
         for limit, number in tally.used.items():
             used[tally.account, limit] += number
         for limit, seconds in tally.waited.items():
             waited[tally.account, limit] += seconds
     known = [(name, str(limit)) for name, account in accounts.items() for limit in account.limits]
     keys = dict.fromkeys([*known, *used, *waited])
+    used.update(_not_tallied(history, accounts, used, tallied))
     return tuple(LimitView(*key, used=used[key], waited_seconds=round(waited.get(key, 0.0), 3)) for key in keys)
+
+
+def _not_tallied(
+    history: History, accounts: Mapping[str, Account], used: Mapping[tuple[str, str], int], tallied: Mapping[str, int]
+) -> dict[tuple[str, str], int]:
+    """Triggers of processes that go on or were killed, as the journal has them, by account and limit."""
+    sent, accepted = _triggers(history)
+    found: dict[tuple[str, str], int] = {}
+    declared = registry.known()
+    for name, account in accounts.items():
+        declaration = declared.get(account.type)
+        for limit in account.limits:
+            if declaration is None or limit.name not in declaration.trigger_limits:
+                continue
+            is_accepted = limit.name in declaration.accepted_limits
+            counted = sum(n for (of, rule), n in used.items() if of == name and rule.partition(" ")[0] == limit.name)
+            more = accepted[name] - counted if is_accepted else sent[name] - tallied[name]
+            found[name, str(limit)] = max(0, more)
+    return found
+
+
+def _triggers(history: History) -> tuple[Counter[str], Counter[str]]:
+    """By account, the trigger calls that left or may have, and those of them that the provider accepted."""
+    sent: Counter[str] = Counter()
+    accepted: Counter[str] = Counter()
+    for target in history.targets:
+        progress = history.of(target.id)
+        sent[target.account] += progress.attempts - progress.unsent
+        accepted[target.account] += progress.request is not None
+    return sent, accepted
 
 
 def _calls(history: History) -> dict[str, int]:
@@ -317,7 +351,7 @@ def _calls(history: History) -> dict[str, int]:
         for purpose, number in tally.calls.items():
             made[purpose if purpose in ("trigger", "find", "poll") else "other"] += number
     # intents are durable before their call is sent, so they also count the calls of processes that were killed
-    triggers = sum(progress.attempts for progress in history.progress.values())
+    triggers = _triggers(history)[0].total()
     return {"trigger": triggers, "find": made["find"], "poll": made["poll"], "other": made["other"]}
 
 

@@ -57,7 +57,7 @@ def _numbers(report: Report) -> str:
 
 
 def _limits(report: Report) -> Iterator[str]:
-    used = [limit for limit in report.limits if limit.used]
+    used = [limit for limit in report.limits if limit.used or limit.waited_seconds >= 1]
     if used:
         yield from ("", "| Account | Limit | Calls | Waited |", "|---|---|---:|---:|")
     for limit in used:
