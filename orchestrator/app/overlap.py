@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 from orchestrator.app.context import Context
 from orchestrator.core.errors import NotStarted
@@ -11,6 +11,7 @@ from orchestrator.core.events import CANCELED, RunEnded, RunMade, Stopped
 from orchestrator.core.frozen import Struct, replace
 from orchestrator.core.history import History, accounts_in, exit_code
 from orchestrator.core.model import COORDINATOR, Account, Outcome, Target, marker_of
+from orchestrator.core.options import RunOptions
 from orchestrator.core.progress import Progress
 from orchestrator.engine.run import LEASE, Clocks, look_since
 from orchestrator.journal.history import load, made_in
@@ -25,15 +26,22 @@ OVERLAPS = (FORBID, ALLOW, SKIP, REPLACE)
 NAMED = 10
 
 
+_CHOICES = (
+    "; or start all the same with --overlap allow, skip (leave those out) or replace (cancel the other run first; one "
+    "that nobody drives is only ended)"
+)
+
+
 class Held(NotStarted):
     """Other open runs hold targets of this one.
 
     Args:
         driven: whether a process is at work on the first of them: then it can only be waited for.
+        chooses: whether the verb has `--overlap`.
     """
 
-    def __init__(self, overlaps: Sequence[Overlap], *, driven: bool) -> None:
-        self.overlaps = overlaps
+    def __init__(self, overlaps: Sequence[Overlap], *, driven: bool, chooses: bool = True) -> None:
+        self.overlaps, self.driven, self.chooses = overlaps, driven, chooses
         finish = Hint("watch" if driven else "resume", overlaps[0].run)
         self.hints = (finish, Hint("cancel", overlaps[0].run))
         self._advice = "wait for it" if driven else "finish it"
@@ -44,8 +52,7 @@ class Held(NotStarted):
         finish, cancel = (hint.line(suffix) for hint in self.hints)
         return (
             f"{len(self.overlaps):,} of these targets belong to a run that is still open:\n{_listed(self.overlaps)}\n"
-            f"{self._advice} ({finish}) or end it ({cancel}); "
-            "or start all the same with --overlap allow, skip (leave those out) or replace (cancel the other run first)"
+            f"{self._advice} ({finish}) or end it ({cancel})" + (_CHOICES if self.chooses else "")
         )
 
 
@@ -172,17 +179,18 @@ async def make_instead(
     rows = [one.row for one in found]
     lefts = [Left(one.row, await load(journal, one.row.id), one.names) for one in found if not one.row.driven]
     lefts = [left for left in lefts if not left.is_starting(context.now())]
-    gone = [left for left in lefts if overlap == REPLACE or left.holds_nothing]
-    others = {row.id for row in rows if context.sandbox}  # each rehearsal has a world of its own
+    gone = [one for one in lefts if one.row.id != made.parent and (overlap == REPLACE or one.holds_nothing)]
+    # each rehearsal has a world of its own, and a retry has only what its parent has done with
+    others = {row.id for row in rows if context.sandbox or row.id == made.parent}
+    ids = {one.row.id for one in gone}
     before = [
         Left(row, await load(journal, row.id), await names_in(row, accounts, targets, journal))
         for row in replaces
-        if row.id not in {one.row.id for one in gone}
+        if row.id not in ids
     ]
-    made = replace(made, options=replace(made.options, **looked_for([*gone, *before])))
-    is_blocked = overlap != SKIP and len(gone) < len(rows) and not context.sandbox
+    made = replace(made, options=looking_for([*gone, *before], made.options))
+    is_blocked = overlap != SKIP and not all(row.id in others or row.id in ids for row in rows)
     leases = [] if is_blocked else await _claim(gone, journal, context)
-    ids = {one.row.id for one in gone}
     try:
         kept = await make_run(run, made, targets, journal, context.now(), overlap, ids | others)
         for left, lease in zip(gone, leases, strict=not is_blocked):
@@ -225,16 +233,15 @@ async def _end(left: Left, lease: Lease, why: str, journal: Journal, context: Co
     await journal.append(lease, [stopped, RunEnded(int(code))], context.now())
 
 
-def looked_for(lefts: Sequence[Left]) -> Mapping[str, Any]:
-    """The options of a run that looks for what these runs may have asked for without knowing it."""
-    found: dict[str, str] = {}
-    since: list[float] = []
+def looking_for(lefts: Sequence[Left], options: RunOptions) -> RunOptions:
+    """The options of a run that also looks for what these runs may have asked for without knowing it."""
+    found, since = dict(options.look_for), [] if options.look_since is None else [options.look_since]
     for left in lefts:  # the newest first
         old = [(target, left.names[target.id]) for target in left.history.targets if target.id in left.names]
         markers = {id_: m for one, id_ in old if (m := old_marker(left.history, left.row.id, one)) is not None}
         found = {**markers, **found}
         since += [look_since(left.history)] if markers else []
-    return {"look_for": found, "look_since": min(since)} if found else {}
+    return replace(options, look_for=found, look_since=min(since, default=None))
 
 
 def old_marker(history: History, run: str, target: Target) -> str | None:

@@ -54,6 +54,13 @@ class Source(Struct, frozen=True):
         """Whether there is no manifest."""
         return bool(self.repos or self.lines or self.like)
 
+    @property
+    def words(self) -> tuple[str, ...]:
+        """What a command line has for it."""
+        manifest = () if self.manifest is None else (self.manifest,)
+        repos = [word for repo in self.repos for word in ("--repo", repo)]
+        return (*manifest, *repos, *(() if self.lines is None else ("--from", self.lines)))
+
     def is_missing(self, context: Context) -> bool:
         """Whether there is no such manifest."""
         path = self.manifest or DEFAULT

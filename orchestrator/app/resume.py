@@ -8,7 +8,7 @@ from functools import partial
 from orchestrator.app.context import Context
 from orchestrator.app.drive import Drive, Ended, accounts_of, ended, refuse_rehearsal, resolve
 from orchestrator.app.lookups import times_in
-from orchestrator.app.overlap import is_in_doubt, make_run, old_marker
+from orchestrator.app.overlap import Held, is_in_doubt, make_instead, old_marker
 from orchestrator.app.plan import MANY, Choices, Planned, forecast_kept
 from orchestrator.app.runs import meant, named, the_one
 from orchestrator.core.errors import JournalError, NotStarted, UsageError
@@ -16,11 +16,13 @@ from orchestrator.core.frozen import Struct, replace
 from orchestrator.core.history import History
 from orchestrator.core.model import Json, Outcome, Plan, Target
 from orchestrator.core.options import OldBuild
+from orchestrator.core.progress import Progress
 from orchestrator.core.selection import EVERYTHING, Selection, some
 from orchestrator.engine.run import look_since
 from orchestrator.journal.history import load
 from orchestrator.journal.port import Journal, RunRow
 from orchestrator.providers.port import Followed
+from orchestrator.report.words import shell
 
 
 async def resume(
@@ -52,10 +54,10 @@ async def resume(
     if row.ended_at is not None and not settles:
         return await ended(row.id, history, row.exit_code, choices, context, journal)
     refuse_rehearsal(history)
-    absent = frozenset(the_one(history.targets, name).id for name in assume_absent)
+    absent = frozenset(the_one(history.targets, name, row.id).id for name in assume_absent)
     adopted = dict(_adopted(history, text) for text in adopt_request)
-    refuse_what_is_sure(history, absent, "--assume-absent")
-    refuse_what_is_sure(history, adopted, "--adopt-request")
+    refuse_what_is_sure(history, absent, "--assume-absent", row.id)
+    refuse_what_is_sure(history, adopted, "--adopt-request", row.id)
     if row.ended_at is not None:
         await refuse_what_is_retried(row.id, history, journal)
     resolve(history, context)
@@ -64,7 +66,7 @@ async def resume(
     return Drive(row.id, journal, choices, context, history=history)
 
 
-def refuse_what_is_sure(history: History, ids: Iterable[str], flag: str) -> None:
+def refuse_what_is_sure(history: History, ids: Iterable[str], flag: str, run: str = "RUN") -> None:
     """A person may only say what the journal leaves open: anything else would be ignored, or start a second build.
 
     Raises:
@@ -75,7 +77,9 @@ def refuse_what_is_sure(history: History, ids: Iterable[str], flag: str) -> None
         if is_in_doubt(progress):
             continue
         known = f"its request is {progress.request.id}" if progress.request else "no answer of it was lost"
-        raise UsageError(f"{flag} {id_}: not in doubt, {known}; leave the flag out (see `orchestrator why {id_}`)")
+        raise UsageError(
+            f"{flag} {id_}: not in doubt, {known}; leave the flag out (see `orchestrator why {run} {shell(id_)}`)"
+        )
 
 
 async def refuse_what_is_retried(run: str, history: History, journal: Journal) -> None:
@@ -87,7 +91,7 @@ async def refuse_what_is_retried(run: str, history: History, journal: Journal) -
     for other, held in await _retried(run, history, journal):
         raise UsageError(
             f"run {other} has retried {held}, and may have a build of it: this run would start one more; "
-            f"see `orchestrator why {other} {held}`, and settle it there"
+            f"see `orchestrator why {other} {shell(held)}`, and settle it there"
         )
 
 
@@ -180,7 +184,8 @@ async def retry(what: Chosen, new: str, journal: Journal, choices: Choices, cont
         Held: an open run holds one of the targets.
     """
     if not what.targets:
-        raise NotStarted("nothing to retry: no target of that run has such an outcome; nothing was sent")
+        onwards = "" if what.history.has_ended else f"; `orchestrator resume {what.old}` goes on with what is open"
+        raise NotStarted(f"nothing to retry: no target of that run has such an outcome; nothing was sent{onwards}")
     accounts = {account.name: account for account in accounts_of(what.history)}
     planned = Planned(Plan(what.name, tuple(what.targets), accounts), choices)
     cast = forecast_kept(planned, await times_in(journal, what.name, accounts, context), context)
@@ -199,6 +204,8 @@ async def chosen(
     """The targets of a `Chosen`, and what it leaves out."""
     among = some(history.targets, replace(selection, first=None), "; nothing was sent")
     found = [target for target in among if _did_not_pass(history, target, wanted)]
+    still_open = [] if history.has_ended else [t.id for t in found if not _is_settled(history.of(t.id))]
+    found = [target for target in found if target.id not in set(still_open)]
     unmarked = [t.id for t in found if history.of(t.id).doubt is not None and history.of(t.id).marker is None]
     without_build = [t.id for t in found if same_commit and history.of(t.id).build is None]
     found = [target for target in found if target.id not in {*unmarked, *without_build}]
@@ -206,12 +213,18 @@ async def chosen(
     found = [target for target in found if target.id not in running][: selection.first]
     found, unmet = _with_needs(history, found)
     left_out = {
+        "they are open in that run, which goes on with them": still_open,
         "they are in doubt and carried no marker that could be looked for": unmarked,
         "they have no build that could be started again": without_build,
         "what they need did not pass and is not retried": unmet,
         "their old builds still run": running,
     }
     return found, {why: ids for why, ids in left_out.items() if ids}
+
+
+def _is_settled(progress: Progress) -> bool:
+    """Whether the run has done with the target, whatever comes."""
+    return progress.verdict is not None and not progress.verdict.outcome.is_provisional
 
 
 def _did_not_pass(history: History, target: Target, wanted: Collection[Outcome] | None) -> bool:
@@ -298,4 +311,7 @@ async def make(
     elif look_for := {t.id: marker for t in targets if (marker := old_marker(history, old, t)) is not None}:
         kept = replace(kept, look_for=look_for, look_since=look_since(history))
     made = replace(history.made, parent=old, options=kept, forecast=forecast or {})
-    await make_run(new, made, targets, journal, context.now())
+    try:
+        await make_instead(new, made, targets, journal, context)
+    except Held as error:
+        raise Held(error.overlaps, driven=error.driven, chooses=False) from None

@@ -218,7 +218,7 @@ async def why(context: Context, name: str, run: str | None = None) -> Story:
             for entry in batch:
                 history.add(entry.account, entry.seq, entry.at, entry.event)
             entries.extend(batch)
-        target, now = the_one(history.targets, name), context.now()
+        target, now = the_one(history.targets, name, row.id), context.now()
         foreseen = await _expected(journal, context, history, target, now) if _may_come(history, target) else None
     return Story(row.id, target, history, entries, now, foreseen, history.exit_code)
 
@@ -238,7 +238,7 @@ async def _expected(journal: Journal, context: Context, history: History, target
     return expected(history, target, declarations, now, await times_in(journal, made.name, accounts, context))
 
 
-def the_one(targets: Sequence[Target], name: str) -> Target:
+def the_one(targets: Sequence[Target], name: str, run: str = "") -> Target:
     """The target that a person means: by its id, `repo@branch` or repo.
 
     Raises:
@@ -256,7 +256,11 @@ def the_one(targets: Sequence[Target], name: str) -> Target:
     from difflib import get_close_matches  # only when something is wrong
 
     near = get_close_matches(name, [target.id for target in targets[:5000]], n=1)
-    hint = f"; did you mean {near[0]!r}?" if near else "; `orchestrator report -o csv` lists them"
+    hint = (
+        f"; did you mean {near[0]!r}?"
+        if near
+        else f"; `orchestrator report{f' {run}' if run else ''} -o csv` lists them"
+    )
     raise UsageError(f"this run has no target {name!r}{hint}")
 
 

@@ -17,6 +17,7 @@ from orchestrator.cli.flags import ALWAYS, Flags, declared, taken
 from orchestrator.cli.main import Machine, not_here
 from orchestrator.core.errors import Exit, NotStarted, OrchestratorError, UsageError, flat
 from orchestrator.core.frozen import Struct, asdict, replace
+from orchestrator.report.words import shell
 
 if TYPE_CHECKING:
     from signal import Signals
@@ -169,7 +170,7 @@ class Face:
         """
         from orchestrator.report import render
 
-        name = self.flags.stdout
+        report, name = replace(report, suffix=self.flags.suffix), self.flags.stdout
         if name is None and is_silent:
             return
         if name in (None, "text"):
@@ -198,6 +199,7 @@ class Face:
         """
         from orchestrator.report import pieces, render, write
 
+        report = replace(report, suffix=self.flags.suffix)
         is_whole = True
         for path, name in files.items():
             try:
@@ -205,7 +207,8 @@ class Face:
             except OSError as error:
                 is_whole = False
                 self.note(f"orchestrator: the {name} report could not be written to {path}: {error.strerror or error}")
-                self.note(f"  mend that, then: orchestrator report {report.run.id} -o {name}={path}")
+                again = f"orchestrator report {report.run.id} -o {shell(f'{name}={path}')}{report.suffix}"
+                self.note(f"  mend that, then: {again}")
         summary = self.machine.environ.get(SUMMARY)  # the job's summary page, where the CI server has one
         if not is_whole or not summary:
             return is_whole

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import click
 
 from orchestrator import manifest as manifests
@@ -14,7 +16,7 @@ from orchestrator.core.times import counted
 from orchestrator.manifest.accounts import idle_caps
 from orchestrator.manifest.diagnostics import ManifestError
 from orchestrator.providers import registry
-from orchestrator.report.words import plain
+from orchestrator.report.words import plain, shell
 
 
 @verb(click.argument("directory", required=False, default="."))
@@ -30,7 +32,9 @@ def init(face: Face, directory: str) -> None:
     except OSError as error:
         raise UsageError(f"{path} cannot be written: {error.strerror or error}") from None
     if not face.flags.quiet:
-        face.tell(f"wrote {path}\nedit it, then: orchestrator check; orchestrator plan; orchestrator run --sandbox")
+        there = "" if directory == "." else f" {shell(str(Path(directory) / DEFAULT))}"
+        verbs = "; ".join(f"orchestrator {verb}{there}" for verb in ("check", "plan", "run"))
+        face.tell(f"wrote {path}\nedit it, then: {verbs} --sandbox")
 
 
 @verb(click.argument("manifest", required=False), flags=(*PARAMS, *SELECT, *OUTPUT), formats=TEXT)

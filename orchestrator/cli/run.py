@@ -27,6 +27,7 @@ from orchestrator.core.selection import EVERYTHING
 from orchestrator.core.times import clock, counted
 from orchestrator.journal.port import Journal, RunRow
 from orchestrator.report.groups import Hint
+from orchestrator.report.words import shell
 
 NAMED = 10  # targets that are left out for one reason
 NAMED_LEFT = 20  # targets that could not be canceled
@@ -102,7 +103,7 @@ async def _started(face: Face, wanted: Wanted, journal: Journal, stack: AsyncExi
     ready(planned, context)
     if not context.sandbox:
         face.confirm(planned.needs_confirmation)
-    _warn(face, planned)
+    _warn(face, planned, wanted.source)
     driven = await _replaced(face, planned, journal) if wanted.overlap == REPLACE and not context.sandbox else []
     try:
         started = await start(planned, run, journal, context, wanted.overlap, driven)
@@ -129,14 +130,22 @@ async def _replaced(face: Face, planned: Planned, journal: Journal) -> list[RunR
     return driven
 
 
-def _warn(face: Face, planned: Planned) -> None:
+def _plan_line(face: Face, source: Source) -> str:
+    """The command that plans the same."""
+    choices = face.choices
+    params = [word for name, value in choices.params.items() for word in ("-p", f"{name}={value}")]
+    words = ["orchestrator", "plan", *source.words, *params, *choices.picked]
+    return " ".join(map(shell, words)) + face.flags.suffix
+
+
+def _warn(face: Face, planned: Planned, source: Source) -> None:
     """Says where the token goes; of the other warnings only the number, `plan` is there to read them."""
     for name, host in () if face.flags.sandbox else foreign_hosts(planned.plan):
         face.log.warning("token.sent_elsewhere", account=name, host=host)
     for warning in planned.plan.warnings:
         face.log.debug("plan.warning", text=warning)
     if planned.plan.warnings and not face.flags.verbose:
-        face.log.info("plan.warnings", number=len(planned.plan.warnings), shown_by="orchestrator plan")
+        face.log.info("plan.warnings", number=len(planned.plan.warnings), shown_by=_plan_line(face, source))
 
 
 async def _again(face: Face, row: RunRow, wanted: Wanted, journal: Journal) -> Exit:

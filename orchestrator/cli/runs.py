@@ -18,11 +18,11 @@ from orchestrator.forecast import Expected
 from orchestrator.journal.port import RunRow
 from orchestrator.report import FORMATS
 from orchestrator.report.diff import as_json, as_text, compare
-from orchestrator.report.groups import Hint, counts
+from orchestrator.report.groups import Hint, counts, going_on
 from orchestrator.report.reasons import unmet_needs
 from orchestrator.report.view import Report
 from orchestrator.report.why import explain
-from orchestrator.report.words import plain, seconds_between, short
+from orchestrator.report.words import plain, seconds_between, shell, short
 
 REASONS = 8
 EXIT_STATUS = click.option("--exit-status", is_flag=True, help="Exit with the run's own code.")
@@ -43,8 +43,8 @@ async def runs(face: Face, run: str | None, only_open: bool, prune: str | None, 
     elif export is not None:
         file = face.context.path(export)
         number = await app.export(face.context, file, run)
-        there = f"orchestrator resume --state sqlite:////FULL/PATH/{file.name}"
-        face.note(f"{number:,} runs are in {file}; there: {there}")
+        there = f"orchestrator runs{f' {run}' if run else ''} --state {shell(f'sqlite:///{file.name}')}"
+        face.note(f"{number:,} runs are in {file}; in its folder, on whatever machine: {there}")
     else:
         rows = await app.runs(face.context, run or "", open_only=only_open)
         if face.flags.stdout == "json":
@@ -125,7 +125,7 @@ def _next(row: RunRow, report: Report) -> Hint | None:
     if row.ended_at is None and row.driven:
         return Hint("watch", row.id, (), "follow it: ")
     if row.ended_at is None and not report.is_rehearsal:
-        return Hint("resume", row.id, (), "go on:     ")
+        return going_on(report, row.id, "go on:     ")
     if report.totals["targets"] > report.totals["passed"]:
         return Hint("report", row.id, (), "report:    ")
     return None

@@ -141,11 +141,16 @@ def _onwards(report: Report, id_: str, found: Collection[str]) -> Iterator[Hint]
     run = report.run
     is_canceled = run.stopped_by == CANCELED
     if IN_DOUBT in found or (OPEN in found and not is_canceled):
-        override = ("--override-stop",) if run.status == "stopped" and stopped_by_rule(report) else ()
-        yield Hint("resume", id_, override, "go on:  ")
+        yield going_on(report, id_, "go on:  ")
     is_newest = id_ == (run.merged or (id_,))[-1]
     if is_newest and (set(found) - {OPEN, IN_DOUBT, "skipped"} or (OPEN in found and is_canceled)):
         yield Hint("retry", id_, (), "again:  ")
+
+
+def going_on(report: Report, run: str, label: str) -> Hint:
+    """What goes on with the run; a rule that stopped it must be overridden for that."""
+    is_stopped = report.run.status == "stopped" and stopped_by_rule(report) and report.run.stopped_by != CANCELED
+    return Hint("resume", run, ("--override-stop",) if is_stopped else (), label)
 
 
 def stopped_by_rule(report: Report) -> bool:

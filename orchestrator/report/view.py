@@ -151,6 +151,7 @@ class Report(Struct, frozen=True):
         forecast: None for a run that began without one.
         is_rehearsal: whether its builds were the built-in sandbox's, which ended with the process.
         fail_on: the outcomes that make its exit code 1.
+        suffix: what is appended to the command lines that it advises, such as ` --state DIR`.
     """
 
     run: RunView
@@ -163,6 +164,7 @@ class Report(Struct, frozen=True):
     forecast: ForecastView | None = None
     is_rehearsal: bool = False
     fail_on: frozenset[Outcome] = DEFAULT_FAIL_ON
+    suffix: str = ""
 
 
 def view(run_id: str, history: History, now: float) -> Report:

@@ -152,13 +152,14 @@ def _now(target: Target, history: History, now: float, run_id: str, foreseen: It
     progress = history.of(target.id)
     verdict = progress.verdict
     if verdict is not None:
-        if verdict.outcome is Outcome.IN_DOUBT:
+        if verdict.outcome is Outcome.IN_DOUBT and not history.options.sandbox:
             yield from _ways_out(target, run_id)
         return
     _, sentence = waits_for(history, target, now)
     if history.has_ended:
         yield f"the run has ended; {_left_open(progress)}: {sentence}"
-        yield Hint("retry", run_id, (), "a new run triggers it: ")
+        if not history.options.sandbox:
+            yield Hint("retry", run_id, (), "a new run triggers it: ")
         return
     yield f"now: {sentence}"
     yield from held_by(history, target, now)
@@ -167,8 +168,12 @@ def _now(target: Target, history: History, now: float, run_id: str, foreseen: It
     yield from foreseen
     if progress.doubt is not None:
         yield from _doubt(target, progress.doubt, now)
-    if history.left_at is not None:
-        yield Hint("resume", run_id, (), "nobody drives the run now: ")
+    if history.left_at is not None and history.options.sandbox:
+        yield "its sandbox ended with its process: nothing can go on"
+    elif history.left_at is not None:
+        is_stopped = history.stopped is not None and not history.stopped.by_person
+        words = ("--override-stop",) if is_stopped and not progress.may_exist else ()
+        yield Hint("resume", run_id, words, "nobody drives the run now: ")
 
 
 def _left_open(progress: Progress) -> str:

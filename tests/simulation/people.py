@@ -55,7 +55,8 @@ class Person:
     def __init__(self, stage: Stage) -> None:
         self._stage = stage
         self._dice = Dice(f"person {stage.schedule.seed}")
-        self.now = stage.machine.now  # as a `Context` has it, and what follows
+        self.now, self.ticks, self.up = stage.machine.now, anyio.current_time, stage.machine.up  # as a `Context` has it
+        self.sandbox = False
 
     async def look_back(self, job: Job) -> None:
         """After a run: what the schedule has for it."""

@@ -75,7 +75,7 @@ def _details(report: Report, row: Row) -> Iterator[str]:
         yield plain(f"build {row.build_number}")
     if row.request_id is not None:
         yield plain(f"request {row.request_id}")
-    yield f"orchestrator why {row.run or report.run.id} {shell(row.id)}"
+    yield f"orchestrator why {row.run or report.run.id} {shell(row.id)}{report.suffix}"
 
 
 def _written(attributes: dict[str, str | int]) -> str:

@@ -27,7 +27,10 @@ def render(report: Report, *, at_most: int = AT_MOST) -> str:
     for line, row in _lines(report):
         left -= len(line.encode("utf-8", "replace")) + 1
         if left < 0:
-            lines += ["", f"{counted(rows, 'more target')} left out; `orchestrator report {report.run.id} -o csv`"]
+            lines += [
+                "",
+                f"{counted(rows, 'more target')} left out; `orchestrator report {report.run.id} -o csv{report.suffix}`",
+            ]
             break
         rows -= row
         lines.append(line)
