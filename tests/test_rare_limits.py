@@ -7,8 +7,9 @@ import pytest
 from fake_service import FAKE, FakeService, Script, targets
 from rare import PRINCIPAL, Service, a_run, another, engine, left_by
 
+from orchestrator.core.calls import Answer
 from orchestrator.core.concurrency import Cap, Concurrency
-from orchestrator.core.errors import Exit, InDoubt
+from orchestrator.core.errors import Exit
 from orchestrator.core.events import Frozen
 from orchestrator.core.frozen import replace
 from orchestrator.core.model import ACCOUNT, Learnt, Limit, Scope, scopes_around
@@ -199,7 +200,7 @@ async def test_what_was_called_before_the_provider_said_whose_token_it_is_counts
 
         async def send(self, call):
             if call.path == "/user" and self.is_shy:
-                raise InDoubt("no whole answer in time")
+                return Answer(500, "Internal Server Error")
             return await super().send(call)
 
     service = Shy()

@@ -8,7 +8,8 @@ import anyio
 import pytest
 from fake_service import FakeService, Script, make_run, targets
 
-from orchestrator.core.errors import Exit, InDoubt
+from orchestrator.core.calls import Answer
+from orchestrator.core.errors import Exit
 from orchestrator.core.model import ACCOUNT, Limit, Scope
 from orchestrator.engine.engine import Engine, Options
 from orchestrator.journal.port import Process, Reserved, SharedLimit, UsageRecord
@@ -214,7 +215,7 @@ class Shy(FakeService):
 
     async def send(self, call):
         if call.path == "/user":
-            raise InDoubt("no whole answer in time")
+            return Answer(500, "Internal Server Error")
         return await super().send(call)
 
 
