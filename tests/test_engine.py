@@ -611,6 +611,56 @@ async def test_a_machine_that_slept_between_intent_and_call_makes_sure_of_its_le
     assert len(service.posts) == 1
 
 
+async def test_a_process_stopped_while_its_connection_was_made_looks_at_its_lease_again_before_the_first_byte():
+    """Name, TLS and the wait for a connection take time, in which a process may be stopped, and replaced."""
+    slept = [0.0]
+
+    class Far(FakeService):
+        async def send(self, call):
+            if call.purpose == "trigger" and len(self.posts) == 1:
+                slept[0] = 60.0
+                for stream in ("", "fake"):
+                    await claim(other, "r1", stream, Process("there", "boot", 2, "2"), self.now() + 60.0, 30.0)
+            if call.ready is not None:
+                call.ready()
+            return await super().send(call)
+
+    service = Far()
+    journal = MemoryJournal(now=service.now)
+    other = MemoryJournal(journal.disk, now=service.now)
+    await make_run(journal, targets(*(f"acme/r{n}" for n in range(10))), connections=1)
+    slow = Engine(
+        "r1",
+        journal,
+        service.connect,
+        Options(),
+        now=lambda: service.now() + slept[0],
+        process=ME,
+        random=random.Random(1),
+    )
+    with pytest.raises(LeaseLost):
+        await slow.run()
+    assert len(service.posts) == 1
+
+
+async def test_a_process_stopped_while_its_connection_was_made_goes_on_where_nobody_replaced_it():
+    slept = [0.0]
+
+    class Far(FakeService):
+        async def send(self, call):
+            slept[0] += 15.0 * (call.purpose == "trigger" and len(self.posts) == 1 and slept[0] == 0.0)
+            if call.ready is not None:
+                call.ready()
+            return await super().send(call)
+
+    service = Far()
+    journal = MemoryJournal(now=service.now)
+    await make_run(journal, targets(*(f"acme/r{n}" for n in range(3))), connections=1)
+    now, one = lambda: service.now() + slept[0], random.Random(1)
+    assert await Engine("r1", journal, service.connect, Options(), now=now, process=ME, random=one).run() == Exit.OK
+    assert len(service.posts) == len(service.requests) == 3
+
+
 @pytest.mark.parametrize("step", [-86_400.0, 86_400.0])
 async def test_a_step_of_the_wall_clock_neither_ends_nor_prolongs_a_lease(step):
     service, stepped = FakeService(), [0.0]

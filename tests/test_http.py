@@ -11,7 +11,8 @@ import pytest
 
 from orchestrator import __version__
 from orchestrator.core.calls import Call, is_loopback
-from orchestrator.core.errors import AccessRefused, InDoubt, OrchestratorError, Unreachable, UsageError
+from orchestrator.core.errors import AccessRefused, InDoubt, OrchestratorError, TooLate, Unreachable, UsageError
+from orchestrator.core.frozen import replace
 from orchestrator.core.model import Account
 from orchestrator.core.secrets import Secret
 from orchestrator.providers.kit.answers import LARGEST
@@ -264,6 +265,24 @@ async def test_a_post_on_a_connection_that_died_meanwhile_is_not_repeated():
             await send(POST)
         assert [line.split()[0] for line, *_ in heard] == ["POST", "POST"]
         assert heard.connections == 1
+
+
+@pytest.mark.parametrize("used", [False, True])
+async def test_a_call_that_is_no_longer_wanted_when_its_connection_is_ready_sends_no_byte(used):
+    async def answer(writer, heard):
+        writer.write(http(b"{}"))
+
+    def late():
+        raise TooLate("stopped meanwhile")
+
+    async with served(answer) as (url, heard), opened(url) as send:
+        if used:
+            await send(POST)
+        before = len(heard)
+        with pytest.raises(TooLate):
+            await send(replace(POST, ready=late))
+        await send(GET)
+        assert [line.split()[0] for line, *_ in heard[before:]] == ["GET"]
 
 
 SURPLUS = b'{"for": "nobody"}'

@@ -23,6 +23,7 @@ class Call(Struct, frozen=True):
         limits: names of the limits it counts against.
         repo: `owner/name`, where the call also counts against limits of a repository or an owner.
         secret: whether the body holds a secret (then it is never logged, nor an echo of it).
+        ready: to be called when the connection is there, just before the first byte leaves; it may raise `TooLate`.
     """
 
     method: str
@@ -33,6 +34,7 @@ class Call(Struct, frozen=True):
     limits: tuple[str, ...] = ("calls",)
     repo: str | None = None
     secret: bool = False
+    ready: Callable[[], None] | None = None
 
 
 class Answer(Struct, frozen=True):

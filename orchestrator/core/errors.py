@@ -4,6 +4,7 @@ About a call to a provider the question is: may a build exist now?
 
     NotTriggered      certainly not: ask again, or give up
       Unreachable       the call never left
+        TooLate           ... since it was time to look at the lease again
       RateLimited       the provider's limit; make no calls to this scope for a while
       Rejected          this target is refused for good
       AccessRefused     an entire scope is refused: a dead token, a ban, no credit
@@ -93,6 +94,10 @@ class Unreachable(NotTriggered):
     def __init__(self, cause: str) -> None:
         super().__init__(cause)
         self.cause = cause
+
+
+class TooLate(Unreachable):
+    """Not sent: so much time went by before its first byte that the lease has to be looked at again."""
 
 
 class RateLimited(NotTriggered):

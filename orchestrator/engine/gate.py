@@ -15,8 +15,9 @@ from random import Random
 import anyio
 
 from orchestrator.core.calls import Answer, Call
-from orchestrator.core.errors import AccessRefused, NotTriggered, Unreachable, Unreadable
+from orchestrator.core.errors import AccessRefused, NotTriggered, TooLate, Unreachable, Unreadable
 from orchestrator.core.events import LimitLearnt
+from orchestrator.core.frozen import replace
 from orchestrator.core.model import ACCOUNT, Learnt, Scope
 from orchestrator.core.next_step import DOUBTS_IN_A_ROW, WIDEST, backoff
 from orchestrator.core.times import period
@@ -103,11 +104,17 @@ class Sender:
         if self.stopped is not None:
             raise self.stopped
         if self._heartbeat is not None:
+            if call.method != "GET":
+                call = replace(call, ready=self._heartbeat.hold)
             await self._heartbeat.check()
         permit.has_left = True
         self.calls[call.purpose] += 1
         try:
             answer = await self.line.send(call)
+        except TooLate:
+            permit.has_left = False
+            self.calls[call.purpose] -= 1
+            return await self.send(call, permit)
         except Unreachable as error:
             permit.has_left = False
             self._lost(error)

@@ -9,6 +9,7 @@ from typing import Any, Protocol
 
 import anyio
 
+from orchestrator.core.errors import TooLate
 from orchestrator.core.events import Event, target_of
 from orchestrator.core.history import History
 from orchestrator.core.model import Outcome, Phase, Target, marker_of
@@ -131,6 +132,15 @@ class Heartbeat:
             async with self._beating:
                 while self._is_stale:  # waiting for the database may have taken as long again
                     await self._renew()
+
+    def hold(self) -> None:
+        """As `check`, when the first byte is about to leave: since then a name was looked up, a connection made.
+
+        Raises:
+            TooLate: the leases are to be looked at again.
+        """
+        if self._is_stale:
+            raise TooLate("the process was stopped before the call left")
 
     @property
     def _is_stale(self) -> bool:

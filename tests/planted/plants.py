@@ -11,6 +11,24 @@ CALLS = ("test_rare_calls.py",)
 
 PLANTS: tuple[Plant, ...] = (
     Plant(
+        "a lease is not looked at when the connection is ready",
+        (Edit("orchestrator/engine/gate.py", "call, ready=self._heartbeat.hold", "call, ready=None"),),
+        ("test_engine.py",),
+        "before_the_first_byte",
+    ),
+    Plant(
+        "a call leaves although it is too late when its connection is ready",
+        (Edit("orchestrator/providers/kit/transport.py", "            ready()\n", "            pass\n"),),
+        ("test_http.py",),
+        "no_longer_wanted",
+    ),
+    Plant(
+        "an outage is asked again without a pause",
+        (Edit("orchestrator/limits/rules.py", "now + backoff(self._pauses, random)", "now"),),
+        ("test_engine_down.py",),
+        "handful",
+    ),
+    Plant(
         "a crash's interval ends at the intent",
         (Edit("orchestrator/engine/in_doubt.py", "min(max(asked, alive), now)", "min(asked, now)"),),
         DOUBTS,

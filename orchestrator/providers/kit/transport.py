@@ -13,8 +13,9 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
+from contextvars import ContextVar
 from dataclasses import dataclass
 from ipaddress import ip_address, ip_network
 from typing import NoReturn, cast
@@ -97,6 +98,9 @@ def _is_meant(entry: str, host: str, port: int) -> bool:
         return entry == "*" or (name != "" and f".{host}".endswith(f".{name}"))
 
 
+_ready: ContextVar[Callable[[], None] | None] = ContextVar("ready", default=None)  # of the call that a task makes
+
+
 class _Surplus(aiohttp.ClientError):
     """The call was not written: its connection had brought bytes that nobody had asked for."""
 
@@ -108,6 +112,8 @@ class _Request(aiohttp.ClientRequest):
     async def send(self, conn: Connection) -> aiohttp.ClientResponse:
         if conn.protocol is None or conn.protocol.should_close:
             raise _Surplus
+        if (ready := _ready.get()) is not None:
+            ready()
         return await super().send(conn)
 
 
@@ -190,6 +196,7 @@ def _sender(session: aiohttp.ClientSession, base: str, host: str, via: URL | Non
         query = "?" + urlencode(call.query, quote_via=quote, safe=":,") if call.query else ""
         url = URL(base + call.path + query, encoded=True)
         data = None if call.body is None else to_json(call.body).encode()
+        _ready.set(call.ready)
         try:
             async with session.request(
                 call.method,
