@@ -17,9 +17,12 @@ def main(argv: Sequence[str] | None = None) -> NoReturn:
         sys.stdout.write(f"orchestrator {__version__}\n")
         raise SystemExit(0)
     gc.disable()  # `run` enables it once everything is imported
-    from orchestrator.cli.main import run
+    try:
+        from orchestrator.cli.main import run
 
-    code = run(words)
+        code = run(words)
+    except KeyboardInterrupt:  # before `run` could take care of it
+        code = 130
     gc.freeze()  # the process ends: no collection need look at what it leaves
     raise SystemExit(code)
 

@@ -17,11 +17,13 @@ from orchestrator.app.overlap import Held
 from orchestrator.app.plan import Choices, Source, plan
 from orchestrator.app.rehearse import rehearsed
 from orchestrator.app.resume import choose, resume, retry
-from orchestrator.app.runs import exact, report, runs, why
+from orchestrator.app.runs import exact, meant, report, runs, why
 from orchestrator.app.start import start
-from orchestrator.core.errors import Exit
+from orchestrator.core.errors import Exit, NotStarted
 from orchestrator.core.events import Ended, Intended, Requested, RunEnded
-from orchestrator.core.model import BuildState
+from orchestrator.core.model import BuildState, Outcome
+from orchestrator.core.selection import Selection
+from orchestrator.journal.history import load
 from orchestrator.providers import registry
 from orchestrator.testing import Disk, MemoryJournal
 
@@ -145,6 +147,48 @@ async def test_another_run_is_canceled_while_it_is_driven(server):
     assert codes["left"] == ()
     assert codes["person"] is Exit.OK
     assert all(one.canceled_at is not None for one in server.service.requests if one.repo == "acme/endless")
+
+
+async def test_only_the_named_targets_of_another_run_are_canceled_and_that_is_awaited(server):
+    page = Page()
+    started = await server.started("two", page, "endless", "a", "b")
+    codes = {}
+
+    async def person():
+        journal = server.journal()
+        await page.requested.wait()
+        row = await exact(journal, "two")
+        only = await meant(row, journal, Selection(["acme/endless"]))
+        asked = await cancel(row, journal, "anna@web", Choices(), server.context(Page()), only=only)
+        codes["person"] = (await canceled(await asked.run(), journal, only)).code
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(started.drive.run)
+        tasks.start_soon(person)
+    assert codes["person"] is Exit.OK
+    history = await load(server.journal(), "two")
+    assert [history.of(target.id).verdict.outcome for target in history.targets] == ["canceled", "passed", "passed"]
+    assert [one.repo for one in server.service.requests if one.canceled_at is not None] == ["acme/endless"]
+
+
+async def test_only_the_selected_targets_are_gone_on_with_or_retried(server):
+    started = await server.started("one", Page(), "a", "bad", "c")
+    started.drive.interrupt("SIGTERM")
+    await started.drive.run()
+    journal, context = server.journal(), server.context(Page())
+    some = await resume(await exact(journal, "one"), journal, Choices(), context, selection=Selection(["acme/a"]))
+    assert (await some.run()).code is Exit.OK
+    assert [one.repo for one in server.service.requests] == ["acme/a"]
+    rest = await resume(await exact(journal, "one"), journal, Choices(), context)
+    assert (await rest.run()).code is Exit.FAILED
+    row = await exact(journal, "one")
+    chosen = await choose(row, {Outcome.PASSED, Outcome.FAILED}, journal, context, selection=Selection(first=2))
+    assert [target.repo for target in chosen.targets] == ["acme/a", "acme/bad"]
+    picked = Selection(exclude=["acme/bad"], first=1)
+    chosen = await choose(row, {Outcome.PASSED, Outcome.FAILED}, journal, context, selection=picked)
+    assert [target.repo for target in chosen.targets] == ["acme/a"]
+    with pytest.raises(NotStarted, match="none of 3 targets is selected by --only nothing"):
+        await choose(row, None, journal, context, selection=Selection(["nothing"]))
 
 
 async def test_an_interrupted_run_is_resumed_and_what_failed_is_retried(server):

@@ -155,6 +155,51 @@ def test_runs_lists_prunes_and_exports(program):
     assert {row["id"] for row in program.json} == {"old", "open"}
 
 
+@pytest.mark.parametrize(("named", "left"), [("x2", ["x1", "y1"]), ("x", ["y1"]), ("", [])])
+def test_prune_forgets_only_what_is_named_and_lists_it(named, left, program):
+    for run in ("x1", "x2", "y1"):
+        tell(program, run, P, P, P)
+    assert program("runs", *filter(None, [named]), "--prune", "30d", "--state", "s") == 0
+    assert {line.split()[0] for line in program.out.splitlines()} == {"x1", "x2", "y1"} - set(left)
+    program("runs", "--state", "s", "-o", "json")
+    assert sorted(row["id"] for row in program.json) == left
+
+
+def test_prune_of_a_run_that_is_not_there_forgets_nothing_and_says_so(program):
+    tell(program, "one", P, P, P)
+    assert program("runs", "--prune", "1s", "NOSUCH", "--state", "s") == Exit.USAGE
+    assert "no run in this state begins with 'NOSUCH'; nothing was forgotten" in program.err
+    assert program("runs", "--prune", "1s", "--open", "--state", "s") == Exit.USAGE
+    assert "--open and --prune do not go together" in program.err
+    program("runs", "--state", "s", "-o", "json")
+    assert [row["id"] for row in program.json] == ["one"]
+
+
+def test_reports_status_and_diff_are_about_the_selected_targets_only(program):
+    tell(program, "one", P, F, F)
+    tell(program, "two", F, F, F)
+    assert program("report", "one", "--only", "acme/b", "-o", "list", "--state", "s") == 0
+    assert program.out == "acme/b@main\n"
+    assert program("report", "one", "--exclude", "acme/a", "--first", "1", "-o", "json", "--state", "s") == 0
+    assert [row["repo"] for row in program.json["targets"]] == ["acme/b"]
+    assert program("status", "one", "--only", "acme/[bc]", "--only", "acme/a", "--state", "s") == 0
+    assert "1 of 1 done" in program.out
+    assert program("diff", "one", "two", "--exclude", "acme/a", "-o", "json", "--state", "s") == 0
+    assert program.json["totals"]["newly_failing"] == 0
+    for words in (("report",), ("status",), ("diff", "one")):
+        assert program(*words, "two", "--only", "acme/bb", "--state", "s") == Exit.NOT_STARTED
+        assert program.out == ""
+        assert "none of 3 targets is selected by --only acme/bb" in program.err
+
+
+def test_cancel_that_selects_nothing_or_ends_the_whole_run_besides_cancels_nothing(program):
+    tell(program, "one", P, None, None, ends=False)
+    assert program("cancel", "one", "--only", "acme/x*", "--state", "s") == Exit.NOT_STARTED
+    assert program("cancel", "one", "--only", "acme/b", "--keep-builds", "--state", "s") == Exit.USAGE
+    assert program("status", "one", "-o", "json", "--state", "s") == 0
+    assert program.json["run"]["status"] == "interrupted"
+
+
 def test_resume_without_an_open_run_lists_none_and_several(program):
     tell(program, "one", P, P, P)
     assert program("resume", "--state", "s") == Exit.USAGE

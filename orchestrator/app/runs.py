@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from orchestrator.app.context import Context, has_state, readable, writable
+from orchestrator.app.context import Context, has_state, readable
 from orchestrator.app.lookups import times_in
 from orchestrator.core.errors import UsageError
 from orchestrator.core.frozen import Struct, replace
@@ -88,12 +88,16 @@ async def runs(context: Context, prefix: str = "", *, open_only: bool = False) -
         return await journal.runs(prefix, open_only=open_only)
 
 
-async def prune(context: Context, age: float) -> int:
-    """Forgets the runs that ended longer ago than so many seconds; how many they were."""
-    async with writable(context) as journal:
-        horizon = context.now() - age
-        old = [row.id for row in await journal.runs() if row.ended_at is not None and row.ended_at < horizon]
-        return await journal.drop_runs(old)
+async def old_runs(journal: Journal, prefix: str, before: float) -> Sequence[RunRow]:
+    """The runs whose ids begin with a text and that ended before an instant.
+
+    Raises:
+        UsageError: no run's id begins so.
+    """
+    rows = await journal.runs(prefix)
+    if prefix and not rows:
+        raise UsageError(f"no run in this state begins with {prefix!r}; nothing was forgotten")
+    return [row for row in rows if row.ended_at is not None and row.ended_at < before]
 
 
 async def export(context: Context, file: Path, run: str | None = None) -> int:

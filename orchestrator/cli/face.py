@@ -5,8 +5,8 @@ from __future__ import annotations
 import inspect
 import os
 import sys
-from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager, contextmanager, suppress
 from functools import cached_property, wraps
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -62,7 +62,7 @@ class Face:
             rates=flags.rate,
             observer=self._observer() if self._observes else None,
             traces=flags.verbose > 1,
-            read_stdin=lambda most: sys.stdin.buffer.read(most),
+            read_stdin=_stdin,
         )
 
     def _observer(self) -> Observer:
@@ -119,16 +119,21 @@ class Face:
 
         self.tell(json.dumps(value, default=_plain, indent=1, ensure_ascii=False))
 
-    def confirm(self, question: str | None) -> None:
+    def confirm(self, question: str | None, done: str = "nothing was sent") -> None:
         """Goes on when the answer is yes, when there is no question, or when there is nobody to ask.
+
+        Args:
+            done: what has become of it where the answer is no.
 
         Raises:
             NotStarted: the answer is no.
         """
         if question is None or self.flags.yes or not self.machine.may_ask:
             return
-        if not click.confirm(question, default=False, err=True):
-            raise NotStarted("answered no; nothing was sent")
+        with _interruptible():
+            is_yes = click.confirm(question, default=False, err=True)
+        if not is_yes:
+            raise NotStarted(f"answered no; {done}")
 
     def check_formats(self, formats: Sequence[str] | None) -> None:
         """Whether the verb writes what `-o` asks for; `formats` as of `verb`.
@@ -357,6 +362,23 @@ def run_async(main: Coroutine[Any, Any, T]) -> T:
     relax_gc()
     fast = sys.platform != "win32" and find_spec("uvloop") is not None
     return anyio.run(run, backend="asyncio", backend_options={"use_uvloop": fast})
+
+
+@contextmanager
+def _interruptible() -> Iterator[None]:
+    """Lets Ctrl-C end what blocks: on an event loop the first one only asks the loop, which does not come to it."""
+    import signal
+
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def _stdin(most: int) -> bytes:
+    with _interruptible():
+        return sys.stdin.buffer.read(most)
 
 
 def _to_stderr(line: str) -> None:

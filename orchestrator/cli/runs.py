@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 import click
 
 from orchestrator.app import runs as app
+from orchestrator.app.context import writable
 from orchestrator.cli.face import TEXT, Face, verb
 from orchestrator.cli.flags import OUTPUT, SELECT
 from orchestrator.cli.flags import duration as seconds_of
@@ -37,20 +38,37 @@ EXIT_STATUS = click.option("--exit-status", is_flag=True, help="Exit with the ru
     formats=TEXT,
 )
 async def runs(face: Face, run: str | None, only_open: bool, prune: str | None, export: str | None) -> None:
-    """List the runs in the state, newest first; RUN is the beginning of an id."""
+    """List the runs in the state, newest first; RUN is the beginning of an id, for --prune too."""
+    given = [flag for flag, it in (("--open", only_open), ("--prune", prune), ("--export", export)) if it]
+    if len(given) > 1:
+        raise UsageError(f"runs: {' and '.join(given)} do not go together")
     if prune is not None:
-        face.note(f"{await app.prune(face.context, seconds_of(prune, '--prune')):,} runs forgotten")
+        await _prune(face, run or "", seconds_of(prune, "--prune"))
     elif export is not None:
         file = face.context.path(export)
         number = await app.export(face.context, file, run)
         there = f"orchestrator runs{f' {run}' if run else ''} --state {shell(f'sqlite:///{file.name}')}"
         face.note(f"{number:,} runs are in {file}; in its folder, on whatever machine: {there}")
     else:
-        rows = await app.runs(face.context, run or "", open_only=only_open)
-        if face.flags.stdout == "json":
-            face.json([_row(row) for row in rows])
-        else:
-            face.tell("\n".join(_table(rows)))
+        _list(face, await app.runs(face.context, run or "", open_only=only_open))
+
+
+async def _prune(face: Face, prefix: str, age: float) -> None:
+    """Lists what is to be forgotten, and forgets it once a person at a terminal has said yes."""
+    async with writable(face.context) as journal:
+        rows = await app.old_runs(journal, prefix, face.machine.now() - age)
+        if rows:
+            if not face.flags.quiet:
+                _list(face, rows)
+            face.confirm(f"Forget {counted(len(rows), 'run')}?", done="nothing was forgotten")
+        face.note(f"{await journal.drop_runs([row.id for row in rows]):,} runs forgotten")
+
+
+def _list(face: Face, rows: Sequence[RunRow]) -> None:
+    if face.flags.stdout == "json":
+        face.json([_row(row) for row in rows])
+    else:
+        face.tell("\n".join(_table(rows)))
 
 
 def _row(row: RunRow) -> dict[str, object]:
