@@ -155,3 +155,27 @@ async def test_a_retry_never_takes_over_the_forecast_of_the_old_run(cast):
     context = context_of(now=lambda: START)
     await resume.make("r2", "r1", story(*ended(1, A)).history, [one], journal, context, False, cast)
     assert (await load(journal, "r2")).made.forecast == (cast or {})
+
+
+# what is told before the start
+
+
+@pytest.mark.parametrize("rate", [(), ("--rate", "4000/s")])
+def test_run_counts_as_many_warnings_as_plan_shows(program, rate):
+    program.write("orchestrator.yaml", "version: 1\ntargets: [acme/a@x, 'travis:acme/a@x#two', acme/b]\n")
+    assert program("plan", "--sandbox", "--offline", "-o", "json", *rate) == 0
+    warnings = program.json["warnings"]
+    assert any("is above the provider's default triggers 40/30s" in one for one in warnings) is bool(rate)
+    assert program("run", "--sandbox", "--detach", *rate) == 0
+    assert f"plan.warnings number={len(warnings)} " in program.err
+
+
+def test_a_rate_above_the_default_is_told_by_run_and_one_below_takes_the_warning_back(program):
+    text = "version: 1\nproviders: {travis: {type: travis, limits: {triggers: 400/30s}}}\ntargets: [acme/a]\n"
+    program.write("orchestrator.yaml", text)
+    assert program("run", "--sandbox", "--detach") == 0
+    assert "limit triggers 400/30s is above the provider's default triggers 40/30s" in program.err
+    assert program("run", "--sandbox", "--detach", "--rate", "30/30s") == 0
+    assert "is above" not in program.err
+    assert program("plan", "--sandbox", "--offline", "--rate", "30/30s") == 0
+    assert "is above" not in program.out

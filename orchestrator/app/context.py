@@ -172,11 +172,14 @@ class Context:
 
     def _paced(self, account: Account) -> Account:
         rates = {name: rate for name, rate in self.rates.items() if name in (None, account.name)}
-        if not rates:
+        if not rates and not any(limit.written for limit in account.limits):
             return account
-        from orchestrator.core.selection import override_limits
+        from orchestrator.core.selection import override_limits, raised
 
-        return override_limits(Plan("", (), {account.name: account}), rates).accounts[account.name]
+        paced = override_limits(Plan("", (), {account.name: account}), rates).accounts[account.name]
+        for sentence in raised(paced, registry.declaration(account.type).limits):
+            self.observer.notice("limit.raised", warning=sentence)
+        return paced
 
     def _traced(self, send: Send, account: str) -> Callable[[Call], Awaitable[Answer]]:
         async def traced(call: Call) -> Answer:

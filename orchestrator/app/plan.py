@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, date, datetime
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
@@ -190,8 +190,18 @@ def selected(plan: Plan, manifest: Manifest | None, choices: Choices, context: C
     expect = manifest.expect if manifest is not None else None
     chosen = select(plan, choices.meant, expect)
     paced = override_limits(chosen, context.rates) if context.rates else chosen
+    if context.rates:  # what the manifest says of its own rates no longer holds
+        kept = [text for text in chosen.warnings if text not in _raised(chosen)]
+        paced = replace(paced, warnings=(*kept, *_raised(paced)))
     used = {target.account for target in paced.targets}
     return replace(paced, accounts={name: account for name, account in paced.accounts.items() if name in used})
+
+
+def _raised(plan: Plan) -> list[str]:
+    from orchestrator.core.selection import raised
+
+    accounts = plan.accounts.values()
+    return [text for account in accounts for text in raised(account, registry.declaration(account.type).limits)]
 
 
 async def ad_hoc(source: Source, context: Context, journal: Journal | None = None) -> Plan:
@@ -260,8 +270,8 @@ def foreign_hosts(plan: Plan) -> list[tuple[str, str]]:
     return found
 
 
-def warnings_of(plan: Plan, cast: Forecast) -> list[str]:
-    """Everything that a person should know before the start, each sentence once."""
+def warnings_of(plan: Plan, foreseen: Sequence[str]) -> list[str]:
+    """Everything that a person should know before the start, each sentence once; `foreseen` by its forecast."""
     accounts = [
         f"account {name}: {warning}"
         for name, account in plan.accounts.items()
@@ -269,7 +279,7 @@ def warnings_of(plan: Plan, cast: Forecast) -> list[str]:
     ]
     hosts = [f"account {name} sends its token to {host}" for name, host in foreign_hosts(plan)]
     programs = [f"a program is run to get a token: {command}" for command in token_commands(plan)]
-    return list(dict.fromkeys([*hosts, *programs, *accounts, *plan.warnings, *cast.warnings]))
+    return list(dict.fromkeys([*hosts, *programs, *accounts, *plan.warnings, *foreseen]))
 
 
 # -- the forecast -----------------------------------------------------------------------------------------------
@@ -282,14 +292,16 @@ def forecast_of(planned: Planned, times: Times, context: Context) -> Forecast:
     return forecast(*_to_simulate(planned, context), start=context.now(), times=times)
 
 
-def forecast_kept(planned: Planned, times: Times, context: Context) -> Mapping[str, float]:
-    """What a run that starts now keeps of its forecast; as `forecast_of`."""
+def forecast_kept(planned: Planned, times: Times, context: Context) -> tuple[Mapping[str, float], Sequence[str]]:
+    """What a run that starts now keeps of its forecast, and the warnings of that; as `forecast_of`."""
+    from orchestrator.forecast.advice import warnings
     from orchestrator.forecast.simulate import Simulation
 
+    plan, declarations, options = _to_simulate(planned, context)
     with gc_paused():
-        run = Simulation(*_to_simulate(planned, context), context.now(), times)
+        run = Simulation(plan, declarations, options, context.now(), times)
         run.run()
-        return run.kept
+        return run.kept, warnings(plan, run, declarations, options)
 
 
 def _to_simulate(planned: Planned, context: Context) -> tuple[Plan, Mapping[str, Declaration], Options]:

@@ -188,7 +188,7 @@ async def retry(what: Chosen, new: str, journal: Journal, choices: Choices, cont
         raise NotStarted(f"nothing to retry: no target of that run has such an outcome; nothing was sent{onwards}")
     accounts = {account.name: account for account in accounts_of(what.history)}
     planned = Planned(Plan(what.name, tuple(what.targets), accounts), choices)
-    cast = forecast_kept(planned, await times_in(journal, what.name, accounts, context), context)
+    cast, _ = forecast_kept(planned, await times_in(journal, what.name, accounts, context), context)
     await make(new, what.old, what.history, what.targets, journal, context, what.same_commit, cast, choices.reports)
     return Drive(new, journal, choices, context)
 

@@ -20,6 +20,7 @@ from orchestrator.app.plan import (
     read_manifest,
     selected,
     today,
+    warnings_of,
 )
 from orchestrator.core.errors import NotStarted, UsageError
 from orchestrator.core.events import RunMade, from_json, to_json
@@ -41,6 +42,7 @@ class Started(Struct, frozen=True):
 
     Args:
         ended: open runs that nobody drove, and that were ended for this one.
+        warnings: what a person should know of the plan.
     """
 
     run: str
@@ -48,6 +50,7 @@ class Started(Struct, frozen=True):
     left_out: int
     drive: Drive
     ended: Sequence[str] = ()
+    warnings: Sequence[str] = ()
 
 
 def new_id(now: float) -> str:
@@ -79,11 +82,11 @@ async def start(
     """
     ready(planned, context)
     plan = planned.plan
-    cast = forecast_kept(planned, await lookups.times_in(journal, plan.name, plan.accounts, context), context)
+    cast, foreseen = forecast_kept(planned, await lookups.times_in(journal, plan.name, plan.accounts, context), context)
     made = made_of(plan, _kept(planned, context), forecast=cast)
     targets, ended = await make_instead(run, made, plan.targets, journal, context, overlap, replaces)
     drive = Drive(run, journal, planned.choices, context)
-    return Started(run, len(targets), len(plan.targets) - len(targets), drive, ended)
+    return Started(run, len(targets), len(plan.targets) - len(targets), drive, ended, warnings_of(plan, foreseen))
 
 
 async def forget_rehearsal(row: RunRow, journal: Journal, context: Context) -> bool:

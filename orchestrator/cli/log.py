@@ -37,7 +37,7 @@ _EVENTS = frozenset(
     }
 )
 _MAY_REPEAT = frozenset({"account.hello_failed", "look.failed", "prepare.failed", "trigger.unreachable"})
-_WARNINGS = frozenset({*_MAY_REPEAT, "cancel.failed", "provider.warning", "queue.unread"})
+_WARNINGS = frozenset({*_MAY_REPEAT, "cancel.failed", "limit.raised", "provider.warning", "queue.unread"})
 _INFOS = frozenset({"quiet.began", "run.canceled", "trigger.unreachable"})
 PATIENCE = 30.0  # seconds for which the same trouble is not told again
 

@@ -107,7 +107,7 @@ def as_text(planned: Planned, cast: Forecast, now: float, *, shows_all: bool) ->
     yield from (_target(target) for target in shown)
     if len(shown) < len(plan.targets):
         yield f"  ... and {len(plan.targets) - len(shown):,} more (-v lists all)"
-    warnings = [f"warning: {plain(warning)}" for warning in warnings_of(plan, cast)]
+    warnings = [f"warning: {plain(warning)}" for warning in warnings_of(plan, cast.warnings)]
     refused = [f"`run` will refuse: {plain(key)}" for key in planned.unsupported]
     if warnings or refused:
         yield from ("", *warnings, *refused)
@@ -229,7 +229,7 @@ def as_json(plan: Plan, cast: Forecast, now: float) -> dict[str, Any]:
             for name, account in plan.accounts.items()
         },
         "forecast": _forecast_json(cast),
-        "warnings": warnings_of(plan, cast),
+        "warnings": warnings_of(plan, cast.warnings),
     }
 
 

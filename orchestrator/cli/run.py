@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from contextlib import AsyncExitStack
 
 import click
@@ -103,7 +104,8 @@ async def _started(face: Face, wanted: Wanted, journal: Journal, stack: AsyncExi
     ready(planned, context)
     if not context.sandbox:
         face.confirm(planned.needs_confirmation)
-    _warn(face, planned, wanted.source)
+    for name, host in () if face.flags.sandbox else foreign_hosts(planned.plan):
+        face.log.warning("token.sent_elsewhere", account=name, host=host)
     driven = await _replaced(face, planned, journal) if wanted.overlap == REPLACE and not context.sandbox else []
     try:
         started = await start(planned, run, journal, context, wanted.overlap, driven)
@@ -112,6 +114,7 @@ async def _started(face: Face, wanted: Wanted, journal: Journal, stack: AsyncExi
         if made is None or wanted.run is None:
             raise
         return made
+    _warn(face, started.warnings, wanted.source)
     if started.left_out:
         face.note(f"{started.left_out:,} targets are left out, since other open runs hold them")
     for ended in started.ended:
@@ -138,14 +141,12 @@ def _plan_line(face: Face, source: Source) -> str:
     return " ".join(map(shell, words)) + face.flags.suffix
 
 
-def _warn(face: Face, planned: Planned, source: Source) -> None:
-    """Says where the token goes; of the other warnings only the number, `plan` is there to read them."""
-    for name, host in () if face.flags.sandbox else foreign_hosts(planned.plan):
-        face.log.warning("token.sent_elsewhere", account=name, host=host)
-    for warning in planned.plan.warnings:
+def _warn(face: Face, warnings: Sequence[str], source: Source) -> None:
+    """Of the warnings only the number, `plan` is there to read them."""
+    for warning in warnings:
         face.log.debug("plan.warning", text=warning)
-    if planned.plan.warnings and not face.flags.verbose:
-        face.log.info("plan.warnings", number=len(planned.plan.warnings), shown_by=_plan_line(face, source))
+    if warnings and not face.flags.verbose:
+        face.log.info("plan.warnings", number=len(warnings), shown_by=_plan_line(face, source))
 
 
 async def _again(face: Face, row: RunRow, wanted: Wanted, journal: Journal) -> Exit:

@@ -193,6 +193,18 @@ def override_limits(plan: Plan, rates: Mapping[str | None, str]) -> Plan:
     return replace(plan, accounts=accounts)
 
 
+def raised(account: Account, defaults: Sequence[Limit]) -> list[str]:
+    """A sentence for each limit of the account that is above the provider's default."""
+    known = {limit.name: limit for limit in defaults}
+    return [
+        f"account {account.name}: the limit {limit} is above the provider's default {default}; "
+        "the provider may refuse calls, or ban the token"
+        for limit in account.limits
+        if (default := known.get(limit.name)) is not None
+        and limit.calls / limit.per > part(default.calls, limit.share) / default.per
+    ]
+
+
 def _with_rate(account: Account, calls: int, per: float) -> Account:
     """Replaces the limit `triggers`, or the first that is counted for the account, where there is no such name.
 

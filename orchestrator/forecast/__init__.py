@@ -67,7 +67,6 @@ def forecast(
         }
         advice = tuple(_advice(plan, accounts, declarations, simulate)) if advise else ()
     levels = _levels(plan.targets)
-    fold = {name for name, account in plan.accounts.items() if declarations[account.type].fold_case}
     return Forecast(
         run.last_trigger,
         run.last_build,
@@ -77,7 +76,7 @@ def forecast(
         tuple(supposed(plan, times)),
         advice,
         sentence(accounts, run.last_trigger, levels),
-        warnings(plan, accounts, run.last_trigger, options, fold),
+        warnings(plan, run, declarations, options),
         run.asked,
         run.steps,
     )

@@ -12,6 +12,7 @@ from orchestrator.core.options import Options
 from orchestrator.core.times import counted, period, rounded
 from orchestrator.forecast.durations import Times
 from orchestrator.forecast.result import NEEDS, AccountForecast
+from orchestrator.forecast.simulate import Simulation
 from orchestrator.providers.port import Declaration
 
 SECOND = "a second account"
@@ -134,30 +135,27 @@ def supposed(plan: Plan, times: Times) -> Iterator[str]:
     yield "other people's builds in the queue, and other calls with this token, are not known: they make it take longer"
 
 
-def warnings(
-    plan: Plan, accounts: Mapping[str, AccountForecast], last_trigger: float, options: Options, fold: set[str]
-) -> tuple[str, ...]:
-    """Sentences for a person.
-
-    Args:
-        fold: accounts that count repositories without regard to case.
-    """
+def warnings(plan: Plan, run: Simulation, declarations: Mapping[str, Declaration], options: Options) -> tuple[str, ...]:
+    """Sentences for a person."""
     triggered = [target for target in plan.targets if target.skip is None]
+    fold = {name for name, account in plan.accounts.items() if declarations[account.type].fold_case}
     return (
-        *_crowding(plan, accounts, options),
+        *_crowding(plan, run, options),
         *_crowded_repos(plan, triggered, fold),
         *_repeats(triggered),
-        *_too_long(triggered, last_trigger),
+        *_too_long(triggered, run.last_trigger),
     )
 
 
-def _crowding(plan: Plan, accounts: Mapping[str, AccountForecast], options: Options) -> list[str]:
+def _crowding(plan: Plan, run: Simulation, options: Options) -> list[str]:
     if options.in_flight is not None:
         return []
     return [
-        f"account {name}: no `in_flight` (-j): {each.triggers} builds will stand in the queue before other people's"
-        for name, each in accounts.items()
-        if plan.accounts[name].in_flight is None and not plan.accounts[name].concurrency.holds_all and each.triggers > 1
+        f"account {name}: no `in_flight` (-j): {queue.triggered} builds will stand in the queue before other people's"
+        for name, queue in run.queues.items()
+        if queue.triggered > 1
+        and plan.accounts[name].in_flight is None
+        and not plan.accounts[name].concurrency.holds_all
     ]
 
 

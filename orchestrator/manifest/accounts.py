@@ -22,6 +22,7 @@ from orchestrator.core.concurrency import (
 from orchestrator.core.errors import near
 from orchestrator.core.frozen import replace
 from orchestrator.core.model import Account, Limit, Target
+from orchestrator.core.selection import raised
 from orchestrator.core.times import parse_duration, parse_limit
 from orchestrator.manifest.diagnostics import Diagnostics, Place, Value
 from orchestrator.manifest.files import beside
@@ -68,7 +69,7 @@ def accounts_of(
             continue
         declared[name] = declaration
         accounts[name] = _Reader(name, written, declaration, diagnostics, quiet).account()
-        warnings += _raised(accounts[name], declaration)
+        warnings += raised(accounts[name], declaration.limits)
         warnings += [f"account {name}: {text}" for text in declaration.warn_account(accounts[name])]
     return Accounts(accounts, declared, warnings)
 
@@ -187,15 +188,6 @@ class _Reader(NamedTuple):
 
 
 _KEYS = ("type", "url", "token", "limits", "defaults", "insecure")
-
-
-def _raised(account: Account, declaration: Declaration) -> list[str]:
-    return [
-        f"account {account.name}: the limit {limit} is above the provider's default {default}; "
-        "the provider may refuse calls, or ban the token"
-        for limit, default in zip(account.limits, declaration.limits, strict=True)
-        if limit.calls / limit.per > part(default.calls, limit.share) / default.per
-    ]
 
 
 def reference(place: Place, diagnostics: Diagnostics) -> str | None:
