@@ -116,6 +116,13 @@ def test_a_wrong_guess_is_answered_with_what_it_is_called_here(typed, said, prog
     assert said in " ".join(program.err.split())
 
 
+def test_a_manifest_of_nearly_the_name_is_seen(program):
+    program.write("orchestrator.yml", "version: 1\ntargets: [acme/a]\n")
+    assert program("check") == Exit.USAGE
+    assert "there is no orchestrator.yaml here, but there is orchestrator.yml: rename it, or name it" in program.err
+    assert program("check", "orchestrator.yml") == 0
+
+
 # -- the page ---------------------------------------------------------------------------------------------------
 
 

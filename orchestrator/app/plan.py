@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from orchestrator.providers.port import Declaration
 
 DEFAULT = "orchestrator.yaml"
+NEAR = ("orchestrator.yml", "orchestration.yaml", ".orchestrator.yaml", ".orchestrator.yml")  # what people also write
 STDIN = "-"
 RUN = "RUN"  # stands for the run's id as long as there is none
 LARGEST = 256 * 1024 * 1024  # bytes of one file; a hundred thousand targets need five
@@ -236,8 +237,10 @@ def _bytes(path: str, context: Context, *, is_default: bool = False) -> bytes:
         return _load(context, path)
     except OSError as error:
         if is_default and isinstance(error, FileNotFoundError):
+            near = next((name for name in NEAR if context.path(name).exists()), None)
+            hint = f", but there is {near}: rename it, or name it as the manifest" if near else ""
             raise UsageError(
-                f"there is no {DEFAULT} here; `orchestrator init` writes one, or name a manifest, or use --repo"
+                f"there is no {DEFAULT} here{hint}; `orchestrator init` writes one, or name a manifest, or use --repo"
             ) from None
         raise UsageError(f"{path}: cannot be read: {error.strerror or error}") from None
     except ValueError:

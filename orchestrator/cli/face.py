@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from orchestrator.cli.flags import ALWAYS, Flags, declared, taken
-from orchestrator.cli.main import Machine, not_here
+from orchestrator.cli.main import Machine, let_go_of_stdout, not_here
 from orchestrator.core.errors import Exit, NotStarted, OrchestratorError, UsageError, flat
 from orchestrator.core.frozen import Struct, asdict, replace
 from orchestrator.report.words import shell
@@ -34,6 +34,7 @@ T = TypeVar("T")
 SUMMARY = "GITHUB_STEP_SUMMARY"
 WIDEST = 160  # columns; wider lines are hard to read
 TEXT = ("text", "json")
+DRIVES = ("run", "watch", "resume", "retry", "cancel")  # the run's own exit code stands, shown or not
 
 
 class Face:
@@ -43,6 +44,7 @@ class Face:
         self.machine = machine
         self.flags = flags
         self._observes = observes
+        self.is_unshown = False
         self.withheld: list[str] = []
 
     @cached_property
@@ -103,15 +105,30 @@ class Face:
     # -- words --------------------------------------------------------------------------------------------------
 
     def tell(self, text: str) -> None:
-        """Prints on stdout: what the verb was asked for."""
-        click.echo(text)
+        """Prints on stdout what the verb was asked for; that it cannot be shown is said once, and ends nothing."""
+        try:
+            click.echo(text)
+        except OSError as error:
+            let_go_of_stdout()
+            if not isinstance(error, BrokenPipeError):  # of its own accord nobody reads on (`| head`)
+                self.is_unshown = True
+                self._say(f"orchestrator: the output could not be shown: {error.strerror or error}")
 
     def note(self, text: str) -> None:
         """Prints on stderr: what a person may also want to know; with `-q` at the end, and only if all is not well."""
         if self.flags.quiet:
             self.withheld.append(text)
         else:
+            self._say(text)
+
+    def _say(self, text: str) -> None:
+        with suppress(OSError):  # the run matters more than what is said of it
             click.echo(text, err=True)
+
+    def tell_withheld(self) -> None:
+        """Prints what `-q` has kept back."""
+        for text in self.withheld:
+            self._say(text)
 
     def json(self, value: object) -> None:
         """Prints a value for programs."""
@@ -324,9 +341,10 @@ def verb(
             try:
                 code = int(_run(face, lambda: function(face, **values)) or 0)
             finally:
-                for text in face.withheld if code else ():
-                    click.echo(text, err=True)
-            return code
+                if code:
+                    face.tell_withheld()
+            is_only_shown = face.is_unshown and function.__name__ not in DRIVES
+            return code or int(Exit.FAILED if is_only_shown else Exit.OK)
 
         decorated: Any = command
         shared = [flag.option(name) for name, flag in declared().items() if name in (*ALWAYS, *flags)]

@@ -8,10 +8,12 @@ from __future__ import annotations
 import errno
 import gc
 import importlib
+import io
 import os
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import click
@@ -51,6 +53,10 @@ VERBS: Mapping[str, tuple[str, str]] = {  # in the order in which a person needs
     "sandbox": ("sandbox", "Serve a look-alike of a provider on loopback."),
 }
 DRIVING = frozenset({"run", "resume", "retry", "doctor"})  # verbs that certainly call a provider
+LACKS = {  # what a machine may refuse to anybody
+    getattr(errno, name)
+    for name in ("EMFILE", "ENFILE", "ENOMEM", "ENOSPC", "EDQUOT", "EROFS", "EACCES", "EPERM", "EAGAIN")
+}
 ALIASES: Mapping[str, str] = {"validate": "check"}
 
 EXITS: Sequence[tuple[type[OrchestratorError], Exit]] = (
@@ -196,23 +202,25 @@ def run(argv: Sequence[str], machine: Machine | None = None) -> int:
     machine = machine or this_machine()
     try:
         if is_ours:
+            _mend_streams()
             _load(argv)
         code = root.main(list(argv), prog_name="orchestrator", standalone_mode=False, obj=machine)
         sys.stdout.flush()
         return int(code or 0)
     except click.ClickException as error:
-        error.show(sys.stderr)
+        with suppress(OSError):
+            error.show(sys.stderr)
         return int(Exit.USAGE)
     except (click.Abort, KeyboardInterrupt):
         _complain(machine, "interrupted")
         return int(Exit.SIGINT)
     except BrokenPipeError:
-        _let_go_of_stdout()
+        let_go_of_stdout()
         return int(Exit.OK)
     except OSError as error:
         if error.errno != errno.EIO:
             return _failed(machine, error)
-        _let_go_of_stdout()  # the terminal was closed; what the run came to stands in the journal
+        let_go_of_stdout()  # the terminal was closed; what the run came to stands in the journal
         return int(Exit.SIGTERM)
     except BaseException as error:  # the last net: whatever is not known here is a bug
         return _failed(machine, error)
@@ -253,12 +261,38 @@ def this_machine() -> Machine:
     return Machine(environ=dict(os.environ), cwd=Path.cwd(), home=Path.home(), now=time.time, redactor=Redactor())
 
 
+def _mend_streams() -> None:
+    """Gives closed streams a place, so that no file is opened in theirs; escapes what a terminal cannot encode."""
+    while (there := os.open(os.devnull, os.O_RDWR)) <= 2:  # stdin, stdout, stderr
+        os.set_inheritable(there, True)
+    os.close(there)
+    sys.stdout = sys.stdout or open(1, "w", encoding="utf-8", closefd=False)  # noqa: SIM115  # as long as the process
+    sys.stderr = sys.stderr or open(2, "w", encoding="utf-8", closefd=False)  # noqa: SIM115  # as above
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            is_terminal = stream.isatty()  # elsewhere UTF-8, as report files are: an escape would break JSON
+            stream.reconfigure(encoding=None if is_terminal else "utf-8", errors="backslashreplace")
+
+
 def _failed(machine: Machine, error: BaseException) -> int:
     known = next((one for one in flat(error) if isinstance(one, OrchestratorError)), None)
     if known is None:
-        return _bug(machine, error)
+        lacks = next(filter(None, map(_lack, flat(error))), "")
+        if not lacks:
+            return _bug(machine, error)
+        _complain(machine, f"this machine has not what it takes: {lacks}\nwhat was journaled can be resumed")
+        return int(Exit.STATE)
     _complain(machine, known.text(known.suffix))
     return int(next(code for kind, code in EXITS if isinstance(known, kind)))
+
+
+def _lack(error: BaseException) -> str:
+    """What the machine did not give, as no bug of ours; empty where it is something else."""
+    if isinstance(error, MemoryError):
+        return "there is not enough memory"
+    if isinstance(error, OSError) and error.errno in LACKS:
+        return f"{error.strerror}{f': {error.filename}' if error.filename else ''}"
+    return ""
 
 
 def _bug(machine: Machine, error: BaseException) -> int:
@@ -282,9 +316,10 @@ def _bug(machine: Machine, error: BaseException) -> int:
 
 def _complain(machine: Machine, text: str) -> None:
     first, *rest = machine.redactor.text(text).splitlines() or [""]
-    click.echo("\n".join([f"orchestrator: {first}", *rest]), err=True)
+    with suppress(OSError):  # where nobody can be told, the exit code still tells
+        click.echo("\n".join([f"orchestrator: {first}", *rest]), err=True)
 
 
-def _let_go_of_stdout() -> None:
+def let_go_of_stdout() -> None:
     """Whoever read us has gone (`| head`): Python must not complain about it when it closes stdout."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
