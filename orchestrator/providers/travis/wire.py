@@ -258,7 +258,9 @@ def whoami_failed(answer: Answer, url: str) -> NotTriggered | LookFailed:
     """The error where the user's page shows no user; words that are not Travis' own tell of another service."""
     refused = everybody_refused(answer)
     if refused is None and (not error_type(answer) or answer.status in (404, 405)):
-        refused = not_welcome(answer, url, "a Travis API", "correct the account's `url` (https://HOST/api of your own)")
+        refused = not_welcome(
+            answer, url, "a Travis API", "correct the account's `url` (https://api.travis-ci.com, or https://HOST/api)"
+        )
     return refused or read_failed(answer, f"{url}/user")
 
 
