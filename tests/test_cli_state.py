@@ -519,3 +519,22 @@ def test_like_wants_a_list_and_a_run_that_is_there(program):
     assert program("plan", "--like", "nosuch", "--repo", "acme/a", "--state", "s") == Exit.USAGE
     assert program("plan", "orchestrator.yaml", "--like", "night", "--state", "s") == Exit.USAGE
     assert program("run", "--like", "night", "--repo", "acme/a", "--sandbox", "--state", "s") == Exit.USAGE
+
+
+async def with_doubts(folder: Path):
+    """An open run: one target passed, two lost their answers."""
+    async with open_journal(str(folder), now=lambda: AT) as journal:
+        await journal.make_run("one", made_of(Plan("n", TARGETS, {"travis": ACCOUNT}), RunOptions()), TARGETS, AT)
+        lease = await claim(journal, "one", "travis", this_process(), AT, 30.0)
+        events = [Ended(TARGETS[0].id, P, "passed", "build passed")]
+        for target in TARGETS[1:]:
+            events += [Intended(target.id, 1, None), Doubted(target.id, 1, "reset", AT, AT + 1)]
+        await journal.append(lease, events, AT + 10)
+        await journal.release([lease])
+
+
+def test_status_names_as_many_as_it_says_are_done(program):
+    anyio.run(with_doubts, program.folder / "s")
+    assert program("status", "one", "--state", "s") == 0
+    assert "1 of 3 done: 1 passed\n" in program.out
+    assert "open: 2 requested (2 in doubt)\n" in program.out

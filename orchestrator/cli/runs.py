@@ -13,6 +13,7 @@ from orchestrator.cli.face import TEXT, Face, verb
 from orchestrator.cli.flags import OUTPUT, SELECT
 from orchestrator.cli.flags import duration as seconds_of
 from orchestrator.core.errors import Exit, UsageError
+from orchestrator.core.frozen import replace
 from orchestrator.core.model import Phase
 from orchestrator.core.times import clock, counted, duration
 from orchestrator.forecast import Expected
@@ -118,13 +119,14 @@ def _lines(row: RunRow, report: Report) -> Iterator[str]:
     yield f"{plain(run.name) or 'run'} {run.id}: {_standing(row, report.run.status)}"
     lasted = seconds_between(run.started_at, run.finished_at)
     yield f"started {run.started_at}" + (f", left after {duration(lasted)}" if lasted is not None else "")
-    done = report.totals["targets"] - report.totals["open"]
-    numbers = ", ".join(f"{number:,} {word}" for number, word in counts(report) if word != "open")
-    yield f"{done:,} of {report.totals['targets']:,} done: " + (numbers or "nothing yet")
+    done = [target for target in report.targets if target.outcome is not None]
+    numbers = ", ".join(f"{number:,} {word}" for number, word in counts(replace(report, targets=done)))
+    yield f"{len(done):,} of {report.totals['targets']:,} done: " + (numbers or "nothing yet")
     phases = Counter(target.phase for target in report.targets)
     open_phases = [f"{phases[phase]:,} {phase.value}" for phase in Phase if phase is not Phase.DONE and phases[phase]]
+    in_doubt = sum(target.is_in_doubt and target.outcome is None for target in report.targets)
     if open_phases:
-        yield f"open: {', '.join(open_phases)}"
+        yield f"open: {', '.join(open_phases)}" + (f" ({in_doubt:,} in doubt)" if in_doubt else "")
     reasons = Counter(target.reason for target in report.targets if target.outcome is None and target.reason)
     yield from (f"  {number:>6,}  {short(reason or '')}" for reason, number in reasons.most_common(REASONS))
     if len(reasons) > REASONS:

@@ -129,6 +129,8 @@ def supposed(plan: Plan, times: Times) -> Iterator[str]:
         each = f"{rounded(times.runs)} each, started {rounded(times.starts)} after the trigger"
         yield f"no build{whose} is known from earlier runs: {each}"
     yield f"each call is answered after {times.latency:g} s, and every build passes"
+    settle = max((target.timeouts.settle for target in plan.targets), default=0.0)
+    yield f"no answer is lost: one that is costs its target {rounded(settle)} (`settle`) before it may be asked again"
     if times.beside:
         named = f"{', '.join(times.beside[:NAMED])}{', ...' if len(times.beside) > NAMED else ''}"
         yield f"runs that go on in this state are not counted ({named}): of the same account, all take longer"
