@@ -260,6 +260,8 @@ async def test_no_more_builds_are_in_flight_than_wished():
     times = sorted(service.posts)
     assert set(outcomes(history).values()) == {"passed"}
     assert all(times[n + 2] - times[n] > 50.0 for n in range(8))
+    (tally,) = history.tallies
+    assert tally.waited["in_flight 2"] > 150.0
 
 
 async def test_a_target_whose_need_passed_is_triggered_after_it():
