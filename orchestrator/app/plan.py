@@ -92,7 +92,8 @@ class Choices(Options, frozen=True, kw_only=True):
     @property
     def meant(self) -> Selection:
         """Which targets are meant."""
-        return Selection(self.only, self.exclude, [text.split(",") for text in self.label], self.first)
+        labels = tuple(text.split(",") for text in self.label)
+        return Selection(self.only, self.exclude, labels, self.first)
 
 
 class Planned(Struct, frozen=True):

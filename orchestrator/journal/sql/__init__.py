@@ -18,8 +18,8 @@ from orchestrator.journal.lease import Hold
 from orchestrator.journal.port import AccountMemory, Cursor, Incarnation, Overlap, RunRow, SharedLimit, UsageRecord
 
 RESTORE = (
-    "Keep the file and those beside it for a look, restore a copy (`orchestrator runs --export` makes one), or start "
-    "with another --state and `run --run-id ID --adopt`, which looks for what was triggered already"
+    "Keep the file and those beside it for a look, restore a copy (`orchestrator runs --export FILE` makes one), or "
+    "start with another --state and `run --run-id ID --adopt`, which looks for what was triggered already"
 )
 
 
