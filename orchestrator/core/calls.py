@@ -59,6 +59,7 @@ Send: TypeAlias = Callable[[Call], Awaitable[Answer]]
 
     Unreachable    it certainly never left
     AccessRefused  TLS was refused, or the server redirects (never followed)
+    Rejected       the server redirects a trigger
     InDoubt        it left, and no whole answer came back; for a call that only reads, a provider turns this
                    into LookFailed
 """

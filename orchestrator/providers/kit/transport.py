@@ -28,7 +28,15 @@ from yarl import URL
 
 from orchestrator import __version__
 from orchestrator.core.calls import Answer, Call, Send, is_loopback, url_problem
-from orchestrator.core.errors import AccessRefused, InDoubt, OrchestratorError, Unreachable, Unreadable, UsageError
+from orchestrator.core.errors import (
+    AccessRefused,
+    InDoubt,
+    OrchestratorError,
+    Rejected,
+    Unreachable,
+    Unreadable,
+    UsageError,
+)
 from orchestrator.core.model import Account
 from orchestrator.core.secrets import Secret
 from orchestrator.providers.kit.answers import LARGEST, quoted, to_json, too_large, unpacked, value, without
@@ -208,7 +216,7 @@ def _sender(session: aiohttp.ClientSession, base: str, host: str, via: URL | Non
             ) as response:
                 _check_headers(response)
                 if 300 <= response.status < 400:
-                    _refuse_redirect(response, host)
+                    _refuse_redirect(response, host, call)
                 body = unpacked(await _read(response), response.headers.get("Content-Encoding", ""))
         except _Surplus:
             raise
@@ -253,18 +261,20 @@ def _check_headers(response: aiohttp.ClientResponse) -> None:
         raise Unreadable(f"the answer has {what} above {most // 1024} KiB (the longest: {named})")
 
 
-def _refuse_redirect(response: aiohttp.ClientResponse, host: str) -> NoReturn:
-    """A redirect would carry the token elsewhere, or turn a POST into a GET."""
+def _refuse_redirect(response: aiohttp.ClientResponse, host: str, call: Call) -> NoReturn:
+    """A redirect would carry the token elsewhere, or turn a POST into a GET; that of a trigger may concern it alone."""
     try:
         there = urlsplit(response.headers.get("Location", "")).hostname or host
     except ValueError:
         there = "an address that is none"
     there = "".join(c for c in there[:100] if c.isprintable())
-    raise AccessRefused(
-        "redirected",
+    reason = (
         f"{host} answers with a redirect (HTTP {response.status}) to {there}; it was not followed and the token went "
-        f"nowhere else; correct the account's `url`",
+        f"nowhere else; correct the account's `url`"
     )
+    if call.purpose == "trigger":
+        raise Rejected("redirected", reason, is_foreign=True)
+    raise AccessRefused("redirected", reason)
 
 
 def _sorted(error: Exception, host: str) -> OrchestratorError:
