@@ -235,9 +235,9 @@ def test_an_open_run_that_holds_a_target_forbids_another(program):
     assert "--overlap allow" in program.err
 
 
-def test_cancel_of_an_ended_run_does_nothing(program):
+def test_cancel_of_an_ended_run_does_nothing_and_exits_6(program):
     tell(program, "one", P, P, P)
-    assert program("cancel", "one", "--state", "s") == 0
+    assert program("cancel", "one", "--state", "s") == Exit.NOT_STARTED
     assert "nothing to cancel" in program.err
 
 

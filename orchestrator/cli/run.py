@@ -272,7 +272,7 @@ async def cancel(face: Face, run: str | None, keep_builds: bool) -> Exit:
             raise UsageError("cancel: --keep-builds ends the whole run; it does not go with --only and the like")
         if row.ended_at is not None:
             face.note(f"run {row.id} has ended already (exit {row.exit_code}); there is nothing to cancel")
-            return Exit.OK
+            return Exit.NOT_STARTED
         only = await meant(row, journal, face.choices.meant)
         what = "End this run; its builds go on" if keep_builds else "Cancel the builds of this run"
         some = f"{len(only):,} of " if only else ""
