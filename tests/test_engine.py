@@ -9,6 +9,7 @@ from fake_service import FAKE, FakeService, Notices, Received, Script, make_run,
 from leases import claim
 
 from orchestrator.cli.live import summary
+from orchestrator.core.calls import Answer
 from orchestrator.core.errors import Exit, LeaseLost
 from orchestrator.core.events import CancelAsked, Intended, RunMade, to_json
 from orchestrator.core.history import History
@@ -760,3 +761,42 @@ async def test_what_a_ban_keeps_from_being_canceled_is_canceled_after_it_and_nob
     history = await load(journal, "r1")
     assert history.has_ended
     assert outcomes(history) == {"acme/a": "canceled", "acme/b": "canceled", "acme/c": None}
+
+
+async def canceled_after(seconds, wishes, **script):
+    """A run whose person wishes so after some seconds; the code, its duration and history, the cancels asked for."""
+    asked = []
+
+    class Promises(FakeService):
+        def _cancel(self, path):
+            asked.append(self.now())
+            return Answer(202)
+
+    service = Promises({"acme/a": Script(**script)})
+    journal = MemoryJournal(now=service.now)
+    await make_run(journal, targets("acme/a"))
+    one = engine(journal, service)
+
+    async def wish():
+        for after, keep in wishes:
+            await anyio.sleep(after)
+            await journal.wish("r1", CancelAsked("me", service.now(), keep))
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(wish)
+        code = await one.run()
+    return code, anyio.current_time() - seconds, one.history, asked
+
+
+@pytest.mark.parametrize("script", [{"runs": None}, {"appears": None}])
+async def test_a_cancel_that_does_nothing_is_asked_for_again_and_ends_in_bounded_time(script):
+    _, lasted, history, asked = await canceled_after(10.0, [(10.0, False)], **script)
+    assert history.has_ended
+    assert 120.0 <= lasted < 200.0
+    assert len(asked) >= 3 if "runs" in script else not asked
+
+
+async def test_the_later_wish_wins_where_a_person_no_longer_waits_for_the_builds():
+    _, lasted, history, _ = await canceled_after(10.0, [(10.0, False), (20.0, True)], runs=None)
+    assert history.stopped.keeps_builds
+    assert lasted < 40.0

@@ -9,7 +9,7 @@ from fake_service import FAKE, FakeProvider, FakeService, Notices, make_run, tar
 
 from orchestrator.core.errors import Exit, LookFailed, RateLimited, Rejected
 from orchestrator.core.events import Intended, Prepared
-from orchestrator.core.model import Outcome, Scope
+from orchestrator.core.model import Outcome, Scope, Timeouts
 from orchestrator.engine.engine import Engine, Options
 from orchestrator.journal.history import load
 from orchestrator.journal.port import Process
@@ -125,3 +125,12 @@ async def test_patience_that_is_asked_for_is_kept():
     assert await place.drive(journal) == Exit.OK
     first, second = (at for _, at in place.asked)
     assert second - first >= 500.0
+
+
+async def test_a_look_at_what_triggers_need_that_fails_for_ever_ends_with_accept():
+    place = Place(*[LookFailed("no answer")] * 1000)
+    journal = MemoryJournal(now=place.service.now)
+    await make_run(journal, targets("acme/a", timeouts=Timeouts(accept=300.0)))
+    assert await place.drive(journal) == Exit.FAILED
+    assert 300.0 <= anyio.current_time() < 400.0
+    assert not place.service.posts

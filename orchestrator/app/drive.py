@@ -18,6 +18,7 @@ from orchestrator.core.frozen import Struct, collect_now, replace
 from orchestrator.core.history import History, accounts_in, exit_code
 from orchestrator.core.model import Account
 from orchestrator.core.options import Options
+from orchestrator.core.progress import Progress
 from orchestrator.engine.engine import Engine, Snapshot
 from orchestrator.journal.history import load, made_in
 from orchestrator.journal.port import Journal, RunRow
@@ -272,12 +273,25 @@ async def canceled(ended: Ended, journal: Journal, only: tuple[str, ...] = ()) -
     """What came of canceling, once its drive has ended."""
     history = await load(journal, ended.report.run.id)
     progress = {id_: history.of(id_) for id_ in only or history.progress}
-    going_on = sum(one.may_exist and not one.is_done for one in progress.values())
+    going_on = sum(map(_is_open, progress.values()))
+    if going_on and history.has_ended and not (history.stopped is not None and history.stopped.keeps_builds):
+        return Canceled(Exit.FAILED, tuple((id_, _why_open(one)) for id_, one in progress.items() if _is_open(one)))
     going_on = going_on if ended.code is Exit.ACCOUNT else 0
     if ended.code not in (Exit.OK, Exit.FAILED, Exit.STOPPED):
         return Canceled(ended.code, going_on=going_on)
     left = tuple((id_, one.cancel_note) for id_, one in progress.items() if one.cancel_note)
     return Canceled(Exit.FAILED if left else Exit.OK, left)
+
+
+def _is_open(progress: Progress) -> bool:
+    return progress.may_exist and not progress.is_done
+
+
+def _why_open(progress: Progress) -> str:
+    """Why a canceled run's target did not stop, and where to see it."""
+    if progress.build is None:
+        return f"no build to cancel appeared: {progress.request.url or ''}" if progress.request else "in doubt"
+    return f"its build did not stop: {progress.build.url or progress.build.id}"
 
 
 # -- a run that was made before ---------------------------------------------------------------------------------

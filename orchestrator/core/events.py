@@ -19,6 +19,7 @@ from orchestrator.core.frozen import to_json as to_json  # as above
 from orchestrator.core.model import Build, Json, Outcome, Scope
 from orchestrator.core.options import RunOptions, usable
 
+KEPT = "; its builds go on"  # ends the arithmetic of `Stopped` where only the run was ended
 CANCELED = "canceled by a person"  # the rule of `Stopped` where a person asked for it
 VERSION = 1  # of this set; a change that an older reader would misread raises it
 
@@ -65,6 +66,11 @@ class Stopped(Struct, frozen=True, omit_defaults=True, gc=False):
     def by_person(self) -> bool:
         """Whether a person asked for it."""
         return self.rule == CANCELED
+
+    @property
+    def keeps_builds(self) -> bool:
+        """Whether a person ended the run and lets its builds go on."""
+        return self.by_person and self.arithmetic.endswith(KEPT)
 
 
 class Tally(Struct, frozen=True, omit_defaults=True, gc=False):

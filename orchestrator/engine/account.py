@@ -172,6 +172,8 @@ class AccountDriver:
         run, account = self._run, self.account
         if account.is_halted:
             return True
+        if run.leaves_builds:
+            return True
         if account.cancels or account.unwanted or account.finds:
             return False
         # where no target waits to be released, a detached run need not follow builds

@@ -9,6 +9,7 @@ import math
 
 from orchestrator.core.events import (
     CANCELED,
+    KEPT,
     CancelAsked,
     Event,
     Released,
@@ -169,8 +170,8 @@ class Coordinator:
 
     def _grant(self, wish: Wish) -> None:
         run = self._run
-        if not isinstance(wish, CancelAsked) or run.is_canceling or run.leaves_builds:
-            return
+        if not isinstance(wish, CancelAsked) or run.leaves_builds or (run.is_canceling and not wish.keep_builds):
+            return  # of two wishes the later one wins; builds that are left alone are not known any more
         if wish.only:
             self._cancels = True
             run.unwanted |= dict.fromkeys(wish.only, wish.by)
@@ -181,8 +182,9 @@ class Coordinator:
         run.is_closed = True
         run.is_canceling = not wish.keep_builds
         run.leaves_builds = wish.keep_builds
-        if run.history.stopped is None or not run.history.stopped.by_person:
-            kept = "; its builds go on" if wish.keep_builds else ""
+        run.stopping_since = run.now()
+        if run.history.stopped is None or not run.history.stopped.by_person or wish.keep_builds:
+            kept = KEPT if wish.keep_builds else ""
             self._todo.append(Stopped(CANCELED, f"asked by {wish.by}{kept}"))
         run.notice("run.canceled", by=wish.by, keep_builds=wish.keep_builds)
         self._cancels = True

@@ -65,6 +65,7 @@ from orchestrator.providers.port import Line
 
 __all__ = ["Engine", "Observer", "Options", "Snapshot"]
 
+CANCEL_FOR = 120.0  # seconds in which a canceled run's builds are to stop, from the last one that was asked, or did
 GRACE = 45.0  # seconds for calls under way after the first interrupt; each is bounded by its own time-out before
 
 
@@ -250,6 +251,15 @@ class Engine:
                 if decided.cancels:
                     driver.account.cancel()
                 driver.wake.set()
+            if run.is_canceling and not run.leaves_builds and self._is_stuck(run):
+                run.notice("cancel.given_up", after=CANCEL_FOR)
+                run.leaves_builds = True
+                run.settled.set()
+
+    def _is_stuck(self, run: Run) -> bool:
+        """Whether nothing is left to be asked to stop, and nothing has stopped for so long."""
+        is_asking = any(driver.account.cancels for driver in self._drivers.values())
+        return not is_asking and run.now() - run.stopping_since > CANCEL_FOR
 
     async def _time_out(self) -> None:
         if self._options.timeout is not None:

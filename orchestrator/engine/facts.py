@@ -29,6 +29,7 @@ from orchestrator.limits.budget import read_rule
 from orchestrator.providers.port import Line
 
 NOT_FOLLOWED = -1.0
+ASK_AGAIN = 30.0  # seconds after which a cancel is asked for again whose build goes on
 FOLLOW = Poll(0.0, "")  # what comes after a receipt; until when is asked when it is polled
 UNWANTED = "canceled_before_trigger"  # the code of a target that a person canceled while it waited
 ADOPTED = "adopted"  # how a request became a target's: a person said so
@@ -130,7 +131,7 @@ class AccountRun:
         }
         self._coordinator = coordinator
         self._targets = run.history.targets
-        self._canceled: set[int] = set()
+        self._canceled: dict[int, float] = {}  # when its cancel was last asked for
         self._known: dict[str, set[str]] | None = None
         self._repo_of: dict[str, str] = {}  # by id, as far as needed for that
         self._deferred: list[tuple[int, Requested]] = []
@@ -248,6 +249,8 @@ class AccountRun:
         if not batch:
             return
         verdicts = await self.run.append(self.lease, batch, self.now() if at is None else at)
+        if verdicts and self.run.is_canceling:
+            self.run.stopping_since = self.now()
         for event in batch if self._known is not None else ():
             if isinstance(event, Requested) and event.how != ADOPTED:
                 self._known.setdefault(self._repo_of[event.target], set()).add(event.id)  # type: ignore[union-attr]
@@ -325,10 +328,15 @@ class AccountRun:
         return bool(self.run.unwanted) and self._targets[row].id in self.run.unwanted
 
     def cancel_soon(self, row: int) -> None:
-        """The row's build is to be canceled, once by each process: an earlier one may have died before it asked."""
+        """The row's build is to be canceled, by each process: an earlier one may have died before it asked.
+
+        What was promised and did not happen is asked for again.
+        """
         build = self.progress(row).build
-        if build is not None and not build.state.is_final and row not in self._canceled:
-            self._canceled.add(row)
+        if build is not None and not build.state.is_final and self.now() >= self._canceled.get(row, 0.0) + ASK_AGAIN:
+            if row not in self._canceled:
+                self.run.stopping_since = self.now()
+            self._canceled[row] = self.now()
             self.cancels.append(row)
 
     # -- the account --------------------------------------------------------------------------------------------

@@ -120,6 +120,8 @@ class Follow:
         if not isinstance(step, Poll):
             return
         account.polled[row] += 1
+        if account.run.is_canceling:
+            account.cancel_soon(row)
         due = now + poll_interval(now - account.changed[row])
         account.poll_at(row, min(due, step.deadline) if step.deadline > now else due)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from random import Random
@@ -201,6 +202,7 @@ class Run:
         self.is_halted = False
         self.is_closed = not options.trigger
         self.is_canceling = False
+        self.stopping_since = math.inf  # when a build was last asked to stop for the first time, or did stop
         self.leaves_builds = False
         self.unwanted: dict[str, str] = {}
         known = history.progress.values()

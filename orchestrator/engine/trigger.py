@@ -14,8 +14,8 @@ from orchestrator.core.errors import (
     Rejected,
     Unreachable,
 )
-from orchestrator.core.events import Doubted, Intended, Prepared, Refused, Requested, Withdrawn
-from orchestrator.core.model import Build, BuildState, Request, Target, Trigger
+from orchestrator.core.events import Doubted, Ended, Intended, Prepared, Refused, Requested, Withdrawn
+from orchestrator.core.model import Build, BuildState, Outcome, Request, Target, Trigger
 from orchestrator.core.next_step import backoff
 from orchestrator.core.times import clock
 from orchestrator.engine.facts import AccountRun
@@ -59,6 +59,7 @@ class Triggers:
         self._prepares = provider if isinstance(provider, Prepares) else None
         self._unprepared: dict[str, int] = {}  # by repository, how often what its triggers need could not be looked up
         self._strangers = set[str]()  # repositories that were refused so since the provider itself last answered
+        self._unprepared_since: dict[str, float] = {}
         self._quiet_until = -math.inf
         self.wait = NOTHING
 
@@ -226,6 +227,11 @@ class Triggers:
             failures = self._unprepared[repo] = self._unprepared.get(repo, 0) + 1
             until = account.now() + backoff(failures, self._run.random)
             account.notice("prepare.failed", target=target.id, cause=str(error))
+            first = self._unprepared_since.setdefault(repo, account.now())
+            if account.now() - first > target.timeouts.accept:
+                why = f"what its trigger needs could not be looked up: {error}"
+                await account.record(row, Ended(target.id, Outcome.TIMED_OUT, "no_build", why))
+                return
             self._admission.wait_until(row, Wait(until, "a look at what its triggers need", repo, is_limit=False))
         else:
             await account.append(Prepared(repo, what))
