@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import stat
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
@@ -26,6 +28,21 @@ if TYPE_CHECKING:
 
 REACH = 10.0  # seconds for which an account may be out of reach while no run drives it
 SANDBOX = "sandbox"  # the folder below the state that keeps rehearsals apart from what is real
+
+
+def read_file(place: Path, at_most: int) -> bytes:
+    """The first bytes of a file that a person named.
+
+    Raises:
+        OSError: it cannot be read, or it is a device or a named pipe, which may have no end or no beginning.
+    """
+    of_shell = str(place).startswith(("/dev/fd/", "/proc/")) or str(place) in {"/dev/stdin", "/dev/null"}
+    mode = place.stat().st_mode
+    if not of_shell and (stat.S_ISCHR(mode) or stat.S_ISFIFO(mode)):
+        kind = "a device" if stat.S_ISCHR(mode) else "a named pipe"
+        raise OSError(errno.EINVAL, f"it is {kind}, no file; to pipe something in, name `-`")
+    with place.open("rb") as file:
+        return file.read(at_most)
 
 
 class Observer(Protocol):

@@ -30,7 +30,7 @@ DEFAULT = "orchestrator.yaml"
 NEAR = ("orchestrator.yml", "orchestration.yaml", ".orchestrator.yaml", ".orchestrator.yml")  # what people also write
 STDIN = "-"
 RUN = "RUN"  # stands for the run's id as long as there is none
-LARGEST = 256 * 1024 * 1024  # bytes of one file; a hundred thousand targets need five
+LARGEST = 64 * 1024 * 1024  # bytes of one file; a hundred thousand targets need five
 PARAM = "ORCHESTRATOR_PARAM_"  # in the environment, before a parameter's name
 MANY = 100  # targets above which a person is asked
 
@@ -251,8 +251,9 @@ def _bytes(path: str, context: Context, *, is_default: bool = False) -> bytes:
 def _load(context: Context, path: str) -> bytes:
     if path == STDIN and context.read_stdin is not None:
         return context.read_stdin(LARGEST + 1)
-    with context.path(path).open("rb") as file:
-        return file.read(LARGEST + 1)
+    from orchestrator.app.context import read_file
+
+    return read_file(context.path(path), LARGEST + 1)
 
 
 # -- what a person should know before the start -----------------------------------------------------------------

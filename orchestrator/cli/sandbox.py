@@ -8,6 +8,8 @@ from typing import Any
 
 import click
 
+from orchestrator.app.context import read_file
+from orchestrator.app.plan import LARGEST
 from orchestrator.cli.face import TEXT, Face, verb
 from orchestrator.cli.flags import OUTPUT
 from orchestrator.cli.main import Machine
@@ -57,7 +59,7 @@ def _settings(path: str | None, repos: int | None, pairs: tuple[str, ...], machi
     given: dict[str, Any] = {}
     if path is not None:
         try:
-            text = (machine.cwd / Path(path).expanduser()).read_bytes()
+            text = read_file(machine.cwd / Path(path).expanduser(), LARGEST + 1)
         except OSError as error:
             raise UsageError(f"{path}: cannot be read: {error.strerror or error}") from None
         found = _yaml(path, text)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import posixpath
 from array import array
 from collections.abc import Callable, Sequence
@@ -14,6 +15,7 @@ from orchestrator.manifest.yaml_reader import read_yaml
 
 STDIN = "-"
 MOST_FILES = 1000
+MOST_BYTES = 256 * 2**20
 
 
 class Files:
@@ -26,6 +28,7 @@ class Files:
         self.maps: list[dict[str, Value]] = []  # each file's top level, the manifest first
         self.present: list[frozenset[str]] = []  # the keys of each map, the wrong ones too
         self.names: list[str] = []
+        self.bytes = 0  # of all files that the manifest names
         self.lists: dict[int, Listing] = {}  # of `from`, by the identity of its entry
 
     def read_all(self, name: str, text: bytes) -> None:
@@ -68,7 +71,11 @@ class Files:
     def loaded(self, path: str, place: Place) -> bytes | None:
         """The bytes of a file; None (and a problem at the place that names it) when it cannot be read."""
         try:
-            return self.load(path)
+            text = self.load(path)
+            self.bytes += len(text)
+            if self.bytes > MOST_BYTES:
+                raise OSError(errno.EFBIG, f"the files are larger than {MOST_BYTES // 2**20} MiB together")
+            return text
         except OSError as error:
             why = error.strerror or str(error) or type(error).__name__
             remedy = "paths are relative to the file they stand in"

@@ -31,7 +31,7 @@ _PART = re.compile(r"[A-Za-z0-9._~-]{1,255}")
 _REF_NEVER = re.compile("[\x00-\x20\x7f~^:\\\\]|\\.\\.|@\\{|//|^/|/$|\\.lock$|\\.$|^-")
 
 PLAIN = re.compile(
-    r"((?!-)[A-Za-z0-9_-]{1,39}/(?!\.\.?(?:@|$))[A-Za-z0-9._-]{1,100}(?<!\.git))"
+    r"(?!.{500})((?!-)[A-Za-z0-9_-]{1,39}/(?!\.\.?(?:@|$))[A-Za-z0-9._-]{1,100}(?<!\.git))"
     r"(?:@([A-Za-z0-9_+-]+(?:[/.][A-Za-z0-9_+-]+)*))?"
 )
 """The short forms that are plain names, as most are: loading 100,000 targets is fast because of it."""

@@ -19,11 +19,21 @@ from orchestrator.manifest.accounts import reference
 from orchestrator.manifest.diagnostics import Diagnostics, Path, Place, Value
 from orchestrator.manifest.identity import PLAIN
 from orchestrator.manifest.schema import COMMON, EXPECTED, SHARED, VARIABLE
-from orchestrator.manifest.template import Compiled, Malformed, Template, Undefined, compile_text, fill, is_constant
+from orchestrator.manifest.template import (
+    Compiled,
+    Malformed,
+    Template,
+    TooLong,
+    Undefined,
+    compile_text,
+    fill,
+    is_constant,
+)
 from orchestrator.manifest.yaml_reader import kind
 from orchestrator.providers.port import Declaration
 
 TARGET_NAMES = ("target.id", "target.repo", "target.owner", "target.name", "target.branch")
+LONGEST_LABEL = 1000
 NOTHING: Mapping[str, Any] = MappingProxyType({})
 
 
@@ -96,6 +106,8 @@ class Compiler(NamedTuple):
         except Undefined as error:
             problem = f"unknown name `{error.name[:100]}` in a template"
             remedy = near(error.name, [*self.constants, *TARGET_NAMES, "matrix.NAME"])
+        except TooLong as error:
+            problem, remedy = str(error), "write less"
         self.diagnostics.report(problem, remedy, place)
         self.diagnostics.settled.add(self.diagnostics.positions.at(place.container, place.key))
         return "unknown"
@@ -108,7 +120,10 @@ class Compiler(NamedTuple):
             if entry is not None:
                 text = f"`${{{{ {error.name} }}}}` is not known for this target"
                 self.diagnostics.report(text, near(error.name, [*names, *self.constants]), entry)
-            return None
+        except TooLong as error:
+            if entry is not None:
+                self.diagnostics.report(str(error), "write less", entry)
+        return None
 
     def text(self, value: Compiled, names: Mapping[str, str], entry: Place | None) -> str:
         """The text with its names filled in; empty, and a problem with the entry, when one is not known."""
@@ -280,7 +295,7 @@ def bases_of(raw: Mapping[str, Value], declared: Mapping[str, Declaration], comp
 def label_problem(label: str) -> tuple[str, str] | None:
     """What is wrong with a label, and the remedy."""
     if re.search(r"[\s,]", label) is None:
-        return None
+        return None if len(label) <= LONGEST_LABEL else (f"a label of {len(label):,} characters", "write a short one")
     return f"expected a label without spaces and commas, found {label[:100]!r}", "write a list for several"
 
 

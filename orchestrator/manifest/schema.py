@@ -22,6 +22,7 @@ from orchestrator.core.model import Outcome
 from orchestrator.core.times import DURATION, LIMIT
 from orchestrator.providers.port import Declaration
 
+LONGEST = 2**20  # characters of a text
 VARIABLE = r"^[A-Za-z_][A-Za-z0-9_]*$"
 NAME = r"^[A-Za-z0-9_][A-Za-z0-9_.-]*$"
 PERCENT = r"^[0-9]{1,2}(\.[0-9]{1,3})?%$|^100%$"
@@ -61,8 +62,8 @@ def one_of(*words: Any) -> CoreSchema:
     return core.literal_schema(list(words))
 
 
-TEXT = core.str_schema(strict=True)
-FILLED = core.str_schema(min_length=1, strict=True)
+TEXT = core.str_schema(max_length=LONGEST, strict=True)
+FILLED = core.str_schema(min_length=1, max_length=LONGEST, strict=True)
 NAMED = core.str_schema(pattern=NAME, strict=True)
 VARIABLES = core.str_schema(pattern=VARIABLE, strict=True)
 RATE = core.str_schema(pattern=LIMIT, strict=True)

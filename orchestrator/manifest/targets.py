@@ -21,6 +21,10 @@ if TYPE_CHECKING:
     from orchestrator.manifest.load import Manifest
 
 MOST_TARGETS = 1_000_000
+MOST_SENT = 256 * 1024  # characters that one trigger may send
+MOST_MADE = 128 * 2**20  # characters that all targets together may send, where it differs from target to target
+MOST_LEFT_OUT = 20_000_000  # comparisons of combinations of a matrix with those to exclude
+LONGEST_ID = 2000  # characters
 _REMEMBERED = 1000  # layers and messages
 Pairs = tuple[tuple[str, str], ...]
 
@@ -58,6 +62,7 @@ class Prototypes:
         self.today = today
         self.warnings = warnings
         self.asked_the_day = False
+        self.size = 0  # characters of all that was made to be sent
         self._requests: dict[int, tuple[Layer, Mapping[str, Json]]] = {}
         self._timeouts: dict[tuple[str, tuple[tuple[str, float], ...]], Timeouts] = {}
         self._message_problem = lru_cache(_REMEMBERED)(lambda account, text: declared[account].message_problem(text))
@@ -110,7 +115,11 @@ class Prototypes:
         return sent
 
     def _check(self, request: Mapping[str, Json], layer: Layer, account: str, entry: Place | None) -> None:
-        config = request.get("config")
+        config, size = request.get("config"), _size(request)
+        self.size += size
+        if size > MOST_SENT:
+            text = f"a trigger would send {size:,} characters, more than {MOST_SENT:,}"
+            self._report(entry, text, "write less", max(request, key=lambda key: _size(request[key])))
         if "env" in request and isinstance(config, dict) and "env" in config:
             self._report(entry, "`env` together with `config.env`", "write all of it in one of the two", "config")
         message = request.get("message")
@@ -203,6 +212,10 @@ class Targets:
         count = repos * max(1, len(layer.values.get("branches", ())))
         for values in layer.values.get("matrix", Matrix()).names.values():
             count *= len(values)
+        if count * len(layer.values.get("matrix", Matrix()).exclude) > MOST_LEFT_OUT:
+            text = f"more than {MOST_LEFT_OUT:,} combinations to compare with `exclude`"
+            self.diagnostics.report(text, "exclude fewer", entry)
+            return False
         if count <= MOST_TARGETS:
             return True
         self.diagnostics.report(f"it makes {count} targets, more than {MOST_TARGETS}", "split it", entry)
@@ -233,6 +246,9 @@ class Targets:
         names = dict(names) if branch is None else {**names, "target.branch": branch}
         name = text(wanted.name, names, entry) if wanted.name is not None else None
         id_ = names["target.id"] = id_of(account, repo, branch, matrix, name)
+        if len(id_) > LONGEST_ID:
+            self.diagnostics.report(f"an id of {len(id_):,} characters", f"at most {LONGEST_ID:,}", entry)
+            return
         folded = repo.lower() if self.declared[account].fold_case else repo
         if not self.is_new(id_of(account, folded, branch, matrix, name), id_, entry):
             return
@@ -248,8 +264,9 @@ class Targets:
 
     def append(self, target: Target, alike: int) -> None:
         """Adds a target that `is_new` let through; of those with the same number `alike` one is a sample."""
-        if len(self.made) >= MOST_TARGETS:
-            text = f"more than {MOST_TARGETS} targets"
+        if len(self.made) >= MOST_TARGETS or self.prototypes.size > MOST_MADE:
+            one = f"more than {MOST_TARGETS} targets"
+            text = one if len(self.made) >= MOST_TARGETS else f"more than {MOST_MADE:,} characters to be sent"
             raise ManifestError([*self.diagnostics.problems, Problem(target.where, "", text, "split the manifest")])
         self.made.append(target)
         if target.skip is None:
@@ -302,6 +319,15 @@ class Targets:
                 text = f"duplicate target: {target.repo} is {slug}, which also stands at {self.made[first].where}"
                 self.diagnostics.problems.append(Problem(target.where, "", text, "remove one of the two"))
             self.made[index] = replace(target, id=id_of(target.account, slug, *rest), repo=slug)
+
+
+def _size(value: Json) -> int:
+    """The characters of all texts in a value."""
+    if isinstance(value, Mapping):
+        return sum(len(key) + _size(inner) for key, inner in value.items())
+    if isinstance(value, list):
+        return len(value) + sum(map(_size, value))
+    return len(value) if isinstance(value, str) else 8
 
 
 def names_of(repo: str, branch: str | None = None, id_: str | None = None) -> dict[str, str]:

@@ -17,6 +17,16 @@ class Malformed(ValueError):
     """`${{` that opens no name."""
 
 
+LONGEST = 2**20  # characters of a text with its names filled in
+
+
+class TooLong(ValueError):
+    """A text with its names filled in."""
+
+    def __init__(self) -> None:
+        super().__init__(f"longer than {LONGEST:,} characters with its names filled in")
+
+
 class Undefined(ValueError):
     """A name that is not defined here."""
 
@@ -37,8 +47,8 @@ class Template(NamedTuple):
     parts: Sequence[str | Name]
 
     def fill(self, names: Mapping[str, str]) -> str:
-        """The text with each name replaced; raises Undefined for a name that is not among them."""
-        return "".join(part if isinstance(part, str) else _known(names, part.name) for part in self.parts)
+        """The text with each name replaced; raises Undefined or TooLong."""
+        return _joined([part if isinstance(part, str) else _known(names, part.name) for part in self.parts])
 
 
 Compiled: TypeAlias = Any
@@ -46,7 +56,7 @@ Compiled: TypeAlias = Any
 
 
 def compile_text(text: str, constants: Mapping[str, str], later: Callable[[str], bool]) -> str | Template:
-    """Puts the constants in and leaves the names that are known later; raises Malformed or Undefined."""
+    """Puts the constants in and leaves the names that are known later; raises Malformed, TooLong or Undefined."""
     if OPEN not in text:
         return text
     parts: list[str | Name] = []
@@ -57,8 +67,14 @@ def compile_text(text: str, constants: Mapping[str, str], later: Callable[[str],
         end = found.end()
     parts.append(text[end:])
     if all(isinstance(part, str) for part in parts):
-        return "".join(part for part in parts if isinstance(part, str))
+        return _joined([part for part in parts if isinstance(part, str)])
     return Template(parts)
+
+
+def _joined(parts: Sequence[str]) -> str:
+    if sum(map(len, parts)) > LONGEST:
+        raise TooLong
+    return "".join(parts)
 
 
 def _piece(found: re.Match[str], constants: Mapping[str, str], later: Callable[[str], bool]) -> str | Name:
@@ -127,6 +143,10 @@ def values_of(
             text = f"the parameter has no value{f' ({help_})' if help_ else ''}"
             remedy = f"give it with -p {name}=VALUE or ORCHESTRATOR_PARAM_{name.upper()}, or write a `default`"
             diagnostics.report(text, remedy, Place(params, name, ("params", name)))
+        if value is not None and len(value) > LONGEST:
+            place = Place(params, name, ("params", name))
+            diagnostics.report(f"the value has {len(value):,} characters", f"at most {LONGEST:,}", place)
+            value = ""
         if value is not None and choices and value not in choices:
             text, remedy = f"{value[:100]!r} is not among the choices", f"one of {', '.join(choices)}"
             diagnostics.report(text, remedy, Place(params, name, ("params", name)))

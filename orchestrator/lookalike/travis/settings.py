@@ -64,6 +64,9 @@ class Shares(Struct, frozen=True):
     allow_failure: Share = 0.0
 
 
+MOST_REPOS = 100_000  # that a number makes
+
+
 def _job_counts(given: Any) -> tuple[int, int]:
     both = given if isinstance(given, list) else [given, given]
     if len(both) != 2 or any(type(each) is not int for each in both) or not 1 <= both[0] <= both[1] <= 200:
@@ -103,7 +106,9 @@ def parse(given: Mapping[str, Any]) -> Settings:
     owners = read(tuple[str, ...], given.get("owners", given.get("owner", "acme")), "owners")
     repos = given.get("repos", 100)
     if isinstance(repos, int):
-        return replace(convert(Settings, rest), repos=numbered(read(Count, repos, "repos"), owners))
+        if (count := read(Count, repos, "repos")) > MOST_REPOS:
+            raise UsageError(f"sandbox: repos: expected at most {MOST_REPOS:,}, found {count:,}")
+        return replace(convert(Settings, rest), repos=numbered(count, owners))
     if isinstance(repos, list):
         repos = [{"slug": each} if isinstance(each, str) else each for each in repos]
     found = convert(Settings, {"repos": repos, **rest})
