@@ -26,6 +26,12 @@ def anyio_backend():
     return "trio", {"clock": trio.testing.MockClock(autojump_threshold=0)}
 
 
+@pytest.fixture
+def quick_polls(monkeypatch):
+    """Real sockets and real time, but polls of what ends at once are not five seconds apart."""
+    monkeypatch.setattr("orchestrator.core.next_step.NARROWEST", 0.2)
+
+
 @pytest.fixture(autouse=True)
 def _leaves_nothing():
     """No test may lean on another, so none may leave anything in the process."""

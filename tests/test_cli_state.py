@@ -24,6 +24,8 @@ from orchestrator.lookalike.travis import TravisLookAlike
 from orchestrator.manifest import Manifest
 from orchestrator.testing import MemoryJournal
 
+pytestmark = pytest.mark.usefixtures("quick_polls")
+
 REPOS = ("acme/a", "acme/b", "acme/c")
 TARGETS = tuple(Target(f"travis:{repo}@main", "travis", repo, "main") for repo in REPOS)
 ACCOUNT = Account("travis", "travis", "https://api.travis-ci.com", token="env:TRAVIS_TOKEN")

@@ -19,6 +19,8 @@ from orchestrator.lookalike.travis import TravisLookAlike
 from orchestrator.manifest import Answers, expand, read
 from orchestrator.providers.registry import known
 
+pytestmark = pytest.mark.usefixtures("quick_polls")
+
 AT = 1_767_571_200.0  # 2026-01-05T00:00:00Z
 HEAD = "version: 1\nparams: {image: {default: one}}\n"
 PLAIN = f"{HEAD}targets: [acme/a, acme/b]\n"

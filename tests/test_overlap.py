@@ -17,6 +17,8 @@ from orchestrator.lookalike.kit.server import serve
 from orchestrator.lookalike.travis import TravisLookAlike
 from orchestrator.testing import MemoryJournal
 
+pytestmark = pytest.mark.usefixtures("quick_polls")
+
 MANIFEST = """\
 version: 1
 name: t

@@ -25,6 +25,8 @@ from orchestrator.journal.store import open_journal
 from orchestrator.lookalike.kit.server import serve
 from orchestrator.lookalike.travis import TravisLookAlike
 
+pytestmark = pytest.mark.usefixtures("quick_polls")
+
 PACKAGE = Path(orchestrator.__file__).parent
 AT = 1_767_571_200.0
 STATE = ("--state", "s")

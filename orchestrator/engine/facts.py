@@ -339,6 +339,10 @@ class AccountRun:
             self._canceled[row] = self.now()
             self.cancels.append(row)
 
+    def will_not_stop(self, row: int) -> None:
+        """The provider has refused to cancel the row's build: it is not asked again."""
+        self._canceled[row] = math.inf
+
     # -- the account --------------------------------------------------------------------------------------------
 
     def remember(self, principal: str, memory: AccountMemory) -> None:

@@ -146,6 +146,7 @@ class Follow:
                 cause = str(error)
             except Rejected as error:
                 cause = error.reason
+                account.will_not_stop(row)
                 break
             except (LookFailed, Unreachable) as error:
                 cause = str(error)
