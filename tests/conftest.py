@@ -30,6 +30,7 @@ def anyio_backend():
 def quick_polls(monkeypatch):
     """Real sockets and real time, but polls of what ends at once are not five seconds apart."""
     monkeypatch.setattr("orchestrator.core.next_step.NARROWEST", 0.2)
+    monkeypatch.setattr("orchestrator.engine.facts.FIRST_POLL", 0.2)
 
 
 @pytest.fixture(autouse=True)
