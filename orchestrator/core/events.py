@@ -18,6 +18,7 @@ from orchestrator.core.frozen import from_json as from_json  # for those who rea
 from orchestrator.core.frozen import to_json as to_json  # as above
 from orchestrator.core.model import Build, Json, Outcome, Scope
 from orchestrator.core.options import RunOptions, usable
+from orchestrator.core.waves import Rollout, Wave
 
 KEPT = "; its builds go on"  # ends the arithmetic of `Stopped` where only the run was ended
 CANCELED = "canceled by a person"  # the rule of `Stopped` where a person asked for it
@@ -25,7 +26,12 @@ VERSION = 1  # of this set; a change that an older reader would misread raises i
 
 
 class RunMade(Struct, frozen=True, omit_defaults=True, gc=False):
-    """A run exists; the plan's targets are rows beside this event."""
+    """A run exists; the plan's targets are rows beside this event.
+
+    Args:
+        rollout: how it spreads; None where the manifest says nothing.
+        waves: how its targets were cut; empty in runs of older versions, which have one.
+    """
 
     kind: ClassVar[str] = "run_made"
     name: str
@@ -38,6 +44,8 @@ class RunMade(Struct, frozen=True, omit_defaults=True, gc=False):
     version: int = VERSION
     options: RunOptions = RunOptions()
     forecast: Mapping[str, Json] = field(default_factory=dict)  # what it began with; empty where there was none
+    rollout: Rollout | None = None
+    waves: tuple[Wave, ...] = ()
 
 
 class WaveOpened(Struct, frozen=True, omit_defaults=True, gc=False):

@@ -13,79 +13,9 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from fractions import Fraction
 
 from orchestrator.core.errors import UsageError
-from orchestrator.core.frozen import Struct, field, replace
+from orchestrator.core.frozen import Struct, replace
 from orchestrator.core.model import Target
-
-FILE, SHUFFLE, FASTEST, SLOWEST = "file", "shuffle", "fastest", "slowest"
-ORDERS = (FILE, SHUFFLE, FASTEST, SLOWEST)
-FOLLOW, CANCEL = "follow", "cancel"
-REST = "rest"  # the name of the wave that is added for what no other one holds
-
-
-class WaveRule(Struct, frozen=True, omit_defaults=True):
-    """A wave as the manifest writes it: a bound, or labels.
-
-    Args:
-        upto: how many targets stand in this wave and those before it: a number, or a share such as `10%`.
-        labels: it holds the targets that have all of these, and what these need.
-        approve: whether a person must let the next wave open; None: as the rollout says.
-        soak: seconds between its verdict and the next wave; None: as the rollout says.
-    """
-
-    upto: str = ""
-    labels: tuple[str, ...] = ()
-    name: str = ""
-    approve: bool | None = None
-    soak: float | None = None
-
-
-class StopWhen(Struct, frozen=True, omit_defaults=True):
-    """When a rollout stops; each rule is off unless it is written.
-
-    Args:
-        failed: so many bad targets, or a share such as `20%` of those sent so far.
-        after: settled targets before which a share stops nothing.
-        in_a_row: so many bad targets, one after the other.
-        worse_than_usual: the chance with which a rollout that fails as usual is stopped.
-        nothing_passed: whether a wave of which nothing passed stops the run before the next one.
-    """
-
-    failed: str = ""
-    after: int = 10
-    in_a_row: int | None = None
-    worse_than_usual: float | None = None
-    nothing_passed: bool = True
-
-
-class Rollout(Struct, frozen=True, omit_defaults=True):
-    """How a run spreads; without waves it is one wave."""
-
-    waves: tuple[WaveRule, ...] = ()
-    order: str = FILE
-    approve: bool = False
-    soak: float = 0.0
-    stop_when: StopWhen = field(default_factory=StopWhen)
-    on_stop: str = FOLLOW
-
-
-class Wave(Struct, frozen=True, omit_defaults=True):
-    """Targets that may run together.
-
-    Args:
-        number: from 1, without gaps.
-        name: as written, else the number.
-        targets: ids, in the order of triggering.
-        drawn: those of them that stand here only because a target with the wave's labels needs them.
-        approve: whether a person must let the next wave open after this one's verdict.
-        soak: seconds between its verdict and the next wave.
-    """
-
-    number: int
-    name: str
-    targets: tuple[str, ...]
-    drawn: tuple[str, ...] = ()
-    approve: bool = False
-    soak: float = 0.0
+from orchestrator.core.waves import FASTEST, REST, SHUFFLE, SLOWEST, Rollout, Wave, WaveRule
 
 
 class Cut(Struct, frozen=True):
@@ -93,11 +23,13 @@ class Cut(Struct, frozen=True):
 
     Args:
         targets: in the order of triggering, each with the number of its wave; what is skipped stands in wave 1.
-        empty: names of waves by labels that the selection left without targets.
+        drawn: ids of those that stand in a wave by labels only because one with its labels needs them.
+        empty: names of waves by labels that are left without targets.
     """
 
     targets: Sequence[Target]
     waves: Sequence[Wave]
+    drawn: Sequence[str] = ()
     empty: Sequence[str] = ()
 
 
@@ -110,32 +42,37 @@ def cut(targets: Sequence[Target], rollout: Rollout, run: str, seconds: Mapping[
         seconds: by id, how long the builds of targets with a history take.
 
     Raises:
-        UsageError: two waves have one name, or bounds fall.
+        UsageError: two waves have one name.
     """
     counted = [target for target in targets if target.skip is None]
-    order = behind_needs(_in_order(counted, rollout.order, run, seconds))
-    rules = rollout.waves or (WaveRule("100%"),)
-    _check_bounds(rules, len(order))
-    placed: dict[str, int] = {}
+    rest = behind_needs(_in_order(counted, rollout.order, run, seconds))
     waves: list[Wave] = []
+    sent: list[Target] = []
+    drawn: list[str] = []
     empty: list[str] = []
-    for rule in (*rules, WaveRule("100%", name=REST)):
-        taken, drawn = _taken(rule, order, placed)
-        if not taken:
-            if rule.labels:
-                empty.append(rule.name or ",".join(rule.labels))
-            continue
-        number = len(waves) + 1
-        approve = rollout.approve if rule.approve is None else rule.approve
-        soak = rollout.soak if rule.soak is None else rule.soak
-        waves.append(Wave(number, rule.name or str(number), tuple(taken), tuple(drawn), approve, soak))
-        placed.update(dict.fromkeys(taken, number))
+    for rule in (*(rollout.waves or (WaveRule("100%"),)), WaveRule("100%", name=REST)):
+        if rule.labels:
+            taken, rest, forward = _labelled(rule, rest)
+            drawn += forward
+        else:
+            bound = max(_bound(rule.upto, len(counted)), len(sent) + 1) - len(sent)
+            taken, rest = rest[:bound], rest[bound:]
+        if taken:
+            number = len(waves) + 1
+            waves.append(_wave(rule, rollout, number, len(taken)))
+            sent += [target if target.wave == number else replace(target, wave=number) for target in taken]
+        elif rule.labels:
+            empty.append(rule.name or ",".join(rule.labels))
     _check_names(waves)
     if waves:  # nothing waits behind the last one
         waves[-1] = replace(waves[-1], approve=False, soak=0.0)
-    by_id = {target.id: target for target in order}
-    sent = [replace(by_id[id_], wave=wave.number) for wave in waves for id_ in wave.targets]
-    return Cut([*sent, *(target for target in targets if target.skip is not None)], waves, empty)
+    return Cut([*sent, *(target for target in targets if target.skip is not None)], waves, drawn, empty)
+
+
+def _wave(rule: WaveRule, rollout: Rollout, number: int, targets: int) -> Wave:
+    approve = rollout.approve if rule.approve is None else rule.approve
+    soak = rollout.soak if rule.soak is None else rule.soak
+    return Wave(number, rule.name or str(number), targets, approve, soak)
 
 
 def behind_needs(order: Sequence[Target]) -> Sequence[Target]:
@@ -170,18 +107,17 @@ def _in_order(targets: Sequence[Target], order: str, run: str, seconds: Mapping[
     return targets
 
 
-def _taken(rule: WaveRule, order: Sequence[Target], placed: Mapping[str, int]) -> tuple[list[str], list[str]]:
-    """The ids of a wave's targets, in order, and those of them that were only drawn forward."""
-    rest = [target for target in order if target.id not in placed]
-    if not rule.labels:
-        bound = min(len(order), max(_bound(rule.upto, len(order)), len(placed) + 1))
-        return [target.id for target in rest[: bound - len(placed)]], []
+def _labelled(rule: WaveRule, rest: Sequence[Target]) -> tuple[Sequence[Target], Sequence[Target], Sequence[str]]:
+    """The targets of a wave by labels, all others, and the ids of those in the wave that were only drawn forward."""
     labelled = {target.id for target in rest if set(rule.labels).issubset(target.labels)}
     wanted = _with_needs(labelled, rest)
-    return [t.id for t in rest if t.id in wanted], [t.id for t in rest if t.id in wanted and t.id not in labelled]
+    taken = [target for target in rest if target.id in wanted]
+    drawn = [target.id for target in taken if target.id not in labelled]
+    return taken, [target for target in rest if target.id not in wanted], drawn
 
 
 def _with_needs(wanted: Collection[str], rest: Iterable[Target]) -> set[str]:
+    """These ids, and those of all that they need."""
     needs = {target.id: target.needs for target in rest}
     found, todo = set(wanted), list(wanted)
     while todo:
@@ -198,16 +134,11 @@ def _bound(upto: str, total: int) -> int:
     return math.ceil(Fraction(upto[:-1]) * total / 100)
 
 
-def _check_bounds(rules: Sequence[WaveRule], total: int) -> None:
-    last = None
-    for rule in rules:
-        if rule.labels:
-            continue
-        if last is not None and last[-1:] == rule.upto[-1:] == "%" and float(rule.upto[:-1]) < float(last[:-1]):
-            raise UsageError(f"rollout.waves: {rule.upto} after {last}: bounds are cumulative, so they must not fall")
-        if last is not None and "%" not in last + rule.upto and int(rule.upto) < int(last):
-            raise UsageError(f"rollout.waves: {rule.upto} after {last}: bounds are cumulative, so they must not fall")
-        last = rule.upto
+def falls(before: str, after: str) -> bool:
+    """Whether a bound is below the one before it, whatever the number of targets: both are numbers, or both shares."""
+    if before.endswith("%") != after.endswith("%"):
+        return False
+    return Fraction(after.rstrip("%")) < Fraction(before.rstrip("%"))
 
 
 def _check_names(waves: Iterable[Wave]) -> None:
