@@ -178,7 +178,8 @@ class AccountDriver:
             return False
         # where no target waits to be released, a detached run need not follow builds
         leaves = run.leaves_builds or (run.options.detach and self._coordinator.nothing_to_come)
-        return (leaves or account.polls.first == math.inf) and (run.is_closed or not self.admission.has_any)
+        is_held = run.is_closed or (run.is_paused and run.options.detach)
+        return (leaves or account.polls.first == math.inf) and (is_held or not self.admission.has_any)
 
     def release(self, row: int) -> None:
         """The row may be triggered: it is put where it waits, now or with all others."""

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from orchestrator.core.events import RunMade
+from collections.abc import Sequence
+
+from orchestrator.core.events import RunMade, Wish
 from orchestrator.core.frozen import gc_paused
 from orchestrator.core.history import History
 from orchestrator.journal.port import Journal
@@ -27,6 +29,15 @@ async def read_on(journal: Journal, run: str, history: History) -> None:
             for entry in entries:
                 history.add(entry.account, entry.seq, entry.at, entry.event)
             found = len(entries)
+        await read_wishes(journal, run, history)
+
+
+async def read_wishes(journal: Journal, run: str, history: History) -> Sequence[Wish]:
+    """Takes in what people wished since; gives it."""
+    wishes = await journal.wishes(run, history.course.wish)
+    for number, wish in wishes:
+        history.course.wished(number, wish)
+    return [wish for _, wish in wishes]
 
 
 async def made_in(journal: Journal, run: str) -> RunMade | None:
