@@ -68,6 +68,7 @@ class Row(Struct, frozen=True):
         queued_seconds: from the build's creation (or the trigger, where the provider does not say) to its start.
         target: the planned target itself, for formats that write manifests.
         run: the run that left it so, where several are shown as one; else empty.
+        root: the target that did not pass, where this one was skipped since it needs that; else empty.
     """
 
     id: str
@@ -98,6 +99,7 @@ class Row(Struct, frozen=True):
     run_seconds: int | None
     target: Target
     run: str = ""
+    root: str = ""
 
     def __eq__(self, other: object) -> bool:
         return other.__class__ is Row and _SHOWN(self) == _SHOWN(other)
@@ -270,6 +272,7 @@ def _row(history: History, target: Target, provider: str, as_of: float) -> Row:
         queued_seconds=_between(build.created_at or triggered, build.started_at) if build else None,
         run_seconds=_between(build.started_at, build.finished_at) if build else None,
         target=target,
+        root=verdict.root if verdict else "",
     )
 
 
