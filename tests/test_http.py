@@ -3,7 +3,7 @@ import gzip
 import json
 import socket
 import ssl
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -30,7 +30,7 @@ pytestmark = pytest.mark.anyio
 
 TOKEN = "s3cr3t-tok3n"
 HEADERS = {"Travis-API-Version": "3", "Authorization": f"token {TOKEN}", "Accept": "application/json"}
-CERTIFICATE = Path(__file__).parent / "certificates" / "loopback.pem"  # self-made, for 127.0.0.1, trusted by nobody
+CERTIFICATE = Path(__file__).parent / "certificates" / "loopback.pem"  # self-made, trusted by nobody
 POST = Call("POST", "/repo/acme%2Fwidget/requests", body={"request": {"branch": "main"}}, purpose="trigger")
 GET = Call("GET", "/user")
 
@@ -548,6 +548,13 @@ async def test_a_kind_of_proxy_that_is_not_supported_is_refused_in_words(kind):
     assert "pw" not in str(caught.value)
 
 
+@pytest.mark.parametrize("proxy", ["http://", "http:///path", "proxy:port", "http://proxy:99999", "http://[::1"])
+async def test_a_proxy_that_is_no_url_is_refused_in_words(proxy):
+    with pytest.raises(UsageError, match="the proxy's URL is not valid; correct HTTPS_PROXY"):
+        async with opened("https://travis.corp.example", proxies=Proxies(https=proxy)):
+            pass
+
+
 def test_without_a_proxy_there_is_none_and_a_proxy_does_not_print():
     assert Proxies.of({}).to(urlsplit("https://api.travis-ci.com")) is None
     assert "pw" not in repr(Proxies.of({"https_proxy": "http://me:pw@proxy:1"}))
@@ -571,4 +578,59 @@ async def test_a_proxy_where_nobody_listens_is_named():
         proxies = Proxies(https=f"http://127.0.0.1:{held.getsockname()[1]}")
         async with opened("https://travis.corp.example", proxies=proxies) as send:
             with pytest.raises(Unreachable, match="the proxy cannot be reached; check HTTPS_PROXY"):
+                await send(POST)
+
+
+@asynccontextmanager
+async def tunnel(to, tls=None):
+    """A proxy on whose CONNECT everything goes to the server at `to`; yields its URL and the lines that it heard."""
+    heard = []
+
+    async def pump(reader, writer):
+        with suppress(ConnectionError, ssl.SSLError):
+            while data := await reader.read(65536):
+                writer.write(data)
+                await writer.drain()
+        writer.close()
+
+    async def serve(reader, writer):
+        heard.append((await reader.readuntil(b"\r\n\r\n")).decode().splitlines()[0])
+        there = await asyncio.open_connection("127.0.0.1", urlsplit(to).port)
+        writer.write(b"HTTP/1.1 200 Connection established\r\n\r\n")
+        await asyncio.gather(pump(reader, there[1]), pump(there[0], writer))
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0, ssl=tls)
+    async with server:
+        yield f"{'https' if tls else 'http'}://127.0.0.1:{server.sockets[0].getsockname()[1]}", heard
+
+
+@pytest.mark.parametrize("over_tls", [False, True])
+async def test_a_proxy_leads_to_the_host_also_where_it_speaks_tls_itself(over_tls):
+    async with (
+        served(always(http(b'{"a": 1}')), tls=tls()) as (url, _),
+        tunnel(url, tls() if over_tls else None) as (proxy, heard),
+        opened("https://travis.corp.example", proxies=Proxies(https=proxy), ca_file=str(CERTIFICATE)) as send,
+    ):
+        assert [(await send(POST)).body, (await send(POST)).body] == [{"a": 1}] * 2
+    assert heard == ["CONNECT travis.corp.example:443 HTTP/1.1"]
+
+
+@pytest.mark.parametrize(
+    ("answer", "kind", "told"),
+    [
+        (b"", Unreachable, "no connection in time"),
+        (b"HTTP/1.1 400 Bad\r\n\r\n", AccessRefused, "no trusted TLS connection"),
+    ],
+)
+async def test_a_proxy_that_is_said_to_speak_tls_and_does_not_is_named(answer, kind, told):
+    async def serve(reader, writer):
+        writer.write(answer)
+        await reader.read()
+        writer.close()
+
+    async with await asyncio.start_server(serve, "127.0.0.1", 0) as server:
+        at = f"127.0.0.1:{server.sockets[0].getsockname()[1]}"
+        proxies = Proxies(https=f"https://me:pw@{at}")
+        async with opened("https://travis.corp.example", proxies=proxies, connect=0.2) as send:
+            with pytest.raises(kind, match=rf"travis.corp.example \(through the proxy {at}\): {told}"):
                 await send(POST)

@@ -169,6 +169,8 @@ async def transport(
     try:
         proxy = (proxies or Proxies()).to(url)
         via = URL(proxy) if proxy else None
+        if via is not None and not via.host:
+            raise ValueError(proxy)
     except ValueError:
         raise UsageError("the proxy's URL is not valid; correct HTTPS_PROXY") from None
     session = aiohttp.ClientSession(
@@ -194,6 +196,8 @@ async def transport(
 
 
 def _sender(session: aiohttp.ClientSession, base: str, host: str, via: URL | None, hidden: list[bytes]) -> Send:
+    where = host if via is None else f"{host} (through the proxy {via.host}:{via.port})"
+
     async def send(call: Call) -> Answer:
         for _ in range(MOST_STALE):
             with suppress(_Surplus):
@@ -221,7 +225,7 @@ def _sender(session: aiohttp.ClientSession, base: str, host: str, via: URL | Non
         except _Surplus:
             raise
         except (aiohttp.ClientError, OSError, UnicodeError) as error:
-            failure = _sorted(error, host)
+            failure = _sorted(error, where)
         else:
             hang_up = cast(_Response, response).hang_up
             return Answer(response.status, value(without(body, hidden)), response.headers, len(body), hang_up)
@@ -277,24 +281,28 @@ def _refuse_redirect(response: aiohttp.ClientResponse, host: str, call: Call) ->
     raise AccessRefused("redirected", reason)
 
 
-def _sorted(error: Exception, host: str) -> OrchestratorError:
-    """Our error for one of aiohttp's: may the call have arrived?"""
+def _sorted(error: Exception, where: str) -> OrchestratorError:
+    """Our error for one of aiohttp's: may the call have arrived?
+
+    Args:
+        where: the host, and the proxy on the way to it.
+    """
     match error:
         case aiohttp.ConnectionTimeoutError():
-            return Unreachable(f"{host}: no connection in time")
+            return Unreachable(f"{where}: no connection in time")
         case aiohttp.ClientConnectorCertificateError():
-            return _tls_refused(host, error.certificate_error)
+            return _tls_refused(where, error.certificate_error)
         case aiohttp.ClientProxyConnectionError():
-            return Unreachable(f"{host}: the proxy cannot be reached; check HTTPS_PROXY")
+            return Unreachable(f"{where}: the proxy cannot be reached; check HTTPS_PROXY")
         case aiohttp.ClientConnectorDNSError() | UnicodeError():
-            return Unreachable(f"{host}: the name cannot be resolved")
+            return Unreachable(f"{where}: the name cannot be resolved")
         case aiohttp.ClientConnectorError():
             cause = error.os_error
             if isinstance(cause, ssl.SSLError) and not isinstance(cause, ssl.SSLEOFError | ssl.SSLZeroReturnError):
-                return _tls_refused(host, cause)
-            return Unreachable(f"{host}: cannot connect ({cause.strerror or type(cause).__name__})")
+                return _tls_refused(where, cause)
+            return Unreachable(f"{where}: cannot connect ({cause.strerror or type(cause).__name__})")
         case aiohttp.ClientHttpProxyError():
-            return Unreachable(f"{host}: the proxy answers HTTP {error.status}; check HTTPS_PROXY")
+            return Unreachable(f"{where}: the proxy answers HTTP {error.status}; check HTTPS_PROXY")
         case TimeoutError():
             return InDoubt("no whole answer in time")
         case aiohttp.ClientPayloadError():
@@ -307,10 +315,10 @@ def _sorted(error: Exception, host: str) -> OrchestratorError:
             return InDoubt(f"the connection broke before an answer ({type(error).__name__})")
 
 
-def _tls_refused(host: str, cause: object) -> AccessRefused:
+def _tls_refused(where: str, cause: object) -> AccessRefused:
     why = getattr(cause, "verify_message", None) or getattr(cause, "reason", None) or type(cause).__name__
     return AccessRefused(
         "tls_refused",
-        f"{host}: no trusted TLS connection ({why}); nothing was sent; check `url`, "
-        "and SSL_CERT_FILE if the host has an authority of its own",
+        f"{where}: no trusted TLS connection ({why}); nothing was sent; check `url`, "
+        "and SSL_CERT_FILE if it has an authority of its own",
     )
