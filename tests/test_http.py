@@ -202,7 +202,7 @@ ENDLESS = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n" + b"10000\r\n
         (http(b"not gzip", headers=["Content-Encoding: gzip"]), "compression is broken"),
         (http(gzip.compress(b"x" * 999)[:-9], headers=["Content-Encoding: gzip"]), "torn"),
         (http(b"x", headers=["Content-Encoding: br"]), "not asked for"),
-        (b"HTTP/1.1 200 OK\r\n" + b"".join(b"X-%d: y\r\n" % n for n in range(5000)) + b"\r\n", "not HTTP as it should"),
+        (b"HTTP/1.1 200 OK\r\n" + b"".join(b"X-%d: y\r\n" % n for n in range(5000)) + b"\r\n", "the answer has more than 1,000 headers"),
         (b"HTTP/1.1 200 OK\r\nX: " + b"y" * 300_000 + b"\r\n\r\n", "a header above 200 KiB"),
         (headed(150_000), r"a header above 100 KiB (the longest: content-security-policy)"),
         (headed(70_000, 70_000), "headers above 128 KiB (the longest: content-security-policy)"),
@@ -427,7 +427,7 @@ async def test_authorities_that_cannot_be_read_are_named(tmp_path):
 
 
 @pytest.mark.parametrize("status", ["301 Moved", "302 Found", "303 See Other", "307 Temporary", "308 Permanent"])
-async def test_a_redirect_is_not_followed(status):
+async def test_a_redirect_to_another_host_is_not_followed(status):
     async with served(always(http(b"{}"))) as (there, strangers):
         redirect = http(b"", status, [f"Location: {there}/elsewhere?token=1"])
         for call, kind in ((GET, AccessRefused), (POST, Rejected)):  # that of a trigger may concern it alone
@@ -435,6 +435,51 @@ async def test_a_redirect_is_not_followed(status):
             assert "redirect" in said
             assert "elsewhere" not in said
         assert strangers == []
+
+
+def moves(location, status="307 Temporary Redirect", times=1):
+    """Answers with a redirect so many times, then as it should."""
+
+    async def answer(writer, heard):
+        to = location.replace("HERE", f"http://127.0.0.1:{writer.get_extra_info('sockname')[1]}")
+        is_over = len(heard) > times
+        writer.write(http(b'{"a": 1}') if is_over else http(b"moved", status, [f"Location: {to}"]))
+        await writer.drain()
+
+    return answer
+
+
+@pytest.mark.parametrize("status", ["307 Temporary Redirect", "308 Permanent Redirect"])
+@pytest.mark.parametrize("location", ["/api/repo/a%2Fb?x=1", "HERE/api/repo/a%2Fb?x=1", "//HOST/api/repo/a%2Fb?x=1"])
+@pytest.mark.parametrize("call", [GET, POST])
+async def test_a_redirect_on_the_same_server_is_followed_once_with_method_and_body(location, status, call):
+    async def answer(writer, heard):
+        host = f"127.0.0.1:{writer.get_extra_info('sockname')[1]}"
+        await moves(location.replace("HOST", host), status)(writer, heard)
+
+    found, heard = await sent(answer, call)
+    assert (found.status, found.body) == (200, {"a": 1})
+    (first, headers, body), (second, again, same) = heard
+    assert second == f"{call.method} /api/repo/a%2Fb?x=1 HTTP/1.1"
+    assert first.split()[0] == call.method
+    assert (again, same) == (headers, body)
+
+
+@pytest.mark.parametrize(("call", "kind"), [(GET, AccessRefused), (POST, Rejected)])
+async def test_a_second_redirect_is_not_followed(call, kind):
+    assert "redirect" in await failure(moves("/elsewhere", times=2), kind, call)
+
+
+@pytest.mark.parametrize(
+    ("location", "status"),
+    [("/x", "301 Moved"), ("/x", "302 Found"), ("/x", "303 See Other"), ("HERE@a.example/", "307 Temporary Redirect")]
+    + [
+        (to, "308 Permanent Redirect")
+        for to in ("https://127.0.0.1/", "//a.example/x", "", "/a b", "http://u:p@127.0.0.1/")
+    ],
+)
+async def test_no_other_redirect_is_followed(location, status):
+    await failure(moves(location, status), Rejected, POST)
 
 
 @pytest.mark.parametrize("location", ["", "http://[::1", "/\x7f", "https://" + "y" * 5000])

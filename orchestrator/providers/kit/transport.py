@@ -2,8 +2,9 @@
 
 This is the only place that knows aiohttp's client. What it guarantees to all providers:
 
-* nothing is sent twice: no redirect is followed, no POST is repeated on a stale connection (aiohttp repeats only what
-  is idempotent), and idle connections are dropped before servers drop them;
+* nothing is sent twice: no POST is repeated on a stale connection (aiohttp repeats only what is idempotent), idle
+  connections are dropped before servers drop them, and of redirects only a 307 or 308 to the same scheme, host and port
+  is followed, once: whoever answers so has done nothing;
 * the token goes to the account's host over TLS that was verified, or to this machine, and nowhere else; it is in no
   error, and is blotted out of bodies in which a server repeats it;
 * every answer is bounded: 8 MiB after decompression, headers of 128 KiB in all and 100 KiB each, 30 seconds in all.
@@ -19,7 +20,7 @@ from contextvars import ContextVar
 from dataclasses import dataclass
 from ipaddress import ip_address, ip_network
 from typing import NoReturn, cast
-from urllib.parse import SplitResult, quote, urlencode, urlsplit
+from urllib.parse import SplitResult, quote, urlencode, urljoin, urlsplit
 
 import aiohttp
 from aiohttp.connector import Connection
@@ -199,14 +200,14 @@ def _sender(session: aiohttp.ClientSession, base: str, host: str, via: URL | Non
     where = host if via is None else f"{host} (through the proxy {via.host}:{via.port})"
 
     async def send(call: Call) -> Answer:
-        for _ in range(MOST_STALE):
-            with suppress(_Surplus):
-                return await once(call)
-        raise Unreachable(f"{host}: the server speaks before it is asked")
-
-    async def once(call: Call) -> Answer:
         query = "?" + urlencode(call.query, quote_via=quote, safe=":,") if call.query else ""
         url = URL(base + call.path + query, encoded=True)
+        for _ in range(MOST_STALE):
+            with suppress(_Surplus):
+                return await once(call, url)
+        raise Unreachable(f"{host}: the server speaks before it is asked")
+
+    async def once(call: Call, url: URL, *, is_moved: bool = False) -> Answer:
         data = None if call.body is None else to_json(call.body).encode()
         _ready.set(call.ready)
         try:
@@ -219,7 +220,8 @@ def _sender(session: aiohttp.ClientSession, base: str, host: str, via: URL | Non
                 proxy=via,
             ) as response:
                 _check_headers(response)
-                if 300 <= response.status < 400:
+                there = None if is_moved else _moved_to(response, url)
+                if there is None and 300 <= response.status < 400:
                     _refuse_redirect(response, host, call)
                 body = unpacked(await _read(response), response.headers.get("Content-Encoding", ""))
         except _Surplus:
@@ -227,6 +229,8 @@ def _sender(session: aiohttp.ClientSession, base: str, host: str, via: URL | Non
         except (aiohttp.ClientError, OSError, UnicodeError) as error:
             failure = _sorted(error, where)
         else:
+            if there is not None:
+                return await once(call, there, is_moved=True)
             hang_up = cast(_Response, response).hang_up
             return Answer(response.status, value(without(body, hidden)), response.headers, len(body), hang_up)
         # Outside the handler: aiohttp's errors hold the headers that were sent, so they must not hang on to ours.
@@ -263,6 +267,18 @@ def _check_headers(response: aiohttp.ClientResponse) -> None:
         what, most = ("a header", LONGEST_HEADER) if longest > LONGEST_HEADER else ("headers", ALL_HEADERS)
         named = quoted(name.decode("latin-1").lower(), 60)
         raise Unreadable(f"the answer has {what} above {most // 1024} KiB (the longest: {named})")
+
+
+def _moved_to(response: aiohttp.ClientResponse, url: URL) -> URL | None:
+    """Where the same call is to go instead, with its method and body, on the same server; None for everything else."""
+    location = response.headers.get("Location", "")
+    if response.status not in (307, 308) or not location.isascii() or not location.isprintable() or " " in location:
+        return None
+    try:
+        there = URL(urljoin(str(url), location), encoded=True)
+        return there if location and there.origin() == url.origin() and there.raw_user is None else None
+    except ValueError:
+        return None
 
 
 def _refuse_redirect(response: aiohttp.ClientResponse, host: str, call: Call) -> NoReturn:
@@ -308,6 +324,8 @@ def _sorted(error: Exception, where: str) -> OrchestratorError:
         case aiohttp.ClientPayloadError():
             return InDoubt("the answer is torn")
         case aiohttp.ClientResponseError():
+            if "headers received" in error.message:
+                return Unreadable(f"the answer has more than {MOST_HEADERS:,} headers")
             if "bytes when reading" in error.message:
                 return Unreadable(f"the answer has a header above {2 * LONGEST_HEADER // 1024} KiB")
             return Unreadable("the answer is not HTTP as it should be")

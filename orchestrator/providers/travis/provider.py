@@ -143,6 +143,8 @@ class Travis:
         facts = _facts(mapping(answer.body)) if answer.status == 200 else None
         if facts is None:
             raise wire.read_failed(answer, path)
+        if repo.lower() not in (facts.id, facts.slug.lower()):
+            raise LookFailed(f"{path}: {other_question(answer, f'it shows {quoted(facts.slug, 60)}').cause}")
         return facts
 
     async def discover(self, owner: str) -> list[RepoFacts]:
@@ -186,6 +188,7 @@ class Travis:
         answer = await read(self._send, Call("GET", path, (("include", "build.jobs"),), limits=(CALLS,)))
         if answer.status != 200 or not isinstance(mapping(answer.body).get("jobs"), list):
             raise wire.read_failed(answer, path)
+        wire.check_place(answer, path)
         jobs = rows(mapping(answer.body)["jobs"])[:MOST_LOGS]
         return [
             (quoted(job.get("number"), 40) or f"job {id_}", await self._log(id_, at_most))
@@ -199,6 +202,7 @@ class Travis:
         answer = await read(self._send, Call("GET", path, limits=(CALLS,)))
         if answer.status != 200 or not isinstance(mapping(answer.body).get("builds"), list):
             raise wire.read_failed(answer, path)
+        wire.check_place(answer, path)
         return [
             Entry(
                 id=str(build.get("id")),
