@@ -202,7 +202,10 @@ ENDLESS = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n" + b"10000\r\n
         (http(b"not gzip", headers=["Content-Encoding: gzip"]), "compression is broken"),
         (http(gzip.compress(b"x" * 999)[:-9], headers=["Content-Encoding: gzip"]), "torn"),
         (http(b"x", headers=["Content-Encoding: br"]), "not asked for"),
-        (b"HTTP/1.1 200 OK\r\n" + b"".join(b"X-%d: y\r\n" % n for n in range(5000)) + b"\r\n", "the answer has more than 1,000 headers"),
+        (
+            b"HTTP/1.1 200 OK\r\n" + b"".join(b"X-%d: y\r\n" % n for n in range(5000)) + b"\r\n",
+            "the answer has more than 1,000 headers",
+        ),
         (b"HTTP/1.1 200 OK\r\nX: " + b"y" * 300_000 + b"\r\n\r\n", "a header above 200 KiB"),
         (headed(150_000), r"a header above 100 KiB (the longest: content-security-policy)"),
         (headed(70_000, 70_000), "headers above 128 KiB (the longest: content-security-policy)"),
