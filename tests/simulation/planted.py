@@ -114,7 +114,7 @@ def adopt_without_a_look() -> Iterator[None]:
 @contextmanager
 def retry_without_markers() -> Iterator[None]:
     """A retried run is not told what the old one may have asked for."""
-    with _patched(resume, _old_marker=lambda history, old, target: None):
+    with _patched(resume, old_marker=lambda history, old, target: None):
         yield
 
 
