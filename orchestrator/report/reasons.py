@@ -13,6 +13,7 @@ from orchestrator.core.progress import Progress
 from orchestrator.core.times import clock
 from orchestrator.forecast.remaining import reasons
 from orchestrator.providers import registry
+from orchestrator.report.words import plain
 
 PAUSED = "paused"  # the code of a target that a pause holds
 
@@ -89,18 +90,21 @@ def _wave(history: History, target: Target, now: float) -> tuple[str, str] | Non
         return PAUSED if waiting.kind == PAUSE else waiting.kind, held_in_words(waiting, history)
     if target.wave == 1:
         return None
-    before = waves[target.wave - 2] if target.wave - 2 < len(waves) else None
-    name = f"wave {target.wave - 1}{f' ({before.name})' if before and before.name != str(before.number) else ''}"
-    return "wave", f"wave {target.wave} opens after the verdict on {name}"
+    return "wave", f"{name_of(history, target.wave)} opens after the verdict on {name_of(history, target.wave - 1)}"
+
+
+def name_of(history: History, wave: int) -> str:
+    """A wave as people call it."""
+    name = history.waves[wave - 1].name if wave <= len(history.waves) else str(wave)
+    return f"wave {wave}{f' ({plain(name)})' if name != str(wave) else ''}"
 
 
 def held_in_words(waiting: Waiting, history: History) -> str:
     """What the run waits for, as a sentence; a command line that helps stands in `report.groups`."""
-    wave = history.waves[waiting.wave - 1] if waiting.wave else None
-    name = f"wave {wave.number}{f' ({wave.name})' if wave.name != str(wave.number) else ''}" if wave else ""
     if waiting.kind == PAUSE:
         pause = history.course.pause
-        return f"paused by {pause.by} at {clock(pause.at)}" if pause is not None else "paused"
+        return f"paused by {plain(pause.by)} at {clock(pause.at)}" if pause is not None else "paused"
+    name = name_of(history, waiting.wave)
     if waiting.kind == SOAK:
         return f"{name} opens at {clock(waiting.until)}, when the soak after wave {waiting.wave - 1} is over"
     return f"{name} waits for a person to approve it"
