@@ -11,6 +11,7 @@ from cli_machine import Program
 
 from orchestrator.app import ahead
 from orchestrator.core.errors import Exit
+from orchestrator.lookalike.kit.http import Effect, Harm
 from orchestrator.lookalike.kit.server import serve
 from orchestrator.lookalike.travis import TravisLookAlike
 from orchestrator.lookalike.travis.settings import RepoSpec, Settings
@@ -161,3 +162,20 @@ def test_what_was_remembered_and_cannot_be_read_is_nothing(program):
             changed = db.execute("UPDATE principal SET alias = '{\"acme/a\": [1e400]}' WHERE alias LIKE '{%'").rowcount
         assert changed == 1
         assert forecast_of(program)[1] == [told]
+
+
+def test_what_was_learnt_before_the_patience_of_plan_ended_is_kept(program, monkeypatch):
+    monkeypatch.setattr(ahead, "SHARE", 1.0)
+    world = with_builds("acme/a", "acme/b")
+    handle = world.handle
+
+    def never_for_b(call, now):
+        reply = handle(call, now)
+        is_lost = call.path.endswith(("b/builds", "b/branches"))
+        return reply._replace(effect=Effect(Harm.HANG)) if is_lost else reply
+
+    world.handle = never_for_b
+    with served(program, "[acme/a@nosuch, acme/b@nosuch]", world=world):
+        for _ in range(2):
+            assert forecast_of(program)[1][0].startswith("durations of 1 repository ")
+            assert any("acme/a@nosuch; check" in text for text in program.json["warnings"])

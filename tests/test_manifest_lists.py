@@ -306,6 +306,7 @@ def test_texts_of_a_json_list_are_read_beside_columns_that_only_objects_have():
     [
         '<?xml version="1.0"?>\n<manifest/>\n',
         '[submodule "a"]\n\turl = https://github.com/acme/a.git\n',
+        "[src/a]\ncheckout = git clone https://github.com/acme/a.git\n",
         "# SPDX\n\nmanifest:\n  projects: []\n" + "    - name: a\n" * 99,
         "repositories:\n  a: {type: git}\n",
         "---\n- acme/a\n",

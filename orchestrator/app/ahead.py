@@ -5,8 +5,10 @@ A bounded number of calls, within the limits that all processes of the state sha
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Sequence
 from functools import partial
+from math import inf
+from typing import Any
 
 import anyio
 
@@ -24,6 +26,7 @@ from orchestrator.providers.port import SeesBranches, ShowsDurations
 MOST = 200  # branches that are looked up for one plan, and repositories whose last builds are
 KEPT = 3600.0  # seconds for which an answer holds
 PATIENCE = 20.0  # seconds that `plan` gives to an account
+SHARE = 8.0  # seconds of these for each kind of look; what came until then is kept
 NAMED = 5  # branches in one sentence
 REMEDY = (
     "check the name, if it is not a new one: of a branch that is not there no build appears, until `accept` is over"
@@ -49,7 +52,7 @@ async def looked_ahead(plan: Plan, times: Times, context: Context) -> tuple[list
         try:
             with anyio.move_on_after(PATIENCE):
                 async with shared(context) as journal, context.gate(account, journal) as caller:
-                    missing, calls = await missing_of(caller, account, named, journal, context, branches_left)
+                    missing, calls = await missing_of(caller, account, named, journal, context, branches_left, SHARE)
                     unseen, branches_left = [*unseen, *missing], branches_left - calls
                     found, calls = await _look_at_builds(caller, account, unknown, journal, context, builds_left)
                     lengths.update({(name, repo): those for repo, (_, those) in found.items()})
@@ -77,7 +80,13 @@ def with_branches(targets: Iterable[Target]) -> list[Target]:
 
 
 async def missing_of(
-    caller: Caller, account: Account, targets: Sequence[Target], journal: Journal, context: Context, at_most: int
+    caller: Caller,
+    account: Account,
+    targets: Sequence[Target],
+    journal: Journal,
+    context: Context,
+    at_most: int,
+    patience: float = inf,
 ) -> tuple[list[Target], int]:
     """The targets whose branch the service does not know, as far as it was looked, and how many were looked up."""
     provider, now = caller.provider, context.now()
@@ -95,12 +104,19 @@ async def missing_of(
             return  # not known; what hinders the account is told where its repositories are looked up
         answers[_scope(SEEN if is_there else UNSEEN, target)] = now + KEPT
 
-    async with anyio.create_task_group() as tasks:
-        for target in asked:
-            tasks.start_soon(look, target)
+    await _look_at(asked, look, patience)
     if answers:
         await journal.remember(name, frozen=answers)
     return [target for target in targets if _scope(UNSEEN, target) in known | answers.keys()], len(asked)
+
+
+async def _look_at(
+    targets: Sequence[Target], look: Callable[[Target], Coroutine[Any, Any, None]], patience: float
+) -> None:
+    with anyio.move_on_after(patience):
+        async with anyio.create_task_group() as tasks:
+            for target in targets:
+                tasks.start_soon(look, target)
 
 
 def _scope(kind: str, target: Target) -> Scope:
@@ -135,9 +151,7 @@ async def _look_at_builds(
         known[target.repo.lower()] = (now + KEPT, tuple(found))
 
     asked = [target for target in targets if target.repo.lower() not in known][:at_most]
-    async with anyio.create_task_group() as tasks:
-        for target in asked:
-            tasks.start_soon(look, target)
+    await _look_at(asked, look, SHARE)
     if asked:
         await remember_last_builds(journal, account, known)
     return known, len(asked)

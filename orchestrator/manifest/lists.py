@@ -14,7 +14,7 @@ from orchestrator.manifest.validate import Validator
 from orchestrator.manifest.yaml_reader import LARGEST, read_json
 
 _COMMENT = re.compile(r"(?:^|\s)#.*$")
-_FOREIGN = re.compile(r"<|\[submodule |---(?:\s|$)|- |[\w.-]+:(?:\s|$)")  # XML, .gitmodules, YAML: how no target begins
+_FOREIGN = re.compile(r"<|\[[A-Za-z]|---(?:\s|$)|- |[\w.-]+:(?:\s|$)")  # XML, INI, YAML: how no list begins
 _SEPARATORS = (",", ";", "\t")
 _NAMED = 8  # columns that a message names
 _MAPPING = "map them with `columns: {repo: NAME}`, or leave the others out with `ignore_columns: true`"
