@@ -334,5 +334,5 @@ async def make_run(
         rollout=rollout,
         waves=() if waves is None else tuple(waves.waves),
     )
-    await journal.make_run(run, made, plan.targets, at)
+    await journal.make_run(run, made, plan.targets, at, forbid_overlap=rollout is None)
     return plan

@@ -6,6 +6,7 @@ import anyio
 import pytest
 from fake_service import FakeService, Notices, Script, make_run, targets
 
+from orchestrator.app.overlap import names_in
 from orchestrator.core.errors import Exit
 from orchestrator.core.events import (
     Approved,
@@ -19,6 +20,7 @@ from orchestrator.core.events import (
     WaveJudged,
     WaveOpened,
 )
+from orchestrator.core.history import accounts_in
 from orchestrator.core.model import BuildState, Outcome, Timeouts
 from orchestrator.core.waves import CANCEL, Rollout, StopWhen, WaveRule
 from orchestrator.engine.engine import Engine, Options
@@ -363,3 +365,35 @@ async def test_worse_than_usual_does_not_act_where_too_little_is_known():
     assert await run.drive() == Exit.FAILED
     assert [verdict for _, verdict, _ in run.waves] == ["undecided", "undecided"]
     assert "fewer than 50 earlier outcomes" in run.facts(WaveJudged)[0].arithmetic
+
+
+async def test_a_wave_leaves_alone_what_another_open_run_has_under_way():
+    service = FakeService({"acme/r2": Script(runs=4000.0)})
+    journal = MemoryJournal(now=service.now)
+    other = Rolling(service, journal, "other")
+    await make_run(journal, targets("acme/r2"), "other", service.now())
+    run = Rolling(service, journal)
+    await make_run(journal, targets(*names(4)), "r1", service.now(), rollout=rollout("2", "100%"))
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(other.drive)
+        await anyio.sleep(10.0)
+        tasks.start_soon(run.drive)
+        await anyio.sleep(600.0)
+        row = (await run.report()).targets[2]
+        assert (row.code, row.reason) == ("overlap", "run other has a build of it under way")
+        assert run.facts(WaveOpened)[1].held == {"fake:acme/r2": "other"}
+        assert run.sent.count("acme/r2") == 1
+        assert run.sent.count("acme/r3") == 1
+    assert run.engine.code == Exit.OK
+    assert run.sent.count("acme/r2") == 2
+    history, before = await load(journal, "r1"), await load(journal, "other")
+    assert history.of("fake:acme/r2").triggered_at >= before.of("fake:acme/r2").verdict.at
+
+
+async def test_targets_of_waves_that_are_not_open_are_held_by_nobody():
+    run = await Rolling.of(4, rollout("2", "100%", approve=True))
+    assert await run.drive(detach=True) == Exit.OK
+    rows = await run.journal.runs(open_only=True)
+    accounts = accounts_in((await load(run.journal, "r1")).made)
+    held = await names_in(rows[0], accounts, targets(*names(4)), run.journal)
+    assert list(held) == ["fake:acme/r0", "fake:acme/r1"]

@@ -71,6 +71,7 @@ class Course:
         paused: the pause that is journaled, None while none is.
         blocks: those by which failures count now.
         overridden_until: targets settled until then (wall clock) are in no rule's numbers any more.
+        held: targets that another open run has under way, each with that run.
         wish: the number of the last wish that was taken in.
         denial: the wish that a wave is not opened, as long as nobody has overridden it.
     """
@@ -81,6 +82,7 @@ class Course:
         self.blocks: list[Block] = []
         self.overridden_until = -math.inf
         self.wish = 0
+        self.held: dict[str, str] = {}
         self._pause: PauseAsked | UnpauseAsked | None = None
         self._answers: list[Approved | Denied] = []
         self._overridden: dict[int, float] = {}  # by wave, when its denial was overridden
@@ -93,8 +95,9 @@ class Course:
     def add(self, event: WaveOpened | WaveJudged | Stopped | Paused | Unpaused, at: float) -> None:
         """Takes a fact in."""
         match event:
-            case WaveOpened(wave=wave, blocks=blocks, by=by):
+            case WaveOpened(wave=wave, blocks=blocks, by=by, held=held):
                 self.waves[wave] = Standing(at, by, blocks)
+                self.held |= held
                 self.blocks += blocks
             case WaveJudged(wave=wave, verdict=verdict, rule=rule, arithmetic=why):
                 known = self.waves.get(wave, Standing(at))

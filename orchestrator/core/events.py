@@ -56,6 +56,7 @@ class WaveOpened(Struct, frozen=True, omit_defaults=True, gc=False):
         targets: how many; those that are skipped do not count.
         blocks: those whose last target stands in it, each with the number of failures that stops the run.
         by: who approved it; empty where nobody was asked.
+        held: targets that another open run has under way, each with that run; each waits until it is `released`.
     """
 
     kind: ClassVar[str] = "wave_opened"
@@ -64,6 +65,7 @@ class WaveOpened(Struct, frozen=True, omit_defaults=True, gc=False):
     targets: int = 0
     blocks: tuple[Block, ...] = ()
     by: str = ""
+    held: Mapping[str, str] = field(default_factory=dict)
 
 
 class WaveJudged(Struct, frozen=True, omit_defaults=True, gc=False):
@@ -98,7 +100,7 @@ class Unpaused(Struct, frozen=True, omit_defaults=True, gc=False):
 
 
 class Released(Struct, frozen=True, omit_defaults=True, gc=False):
-    """Every need of the target has passed."""
+    """Every need of the target has passed, and no other run has it under way."""
 
     kind: ClassVar[str] = "released"
     target: str

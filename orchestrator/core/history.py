@@ -20,6 +20,7 @@ from orchestrator.core.events import (
     MarkerProven,
     Paused,
     Prepared,
+    Released,
     RunEnded,
     RunMade,
     Stopped,
@@ -97,6 +98,8 @@ class History:
         self.cursor[account] = self.cursor.get(account, 0) + 1
         before = self.progress.get(event.target, NEW)
         after = self.progress[event.target] = apply(before, event, at)
+        if self.course.held and isinstance(event, Released):
+            self.course.held.pop(event.target, None)
         return before, after
 
     def add(self, account: str, seq: int, at: float, event: Event) -> None:
@@ -106,6 +109,8 @@ class History:
         if target is not None:
             # exactly the events with a target are TargetEvent
             self.progress[target] = apply(self.progress.get(target, NEW), event, at)  # type: ignore[arg-type]
+            if isinstance(event, Released):
+                self.course.held.pop(target, None)
             return
         match event:
             case RunMade():

@@ -54,6 +54,10 @@ class Needs:
         """Whether a target waits for what it needs."""
         return bool(self._waiting)
 
+    def hold(self, row: int) -> bool:
+        """Whether a need of this target has not passed."""
+        return row in self._unmet
+
     def row_of(self, target: str) -> int:
         """The place in the plan of a target that was released."""
         return self._rows[target]

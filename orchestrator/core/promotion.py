@@ -19,6 +19,7 @@ from orchestrator.core.evidence import Block, Past, Usual
 from orchestrator.core.model import Outcome, Target
 from orchestrator.core.progress import Progress, Verdict
 from orchestrator.core.stop_rules import Counts, Look, Rules, looks, nothing_passed
+from orchestrator.core.times import counted
 from orchestrator.core.waves import Rollout, StopWhen, Wave
 
 NEUTRAL = (Outcome.SKIPPED, Outcome.IN_DOUBT)  # neither bad nor good
@@ -122,10 +123,10 @@ class Promotion:
         self._asked: dict[int, list[str]] = {}  # by wave, the settled targets that were sent
         self._last_at: dict[int, float] = {}  # by wave, when a target was last settled
         self._bad_places: list[int] = []
-        counted = [one for one in self._targets if one.skip is None and one.id not in self._excluded]
-        counted = counted if self.needs_history else []
-        self._places = {target.id: place for place, target in enumerate(counted)}  # of the targets in blocks, from 0
-        in_wave = Counter(target.wave for target in counted)
+        in_blocks = [one for one in self._targets if one.skip is None and one.id not in self._excluded]
+        in_blocks = in_blocks if self.needs_history else []
+        self._places = {target.id: place for place, target in enumerate(in_blocks)}  # of the targets in blocks, from 0
+        in_wave = Counter(target.wave for target in in_blocks)
         self._bounds = list(accumulate(in_wave[wave.number] for wave in self.waves))
 
     # -- facts --------------------------------------------------------------------------------------------------
@@ -310,7 +311,10 @@ class Promotion:
             return WaveJudged(wave, STOP, stop.rule, stop.arithmetic), stop
         unsure = [look for look in found if not look.is_sure]
         why = "; ".join(f"{look.rule}: {look.arithmetic}" for look in unsure or found)
-        passed = f"{self._passed[wave]:,} of {len(self._asked.get(wave, ())):,} sent targets of the wave passed"
+        sent = len(self._asked.get(wave, ()))
+        passed = (
+            f"{self._passed[wave]:,} of {counted(sent, 'sent target')} passed" if sent else "none was sent that counts"
+        )
         return WaveJudged(wave, UNDECIDED if unsure else GO, "", f"{passed}; {why}" if why else passed), None
 
     def _nothing_passed(self, wave: int) -> Look:

@@ -12,6 +12,7 @@ from fractions import Fraction
 
 from orchestrator.core.evidence import NEEDED, Block
 from orchestrator.core.frozen import Struct
+from orchestrator.core.times import counted
 from orchestrator.core.waves import StopWhen
 
 FAILED, IN_A_ROW, WORSE, MAX_FAIL = "failed", "in_a_row", "worse_than_usual", "max_fail"
@@ -140,7 +141,7 @@ def nothing_passed(rules: Rules, sent: int, passed: int, usual: int) -> Look:
         usual: those of them of which nothing else is known, where it is known how targets usually fare.
     """
     holds = rules.when.nothing_passed and sent > 0 and not passed and usual < sent
-    return Look(NOTHING_PASSED, holds, True, f"none of the {sent:,} sent targets of the wave passed")
+    return Look(NOTHING_PASSED, holds, True, f"none of {counted(sent, 'sent target')} of the wave passed")
 
 
 def allowed_failures(rule: str, total: int) -> int:

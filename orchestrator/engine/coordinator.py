@@ -5,6 +5,7 @@ Drivers act only on those facts, so that several processes could later share a r
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 from orchestrator.core.course import Waiting
@@ -19,16 +20,18 @@ from orchestrator.core.events import (
     WaveOpened,
     Wish,
 )
-from orchestrator.core.frozen import Struct
+from orchestrator.core.frozen import Struct, replace
 from orchestrator.core.needs import Needs
 from orchestrator.core.progress import Progress
 from orchestrator.core.promotion import Promotion
 from orchestrator.core.waves import CANCEL
+from orchestrator.engine.overlap import under_way
 from orchestrator.engine.run import Run, Wake
 from orchestrator.journal.pasts import usually
 from orchestrator.journal.port import Lease
 
 WISHES_EVERY = 2.0  # seconds between two readings of what people wish
+OVERLAPS_EVERY = 10.0  # seconds between two looks at what another run has under way
 
 
 class Decided(Struct, frozen=True):
@@ -60,8 +63,10 @@ class Coordinator:
         self._todo: list[Event] = []
         self._wish = 0
         self._needs = Needs((), {})
+        self._releasing: dict[str, int] = {}  # by id, rows of which it is to be journaled that they are released
         self._cancels = False
         self._is_writing = False
+        self._looks_at = -math.inf  # when other runs are to be looked at next
         self._course, self._waves = history.course, history.waves
         self._promotion = Promotion(
             history.targets, self._waves, history.rollout, options.max_fail, options.failures, self._course
@@ -80,7 +85,11 @@ class Coordinator:
     @property
     def nothing_to_come(self) -> bool:
         """Whether no target waits for a need or a wave any more."""
-        return not self._needs.are_awaited and (self._run.is_closed or len(self._course.waves) >= len(self._waves))
+        return (
+            not self._needs.are_awaited
+            and not self._course.held
+            and (self._run.is_closed or len(self._course.waves) >= len(self._waves))
+        )
 
     @property
     def awaits(self) -> bool:
@@ -88,6 +97,8 @@ class Coordinator:
         run, now = self._run, self._run.now()
         if run.is_closed or run.is_halted:
             return False
+        if self._course.held and not run.is_paused:
+            return True
         waiting = self._course.waiting(self._waves, now)
         if waiting is None:
             return self._promotion.to_open(now) is not None
@@ -138,8 +149,13 @@ class Coordinator:
         self._decide_needs(self._needs.begin())
 
     def _decide_needs(self, facts: Sequence[Event]) -> None:
-        """As `_decide`; a run that has stopped is not stopped once more."""
-        self._decide([fact for fact in facts if not (isinstance(fact, Stopped) and self._run.is_closed)])
+        """As `_decide`; a run that has stopped is not stopped once more, and what another run holds is not released."""
+        for fact in facts:
+            if isinstance(fact, Released):
+                if fact.target not in self._course.held:
+                    self._release(self._needs.row_of(fact.target))
+            elif not (isinstance(fact, Stopped) and self._run.is_closed):
+                self._decide([fact])
 
     def _decide(self, facts: Sequence[Event]) -> None:
         """These facts are to be journaled; a stop acts at once."""
@@ -173,6 +189,8 @@ class Coordinator:
     async def decide(self) -> Decided:
         """Reads what people wish, and journals what was decided; a skipped target may decide about others."""
         await self._read_wishes()
+        if self._course.held:
+            await self._let_go()
         is_news, released = bool(self._todo), list[int]()
         self._is_writing = True
         try:
@@ -182,7 +200,7 @@ class Coordinator:
                 self.verdicts_given(await self._run.append(self._lease, batch, self._run.now()))
                 for event in batch:
                     if isinstance(event, Released):
-                        released.append(self._needs.row_of(event.target))
+                        released.append(self._releasing.pop(event.target))
                     elif isinstance(event, WaveOpened):
                         released += self._rows_of(event.wave)
         finally:
@@ -199,8 +217,27 @@ class Coordinator:
         if not self._todo and (wave := promotion.to_open(run.now())) is not None:
             if promotion.needs_history and wave > 1:
                 promotion.usually = await usually(run.journal, run.id, run.history)
-            self._todo.append(promotion.opened(wave))
+            ids = {run.history.targets[row].id for row in self._rows_of(wave)} if wave > 1 else ()
+            held = await under_way(run.journal, run.id, run.history, ids) if ids else {}
+            self._todo.append(replace(promotion.opened(wave), held=held))
         return bool(self._todo)
+
+    async def _let_go(self) -> None:
+        """Releases what another run had under way, once it has ended there."""
+        run, held = self._run, self._course.held
+        if run.is_closed or run.is_halted or run.now() < self._looks_at:
+            return
+        self._looks_at = run.now() + OVERLAPS_EVERY
+        still = await under_way(run.journal, run.id, run.history, held.keys())
+        for row, target in enumerate(run.history.targets):
+            if target.id in held and target.id not in still and not self._needs.hold(row):
+                self._release(row)
+
+    def _release(self, row: int) -> None:
+        target = self._run.history.targets[row]
+        if target.id not in self._releasing:
+            self._releasing[target.id] = row
+            self._todo.append(Released(target.id))
 
     def _rows_of(self, wave: int) -> list[int]:
         return [row for row, target in enumerate(self._run.history.targets) if target.wave == wave]

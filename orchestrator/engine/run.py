@@ -266,9 +266,11 @@ class Run:
         return self.options.drives is None or target.id in self.options.drives
 
     def is_released(self, row: int) -> bool:
-        """Whether the target's wave is open and its needs have passed."""
+        """Whether the target's wave is open, its needs have passed, and no other run has it under way."""
         target = self.history.targets[row]
-        return target.wave in self.history.course.waves and (not target.needs or self.history.of(target.id).released)
+        course = self.history.course
+        is_open = target.wave in course.waves and target.id not in course.held
+        return is_open and (not target.needs or self.history.of(target.id).released)
 
 
 def _is_open_doubt(progress: Progress) -> bool:

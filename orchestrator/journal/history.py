@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
-from orchestrator.core.events import RunMade, Wish
+from orchestrator.core.events import RunMade, WaveOpened, Wish
 from orchestrator.core.frozen import gc_paused
 from orchestrator.core.history import History
 from orchestrator.journal.port import Journal
@@ -38,6 +38,16 @@ async def read_wishes(journal: Journal, run: str, history: History) -> Sequence[
     for number, wish in wishes:
         history.course.wished(number, wish)
     return [wish for _, wish in wishes]
+
+
+async def opened_in(journal: Journal, run: str, accounts: Collection[str]) -> set[int]:
+    """The waves of a run that were opened; its targets' facts, in the streams of these accounts, are not read."""
+    cursor = dict.fromkeys(accounts, 1 << 31)
+    found: set[int] = set()
+    while entries := await journal.read(run, cursor, AT_MOST):
+        cursor |= {entry.account: entry.seq for entry in entries}
+        found |= {entry.event.wave for entry in entries if isinstance(entry.event, WaveOpened)}
+    return found
 
 
 async def made_in(journal: Journal, run: str) -> RunMade | None:

@@ -15,7 +15,7 @@ from orchestrator.forecast.remaining import reasons
 from orchestrator.providers import registry
 from orchestrator.report.words import plain
 
-PAUSED = "paused"  # the code of a target that a pause holds
+PAUSED, OVERLAP = "paused", "overlap"  # the codes of a target that a pause holds, or another run
 
 
 def waits_for(history: History, target: Target, now: float) -> tuple[str, str]:
@@ -84,6 +84,8 @@ def _wave(history: History, target: Target, now: float) -> tuple[str, str] | Non
     """What keeps the target's wave from being opened, or a person from letting it be triggered."""
     course, waves = history.course, history.waves
     waiting = course.waiting(waves, now)
+    if target.id in course.held:
+        return OVERLAP, f"run {course.held[target.id]} has a build of it under way"
     if target.wave in course.waves:
         return None if waiting is None or waiting.kind != PAUSE else (PAUSED, held_in_words(waiting, history))
     if target.wave == course.following(waves) and waiting is not None:
