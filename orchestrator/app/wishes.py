@@ -67,8 +67,7 @@ async def approve(
     said = course.answer(number)
     if isinstance(said, Denied if deny else Approved):
         return Said(f"{name_of(history, number)} was {'denied' if deny else 'approved'} already, by {plain(said.by)}")
-    at = max(now, course.waves[number - 1].judged_at or now)
-    await journal.wish(row.id, (Denied if deny else Approved)(by, at, number))
+    await journal.wish(row.id, (Denied if deny else Approved)(by, now, number))
     if deny:
         sentence = f"{name_of(history, number)} is denied by {plain(by)}: the run stops, and nothing more is sent"
         return Said(sentence, Hint("resume", row.id, ("--override-stop",), "to open it all the same: "))

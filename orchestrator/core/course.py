@@ -38,6 +38,7 @@ class Standing(Struct, frozen=True, omit_defaults=True, gc=False):
         judged_at: when its verdict was given; None as long as there is none.
         verdict: `go`, `stop`, `undecided`; empty as long as there is none.
         why: the arithmetic of that.
+        wish: the number of the last wish before the verdict.
     """
 
     opened_at: float
@@ -47,6 +48,7 @@ class Standing(Struct, frozen=True, omit_defaults=True, gc=False):
     verdict: str = ""
     rule: str = ""
     why: str = ""
+    wish: int = 0
 
 
 class Waiting(Struct, frozen=True, gc=False):
@@ -84,7 +86,7 @@ class Course:
         self.wish = 0
         self.held: dict[str, str] = {}
         self._pause: PauseAsked | UnpauseAsked | None = None
-        self._answers: list[Approved | Denied] = []
+        self._answers: list[tuple[int, Approved | Denied]] = []
         self._overridden: dict[int, float] = {}  # by wave, when its denial was overridden
 
     def __eq__(self, other: object) -> bool:
@@ -99,9 +101,9 @@ class Course:
                 self.waves[wave] = Standing(at, by, blocks)
                 self.held |= held
                 self.blocks += blocks
-            case WaveJudged(wave=wave, verdict=verdict, rule=rule, arithmetic=why):
+            case WaveJudged(wave=wave, verdict=verdict, rule=rule, arithmetic=why, wish=wish):
                 known = self.waves.get(wave, Standing(at))
-                self.waves[wave] = replace(known, judged_at=at, verdict=verdict, rule=rule, why=why)
+                self.waves[wave] = replace(known, judged_at=at, verdict=verdict, rule=rule, why=why, wish=wish)
             case Paused():
                 self.paused = event
             case Unpaused():
@@ -121,7 +123,7 @@ class Course:
         if isinstance(wish, PauseAsked | UnpauseAsked):
             self._pause = wish
         elif isinstance(wish, Approved | Denied):
-            self._answers.append(wish)
+            self._answers.append((number, wish))
 
     # -- what follows -------------------------------------------------------------------------------------------
 
@@ -151,10 +153,11 @@ class Course:
 
     def answer(self, wave: int) -> Approved | Denied | None:
         """What a person said last of opening this wave, after the verdict on the one before."""
-        judged_at = self.waves[wave - 1].judged_at if wave - 1 in self.waves else None
-        if judged_at is None:
+        before = self.waves.get(wave - 1)
+        if before is None or before.judged_at is None:
             return None
-        valid = [said for said in self._answers if said.wave in (0, wave) and said.at >= judged_at]
+        # by their numbers, since the clocks of those who wish and of those who judge may differ
+        valid = [said for number, said in self._answers if number > before.wish and said.wave in (0, wave)]
         if not valid:
             return None
         said = valid[-1]

@@ -17,6 +17,7 @@ from orchestrator.core.events import (
     Released,
     Skipped,
     Stopped,
+    WaveJudged,
     WaveOpened,
     Wish,
 )
@@ -212,7 +213,7 @@ class Coordinator:
         self._is_writing = True
         try:
             while self._todo or await self._goes_on():
-                batch, self._todo = self._todo, []
+                batch, self._todo = [self._stamped(event) for event in self._todo], []
                 is_news = True
                 self.verdicts_given(await self._run.append(self._lease, batch, self._run.now()))
                 for event in batch:
@@ -224,6 +225,10 @@ class Coordinator:
             self._is_writing = False
         cancels, self._cancels = self._cancels, False
         return Decided(tuple(released), cancels, is_news or cancels)
+
+    def _stamped(self, event: Event) -> Event:
+        """A verdict tells which wishes came before it."""
+        return replace(event, wish=self._wish) if isinstance(event, WaveJudged) else event
 
     async def _goes_on(self) -> bool:
         """Whether the run goes on by a verdict, a stop, or a wave, which is then to be journaled."""
