@@ -22,6 +22,7 @@ from orchestrator.core.events import (
 )
 from orchestrator.core.evidence import Block
 from orchestrator.core.frozen import Struct, replace
+from orchestrator.core.times import clock
 from orchestrator.core.waves import Wave
 
 GO, STOP, UNDECIDED = "go", "stop", "undecided"
@@ -63,6 +64,12 @@ class Waiting(Struct, frozen=True, gc=False):
     kind: str
     wave: int
     until: float = math.inf
+
+
+def called(waves: Sequence[Wave], number: int) -> str:
+    """A wave as people call it: `wave 2 (early)`."""
+    name = waves[number - 1].name if 0 < number <= len(waves) else str(number)
+    return f"wave {number}" + (f" ({name})" if name != str(number) else "")
 
 
 class Course:
@@ -188,6 +195,17 @@ class Course:
         if now < judged_at + before.soak:
             return Waiting(SOAK, wave, judged_at + before.soak)
         return None
+
+    def told(self, waiting: Waiting, waves: Sequence[Wave]) -> str:
+        """What the run waits for, as a sentence."""
+        if waiting.kind == PAUSE:
+            pause = self.pause
+            return "paused" if pause is None else f"paused by {pause.by} at {clock(pause.at)}"
+        name = called(waves, waiting.wave)
+        if waiting.kind == SOAK:
+            before = called(waves, waiting.wave - 1)
+            return f"{name} opens at {clock(waiting.until)}, when the soak after {before} is over"
+        return f"{name} waits for a person to approve it"
 
     def soaks_until(self, waves: Sequence[Wave], now: float) -> float | None:
         """When the soak before the next wave is over, whatever else it waits for; None where none is left."""
