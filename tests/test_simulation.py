@@ -30,6 +30,11 @@ FOUND_WITHIN = {  # a bug: in which world, and within how many seeds
     "limits-not-shared": (ALL, 400),
     "any-receipt-is-ours": ("mixed", 30),
     "an-outage-without-a-brake": ("outage", 10),
+    "a-wave-before-its-verdict": ("rollout", 10),
+    "triggers-while-paused": ("rollout", 100),
+    "triggers-after-a-stop": ("rollout", 30),
+    "approved-by-nobody": ("rollout", 30),
+    "a-wave-of-nothing-passed": ("rollout", 60),
 }
 
 
@@ -60,6 +65,7 @@ def test_what_the_simulation_once_found_stays_mended():
         ("outage", 10),
         not_yet("put-back", 30, "what is taken over from a journal is not looked for before its first trigger"),
         pytest.param("mixed", 30, id="mixed"),
+        pytest.param("rollout", 30, id="rollout"),
     ],
 )
 def test_no_schedule_in_a_world_with_its_own_guard_breaks_a_promise(world, seeds):
