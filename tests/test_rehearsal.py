@@ -95,3 +95,26 @@ def test_nothing_said_is_false_and_settings_of_a_served_sandbox_take_the_same_wo
     given = {"rehearsal": {"fails": "acme/x", "slow": {"acme/*": "2m"}, "log": {"acme/x": "boom"}}}
     told = TravisLookAlike.from_settings(given).settings.rehearsal
     assert (told.fails, told.slow, told.log) == (("acme/x",), {"acme/*": 120.0}, {"acme/x": "boom"})
+
+
+@pytest.mark.usefixtures("quick_polls")
+def test_what_the_log_of_a_rehearsed_failure_says_is_the_cause_in_the_report(program):
+    program.write("orchestrator.yaml", MANIFEST + "causes: {logs: 5}\n")
+    program.write("disk.log", "$ make\ncp: error writing '/build/acme/x': No space left on device\n")
+    words = ("--sandbox-fails", "acme/*b", "--sandbox-log", "acme/**=disk.log", "--sandbox-slow", "**=100ms")
+    assert program("run", "--sandbox", *words) == Exit.FAILED
+    assert "causes:\n  2 of 2: No space left on device\n" in program.out
+    assert "FAILED (2) build failed: No space left on device" in program.out
+    assert program("report", "--sandbox", "-o", "json") == Exit.OK
+    [found] = program.json["causes"]
+    assert found == {
+        "signature": "No space left on device",
+        "text": "No space left on device",
+        "count": 2,
+        "targets": ["travis:acme/lib@main", "travis:acme/web@main"],
+    }
+    rows = {row["repo"]: row["cause"] for row in program.json["targets"]}
+    assert rows["acme/app"] is None
+    assert (rows["acme/lib"]["exit"], rows["acme/lib"]["job"].partition(".")[2]) == (1, "1")
+    assert program("report", "--sandbox", "-o", "junit") == Exit.OK
+    assert "<system-out>$ make\ncp: error writing" in program.out
