@@ -153,6 +153,7 @@ class Drive:
             random=context.random,
             observer=context.observer,
             history=history,
+            redact=context.redactor.text,
         )
         del history  # the engine holds it while it drives, and nothing else does afterwards
         self._history = None

@@ -18,6 +18,7 @@ is the number of a target in the plan; it costs a few bytes, and a task only whi
                   Triggers        (trigger)      a row that the admission lets go
                   LostCalls       (in_doubt)     a row whose answer was lost; `recover` finds those of a crash
                   Follow          (follow)       rows whose request is followed, builds to cancel, queues of owners
+                  Logs            (logs)         logs of builds that failed, one at a time
 
 Everything points down or to the right, and is given what it needs when it is made. What comes back comes as a value.
 
@@ -103,6 +104,7 @@ class Engine:
         history: the run's, where the caller has loaded it already; the engine reads on from there.
         process: who we are, for the leases.
         observer: is shown what happens.
+        redact: takes the secrets that the process knows out of a text, before it is journaled.
     """
 
     def __init__(
@@ -119,7 +121,9 @@ class Engine:
         ticks: Callable[[], float] = anyio.current_time,
         up: Callable[[], float] | None = None,
         history: History | None = None,
+        redact: Callable[[str], str] | None = None,
     ) -> None:
+        self._redact = redact
         self._history = history
         self._ticks = ticks
         self._up = up or ticks
@@ -160,7 +164,8 @@ class Engine:
             await heartbeat.claim(self._id, [COORDINATOR, *history.made.accounts])
             await read_on(self._journal, self._id, history)
             self._history = None
-            self._run = run = Run(self._id, self._journal, history, self._options, clocks, self._random, self._observer)
+            shown = self._observer, self._redact
+            self._run = run = Run(self._id, self._journal, history, self._options, clocks, self._random, *shown)
             run.is_halted = bool(self._signal)
             async with AsyncExitStack() as lines:
                 await self._drive(run, heartbeat, lines)

@@ -16,6 +16,7 @@ from orchestrator.core.history import History
 from orchestrator.core.model import Outcome, Phase, Target, marker_of
 from orchestrator.core.options import Options
 from orchestrator.core.progress import Progress
+from orchestrator.core.secrets import Redactor
 from orchestrator.journal.port import Entry, Incarnation, Journal, Lease, Process
 from orchestrator.journal.process import boot_clock
 
@@ -175,6 +176,8 @@ class Run:
         look_since: from when on it may have been sent (wall clock).
         attempts_before: target id to the attempts that earlier processes made, of those to be looked for.
         is_carried: the state was carried here from another machine, and does not know what was done there since.
+        logs_left: how many logs of failed builds may still be read.
+        redact: takes the secrets that this process knows out of a text.
         restarts: target id to the request and the build that are started again in place of a trigger.
     """
 
@@ -187,7 +190,9 @@ class Run:
         clocks: Clocks,
         random: Random,
         observer: Observer,
+        redact: Callable[[str], str] | None = None,
     ) -> None:
+        self.redact = redact or Redactor().text
         self.id = id
         self.journal = journal
         self.history = history
@@ -220,6 +225,8 @@ class Run:
         self.look_since = look_since(history) - DAY if history.made is not None else 0.0
         self.attempts_before = {id_: n for id_ in self.look_for if (n := history.of(id_).attempts)}
         self.restarts = history.options.restart
+        explained = sum(progress.cause is not None for progress in known)
+        self.logs_left = 0 if options.causes is None else options.causes.logs - explained
 
     async def append(self, lease: Lease, events: Sequence[Event], at: float) -> list[tuple[str, Progress]]:
         """Appends to a stream; what is in memory follows what is durable, never the other way round.
