@@ -150,8 +150,7 @@ class Engine:
         if history.made is None:
             raise JournalError(f"there is no run {self._id} in this state")
         clocks = await Clocks.read(self._journal, self._process, self._wall, self._ticks, self._up)
-        by = await self._journal.register(self._process, clocks.steady(), LEASE)
-        heartbeat = Heartbeat(self._journal, by, clocks)
+        heartbeat = Heartbeat(self._journal, self._journal.register(self._process, LEASE), clocks)
         try:
             await heartbeat.claim(self._id, [COORDINATOR, *history.made.accounts])
             await read_on(self._journal, self._id, history)

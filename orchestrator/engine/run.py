@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from random import Random
 from typing import Any, Protocol
 
@@ -114,11 +114,11 @@ class Heartbeat:
         self._beating = anyio.Lock(fast_acquire=True)
         self._at, self._at_wall = clocks.steady(), clocks.wall()
 
-    async def claim(self, run: str, streams: Iterable[str]) -> None:
+    async def claim(self, run: str, streams: Sequence[str]) -> None:
         """Takes the leases on these streams; `LeaseLost` where another process drives the run."""
         self._at, self._at_wall = self._clocks.steady(), self._clocks.wall()
-        for stream in streams:
-            self.leases[stream] = await self._journal.claim(run, stream, self._by, self._at)
+        leases = await self._journal.claim(run, streams, self._by, self._at)
+        self.leases.update(zip(streams, leases, strict=True))
 
     async def beat(self) -> None:
         """Renews the leases; `LeaseLost` where another process has taken one over."""
