@@ -495,6 +495,7 @@ EXAMPLES = [
     events.Frozen(Scope.of("owner:acme"), 12.5, "no credit"),
     events.LimitLearnt(Scope.of("repo:acme/a"), "triggers_per_repo 10/1h"),
     events.MarkerProven(),
+    events.JournalWentBack(1.5, 31.5),
     events.Prepared("acme/api", {"id": 7}),
     events.AccountStopped("banned", 99.0, "banned"),
     Intended(A.id, 1, "[r1.abcdefgh]"),

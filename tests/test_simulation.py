@@ -26,6 +26,7 @@ FOUND_WITHIN = {  # a bug: in which world, and within how many seeds
     "epoch-not-checked": (ALL, 400),
     "clock-without-a-look": (ALL, 200),
     "adopt-without-a-look": (ALL, 200),
+    "take-over-without-a-look": ("put-back", 30),
     "retry-without-markers": (ALL, 800),
     "limits-not-shared": (ALL, 400),
     "any-receipt-is-ours": ("mixed", 30),
@@ -57,7 +58,7 @@ def test_what_the_simulation_once_found_stays_mended():
     ("world", "seeds"),
     [
         not_yet("outage", 10, "nothing bounds how many targets an outage spends, or settles them after it"),
-        not_yet("put-back", 30, "what is taken over from a journal is not looked for before its first trigger"),
+        pytest.param("put-back", 30, id="put-back"),
         pytest.param("mixed", 30, id="mixed"),
     ],
 )

@@ -98,6 +98,7 @@ class Engine:
         ticks: the clock by which the event loop sleeps, in seconds.
         up: seconds since the machine's boot, as the processes of one boot agree on them; `ticks` by default.
         history: the run's, where the caller has loaded it already; the engine reads on from there.
+        is_new: whether this process made the run; what it takes over it looks for before it triggers.
         process: who we are, for the leases.
         observer: is shown what happens.
     """
@@ -116,8 +117,10 @@ class Engine:
         ticks: Callable[[], float] = anyio.current_time,
         up: Callable[[], float] | None = None,
         history: History | None = None,
+        is_new: bool = True,
     ) -> None:
         self._history = history
+        self._is_new = is_new
         self._ticks = ticks
         self._up = up or ticks
         self._id = run
@@ -155,7 +158,16 @@ class Engine:
             await heartbeat.claim(self._id, [COORDINATOR, *history.made.accounts])
             await read_on(self._journal, self._id, history)
             self._history = None
-            self._run = run = Run(self._id, self._journal, history, self._options, clocks, self._random, self._observer)
+            self._run = run = Run(
+                self._id,
+                self._journal,
+                history,
+                self._options,
+                clocks,
+                self._random,
+                self._observer,
+                is_taken_over=not self._is_new or heartbeat.leases[COORDINATOR].epoch > 1,
+            )
             run.is_halted = bool(self._signal)
             async with AsyncExitStack() as lines:
                 await self._drive(run, heartbeat, lines)

@@ -21,6 +21,7 @@ LEASE = 30.0  # seconds for which a lease holds without a heartbeat
 BEAT = LEASE / 6  # seconds between heartbeats
 STALE = LEASE / 3  # seconds after the last heartbeat, from which on this process sends nothing
 DAY = 86_400.0  # seconds; the clocks of two machines differ by less
+HOUR = 3600.0  # seconds; more than the clocks of one machine, and of a provider, are ever corrected by
 ADOPTED_WITHIN = 30 * DAY  # how far back a run with a lost state is looked for: years cannot be listed
 
 
@@ -160,8 +161,11 @@ class Run:
             it is looked for before the target is triggered first.
         doubts: targets without a verdict of which the answer is lost.
         look_since: from when on it may have been sent (wall clock).
-        attempts_before: target id to the attempts that earlier processes made, of those to be looked for.
+        attempts_before: target id to the attempts that earlier processes made.
         is_carried: the state was carried here from another machine, and does not know what was done there since.
+        is_taken_over: this process did not make the run, or an earlier one has driven it: what the journal does not
+            tell may have been asked for all the same, since a journal that was put back cannot be told from a good one.
+        went_back: a request was seen that only a lost part of the journal, or another owner of the run, can have made.
         restarts: target id to the request and the build that are started again in place of a trigger.
     """
 
@@ -174,6 +178,8 @@ class Run:
         clocks: Clocks,
         random: Random,
         observer: Observer,
+        *,
+        is_taken_over: bool = False,
     ) -> None:
         self.id = id
         self.journal = journal
@@ -202,7 +208,9 @@ class Run:
         self.is_carried = len(history.hosts) > 1
         self.look_for = _markers_to_look_for(id, history)
         self.look_since = look_since(history) - DAY if history.made is not None else 0.0
-        self.attempts_before = {id_: n for id_ in self.look_for if (n := history.of(id_).attempts)}
+        self.is_taken_over = is_taken_over
+        self.went_back = False
+        self.attempts_before = {id_: one.attempts for id_, one in history.progress.items() if one.attempts}
         self.restarts = history.options.restart
 
     async def append(self, lease: Lease, events: Sequence[Event], at: float) -> list[tuple[str, Progress]]:

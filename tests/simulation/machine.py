@@ -173,6 +173,7 @@ class Driving:
             up=machine.up,
             random=Random(f"{machine.schedule.seed} {name}"),
             observer=self,
+            is_new=all(earlier.job.id != job.id for earlier in machine.driven),
         )
 
     def start(self) -> None:
