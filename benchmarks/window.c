@@ -4,7 +4,8 @@
  *
  * Listens on a free loopback port and prints it. Each POST is counted at an instant between its arrival and its
  * answer, drawn anew for each (a fixed sequence), and answered LATENCY after it arrived: 202 with Travis' receipt, or
- * 429 when the window is full. `GET /stats` tells what was counted; every other GET is a 404.
+ * 429 when the window is full. `GET /stats` tells what was counted; `GET /user` names one user, and no
+ * repository has requests; every other GET is a 404.
  */
 #define _GNU_SOURCE
 #include <arpa/inet.h>
@@ -120,6 +121,12 @@ static int take(int fd, client *c) {
     c->is_counted = 0;
   } else if (!strncmp(c->in, "GET /stats", 10)) {
     say_stats(fd);
+  } else if (!strncmp(c->in, "GET /user", 9)) {
+    const char *who = "{\"@type\": \"user\", \"id\": 1, \"login\": \"window\"}";
+    say(fd, 200, who, strlen(who));
+  } else if (strstr(c->in, "/requests?") && strstr(c->in, "/requests?") < end) {
+    const char *empty = "{\"@type\": \"requests\", \"requests\": [], \"@pagination\": {\"limit\": 100, \"is_last\": true}}";
+    say(fd, 200, empty, strlen(empty));
   } else {
     const char *none = "{\"@type\": \"error\", \"error_type\": \"not_found\", \"error_message\": \"not found\"}";
     say(fd, 404, none, strlen(none));

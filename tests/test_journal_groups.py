@@ -94,7 +94,7 @@ async def test_who_comes_while_others_wait_for_the_lock_joins_them(journal, wher
                 tasks.start_soon(journal.append, lease, [Intended(target.id, 1, None)], 2.0)
                 await anyio.wait_all_tasks_blocked()
             assert await written(journal) == []
-            other.dialect.database.commit(lambda db: None)
+            other.dialect.database.commit()
     assert spy.commits == 1
     assert await written(journal) == [target.id for target in TARGETS[:5]]
 
@@ -170,7 +170,7 @@ async def test_a_leader_canceled_while_it_waits_for_the_lock_still_writes_for_th
             await anyio.wait_all_tasks_blocked()
             scope.cancel()
             await anyio.wait_all_tasks_blocked()
-            other.dialect.database.commit(lambda db: None)
+            other.dialect.database.commit()
     assert await written(journal) == [TARGETS[0].id, TARGETS[1].id]
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from anyio.lowlevel import checkpoint
+
 from orchestrator.core.events import RunMade
 from orchestrator.core.frozen import gc_paused
 from orchestrator.core.history import History
@@ -27,6 +29,8 @@ async def read_on(journal: Journal, run: str, history: History) -> None:
             for entry in entries:
                 history.add(entry.account, entry.seq, entry.at, entry.event)
             found = len(entries)
+            if found == AT_MOST:
+                await checkpoint()
 
 
 async def made_in(journal: Journal, run: str) -> RunMade | None:
