@@ -80,7 +80,8 @@ class LostCalls:
             missing = "such marker" if shows else "row of that time that could be it"
             evidence = f"a complete listing begun {began - doubt.end:.0f} s after the call ended has no {missing}"
             account.notice("trigger.absent", target=target.id)
-            account.looked[row] = began
+            if target.id not in account.run.look_for and not account.run.went_back:  # else another call may be there
+                account.looked[row] = began
             await account.record(row, Absent(target.id, progress.attempts, evidence))
 
     def _heard_one(self, row: int) -> None:
@@ -140,7 +141,8 @@ class LostCalls:
         account, target, run = self.account, self.account.target(row), self.account.run
         kept = run.look_for.get(target.id)
         marker = account.marker(target) if kept is None else kept
-        trigger = Trigger(target, 1, marker, run.name)
+        shows = kept is not None or account.marker_proven or self._proves(row)
+        trigger = Trigger(target, 1, marker, run.name, is_shown=shows)
         began, skew = account.now(), account.sender.skew or 0
         since = run.look_since if kept is not None else run.history.made_at - HOUR
         asked = Interval(since + min(skew, 0), began + skew + SKEW_MARGIN)
