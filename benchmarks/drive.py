@@ -28,10 +28,14 @@ COUNTED = (
 )
 
 
-def targets(count: int, account: str = "travis", owners: int = 1) -> tuple[Target, ...]:
-    """That many targets, one for each repository, as a short form makes them."""
+def targets(count: int, account: str = "travis", owners: int = 1, marked: bool = True) -> tuple[Target, ...]:
+    """That many targets, one for each repository, as a short form makes them.
+
+    Args:
+        marked: False for a server that cannot echo a body, and so no marker: its receipts would not be believed.
+    """
     repos = [f"{'acme' if owners == 1 else f'owner-{n % owners:03}'}/service-{n:06}" for n in range(count)]
-    return tuple(Target(f"{account}:{repo}@main", account, repo, "main") for repo in repos)
+    return tuple(Target(f"{account}:{repo}@main", account, repo, "main", marked=marked) for repo in repos)
 
 
 def account(port: int, connections: int, limits: Sequence[Limit] = UNLIMITED) -> Account:

@@ -73,6 +73,7 @@ http {{
   server {{
     listen 127.0.0.1:{port} backlog=1024;
     location ~ ^/repo/(?<owner>[^/]+)/(?<name>[^/]+)/requests$ {{ return 202 '{receipt}'; }}
+    location = /user {{ return 200 '{{"@type": "user", "id": 77, "login": "me"}}'; }}
     location / {{ return 404 '{{"@type": "error", "error_type": "not_found", "error_message": "not found"}}'; }}
   }}
 }}

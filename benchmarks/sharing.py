@@ -54,7 +54,7 @@ async def _ours(port: int, count: int, folder: str, processes: int, number: int,
     limits = tuple(replace(limit, per=per) for limit in drive.COUNTED)
     to, run = drive.account(port, CONNECTIONS, limits), f"{drive.RUN}-{number}"
     async with drive.journal_in(folder, time.time) as journal:
-        await drive.make(journal, drive.targets(count)[number::processes], to, time.time(), run)
+        await drive.make(journal, drive.targets(count, marked=False)[number::processes], to, time.time(), run)
         while len(await journal.runs()) < processes:  # noqa: ASYNC110  # another process cannot set an event of ours
             await asyncio.sleep(0.01)
         began, worked = time.monotonic(), time.process_time()

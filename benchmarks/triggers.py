@@ -118,7 +118,7 @@ async def _ours(to: Account, count: int, folder: str | None, begun: Begun) -> di
     import_module("orchestrator.providers.travis.provider")
 
     async with drive.journal_in(folder, time.time) as journal:
-        await drive.make(journal, drive.targets(count), to, time.time())
+        await drive.make(journal, drive.targets(count, marked=False), to, time.time())
         begun()
         began, worked = time.monotonic(), time.process_time()
         code = await drive.engine(journal, time.time, ticks=time.monotonic, detach=True).run()
@@ -164,8 +164,8 @@ async def _bare(port: int, count: int, begun: Begun) -> dict[str, Any]:
 
 
 def _body(target: Any) -> dict[str, Any]:
-    """As many bytes as ours sends: the message is the run's name and a marker."""
-    return {"request": {"branch": target.branch, "message": f"{drive.NAME} [{drive.RUN}.abcdefgh]"}}
+    """As many bytes as ours sends: the message is the run's name."""
+    return {"request": {"branch": target.branch, "message": drive.NAME}}
 
 
 def _on(loop: str, main: Coroutine[Any, Any, dict[str, Any]]) -> dict[str, Any]:

@@ -3,9 +3,9 @@
  *     window CALLS PERIOD LATENCY        (seconds)
  *
  * Listens on a free loopback port and prints it. Each POST is counted at an instant between its arrival and its
- * answer, drawn anew for each (a fixed sequence), and answered LATENCY after it arrived: 202 with Travis' receipt, or
- * 429 when the window is full. `GET /stats` tells what was counted; `GET /user` names one user, and no
- * repository has requests; every other GET is a 404.
+ * answer, drawn anew for each (a fixed sequence), and answered LATENCY after it arrived: 202 with Travis' receipt, which
+ * echoes what was asked, or 429 when the window is full. `GET /user` names who asks, `GET /stats` tells what was
+ * counted, and no repository has requests; every other GET is a 404.
  */
 #define _GNU_SOURCE
 #include <arpa/inet.h>
@@ -20,13 +20,14 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { CLIENTS = 1024, REQUEST = 65536, MOST = 1 << 21 };
+enum { CLIENTS = 1024, REQUEST = 65536, ECHOED = 512, MOST = 1 << 21 };
 
 typedef struct {
   char in[REQUEST];
   size_t used;
   double count_at, answer_at; /* 0: nothing is under way */
   int status, is_counted;
+  char repo[ECHOED], branch[ECHOED], message[ECHOED];
 } client;
 
 static client *clients[CLIENTS];
@@ -91,17 +92,34 @@ static void say_stats(int fd) {
 }
 
 static void answer(int fd, client *c) {
-  char body[512];
+  char body[4 * ECHOED];
   int n = c->status == 202
               ? snprintf(body, sizeof body,
-                         "{\"@type\": \"pending\", \"repository\": {\"id\": 4711}, \"request\": {\"id\": %ld}, "
+                         "{\"@type\": \"pending\", \"repository\": {\"id\": 4711, \"slug\": \"%s\"}, "
+                         "\"request\": {\"id\": %ld, \"branch\": \"%s\", \"message\": \"%s\"}, "
                          "\"resource_type\": \"request\"}",
-                         posts)
+                         c->repo, posts, c->branch, c->message)
               : snprintf(body, sizeof body,
                          "{\"@type\": \"error\", \"error_type\": \"request_limit_reached\", "
                          "\"error_message\": \"request limit reached for resource\"}");
   say(fd, c->status, body, n);
   c->answer_at = 0;
+}
+
+/* Copies what stands behind `before`, and a colon and a quote if it is a key, up to the quote or the end of a path. */
+static void echo(char *to, char *text, const char *before) {
+  char *from = strstr(text, before);
+  size_t n = from ? strspn(from += strlen(before), ": \"") : 0;
+  from = from ? from + n : "";
+  n = strcspn(from, "\"/ ");
+  if (strchr(before, '"')) n = strcspn(from, "\"");
+  if (n >= ECHOED) exit(4);
+  memcpy(to, from, n);
+  to[n] = 0;
+  for (char *slash = strstr(to, "%2F"); slash; slash = NULL) {
+    *slash = '/';
+    memmove(slash + 1, slash + 3, strlen(slash + 3) + 1);
+  }
 }
 
 /* Takes one whole request out of what has come; 0 when there is none. */
@@ -119,11 +137,17 @@ static int take(int fd, client *c) {
     c->count_at = at + latency * draw();
     c->answer_at = at + latency;
     c->is_counted = 0;
+    char next = c->in[head + body];
+    c->in[head + body] = 0;
+    echo(c->repo, c->in, "/repo/");
+    echo(c->branch, end, "\"branch\"");
+    echo(c->message, end, "\"message\"");
+    c->in[head + body] = next;
   } else if (!strncmp(c->in, "GET /stats", 10)) {
     say_stats(fd);
-  } else if (!strncmp(c->in, "GET /user", 9)) {
-    const char *who = "{\"@type\": \"user\", \"id\": 1, \"login\": \"window\"}";
-    say(fd, 200, who, strlen(who));
+  } else if (!strncmp(c->in, "GET /user ", 10)) {
+    const char *user = "{\"@type\": \"user\", \"id\": 77, \"login\": \"me\"}";
+    say(fd, 200, user, strlen(user));
   } else if (strstr(c->in, "/requests?") && strstr(c->in, "/requests?") < end) {
     const char *empty = "{\"@type\": \"requests\", \"requests\": [], \"@pagination\": {\"limit\": 100, \"is_last\": true}}";
     say(fd, 200, empty, strlen(empty));

@@ -7,6 +7,7 @@ import pytest
 from fake_service import FAKE, FakeProvider, FakeService
 
 from orchestrator.core.errors import AccessRefused, RateLimited, Unreachable
+from orchestrator.core.frozen import replace
 from orchestrator.core.model import ACCOUNT, Account, Limit, Scope
 from orchestrator.engine.opening import gate_for
 from orchestrator.engine.run import Clocks
@@ -83,6 +84,21 @@ async def test_a_call_that_did_not_leave_goes_again_until_the_reach_is_over():
         with pytest.raises(AccessRefused, match="out of reach"):
             await caller.send(LOOK)
         assert 30.0 <= anyio.current_time() - began < 60.0
+
+
+async def test_a_connection_that_takes_longer_than_the_reach_is_not_tried_twice():
+    service = FakeService(is_down=True)
+    line = line_to(service)
+
+    async def send(call):
+        await anyio.sleep(10.0)
+        return await line.send(call)
+
+    slow = replace(line, send=send)
+    with pytest.raises(AccessRefused, match="was out of reach for 10s"):
+        async with await opened(service, MemoryJournal(now=service.now), LIMIT, line=slow, reach=3.0):
+            pytest.fail("opened")
+    assert anyio.current_time() < 20.0
 
 
 async def test_a_dead_token_ends_before_anything_else_is_asked():

@@ -3,7 +3,7 @@ import gzip
 import json
 import socket
 import ssl
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -30,7 +30,7 @@ pytestmark = pytest.mark.anyio
 
 TOKEN = "s3cr3t-tok3n"
 HEADERS = {"Travis-API-Version": "3", "Authorization": f"token {TOKEN}", "Accept": "application/json"}
-CERTIFICATE = Path(__file__).parent / "certificates" / "loopback.pem"  # self-made, for 127.0.0.1, trusted by nobody
+CERTIFICATE = Path(__file__).parent / "certificates" / "loopback.pem"  # self-made, trusted by nobody
 POST = Call("POST", "/repo/acme%2Fwidget/requests", body={"request": {"branch": "main"}}, purpose="trigger")
 GET = Call("GET", "/user")
 
@@ -202,7 +202,10 @@ ENDLESS = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n" + b"10000\r\n
         (http(b"not gzip", headers=["Content-Encoding: gzip"]), "compression is broken"),
         (http(gzip.compress(b"x" * 999)[:-9], headers=["Content-Encoding: gzip"]), "torn"),
         (http(b"x", headers=["Content-Encoding: br"]), "not asked for"),
-        (b"HTTP/1.1 200 OK\r\n" + b"".join(b"X-%d: y\r\n" % n for n in range(5000)) + b"\r\n", "not HTTP as it should"),
+        (
+            b"HTTP/1.1 200 OK\r\n" + b"".join(b"X-%d: y\r\n" % n for n in range(5000)) + b"\r\n",
+            "the answer has more than 1,000 headers",
+        ),
         (b"HTTP/1.1 200 OK\r\nX: " + b"y" * 300_000 + b"\r\n\r\n", "a header above 200 KiB"),
         (headed(150_000), r"a header above 100 KiB (the longest: content-security-policy)"),
         (headed(70_000, 70_000), "headers above 128 KiB (the longest: content-security-policy)"),
@@ -427,7 +430,7 @@ async def test_authorities_that_cannot_be_read_are_named(tmp_path):
 
 
 @pytest.mark.parametrize("status", ["301 Moved", "302 Found", "303 See Other", "307 Temporary", "308 Permanent"])
-async def test_a_redirect_is_not_followed(status):
+async def test_a_redirect_to_another_host_is_not_followed(status):
     async with served(always(http(b"{}"))) as (there, strangers):
         redirect = http(b"", status, [f"Location: {there}/elsewhere?token=1"])
         for call, kind in ((GET, AccessRefused), (POST, Rejected)):  # that of a trigger may concern it alone
@@ -435,6 +438,51 @@ async def test_a_redirect_is_not_followed(status):
             assert "redirect" in said
             assert "elsewhere" not in said
         assert strangers == []
+
+
+def moves(location, status="307 Temporary Redirect", times=1):
+    """Answers with a redirect so many times, then as it should."""
+
+    async def answer(writer, heard):
+        to = location.replace("HERE", f"http://127.0.0.1:{writer.get_extra_info('sockname')[1]}")
+        is_over = len(heard) > times
+        writer.write(http(b'{"a": 1}') if is_over else http(b"moved", status, [f"Location: {to}"]))
+        await writer.drain()
+
+    return answer
+
+
+@pytest.mark.parametrize("status", ["307 Temporary Redirect", "308 Permanent Redirect"])
+@pytest.mark.parametrize("location", ["/api/repo/a%2Fb?x=1", "HERE/api/repo/a%2Fb?x=1", "//HOST/api/repo/a%2Fb?x=1"])
+@pytest.mark.parametrize("call", [GET, POST])
+async def test_a_redirect_on_the_same_server_is_followed_once_with_method_and_body(location, status, call):
+    async def answer(writer, heard):
+        host = f"127.0.0.1:{writer.get_extra_info('sockname')[1]}"
+        await moves(location.replace("HOST", host), status)(writer, heard)
+
+    found, heard = await sent(answer, call)
+    assert (found.status, found.body) == (200, {"a": 1})
+    (first, headers, body), (second, again, same) = heard
+    assert second == f"{call.method} /api/repo/a%2Fb?x=1 HTTP/1.1"
+    assert first.split()[0] == call.method
+    assert (again, same) == (headers, body)
+
+
+@pytest.mark.parametrize(("call", "kind"), [(GET, AccessRefused), (POST, Rejected)])
+async def test_a_second_redirect_is_not_followed(call, kind):
+    assert "redirect" in await failure(moves("/elsewhere", times=2), kind, call)
+
+
+@pytest.mark.parametrize(
+    ("location", "status"),
+    [("/x", "301 Moved"), ("/x", "302 Found"), ("/x", "303 See Other"), ("HERE@a.example/", "307 Temporary Redirect")]
+    + [
+        (to, "308 Permanent Redirect")
+        for to in ("https://127.0.0.1/", "//a.example/x", "", "/a b", "http://u:p@127.0.0.1/")
+    ],
+)
+async def test_no_other_redirect_is_followed(location, status):
+    await failure(moves(location, status), Rejected, POST)
 
 
 @pytest.mark.parametrize("location", ["", "http://[::1", "/\x7f", "https://" + "y" * 5000])
@@ -548,6 +596,13 @@ async def test_a_kind_of_proxy_that_is_not_supported_is_refused_in_words(kind):
     assert "pw" not in str(caught.value)
 
 
+@pytest.mark.parametrize("proxy", ["http://", "http:///path", "proxy:port", "http://proxy:99999", "http://[::1"])
+async def test_a_proxy_that_is_no_url_is_refused_in_words(proxy):
+    with pytest.raises(UsageError, match="the proxy's URL is not valid; correct HTTPS_PROXY"):
+        async with opened("https://travis.corp.example", proxies=Proxies(https=proxy)):
+            pass
+
+
 def test_without_a_proxy_there_is_none_and_a_proxy_does_not_print():
     assert Proxies.of({}).to(urlsplit("https://api.travis-ci.com")) is None
     assert "pw" not in repr(Proxies.of({"https_proxy": "http://me:pw@proxy:1"}))
@@ -571,4 +626,59 @@ async def test_a_proxy_where_nobody_listens_is_named():
         proxies = Proxies(https=f"http://127.0.0.1:{held.getsockname()[1]}")
         async with opened("https://travis.corp.example", proxies=proxies) as send:
             with pytest.raises(Unreachable, match="the proxy cannot be reached; check HTTPS_PROXY"):
+                await send(POST)
+
+
+@asynccontextmanager
+async def tunnel(to, tls=None):
+    """A proxy on whose CONNECT everything goes to the server at `to`; yields its URL and the lines that it heard."""
+    heard = []
+
+    async def pump(reader, writer):
+        with suppress(ConnectionError, ssl.SSLError):
+            while data := await reader.read(65536):
+                writer.write(data)
+                await writer.drain()
+        writer.close()
+
+    async def serve(reader, writer):
+        heard.append((await reader.readuntil(b"\r\n\r\n")).decode().splitlines()[0])
+        there = await asyncio.open_connection("127.0.0.1", urlsplit(to).port)
+        writer.write(b"HTTP/1.1 200 Connection established\r\n\r\n")
+        await asyncio.gather(pump(reader, there[1]), pump(there[0], writer))
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0, ssl=tls)
+    async with server:
+        yield f"{'https' if tls else 'http'}://127.0.0.1:{server.sockets[0].getsockname()[1]}", heard
+
+
+@pytest.mark.parametrize("over_tls", [False, True])
+async def test_a_proxy_leads_to_the_host_also_where_it_speaks_tls_itself(over_tls):
+    async with (
+        served(always(http(b'{"a": 1}')), tls=tls()) as (url, _),
+        tunnel(url, tls() if over_tls else None) as (proxy, heard),
+        opened("https://travis.corp.example", proxies=Proxies(https=proxy), ca_file=str(CERTIFICATE)) as send,
+    ):
+        assert [(await send(POST)).body, (await send(POST)).body] == [{"a": 1}] * 2
+    assert heard == ["CONNECT travis.corp.example:443 HTTP/1.1"]
+
+
+@pytest.mark.parametrize(
+    ("answer", "kind", "told"),
+    [
+        (b"", Unreachable, "no connection in time"),
+        (b"HTTP/1.1 400 Bad\r\n\r\n", AccessRefused, "no trusted TLS connection"),
+    ],
+)
+async def test_a_proxy_that_is_said_to_speak_tls_and_does_not_is_named(answer, kind, told):
+    async def serve(reader, writer):
+        writer.write(answer)
+        await reader.read()
+        writer.close()
+
+    async with await asyncio.start_server(serve, "127.0.0.1", 0) as server:
+        at = f"127.0.0.1:{server.sockets[0].getsockname()[1]}"
+        proxies = Proxies(https=f"https://me:pw@{at}")
+        async with opened("https://travis.corp.example", proxies=proxies, connect=0.2) as send:
+            with pytest.raises(kind, match=rf"travis.corp.example \(through the proxy {at}\): {told}"):
                 await send(POST)

@@ -6,8 +6,11 @@ from urllib.parse import quote, quote_plus
 
 import pytest
 
-from orchestrator.cli.log import Log
+from orchestrator.cli.log import Follower, Log
+from orchestrator.core.events import CANCELED, Frozen, Stopped
+from orchestrator.core.model import ACCOUNT, Scope
 from orchestrator.core.secrets import DEEPEST, Redactor
+from orchestrator.journal.port import Entry
 
 TOKEN = "tr4vis+/S3cr3t==%&"
 SHORT = "k3y"
@@ -176,3 +179,26 @@ def test_verbosity_decides_what_is_seen(verbosity, seen):
 
 def test_the_most_verbose_level_shows_every_call():
     assert "call.sent" in logged({}, level="debug", verbosity=2)
+
+
+def followed(*events, verbosity=0):
+    lines, clock = [], iter(range(100))
+    log = Log(lines.append, Redactor(), verbosity=verbosity, now=lambda: 0.0)
+    follower = Follower(log, None, lambda: float(next(clock)))
+    for number, event in enumerate(events, 1):
+        follower.fact(Entry("travis", number, 0.0, event))
+    return lines
+
+
+def test_a_freeze_that_every_call_under_way_meets_is_one_line_for_each_scope():
+    frozen = [Frozen(scope, 60.0, "throttled") for scope in (ACCOUNT, ACCOUNT, Scope("repo", "acme/a"), ACCOUNT)]
+    assert [line.split()[3:5] for line in followed(*frozen)] == [
+        ["account=travis", f"scope={scope}"] for scope in ("account", "repo:acme/a")
+    ]
+    assert len(followed(*frozen, verbosity=1)) == 4
+
+
+@pytest.mark.parametrize(("rule", "shown"), [(CANCELED, 0), ("max_fail", 1)])
+def test_a_quiet_log_tells_of_a_stop_only_where_nobody_asked_for_it(rule, shown):
+    assert len(followed(Stopped(rule, "why"), verbosity=-1)) == shown
+    assert len(followed(Stopped(rule, "why"))) == 1

@@ -293,3 +293,9 @@ def test_a_config_that_is_text_is_read_for_the_warnings_and_sent_as_it_is():
 
 def test_a_config_that_is_text_and_no_yaml_is_told():
     assert any("no YAML that can be read here: config:" in text for text in warned('config: "a: [1"'))
+
+
+def test_texts_of_a_json_list_are_read_beside_columns_that_only_objects_have():
+    text = "version: 1\ntargets: [{from: r.json, columns: {repo: repository}, ignore_columns: true}]\n"
+    for body in ('["acme/a"]', '{"platform": "x", "repositories": ["acme/a"]}'):
+        assert ids(plan_of(text, load=files(r_json=body))) == ["travis:acme/a"]

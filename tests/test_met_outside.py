@@ -209,6 +209,26 @@ def test_cancel_with_a_selection_cancels_that_alone_or_is_refused(tmp_path):
 
 
 @pytest.mark.parametrize(
+    ("words", "cancels"), [((), 3), (("--only", "acme/a"), 1), (("--keep-builds",), 0)], ids=["all", "one", "none"]
+)
+def test_a_quiet_cancel_that_works_prints_nothing(tmp_path, words, cancels):
+    with serve(world(REPOS, build=40.0)) as server:
+        shell = Shell(tmp_path, server)
+        shell("run", shell.manifest(*THREE), "--yes", "--run-id", "r1", "--timeout", "3s")
+        assert shell("cancel", "r1", "-q", *words) == Exit.OK, shell.err
+        assert (shell.out, shell.err) == ("", "")
+        assert len(server.cancels) == cancels
+
+
+def test_a_quiet_cancel_that_fails_says_why(tmp_path):
+    with serve(world(REPOS, build=40.0)) as server:
+        shell = Shell(tmp_path, server)
+        shell("run", shell.manifest(*THREE), "--yes", "--run-id", "r1", "--timeout", "3s")
+        assert shell("cancel", "r1", "-q", "--only", "acme/x") == Exit.NOT_STARTED
+        assert "none of 3 targets is selected" in shell.err
+
+
+@pytest.mark.parametrize(
     "flags", [("--only", "acme/a"), ("--label", "x"), ("--first", "1", "--exclude", "acme/[bc]")], ids=" ".join
 )
 def test_retry_with_a_selection_asks_for_that_alone_or_is_refused(tmp_path, flags):

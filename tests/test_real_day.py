@@ -1,4 +1,6 @@
-"""A real day: the lines of README and docs/ci.md as they are written, with cron's PATH and with `set -euo pipefail`."""
+"""A real day: the lines of README, docs/ci.md and docs/how-to as they are written, with cron's PATH and with
+`set -euo pipefail`.
+"""
 
 import json
 import os
@@ -13,6 +15,7 @@ from pathlib import Path
 import pytest
 import yaml
 from cli_machine import ENVIRON
+from list_samples import CHECKOUTS, ENTRIES, FILES, PAGE, add_python, line_for
 
 from orchestrator.core.errors import Exit
 
@@ -21,7 +24,15 @@ pytestmark = pytest.mark.slow
 ROOT = Path(__file__).parents[1]
 README, CI = ((ROOT / name).read_text(encoding="utf-8") for name in ("README.md", "docs/ci.md"))
 REPOS = 12
-WORLD = {"repos": REPOS, "burst": "off", "build": ["50ms", "150ms"], "process": ["1ms", "5ms"], "shares": {}}
+NUMBERED = [f"acme/svc-{n:03}" for n in range(1, REPOS + 1)]
+LISTED = [{"slug": "acme/a", "branches": ["main", "release/2.x"]}, {"slug": "acme/b"}]  # what the samples of lists name
+WORLD = {
+    "repos": [*NUMBERED, *LISTED],
+    "burst": "off",
+    "build": ["50ms", "150ms"],
+    "process": ["1ms", "5ms"],
+    "shares": {},
+}
 CRON = re.search(r"^0 1 \* \* \*  (.+)$", README, re.MULTILINE).group(1)
 
 
@@ -32,7 +43,7 @@ class Day:
         told = json.loads(sandbox.stdout.readline())
         self.folder, self.url, self.token = folder, told["url"], told["token"]
         self.started = []
-        targets = "".join(f"  - acme/svc-{n:03}\n" for n in range(1, REPOS + 1))
+        targets = "".join(f"  - {repo}\n" for repo in NUMBERED)
         (folder / "orchestrator.yaml").write_text(
             f"version: 1\nname: nightly\nproviders: {{travis: {{url: '{self.url}', limits: {{triggers: 100/1s}}}}}}\n"
             f"defaults: {{branches: [main], timeouts: {{settle: 1s}}}}\ntargets:\n{targets}"
@@ -44,6 +55,7 @@ class Day:
             f'#!/bin/sh\nPYTHONPATH={ENVIRON["PYTHONPATH"]} exec {sys.executable} -m orchestrator "$@"\n'
         )
         program.chmod(0o755)
+        add_python(folder)
 
     def cron(self, line=CRON):
         """Starts the line as cron does: its own PATH, `/bin/sh`, and `\\%` for a percent sign."""
@@ -232,3 +244,48 @@ def test_a_run_goes_to_another_machine_as_the_page_says(day):
     code, out = day.job(f"{export}\n{resume}".replace("RUN", "one"))
     assert code == Exit.OK, out
     assert set(day.requests().values()) == {1}
+
+
+# -- lists ------------------------------------------------------------------------------------------------------
+
+ACCOUNT = "version: 1\nname: nightly\nproviders: {{travis: {{url: '{url}', limits: {{triggers: 100/1s}}}}}}\n"
+LISTERS = {  # programs that ask somebody whom a test has not: what they print
+    "gh": FILES["repos.json"],
+    "curl": FILES["entities.json"],
+}
+
+
+@pytest.mark.parametrize("name", CHECKOUTS)
+def test_a_list_that_is_piped_in_by_cron_goes_on_after_a_wrong_token_and_triggers_once(day, name):
+    (day.folder / name).write_text(CHECKOUTS[name])
+    (day.folder / "orchestrator.yaml").write_text(ACCOUNT.format(url=day.url) + "targets: [{from: '-'}]\n")
+    (day.folder / "list.sh").write_text(line_for(name))  # a crontab has one line for each job
+    line = (
+        CRON.replace(".venv/bin/orchestrator run", "sh list.sh | .venv/bin/orchestrator run")
+        .replace("TRAVIS_TOKEN=", "export TRAVIS_TOKEN=")
+        .replace("token) sh", "token) && sh")
+    )
+    (day.folder / "token").write_text("wr0ng\n")
+    code, mail = day.night(line)
+    assert code == Exit.ACCOUNT
+    assert "does not accept the token" in mail
+    (day.folder / "token").write_text(day.token)
+    assert {code for code, _ in map(ended, [day.cron(line), day.cron(line)])} <= {Exit.OK, Exit.STATE}
+    assert day.night(line) == (Exit.OK, "")
+    assert day.requests() == {"acme/a": 1, "acme/b": 1}
+
+
+@pytest.mark.parametrize("block", re.findall(r"```sh\n(.*?)```", PAGE, re.DOTALL))
+def test_a_list_that_a_script_writes_is_the_one_that_its_entry_reads(day, block):
+    for name, text in LISTERS.items():
+        program = day.folder / ".venv" / "bin" / name
+        program.write_text(f"#!/bin/sh\ncat <<'END'\n{text}\nEND\n")
+        program.chmod(0o755)
+    (file,) = re.findall(r"> (\S+)$", block, re.MULTILINE)
+    (entry,) = [entry for entry in ENTRIES if file in entry]
+    (day.folder / "orchestrator.yaml").write_text(f"{ACCOUNT.format(url=day.url)}targets:\n{entry}\n")
+    run = re.search(r"orchestrator run --run-id gh-4711 --state \S+", CI).group()
+    for _ in range(2):
+        code, out = day.job(f"{block}\n{run}", BACKSTAGE="https://backstage.corp.example")
+        assert code == Exit.OK, out
+    assert day.requests() == {"acme/a": 1}

@@ -77,7 +77,7 @@ def sample(kind: str) -> Event:
     }  # fmt: skip
     wanted = typing.get_type_hints(KINDS[kind])
     chosen = {name: value for name, value in fields.items() if name in wanted or f"{name}_" in wanted}
-    if kind == "restarted":
+    if kind in ("restarted", "restart_asked"):
         chosen["build"] = "1"
     return decode(kind, A if "target" in wanted else None, json.dumps(chosen))
 

@@ -141,8 +141,10 @@ def test_builds_of_a_repo_can_be_sorted_and_filters_that_are_not_there_warn():
     assert ids() == ids(sort_by="number:desc") == [555005, 555003, 555001]
     assert ids(sort_by="id:asc") == [555001, 555003, 555005]
     assert ids(sort_by="id:desc", limit=1) == [555005]
-    [warning] = visitor.get(f"{WIDGET}/builds", state="failed")["@warnings"]
-    assert (warning["warning_type"], warning["parameter"]) == ("ignored_parameter", "state")
+    [warning] = visitor.get(f"{WIDGET}/builds", event_type="api")["@warnings"]
+    assert (warning["warning_type"], warning["parameter"]) == ("ignored_parameter", "event_type")
+    shown = [len(visitor.get(f"{WIDGET}/builds", state=state)["builds"]) for state in ("passed,failed", "started")]
+    assert shown == [3, 0]
 
 
 def test_an_order_that_does_not_exist_warns_and_is_ignored():

@@ -189,7 +189,13 @@ async def test_a_repository_is_inspected_without_triggering():
 
 async def test_what_a_server_does_not_tell_of_a_repository_stays_open():
     bare = {"@type": "repository", "id": 4711, "slug": "acme/widget"}
-    assert await Server(Answer(200, bare)).provider.inspect("x/y") == RepoFacts("4711", "acme/widget", False)
+    assert await Server(Answer(200, bare)).provider.inspect("acme/Widget") == RepoFacts("4711", "acme/widget", False)
+
+
+@pytest.mark.parametrize("asked", ["acme/other", "4712", "x/widget"])
+async def test_facts_of_another_repository_are_no_answer(asked):
+    with pytest.raises(LookFailed, match="an answer to another question: it shows acme/widget"):
+        await Server(Answer(200, REPO)).provider.inspect(asked)
 
 
 async def test_a_repository_that_is_not_there_is_none():

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import anyio
 
-from orchestrator.app.branches import MOST, REMEDY, missing_of, with_branches
+from orchestrator.app.ahead import MOST, REMEDY, missing_of, with_branches
 from orchestrator.app.context import Context, has_state, readable, shared
 from orchestrator.app.plan import Choices, Source, plan
 from orchestrator.app.rehearse import rehearsed

@@ -173,7 +173,7 @@ async def times_in(journal: Journal, name: str, accounts: Mapping[str, Account],
     runs, left = 0, ENTRIES
     for row in rows[:ROWS]:
         is_read = runs < RUNS and left > 0 and row.targets <= LARGEST
-        if not (is_read or row.driven) or not (names := await _names_in(journal, row, accounts)):
+        if not (is_read or row.driven) or not (names := await _names_in(journal, row, accounts, context)):
             continue
         beside += [row.id] if row.driven else []
         if is_read:
@@ -186,11 +186,20 @@ async def times_in(journal: Journal, name: str, accounts: Mapping[str, Account],
     return replace(_assumed(context), beside=tuple(beside))
 
 
-async def _names_in(journal: Journal, row: RunRow, accounts: Mapping[str, Account]) -> dict[str, list[str]]:
-    """Accounts of a run, each with those of ours that are of the same service."""
+async def _names_in(
+    journal: Journal, row: RunRow, accounts: Mapping[str, Account], context: Context
+) -> dict[str, list[str]]:
+    """Accounts of a run, each with those of ours that are of the same service.
+
+    A look-alike has a new URL in each rehearsal; what it stands for is told by the account's name.
+    """
+
+    def service(account: Account) -> tuple[str, str]:
+        return account.type, account.name if context.sandbox else account.url
+
     found: dict[str, list[str]] = {}
     for name, theirs in accounts_in(await made_in(journal, row.id)).items():
-        if same := [own.name for own in accounts.values() if (own.type, own.url) == (theirs.type, theirs.url)]:
+        if same := [own.name for own in accounts.values() if service(own) == service(theirs)]:
             found[name] = same
     return found
 

@@ -306,7 +306,11 @@ async def make(
     kept = replace(kept, look_for={}, look_since=None, restart={})
     known = {target.id: history.of(target.id) for target in targets}
     if same_commit:
-        builds = {id_: OldBuild(one.request, one.build.id) for id_, one in known.items() if one.request and one.build}
+        builds = {
+            id_: OldBuild(one.request, one.build.id, one.build)
+            for id_, one in known.items()
+            if one.request and one.build
+        }
         kept = replace(kept, restart=builds)
     elif look_for := {t.id: marker for t in targets if (marker := old_marker(history, old, t)) is not None}:
         kept = replace(kept, look_for=look_for, look_since=look_since(history))

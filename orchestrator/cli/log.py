@@ -7,7 +7,18 @@ from collections.abc import Callable, Mapping, MutableMapping
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from orchestrator.core.events import Absent, Doubted, Ended, Refused, Requested, Sighted, target_of
+from orchestrator.core.events import (
+    CANCELED,
+    Absent,
+    Doubted,
+    Ended,
+    Frozen,
+    Refused,
+    Requested,
+    Sighted,
+    Stopped,
+    target_of,
+)
 from orchestrator.core.model import Outcome
 from orchestrator.core.secrets import Redactor
 from orchestrator.report.story import LOOKUP, line_of
@@ -198,6 +209,10 @@ class Follower:
                 self._in_doubt.add(target)  # one line now and then tells what happens, how many there are, and why
                 level = "warning" if self._is_new(line.name) else "debug"
                 more = {"others": len(self._in_doubt) - 1 or None, "next": LOOKUP}
+            case Frozen(scope=scope):  # each call that was under way is refused, and each refusal is an event
+                level = "info" if self._is_new(f"{line.name} {scope}") else "debug"
+            case Stopped(rule=rule) if rule == CANCELED:
+                level = "warning"  # it was asked for
             case Requested(target=target) | Absent(target=target) | Refused(target=target):
                 self._in_doubt.discard(target)
             case Ended(target=target, outcome=outcome):

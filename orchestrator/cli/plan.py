@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from orchestrator.app.branches import warned
+from orchestrator.app.ahead import looked_ahead
 from orchestrator.app.lookups import times_of_state
 from orchestrator.app.plan import Planned, Source, forecast_of, warnings_of
 from orchestrator.app.plan import plan as planned_of
@@ -61,13 +61,14 @@ async def show(face: Face, source: Source, *, offline: bool) -> Exit:
     face.check_formats(FORMATS)
     context = face.context
     planned = await planned_of(source, face.choices, context, offline=offline)
-    if not offline:
-        unseen = await warned(planned.plan, context)
-        planned = replace(planned, plan=replace(planned.plan, warnings=(*planned.plan.warnings, *unseen)))
     if face.flags.stdout == "curl":
         face.tell("\n".join(await curl_lines(planned.plan)))
         return Exit.OK
-    cast = forecast_of(planned, await times_of_state(context, planned.plan), context)
+    times = await times_of_state(context, planned.plan)
+    if not offline:
+        unseen, times = await looked_ahead(planned.plan, times, context)
+        planned = replace(planned, plan=replace(planned.plan, warnings=(*planned.plan.warnings, *unseen)))
+    cast = forecast_of(planned, times, context)
     if face.flags.stdout == "json":
         face.json(as_json(planned.plan, cast, context.now()))
     else:

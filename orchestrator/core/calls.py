@@ -58,8 +58,8 @@ Send: TypeAlias = Callable[[Call], Awaitable[Answer]]
 """Sends one call once, and fails only with:
 
     Unreachable    it certainly never left
-    AccessRefused  TLS was refused, or the server redirects (never followed)
-    Rejected       the server redirects a trigger
+    AccessRefused  TLS was refused, or the server redirects elsewhere
+    Rejected       the server redirects a trigger elsewhere
     InDoubt        it left, and no whole answer came back; for a call that only reads, a provider turns this
                    into LookFailed
 """

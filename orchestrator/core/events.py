@@ -208,7 +208,7 @@ class Absent(Struct, frozen=True, omit_defaults=True, gc=False):
 
 
 class Requested(Struct, frozen=True, omit_defaults=True, gc=False):
-    """The provider has the request; `how` is `answered`, `found` or `adopted`."""
+    """The provider has the request; `how` is `answered`, `found`, `adopted`, `restarted` or `kept`."""
 
     kind: ClassVar[str] = "requested"
     target: str
@@ -236,12 +236,25 @@ class Sighted(Struct, frozen=True, omit_defaults=True, gc=False):
     build: Build
 
 
+class RestartAsked(Struct, frozen=True, omit_defaults=True, gc=False):
+    """The call that starts an old build again is about to leave; durable before it does, as `Intended`.
+
+    What comes of it is told as of a trigger: `Restarted`, `Withdrawn`, `Doubted`, `Absent`, `Refused`.
+    """
+
+    kind: ClassVar[str] = "restart_asked"
+    target: str
+    build: str
+    attempt: int = 0  # counted on from the target's triggers
+
+
 class Restarted(Struct, frozen=True, omit_defaults=True, gc=False):
     """The build was started again under its old id; the outcome is open again."""
 
     kind: ClassVar[str] = "restarted"
     target: str
     build: str
+    attempt: int = 0
 
 
 class Canceling(Struct, frozen=True, omit_defaults=True, gc=False):
@@ -307,6 +320,7 @@ TargetEvent: TypeAlias = (
     | Requested
     | Refused
     | Sighted
+    | RestartAsked
     | Restarted
     | Canceling
     | Skipped
@@ -316,7 +330,7 @@ TargetEvent: TypeAlias = (
 Wish: TypeAlias = CancelAsked | Approved | PauseAsked
 Event: TypeAlias = RunEvent | AccountEvent | TargetEvent | Wish
 
-RESERVED = (Restarted, Approved, PauseAsked)  # kinds that no version writes yet: read and folded, for a newer one
+RESERVED = (Approved, PauseAsked)  # kinds that no version writes yet: read and folded, for a newer one
 KINDS: Mapping[str, type[Any]] = {cls.kind: cls for cls in typing.get_args(Event)}
 
 

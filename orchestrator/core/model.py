@@ -302,6 +302,11 @@ class Build(Struct, frozen=True, omit_defaults=True, gc=False):
     reason: str | None = None
 
 
+def unseen(build: str) -> Build:
+    """A build of which only the id is known, and that it had ended without passing."""
+    return Build(build, BuildState.FAILED, "failed")
+
+
 class Refusal(Struct, frozen=True, omit_defaults=True, gc=False):
     """The provider took the trigger and then refused the request.
 

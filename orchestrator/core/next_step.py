@@ -72,10 +72,10 @@ def next_step(target: Target, progress: Progress, now: float, since: float) -> S
     verdict = progress.verdict
     if verdict is not None and not (verdict.outcome is Outcome.IN_DOUBT and verdict.at < since):
         return Nothing()
-    if progress.request is not None:
-        return _follow(target, progress)
     if progress.asked_at is not None:
         return _doubt(target, progress, since)
+    if progress.request is not None:
+        return _follow(target, progress)
     first, last = progress.first_asked_at, progress.last_asked_at or since
     if first is not None and last >= since and now - max(first, since) > target.timeouts.accept:
         return End(Outcome.TIMED_OUT, "no_build", "no build appeared: every attempt was lost on the way")
@@ -87,7 +87,7 @@ def _follow(target: Target, progress: Progress) -> Step:
     if build is None:
         return Poll(_first(progress.triggered_at, progress.requested_at) + times.accept, "no build appeared")
     if build.state.is_final:
-        return _verdict_of(build, progress)
+        return verdict_of(build, progress)
     if build.state is BuildState.QUEUED:
         return Poll(_first(progress.appeared_at) + times.queue, "did not start")
     return Poll(_first(build.started_at, progress.appeared_at) + times.build, "did not end")
@@ -97,7 +97,8 @@ def _first(*times: float | None) -> float:
     return next((at for at in times if at is not None), 0.0)
 
 
-def _verdict_of(build: Build, progress: Progress) -> End:
+def verdict_of(build: Build, progress: Progress) -> End:
+    """The verdict that follows from a build that has ended."""
     end = _OUTCOMES[build.state]
     if build.state is BuildState.CANCELED and progress.canceling_at is not None:
         return End(end.outcome, "canceled_by_us", "canceled by this run")

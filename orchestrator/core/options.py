@@ -6,14 +6,24 @@ from collections.abc import Mapping
 from typing import Any
 
 from orchestrator.core.frozen import DAMAGES, Struct, convert, field
-from orchestrator.core.model import DEFAULT_FAIL_ON, Json, Outcome, Request
+from orchestrator.core.model import DEFAULT_FAIL_ON, Build, Json, Outcome, Request, unseen
 
 
 class OldBuild(Struct, frozen=True, omit_defaults=True, gc=False):
-    """What an earlier run started for a target, and a retry with `--same-commit` starts again."""
+    """What an earlier run started for a target, and a retry with `--same-commit` starts again.
+
+    Args:
+        seen: the build as that run saw it last; None in runs of older versions.
+    """
 
     request: Request
     build: str
+    seen: Build | None = None
+
+    @property
+    def as_seen(self) -> Build:
+        """The build as it was last seen, as far as that is known."""
+        return self.seen or unseen(self.build)
 
 
 class RunOptions(Struct, frozen=True, omit_defaults=True, gc=False):

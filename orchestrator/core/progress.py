@@ -19,6 +19,7 @@ from orchestrator.core.events import (
     Refused,
     Released,
     Requested,
+    RestartAsked,
     Restarted,
     Sighted,
     Skipped,
@@ -26,7 +27,7 @@ from orchestrator.core.events import (
     Withdrawn,
 )
 from orchestrator.core.frozen import Struct, replace
-from orchestrator.core.model import Build, BuildState, Outcome, Phase, Request
+from orchestrator.core.model import Build, BuildState, Outcome, Phase, Request, unseen
 
 
 class Doubt(Struct, frozen=True, omit_defaults=True, gc=False):
@@ -51,11 +52,23 @@ class Verdict(Struct, frozen=True, omit_defaults=True, gc=False):
     at: float
 
 
+class Restart(Struct, frozen=True, omit_defaults=True, gc=False):
+    """The last time that a build was asked to start again.
+
+    Args:
+        asked_at: when (wall clock).
+        before: the build as this run had seen it last; `unseen` where it had not.
+    """
+
+    before: Build
+    asked_at: float
+
+
 class Progress(Struct, frozen=True, gc=False):
     """What is known of one target.
 
     Args:
-        attempts: trigger calls intended so far.
+        attempts: trigger calls intended so far, and calls that were to start its build again.
         unsent: those of them that certainly never left.
         marker: the one that travels with them.
         asked_at: when the open attempt was intended; None when none is open.
@@ -68,6 +81,7 @@ class Progress(Struct, frozen=True, gc=False):
         triggered_at: when the attempt that made the request was intended.
         builds: as last seen, the deciding one first.
         appeared_at: when the first build was first seen; `queue` counts from here.
+        restart: set when its build was asked to start again; the open attempt is that call.
     """
 
     attempts: int = 0
@@ -89,6 +103,7 @@ class Progress(Struct, frozen=True, gc=False):
     verdict: Verdict | None = None
     last_asked_at: float | None = None
     unsent: int = 0
+    restart: Restart | None = None
 
     @property
     def is_done(self) -> bool:
@@ -101,6 +116,11 @@ class Progress(Struct, frozen=True, gc=False):
         return self.request is not None or self.asked_at is not None
 
     @property
+    def is_restarting(self) -> bool:
+        """Whether its build was asked to start again, and it is not known whether it did."""
+        return self.asked_at is not None and self.restart is not None
+
+    @property
     def build(self) -> Build | None:
         """The deciding build."""
         return self.builds[0] if self.builds else None
@@ -110,7 +130,7 @@ class Progress(Struct, frozen=True, gc=False):
         """How far the target has come."""
         if self.verdict is not None:
             return Phase.DONE
-        if self.build is not None:
+        if self.build is not None and self.asked_at is None:
             return Phase.QUEUED if self.build.state is BuildState.QUEUED else Phase.RUNNING
         return Phase.REQUESTED if self.may_exist else Phase.WAITING
 
@@ -144,6 +164,19 @@ def apply(progress: Progress, event: TargetEvent, at: float) -> Progress:
                 first_asked_at=at if first is None else first,
                 last_asked_at=at,
                 doubt=None,
+            )
+        case RestartAsked(build=build_id, attempt=attempt):
+            first = progress.first_asked_at
+            return replace(
+                progress,
+                attempts=attempt,
+                asked_at=at,
+                asked_skew=None,
+                first_asked_at=at if first is None else first,
+                last_asked_at=at,
+                doubt=None,
+                verdict=None,
+                restart=Restart(_one(progress.builds, build_id), at),
             )
         case Requested(id=id_, handle=handle, url=url, how=how, marker=marker):
             asked = at if progress.asked_at is None else progress.asked_at
@@ -180,7 +213,15 @@ def apply(progress: Progress, event: TargetEvent, at: float) -> Progress:
             return replace(progress, asked_at=None, doubt=None, verdict=Verdict(Outcome.REJECTED, code, reason, at))
         case Restarted():
             return replace(
-                progress, builds=(), appeared_at=None, verdict=None, canceling_at=None, requested_at=at, triggered_at=at
+                progress,
+                builds=(),
+                appeared_at=None,
+                verdict=None,
+                canceling_at=None,
+                requested_at=at,
+                triggered_at=at if progress.restart is None else progress.restart.asked_at,
+                asked_at=None,
+                doubt=None,
             )
         case Canceling(note=note):
             return replace(progress, canceling_at=at, cancel_note=note)
@@ -192,6 +233,10 @@ def apply(progress: Progress, event: TargetEvent, at: float) -> Progress:
 
 def _unless_provisional(verdict: Verdict | None) -> Verdict | None:
     return None if verdict is not None and verdict.outcome.is_provisional else verdict
+
+
+def _one(builds: tuple[Build, ...], id_: str) -> Build:
+    return next((build for build in builds if build.id == id_), unseen(id_))
 
 
 def _with_build(before: tuple[Build, ...], build: Build) -> tuple[Build, ...]:

@@ -19,9 +19,10 @@ from orchestrator.core.events import (
     Requested,
     TargetEvent,
 )
-from orchestrator.core.model import ACCOUNT, Json, Outcome, Scope, Target, marker_of, scopes_around
+from orchestrator.core.frozen import replace
+from orchestrator.core.model import ACCOUNT, Json, Outcome, Scope, Target, marker_of, scopes_around, unseen
 from orchestrator.core.next_step import FIRST_POLL, Ask, End, Find, Nothing, Poll, Step, backoff, next_step, tick
-from orchestrator.core.progress import Progress, apply
+from orchestrator.core.progress import Progress, Restart, apply
 from orchestrator.engine.coordinator import Coordinator
 from orchestrator.engine.gate import Sender
 from orchestrator.engine.run import Run, Wake
@@ -34,7 +35,8 @@ NOT_FOLLOWED = -1.0
 ASK_AGAIN = 30.0  # seconds after which a cancel is asked for again whose build goes on
 FOLLOW = Poll(0.0, "")  # what comes after a receipt; until when is asked when it is polled
 UNWANTED = "canceled_before_trigger"  # the code of a target that a person canceled while it waited
-ADOPTED = "adopted"  # how a request became a target's: a person said so
+# How a request became a target's: a person said so, or an earlier run made it and its build was started again.
+ADOPTED, RESTARTED = "adopted", "restarted"
 # Seconds to leave a scope alone where a refusal does not say how long. A repo's hourly limit names no time of reset:
 # ten minutes, then ask once.
 REPO_PATIENCE, ACCOUNT_PATIENCE = 600.0, 60.0
@@ -138,7 +140,7 @@ class AccountRun:
         self._canceled: dict[int, float] = {}  # when its cancel was last asked for
         self._known: dict[str, set[str]] | None = None
         self._repo_of: dict[str, str] = {}  # by id, as far as needed for that
-        self._deferred: list[tuple[int, Requested]] = []
+        self._deferred: list[tuple[int, Sequence[TargetEvent]]] = []
         self._refused: dict[Scope, tuple[int, float]] = {}  # how often in a row, and how long it is left alone
 
     # -- what is known ------------------------------------------------------------------------------------------
@@ -175,6 +177,16 @@ class AccountRun:
     def can_find(self, row: int) -> bool:
         """Whether a look can ever tell what became of a lost call."""
         return self.progress(row).marker is not None and self.line.declaration.finds.can_tell
+
+    def restart(self, row: int) -> Restart | None:
+        """The last time that the row's build was asked to start again, and the build before; None: it never was."""
+        progress, old = self.progress(row), self.run.restarts.get(self._targets[row].id)
+        last, asked = progress.restart, progress.asked_at or progress.triggered_at
+        if last is None and old is not None and asked is not None:  # older versions journaled it as a trigger
+            last = Restart(unseen(old.build), asked)
+        if last is None or old is None or last.before != unseen(old.build):
+            return last
+        return replace(last, before=old.as_seen)
 
     def may_be_triggered(self, row: int) -> bool:
         """Whether nothing was started, and nothing decided, for the row, and nobody wants it canceled."""
@@ -233,9 +245,9 @@ class AccountRun:
             self.place(row, step)
         self.wake.set()
 
-    def defer(self, row: int, event: Requested) -> None:
+    def defer(self, row: int, *receipt: TargetEvent) -> None:
         """Leaves a receipt to the next append, so that both share a sync; nothing may depend on it until then."""
-        self._deferred.append((row, event))
+        self._deferred.append((row, receipt))
         if self._refused:
             for scope in scopes_around(self.admission.repo_of(row)):
                 self._refused.pop(scope, None)
@@ -249,7 +261,7 @@ class AccountRun:
     async def append(self, *events: Event, at: float | None = None) -> None:
         """Appends to the account's stream, together with what was deferred, and with limits that answers revealed."""
         deferred, self._deferred = self._deferred, []
-        batch: list[Event] = [event for _, event in deferred]
+        batch: list[Event] = [event for _, receipt in deferred for event in receipt]
         batch += events
         if self.sender.news:
             batch += self.sender.news

@@ -10,11 +10,12 @@ from orchestrator.core.events import Canceling, Ended, Refused, Sighted, TargetE
 from orchestrator.core.frozen import replace
 from orchestrator.core.model import Build, Request, Target
 from orchestrator.core.next_step import NARROWEST, Poll, poll_interval, timed_out
+from orchestrator.core.progress import Restart
+from orchestrator.core.restart import READINGS_DIFFER, shows_restart
 from orchestrator.engine.facts import AccountRun
 from orchestrator.limits.concurrency import Others, QueueRoom, others_in
 from orchestrator.providers.port import Cancels, Followed, MeasuresQueue, Observation, Provider, ShowsQueue
 
-READINGS_DIFFER = 3.0  # seconds, at most, between two readings of a clock that tells whole seconds
 GROUPS = 4  # polls under way for one account; each takes the builds of some owners
 CANCEL_TRIES = 5
 
@@ -95,17 +96,12 @@ class Follow:
                 await self.account.refuse(AccessRefused(refusal.code, refusal.reason, refusal.scope))
             return (Refused(target.id, refusal.code, refusal.reason),)
         known = {build.id: build for build in self.account.progress(row).builds}
-        builds = [build for build in observation.builds if not self._is_before_the_restart(row, build)]
-        ours = [_by_our_clock(build, known.get(build.id), self.account.sender.skew or 0) for build in builds]
+        skew, restart = self.account.sender.skew or 0, self.account.restart(row)
+        earlier = {restart.before.id: restart.before, **known} if restart is not None else known
+        ours = [by_our_clock(build, earlier.get(build.id), skew) for build in observation.builds]
+        ours = [build for build in ours if restart is None or _is_since(restart, build)]
         seen = [Sighted(target.id, build) for build in ours if known.get(build.id) != build]
         return seen or self._out_of_time(row, target, one)
-
-    def _is_before_the_restart(self, row: int, build: Build) -> bool:
-        """Whether the build was seen as it had ended before we started it again; a restart takes a moment to show."""
-        progress = self.account.progress(row)
-        if progress.how != "restarted" or not build.state.is_final or build.finished_at is None:
-            return False
-        return build.finished_at - (self.account.sender.skew or 0) <= (progress.triggered_at or 0.0)
 
     def _out_of_time(self, row: int, target: Target, one: Followed) -> Sequence[TargetEvent]:
         step = self.account.step(row)
@@ -215,7 +211,12 @@ class Follow:
         return ours, unseen
 
 
-def _by_our_clock(build: Build, known: Build | None, skew: int) -> Build:
+def _is_since(restart: Restart, build: Build) -> bool:
+    """Whether the build is not only seen as it had ended before; a restart takes a moment to show."""
+    return build.id != restart.before.id or shows_restart(restart.before, build, restart.asked_at)
+
+
+def by_our_clock(build: Build, known: Build | None, skew: int) -> Build:
     """The build with its times by our clock, and not moved by what two readings of the skew differ."""
     if known is None:
         return replace(

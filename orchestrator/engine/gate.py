@@ -109,6 +109,7 @@ class Sender:
             await self._heartbeat.check()
         permit.has_left = True
         self.calls[call.purpose] += 1
+        began = self._now()
         try:
             answer = await self.line.send(call)
         except TooLate:
@@ -117,7 +118,7 @@ class Sender:
             return await self.send(call, permit)
         except Unreachable as error:
             permit.has_left = False
-            self._lost(error)
+            self._lost(error, began)
             raise
         except Unreadable:
             self.unreadable += not self.is_heard
@@ -140,11 +141,11 @@ class Sender:
         waited = period(round(self._now() - since))
         return AccessRefused("unreachable", f"{self.line.account.url} answered no trigger for {waited}: {cause}")
 
-    def _lost(self, error: Unreachable) -> None:
+    def _lost(self, error: Unreachable, began: float) -> None:
         now = self._now()
         if self._lost_since is None:
-            self._lost_since, self.traffic.is_reachable = now, False
-        elif now - self._lost_since >= self.reach:
+            self._lost_since, self.traffic.is_reachable = began, False
+        if now - self._lost_since >= self.reach:
             waited = period(round(now - self._lost_since))
             raise AccessRefused(
                 "unreachable", f"{self.line.account.url} was out of reach for {waited}: {error.cause}"

@@ -11,6 +11,7 @@ from orchestrator.core.model import Interval, Outcome, Request, Target, Trigger
 from orchestrator.core.next_step import NARROWEST, Ask, End, Find, Nothing, next_step, poll_interval
 from orchestrator.core.progress import Doubt, Progress
 from orchestrator.engine.facts import AccountRun
+from orchestrator.engine.restarts import LostRestarts
 from orchestrator.engine.run import HOUR
 from orchestrator.providers.port import Provider, ShowsRequests
 
@@ -43,6 +44,7 @@ class LostCalls:
         self.account = account
         self._provider = provider
         self._send = send
+        self._restarts = LostRestarts(account, provider)
         self._heard: dict[tuple[int, int], float] = {}  # by row and attempt: when a look at it was first answered
         self._heard_at: float | None = None  # when any look was
 
@@ -54,6 +56,9 @@ class LostCalls:
         if isinstance(step, Ask):
             await self._look_before(row)
         if doubt is None or not isinstance(step, Find):
+            return
+        if (restart := account.restart(row)) is not None:
+            await self._restarts.look(row, step, doubt, restart)
             return
         if not account.can_find(row):
             await self._give_up(row, "it carries no marker by which it could be recognised")

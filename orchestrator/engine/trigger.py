@@ -14,11 +14,22 @@ from orchestrator.core.errors import (
     Rejected,
     Unreachable,
 )
-from orchestrator.core.events import Doubted, Ended, Intended, Prepared, Refused, Requested, Withdrawn
-from orchestrator.core.model import Build, BuildState, Outcome, Request, Target, Trigger
+from orchestrator.core.events import (
+    Doubted,
+    Ended,
+    Intended,
+    Prepared,
+    Refused,
+    Requested,
+    RestartAsked,
+    Restarted,
+    TargetEvent,
+    Withdrawn,
+)
+from orchestrator.core.model import Outcome, Request, Target, Trigger
 from orchestrator.core.next_step import backoff
 from orchestrator.core.times import clock
-from orchestrator.engine.facts import AccountRun
+from orchestrator.engine.facts import RESTARTED, AccountRun
 from orchestrator.engine.gate import Gate
 from orchestrator.engine.in_doubt import LostCalls
 from orchestrator.limits.admission import Candidate, Wait
@@ -102,13 +113,16 @@ class Triggers:
             await self._prepare(row, candidate.repo, self._prepares)
             return
         target, attempt = account.target(row), account.progress(row).attempts + 1
-        is_restart = target.id in self._run.restarts
-        marker = None if is_restart else account.marker(target)
+        old = self._run.restarts.get(target.id)
+        marker = None if old is not None else account.marker(target)
+        asked: TargetEvent = Intended(target.id, attempt, marker, self._sender.skew)
+        if old is not None:
+            asked = RestartAsked(target.id, old.build, attempt)
         try:
             if not await self._may_leave(candidate, permit):
                 gate.settle(permit)
                 return
-            await account.append(Intended(target.id, attempt, marker, self._sender.skew))
+            await account.append(asked)
         except BaseException as error:
             gate.settle(permit, error)
             raise
@@ -123,12 +137,13 @@ class Triggers:
                 raise
             await self._not_answered(row, target, attempt, error, left, skew)
         else:
-            gate.settle(permit, refused=is_restart)
+            gate.settle(permit, refused=old is not None)
             self._strangers.clear()
             self._admission.traffic.answered()
             # durable with the next intent of this worker, or when it has none: one sync for both
-            how = "restarted" if is_restart else "answered"
-            account.defer(row, Requested(target.id, request.id, how, request.handle, request.url))
+            how = "answered" if old is None else RESTARTED
+            receipt = Requested(target.id, request.id, how, request.handle, request.url)
+            account.defer(row, receipt, *([] if old is None else [Restarted(target.id, old.build, attempt)]))
 
     async def _ask(self, trigger: Trigger, provider: Provider) -> Request:
         """Triggers, or starts the old build again where the run was made for that."""
@@ -137,7 +152,7 @@ class Triggers:
             return await provider.trigger(trigger)
         if not isinstance(provider, Restarts):
             raise Rejected("no_restart", "the provider offers no way to start a build again")
-        await provider.restart(trigger.target, Build(old.build, BuildState.FAILED, "failed"))
+        await provider.restart(trigger.target, old.as_seen)
         return old.request
 
     async def _not_answered(

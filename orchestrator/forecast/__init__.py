@@ -11,7 +11,7 @@ from orchestrator.core.frozen import gc_paused
 from orchestrator.core.model import Plan, Target
 from orchestrator.core.options import Options
 from orchestrator.forecast.advice import alternatives, sentence, slowest, supposed, warnings
-from orchestrator.forecast.durations import ASSUMED, Times, times_of
+from orchestrator.forecast.durations import ASSUMED, Times, times_of, with_last_builds
 from orchestrator.forecast.remaining import Expected, Waits, expected
 from orchestrator.forecast.result import AccountForecast, Advice, Forecast, Span, Use, uses
 from orchestrator.forecast.simulate import Simulation
@@ -30,6 +30,7 @@ __all__ = [
     "expected",
     "forecast",
     "times_of",
+    "with_last_builds",
 ]
 
 WORTH = 0.95  # an alternative that takes more of the time than this is not worth a person's thought

@@ -124,8 +124,16 @@ def supposed(plan: Plan, times: Times) -> Iterator[str]:
     unknown = [name for name in plan.accounts if name not in times.accounts]
     if times.builds:
         yield f"builds run as long as those of earlier runs did ({counted(times.builds, 'build')} in this state)"
+    if times.looked_up:
+        where = "1 repository" if times.looked_up == 1 else f"{times.looked_up:,} repositories"
+        starts = (
+            ""
+            if plan.accounts.keys() <= times.queued.keys()
+            else f"; a start {rounded(times.starts)} after its trigger"
+        )
+        yield f"durations of {where} from the provider's last builds{starts}"
     if unknown:
-        whose = f" of account {', '.join(unknown)}" if times.builds else ""
+        whose = f" of account {', '.join(unknown)}" if times.accounts else ""
         each = f"{rounded(times.runs)} each, started {rounded(times.starts)} after the trigger"
         yield f"no build{whose} is known from earlier runs: {each}"
     yield f"each call is answered after {times.latency:g} s, and every build passes"

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from random import Random
 from statistics import median
 
-from orchestrator.core.frozen import Struct, field
+from orchestrator.core.frozen import Struct, field, replace
 from orchestrator.core.model import Build, Target
 from orchestrator.core.next_step import FIRST_POLL, NARROWEST, poll_interval, tick
 
@@ -30,6 +30,7 @@ class Times(Struct, frozen=True):
         runs: seconds that a build runs where no earlier run tells.
         beside: ids of runs that go on in the same state; what they call is not known here.
         builds: how many builds of earlier runs this rests on.
+        looked_up: of how many repositories the provider's last builds tell, since earlier runs did not.
     """
 
     latency: float = LATENCY
@@ -39,6 +40,7 @@ class Times(Struct, frozen=True):
     starts: float = APPEARS
     runs: float = BUILD
     builds: int = 0
+    looked_up: int = 0
     beside: tuple[str, ...] = ()
 
     def build(self, account: str, repo: str) -> tuple[float, tuple[float, ...]]:
@@ -79,6 +81,18 @@ def times_of(builds: Iterable[tuple[Target, Build]]) -> Times:
         accounts={name: quantiles(found) for name, found in accounts.items()},
         builds=sum(map(len, runs.values())),
     )
+
+
+def with_last_builds(times: Times, lengths: Mapping[tuple[str, str], tuple[float, ...]]) -> Times:
+    """The same, with what a look at the provider's last builds tells of repositories that earlier runs did not have.
+
+    Args:
+        lengths: seconds that builds ran, by account and repository.
+    """
+    repos = {**lengths, **times.repos}
+    accounts = {name: [each for (of, _), those in repos.items() if of == name for each in those] for name, _ in lengths}
+    spread = {name: quantiles(found) for name, found in accounts.items()}
+    return replace(times, repos=repos, accounts={**times.accounts, **spread}, looked_up=len(lengths))
 
 
 def quantiles(values: Sequence[float], at_most: int = QUANTILES) -> tuple[float, ...]:

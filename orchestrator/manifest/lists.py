@@ -235,12 +235,12 @@ class ListReader:
             else:
                 self.items.append(value)
                 self.places.append(position)
-        source = len(self.positions.sources) - 1
-        if missing and any(isinstance(item, dict) for item in self.items):
+        source, objects = len(self.positions.sources) - 1, [item for item in self.items if isinstance(item, dict)]
+        if missing and objects:
             self._report_columns("no", sorted(missing), near(min(missing), [key[:100] for key in known]), source)
         if unknown:
             self._report_columns("unknown", list(unknown), self._hint(list(unknown)), source)
-        if (missing or unknown) and not any(KINDS_OF & item.keys() for item in self.items if isinstance(item, dict)):
+        if (missing or unknown) and objects and not any(KINDS_OF & item.keys() for item in objects):
             del self.items[:], self.places[:]  # one problem, which is told; without it each row would have one
 
     def _found(self, container: list[Value]) -> Iterator[tuple[Value, int]]:

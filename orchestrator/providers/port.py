@@ -225,6 +225,18 @@ class SeesBranches(Protocol):
 
 
 @runtime_checkable
+class ShowsDurations(Protocol):
+    """Can tell with one call how long the last builds of a repository took."""
+
+    async def durations(self, target: Target, at_most: int) -> list[float]:
+        """Seconds that its newest builds ran, of those that ended by themselves.
+
+        Raises:
+            Rejected: there is no such repo.
+        """
+
+
+@runtime_checkable
 class ShowsLogs(Protocol):
     """Can show what the jobs of a build printed."""
 

@@ -41,6 +41,8 @@ def _account(history: History, target: Target, progress: Progress) -> tuple[str,
 
 def _provider(progress: Progress) -> tuple[str, str] | None:
     """What the provider still owes us, once a trigger call was made."""
+    if progress.is_restarting:
+        return "in_doubt", "its build was asked to start again; the build itself will show whether it did"
     if progress.build is not None:
         word = "queued" if progress.build.state is BuildState.QUEUED else "running"
         detail = f": {progress.build.reason}" if progress.build.reason else ""

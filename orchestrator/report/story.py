@@ -22,6 +22,8 @@ _HOW = {
     "answered": "the provider answered with",
     "found": "a lookup found",
     "adopted": "a person named",
+    "restarted": "a build was started again of",
+    "kept": "an earlier run made",
 }
 LOOKUP = "its request is looked for; it is asked again only when it is certainly not there"
 
@@ -183,6 +185,11 @@ _STORY: Mapping[type[Any], Line | Callable[[Any], Line]] = {
         WARNING,
     ),
     events.Sighted: Line("build.sighted", _sighted, _sighted_pairs),
+    events.RestartAsked: Line(
+        "restart.asked",
+        lambda e: f"attempt {e.attempt}: the call that starts build {e.build} again is about to leave",
+        _of("target", "build", "attempt"),
+    ),
     events.Restarted: Line(
         "build.restarted",
         lambda e: f"build {e.build} was started again; the outcome is open again",

@@ -167,7 +167,7 @@ def _now(target: Target, history: History, now: float, run_id: str, foreseen: It
         yield f"need: {need} is {_standing(history.of(need))}"
     yield from foreseen
     if progress.doubt is not None:
-        yield from _doubt(target, progress.doubt, now)
+        yield from (_restart if progress.is_restarting else _doubt)(target, progress.doubt, now)
     if history.left_at is not None and history.options.sandbox:
         yield "its sandbox ended with its process: nothing can go on"
     elif history.left_at is not None:
@@ -186,6 +186,14 @@ def _doubt(target: Target, doubt: Doubt, now: float) -> Iterator[str]:
     yield f"a lookup may say 'not there' after {clock(settled)}{_in(settled - now)}; until then nothing is sent again"
     over = doubt.end + max(target.timeouts.accept, target.timeouts.settle)
     yield f"without a certain lookup by {clock(over)}{_in(over - now)} it ends in doubt; a resume looks it up again"
+
+
+def _restart(target: Target, doubt: Doubt, now: float) -> Iterator[str]:
+    """As `_doubt`, of a build that was asked to start again."""
+    settled = doubt.end + target.timeouts.settle
+    yield f"it is asked again when the build is still as before after {clock(settled)}{_in(settled - now)}"
+    over = doubt.end + max(target.timeouts.accept, target.timeouts.settle)
+    yield f"without a look at the build by {clock(over)}{_in(over - now)} it keeps the outcome that it had"
 
 
 def _in(seconds: float) -> str:

@@ -133,8 +133,8 @@ PLANTS: tuple[Plant, ...] = (
         (
             Edit(
                 "orchestrator/engine/follow.py",
-                "cause = error.reason\n                break",
-                "cause = error.reason",
+                "account.will_not_stop(row)\n                break",
+                "pass",
             ),
         ),
         CALLS,
@@ -217,8 +217,8 @@ PLANTS: tuple[Plant, ...] = (
         (
             Edit(
                 "orchestrator/manifest/targets.py",
-                'tuple(dict.fromkeys([self._label(label, names, entry) for label in layer.get("labels", ())]))',
-                'tuple([self._label(label, names, entry) for label in layer.get("labels", ())])',
+                'tuple(dict.fromkeys([self._label(label, names, entry) for label in layer.values.get("labels", ())]))',
+                'tuple([self._label(label, names, entry) for label in layer.values.get("labels", ())])',
             ),
         ),
         MANIFEST,

@@ -119,7 +119,9 @@ def _was_unseen(result: Play, evidence: Evidence, job: Job, rows: Sequence[Reque
 
 def _knows_of_a_gap(result: Play, evidence: Evidence, job: Job, row: Request) -> bool:
     sent = evidence.call_of(row)
-    told = [one for _, written in states(result, job) for one in written if isinstance(one.entry.event, JournalWentBack)]
+    told = [
+        one for _, written in states(result, job) for one in written if isinstance(one.entry.event, JournalWentBack)
+    ]
     return any(one.process == sent.process.name and one.order < sent.order for one in told)
 
 

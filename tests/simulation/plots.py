@@ -157,7 +157,9 @@ def _sole_target(account: str, repo: str) -> Target:
 def _put_back(dice: Dice, schedule: Schedule) -> Schedule:
     at = dice.late(2.0, 90.0)
     back = PutBack(max(0.5, at - dice.late(0.5, 40.0)), at, dice.chance(0.4))
-    steps = tuple((when, by) for when, by in schedule.steps if abs(by) < HOUR)  # what lies further back is not looked for
+    steps = tuple(
+        (when, by) for when, by in schedule.steps if abs(by) < HOUR
+    )  # what lies further back is not looked for
     return replace(schedule, steps=steps, twist=Twist(put_back=back))
 
 

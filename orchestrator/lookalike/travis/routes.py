@@ -124,9 +124,11 @@ def requests(context: Context) -> Object:
     return context.page("requests", rows, 25)
 
 
-@route("GET /repo/{repo}/builds", "Builds::Find", f"{PAGE} sort_by")
+@route("GET /repo/{repo}/builds", "Builds::Find", f"{PAGE} sort_by state")
 def builds_of_repo(context: Context) -> Object:
     rows = _visible(context, context.find("repo").builds)
+    if states := context.query.get("state"):
+        rows = [row for row in rows if row.state in states.split(",")]
     return context.page("builds", context.ordered(rows[::-1], "id number"), 25)
 
 

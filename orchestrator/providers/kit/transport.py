@@ -2,8 +2,9 @@
 
 This is the only place that knows aiohttp's client. What it guarantees to all providers:
 
-* nothing is sent twice: no redirect is followed, no POST is repeated on a stale connection (aiohttp repeats only what
-  is idempotent), and idle connections are dropped before servers drop them;
+* nothing is sent twice: no POST is repeated on a stale connection (aiohttp repeats only what is idempotent), idle
+  connections are dropped before servers drop them, and of redirects only a 307 or 308 to the same scheme, host and port
+  is followed, once: whoever answers so has done nothing;
 * the token goes to the account's host over TLS that was verified, or to this machine, and nowhere else; it is in no
   error, and is blotted out of bodies in which a server repeats it;
 * every answer is bounded: 8 MiB after decompression, headers of 128 KiB in all and 100 KiB each, 30 seconds in all.
@@ -19,7 +20,7 @@ from contextvars import ContextVar
 from dataclasses import dataclass
 from ipaddress import ip_address, ip_network
 from typing import NoReturn, cast
-from urllib.parse import SplitResult, quote, urlencode, urlsplit
+from urllib.parse import SplitResult, quote, urlencode, urljoin, urlsplit
 
 import aiohttp
 from aiohttp.connector import Connection
@@ -169,6 +170,8 @@ async def transport(
     try:
         proxy = (proxies or Proxies()).to(url)
         via = URL(proxy) if proxy else None
+        if via is not None and not via.host:
+            raise ValueError(proxy)
     except ValueError:
         raise UsageError("the proxy's URL is not valid; correct HTTPS_PROXY") from None
     session = aiohttp.ClientSession(
@@ -194,15 +197,17 @@ async def transport(
 
 
 def _sender(session: aiohttp.ClientSession, base: str, host: str, via: URL | None, hidden: list[bytes]) -> Send:
-    async def send(call: Call) -> Answer:
-        for _ in range(MOST_STALE):
-            with suppress(_Surplus):
-                return await once(call)
-        raise Unreachable(f"{host}: the server speaks before it is asked")
+    where = host if via is None else f"{host} (through the proxy {via.host}:{via.port})"
 
-    async def once(call: Call) -> Answer:
+    async def send(call: Call) -> Answer:
         query = "?" + urlencode(call.query, quote_via=quote, safe=":,") if call.query else ""
         url = URL(base + call.path + query, encoded=True)
+        for _ in range(MOST_STALE):
+            with suppress(_Surplus):
+                return await once(call, url)
+        raise Unreachable(f"{host}: the server speaks before it is asked")
+
+    async def once(call: Call, url: URL, *, is_moved: bool = False) -> Answer:
         data = None if call.body is None else to_json(call.body).encode()
         _ready.set(call.ready)
         try:
@@ -215,14 +220,17 @@ def _sender(session: aiohttp.ClientSession, base: str, host: str, via: URL | Non
                 proxy=via,
             ) as response:
                 _check_headers(response)
-                if 300 <= response.status < 400:
+                there = None if is_moved else _moved_to(response, url)
+                if there is None and 300 <= response.status < 400:
                     _refuse_redirect(response, host, call)
                 body = unpacked(await _read(response), response.headers.get("Content-Encoding", ""))
         except _Surplus:
             raise
         except (aiohttp.ClientError, OSError, UnicodeError) as error:
-            failure = _sorted(error, host)
+            failure = _sorted(error, where)
         else:
+            if there is not None:
+                return await once(call, there, is_moved=True)
             hang_up = cast(_Response, response).hang_up
             return Answer(response.status, value(without(body, hidden)), response.headers, len(body), hang_up)
         # Outside the handler: aiohttp's errors hold the headers that were sent, so they must not hang on to ours.
@@ -261,6 +269,18 @@ def _check_headers(response: aiohttp.ClientResponse) -> None:
         raise Unreadable(f"the answer has {what} above {most // 1024} KiB (the longest: {named})")
 
 
+def _moved_to(response: aiohttp.ClientResponse, url: URL) -> URL | None:
+    """Where the same call is to go instead, with its method and body, on the same server; None for everything else."""
+    location = response.headers.get("Location", "")
+    if response.status not in (307, 308) or not location.isascii() or not location.isprintable() or " " in location:
+        return None
+    try:
+        there = URL(urljoin(str(url), location), encoded=True)
+        return there if location and there.origin() == url.origin() and there.raw_user is None else None
+    except ValueError:
+        return None
+
+
 def _refuse_redirect(response: aiohttp.ClientResponse, host: str, call: Call) -> NoReturn:
     """A redirect would carry the token elsewhere, or turn a POST into a GET; that of a trigger may concern it alone."""
     try:
@@ -277,29 +297,35 @@ def _refuse_redirect(response: aiohttp.ClientResponse, host: str, call: Call) ->
     raise AccessRefused("redirected", reason)
 
 
-def _sorted(error: Exception, host: str) -> OrchestratorError:
-    """Our error for one of aiohttp's: may the call have arrived?"""
+def _sorted(error: Exception, where: str) -> OrchestratorError:
+    """Our error for one of aiohttp's: may the call have arrived?
+
+    Args:
+        where: the host, and the proxy on the way to it.
+    """
     match error:
         case aiohttp.ConnectionTimeoutError():
-            return Unreachable(f"{host}: no connection in time")
+            return Unreachable(f"{where}: no connection in time")
         case aiohttp.ClientConnectorCertificateError():
-            return _tls_refused(host, error.certificate_error)
+            return _tls_refused(where, error.certificate_error)
         case aiohttp.ClientProxyConnectionError():
-            return Unreachable(f"{host}: the proxy cannot be reached; check HTTPS_PROXY")
+            return Unreachable(f"{where}: the proxy cannot be reached; check HTTPS_PROXY")
         case aiohttp.ClientConnectorDNSError() | UnicodeError():
-            return Unreachable(f"{host}: the name cannot be resolved")
+            return Unreachable(f"{where}: the name cannot be resolved")
         case aiohttp.ClientConnectorError():
             cause = error.os_error
             if isinstance(cause, ssl.SSLError) and not isinstance(cause, ssl.SSLEOFError | ssl.SSLZeroReturnError):
-                return _tls_refused(host, cause)
-            return Unreachable(f"{host}: cannot connect ({cause.strerror or type(cause).__name__})")
+                return _tls_refused(where, cause)
+            return Unreachable(f"{where}: cannot connect ({cause.strerror or type(cause).__name__})")
         case aiohttp.ClientHttpProxyError():
-            return Unreachable(f"{host}: the proxy answers HTTP {error.status}; check HTTPS_PROXY")
+            return Unreachable(f"{where}: the proxy answers HTTP {error.status}; check HTTPS_PROXY")
         case TimeoutError():
             return InDoubt("no whole answer in time")
         case aiohttp.ClientPayloadError():
             return InDoubt("the answer is torn")
         case aiohttp.ClientResponseError():
+            if "headers received" in error.message:
+                return Unreadable(f"the answer has more than {MOST_HEADERS:,} headers")
             if "bytes when reading" in error.message:
                 return Unreadable(f"the answer has a header above {2 * LONGEST_HEADER // 1024} KiB")
             return Unreadable("the answer is not HTTP as it should be")
@@ -307,10 +333,10 @@ def _sorted(error: Exception, host: str) -> OrchestratorError:
             return InDoubt(f"the connection broke before an answer ({type(error).__name__})")
 
 
-def _tls_refused(host: str, cause: object) -> AccessRefused:
+def _tls_refused(where: str, cause: object) -> AccessRefused:
     why = getattr(cause, "verify_message", None) or getattr(cause, "reason", None) or type(cause).__name__
     return AccessRefused(
         "tls_refused",
-        f"{host}: no trusted TLS connection ({why}); nothing was sent; check `url`, "
-        "and SSL_CERT_FILE if the host has an authority of its own",
+        f"{where}: no trusted TLS connection ({why}); nothing was sent; check `url`, "
+        "and SSL_CERT_FILE if it has an authority of its own",
     )

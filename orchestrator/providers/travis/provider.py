@@ -37,6 +37,7 @@ MOST_PAGES = 2000  # of 100 repositories or branches
 MOST_REQUEST_PAGES = 20  # of 100; more requests of one repository within the time of a doubt are beyond telling
 WIDER = 120.0  # seconds before a lost call from which rows are read: clocks differ, and rows show whole seconds
 MOST_LOGS = 200  # jobs; Travis allows no more in a build
+RAN = ("passed", "failed", "errored")  # states of builds that ended by themselves
 LONGEST_FILE = 1024 * 1024  # bytes of what the travis client has stored
 
 
@@ -142,6 +143,8 @@ class Travis:
         facts = _facts(mapping(answer.body)) if answer.status == 200 else None
         if facts is None:
             raise wire.read_failed(answer, path)
+        if repo.lower() not in (facts.id, facts.slug.lower()):
+            raise LookFailed(f"{path}: {other_question(answer, f'it shows {quoted(facts.slug, 60)}').cause}")
         return facts
 
     async def discover(self, owner: str) -> list[RepoFacts]:
@@ -168,11 +171,24 @@ class Travis:
         path = f"{wire.repo_path(target.repo, target.request.get('vcs'))}/branches"
         return name in await self._all(Call("GET", path, query, limits=(CALLS,)), "branches", _branch)
 
+    async def durations(self, target: Target, at_most: int) -> list[float]:
+        """By the clock: Travis' own `duration` is the sum over the jobs."""
+        query = (("state", ",".join(RAN)), ("representation", "minimal"), ("skip_count", "true"))
+        path = f"{wire.repo_path(target.repo, target.request.get('vcs'))}/builds"
+        try:
+            page = await wire.listing(Call("GET", path, query, limits=(CALLS,)), "builds", 1, at_most).page_at(
+                self._send, 0
+            )
+        except wire.NotThere as error:
+            raise Rejected("not_found", error.cause) from error
+        return [length for build in page.entries[:at_most] if (length := _length(build)) is not None]
+
     async def logs(self, build: Build, at_most: int) -> list[tuple[str, str]]:
         path = f"/build/{build.id}/jobs"
         answer = await read(self._send, Call("GET", path, (("include", "build.jobs"),), limits=(CALLS,)))
         if answer.status != 200 or not isinstance(mapping(answer.body).get("jobs"), list):
             raise wire.read_failed(answer, path)
+        wire.check_place(answer, path)
         jobs = rows(mapping(answer.body)["jobs"])[:MOST_LOGS]
         return [
             (quoted(job.get("number"), 40) or f"job {id_}", await self._log(id_, at_most))
@@ -186,6 +202,7 @@ class Travis:
         answer = await read(self._send, Call("GET", path, limits=(CALLS,)))
         if answer.status != 200 or not isinstance(mapping(answer.body).get("builds"), list):
             raise wire.read_failed(answer, path)
+        wire.check_place(answer, path)
         return [
             Entry(
                 id=str(build.get("id")),
@@ -239,6 +256,14 @@ def _not_done(target: Target, answer: Answer, done: str) -> NotTriggered | LookF
         return AccessRefused("abuse", f"Travis has flagged {target.owner}: {detail}", Scope("owner", target.owner))
     code = kind if kind and kind != "error" else f"not_{done}"
     return rejected(code, f"Travis lets the build not be {done} (HTTP {answer.status})", detail)
+
+
+def _length(build: Mapping[str, Any]) -> float | None:
+    """Seconds that a build ran; None where that is not shown, or it did not end by itself."""
+    started, finished = instant(build.get("started_at")), instant(build.get("finished_at"))
+    if build.get("state") not in RAN or started is None or finished is None or finished < started:
+        return None
+    return finished - started
 
 
 def _branch(row: Mapping[str, Any]) -> str | None:

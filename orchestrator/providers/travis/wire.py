@@ -276,18 +276,19 @@ class NotThere(LookFailed):
     """What the listing is about does not exist, or this token may not see it."""
 
 
-def listing(call: Call, key: str, at_most: int) -> Listing[int]:
+def listing(call: Call, key: str, at_most: int, size: int = PAGE) -> Listing[int]:
     """A paginated listing, by offsets.
 
     Args:
         call: without `limit` and `offset`.
         key: the name under which the entries stand, and the listing's `@type`.
         at_most: pages.
+        size: entries on a page.
     """
 
     def call_at(offset: int) -> Call:
         skip = (("offset", str(offset)),) if offset else ()
-        return replace(call, query=(*call.query, ("limit", str(PAGE)), *skip))
+        return replace(call, query=(*call.query, ("limit", str(size)), *skip))
 
     return Listing(0, call_at, lambda offset, answer: _page(answer, key, offset, call.path), at_most)
 

@@ -1,21 +1,24 @@
-"""Branches that are not there are told before anything waits for them; against a served look-alike."""
+"""What `plan` looks up ahead: branches that are not there, how long builds took; against a served look-alike."""
 
 import json
+import time
 from contextlib import contextmanager
 
 import anyio
 import pytest
 from cli_machine import Program
 
-from orchestrator.app import branches
+from orchestrator.app import ahead
 from orchestrator.core.errors import Exit
 from orchestrator.lookalike.kit.server import serve
 from orchestrator.lookalike.travis import TravisLookAlike
 from orchestrator.lookalike.travis.settings import RepoSpec, Settings
+from tests.sandbox_visitor import Visitor
 
 TARGETS = (
     "[acme/a@main, acme/a@nosuch, acme/b@release/2.x, acme/b@releas, acme/b, {repo: acme/b, tag_name: v1, branch: t}]"
 )
+HOUR = 3600.0
 REPOS = (RepoSpec("acme/a"), RepoSpec("acme/b", branches=("release/2.x", "release/2.x-old")))
 
 
@@ -25,14 +28,14 @@ def program(tmp_path, capsys):
 
 
 @contextmanager
-def served(program, targets=TARGETS, more=""):
-    world = TravisLookAlike(Settings(repos=REPOS))
+def served(program, targets=TARGETS, more="", world=None):
+    world = world or TravisLookAlike(Settings(repos=REPOS))
     with anyio.from_thread.start_blocking_portal() as portal, portal.wrap_async_context_manager(serve(world)) as at:
         program.environ["TRAVIS_TOKEN"] = at.token
         text = f"version: 1\nproviders: {{travis: {{url: '{at.url}'{more}}}}}\ntargets: {targets}\n"
         program.write("orchestrator.yaml", text)
         yield world
-    assert world.counters.accepted == []
+    assert [request for request in world.counters.accepted if request.created_at > time.time() - HOUR] == []
 
 
 def calls_of(world):
@@ -51,7 +54,7 @@ def test_plan_and_doctor_tell_the_branches_that_the_service_has_not_seen(program
         assert program("doctor") == Exit.OK
     lines = program.out.splitlines()
     assert [line for line in lines if line.startswith("WARN")] == [
-        f"WARN  {name}: the service has not seen this branch; {branches.REMEDY}"
+        f"WARN  {name}: the service has not seen this branch; {ahead.REMEDY}"
         for name in ("acme/a@nosuch", "acme/b@releas")
     ]
     assert lines[-1].endswith("checks, 2 warnings; nothing was triggered")
@@ -66,7 +69,7 @@ def test_an_answer_about_a_branch_holds_for_an_hour_for_all_processes_of_the_sta
 
 
 def test_at_most_so_many_branches_are_looked_up(program, monkeypatch):
-    monkeypatch.setattr(branches, "MOST", 3)
+    monkeypatch.setattr(ahead, "MOST", 3)
     targets = "[" + ", ".join(f"acme/a@b{number}" for number in range(9)) + "]"
     with served(program, targets):
         (told,) = warnings_of(program)
@@ -87,3 +90,53 @@ def test_plan_needs_no_token_and_no_answer(program):
     with served(program):
         del program.environ["TRAVIS_TOKEN"]
         assert warnings_of(program) == []
+
+
+# -- how long builds took ---------------------------------------------------------------------------------------
+
+
+def with_builds(*repos):
+    """A service on which each of the repositories had a build of 20 minutes, two hours ago."""
+    visitor = Visitor(repos=REPOS, build=(1200.0, 1200.0))
+    visitor.world, visitor.now = TravisLookAlike(visitor.world.settings, began=time.time()), time.time() - 2 * HOUR
+    for repo in repos:
+        visitor.create(f"/repo/{repo.replace('/', '%2F')}", branch="main")
+    visitor.later(HOUR).get("/user")
+    return visitor.world
+
+
+def asked_of(world):
+    """The paths of calls, as they come."""
+    paths, handle = [], world.handle
+    world.handle = lambda call, now: [paths.append(call.path), handle(call, now)][1]
+    return paths
+
+
+def forecast_of(program, *words):
+    assert program("plan", "-o", "json", *words) == Exit.OK
+    told = json.loads(program.out)["forecast"]
+    return told["last_build_seconds"], [text for text in told["supposed"] if "last builds" in text]
+
+
+def test_plan_takes_durations_from_the_last_builds_of_the_provider_where_earlier_runs_tell_none(program):
+    with served(program, "[acme/a@main, acme/b]", world=with_builds("acme/a")) as world:
+        paths = asked_of(world)
+        seconds, (told,) = forecast_of(program)
+        assert told == "durations of 1 repository from the provider's last builds; a start 2 s after its trigger"
+        assert 1200 < seconds < 1300
+        assert paths.count("/repo/acme%2Fa/builds") == 1
+        assert forecast_of(program) == (seconds, [told])
+        assert paths.count("/repo/acme%2Fa/builds") == 1
+        assert forecast_of(program, "--offline")[1] == []
+    text = (program("plan", "--offline"), program.out)[1]
+    assert "no build is known from earlier runs: 5 min each" in text
+
+
+def test_the_last_builds_of_at_most_so_many_repositories_are_looked_up_and_stand_for_the_others(program, monkeypatch):
+    monkeypatch.setattr(ahead, "MOST", 1)
+    with served(program, "[acme/b, acme/a]", world=with_builds("acme/a", "acme/b")) as world:
+        paths = asked_of(world)
+        seconds, (told,) = forecast_of(program)
+    assert told.startswith("durations of 1 repository ")
+    assert 1200 < seconds < 1300
+    assert "/repo/acme%2Fa/builds" not in paths

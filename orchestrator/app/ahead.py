@@ -1,0 +1,156 @@
+"""Looks up ahead what providers know: whether branches are there, how long the last builds took.
+
+A bounded number of calls, within the limits that all processes of the state share; remembered for an hour.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from functools import partial
+from typing import TypeAlias
+
+import anyio
+import msgspec
+
+from orchestrator.app.context import Context, shared
+from orchestrator.app.plan import foreign_hosts
+from orchestrator.core.errors import AccessRefused, LookFailed, NotTriggered, UsageError
+from orchestrator.core.model import Account, Plan, Scope, Target
+from orchestrator.engine.opening import Caller
+from orchestrator.forecast import Times, with_last_builds
+from orchestrator.forecast.durations import KEPT as BUILDS
+from orchestrator.journal.port import Journal
+from orchestrator.providers.port import SeesBranches, ShowsDurations
+
+MOST = 200  # branches that are looked up for one plan, and repositories whose last builds are
+KEPT = 3600.0  # seconds for which an answer holds
+PATIENCE = 20.0  # seconds that `plan` gives to an account
+NAMED = 5  # branches in one sentence
+REMEDY = (
+    "check the name, if it is not a new one: of a branch that is not there no build appears, until `accept` is over"
+)
+SEEN, UNSEEN = "branch", "no_branch"
+
+Lengths: TypeAlias = Mapping[str, tuple[float, ...]]
+"""Seconds that the last builds of a repository ran, by its name as limits count it."""
+
+
+async def looked_ahead(plan: Plan, times: Times, context: Context) -> tuple[list[str], Times]:
+    """A sentence about branches that are not there, and what the last builds add to the times of earlier runs.
+
+    For `plan`, which asks nobody else. A token goes to no host, and no program is run for one, before `plan` has shown
+    it.
+    """
+    shown_first = {name for name, _ in foreign_hosts(plan)}
+    unseen: list[Target] = []
+    lengths: dict[tuple[str, str], tuple[float, ...]] = {}
+    branches_left = builds_left = MOST
+    for name, account in plan.accounts.items():
+        targets = [target for target in plan.targets if target.account == name and target.skip is None]
+        if context.sandbox or name in shown_first or (account.token or "").startswith("command:") or not targets:
+            continue
+        named, unknown = with_branches(targets), _without_times(targets, times)[:builds_left]
+        try:
+            with anyio.move_on_after(PATIENCE):
+                async with shared(context) as journal, context.gate(account, journal) as caller:
+                    missing, calls = await missing_of(caller, account, named, journal, context, branches_left)
+                    unseen, branches_left = [*unseen, *missing], branches_left - calls
+                    found = await _last_builds(caller, account, unknown, journal, context)
+                    lengths.update({(name, repo): tuple(sorted(those)) for repo, those in found.items()})
+                    builds_left -= len(unknown)
+        except (UsageError, AccessRefused):
+            continue  # `run` and `doctor` tell what is wrong with the account
+    return _told(unseen), with_last_builds(times, lengths)
+
+
+def _told(unseen: Sequence[Target]) -> list[str]:
+    if not unseen:
+        return []
+    named = ", ".join(f"{target.repo}@{target.branch}" for target in unseen[:NAMED])
+    more = f" and {len(unseen) - NAMED:,} more" if len(unseen) > NAMED else ""
+    return [f"{'branches' if unseen[1:] else 'a branch'} that the service has not seen: {named}{more}; {REMEDY}"]
+
+
+# -- branches ---------------------------------------------------------------------------------------------------
+
+
+def with_branches(targets: Iterable[Target]) -> list[Target]:
+    """One target for each branch of each repository, where a branch is built."""
+    named = (target for target in targets if target.branch and target.skip is None and "tag_name" not in target.request)
+    return list({(target.repo.casefold(), target.branch): target for target in named}.values())
+
+
+async def missing_of(
+    caller: Caller, account: Account, targets: Sequence[Target], journal: Journal, context: Context, at_most: int
+) -> tuple[list[Target], int]:
+    """The targets whose branch the service does not know, as far as it was looked, and how many were looked up."""
+    provider, now = caller.provider, context.now()
+    if not isinstance(provider, SeesBranches):
+        return [], 0
+    name = f"branches of {account.type}:{account.url}:{account.token}"
+    known = {scope for scope, until in (await journal.memory(name)).frozen.items() if until > now}
+    asked = [target for target in targets if not {_scope(SEEN, target), _scope(UNSEEN, target)} & known][:at_most]
+    answers: dict[Scope, float] = {}
+
+    async def look(target: Target) -> None:
+        try:
+            is_there = await caller.patiently(partial(provider.sees_branch, target))
+        except (NotTriggered, LookFailed):
+            return  # not known; what hinders the account is told where its repositories are looked up
+        answers[_scope(SEEN if is_there else UNSEEN, target)] = now + KEPT
+
+    async with anyio.create_task_group() as tasks:
+        for target in asked:
+            tasks.start_soon(look, target)
+    if answers:
+        await journal.remember(name, frozen=answers)
+    return [target for target in targets if _scope(UNSEEN, target) in known | answers.keys()], len(asked)
+
+
+def _scope(kind: str, target: Target) -> Scope:
+    return Scope(kind, f"{target.repo.casefold()}@{target.branch}")
+
+
+# -- how long builds take ---------------------------------------------------------------------------------------
+
+
+def _without_times(targets: Iterable[Target], times: Times) -> list[Target]:
+    """One target for each repository of which earlier runs tell nothing."""
+    one = {target.repo.lower(): target for target in reversed(list(targets))}
+    return [target for repo, target in reversed(one.items()) if (target.account, repo) not in times.repos]
+
+
+async def _last_builds(
+    caller: Caller, account: Account, targets: Sequence[Target], journal: Journal, context: Context
+) -> Lengths:
+    """How long the last builds of these repositories took, as far as the service tells."""
+    provider, now = caller.provider, context.now()
+    if not isinstance(provider, ShowsDurations):
+        return {}
+    name = f"last builds of {account.type}:{account.url}:{account.token}"
+    known = {repo: kept for repo, kept in _read((await journal.memory(name)).alias).items() if kept[0] > now}
+    before = len(known)
+
+    async def look(target: Target) -> None:
+        try:
+            found = await caller.patiently(partial(provider.durations, target, BUILDS))
+        except (NotTriggered, LookFailed):
+            return  # as of branches
+        known[target.repo.lower()] = (now + KEPT, tuple(found))
+
+    async with anyio.create_task_group() as tasks:
+        for target in targets:
+            if target.repo.lower() not in known:
+                tasks.start_soon(look, target)
+    if len(known) > before:
+        await journal.remember(name, alias=msgspec.json.encode(known).decode())
+    wanted = {target.repo.lower() for target in targets}
+    return {repo: found for repo, (_, found) in known.items() if repo in wanted and found}
+
+
+def _read(kept: str) -> dict[str, tuple[float, tuple[float, ...]]]:
+    """By repository, what was remembered and until when it holds; nothing where it cannot be read."""
+    try:
+        return msgspec.json.decode(kept or "{}", type=dict[str, tuple[float, tuple[float, ...]]])
+    except msgspec.DecodeError:
+        return {}
