@@ -29,7 +29,6 @@ from orchestrator.limits.rules import NOTHING, Wait
 from orchestrator.providers.port import Line
 
 ROWS_A_POLL = 5_000
-MOST_AHEAD = 1_000
 WALL_AGAIN = 900.0  # seconds after which the wall clock is read again, where it is to tell that quiet hours end
 
 T = TypeVar("T")
@@ -65,7 +64,7 @@ class AccountDriver:
         self._triggers: Triggers | None = None  # None as long as nothing may be called
         self._waited: dict[str, float] = {}  # seconds by rule
         # how many rows are looked for before their turn, so that no permit waits for a look
-        self._ahead = min(MOST_AHEAD, max([2 * self._connections, *(limit.calls for limit in self._whole_limits())]))
+        self._ahead = max(2 * self._connections, min((limit.calls for limit in self._whole_limits()), default=0))
 
     async def run(self) -> None:
         """Drives until the run is over; calls under way finish first."""

@@ -111,8 +111,8 @@ class LostCalls:
     async def _look_before(self, row: int) -> None:
         """Looks for what an earlier run, or this one before its state was lost, may have asked for already."""
         account, now = self.account, self.account.now()
-        if account.run.is_closed or account.admission.is_closed(row):
-            account.admission.enqueue(row)  # with the others that are not triggered any more
+        if self._is_closed(row):
+            account.admission.enqueue(row)
             return
         is_kept = account.target(row).id in account.run.look_for
         if is_kept and not account.marker_proven and not self._proves(row):
@@ -132,10 +132,13 @@ class LostCalls:
         """Looks for rows of one repository that were taken over from the journal: one listing serves them all."""
         account = self.account
         provider = account.line.provider_over(_Once(self._send).send)
-        for row in rows:
-            is_closed = account.run.is_closed or account.admission.is_closed(row)
-            if is_closed or await self.may_be_triggered(row, provider):
-                account.admission.enqueue(row)
+        absent = [row for row in rows if self._is_closed(row) or await self.may_be_triggered(row, provider)]
+        for row in absent:
+            account.admission.enqueue(row)
+
+    def _is_closed(self, row: int) -> bool:
+        """Whether the row is not triggered any more, and so goes with the others of which that is so."""
+        return self.account.run.is_closed or self.account.admission.is_closed(row)
 
     async def may_be_triggered(self, row: int, provider: Provider | None = None) -> bool:
         """Whether no earlier request of the row is there; where there is one, or none can tell, the row is put away.

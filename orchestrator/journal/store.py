@@ -245,7 +245,7 @@ class SqlJournal(Journal):
             else:
                 batch.error = JournalError(
                     f"{self.dialect.place}: the state went back: {stream.seq} events of run {stream.run} were written, "
-                    f"{last} are there; start again with `run --run-id {stream.run} --adopt`"
+                    f"{last} are there; `orchestrator resume {stream.run}` looks for what is missing before it triggers"
                 )
 
     @override
