@@ -33,6 +33,8 @@ from orchestrator.core.model import (
     Timeouts,
     Trigger,
 )
+from orchestrator.core.rollout import cut
+from orchestrator.core.waves import Rollout
 from orchestrator.journal.port import Entry, Journal
 from orchestrator.providers.kit.answers import listed, mapping, not_accepted, quoted, read, read_failed, text
 from orchestrator.providers.kit.listings import Search
@@ -312,11 +314,25 @@ def targets(*names: str, **fields: Any) -> tuple[Target, ...]:
 
 
 async def make_run(
-    journal: Journal, wanted: Sequence[Target], run: str = "r1", at: float = 1_767_571_200.0, **account: Any
+    journal: Journal,
+    wanted: Sequence[Target],
+    run: str = "r1",
+    at: float = 1_767_571_200.0,
+    rollout: Rollout | None = None,
+    **account: Any,
 ) -> Plan:
-    """A run of these targets in the journal, on one account of the fake provider."""
+    """A run of these targets in the journal, on one account of the fake provider; cut into waves by a rollout."""
     account.setdefault("limits", FAKE.limits)
     one = Account("fake", "fake", FAKE.url, "env:FAKE_TOKEN", **account)
-    plan = Plan("nightly", tuple(wanted), {"fake": one})
-    await journal.make_run(run, RunMade("nightly", None, "", accounts={"fake": to_json(one)}), plan.targets, at)
+    waves = None if rollout is None else cut(wanted, rollout, run, {})
+    plan = Plan("nightly", tuple(wanted if waves is None else waves.targets), {"fake": one})
+    made = RunMade(
+        "nightly",
+        None,
+        "",
+        accounts={"fake": to_json(one)},
+        rollout=rollout,
+        waves=() if waves is None else tuple(waves.waves),
+    )
+    await journal.make_run(run, made, plan.targets, at, forbid_overlap=rollout is None)
     return plan

@@ -1,6 +1,7 @@
 """What `plan` looks up ahead: branches that are not there, how long builds took; against a served look-alike."""
 
 import json
+import sqlite3
 import time
 from contextlib import contextmanager
 
@@ -10,6 +11,7 @@ from cli_machine import Program
 
 from orchestrator.app import ahead
 from orchestrator.core.errors import Exit
+from orchestrator.lookalike.kit.http import Effect, Harm
 from orchestrator.lookalike.kit.server import serve
 from orchestrator.lookalike.travis import TravisLookAlike
 from orchestrator.lookalike.travis.settings import RepoSpec, Settings
@@ -127,9 +129,9 @@ def test_plan_takes_durations_from_the_last_builds_of_the_provider_where_earlier
         assert paths.count("/repo/acme%2Fa/builds") == 1
         assert forecast_of(program) == (seconds, [told])
         assert paths.count("/repo/acme%2Fa/builds") == 1
-        assert forecast_of(program, "--offline")[1] == []
-    text = (program("plan", "--offline"), program.out)[1]
-    assert "no build is known from earlier runs: 5 min each" in text
+        assert forecast_of(program, "--offline") == (seconds, [told])
+        assert program("plan", "--offline", "--state", "other") == Exit.OK
+        assert "no build is known from earlier runs: 5 min each" in program.out
 
 
 def test_the_last_builds_of_at_most_so_many_repositories_are_looked_up_and_stand_for_the_others(program, monkeypatch):
@@ -137,6 +139,43 @@ def test_the_last_builds_of_at_most_so_many_repositories_are_looked_up_and_stand
     with served(program, "[acme/b, acme/a]", world=with_builds("acme/a", "acme/b")) as world:
         paths = asked_of(world)
         seconds, (told,) = forecast_of(program)
-    assert told.startswith("durations of 1 repository ")
-    assert 1200 < seconds < 1300
-    assert "/repo/acme%2Fa/builds" not in paths
+        assert told.startswith("durations of 1 repository ")
+        assert 1200 < seconds < 1300
+        assert "/repo/acme%2Fa/builds" not in paths
+        assert forecast_of(program)[1][0].startswith("durations of 2 repositories ")
+
+
+def test_a_run_keeps_the_forecast_that_plan_has_shown(program):
+    with served(program, "[acme/a, acme/b]", world=with_builds("acme/a")):
+        seconds, _ = forecast_of(program)
+        program.environ["TRAVIS_TOKEN"] = "wr0ng"
+        assert program("run", "--run-id", "one") == Exit.ACCOUNT
+    assert program("report", "one", "-o", "json") == Exit.OK
+    assert program.json["forecast"]["last_build_seconds"] == pytest.approx(seconds, rel=0.05)
+
+
+def test_what_was_remembered_and_cannot_be_read_is_nothing(program):
+    with served(program, "[acme/a]", world=with_builds("acme/a")):
+        _, (told,) = forecast_of(program)
+        (state,) = program.folder.rglob("state.db")
+        with sqlite3.connect(state) as db:
+            changed = db.execute("UPDATE principal SET alias = '{\"acme/a\": [1e400]}' WHERE alias LIKE '{%'").rowcount
+        assert changed == 1
+        assert forecast_of(program)[1] == [told]
+
+
+def test_what_was_learnt_before_the_patience_of_plan_ended_is_kept(program, monkeypatch):
+    monkeypatch.setattr(ahead, "SHARE", 1.0)
+    world = with_builds("acme/a", "acme/b")
+    handle = world.handle
+
+    def never_for_b(call, now):
+        reply = handle(call, now)
+        is_lost = call.path.endswith(("b/builds", "b/branches"))
+        return reply._replace(effect=Effect(Harm.HANG)) if is_lost else reply
+
+    world.handle = never_for_b
+    with served(program, "[acme/a@nosuch, acme/b@nosuch]", world=world):
+        for _ in range(2):
+            assert forecast_of(program)[1][0].startswith("durations of 1 repository ")
+            assert any("acme/a@nosuch; check" in text for text in program.json["warnings"])

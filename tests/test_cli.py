@@ -261,9 +261,9 @@ def test_a_dry_run_is_a_plan_and_makes_no_state(program):
 
 def test_what_is_not_acted_on_yet_is_refused(program):
     program.environ["TRAVIS_TOKEN"] = "x" * 20
-    program.write("r.yaml", "version: 1\nrollout: {waves: [1, 100%]}\ntargets: [acme/x]\n")
+    program.write("r.yaml", "version: 1\nneeds_from: a.dot\ntargets: [acme/x]\n")
     assert program("run", "r.yaml", "--state", "s") == Exit.USAGE
-    assert program.err == "orchestrator: rollout is not supported yet\n"
+    assert program.err == "orchestrator: needs_from is not supported yet\n"
     assert program("runs", "--state", "s") == 0
     assert program.out == "no runs\n"
 

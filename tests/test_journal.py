@@ -20,6 +20,7 @@ from orchestrator.core.events import (
     Sighted,
     WaveOpened,
 )
+from orchestrator.core.evidence import Block
 from orchestrator.core.model import ACCOUNT, COORDINATOR, Build, BuildState, Outcome, Scope, Target, Timeouts
 from orchestrator.journal.port import AccountMemory, Entry, Overlap, Process, UsageRecord
 from orchestrator.journal.store import open_journal
@@ -159,7 +160,7 @@ async def test_reading_goes_on_behind_the_cursor_in_bounded_batches(journal):
 
 
 async def test_every_kind_of_fact_comes_back_as_it_was(journal):
-    wishes = {"cancel_asked", "approved", "pause_asked"}
+    wishes = {"cancel_asked", "approved", "denied", "pause_asked", "unpause_asked"}
     assert {event.kind for event in EXAMPLES} == events.KINDS.keys() - wishes
     lease = await claimed(journal)
     await journal.append(lease, EXAMPLES, 2.0)
@@ -486,9 +487,13 @@ async def test_a_dropped_run_takes_no_facts_of_an_old_holder(journal):
 
 EXAMPLES = [
     MADE,
-    WaveOpened(2),
+    WaveOpened(2, "early", 36, (Block(10, 4),), "jo"),
+    events.WaveJudged(2, "stop", "failed", "9 of 37"),
+    events.Paused("jo", 8.0),
+    events.Unpaused("jo", 9.0),
     events.Released(A.id),
-    events.Stopped("max_fail 2", "3 of 9"),
+    events.Stopped("max_fail", "3 of 9"),
+    events.Stopped("", "overridden", 3, 2, 12.5, (Block(10, 4),)),
     events.Interrupted("SIGINT", 130, (events.Tally("fake", {"trigger": 3}, {"triggers": 3}, {"calls": 0.5}),)),
     RunEnded(1, (events.Tally("fake"),)),
     Claimed(7, "h", 9),

@@ -6,6 +6,7 @@ import pytest
 from manifest_helpers import KNOWN, TODAY, files, ids, manifest_of, plan_of
 
 from orchestrator.core.model import Limit, Outcome, Target, Timeouts
+from orchestrator.core.waves import Rollout, StopWhen, WaveRule
 from orchestrator.manifest import (
     Answers,
     ManifestError,
@@ -411,7 +412,9 @@ targets: [acme/a]
     assert manifest.fail_on == {Outcome.FAILED, Outcome.IN_DOUBT}
     assert (manifest.expect.min, manifest.expect.max) == (1, 5)
     assert manifest.reports == {"json": "conf/out/r.json", "junit": "/abs/r.xml"}
-    assert manifest.unsupported == ("rollout is not supported yet",)
+    assert manifest.rollout == Rollout(
+        (WaveRule("1"), WaveRule("10%"), WaveRule("100%", name="rest")), stop_when=StopWhen("20%")
+    )
     assert len(manifest.digest) == 64
 
 

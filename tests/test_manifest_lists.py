@@ -299,3 +299,23 @@ def test_texts_of_a_json_list_are_read_beside_columns_that_only_objects_have():
     text = "version: 1\ntargets: [{from: r.json, columns: {repo: repository}, ignore_columns: true}]\n"
     for body in ('["acme/a"]', '{"platform": "x", "repositories": ["acme/a"]}'):
         assert ids(plan_of(text, load=files(r_json=body))) == ["travis:acme/a"]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '<?xml version="1.0"?>\n<manifest/>\n',
+        '[submodule "a"]\n\turl = https://github.com/acme/a.git\n',
+        "[src/a]\ncheckout = git clone https://github.com/acme/a.git\n",
+        "# SPDX\n\nmanifest:\n  projects: []\n" + "    - name: a\n" * 99,
+        "repositories:\n  a: {type: git}\n",
+        "---\n- acme/a\n",
+        "- acme/a\n- acme/b\n",
+    ],
+)
+def test_a_file_of_another_kind_is_one_problem_with_the_way_to_make_a_list_of_it(text):
+    with pytest.raises(ManifestError) as caught:
+        from_lines("list", text.encode(), declarations=KNOWN)
+    (said,) = str(caught.value).splitlines()
+    assert "this is no list of targets" in said
+    assert "docs/how-to/lists.md" in said

@@ -112,9 +112,9 @@ def test_a_thousand_reasons_do_not_make_a_thousand_lines():
 
 
 def test_a_run_stopped_by_a_rule_says_how_to_override_it():
-    facts = [(1, Stopped("max_fail 1", "1 of 2 failed; 1 stop the run")), (2, Interrupted("stopped", 5))]
+    facts = [(1, Stopped("max_fail", "1 of 2 failed; 1 stop the run")), (2, Interrupted("stopped", 5))]
     text = render(seen(told([target(A)], *facts)), "text")
-    assert "stopped by max_fail 1 (1 of 2 failed; 1 stop the run)" in text
+    assert "stopped by max_fail (1 of 2 failed; 1 stop the run)" in text
     assert "orchestrator resume r1 --override-stop" in text
 
 

@@ -89,12 +89,12 @@ def test_a_stopped_account_that_keeps_nothing_open_does_not_matter():
 
 
 def test_a_rule_that_left_targets_out_stops_the_run():
-    story = told([target(A), target(B)], ended(A, Outcome.FAILED), (2, Stopped("max_fail 1", "1 of 2")))
+    story = told([target(A), target(B)], ended(A, Outcome.FAILED), (2, Stopped("max_fail", "1 of 2")))
     assert exit_code(story.history) == Exit.STOPPED
 
 
 def test_a_rule_that_left_nothing_out_leaves_the_verdict_to_the_outcomes():
-    story = told([target(A)], ended(A, Outcome.FAILED), (2, Stopped("max_fail 1", "1 of 1")))
+    story = told([target(A)], ended(A, Outcome.FAILED), (2, Stopped("max_fail", "1 of 1")))
     assert exit_code(story.history) == Exit.FAILED
 
 
@@ -239,7 +239,7 @@ def test_a_limit_that_was_learnt_on_the_way_is_reported_as_well():
             "stopped",
             "account travis",
         ),
-        ([(1, Stopped("max_fail 1", "1 of 2")), (2, Interrupted("stopped", 5))], "stopped", "max_fail 1"),
+        ([(1, Stopped("max_fail", "1 of 2")), (2, Interrupted("stopped", 5))], "stopped", "max_fail"),
         ([(1, Interrupted("SIGINT", 130)), (2, RunEnded(0))], "ended", None),
     ],
 )
@@ -276,9 +276,9 @@ DOUBT = [(1, Intended(A, 1, None)), (2, Doubted(A, 1, "reset", START, START + 2)
         ({}, [(1, Sighted(A, build(BuildState.QUEUED)))], "build_queued"),
         ({}, [(1, Sighted(A, build(BuildState.RUNNING)))], "build_running"),
         ({}, [*DOUBT, (3, AccountStopped("banned"))], "account_stopped"),
-        ({}, [(1, Stopped("max_fail 1", "1 of 1"))], "run_stopped"),
+        ({}, [(1, Stopped("max_fail", "1 of 1"))], "run_stopped"),
         ({}, [(1, Stopped(CANCELED, "asked by me"))], "run_canceled"),
-        ({}, [(1, Stopped("max_fail 1", "1 of 1")), (2, Stopped("", "overridden"))], "turn"),
+        ({}, [(1, Stopped("max_fail", "1 of 1")), (2, Stopped("", "overridden"))], "turn"),
         ({"needs": (B,)}, [], "needs"),
         ({"needs": (B,)}, [ended(B, Outcome.PASSED)], "turn"),
         ({"wave": 2}, [], "wave"),

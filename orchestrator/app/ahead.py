@@ -5,14 +5,15 @@ A bounded number of calls, within the limits that all processes of the state sha
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Sequence
 from functools import partial
-from typing import TypeAlias
+from math import inf
+from typing import Any
 
 import anyio
-import msgspec
 
 from orchestrator.app.context import Context, shared
+from orchestrator.app.lookups import LastBuilds, last_builds, remember_last_builds
 from orchestrator.app.plan import foreign_hosts
 from orchestrator.core.errors import AccessRefused, LookFailed, NotTriggered, UsageError
 from orchestrator.core.model import Account, Plan, Scope, Target
@@ -25,14 +26,12 @@ from orchestrator.providers.port import SeesBranches, ShowsDurations
 MOST = 200  # branches that are looked up for one plan, and repositories whose last builds are
 KEPT = 3600.0  # seconds for which an answer holds
 PATIENCE = 20.0  # seconds that `plan` gives to an account
+SHARE = 8.0  # seconds of these for each kind of look; what came until then is kept
 NAMED = 5  # branches in one sentence
 REMEDY = (
     "check the name, if it is not a new one: of a branch that is not there no build appears, until `accept` is over"
 )
 SEEN, UNSEEN = "branch", "no_branch"
-
-Lengths: TypeAlias = Mapping[str, tuple[float, ...]]
-"""Seconds that the last builds of a repository ran, by its name as limits count it."""
 
 
 async def looked_ahead(plan: Plan, times: Times, context: Context) -> tuple[list[str], Times]:
@@ -49,15 +48,15 @@ async def looked_ahead(plan: Plan, times: Times, context: Context) -> tuple[list
         targets = [target for target in plan.targets if target.account == name and target.skip is None]
         if context.sandbox or name in shown_first or (account.token or "").startswith("command:") or not targets:
             continue
-        named, unknown = with_branches(targets), _without_times(targets, times)[:builds_left]
+        named, unknown = with_branches(targets), _without_times(targets, times)
         try:
             with anyio.move_on_after(PATIENCE):
                 async with shared(context) as journal, context.gate(account, journal) as caller:
-                    missing, calls = await missing_of(caller, account, named, journal, context, branches_left)
+                    missing, calls = await missing_of(caller, account, named, journal, context, branches_left, SHARE)
                     unseen, branches_left = [*unseen, *missing], branches_left - calls
-                    found = await _last_builds(caller, account, unknown, journal, context)
-                    lengths.update({(name, repo): tuple(sorted(those)) for repo, those in found.items()})
-                    builds_left -= len(unknown)
+                    found, calls = await _look_at_builds(caller, account, unknown, journal, context, builds_left)
+                    lengths.update({(name, repo): those for repo, (_, those) in found.items()})
+                    builds_left -= calls
         except (UsageError, AccessRefused):
             continue  # `run` and `doctor` tell what is wrong with the account
     return _told(unseen), with_last_builds(times, lengths)
@@ -81,7 +80,13 @@ def with_branches(targets: Iterable[Target]) -> list[Target]:
 
 
 async def missing_of(
-    caller: Caller, account: Account, targets: Sequence[Target], journal: Journal, context: Context, at_most: int
+    caller: Caller,
+    account: Account,
+    targets: Sequence[Target],
+    journal: Journal,
+    context: Context,
+    at_most: int,
+    patience: float = inf,
 ) -> tuple[list[Target], int]:
     """The targets whose branch the service does not know, as far as it was looked, and how many were looked up."""
     provider, now = caller.provider, context.now()
@@ -99,12 +104,19 @@ async def missing_of(
             return  # not known; what hinders the account is told where its repositories are looked up
         answers[_scope(SEEN if is_there else UNSEEN, target)] = now + KEPT
 
-    async with anyio.create_task_group() as tasks:
-        for target in asked:
-            tasks.start_soon(look, target)
+    await _look_at(asked, look, patience)
     if answers:
         await journal.remember(name, frozen=answers)
     return [target for target in targets if _scope(UNSEEN, target) in known | answers.keys()], len(asked)
+
+
+async def _look_at(
+    targets: Sequence[Target], look: Callable[[Target], Coroutine[Any, Any, None]], patience: float
+) -> None:
+    with anyio.move_on_after(patience):
+        async with anyio.create_task_group() as tasks:
+            for target in targets:
+                tasks.start_soon(look, target)
 
 
 def _scope(kind: str, target: Target) -> Scope:
@@ -116,20 +128,20 @@ def _scope(kind: str, target: Target) -> Scope:
 
 def _without_times(targets: Iterable[Target], times: Times) -> list[Target]:
     """One target for each repository of which earlier runs tell nothing."""
-    one = {target.repo.lower(): target for target in reversed(list(targets))}
-    return [target for repo, target in reversed(one.items()) if (target.account, repo) not in times.repos]
+    one: dict[str, Target] = {}
+    for target in targets:
+        one.setdefault(target.repo.lower(), target)
+    return [target for repo, target in one.items() if (target.account, repo) not in times.repos]
 
 
-async def _last_builds(
-    caller: Caller, account: Account, targets: Sequence[Target], journal: Journal, context: Context
-) -> Lengths:
-    """How long the last builds of these repositories took, as far as the service tells."""
+async def _look_at_builds(
+    caller: Caller, account: Account, targets: Sequence[Target], journal: Journal, context: Context, at_most: int
+) -> tuple[LastBuilds, int]:
+    """How long the last builds of these repositories took, as far as the service tells, and how many were looked at."""
     provider, now = caller.provider, context.now()
     if not isinstance(provider, ShowsDurations):
-        return {}
-    name = f"last builds of {account.type}:{account.url}:{account.token}"
-    known = {repo: kept for repo, kept in _read((await journal.memory(name)).alias).items() if kept[0] > now}
-    before = len(known)
+        return {}, 0
+    known = await last_builds(journal, account, now)
 
     async def look(target: Target) -> None:
         try:
@@ -138,19 +150,8 @@ async def _last_builds(
             return  # as of branches
         known[target.repo.lower()] = (now + KEPT, tuple(found))
 
-    async with anyio.create_task_group() as tasks:
-        for target in targets:
-            if target.repo.lower() not in known:
-                tasks.start_soon(look, target)
-    if len(known) > before:
-        await journal.remember(name, alias=msgspec.json.encode(known).decode())
-    wanted = {target.repo.lower() for target in targets}
-    return {repo: found for repo, (_, found) in known.items() if repo in wanted and found}
-
-
-def _read(kept: str) -> dict[str, tuple[float, tuple[float, ...]]]:
-    """By repository, what was remembered and until when it holds; nothing where it cannot be read."""
-    try:
-        return msgspec.json.decode(kept or "{}", type=dict[str, tuple[float, tuple[float, ...]]])
-    except msgspec.DecodeError:
-        return {}
+    asked = [target for target in targets if target.repo.lower() not in known][:at_most]
+    await _look_at(asked, look, SHARE)
+    if asked:
+        await remember_last_builds(journal, account, known)
+    return known, len(asked)

@@ -7,9 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from functools import partial
-from typing import Any
+from typing import Any, TypeAlias
 
 import anyio
+import msgspec
 
 from orchestrator import manifest as manifests
 from orchestrator.app.context import Context, has_state, shared
@@ -19,7 +20,7 @@ from orchestrator.core.frozen import replace
 from orchestrator.core.history import accounts_in
 from orchestrator.core.model import Account, Build, Plan, Target
 from orchestrator.engine.opening import Caller
-from orchestrator.forecast import ASSUMED, Times, times_of
+from orchestrator.forecast import ASSUMED, Times, times_of, with_last_builds
 from orchestrator.journal.history import made_in
 from orchestrator.journal.port import Journal, RunRow
 from orchestrator.manifest import Answers, Manifest, Questions
@@ -32,6 +33,9 @@ LARGEST = 20_000  # targets of a run that is read
 INVENTED = 12  # repositories of an owner that a rehearsed manifest discovers
 BRANCHES = ("main", "master", "develop", "release/1.0", "release/2.0")
 REHEARSED = Times(latency=0.02, starts=1.0, runs=5.0)  # the middle of what the look-alike does
+
+LastBuilds: TypeAlias = dict[str, tuple[float, tuple[float, ...]]]
+"""By repository, as limits count it: until when this holds (wall clock), and the seconds that its last builds ran."""
 
 
 def merged(known: Answers, new: Answers) -> Answers:
@@ -181,9 +185,31 @@ async def times_in(journal: Journal, name: str, accounts: Mapping[str, Account],
             found += [(replace(it, account=own), build) for it, build in builds for own in names.get(it.account, ())]
             runs, left = runs + 1, left - read
     known = times_of(found)
-    if known.builds:
-        return replace(known, latency=_assumed(context).latency, beside=tuple(beside))
-    return replace(_assumed(context), beside=tuple(beside))
+    times = replace(known, latency=_assumed(context).latency) if known.builds else _assumed(context)
+    lengths = {
+        (name, repo): lengths
+        for name, account in accounts.items()
+        for repo, (_, lengths) in (await last_builds(journal, account, context.now())).items()
+    }
+    return with_last_builds(replace(times, beside=tuple(beside)), lengths)
+
+
+async def last_builds(journal: Journal, account: Account, now: float) -> LastBuilds:
+    """What the service has lately told of its last builds, and still holds; nothing where that cannot be read."""
+    try:
+        found = msgspec.json.decode((await journal.memory(_memory_of(account))).alias or "{}", type=LastBuilds)
+    except msgspec.DecodeError:
+        return {}
+    return {repo: kept for repo, kept in found.items() if kept[0] > now}
+
+
+async def remember_last_builds(journal: Journal, account: Account, found: LastBuilds) -> None:
+    """Keeps it for every process of the state."""
+    await journal.remember(_memory_of(account), alias=msgspec.json.encode(found).decode())
+
+
+def _memory_of(account: Account) -> str:
+    return f"last builds of {account.type}:{account.url}:{account.token}"
 
 
 async def _names_in(

@@ -13,8 +13,9 @@ from orchestrator.core.history import History, accounts_in, exit_code
 from orchestrator.core.model import COORDINATOR, Account, Outcome, Target, marker_of
 from orchestrator.core.options import RunOptions
 from orchestrator.core.progress import Progress
+from orchestrator.engine.overlap import is_same
 from orchestrator.engine.run import LEASE, Clocks, look_since
-from orchestrator.journal.history import load, made_in
+from orchestrator.journal.history import load, made_in, opened_in
 from orchestrator.journal.port import Journal, Lease, Overlap, RunRow
 from orchestrator.journal.process import this_process, up
 from orchestrator.report.groups import Hint
@@ -97,16 +98,14 @@ async def names_in(row: RunRow, accounts: Accounts, targets: Sequence[Target], j
     found: dict[str, str] = {}
     for name, account in accounts.items():
         # each rehearsal has a service of its own, at a place of its own
-        same = [it.name for it in theirs.values() if _is_same(account, it) or (is_rehearsal and it.name == name)]
+        same = [it.name for it in theirs.values() if is_same(account, it) or (is_rehearsal and it.name == name)]
         mine = [target.id for target in targets if target.account == name]
         found |= {other + id_.removeprefix(name): id_ for other in same for id_ in mine}
-    known = {target.id for target in await journal.targets(row.id)} if found else set()
+    targets = await journal.targets(row.id) if found else ()
+    is_cut = any(target.wave > 1 for target in targets)
+    opened = {1, *(await opened_in(journal, row.id, theirs) if is_cut else ())}
+    known = {target.id for target in targets if target.wave in opened}  # nobody holds those of other waves
     return {id_: ours for id_, ours in found.items() if id_ in known}
-
-
-def _is_same(one: Account, other: Account) -> bool:
-    """Whether builds of both are the same builds: one service, and one user as far as that can be told unasked."""
-    return (one.type, one.url) == (other.type, other.url) and (one.name == other.name or one.token == other.token)
 
 
 async def make_run(

@@ -146,6 +146,8 @@ def made_of(
         parent=parent,
         options=options,
         forecast=forecast or {},
+        rollout=plan.rollout,
+        waves=plan.waves,
     )
 
 

@@ -303,6 +303,23 @@ class Face:
         return code
 
 
+def user() -> str:
+    """Who sits here, as the machine calls them."""
+    import getpass
+
+    try:
+        return getpass.getuser()
+    except (OSError, KeyError):  # no such user in this container
+        return "somebody"
+
+
+def person() -> str:
+    """The same, with the machine."""
+    import socket
+
+    return f"{user()}@{socket.gethostname()}"
+
+
 class Verb(click.Command):
     """A verb that refuses a flag on which it does not act, and names the verbs that do."""
 

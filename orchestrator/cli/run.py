@@ -18,7 +18,7 @@ from orchestrator.app.resume import resume as resume_run
 from orchestrator.app.resume import retry as retry_run
 from orchestrator.app.runs import exact, latest, meant, named, only_open
 from orchestrator.app.start import edits, forget_rehearsal, new_id, ready, start
-from orchestrator.cli.face import Face, verb
+from orchestrator.cli.face import Face, person, verb
 from orchestrator.cli.flags import ENDS, ENV, OUTPUT, PACE, PARAMS, SELECT, outcomes, run_id
 from orchestrator.cli.plan import SOURCE, show
 from orchestrator.core.errors import Exit, JournalError, UsageError
@@ -290,7 +290,7 @@ async def see_to_it(
     only: tuple[str, ...] = (),
 ) -> Exit:
     """Cancels a run, waits until its builds have ended, and says what could not be canceled."""
-    drive = await cancel_run(row, journal, _person(), face.choices, face.context, keep_builds=keep_builds, only=only)
+    drive = await cancel_run(row, journal, person(), face.choices, face.context, keep_builds=keep_builds, only=only)
     if row.driven:
         face.note(f"another process is at work on {row.id}; it was asked to cancel")
     ended = await face.attend(drive, f"cancel {row.id}")
@@ -307,14 +307,3 @@ async def see_to_it(
     if found.code is Exit.ACCOUNT:
         face.note(f"orchestrator: nothing is lost; go on with: orchestrator resume {row.id}{face.flags.suffix}")
     return found.code
-
-
-def _person() -> str:
-    import getpass
-    import socket
-
-    try:
-        user = getpass.getuser()
-    except (OSError, KeyError):  # no such user in this container
-        user = "somebody"
-    return f"{user}@{socket.gethostname()}"

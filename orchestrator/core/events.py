@@ -13,11 +13,13 @@ from collections.abc import Mapping
 from typing import Any, ClassVar, TypeAlias
 
 from orchestrator.core.errors import JournalError
+from orchestrator.core.evidence import Block
 from orchestrator.core.frozen import DAMAGES, Struct, convert, decoder_of, field, to_text
 from orchestrator.core.frozen import from_json as from_json  # for those who read what stands in events
 from orchestrator.core.frozen import to_json as to_json  # as above
 from orchestrator.core.model import Build, Json, Outcome, Scope
 from orchestrator.core.options import RunOptions, usable
+from orchestrator.core.waves import Rollout, Wave
 
 KEPT = "; its builds go on"  # ends the arithmetic of `Stopped` where only the run was ended
 CANCELED = "canceled by a person"  # the rule of `Stopped` where a person asked for it
@@ -25,7 +27,12 @@ VERSION = 1  # of this set; a change that an older reader would misread raises i
 
 
 class RunMade(Struct, frozen=True, omit_defaults=True, gc=False):
-    """A run exists; the plan's targets are rows beside this event."""
+    """A run exists; the plan's targets are rows beside this event.
+
+    Args:
+        rollout: how it spreads; None where the manifest says nothing.
+        waves: how its targets were cut; empty in runs of older versions, which have one.
+    """
 
     kind: ClassVar[str] = "run_made"
     name: str
@@ -38,29 +45,84 @@ class RunMade(Struct, frozen=True, omit_defaults=True, gc=False):
     version: int = VERSION
     options: RunOptions = RunOptions()
     forecast: Mapping[str, Json] = field(default_factory=dict)  # what it began with; empty where there was none
+    rollout: Rollout | None = None
+    waves: tuple[Wave, ...] = ()
 
 
 class WaveOpened(Struct, frozen=True, omit_defaults=True, gc=False):
-    """The targets of a wave may be triggered, those with needs once released."""
+    """The targets of a wave may be triggered, those with needs once released.
+
+    Args:
+        targets: how many; those that are skipped do not count.
+        blocks: those whose last target stands in it, each with the number of failures that stops the run.
+        by: who approved it; empty where nobody was asked.
+        held: targets that another open run has under way, each with that run; each waits until it is `released`.
+    """
 
     kind: ClassVar[str] = "wave_opened"
     wave: int
+    name: str = ""
+    targets: int = 0
+    blocks: tuple[Block, ...] = ()
+    by: str = ""
+    held: Mapping[str, str] = field(default_factory=dict)
+
+
+class WaveJudged(Struct, frozen=True, omit_defaults=True, gc=False):
+    """All targets of a wave are settled; the verdict on it is given once.
+
+    Args:
+        verdict: `go`, `stop`, or `undecided`, which lets the next wave open as `go` does.
+        rule: the one that stops the run; empty where none does.
+    """
+
+    kind: ClassVar[str] = "wave_judged"
+    wave: int
+    verdict: str
+    rule: str = ""
+    arithmetic: str = ""
+
+
+class Paused(Struct, frozen=True, omit_defaults=True, gc=False):
+    """A person holds triggers and waves; builds are followed on."""
+
+    kind: ClassVar[str] = "paused"
+    by: str
+    at: float
+
+
+class Unpaused(Struct, frozen=True, omit_defaults=True, gc=False):
+    """A person lets the run go on."""
+
+    kind: ClassVar[str] = "unpaused"
+    by: str
+    at: float
 
 
 class Released(Struct, frozen=True, omit_defaults=True, gc=False):
-    """Every need of the target has passed."""
+    """Every need of the target has passed, and no other run has it under way."""
 
     kind: ClassVar[str] = "released"
     target: str
 
 
 class Stopped(Struct, frozen=True, omit_defaults=True, gc=False):
-    """A rule, or a person (`CANCELED`), ended the triggering of the run; empty: a person overrode an earlier stop."""
+    """A rule, or a person (`CANCELED`), ended the triggering of the run; empty: a person overrode an earlier stop.
+
+    Args:
+        forgiven: of an override: the failures until then; an older program goes by their number.
+        wave: the one that was open, or was to be opened; 0 where there is no rollout.
+        until: of an override: targets settled until then (wall clock) are in no rule's numbers any more.
+        blocks: of an override: those whose last target stands in an open wave, cut anew over the other targets.
+    """
 
     kind: ClassVar[str] = "stopped"
     rule: str
     arithmetic: str
-    forgiven: int = 0  # failures until an override: they do not stop the run once more
+    forgiven: int = 0
+    wave: int = 0
+    until: float = 0.0
+    blocks: tuple[Block, ...] = ()
 
     @property
     def by_person(self) -> bool:
@@ -295,11 +357,25 @@ class CancelAsked(Struct, frozen=True, omit_defaults=True, gc=False):
 
 
 class Approved(Struct, frozen=True, omit_defaults=True, gc=False):
-    """A person lets the next wave go on."""
+    """A person lets a wave open.
+
+    Args:
+        wave: the one to be opened; 0: the one that waits.
+    """
 
     kind: ClassVar[str] = "approved"
     by: str
     at: float
+    wave: int = 0
+
+
+class Denied(Struct, frozen=True, omit_defaults=True, gc=False):
+    """A person does not let a wave open, which stops the run; `wave` as of `Approved`."""
+
+    kind: ClassVar[str] = "denied"
+    by: str
+    at: float
+    wave: int = 0
 
 
 class PauseAsked(Struct, frozen=True, omit_defaults=True, gc=False):
@@ -310,7 +386,17 @@ class PauseAsked(Struct, frozen=True, omit_defaults=True, gc=False):
     at: float
 
 
-RunEvent: TypeAlias = RunMade | WaveOpened | Released | Stopped | Interrupted | RunEnded
+class UnpauseAsked(Struct, frozen=True, omit_defaults=True, gc=False):
+    """A person wants a paused run to go on."""
+
+    kind: ClassVar[str] = "unpause_asked"
+    by: str
+    at: float
+
+
+RunEvent: TypeAlias = (
+    RunMade | WaveOpened | WaveJudged | Paused | Unpaused | Released | Stopped | Interrupted | RunEnded
+)
 AccountEvent: TypeAlias = Claimed | Frozen | LimitLearnt | MarkerProven | JournalWentBack | Prepared | AccountStopped
 TargetEvent: TypeAlias = (
     Intended
@@ -327,10 +413,9 @@ TargetEvent: TypeAlias = (
     | Ended
     | Released
 )
-Wish: TypeAlias = CancelAsked | Approved | PauseAsked
+Wish: TypeAlias = CancelAsked | Approved | Denied | PauseAsked | UnpauseAsked
 Event: TypeAlias = RunEvent | AccountEvent | TargetEvent | Wish
 
-RESERVED = (Approved, PauseAsked)  # kinds that no version writes yet: read and folded, for a newer one
 KINDS: Mapping[str, type[Any]] = {cls.kind: cls for cls in typing.get_args(Event)}
 
 

@@ -5,8 +5,10 @@ The engine goes on from it and reports are views of it; both see the same thing,
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Collection, Iterator, Sequence
 
+from orchestrator.core.course import Course
 from orchestrator.core.errors import Exit, severest
 from orchestrator.core.events import (
     AccountStopped,
@@ -16,12 +18,16 @@ from orchestrator.core.events import (
     Interrupted,
     LimitLearnt,
     MarkerProven,
+    Paused,
     Prepared,
+    Released,
     RunEnded,
     RunMade,
     Stopped,
     Tally,
     TargetEvent,
+    Unpaused,
+    WaveJudged,
     WaveOpened,
     target_of,
 )
@@ -29,6 +35,7 @@ from orchestrator.core.frozen import from_json
 from orchestrator.core.model import COORDINATOR, DEFAULT_FAIL_ON, Account, Json, Outcome, Scope, Target
 from orchestrator.core.options import RunOptions
 from orchestrator.core.progress import NEW, Progress, apply
+from orchestrator.core.waves import Rollout, Wave
 
 
 class History:
@@ -39,8 +46,9 @@ class History:
 
     Attributes:
         cursor: how far each stream was read.
+        waves: all of the run, opened or not; one where nothing is said of them.
+        course: which waves were opened and judged, and what people said of them.
         stopped: the rule that stopped the triggering, None while none did.
-        forgiven: failures that a person knew of when they last overrode such a stop.
         interrupted: how the last process left, None while one drives or after the run's end.
         left_at: when the run ended, or the last process left (wall clock).
         frozen: by account and scope, the longest freeze; an owner's (no credit, abuse) lasts until a process takes up.
@@ -56,9 +64,9 @@ class History:
         self.cursor: dict[str, int] = {}
         self.made: RunMade | None = None
         self.made_at = 0.0
-        self.waves: set[int] = set()
+        self.waves: Sequence[Wave] = ()
+        self.course = Course()
         self.stopped: Stopped | None = None
-        self.forgiven = 0
         self.interrupted: Interrupted | None = None
         self.has_ended = False
         self.left_at: float | None = None
@@ -76,6 +84,11 @@ class History:
         """What was chosen when the run was made."""
         return RunOptions() if self.made is None else self.made.options
 
+    @property
+    def rollout(self) -> Rollout | None:
+        """How the run spreads; None where its manifest says nothing."""
+        return None if self.made is None else self.made.rollout
+
     def of(self, target: str) -> Progress:
         """The progress of a target, by id."""
         return self.progress.get(target, NEW)
@@ -85,6 +98,8 @@ class History:
         self.cursor[account] = self.cursor.get(account, 0) + 1
         before = self.progress.get(event.target, NEW)
         after = self.progress[event.target] = apply(before, event, at)
+        if self.course.held and isinstance(event, Released):
+            self.course.held.pop(event.target, None)
         return before, after
 
     def add(self, account: str, seq: int, at: float, event: Event) -> None:
@@ -94,15 +109,18 @@ class History:
         if target is not None:
             # exactly the events with a target are TargetEvent
             self.progress[target] = apply(self.progress.get(target, NEW), event, at)  # type: ignore[arg-type]
+            if isinstance(event, Released):
+                self.course.held.pop(target, None)
             return
         match event:
             case RunMade():
                 self.made, self.made_at = event, at
-            case WaveOpened(wave=wave):
-                self.waves.add(wave)
-            case Stopped(rule=rule, forgiven=forgiven):
+                self.waves = event.waves or waves_of(self.targets)
+            case WaveOpened() | WaveJudged() | Paused() | Unpaused():
+                self.course.add(event, at)
+            case Stopped(rule=rule):
                 self.stopped = event if rule else None
-                self.forgiven = self.forgiven if rule else forgiven
+                self.course.add(event, at)
             case Interrupted(tallies=tallies, exit_code=code):
                 self.interrupted, self.exit_code, self.left_at = event, code, at
                 self.tallies.extend(tallies)
@@ -136,6 +154,12 @@ class History:
             owners = [key for key in self.frozen if key[0] == account and key[1].kind == "owner"]
             for key in owners:
                 del self.frozen[key]
+
+
+def waves_of(targets: Sequence[Target]) -> Sequence[Wave]:
+    """The waves of targets of which only the numbers are known."""
+    counted = Counter(target.wave for target in targets if target.skip is None)
+    return [Wave(number, str(number), counted[number]) for number in range(1, max(counted, default=1) + 1)]
 
 
 def accounts_in(made: RunMade | None) -> dict[str, Account]:

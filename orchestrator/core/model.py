@@ -14,6 +14,7 @@ from typing import Any, TypeAlias
 from orchestrator.core.concurrency import UNLIMITED, Concurrency
 from orchestrator.core.frozen import Struct, field
 from orchestrator.core.times import period
+from orchestrator.core.waves import NO_RERUNS, SKIP, Reruns, Rollout, Wave
 
 # Not recursive: the hints of events are evaluated at run time, where a forward reference would not resolve.
 Json: TypeAlias = bool | int | float | str | Sequence[Any] | Mapping[str, Any] | None
@@ -203,6 +204,8 @@ class Target(Struct, frozen=True, omit_defaults=True, gc=False):
         repo: `owner/name`, or the provider's number in digits.
         branch: any ref that the provider accepts; None leaves the choice to the provider.
         needs: ids of the targets that must pass first (all of them selected).
+        needs_not_passed: what becomes of it when one of them does not: `skip`, `run`, or `stop` the run.
+        reruns: how often its build is started again when it fails.
         skip: the reason not to trigger it, else None.
         marked: whether a marker travels with its trigger (`marker: none` says no).
         request: what the trigger says, by manifest key (`message`, `env`, `config`, `sha`, ...), templates filled in.
@@ -218,6 +221,8 @@ class Target(Struct, frozen=True, omit_defaults=True, gc=False):
     labels: tuple[str, ...] = ()
     wave: int = 1
     needs: tuple[str, ...] = ()
+    needs_not_passed: str = SKIP
+    reruns: Reruns = NO_RERUNS
     skip: str | None = None
     marked: bool = True
     timeouts: Timeouts = Timeouts()
@@ -343,6 +348,8 @@ class Plan(Struct, frozen=True, omit_defaults=True, gc=False):
         fail_on: outcomes that make the exit code 1.
         reports: format to file path, from `reports:`.
         warnings: sentences for a person.
+        rollout: how the run spreads, as it is written; None where nothing is.
+        waves: what came of it; empty before the targets are selected.
     """
 
     name: str
@@ -354,6 +361,8 @@ class Plan(Struct, frozen=True, omit_defaults=True, gc=False):
     fail_on: frozenset[Outcome] = frozenset()
     reports: Mapping[str, str] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
+    rollout: Rollout | None = None
+    waves: tuple[Wave, ...] = ()
 
 
 DEFAULT_FAIL_ON = frozenset(

@@ -182,7 +182,8 @@ class AccountDriver:
             return False
         # where no target waits to be released, a detached run need not follow builds
         leaves = run.leaves_builds or (run.options.detach and self._coordinator.nothing_to_come)
-        is_asked = run.is_closed or not (self.admission.has_any or account.unseen)
+        is_held = run.is_closed or (run.is_paused and run.options.detach)
+        is_asked = is_held or not (self.admission.has_any or account.unseen)
         return (leaves or account.polls.first == math.inf) and is_asked
 
     def release(self, row: int) -> None:

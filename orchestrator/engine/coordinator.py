@@ -6,7 +6,9 @@ Drivers act only on those facts, so that several processes could later share a r
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
+from orchestrator.core.course import Waiting
 from orchestrator.core.events import (
     CANCELED,
     KEPT,
@@ -18,13 +20,18 @@ from orchestrator.core.events import (
     WaveOpened,
     Wish,
 )
-from orchestrator.core.frozen import Struct
+from orchestrator.core.frozen import Struct, replace
 from orchestrator.core.model import Outcome
 from orchestrator.core.progress import Progress
+from orchestrator.core.promotion import Promotion
+from orchestrator.core.waves import CANCEL
+from orchestrator.engine.overlap import under_way
 from orchestrator.engine.run import Run, Wake
+from orchestrator.journal.pasts import usually
 from orchestrator.journal.port import Lease
 
 WISHES_EVERY = 2.0  # seconds between two readings of what people wish
+OVERLAPS_EVERY = 10.0  # seconds between two looks at what another run has under way
 
 
 class Decided(Struct, frozen=True):
@@ -49,6 +56,7 @@ class Coordinator:
     """
 
     def __init__(self, run: Run, lease: Lease) -> None:
+        history, options = run.history, run.options
         self.wake = Wake()
         self._run = run
         self._lease = lease
@@ -59,6 +67,16 @@ class Coordinator:
         self._dependents: dict[str, list[int]] = {}
         self._cancels = False
         self._is_writing = False
+        self._looks_at = -math.inf  # when other runs are to be looked at next
+        self._course, self._waves = history.course, history.waves
+        self._promotion = Promotion(
+            history.targets, self._waves, history.rollout, options.max_fail, options.failures, self._course
+        )
+        self._judges = options.trigger and (self._promotion.has_rollout or options.max_fail is not None)
+        if self._judges and self._promotion.counts_sent:
+            run.sent = self._promotion.was_sent
+
+    # -- for the engine -----------------------------------------------------------------------------------------
 
     @property
     def is_idle(self) -> bool:
@@ -67,25 +85,74 @@ class Coordinator:
 
     @property
     def nothing_to_come(self) -> bool:
-        """Whether no target waits for a need any more."""
-        return not self._unmet
+        """Whether no target waits for a need or a wave any more."""
+        return (
+            not self._unmet
+            and not self._course.held
+            and (self._run.is_closed or len(self._course.waves) >= len(self._waves))
+        )
+
+    @property
+    def awaits(self) -> bool:
+        """Whether a wave is opened by time alone, or by a person for whom this process waits."""
+        run, now = self._run, self._run.now()
+        if run.is_closed or run.is_halted:
+            return False
+        if self._course.held and not run.is_paused:
+            return True
+        waiting = self._course.waiting(self._waves, now)
+        if waiting is None:
+            return self._promotion.to_open(now) is not None
+        if run.options.detach:
+            return self._course.soaks_until(self._waves, now) is not None
+        return waiting.wave > 0
+
+    @property
+    def waiting(self) -> Waiting | None:
+        """What keeps the next wave from being opened, or triggers from leaving; None where nothing does."""
+        return None if self._run.is_closed else self._course.waiting(self._waves, self._run.now())
+
+    @property
+    def seconds(self) -> float:
+        """Until there may be something to decide by itself."""
+        now = self._run.now()
+        soak = self._course.soaks_until(self._waves, now)
+        return WISHES_EVERY if soak is None else min(WISHES_EVERY, soak - now)
+
+    # -- decisions ----------------------------------------------------------------------------------------------
 
     async def begin(self) -> None:
         """Opens the first wave, skips what the manifest skips, and takes up what an earlier process decided."""
-        run = self._run
-        if run.history.stopped is not None:
-            if run.options.override_stop and not run.history.stopped.by_person:
-                rule = f"overridden by a person: {run.history.stopped.rule}"
-                self._todo.append(Stopped("", rule, self._failures))
-            else:
-                run.is_closed = True
-        waves = {target.wave for target in run.history.targets}
-        self._todo.extend(WaveOpened(wave) for wave in sorted(waves) if wave not in run.history.waves)
+        run, promotion, stopped = self._run, self._promotion, self._run.history.stopped
+        if self._judges and promotion.needs_history:
+            promotion.usually = await usually(run.journal, run.id, run.history)
+        if stopped is not None:
+            promotion.is_stopped = True
+        facts = promotion.take_up(run.history.progress) if self._judges else []
+        if stopped is not None and run.options.override_stop and not stopped.by_person:
+            facts.append(promotion.overridden(stopped, self._failures, run.now()))
+        elif stopped is not None:
+            run.is_closed = True
+            self._cancel_where_written(stopped)
+        self._decide(facts)
         self._read_needs()
         await self.decide()
-        self._decide_stop()  # the process before may have died between the last failure and the stop
-        if self._todo:
-            await self.decide()
+
+    def _decide(self, facts: Sequence[Event]) -> None:
+        """These facts are to be journaled; a stop acts at once."""
+        run = self._run
+        self._todo += facts
+        for stop in [fact for fact in facts if isinstance(fact, Stopped) and fact.rule]:
+            run.is_closed = True
+            run.notice("run.stopped", rule=stop.rule, why=stop.arithmetic)
+            self._cancel_where_written(stop)
+
+    def _cancel_where_written(self, stop: Stopped) -> None:
+        """Where the manifest says so, the builds of a run that a rule has stopped are canceled."""
+        rollout = self._run.history.rollout
+        if rollout is not None and rollout.on_stop == CANCEL and not stop.by_person:
+            self._run.is_canceling = self._cancels = True
+            self._run.stopping_since = self._run.now()
 
     def _read_needs(self) -> None:
         run = self._run
@@ -105,10 +172,12 @@ class Coordinator:
             if progress.is_done:
                 self._decide_needs(id_, progress)
 
-    def verdict_given(self, target: str, progress: Progress) -> None:
-        """A target has ended: what follows for its dependents and for the run."""
-        self._decide_needs(target, progress)
-        self._decide_stop()
+    def verdicts_given(self, verdicts: Sequence[tuple[str, Progress]]) -> None:
+        """Targets have ended: what follows for their dependents and for the run."""
+        for target, progress in self._promotion.in_order(verdicts) if self._judges else verdicts:
+            self._decide_needs(target, progress)
+            if self._judges:
+                self._decide(self._promotion.settle(target, progress))
         if self._todo:
             self.wake.set()
 
@@ -123,25 +192,12 @@ class Coordinator:
                 unmet.discard(need)
                 if not unmet:
                     del self._unmet[row]
-                    self._releasing[target.id] = row
-                    self._todo.append(Released(target.id))
+                    if target.id not in self._course.held:
+                        self._release(row)
             else:
                 del self._unmet[row]
                 outcome = progress.verdict.outcome if progress.verdict is not None else "open"
                 self._todo.append(Skipped(target.id, f"{need}, which it needs, {_words(outcome)}", "need_not_passed"))
-
-    def _decide_stop(self) -> None:
-        run = self._run
-        if run.options.max_fail is None or run.is_closed:
-            return
-        failures = self._failures - run.history.forgiven
-        total = len(run.history.targets)
-        allowed = allowed_failures(run.options.max_fail, total)
-        if failures >= allowed:
-            run.is_closed = True
-            rule = f"max_fail {run.options.max_fail}"
-            self._todo.append(Stopped(rule, f"{failures} of {total} targets did not pass; {allowed} stop the run"))
-            run.notice("run.stopped", rule=rule, failures=failures)
 
     @property
     def _failures(self) -> int:
@@ -150,23 +206,68 @@ class Coordinator:
     async def decide(self) -> Decided:
         """Reads what people wish, and journals what was decided; a skipped target may decide about others."""
         await self._read_wishes()
+        if self._course.held:
+            await self._let_go()
         is_news, released = bool(self._todo), list[int]()
         self._is_writing = True
         try:
-            while self._todo:
+            while self._todo or await self._goes_on():
                 batch, self._todo = self._todo, []
-                for target, progress in await self._run.append(self._lease, batch, self._run.now()):
-                    self.verdict_given(target, progress)
-                released += [self._releasing.pop(event.target) for event in batch if isinstance(event, Released)]
+                is_news = True
+                self.verdicts_given(await self._run.append(self._lease, batch, self._run.now()))
+                for event in batch:
+                    if isinstance(event, Released):
+                        released.append(self._releasing.pop(event.target))
+                    elif isinstance(event, WaveOpened):
+                        released += self._rows_of(event.wave)
         finally:
             self._is_writing = False
         cancels, self._cancels = self._cancels, False
         return Decided(tuple(released), cancels, is_news or cancels)
 
+    async def _goes_on(self) -> bool:
+        """Whether the run goes on by a verdict, a stop, or a wave, which is then to be journaled."""
+        run, promotion = self._run, self._promotion
+        if run.is_closed or run.is_halted:
+            return False
+        self._decide(promotion.follow_up(run.now()) if self._judges else [])
+        if not self._todo and (wave := promotion.to_open(run.now())) is not None:
+            if promotion.needs_history and wave > 1:
+                promotion.usually = await usually(run.journal, run.id, run.history)
+            ids = {run.history.targets[row].id for row in self._rows_of(wave)} if wave > 1 else ()
+            held = await under_way(run.journal, run.id, run.history, ids) if ids else {}
+            self._todo.append(replace(promotion.opened(wave), held=held))
+        return bool(self._todo)
+
+    async def _let_go(self) -> None:
+        """Releases what another run had under way, once it has ended there."""
+        run, held = self._run, self._course.held
+        if run.is_closed or run.is_halted or run.now() < self._looks_at:
+            return
+        self._looks_at = run.now() + OVERLAPS_EVERY
+        still = await under_way(run.journal, run.id, run.history, held.keys())
+        for row, target in enumerate(run.history.targets):
+            if target.id in held and target.id not in still and row not in self._unmet:
+                self._release(row)
+
+    def _release(self, row: int) -> None:
+        target = self._run.history.targets[row]
+        if target.id not in self._releasing:
+            self._releasing[target.id] = row
+            self._todo.append(Released(target.id))
+
+    def _rows_of(self, wave: int) -> list[int]:
+        return [row for row, target in enumerate(self._run.history.targets) if target.wave == wave]
+
     async def _read_wishes(self) -> None:
-        for number, wish in await self._run.journal.wishes(self._run.id, self._wish):
+        run = self._run
+        for number, wish in await run.journal.wishes(run.id, self._wish):
             self._wish = number
+            self._course.wished(number, wish)
             self._grant(wish)
+        if (news := self._course.pause_news) is not None and run.options.trigger:
+            self._todo.append(news)
+        run.is_paused = self._course.pause is not None
 
     def _grant(self, wish: Wish) -> None:
         run = self._run
@@ -188,13 +289,6 @@ class Coordinator:
             self._todo.append(Stopped(CANCELED, f"asked by {wish.by}{kept}"))
         run.notice("run.canceled", by=wish.by, keep_builds=wish.keep_builds)
         self._cancels = True
-
-
-def allowed_failures(rule: str, total: int) -> int:
-    """The number of failures at which `--max-fail` stops a run of so many targets; at least one."""
-    if rule.endswith("%"):
-        return max(1, math.ceil(total * float(rule[:-1]) / 100.0))
-    return max(1, int(rule))
 
 
 def _words(outcome: str) -> str:

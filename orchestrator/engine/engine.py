@@ -56,7 +56,7 @@ from orchestrator.core.history import History, exit_code
 from orchestrator.core.model import COORDINATOR, Account, Outcome, Phase
 from orchestrator.core.options import Options as Options
 from orchestrator.engine.account import AccountDriver
-from orchestrator.engine.coordinator import WISHES_EVERY, Coordinator
+from orchestrator.engine.coordinator import Coordinator
 from orchestrator.engine.run import BEAT, LEASE, Clocks, Heartbeat, Observer, Run, Unobserved
 from orchestrator.engine.shared_limits import OtherProcesses
 from orchestrator.journal.history import load, read_on
@@ -245,15 +245,21 @@ class Engine:
         async with anyio.create_task_group() as drivers:
             for driver in self._drivers.values():
                 drivers.start_soon(driver.run)
-            while not (coordinator.is_idle and all(driver.is_quiet for driver in self._drivers.values())):
+            while not self._is_over(coordinator):
                 await run.settled.wait()
             run.is_over = True
             for driver in self._drivers.values():
                 driver.wake.set()
 
+    def _is_over(self, coordinator: Coordinator) -> bool:
+        """Whether nothing is left to do that this process does, or waits for."""
+        drivers = self._drivers.values()
+        is_held = coordinator.awaits and not all(driver.account.is_halted for driver in drivers)
+        return coordinator.is_idle and not is_held and all(driver.is_quiet for driver in drivers)
+
     async def _coordinate(self, run: Run, coordinator: Coordinator) -> None:
         while True:
-            await coordinator.wake.wait(WISHES_EVERY)
+            await coordinator.wake.wait(coordinator.seconds)
             decided = await coordinator.decide()
             for row in decided.released:
                 if run.drives(target := run.history.targets[row]):
@@ -262,6 +268,8 @@ class Engine:
                 if decided.cancels:
                     driver.account.cancel()
                 driver.wake.set()
+            if run.is_paused or len(run.history.waves) > 1:
+                run.settled.set()  # what is only waited for may be over by time alone
             if run.is_canceling and not run.leaves_builds and self._is_stuck(run):
                 run.notice("cancel.given_up", after=CANCEL_FOR)
                 run.leaves_builds = True

@@ -274,8 +274,8 @@ class AccountRun:
         for event in batch if self._known is not None else ():
             if isinstance(event, Requested) and event.how != ADOPTED:
                 self._known.setdefault(self._repo_of[event.target], set()).add(event.id)  # type: ignore[union-attr]
-        for target, progress in verdicts:
-            self._coordinator.verdict_given(target, progress)
+        if verdicts:
+            self._coordinator.verdicts_given(verdicts)
         for row, _ in deferred:
             self.place(row, FOLLOW)
 

@@ -167,6 +167,8 @@ class Run:
         settled: an account has nothing left to do by itself.
         is_halted: interrupted: nothing more starts, calls under way finish.
         is_closed: a rule or a person stopped it: no more triggers; builds are followed to their end.
+        is_paused: a person holds triggers and waves for a while.
+        sent: is told of each target whose request may exist from then on; and with None, where it does not after all.
         unwanted: ids of targets that are to be canceled while the run goes on, each with who asked for it.
         look_for: target id to the marker that an earlier run, or this one before its state was lost, may have sent:
             it is looked for before the target is triggered first.
@@ -207,6 +209,8 @@ class Run:
         self.is_over = False
         self.is_halted = False
         self.is_closed = not options.trigger
+        self.is_paused = False
+        self.sent: Callable[[str, float | None], None] | None = None
         self.is_canceling = False
         self.stopping_since = math.inf  # when a build was last asked to stop for the first time, or did stop
         self.leaves_builds = False
@@ -253,6 +257,8 @@ class Run:
             self.doubts += _is_open_doubt(after) - _is_open_doubt(before)
         if before.request is None and after.request is not None:
             self.triggered += 1
+        if self.sent is not None and before.asked_at != after.asked_at and after.request is None:
+            self.sent(event.target, after.asked_at)  # type: ignore[union-attr]  # it has one
         self.observer.fact(entry)
         if before.verdict is after.verdict:
             return None
@@ -268,9 +274,11 @@ class Run:
         return self.options.drives is None or target.id in self.options.drives
 
     def is_released(self, row: int) -> bool:
-        """Whether the target's wave is open and its needs have passed."""
+        """Whether the target's wave is open, its needs have passed, and no other run has it under way."""
         target = self.history.targets[row]
-        return target.wave in self.history.waves and (not target.needs or self.history.of(target.id).released)
+        course = self.history.course
+        is_open = target.wave in course.waves and target.id not in course.held
+        return is_open and (not target.needs or self.history.of(target.id).released)
 
 
 def _is_open_doubt(progress: Progress) -> bool:

@@ -38,6 +38,7 @@ from orchestrator.limits.rules import NOTHING
 from orchestrator.providers.port import Prepares, Provider, Restarts
 
 STRANGERS = 5  # repositories in a row refused in words not the provider's own, at which the account is meant
+PAUSED = Wait(math.inf, "a person to unpause the run", is_limit=False)
 LOOK_AGAIN_AFTER = 10.0  # seconds for which the absence of an earlier request is believed without another look
 
 
@@ -79,6 +80,9 @@ class Triggers:
         account, admission, run = self._account, self._admission, self._run
         self.wait = NOTHING
         if run.is_closed or run.is_halted or self._sender.stopped is not None:
+            return None
+        if run.is_paused:
+            self.wait = PAUSED if admission.has_any else NOTHING
             return None
         while isinstance(found := admission.take(now), Candidate):
             if account.may_be_triggered(found.row):
@@ -214,6 +218,9 @@ class Triggers:
             admission.put_back(row)
             return False
         if admission.quiet(account.now()) is not None:  # it has become quiet while an earlier request was looked for
+            admission.put_back(row)
+            return False
+        if self._run.is_closed or self._run.is_paused:  # meanwhile, too
             admission.put_back(row)
             return False
         return True

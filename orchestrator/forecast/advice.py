@@ -124,8 +124,8 @@ def supposed(plan: Plan, times: Times) -> Iterator[str]:
     unknown = [name for name in plan.accounts if name not in times.accounts]
     if times.builds:
         yield f"builds run as long as those of earlier runs did ({counted(times.builds, 'build')} in this state)"
-    if times.looked_up:
-        where = "1 repository" if times.looked_up == 1 else f"{times.looked_up:,} repositories"
+    if looked_up := len({(target.account, target.repo.lower()) for target in plan.targets} & times.looked_up):
+        where = "1 repository" if looked_up == 1 else f"{looked_up:,} repositories"
         starts = (
             ""
             if plan.accounts.keys() <= times.queued.keys()

@@ -30,7 +30,7 @@ class Times(Struct, frozen=True):
         runs: seconds that a build runs where no earlier run tells.
         beside: ids of runs that go on in the same state; what they call is not known here.
         builds: how many builds of earlier runs this rests on.
-        looked_up: of how many repositories the provider's last builds tell, since earlier runs did not.
+        looked_up: places in `repos` of which only the provider's last builds tell.
     """
 
     latency: float = LATENCY
@@ -40,7 +40,7 @@ class Times(Struct, frozen=True):
     starts: float = APPEARS
     runs: float = BUILD
     builds: int = 0
-    looked_up: int = 0
+    looked_up: frozenset[tuple[str, str]] = frozenset()
     beside: tuple[str, ...] = ()
 
     def build(self, account: str, repo: str) -> tuple[float, tuple[float, ...]]:
@@ -89,10 +89,13 @@ def with_last_builds(times: Times, lengths: Mapping[tuple[str, str], tuple[float
     Args:
         lengths: seconds that builds ran, by account and repository.
     """
-    repos = {**lengths, **times.repos}
-    accounts = {name: [each for (of, _), those in repos.items() if of == name for each in those] for name, _ in lengths}
-    spread = {name: quantiles(found) for name, found in accounts.items()}
-    return replace(times, repos=repos, accounts={**times.accounts, **spread}, looked_up=len(lengths))
+    new = {place: tuple(sorted(found)) for place, found in lengths.items() if found and place not in times.repos}
+    repos = {**times.repos, **new}
+    spread = {
+        name: quantiles([length for (of, _), found in repos.items() if of == name for length in found])
+        for name in {name for name, _ in new}
+    }
+    return replace(times, repos=repos, accounts={**times.accounts, **spread}, looked_up=times.looked_up | new.keys())
 
 
 def quantiles(values: Sequence[float], at_most: int = QUANTILES) -> tuple[float, ...]:

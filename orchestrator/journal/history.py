@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Sequence
+
 from anyio.lowlevel import checkpoint
 
-from orchestrator.core.events import RunMade
+from orchestrator.core.events import RunMade, WaveOpened, Wish
 from orchestrator.core.frozen import gc_paused
 from orchestrator.core.history import History
 from orchestrator.journal.port import Journal
@@ -31,6 +33,25 @@ async def read_on(journal: Journal, run: str, history: History) -> None:
             found = len(entries)
             if found == AT_MOST:
                 await checkpoint()
+        await read_wishes(journal, run, history)
+
+
+async def read_wishes(journal: Journal, run: str, history: History) -> Sequence[Wish]:
+    """Takes in what people wished since; gives it."""
+    wishes = await journal.wishes(run, history.course.wish)
+    for number, wish in wishes:
+        history.course.wished(number, wish)
+    return [wish for _, wish in wishes]
+
+
+async def opened_in(journal: Journal, run: str, accounts: Collection[str]) -> set[int]:
+    """The waves of a run that were opened; its targets' facts, in the streams of these accounts, are not read."""
+    cursor = dict.fromkeys(accounts, 1 << 31)
+    found: set[int] = set()
+    while entries := await journal.read(run, cursor, AT_MOST):
+        cursor |= {entry.account: entry.seq for entry in entries}
+        found |= {entry.event.wave for entry in entries if isinstance(entry.event, WaveOpened)}
+    return found
 
 
 async def made_in(journal: Journal, run: str) -> RunMade | None:

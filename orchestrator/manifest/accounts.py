@@ -187,7 +187,7 @@ class _Reader(NamedTuple):
         return quiet_of(self.place("limits", "quiet_hours"), self.diagnostics)
 
 
-_KEYS = ("type", "url", "token", "limits", "defaults", "insecure")
+_KEYS = ("type", "url", "token", "limits", "defaults", "insecure", "reruns")
 
 
 def reference(place: Place, diagnostics: Diagnostics) -> str | None:

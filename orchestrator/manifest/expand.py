@@ -19,6 +19,7 @@ from orchestrator.manifest.identity import PLAIN, Parts, parse, resolve
 from orchestrator.manifest.layers import Layer, lacking
 from orchestrator.manifest.lists import Listing
 from orchestrator.manifest.lookups import Answers, Lookups
+from orchestrator.manifest.rollout import check_labels
 from orchestrator.manifest.schema import KINDS, OF_LISTS
 from orchestrator.manifest.targets import Prototypes, Targets, Wanted, names_of
 from orchestrator.manifest.template import Compiled, is_constant
@@ -73,8 +74,10 @@ class Expander:
     def finish(self) -> tuple[Target, ...]:
         """The targets with their needs; raises ManifestError with everything that is wrong."""
         made, needs, numbers = self.targets.made, self.targets.needs, self.answers.numbers
+        unseen = not self.lookups.are_complete or bool(self.diagnostics.problems)
+        if not unseen:
+            check_labels(self.manifest.raw, made, self.diagnostics)
         if needs:
-            unseen = not self.lookups.are_complete or bool(self.diagnostics.problems)
             found = resolve(made, needs, self._folds, numbers, self.diagnostics, unseen=unseen)
             for index, ids in found.items():
                 made[index] = replace(made[index], needs=ids)

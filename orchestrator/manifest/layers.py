@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 from orchestrator.core.errors import near
 from orchestrator.core.frozen import Struct
 from orchestrator.core.times import parse_duration
+from orchestrator.core.waves import NO_RERUNS, Reruns
 from orchestrator.manifest.accounts import reference
 from orchestrator.manifest.diagnostics import Diagnostics, Path, Place, Value
 from orchestrator.manifest.identity import PLAIN
@@ -66,6 +67,7 @@ class Compiler(NamedTuple):
             for key in lacking(written, declaration):
                 text = f"unknown key `{key}` for {declaration.title}"
                 self.diagnostics.report(text, remedy, Place(written, key, (*keys, key)))
+            self.check_reruns(written, keys, declaration)
         if "branch" in written and "branches" in written:
             place = Place(written, "branch", (*keys, "branch"))
             self.diagnostics.report("`branch` and `branches` stand side by side", "keep one of them", place)
@@ -80,6 +82,12 @@ class Compiler(NamedTuple):
         if "branch" in values:
             values["branches"] = values.pop("branch")
         return Layer(values)
+
+    def check_reruns(self, written: Mapping[str, Value], keys: Path, declaration: Declaration) -> None:
+        """Reports `reruns` of a target or an account where no build can be started again."""
+        if not declaration.restarts and "reruns" in written and reruns_of(written["reruns"]).times:
+            text = f"{declaration.title} cannot start a build again"
+            self.diagnostics.report(text, "remove `reruns`", Place(written, "reruns", (*keys, "reruns")))
 
     def value(self, place: Place) -> Compiled:
         """The value with its templates compiled."""
@@ -184,6 +192,13 @@ class Compiler(NamedTuple):
         return times
 
 
+def reruns_of(written: Value) -> Reruns:
+    """What `reruns` says: a number, or a map."""
+    if isinstance(written, dict):
+        return Reruns(written["times"], str(written.get("at_most", "")))
+    return Reruns(written) if written else NO_RERUNS
+
+
 def nearest(high: Any, low: Any) -> Any:
     """The value nearest to the target wins as a whole."""
     return high
@@ -229,6 +244,7 @@ RULES: Mapping[str, Rule] = {
     "labels": Rule(Compiler.labels, joined),
     "matrix": Rule(Compiler.matrix, is_alike=not_),
     "needs": Rule(Compiler.many, is_alike=not_),
+    "reruns": Rule(lambda _, place: reruns_of(place.value)),
     "skip": PLAIN_KEY,
     "timeouts": Rule(Compiler.timeouts, by_name),
     "marker": PLAIN_KEY,
@@ -274,6 +290,12 @@ class Layer(Struct, frozen=True, eq=False):
         return {**sent, "env": env} if env else sent
 
 
+def _of_run(written: Mapping[str, Value]) -> Layer:
+    """The keys of targets that a run, or an account, has as a whole, too."""
+    reruns = {"reruns": reruns_of(written["reruns"])} if "reruns" in written else {}
+    return Layer({**{key: written[key] for key in ("needs_not_passed",) if key in written}, **reruns})
+
+
 def lacking(written: Mapping[str, Value], declaration: Declaration) -> list[str]:
     """The keys of a map that this provider lacks."""
     return [key for key in written if key not in COMMON and key not in declaration.keys]
@@ -282,11 +304,13 @@ def lacking(written: Mapping[str, Value], declaration: Declaration) -> list[str]
 def bases_of(raw: Mapping[str, Value], declared: Mapping[str, Declaration], compiler: Compiler) -> dict[str, Layer]:
     """The defaults of each account's targets."""
     defaults = raw.get("defaults", {})
-    every = compiler.layer(defaults, ("defaults",))
+    every = compiler.layer(defaults, ("defaults",)).over(_of_run(raw))
     bases = {}
     for name, declaration in declared.items():
-        written = raw.get("providers", {}).get(name, {}).get("defaults", {})
-        own = compiler.layer(written, ("providers", name, "defaults"), declaration)
+        account = raw.get("providers", {}).get(name, {})
+        compiler.check_reruns(account, ("providers", name), declaration)
+        own = compiler.layer(account.get("defaults", {}), ("providers", name, "defaults"), declaration)
+        own = own.over(_of_run(account))
         lacks = lacking(defaults, declaration)
         bases[name] = own.over(Layer({key: value for key, value in every.values.items() if key not in lacks}))
     return bases

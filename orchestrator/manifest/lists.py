@@ -14,6 +14,7 @@ from orchestrator.manifest.validate import Validator
 from orchestrator.manifest.yaml_reader import LARGEST, read_json
 
 _COMMENT = re.compile(r"(?:^|\s)#.*$")
+_FOREIGN = re.compile(r"<|\[[A-Za-z]|---(?:\s|$)|- |[\w.-]+:(?:\s|$)")  # XML, INI, YAML: how no list begins
 _SEPARATORS = (",", ";", "\t")
 _NAMED = 8  # columns that a message names
 _MAPPING = "map them with `columns: {repo: NAME}`, or leave the others out with `ignore_columns: true`"
@@ -79,6 +80,14 @@ class ListReader:
         """The targets; None (and a problem) when it is no text."""
         decoded = self._decoded(text)
         if decoded is None:
+            return None
+        if _FOREIGN.match(first := _first_line(decoded)):
+            source, line = self.positions.add_source(self.path), decoded.count("\n", 0, decoded.index(first)) + 1
+            problem = f"this is no list of targets: it begins with {first[:40]!r}"
+            remedy = (
+                "from: reads lines, CSV, TSV and JSON; docs/how-to/lists.md makes a list of the files of other tools"
+            )
+            self.diagnostics.report_file(problem, remedy, source, line)
             return None
         suffix = self.path.lower().rpartition(".")[2]
         if suffix in ("json", "jsonl", "ndjson") or decoded.lstrip()[:1] in ("[", "{"):
@@ -293,6 +302,11 @@ class ListReader:
 
 
 KINDS_OF = frozenset(KINDS)
+
+
+def _first_line(text: str) -> str:
+    """The first line that is no comment."""
+    return next((line for each in text.splitlines() if (line := each.strip()) and not line.startswith("#")), "")
 
 
 def _cells(line: str, separator: str) -> list[str]:

@@ -14,7 +14,8 @@ from typing import Any
 
 from orchestrator.core.errors import near
 from orchestrator.core.frozen import Struct, field, replace
-from orchestrator.core.model import DEFAULT_FAIL_ON, Account, Expect, Json, Outcome, Plan
+from orchestrator.core.model import DEFAULT_FAIL_ON, Account, Expect, Json, Outcome, Plan, Target
+from orchestrator.core.waves import Rollout
 from orchestrator.manifest.accounts import accounts_of, default_of, idle_caps, quiet_of
 from orchestrator.manifest.diagnostics import Diagnostics, ManifestError, Place, Value, pack
 from orchestrator.manifest.expand import Expander
@@ -22,6 +23,7 @@ from orchestrator.manifest.files import STDIN, Files, beside, merged
 from orchestrator.manifest.layers import MERGED_BY_NAME, Compiler, Layer, bases_of
 from orchestrator.manifest.lists import Listing
 from orchestrator.manifest.lookups import Answers, Questions
+from orchestrator.manifest.rollout import check_alone, rollout_of
 from orchestrator.manifest.template import values_of
 from orchestrator.manifest.validate import Validator
 from orchestrator.manifest.yaml_reader import read_yaml
@@ -54,6 +56,7 @@ class Manifest(Struct, frozen=True, eq=False):
     expect: Expect = Expect()
     unsupported: Sequence[str] = ()
     warnings: Sequence[str] = ()
+    rollout: Rollout | None = None
     raw: Mapping[str, Value] = {}
     bases: Mapping[str, Layer] = {}
     broken_accounts: frozenset[str] = frozenset()
@@ -116,6 +119,7 @@ def _settled(
     diagnostics, source = files.diagnostics, files.names[0]
     validator = Validator(_named_types(declarations, files.maps), diagnostics)
     broken_accounts = {name for one in files.maps for name in validator.validate(one)}
+    check_alone(files.maps, diagnostics)
     raw = merged(files.maps, MERGED_BY_NAME, diagnostics.positions)
     quiet = quiet_of(Place(raw, "quiet_hours", ("quiet_hours",)), diagnostics) if "quiet_hours" in raw else ()
     accounts = accounts_of(raw.get("providers"), declarations, diagnostics, quiet)
@@ -134,7 +138,8 @@ def _settled(
         fail_on=frozenset(Outcome(word) for word in raw["fail_on"]) if "fail_on" in raw else DEFAULT_FAIL_ON,
         reports=_reports(raw.get("reports", {}), diagnostics, formats),
         expect=Expect(**raw.get("expect", {})),
-        unsupported=tuple(f"{key} is not supported yet" for key in ("rollout",) if key in raw),
+        unsupported=tuple(f"{key} is not supported yet" for key in ("needs_from",) if key in raw),
+        rollout=rollout_of(raw, diagnostics),
         raw=raw,
         listings=_listings(files, validator),
         warnings=(*accounts.warnings, *diagnostics.warnings),
@@ -183,8 +188,26 @@ def expand(manifest: Manifest, answers: Answers | None = None, *, today: datetim
         params=manifest.params,
         fail_on=manifest.fail_on,
         reports=manifest.reports,
-        warnings=(*manifest.warnings, *expander.warnings, *_warnings_of(expander), *idle),
+        rollout=manifest.rollout,
+        warnings=(
+            *manifest.warnings,
+            *expander.warnings,
+            *_warnings_of(expander),
+            *_no_reruns(manifest, targets),
+            *idle,
+        ),
     )
+
+
+def _no_reruns(manifest: Manifest, targets: Sequence[Target]) -> list[str]:
+    """A sentence for each account whose builds are to be started again, and cannot be."""
+    wanting = {target.account for target in targets if target.reruns.times}
+    declared = ((name, manifest.declared[name]) for name in sorted(wanting))
+    return [
+        f"account {name}: {one.title} cannot start a build again, so `reruns` does nothing there"
+        for name, one in declared
+        if not one.restarts
+    ]
 
 
 def _walked(manifest: Manifest, answers: Answers, today: datetime.date) -> Expander:

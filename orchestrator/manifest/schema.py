@@ -20,9 +20,13 @@ from pydantic_core import core_schema as core
 from orchestrator.core.concurrency import QUIET
 from orchestrator.core.model import Outcome
 from orchestrator.core.times import DURATION, LIMIT
+from orchestrator.core.waves import CANCEL, FOLLOW, ORDERS, WITHOUT_NEED
 from orchestrator.providers.port import Declaration
 
 LONGEST = 2**20  # characters of a text
+MOST = 1_000_000_000  # of what is counted
+MOST_RERUNS = 100
+MOST_WAVES = 200
 VARIABLE = r"^[A-Za-z_][A-Za-z0-9_]*$"
 NAME = r"^[A-Za-z0-9_][A-Za-z0-9_.-]*$"
 PERCENT = r"^[0-9]{1,2}(\.[0-9]{1,3})?%$|^100%$"
@@ -69,10 +73,11 @@ VARIABLES = core.str_schema(pattern=VARIABLE, strict=True)
 RATE = core.str_schema(pattern=LIMIT, strict=True)
 TIME = core.str_schema(pattern=DURATION, strict=True)
 TIME_OF_DAY = core.str_schema(pattern=CLOCK, strict=True)
-COUNT = core.int_schema(ge=0, strict=True)
-PLACES = core.int_schema(ge=1, strict=True)
+COUNT = core.int_schema(ge=0, le=MOST, strict=True)
+PLACES = core.int_schema(ge=1, le=MOST, strict=True)
 YES_OR_NO = core.bool_schema(strict=True)
-SHARE = either(COUNT, core.str_schema(pattern=PERCENT, strict=True))
+PERCENTAGE = core.str_schema(pattern=PERCENT, strict=True)
+SHARE = either(COUNT, PERCENTAGE)
 MANY = either(FILLED, list_of(FILLED))
 REPO = either(FILLED, core.int_schema(strict=True))
 
@@ -163,6 +168,12 @@ SKIP: Keys = {
 MATRIX: Keys = {
     "exclude": (list_of(map_of(TEXT, TEXT)), 'combinations to leave out, as in {python: "3.11", os: osx}'),
 }
+NEEDS_NOT_PASSED = (
+    one_of(*WITHOUT_NEED),
+    "where a need did not pass: skip the target (default), run it all the same, or stop the run",
+)
+TIMES = core.int_schema(ge=0, le=MOST_RERUNS, strict=True)
+RERUNS = (either(TIMES, use("Reruns")), "how often a failed build is started again on the same commit (default 0)")
 # the keys of targets that defaults may have, too
 SHARED: Keys = {
     "branch": (FILLED, "the branch to build, any ref that the provider accepts; a glob is expanded from its branches"),
@@ -172,6 +183,8 @@ SHARED: Keys = {
     "labels": (MANY, "labels to select by; those of defaults are added"),
     "matrix": (use("Matrix"), "names and their values: a target for each combination, for ${{ matrix.NAME }}"),
     "needs": (MANY, "targets that must pass before: an id, a repo, or label:NAME"),
+    "needs_not_passed": NEEDS_NOT_PASSED,
+    "reruns": RERUNS,
     "skip": (either(FILLED, use("Skip")), "the reason not to trigger it, or a map with `reason` and `until`"),
     "timeouts": (use("Timeouts"), "how long things may take; merged by name"),
     "marker": (one_of("auto", "none"), "`none` sends the message without a marker; a lost answer then stays in doubt"),
@@ -203,17 +216,40 @@ COMMON = frozenset({*SHARED, *TARGET})
 
 EXPECT: Keys = {"min": (COUNT, "at least so many"), "max": (COUNT, "at most so many")}
 WAVE: Keys = {
-    "name": (FILLED, "its name in the report"),
-    "labels": (MANY, "targets with these labels"),
+    "name": (core.str_schema(min_length=1, max_length=200, strict=True), "its name (default: its number)"),
+    "labels": (MANY, "the targets that have all of these, and what they need"),
     "upto": (SHARE, "so many targets, or so large a share, counted from the first"),
+    "approve": (YES_OR_NO, "whether a person lets the next wave open: `orchestrator approve RUN`"),
+    "soak": (TIME, "how long to wait between its verdict and the next wave"),
 }
-STOP: Keys = {
-    "failed": (SHARE, "so many targets, or so large a share, did not pass"),
-    "after": (COUNT, "not before so many have ended"),
+STOP_WHEN: Keys = {
+    "failed": (either(PLACES, PERCENTAGE), "so many bad targets, or so large a share of those sent so far"),
+    "after": (COUNT, "settled targets before which a share stops nothing (default 10)"),
+    "in_a_row": (PLACES, "so many bad targets one after the other"),
+    "worse_than_usual": (
+        either(YES_OR_NO, core.float_schema(ge=0.0001, le=0.1, strict=True)),
+        "more failures than earlier runs let expect; true, or the chance of a false alarm (default 0.01)",
+    ),
+    "nothing_passed": (YES_OR_NO, "stop where nothing of a wave passed and another one follows (default true)"),
 }
 ROLLOUT: Keys = {
-    "waves": (list_of(either(SHARE, use("Wave"))), "cumulative: [1, 10%, 100%], or maps with `name`, `labels`, `upto`"),
-    "stop_when": (use("StopWhen"), "when to stop"),
+    "waves": (
+        core.list_schema(either(SHARE, use("Wave")), min_length=1, max_length=MOST_WAVES, strict=True),
+        "cumulative: [1, 10%, 100%], or maps with `name`, `labels`, `upto`, `approve`, `soak` (default: one)",
+    ),
+    "order": (one_of(*ORDERS), "of triggering (default file)"),
+    "approve": (YES_OR_NO, "whether a person lets each next wave open (default false)"),
+    "soak": (TIME, "how long to wait after the verdict on each wave but the last (default 0s)"),
+    "stop_when": (use("StopWhen"), "when to stop; each rule is off unless it is written"),
+    "on_stop": (one_of(FOLLOW, CANCEL), "what becomes of the builds when the run stops (default follow)"),
+}
+RERUN: Keys = {
+    "times": (TIMES, "for each target"),
+    "at_most": (SHARE, "no more once so many targets of a wave, or so large a share, were started again"),
+}
+NEEDS_FROM: Keys = {
+    "file": (FILLED, "the file: .dot, .json or .csv"),
+    "reverse": (YES_OR_NO, "whether the arrows are to be turned: `a -> b` then says that b needs a"),
 }
 MANIFEST: Keys = {
     "version": (one_of(1), "of the manifest's format"),
@@ -225,7 +261,10 @@ MANIFEST: Keys = {
     "providers": (map_of(NAMED, use("Account"), 1), "accounts (default: one, `travis`)"),
     "defaults": (use("Defaults"), "keys of every target that does not have its own"),
     "targets": (list_of(either(FILLED, use("Target"))), "the builds that we want, in the order of triggering"),
-    "rollout": (use("Rollout"), "waves and when to stop"),
+    "rollout": (use("Rollout"), "waves, what opens them, and when to stop"),
+    "needs_not_passed": NEEDS_NOT_PASSED,
+    "needs_from": (either(FILLED, use("NeedsFrom")), "a file of needs: GraphViz, JSON or CSV; `a -> b`: a needs b"),
+    "reruns": RERUNS,
     "expect": (use("Expect"), "how many targets there should be; else nothing is started"),
     "fail_on": (list_of(one_of(*(outcome.value for outcome in Outcome))), "outcomes that make the exit code 1"),
     "reports": (map_of(NAMED, FILLED), "report format and the file it is written to"),
@@ -261,8 +300,10 @@ def definitions(declarations: Mapping[str, Declaration]) -> CoreSchema:
         keys_of("Target", "One build that we want, or several.", {**TARGET, **shared}, about=exactly_one),
         keys_of("Expect", "How many targets there should be; else nothing is started.", EXPECT),
         keys_of("Wave", "A group of targets that may run together.", WAVE),
-        keys_of("StopWhen", "When to stop a rollout.", STOP),
+        keys_of("StopWhen", "When to stop a rollout.", STOP_WHEN),
         keys_of("Rollout", "How a run spreads out in waves.", ROLLOUT),
+        keys_of("Reruns", "How often a failed build is started again.", RERUN, ["times"]),
+        keys_of("NeedsFrom", "A file of needs.", NEEDS_FROM, ["file"]),
     ]
     return core.definitions_schema(use("Manifest"), found)
 
@@ -286,6 +327,7 @@ def _account(declarations: Mapping[str, Declaration]) -> Keys:
         "limits": (use("Limits"), "limits that replace the provider's defaults, as 40/30s"),
         "defaults": (use("Shared"), "defaults of this account's targets; they win over the global ones"),
         "insecure": (YES_OR_NO, "allows plain http to a host that is not this machine"),
+        "reruns": RERUNS,
     }
     for given in declarations.values():
         keys |= {name: (schema_of(key.type), f"{given.title}: {key.help}") for name, key in given.settings.items()}

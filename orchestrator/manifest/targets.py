@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from orchestrator.core.frozen import replace
 from orchestrator.core.model import Json, Target, Timeouts
 from orchestrator.core.selection import is_glob
+from orchestrator.core.waves import NO_RERUNS
 from orchestrator.manifest.diagnostics import ManifestError, Place, Problem
 from orchestrator.manifest.identity import id_of, ref_problem, repo_problem
 from orchestrator.manifest.layers import FIELDS, Layer, Matrix, label_problem
@@ -84,6 +85,7 @@ class Prototypes:
             labels=tuple(dict.fromkeys([self._label(label, names, entry) for label in layer.values.get("labels", ())])),
             request=self._request(layer, names, account, entry),
             skip=self._skip(layer.values.get("skip"), names, entry),
+            reruns=layer.values.get("reruns", NO_RERUNS),
             marked=layer.values.get("marker") != "none",
             timeouts=self._times(layer, account),
             **fields,

@@ -312,6 +312,7 @@ class Declaration(Struct, frozen=True):
         accepted_limits: those of them that count only what was, or may have been, accepted.
         harmless_refusals: names of limits whose size is unknown and for which a refusal does no harm: it is
             found by trying, from the default on. Never for a provider that bans.
+        restarts: whether it can start a build again (`Restarts`); manifests with `reruns` are checked by it.
         keys: keys of a target that this provider has beyond those of every target.
         settings: keys of an account that this provider has beyond those of every account.
         token_env: environment variable that holds the token when the manifest names none.
@@ -342,6 +343,7 @@ class Declaration(Struct, frozen=True):
     connections: int = 16
     settle: float = 60.0
     finds: Findability = Findability.BY_MARKER
+    restarts: bool = False
     keys: Mapping[str, Key] = field(default_factory=dict)
     settings: Mapping[str, Key] = field(default_factory=dict)
     token_env: str | None = None

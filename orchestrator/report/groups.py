@@ -12,6 +12,7 @@ from orchestrator.report.words import shell
 
 IN_DOUBT = "in doubt"
 OPEN = "open"
+BACK = 10  # targets that the way back names
 
 # Doubt first: it is the one thing that a person has to settle. What was left out on purpose comes last.
 ORDER = (
@@ -127,13 +128,39 @@ def next_steps(report: Report) -> Iterator[Hint]:
     run = report.run
     if not found:
         return
+    yield from _for_a_person(report)
     first = found.get(IN_DOUBT) or next(iter(reversed(found.values())))
     yield Hint("why", first.run or run.id, (shell(first.id),), "why:    ")
     if not report.is_rehearsal:
         for id_ in run.merged or (run.id,):
             words = {word_of(row) for row in report.targets if row.run in ("", id_)} & set(ORDER)
             yield from _onwards(report, id_, words)
+        yield from _back(report)
     yield Hint("report", run.id, (*(("--merged",) if run.merged else ()), "-o", "csv"), "all:    ")
+
+
+def _for_a_person(report: Report) -> Iterator[Hint]:
+    """What lets a run go on that waits for a person."""
+    run = report.run
+    if run.waits_for == "pause":
+        yield Hint("unpause", run.id, (), "let go: ")
+    elif run.waits_for == "approval":
+        wave = next((one for one in run.waves if one.opened_at is None), None)
+        words = () if wave is None else ("--wave", shell(wave.name))
+        yield Hint("approve", run.id, words, "open:   ")
+        yield Hint("approve", run.id, (*words, "--deny"), "or not: ")
+
+
+def _back(report: Report) -> Iterator[Hint]:
+    """What takes back to the version before what a stopped rollout has built."""
+    run = report.run
+    built = [row for row in report.targets if row.build_id is not None]
+    if run.manifest is None or len(run.waves) < 2 or not built or not is_stopped(report):
+        return
+    old = [word for name in run.params for word in ("-p", f"{shell(name)}=OLD")]
+    only = [word for row in built[:BACK] for word in ("--only", shell(row.id))]
+    more = f"  # and {len(built) - BACK:,} more that were built" if len(built) > BACK else ""
+    yield Hint("run", shell(run.manifest), (*old, *only, *((more,) if more else ())), "back:   ")
 
 
 def _onwards(report: Report, id_: str, found: Collection[str]) -> Iterator[Hint]:
@@ -149,8 +176,12 @@ def _onwards(report: Report, id_: str, found: Collection[str]) -> Iterator[Hint]
 
 def going_on(report: Report, run: str, label: str) -> Hint:
     """What goes on with the run; a rule that stopped it must be overridden for that."""
-    is_stopped = report.run.status == "stopped" and stopped_by_rule(report) and report.run.stopped_by != CANCELED
-    return Hint("resume", run, ("--override-stop",) if is_stopped else (), label)
+    return Hint("resume", run, ("--override-stop",) if is_stopped(report) else (), label)
+
+
+def is_stopped(report: Report) -> bool:
+    """Whether a rule keeps targets from being sent."""
+    return report.run.status == "stopped" and stopped_by_rule(report) and report.run.stopped_by != CANCELED
 
 
 def stopped_by_rule(report: Report) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 
+from orchestrator.core.course import DENIED, PAUSE, SOAK, Waiting
 from orchestrator.core.errors import UsageError
 from orchestrator.core.history import History, accounts_in
 from orchestrator.core.model import BuildState, Outcome, Phase, Target, scopes_around
@@ -12,6 +13,9 @@ from orchestrator.core.progress import Progress
 from orchestrator.core.times import clock
 from orchestrator.forecast.remaining import reasons
 from orchestrator.providers import registry
+from orchestrator.report.words import plain
+
+PAUSED, OVERLAP = "paused", "overlap"  # the codes of a target that a pause holds, or another run
 
 
 def waits_for(history: History, target: Target, now: float) -> tuple[str, str]:
@@ -59,16 +63,53 @@ def _provider(progress: Progress) -> tuple[str, str] | None:
 
 def _before(history: History, target: Target, now: float) -> tuple[str, str] | None:
     """What keeps the trigger call from being made."""
-    if history.stopped is not None:
-        word = "run_canceled" if history.stopped.by_person else "run_stopped"
-        return word, f"not triggered, {history.stopped.rule}: {history.stopped.arithmetic}"
+    stopped = history.stopped
+    if stopped is not None:
+        if stopped.by_person:
+            word = "run_canceled"
+        elif stopped.rule == DENIED:
+            word = DENIED
+        else:
+            is_open = target.wave == 1 or target.wave in history.course.waves
+            word = "run_stopped" if is_open else "wave_not_opened"
+        return word, f"not triggered, {stopped.rule}: {stopped.arithmetic}"
     waiting = list(unmet_needs(history, target))
     if waiting:
         more = f" and {len(waiting) - 3} more" if len(waiting) > 3 else ""
         return "needs", f"waits for {', '.join(waiting[:3])}{more}"
-    if target.wave > 1 and target.wave not in history.waves:
-        return "wave", f"wave {target.wave} has not been opened"
-    return _frozen(history, target, now)
+    return _wave(history, target, now) or _frozen(history, target, now)
+
+
+def _wave(history: History, target: Target, now: float) -> tuple[str, str] | None:
+    """What keeps the target's wave from being opened, or a person from letting it be triggered."""
+    course, waves = history.course, history.waves
+    waiting = course.waiting(waves, now)
+    if target.id in course.held:
+        return OVERLAP, f"run {course.held[target.id]} has a build of it under way"
+    if target.wave in course.waves:
+        return None if waiting is None or waiting.kind != PAUSE else (PAUSED, held_in_words(waiting, history))
+    if target.wave == course.following(waves) and waiting is not None:
+        return PAUSED if waiting.kind == PAUSE else waiting.kind, held_in_words(waiting, history)
+    if target.wave == 1:
+        return None
+    return "wave", f"{name_of(history, target.wave)} opens after the verdict on {name_of(history, target.wave - 1)}"
+
+
+def name_of(history: History, wave: int) -> str:
+    """A wave as people call it."""
+    name = history.waves[wave - 1].name if wave <= len(history.waves) else str(wave)
+    return f"wave {wave}{f' ({plain(name)})' if name != str(wave) else ''}"
+
+
+def held_in_words(waiting: Waiting, history: History) -> str:
+    """What the run waits for, as a sentence; a command line that helps stands in `report.groups`."""
+    if waiting.kind == PAUSE:
+        pause = history.course.pause
+        return f"paused by {plain(pause.by)} at {clock(pause.at)}" if pause is not None else "paused"
+    name = name_of(history, waiting.wave)
+    if waiting.kind == SOAK:
+        return f"{name} opens at {clock(waiting.until)}, when the soak after wave {waiting.wave - 1} is over"
+    return f"{name} waits for a person to approve it"
 
 
 def unmet_needs(history: History, target: Target) -> Iterator[str]:

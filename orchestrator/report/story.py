@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, TypeAlias
 
 from orchestrator.core import events
+from orchestrator.core.course import STOP
 from orchestrator.core.events import Event
 from orchestrator.core.frozen import Struct
 from orchestrator.core.model import Outcome
@@ -120,6 +121,18 @@ def _frozen_pairs(event: events.Frozen) -> Mapping[str, Any]:
     return {"scope": str(event.scope), "until": clock(event.until), "cause": event.cause}
 
 
+def _opened(event: events.WaveOpened) -> str:
+    name = f" ({event.name})" if event.name not in ("", str(event.wave)) else ""
+    blocks = ", ".join(f"{block.stop_at} of the first {block.targets}" for block in event.blocks)
+    stops = f"; {blocks} bad stop the run" if blocks else ""
+    return f"wave {event.wave}{name} was opened{f', approved by {event.by}' if event.by else ''}{stops}"
+
+
+def _judged(event: events.WaveJudged) -> str:
+    rule = f" by {event.rule}" if event.rule else ""
+    return f"the verdict on wave {event.wave} is {event.verdict}{rule}: {event.arithmetic}"
+
+
 def _ended(event: events.Ended) -> Line:
     return _PASSED if event.outcome is Outcome.PASSED else _NOT_PASSED
 
@@ -141,10 +154,18 @@ _STOPPED = Line(
 _CANCELING = Line("build.canceling", lambda e: "the provider was asked to cancel it", _of("target"))
 _NOT_CANCELED = Line("build.canceling", lambda e: f"it could not be canceled: {e.note}", _of("target", "note"), WARNING)
 
+_FIRST_OPENED = Line("wave.opened", _opened)
+_OPENED = Line("wave.opened", _opened, _of("wave", "name", "targets"), INFO)
+_JUDGED = Line("wave.judged", _judged, _of("wave", "verdict", why="arithmetic"), INFO)
+_JUDGED_BAD = Line("wave.judged", _judged, _of("wave", "verdict", "rule", why="arithmetic"), WARNING)
+
 _STORY: Mapping[type[Any], Line | Callable[[Any], Line]] = {
     # the run
     events.RunMade: Line("run.made", _made),
-    events.WaveOpened: Line("wave.opened", lambda e: f"wave {e.wave} was opened"),
+    events.WaveOpened: lambda e: _OPENED if e.wave > 1 else _FIRST_OPENED,
+    events.WaveJudged: lambda e: _JUDGED if e.verdict != STOP else _JUDGED_BAD,
+    events.Paused: Line("run.paused", lambda e: f"{e.by} paused the run", _of("by"), WARNING),
+    events.Unpaused: Line("run.unpaused", lambda e: f"{e.by} let the paused run go on", _of("by"), INFO),
     events.Released: Line("target.released", lambda e: "everything that it needs has passed", _of("target")),
     events.Stopped: lambda e: _STOPPED if e.rule else _OVERRIDDEN,
     events.Interrupted: Line("run.interrupted", lambda e: f"the process left the run ({e.signal})"),
@@ -205,6 +226,8 @@ _STORY: Mapping[type[Any], Line | Callable[[Any], Line]] = {
     events.Ended: _ended,
     # what people asked for
     events.CancelAsked: Line("cancel.asked", lambda e: "cancel asked"),
-    events.Approved: Line("account.approved", lambda e: "approved"),
+    events.Approved: Line("approved", lambda e: "approved"),
+    events.Denied: Line("denied", lambda e: "denied"),
     events.PauseAsked: Line("pause.asked", lambda e: "pause asked"),
+    events.UnpauseAsked: Line("unpause.asked", lambda e: "unpause asked"),
 }

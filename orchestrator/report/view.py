@@ -10,16 +10,38 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from operator import attrgetter
 
+from orchestrator.core.course import SOAK, Waiting
 from orchestrator.core.frozen import Struct, field, gc_paused
 from orchestrator.core.history import History, accounts_in
 from orchestrator.core.model import DEFAULT_FAIL_ON, Account, Build, Json, Outcome, Phase, Target
 from orchestrator.core.progress import Progress
 from orchestrator.core.times import clock
+from orchestrator.core.waves import Wave
 from orchestrator.providers import registry
-from orchestrator.report.reasons import waits_for
+from orchestrator.report.reasons import name_of, waits_for
 
 SCHEMA = "orchestrator.report/1"
 OUTCOMES = tuple(outcome.value for outcome in Outcome)
+
+
+class WaveView(Struct, frozen=True):
+    """One wave, opened or not.
+
+    Args:
+        targets: how many; those that are skipped do not count.
+        verdict: `go`, `stop`, `undecided`; None where it was not judged.
+        why: the arithmetic of the verdict.
+        approved_by: who let it open; None where nobody was asked, or has answered.
+    """
+
+    wave: int
+    name: str
+    targets: int
+    opened_at: str | None
+    judged_at: str | None
+    verdict: str | None
+    why: str | None
+    approved_by: str | None
 
 
 class RunView(Struct, frozen=True):
@@ -27,11 +49,13 @@ class RunView(Struct, frozen=True):
 
     Args:
         status: `running` (or its process died), `ended`, `detached`, `interrupted` (signal or time-out), `stopped`
-            (a rule or an account).
+            (a rule or an account), `waiting` (nothing is under way, and only a person can let it go on).
         finished_at: when the run ended or its last process left; None while it goes on, here or detached.
         stopped_by: the rule, the signal, `timeout` or `account NAME`; None where nothing stopped it.
         stopped_why: the rule's arithmetic or the account's cause.
         merged: the runs that it shows as one, oldest first (`report.merged`); empty where it is one run.
+        waits_for: `approval`, `soak` or `pause`; None where nothing of that holds it.
+        paused_by: who holds it; None where nobody does.
     """
 
     id: str
@@ -46,6 +70,9 @@ class RunView(Struct, frozen=True):
     stopped_by: str | None
     stopped_why: str | None = None
     merged: tuple[str, ...] = ()
+    waves: tuple[WaveView, ...] = ()
+    waits_for: str | None = None
+    paused_by: str | None = None
 
 
 class BuildView(Struct, frozen=True):
@@ -98,6 +125,7 @@ class Row(Struct, frozen=True):
     run_seconds: int | None
     target: Target
     run: str = ""
+    wave_name: str = ""
 
     def __eq__(self, other: object) -> bool:
         return other.__class__ is Row and _SHOWN(self) == _SHOWN(other)
@@ -182,7 +210,7 @@ def view(run_id: str, history: History, now: float) -> Report:
     with gc_paused():
         rows = tuple(_row(history, one, types.get(one.account, one.account), as_of) for one in history.targets)
     return Report(
-        run=_run(run_id, history),
+        run=_run(run_id, history, now),
         totals=totals_of(rows),
         targets=rows,
         limits=_limits(history, accounts),
@@ -195,10 +223,12 @@ def view(run_id: str, history: History, now: float) -> Report:
     )
 
 
-def _run(run_id: str, history: History) -> RunView:
+def _run(run_id: str, history: History, now: float) -> RunView:
     made = history.made
-    status = _status(history)
+    waiting = None if history.stopped is not None else history.course.waiting(history.waves, now)
+    status = _status(history, waiting, now)
     by, why = _stopped_by(history)
+    pause = history.course.pause
     return RunView(
         id=run_id,
         name=made.name if made is not None else "",
@@ -207,26 +237,51 @@ def _run(run_id: str, history: History) -> RunView:
         parent=made.parent if made is not None else None,
         status=status,
         started_at=clock(history.made_at) or None,
-        finished_at=None if status in ("running", "detached") else clock(history.left_at) or None,
+        finished_at=None if status in ("running", "detached", "waiting") else clock(history.left_at) or None,
         exit_code=history.exit_code,
         stopped_by=by,
         stopped_why=why,
+        waves=tuple(_wave(history, wave) for wave in history.waves),
+        waits_for=None if waiting is None or history.has_ended else waiting.kind,
+        paused_by=None if pause is None or history.has_ended else pause.by,
     )
 
 
-def _status(history: History) -> str:
+def _wave(history: History, wave: Wave) -> WaveView:
+    standing, course = history.course.waves.get(wave.number), history.course
+    by = course.approved_by(wave.number) if standing is None else standing.by
+    if standing is None:
+        return WaveView(wave.number, wave.name, wave.targets, None, None, None, None, by or None)
+    opened, judged = clock(standing.opened_at) or None, clock(standing.judged_at) or None
+    verdict, why = standing.verdict or None, standing.why or None
+    return WaveView(wave.number, wave.name, wave.targets, opened, judged, verdict, why, by or None)
+
+
+def _status(history: History, waiting: Waiting | None, now: float) -> str:
     if history.has_ended:
         return "ended"
+    if waiting is not None and _is_for_a_person(history, waiting, now):
+        return "waiting"
     if history.interrupted is None:
         return "running"
     known = {"detached": "detached", "stopped": "stopped", "account": "stopped"}
     return known.get(history.interrupted.signal, "interrupted")
 
 
+def _is_for_a_person(history: History, waiting: Waiting, now: float) -> bool:
+    """Whether nothing is under way, and only a person can let the run go on."""
+    if waiting.kind == SOAK or history.course.soaks_until(history.waves, now) is not None:
+        return False
+    is_blocked = history.interrupted is not None and history.interrupted.signal == "account"
+    return not is_blocked and not any(one.may_exist and not one.is_done for one in history.progress.values())
+
+
 def _stopped_by(history: History) -> tuple[str | None, str | None]:
     """What stopped the run and why; the rule goes before the way in which the process then left."""
     if history.stopped is not None:
-        return history.stopped.rule, history.stopped.arithmetic or None
+        rule, why, wave = history.stopped.rule, history.stopped.arithmetic, history.stopped.wave
+        where = f"{name_of(history, wave)}: " if why and wave and len(history.waves) > 1 else ""
+        return rule, f"{where}{why}" or None
     for account, stop in history.accounts_stopped.items():
         return f"account {account}", stop.cause
     for (account, scope), freeze in history.frozen.items():
@@ -270,6 +325,7 @@ def _row(history: History, target: Target, provider: str, as_of: float) -> Row:
         queued_seconds=_between(build.created_at or triggered, build.started_at) if build else None,
         run_seconds=_between(build.started_at, build.finished_at) if build else None,
         target=target,
+        wave_name=history.waves[target.wave - 1].name if target.wave <= len(history.waves) else str(target.wave),
     )
 
 

@@ -10,9 +10,12 @@ from orchestrator.core.events import (
     AccountStopped,
     Frozen,
     Interrupted,
+    Paused,
     RunEnded,
     RunMade,
     Stopped,
+    Unpaused,
+    WaveJudged,
     WaveOpened,
     target_of,
 )
@@ -133,6 +136,10 @@ def concerns(entry: Entry, target: Target) -> bool:
             return True
         case WaveOpened(wave=wave):
             return wave == target.wave
+        case WaveJudged(wave=wave):
+            return target.wave - 1 <= wave <= target.wave
+        case Paused() | Unpaused():
+            return True
         case Frozen(scope=scope):
             return entry.account == target.account and scope in scopes_around(target.repo)
         case AccountStopped():

@@ -27,6 +27,7 @@ from orchestrator.lookalike.travis.rows import Request
 from .evidence import Evidence, states
 from .machine import Written
 from .play import Play
+from .rollouts import Checked
 from .rules import keeps_rules
 from .schedule import PATIENCE, Job
 
@@ -55,6 +56,8 @@ def _all(result: Play) -> Iterator[str]:
     for job in result.jobs:
         for _, written in states(result, job):
             yield from _stream_order(written)
+            if job.rollout is not None:
+                yield from Checked(result, job).read(written)
         yield from _exit_codes(result, job)
         for target in job.targets:
             yield from _target(result, evidence, job, target)

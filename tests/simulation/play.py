@@ -26,6 +26,7 @@ from .kernel import Kernel, Process, Stuck
 from .machine import EPOCH, URL, Driving, Machine, State, give_back
 from .network import TOKENS, Network, Sent
 from .people import Person, Said
+from .rollouts import Steered, steer
 from .schedule import Fate, Job, Schedule
 from .service import Service
 from .twist import PutBack
@@ -54,6 +55,7 @@ class Play:
     histories: dict[str, History] = field(default_factory=dict)
     made: dict[str, tuple[float, int]] = field(default_factory=dict)
     said: list[Said] = field(default_factory=list)
+    steered: list[Steered] = field(default_factory=list)
     stuck: str = ""
     steps: int = 0
 
@@ -173,16 +175,20 @@ class Stage:
     async def _live(self, job: Job) -> None:
         await anyio.sleep(job.starts)
         await self._make(job)
-        async with anyio.create_task_group() as tasks:
-            if job.rival is not None:
-                tasks.start_soon(self._rival, job, *job.rival)
-            if job.cancel_at is not None:
-                tasks.start_soon(self._cancel, job, job.cancel_at)
-            await self.keep(job)
-        if (back := self.schedule.twist.put_back) is not None:
-            await anyio.sleep(max(0.0, back.at - self.kernel.time))
-        if len(self.machine.states) > 1 and not await self._has_ended(job, doubts_may_stay=True):
-            await self.keep(replace(job, fates=()))  # a copy knows less: a rival took it up, or nobody yet
+        async with anyio.create_task_group() as steering:
+            if job.rollout is not None:
+                steering.start_soon(steer, self, job)
+            async with anyio.create_task_group() as tasks:
+                if job.rival is not None:
+                    tasks.start_soon(self._rival, job, *job.rival)
+                if job.cancel_at is not None:
+                    tasks.start_soon(self._cancel, job, job.cancel_at)
+                await self.keep(job)
+            if (back := self.schedule.twist.put_back) is not None:
+                await anyio.sleep(max(0.0, back.at - self.kernel.time))
+            if len(self.machine.states) > 1 and not await self._has_ended(job, doubts_may_stay=True):
+                await self.keep(replace(job, fates=()))  # a copy knows less: a rival took it up, or nobody yet
+            steering.cancel_scope.cancel()
         if job is self.schedule.jobs[0]:
             await self._person.look_back(job)
 
@@ -194,7 +200,8 @@ class Stage:
         if job.id in self.result.made:
             unmarked = {target.id for target in targets if not target.marked}
             targets, options = tuple(without(targets, unmarked)), RunOptions(adopt=True)
-        made = RunMade("nightly", None, "", accounts=self.machine.accounts(), options=options)
+        accounts = self.machine.accounts()
+        made = RunMade("nightly", None, "", accounts=accounts, options=options, rollout=job.rollout, waves=job.waves)
         await self.journal.make_run(job.id, made, targets, self.machine.now(), forbid_overlap=False)
         self.note_made(job)
 

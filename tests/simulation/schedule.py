@@ -10,6 +10,7 @@ from random import Random
 
 from orchestrator.core.frozen import Struct, field, replace
 from orchestrator.core.model import Limit, Target, Timeouts
+from orchestrator.core.waves import Rollout, Wave
 from orchestrator.lookalike.kit.faults import FaultRule
 from orchestrator.lookalike.kit.settings import Rule
 from orchestrator.lookalike.travis.settings import RepoSpec, Settings, Shares
@@ -73,6 +74,8 @@ class Job(Struct, frozen=True):
         fates: of its processes, one after the other; after them all goes well.
         rival: when another process begins to want the same run, with a fate of its own.
         cancel_at: when a person cancels it, and whether its builds are kept.
+        rollout: how it spreads, cut into `waves`; `pauses` are pairs of when a person holds it and for how long, and
+            `denies` says that the first wave that waits for a person is not let open.
     """
 
     id: str
@@ -84,6 +87,10 @@ class Job(Struct, frozen=True):
     in_flight: int | None = None
     cancel_at: float | None = None
     keep_builds: bool = False
+    rollout: Rollout | None = None
+    waves: tuple[Wave, ...] = ()
+    pauses: tuple[tuple[float, float], ...] = ()
+    denies: bool = False
 
 
 class Schedule(Struct, frozen=True):

@@ -69,7 +69,7 @@ def _end(result: Play) -> Iterator[str]:
         yield f"{driving.process.name}: {driving.process.steps} steps, {driving.journal.appends} appends, {end}"
     for row in result.world.counters.accepted:
         builds = [(build.id, build.state) for build in row.builds]
-        yield f"request {row.id} of {row.repo.slug} {row.message!r}: {row.state} {row.result} {builds}"
+        yield f"request {row.id} of {row.repo.slug} {row.marked!r}: {row.state} {row.result} {builds}"
     for history in result.histories.values():
         for target in history.targets:
             yield f"{target.id}: {history.of(target.id).verdict}"

@@ -187,6 +187,7 @@ DECLARATION = Declaration(
     type="travis",
     title="Travis CI",
     url=API_COM,
+    restarts=True,
     hosts=frozenset({"api.travis-ci.com"}),
     factory="orchestrator.providers.travis.provider:Travis",
     headers="orchestrator.providers.travis.wire:headers",

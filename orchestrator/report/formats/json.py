@@ -51,7 +51,8 @@ def plain_row(row: Row) -> dict[str, Any]:
 
 def plain_run(run: RunView) -> dict[str, Any]:
     """The run as a JSON object."""
-    return {name: value for name, value in asdict(run).items() if name != "merged" or value}
+    found = {name: value for name, value in asdict(run).items() if name != "merged" or value}
+    return {**found, "waves": [asdict(wave) for wave in run.waves]}
 
 
 def _forecast(forecast: ForecastView | None) -> dict[str, Any] | None:

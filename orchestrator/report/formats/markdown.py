@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterator
 
 from orchestrator.core.times import counted, duration
-from orchestrator.report.formats.text import forecast_lines, headline
+from orchestrator.report.formats.text import forecast_lines, headline, wave_lines
 from orchestrator.report.groups import counts, groups
 from orchestrator.report.view import Report, Row
 from orchestrator.report.words import link, plain, short
@@ -43,6 +43,8 @@ def _lines(report: Report) -> Iterator[tuple[str, int]]:
     yield f"## {_shown(run.name or 'run')}: {_numbers(report)}", 0
     yield "", 0
     yield f"Run `{run.id}`: {_shown(headline(report))}", 0
+    if waves := [f"- {_shown(line.strip())}" for line in wave_lines(report)]:
+        yield from ((line, 0) for line in ("", *waves))
     if report.forecast is not None:
         for line in forecast_lines(report.forecast):
             yield from (("", 0), (_shown(line.capitalize()), 0))

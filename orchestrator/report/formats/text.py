@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from orchestrator.core.events import CANCELED
 from orchestrator.core.times import counted, duration
-from orchestrator.report.groups import OPEN, Group, counts, groups, next_steps, shares, stopped_by_rule
+from orchestrator.report.groups import OPEN, Group, counts, groups, is_stopped, next_steps, shares, stopped_by_rule
 from orchestrator.report.view import ForecastView, LimitView, Report, Row
 from orchestrator.report.words import plain, seconds_between, short
 
@@ -56,15 +56,29 @@ def _unpainted(text: str, word: str) -> str:
 def _head(report: Report, paint: Paint) -> Iterator[str]:
     run, totals = report.run, report.totals
     numbers = ", ".join(paint(f"{number:,} {word}", word) for number, word in counts(report))
-    yield f"{counted(totals['targets'], 'target')}: {numbers}" if numbers else "no targets"
-    yield f"{plain(run.name) or 'run'} {run.id}: {headline(report)}"
+    lines = [f"{counted(totals['targets'], 'target')}: {numbers}" if numbers else "no targets"]
+    lines.append(f"{plain(run.name) or 'run'} {run.id}: {headline(report)}")
+    yield from reversed(lines) if is_stopped(report) else lines  # then the rule comes first, with its numbers
+    yield from wave_lines(report)
+
+
+def wave_lines(report: Report) -> Iterator[str]:
+    """How far each wave of a rollout has come, a line each; nothing for a run of one wave."""
+    for one in report.run.waves if len(report.run.waves) > 1 else ():
+        name = f" ({plain(one.name)})" if one.name != str(one.wave) else ""
+        if one.opened_at is None:
+            state = "not opened"
+        else:
+            state = f"{one.verdict}: {plain(one.why or '')}" if one.verdict else "opened, no verdict"
+        by = f"approved by {plain(one.approved_by)}, " if one.approved_by else ""
+        yield f"  wave {one.wave}{name}, {counted(one.targets, 'target')}: {by}{state}"
 
 
 def headline(report: Report) -> str:
     """How the run ended, by what, after which time and with which exit code."""
     run = report.run
     lasted = seconds_between(run.started_at, run.finished_at)
-    words = [run.status]
+    words = [run.status + (f" for {_WAITS[run.waits_for]}" if run.status == "waiting" and run.waits_for else "")]
     if run.stopped_by == CANCELED:
         words = [CANCELED]
     elif run.stopped_by is not None:
@@ -75,6 +89,9 @@ def headline(report: Report) -> str:
         words.append(f"after {duration(lasted)}")
     retries = f"; retried as {', '.join(run.merged[1:])}" if run.merged else ""
     return " ".join(words) + (f", exit {run.exit_code}" if run.exit_code is not None else "") + retries
+
+
+_WAITS = {"approval": "a person to approve the next wave", "pause": "a person to let it go on", "soak": "the soak"}
 
 
 def _groups(report: Report, width: int, at_most: int, paint: Paint) -> Iterator[str]:
