@@ -397,3 +397,30 @@ async def test_targets_of_waves_that_are_not_open_are_held_by_nobody():
     accounts = accounts_in((await load(run.journal, "r1")).made)
     held = await names_in(rows[0], accounts, targets(*names(4)), run.journal)
     assert list(held) == ["fake:acme/r0", "fake:acme/r1"]
+
+
+async def test_an_approval_without_a_wave_opens_one_wave_however_far_ahead_its_clock_is():
+    run = await Rolling.of(4, rollout("1", "2", "100%", approve=True))
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(run.drive)
+        await anyio.sleep(300.0)
+        await run.journal.wish("r1", Approved("jo", run.service.now() + 86_400.0))
+        await anyio.sleep(7200.0)
+        assert len(run.sent) == 2
+        await run.wish(Approved, wave=3)
+    assert run.engine.code == Exit.OK
+
+
+async def test_killed_in_the_middle_of_wave_2_and_carried_elsewhere_the_run_goes_on_as_it_would_have():
+    how = rollout("2", "20", "100%", stop_when=StopWhen(failed="20%", after=10, in_a_row=6))
+    run = await Rolling.of(40, how, bad=["acme/r1", "acme/r7", "acme/r30"])
+    run.service.scripts |= {f"acme/r{n}": Script(runs=100.0 + 10 * n) for n in range(10, 20)}
+    assert await run.drive(timeout=200.0) == Exit.TIMEOUT
+    assert 1 < len(run.sent) <= 20
+    before = run.facts(WaveOpened, WaveJudged)
+    elsewhere = Rolling(run.service, MemoryJournal(run.journal.disk.copy(["r1"]), now=run.service.now))
+    assert await elsewhere.drive() == Exit.FAILED
+    assert elsewhere.facts(WaveOpened, WaveJudged)[: len(before)] == before
+    assert [fact.wave for fact in elsewhere.facts(WaveOpened)] == [1, 2, 3]
+    assert [(wave, verdict) for wave, verdict, _ in elsewhere.waves] == [(1, "undecided"), (2, "go"), (3, "go")]
+    assert sorted(run.sent) == sorted(names(40))  # nothing twice, nothing left out

@@ -31,6 +31,11 @@ FOUND_WITHIN = {  # a bug: in which world, and within how many seeds
     "limits-not-shared": (ALL, 400),
     "any-receipt-is-ours": ("mixed", 30),
     "an-outage-without-a-brake": ("outage", 10),
+    "a-wave-before-its-verdict": ("rollout", 10),
+    "triggers-while-paused": ("rollout", 100),
+    "triggers-after-a-stop": ("rollout", 30),
+    "approved-by-nobody": ("rollout", 30),
+    "a-wave-of-nothing-passed": ("rollout", 60),
 }
 
 
@@ -51,7 +56,7 @@ def test_what_the_simulation_once_found_stays_mended():
     assert wrong(ONCE_WRONG_IN_A_PLOT, shares={}) == {}
 
 
-@pytest.mark.parametrize(("world", "seeds"), [("outage", 10), ("put-back", 30), ("mixed", 30)])
+@pytest.mark.parametrize(("world", "seeds"), [("outage", 10), ("put-back", 30), ("mixed", 30), ("rollout", 30)])
 def test_no_schedule_in_a_world_with_its_own_guard_breaks_a_promise(world, seeds):
     assert wrong(range(seeds), shares={world: 1.0}) == {}
 

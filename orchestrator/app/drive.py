@@ -195,7 +195,7 @@ class Drive:
             while (row := await exact(self._journal, self.run_id)) and row.ended_at is None and row.driven:
                 for entry in await self._journal.read(self.run_id, history.cursor):
                     history.add(entry.account, entry.seq, entry.at, entry.event)
-                self._context.observer.progress(snapshot_of(history))
+                self._context.observer.progress(snapshot_of(history, self._context.now()))
                 if self._has_settled(history):
                     break
                 await anyio.sleep(READ_EVERY)
@@ -329,11 +329,13 @@ def refuse_rehearsal(history: History) -> None:
         )
 
 
-def snapshot_of(history: History) -> Snapshot:
-    """Where a run stands, from the journal alone."""
+def snapshot_of(history: History, now: float) -> Snapshot:
+    """Where a run stands, from the journal alone; `now` by the wall clock."""
     known = [history.of(target.id) for target in history.targets]
     phases = Counter(one.phase for one in known)
     outcomes = Counter(one.verdict.outcome for one in known if one.verdict is not None)
     doubts = sum(one.doubt is not None and one.verdict is None for one in known)
     stopped = {account: event.cause for account, event in history.accounts_stopped.items()}
-    return Snapshot(len(history.targets), phases, outcomes, 0.0, None, None, stopped, doubts)
+    waiting = None if history.stopped is not None else history.course.waiting(history.waves, now)
+    held = None if waiting is None else history.course.told(waiting, history.waves)
+    return Snapshot(len(history.targets), phases, outcomes, 0.0, None, None, stopped, doubts, held)

@@ -6,7 +6,7 @@ Nothing here acts on a run: a wish goes into the journal, and whoever drives the
 from __future__ import annotations
 
 from orchestrator.app.runs import named
-from orchestrator.core.course import DENIED, Course
+from orchestrator.core.course import DENIED, Course, called
 from orchestrator.core.errors import NotStarted, UsageError
 from orchestrator.core.events import Approved, Denied, PauseAsked, UnpauseAsked
 from orchestrator.core.frozen import Struct
@@ -15,7 +15,6 @@ from orchestrator.core.times import clock, counted
 from orchestrator.journal.history import load
 from orchestrator.journal.port import Journal, RunRow
 from orchestrator.report.groups import Hint
-from orchestrator.report.reasons import name_of
 from orchestrator.report.words import plain, short
 
 LONGEST = 100  # characters of a name
@@ -63,18 +62,19 @@ async def approve(
             f"{_not_yet(history, number)}; an approval is of a verdict: see `orchestrator status {row.id}`"
         )
     if not history.waves[number - 2].approve:
-        raise NotStarted(f"{name_of(history, number)} waits for nobody: the manifest asks for no approval of it")
+        raise NotStarted(f"{called(history.waves, number)} waits for nobody: the manifest asks for no approval of it")
     said = course.answer(number)
     if isinstance(said, Denied if deny else Approved):
-        return Said(f"{name_of(history, number)} was {'denied' if deny else 'approved'} already, by {plain(said.by)}")
-    at = max(now, course.waves[number - 1].judged_at or now)
-    await journal.wish(row.id, (Denied if deny else Approved)(by, at, number))
+        return Said(
+            f"{called(history.waves, number)} was {'denied' if deny else 'approved'} already, by {plain(said.by)}"
+        )
+    await journal.wish(row.id, (Denied if deny else Approved)(by, now, number))
     if deny:
-        sentence = f"{name_of(history, number)} is denied by {plain(by)}: the run stops, and nothing more is sent"
+        sentence = f"{called(history.waves, number)} is denied by {plain(by)}: the run stops, and nothing more is sent"
         return Said(sentence, Hint("resume", row.id, ("--override-stop",), "to open it all the same: "))
     targets = counted(history.waves[number - 1].targets, "target")
     opens = f"it opens {_when(history, now)}"
-    return Said(f"{name_of(history, number)}, {targets}, is approved by {plain(by)}: {opens}", _onwards(row))
+    return Said(f"{called(history.waves, number)}, {targets}, is approved by {plain(by)}: {opens}", _onwards(row))
 
 
 async def pause(journal: Journal, run: str, by: str, now: float) -> Said:
@@ -121,7 +121,7 @@ def _number(history: History, wave: str, run: str) -> int:
             return one.number
     if wave.isdecimal() and 0 < int(wave) <= len(history.waves):
         return int(wave)
-    there = ", ".join(plain(name_of(history, one.number)) for one in history.waves)
+    there = ", ".join(plain(called(history.waves, one.number)) for one in history.waves)
     raise UsageError(f"run {run} has no wave {plain(wave)!r}; there are: {there}")
 
 
@@ -132,7 +132,7 @@ def _known(history: History, number: int | None, *, deny: bool) -> str | None:
         return f"{plain(stopped.arithmetic)} already"
     opened = history.course.waves.get(number or 0)
     if not deny and opened is not None and opened.by:
-        return f"{name_of(history, number or 0)} was approved already, by {plain(opened.by)}, and is open"
+        return f"{called(history.waves, number or 0)} was approved already, by {plain(opened.by)}, and is open"
     return None
 
 
@@ -148,12 +148,13 @@ def _not_yet(history: History, number: int | None) -> str:
     """Why a wave cannot be approved now."""
     course: Course = history.course
     if number is not None and number in course.waves:
-        return f"{name_of(history, number)} is open since {clock(course.waves[number].opened_at)}"
+        return f"{called(history.waves, number)} is open since {clock(course.waves[number].opened_at)}"
     last = max(course.waves, default=0)
     if number is None and last == len(history.waves):
         return "no wave waits: all are open"
-    before = f"{name_of(history, last)} has no verdict yet" if last else "no wave is open yet"
-    return f"{'no wave' if number is None else name_of(history, number)} waits for an approval now: {before}"
+    before = f"{called(history.waves, last)} has no verdict yet" if last else "no wave is open yet"
+    who = "no wave waits" if number is None else f"{called(history.waves, number)} does not wait"
+    return f"{who} for an approval: {before}"
 
 
 def _when(history: History, now: float) -> str:

@@ -70,7 +70,7 @@ class Face:
     def _observer(self) -> Observer:
         from orchestrator.cli.log import Follower
 
-        return Follower(self.log, self.screen, self.machine.now)
+        return Follower(self.log, self.screen, self.machine.now, self.flags.suffix)
 
     @cached_property
     def choices(self) -> Choices:

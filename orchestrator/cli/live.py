@@ -151,6 +151,8 @@ def _pace(snapshot: Snapshot) -> Iterator[str]:
         if snapshot.phases.get(Phase.DONE, 0) < snapshot.targets:
             yield "everything is triggered; builds are being followed"
         return
+    if snapshot.held_by:
+        yield plain(snapshot.held_by)
     yield f"{snapshot.triggered_per_minute:,.0f} triggers a minute"
     if snapshot.waiting_for:
         yield f"waits for {plain(snapshot.waiting_for)}"

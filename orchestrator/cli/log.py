@@ -49,7 +49,8 @@ _EVENTS = frozenset(
 )
 _MAY_REPEAT = frozenset({"account.hello_failed", "look.failed", "prepare.failed", "trigger.unreachable"})
 _WARNINGS = frozenset({*_MAY_REPEAT, "cancel.failed", "limit.raised", "provider.warning", "queue.unread"})
-_INFOS = frozenset({"quiet.began", "run.canceled", "trigger.unreachable"})
+_INFOS = frozenset({"quiet.began", "run.canceled", "run.waits", "trigger.unreachable"})
+_ANSWERS: Mapping[str, str] = {"approval": "approve", "pause": "unpause"}  # the verb for what a run waits for
 PATIENCE = 30.0  # seconds for which the same trouble is not told again
 
 
@@ -175,10 +176,12 @@ class Follower:
 
     Args:
         now: the clock that keeps repeated trouble apart.
+        suffix: is appended to the command lines that it advises.
     """
 
-    def __init__(self, log: Log, screen: Screen, now: Callable[[], float]) -> None:
+    def __init__(self, log: Log, screen: Screen, now: Callable[[], float], suffix: str = "") -> None:
         self._log = log
+        self._suffix = suffix
         self._screen = screen
         self._now = now
         self._urls: dict[str, str] = {}
@@ -193,6 +196,8 @@ class Follower:
         """What happens beside the events."""
         if name in _EVENTS:
             return
+        if (verb := _ANSWERS.get(fields.pop("on", ""))) is not None:
+            fields["answer"] = f"orchestrator {verb} {fields.pop('run')}{self._suffix}"
         level = "info" if name in _INFOS else "warning" if name in _WARNINGS else "debug"
         if name in _MAY_REPEAT and not self._is_new(name):
             level = "debug"

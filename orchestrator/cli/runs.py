@@ -20,7 +20,8 @@ from orchestrator.forecast import Expected
 from orchestrator.journal.port import RunRow
 from orchestrator.report import FORMATS
 from orchestrator.report.diff import as_json, as_text, compare
-from orchestrator.report.groups import Hint, counts, going_on
+from orchestrator.report.formats.text import headline, wave_lines
+from orchestrator.report.groups import Hint, counts, for_a_person, going_on
 from orchestrator.report.reasons import unmet_needs
 from orchestrator.report.view import Report
 from orchestrator.report.why import explain
@@ -109,14 +110,14 @@ async def status(face: Face, run: str | None, exit_status: bool) -> int:
     if face.flags.stdout == "json":
         face.show(report)
     else:
-        hint = _next(row, report)
-        face.tell("\n".join([*_lines(row, report), *([hint.line(face.flags.suffix)] if hint is not None else [])]))
+        hints = [hint.line(face.flags.suffix) for hint in _next(row, report)]
+        face.tell("\n".join([*_lines(row, report), *hints]))
     return (report.run.exit_code or 0) if exit_status else Exit.OK
 
 
 def _lines(row: RunRow, report: Report) -> Iterator[str]:
     run = report.run
-    yield f"{plain(run.name) or 'run'} {run.id}: {_standing(row, report.run.status)}"
+    yield f"{plain(run.name) or 'run'} {run.id}: {_standing(row, report)}"
     lasted = seconds_between(run.started_at, run.finished_at)
     yield f"started {run.started_at}" + (f", left after {duration(lasted)}" if lasted is not None else "")
     done = [target for target in report.targets if target.outcome is not None]
@@ -125,6 +126,7 @@ def _lines(row: RunRow, report: Report) -> Iterator[str]:
     phases = Counter(target.phase for target in report.targets)
     open_phases = [f"{phases[phase]:,} {phase.value}" for phase in Phase if phase is not Phase.DONE and phases[phase]]
     in_doubt = sum(target.is_in_doubt and target.outcome is None for target in report.targets)
+    yield from wave_lines(report)
     if open_phases:
         yield f"open: {', '.join(open_phases)}" + (f" ({in_doubt:,} in doubt)" if in_doubt else "")
     reasons = Counter(target.reason for target in report.targets if target.outcome is None and target.reason)
@@ -133,22 +135,27 @@ def _lines(row: RunRow, report: Report) -> Iterator[str]:
         yield f"          ... and {len(reasons) - REASONS:,} other reasons"
 
 
-def _standing(row: RunRow, status: str) -> str:
+def _standing(row: RunRow, report: Report) -> str:
+    status = report.run.status
     if row.ended_at is not None:
         return f"ended, exit {row.exit_code}"
+    driver = "a process is at work on it"
+    if status == "waiting":
+        return f"{headline(report)}; {driver if row.driven else 'nobody drives it'}"
     if row.driven:
-        return "a process is at work on it"
+        return driver
     return {"running": "nobody is at work on it: its process died", "detached": "detached"}.get(status, status)
 
 
-def _next(row: RunRow, report: Report) -> Hint | None:
+def _next(row: RunRow, report: Report) -> Iterator[Hint]:
+    if row.ended_at is None:
+        yield from for_a_person(report)
     if row.ended_at is None and row.driven:
-        return Hint("watch", row.id, (), "follow it: ")
-    if row.ended_at is None and not report.is_rehearsal:
-        return going_on(report, row.id, "go on:     ")
-    if report.totals["targets"] > report.totals["passed"]:
-        return Hint("report", row.id, (), "report:    ")
-    return None
+        yield Hint("watch", row.id, (), "follow it: ")
+    elif row.ended_at is None and not report.is_rehearsal:
+        yield going_on(report, row.id, "go on:     ")
+    elif report.totals["targets"] > report.totals["passed"]:
+        yield Hint("report", row.id, (), "report:    ")
 
 
 @verb(click.argument("words", nargs=-1, required=True, metavar="[RUN] TARGET"), EXIT_STATUS, flags=OUTPUT, formats=TEXT)

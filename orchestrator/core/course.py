@@ -22,6 +22,7 @@ from orchestrator.core.events import (
 )
 from orchestrator.core.evidence import Block
 from orchestrator.core.frozen import Struct, replace
+from orchestrator.core.times import clock
 from orchestrator.core.waves import Wave
 
 GO, STOP, UNDECIDED = "go", "stop", "undecided"
@@ -38,6 +39,7 @@ class Standing(Struct, frozen=True, omit_defaults=True, gc=False):
         judged_at: when its verdict was given; None as long as there is none.
         verdict: `go`, `stop`, `undecided`; empty as long as there is none.
         why: the arithmetic of that.
+        wish: the number of the last wish before the verdict.
     """
 
     opened_at: float
@@ -47,6 +49,7 @@ class Standing(Struct, frozen=True, omit_defaults=True, gc=False):
     verdict: str = ""
     rule: str = ""
     why: str = ""
+    wish: int = 0
 
 
 class Waiting(Struct, frozen=True, gc=False):
@@ -61,6 +64,12 @@ class Waiting(Struct, frozen=True, gc=False):
     kind: str
     wave: int
     until: float = math.inf
+
+
+def called(waves: Sequence[Wave], number: int) -> str:
+    """A wave as people call it: `wave 2 (early)`."""
+    name = waves[number - 1].name if 0 < number <= len(waves) else str(number)
+    return f"wave {number}" + (f" ({name})" if name != str(number) else "")
 
 
 class Course:
@@ -84,7 +93,7 @@ class Course:
         self.wish = 0
         self.held: dict[str, str] = {}
         self._pause: PauseAsked | UnpauseAsked | None = None
-        self._answers: list[Approved | Denied] = []
+        self._answers: list[tuple[int, Approved | Denied]] = []
         self._overridden: dict[int, float] = {}  # by wave, when its denial was overridden
 
     def __eq__(self, other: object) -> bool:
@@ -99,9 +108,9 @@ class Course:
                 self.waves[wave] = Standing(at, by, blocks)
                 self.held |= held
                 self.blocks += blocks
-            case WaveJudged(wave=wave, verdict=verdict, rule=rule, arithmetic=why):
+            case WaveJudged(wave=wave, verdict=verdict, rule=rule, arithmetic=why, wish=wish):
                 known = self.waves.get(wave, Standing(at))
-                self.waves[wave] = replace(known, judged_at=at, verdict=verdict, rule=rule, why=why)
+                self.waves[wave] = replace(known, judged_at=at, verdict=verdict, rule=rule, why=why, wish=wish)
             case Paused():
                 self.paused = event
             case Unpaused():
@@ -121,7 +130,7 @@ class Course:
         if isinstance(wish, PauseAsked | UnpauseAsked):
             self._pause = wish
         elif isinstance(wish, Approved | Denied):
-            self._answers.append(wish)
+            self._answers.append((number, wish))
 
     # -- what follows -------------------------------------------------------------------------------------------
 
@@ -151,10 +160,11 @@ class Course:
 
     def answer(self, wave: int) -> Approved | Denied | None:
         """What a person said last of opening this wave, after the verdict on the one before."""
-        judged_at = self.waves[wave - 1].judged_at if wave - 1 in self.waves else None
-        if judged_at is None:
+        before = self.waves.get(wave - 1)
+        if before is None or before.judged_at is None:
             return None
-        valid = [said for said in self._answers if said.wave in (0, wave) and said.at >= judged_at]
+        # by their numbers, since the clocks of those who wish and of those who judge may differ
+        valid = [said for number, said in self._answers if number > before.wish and said.wave in (0, wave)]
         if not valid:
             return None
         said = valid[-1]
@@ -185,6 +195,17 @@ class Course:
         if now < judged_at + before.soak:
             return Waiting(SOAK, wave, judged_at + before.soak)
         return None
+
+    def told(self, waiting: Waiting, waves: Sequence[Wave]) -> str:
+        """What the run waits for, as a sentence."""
+        if waiting.kind == PAUSE:
+            pause = self.pause
+            return "paused" if pause is None else f"paused by {pause.by} at {clock(pause.at)}"
+        name = called(waves, waiting.wave)
+        if waiting.kind == SOAK:
+            before = called(waves, waiting.wave - 1)
+            return f"{name} opens at {clock(waiting.until)}, when the soak after {before} is over"
+        return f"{name} waits for a person to approve it"
 
     def soaks_until(self, waves: Sequence[Wave], now: float) -> float | None:
         """When the soak before the next wave is over, whatever else it waits for; None where none is left."""

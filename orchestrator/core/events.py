@@ -74,6 +74,7 @@ class WaveJudged(Struct, frozen=True, omit_defaults=True, gc=False):
     Args:
         verdict: `go`, `stop`, or `undecided`, which lets the next wave open as `go` does.
         rule: the one that stops the run; empty where none does.
+        wish: the number of the last wish before it: an approval is of a verdict, and counts only behind that.
     """
 
     kind: ClassVar[str] = "wave_judged"
@@ -81,6 +82,7 @@ class WaveJudged(Struct, frozen=True, omit_defaults=True, gc=False):
     verdict: str
     rule: str = ""
     arithmetic: str = ""
+    wish: int = 0
 
 
 class Paused(Struct, frozen=True, omit_defaults=True, gc=False):

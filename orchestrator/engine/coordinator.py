@@ -17,6 +17,7 @@ from orchestrator.core.events import (
     Released,
     Skipped,
     Stopped,
+    WaveJudged,
     WaveOpened,
     Wish,
 )
@@ -67,6 +68,7 @@ class Coordinator:
         self._dependents: dict[str, list[int]] = {}
         self._cancels = False
         self._is_writing = False
+        self._told: Waiting | None = None
         self._looks_at = -math.inf  # when other runs are to be looked at next
         self._course, self._waves = history.course, history.waves
         self._promotion = Promotion(
@@ -111,6 +113,12 @@ class Coordinator:
     def waiting(self) -> Waiting | None:
         """What keeps the next wave from being opened, or triggers from leaving; None where nothing does."""
         return None if self._run.is_closed else self._course.waiting(self._waves, self._run.now())
+
+    @property
+    def waits_for(self) -> str | None:
+        """The same as a sentence."""
+        waiting = self.waiting
+        return None if waiting is None else self._course.told(waiting, self._waves)
 
     @property
     def seconds(self) -> float:
@@ -212,7 +220,7 @@ class Coordinator:
         self._is_writing = True
         try:
             while self._todo or await self._goes_on():
-                batch, self._todo = self._todo, []
+                batch, self._todo = [self._stamped(event) for event in self._todo], []
                 is_news = True
                 self.verdicts_given(await self._run.append(self._lease, batch, self._run.now()))
                 for event in batch:
@@ -222,8 +230,13 @@ class Coordinator:
                         released += self._rows_of(event.wave)
         finally:
             self._is_writing = False
+        self._tell_waiting()
         cancels, self._cancels = self._cancels, False
         return Decided(tuple(released), cancels, is_news or cancels)
+
+    def _stamped(self, event: Event) -> Event:
+        """A verdict tells which wishes came before it."""
+        return replace(event, wish=self._wish) if isinstance(event, WaveJudged) else event
 
     async def _goes_on(self) -> bool:
         """Whether the run goes on by a verdict, a stop, or a wave, which is then to be journaled."""
@@ -255,6 +268,14 @@ class Coordinator:
         if target.id not in self._releasing:
             self._releasing[target.id] = row
             self._todo.append(Released(target.id))
+
+    def _tell_waiting(self) -> None:
+        """Says once who waits for whom."""
+        waiting = self.waiting
+        if waiting is not None and waiting != self._told:
+            run, waits = self._run, self._course.told(waiting, self._waves)
+            run.notice("run.waits", waits=waits, run=run.id, on=waiting.kind)
+        self._told = waiting
 
     def _rows_of(self, wave: int) -> list[int]:
         return [row for row, target in enumerate(self._run.history.targets) if target.wave == wave]

@@ -77,6 +77,7 @@ class Snapshot(Struct, frozen=True, omit_defaults=True):
         waiting_for: the one limit or rule that the next trigger waits for.
         seconds_left: to the last trigger, as far as the run's forecast and the account's limits tell.
         accounts_stopped: account to cause.
+        held_by: who or what keeps the next wave from being opened, or triggers from leaving, as a sentence.
         doubts: of those in phase `requested`, those in doubt: the answer was lost, and the request is looked up.
     """
 
@@ -88,6 +89,7 @@ class Snapshot(Struct, frozen=True, omit_defaults=True):
     seconds_left: float | None
     accounts_stopped: Mapping[str, str]
     doubts: int = 0
+    held_by: str | None = None
 
 
 class Engine:
@@ -133,6 +135,7 @@ class Engine:
         self._random = random
         self._observer: Observer = observer or Unobserved()
         self._run: Run | None = None
+        self._coordinator: Coordinator | None = None
         self._drivers: dict[str, AccountDriver] = {}
         self._signal = ""
         self._interrupted: anyio.Event | None = None
@@ -209,6 +212,7 @@ class Engine:
             outcomes={outcome: n for outcome, n in run.outcomes.items() if n},
             triggered_per_minute=run.triggered / minutes,
             waiting_for=next((str(driver.wait) for driver in drivers if driver.wait.rule), None),
+            held_by=self._coordinator.waits_for if self._coordinator is not None else None,
             seconds_left=max(_forecast_left(run), *(driver.seconds_left for driver in drivers), 0.0),
             accounts_stopped={driver.account.name: str(s) for driver in drivers if (s := driver.sender.stopped)},
             doubts=run.doubts,
@@ -217,7 +221,7 @@ class Engine:
     # -- driving ------------------------------------------------------------------------------------------------
 
     async def _drive(self, run: Run, heartbeat: Heartbeat, lines: AsyncExitStack) -> None:
-        coordinator = Coordinator(run, heartbeat.leases[COORDINATOR])
+        coordinator = self._coordinator = Coordinator(run, heartbeat.leases[COORDINATOR])
         with self._scope or anyio.CancelScope():
             async with anyio.create_task_group() as tasks:
                 tasks.start_soon(_keep_alive, heartbeat)

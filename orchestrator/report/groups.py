@@ -128,7 +128,7 @@ def next_steps(report: Report) -> Iterator[Hint]:
     run = report.run
     if not found:
         return
-    yield from _for_a_person(report)
+    yield from for_a_person(report)
     first = found.get(IN_DOUBT) or next(iter(reversed(found.values())))
     yield Hint("why", first.run or run.id, (shell(first.id),), "why:    ")
     if not report.is_rehearsal:
@@ -139,16 +139,16 @@ def next_steps(report: Report) -> Iterator[Hint]:
     yield Hint("report", run.id, (*(("--merged",) if run.merged else ()), "-o", "csv"), "all:    ")
 
 
-def _for_a_person(report: Report) -> Iterator[Hint]:
+def for_a_person(report: Report) -> Iterator[Hint]:
     """What lets a run go on that waits for a person."""
     run = report.run
     if run.waits_for == "pause":
-        yield Hint("unpause", run.id, (), "let go: ")
+        yield Hint("unpause", run.id, (), "unpause:   ")
     elif run.waits_for == "approval":
         wave = next((one for one in run.waves if one.opened_at is None), None)
         words = () if wave is None else ("--wave", shell(wave.name))
-        yield Hint("approve", run.id, words, "open:   ")
-        yield Hint("approve", run.id, (*words, "--deny"), "or not: ")
+        yield Hint("approve", run.id, words, "open it:   ")
+        yield Hint("approve", run.id, (*words, "--deny"), "or not:    ")
 
 
 def _back(report: Report) -> Iterator[Hint]:

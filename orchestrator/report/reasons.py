@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 
-from orchestrator.core.course import DENIED, PAUSE, SOAK, Waiting
+from orchestrator.core.course import DENIED, PAUSE, called
 from orchestrator.core.errors import UsageError
 from orchestrator.core.history import History, accounts_in
 from orchestrator.core.model import BuildState, Outcome, Phase, Target, scopes_around
@@ -13,7 +13,6 @@ from orchestrator.core.progress import Progress
 from orchestrator.core.times import clock
 from orchestrator.forecast.remaining import reasons
 from orchestrator.providers import registry
-from orchestrator.report.words import plain
 
 PAUSED, OVERLAP = "paused", "overlap"  # the codes of a target that a pause holds, or another run
 
@@ -87,29 +86,12 @@ def _wave(history: History, target: Target, now: float) -> tuple[str, str] | Non
     if target.id in course.held:
         return OVERLAP, f"run {course.held[target.id]} has a build of it under way"
     if target.wave in course.waves:
-        return None if waiting is None or waiting.kind != PAUSE else (PAUSED, held_in_words(waiting, history))
+        return None if waiting is None or waiting.kind != PAUSE else (PAUSED, course.told(waiting, waves))
     if target.wave == course.following(waves) and waiting is not None:
-        return PAUSED if waiting.kind == PAUSE else waiting.kind, held_in_words(waiting, history)
+        return PAUSED if waiting.kind == PAUSE else waiting.kind, course.told(waiting, waves)
     if target.wave == 1:
         return None
-    return "wave", f"{name_of(history, target.wave)} opens after the verdict on {name_of(history, target.wave - 1)}"
-
-
-def name_of(history: History, wave: int) -> str:
-    """A wave as people call it."""
-    name = history.waves[wave - 1].name if wave <= len(history.waves) else str(wave)
-    return f"wave {wave}{f' ({plain(name)})' if name != str(wave) else ''}"
-
-
-def held_in_words(waiting: Waiting, history: History) -> str:
-    """What the run waits for, as a sentence; a command line that helps stands in `report.groups`."""
-    if waiting.kind == PAUSE:
-        pause = history.course.pause
-        return f"paused by {plain(pause.by)} at {clock(pause.at)}" if pause is not None else "paused"
-    name = name_of(history, waiting.wave)
-    if waiting.kind == SOAK:
-        return f"{name} opens at {clock(waiting.until)}, when the soak after wave {waiting.wave - 1} is over"
-    return f"{name} waits for a person to approve it"
+    return "wave", f"{called(waves, target.wave)} opens after the verdict on {called(waves, target.wave - 1)}"
 
 
 def unmet_needs(history: History, target: Target) -> Iterator[str]:

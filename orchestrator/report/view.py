@@ -10,7 +10,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from operator import attrgetter
 
-from orchestrator.core.course import SOAK, Waiting
+from orchestrator.core.course import SOAK, Waiting, called
 from orchestrator.core.frozen import Struct, field, gc_paused
 from orchestrator.core.history import History, accounts_in
 from orchestrator.core.model import DEFAULT_FAIL_ON, Account, Build, Json, Outcome, Phase, Target
@@ -18,7 +18,7 @@ from orchestrator.core.progress import Progress
 from orchestrator.core.times import clock
 from orchestrator.core.waves import Wave
 from orchestrator.providers import registry
-from orchestrator.report.reasons import name_of, waits_for
+from orchestrator.report.reasons import waits_for
 
 SCHEMA = "orchestrator.report/1"
 OUTCOMES = tuple(outcome.value for outcome in Outcome)
@@ -280,7 +280,7 @@ def _stopped_by(history: History) -> tuple[str | None, str | None]:
     """What stopped the run and why; the rule goes before the way in which the process then left."""
     if history.stopped is not None:
         rule, why, wave = history.stopped.rule, history.stopped.arithmetic, history.stopped.wave
-        where = f"{name_of(history, wave)}: " if why and wave and len(history.waves) > 1 else ""
+        where = f"{called(history.waves, wave)}: " if why and wave and len(history.waves) > 1 else ""
         return rule, f"{where}{why}" or None
     for account, stop in history.accounts_stopped.items():
         return f"account {account}", stop.cause

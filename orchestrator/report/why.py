@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator
 from itertools import islice
 from typing import Any
 
+from orchestrator.core.course import APPROVAL, PAUSE
 from orchestrator.core.events import (
     AccountStopped,
     Frozen,
@@ -170,6 +171,7 @@ def _now(target: Target, history: History, now: float, run_id: str, foreseen: It
         return
     yield f"now: {sentence}"
     yield from held_by(history, target, now)
+    yield from _for_a_person(history, target, now, run_id)
     for need in islice(unmet_needs(history, target), 10):
         yield f"need: {need} is {_standing(history.of(need))}"
     yield from foreseen
@@ -181,6 +183,18 @@ def _now(target: Target, history: History, now: float, run_id: str, foreseen: It
         is_stopped = history.stopped is not None and not history.stopped.by_person
         words = ("--override-stop",) if is_stopped and not progress.may_exist else ()
         yield Hint("resume", run_id, words, "nobody drives the run now: ")
+
+
+def _for_a_person(history: History, target: Target, now: float, run_id: str) -> Iterator[Hint]:
+    """The verb with which a person lets the run go on, whoever drives it."""
+    waiting = None if history.stopped is not None else history.course.waiting(history.waves, now)
+    if waiting is None or history.of(target.id).may_exist:
+        return
+    if waiting.kind == PAUSE:
+        yield Hint("unpause", run_id, (), "let it go on: ")
+    elif waiting.kind == APPROVAL and target.wave >= waiting.wave:
+        name = shell(history.waves[waiting.wave - 1].name)
+        yield Hint("approve", run_id, ("--wave", name), "open the wave: ")
 
 
 def _left_open(progress: Progress) -> str:

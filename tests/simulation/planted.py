@@ -7,10 +7,15 @@ from contextlib import contextmanager
 from typing import Any
 
 from orchestrator.app import resume
+from orchestrator.core import promotion
+from orchestrator.core.course import Course
 from orchestrator.core.errors import InDoubt, LookFailed, RateLimited, Unreachable
 from orchestrator.core.events import Absent, Ended, Event, Intended, target_of
 from orchestrator.core.model import Trigger
 from orchestrator.core.next_step import Find, Poll, timed_out
+from orchestrator.core.stop_rules import Look
+from orchestrator.core.waves import Wave
+from orchestrator.engine.coordinator import Coordinator
 from orchestrator.engine.facts import AccountRun
 from orchestrator.engine.follow import Follow
 from orchestrator.engine.in_doubt import LostCalls
@@ -150,6 +155,58 @@ def an_outage_without_a_brake() -> Iterator[None]:
         yield
 
 
+@contextmanager
+def a_wave_before_its_verdict() -> Iterator[None]:
+    """A wave opens as soon as the one before was opened."""
+
+    def following(self: Course, waves: Sequence[Wave]) -> int | None:
+        last = max(self.waves, default=0)
+        return last + 1 if last < len(waves) else None
+
+    with _patched(Course, following=following):
+        yield
+
+
+@contextmanager
+def triggers_while_paused() -> Iterator[None]:
+    """A pause holds the next wave only."""
+    read_wishes = Coordinator._read_wishes
+
+    async def read(self: Coordinator) -> None:
+        await read_wishes(self)
+        self._run.is_paused = False
+
+    with _patched(Coordinator, _read_wishes=read):
+        yield
+
+
+@contextmanager
+def triggers_after_a_stop() -> Iterator[None]:
+    """A stop is journaled, and nobody heeds it."""
+    decide = Coordinator._decide
+
+    def go_on(self: Coordinator, facts: Sequence[Event]) -> None:
+        decide(self, facts)
+        self._run.is_closed = False
+
+    with _patched(Coordinator, _decide=go_on):
+        yield
+
+
+@contextmanager
+def approved_by_nobody() -> Iterator[None]:
+    """A wave does not wait for the person who is to approve it."""
+    with _patched(Course, approved_by=lambda self, wave: "nobody"):
+        yield
+
+
+@contextmanager
+def a_wave_of_nothing_passed() -> Iterator[None]:
+    """The next wave opens although nothing of the one before has passed."""
+    with _patched(promotion, nothing_passed=lambda *counted: Look("nothing_passed", False, True, "")):
+        yield
+
+
 BUGS: Mapping[str, Callable[[], Any]] = {
     "intent-after-the-call": intent_after_the_call,
     "find-before-the-settle-time": find_before_the_settle_time,
@@ -161,6 +218,11 @@ BUGS: Mapping[str, Callable[[], Any]] = {
     "limits-not-shared": limits_not_shared,
     "any-receipt-is-ours": any_receipt_is_ours,
     "an-outage-without-a-brake": an_outage_without_a_brake,
+    "a-wave-before-its-verdict": a_wave_before_its_verdict,
+    "triggers-while-paused": triggers_while_paused,
+    "triggers-after-a-stop": triggers_after_a_stop,
+    "approved-by-nobody": approved_by_nobody,
+    "a-wave-of-nothing-passed": a_wave_of_nothing_passed,
 }
 
 

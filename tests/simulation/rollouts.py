@@ -104,9 +104,8 @@ async def steer(stage: Stage, job: Job) -> None:
             await _say(stage, job, (PauseAsked if is_held else UnpauseAsked)("a person", now))
         waiting = course.waiting(history.waves, now)
         if waiting is not None and waiting.kind == APPROVAL and history.stopped is None and dice.chance(0.5):
-            judged_at = course.waves[waiting.wave - 1].judged_at or now
             wave = dice.choice((0, waiting.wave))
-            await _say(stage, job, (Denied if denies else Approved)("a person", max(now, judged_at), wave))
+            await _say(stage, job, (Denied if denies else Approved)("a person", now, wave))
             denies = False
 
 
