@@ -330,12 +330,19 @@ class Canceling(Struct, frozen=True, omit_defaults=True, gc=False):
 
 
 class Skipped(Struct, frozen=True, omit_defaults=True, gc=False):
-    """The target is never triggered in this run."""
+    """The target is not triggered in this run.
+
+    Args:
+        root: where something that it needs did not pass: the first target along its needs that did not.
+        steps: how far away that is; 1 where the target needs it itself.
+    """
 
     kind: ClassVar[str] = "skipped"
     target: str
     reason: str
     code: str = "skipped"
+    root: str = ""
+    steps: int = 0
 
 
 class Ended(Struct, frozen=True, omit_defaults=True, gc=False):

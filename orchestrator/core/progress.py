@@ -29,6 +29,8 @@ from orchestrator.core.events import (
 from orchestrator.core.frozen import Struct, replace
 from orchestrator.core.model import Build, BuildState, Outcome, Phase, Request, unseen
 
+NEED_NOT_PASSED = "need_not_passed"  # the code of a target that was skipped since it needs another
+
 
 class Doubt(Struct, frozen=True, omit_defaults=True, gc=False):
     """A lost answer: why, and when the call can have reached the provider (wall clock).
@@ -44,12 +46,14 @@ class Doubt(Struct, frozen=True, omit_defaults=True, gc=False):
 
 
 class Verdict(Struct, frozen=True, omit_defaults=True, gc=False):
-    """How a target ended."""
+    """How a target ended; `root` and `steps` as of `events.Skipped`."""
 
     outcome: Outcome
     code: str
     reason: str
     at: float
+    root: str = ""
+    steps: int = 0
 
 
 class Restart(Struct, frozen=True, omit_defaults=True, gc=False):
@@ -194,7 +198,7 @@ def apply(progress: Progress, event: TargetEvent, at: float) -> Progress:
         case Ended(outcome=outcome, code=code, reason=reason):
             return replace(progress, verdict=Verdict(outcome, code, reason, at))
         case Released():
-            return replace(progress, released=True)
+            return replace(progress, released=True, verdict=_unless_of_needs(progress.verdict))
         case Withdrawn(cause=cause):
             first = progress.first_asked_at if progress.absences else None
             unsent = progress.unsent + (cause == "unreachable")
@@ -225,14 +229,18 @@ def apply(progress: Progress, event: TargetEvent, at: float) -> Progress:
             )
         case Canceling(note=note):
             return replace(progress, canceling_at=at, cancel_note=note)
-        case Skipped(code=code, reason=reason):
-            return replace(progress, verdict=Verdict(Outcome.SKIPPED, code, reason, at))
+        case Skipped(code=code, reason=reason, root=root, steps=steps):
+            return replace(progress, verdict=Verdict(Outcome.SKIPPED, code, reason, at, root, steps))
         case _:
             assert_never(event)
 
 
 def _unless_provisional(verdict: Verdict | None) -> Verdict | None:
     return None if verdict is not None and verdict.outcome.is_provisional else verdict
+
+
+def _unless_of_needs(verdict: Verdict | None) -> Verdict | None:
+    return None if verdict is not None and verdict.code == NEED_NOT_PASSED else verdict
 
 
 def _one(builds: tuple[Build, ...], id_: str) -> Build:

@@ -43,12 +43,17 @@ def word_of(row: Row) -> str:
     return OPEN if row.outcome is None else row.outcome.replace("_", " ")
 
 
+def reason_of(row: Row) -> str:
+    """Why the target did not pass, the same for all that one target took along."""
+    return f"{row.root} did not pass, and they need it" if row.root else row.reason or row.code or ""
+
+
 def groups(report: Report) -> list[Group]:
     """All groups, doubtful ones first, then by outcome, the largest first."""
     found: dict[tuple[str, str], list[Row]] = {}
     for row in report.targets:
         if row.outcome != Outcome.PASSED:
-            found.setdefault((word_of(row), row.reason or row.code or ""), []).append(row)
+            found.setdefault((word_of(row), reason_of(row)), []).append(row)
     made = [Group(word, reason, rows) for (word, reason), rows in found.items()]
     return sorted(made, key=lambda group: (ORDER.index(group.word), -len(group.rows)))
 

@@ -95,6 +95,7 @@ class Row(Struct, frozen=True):
         queued_seconds: from the build's creation (or the trigger, where the provider does not say) to its start.
         target: the planned target itself, for formats that write manifests.
         run: the run that left it so, where several are shown as one; else empty.
+        root: the target that did not pass, where this one was skipped since it needs that; else empty.
     """
 
     id: str
@@ -125,6 +126,7 @@ class Row(Struct, frozen=True):
     run_seconds: int | None
     target: Target
     run: str = ""
+    root: str = ""
     wave_name: str = ""
 
     def __eq__(self, other: object) -> bool:
@@ -325,6 +327,7 @@ def _row(history: History, target: Target, provider: str, as_of: float) -> Row:
         queued_seconds=_between(build.created_at or triggered, build.started_at) if build else None,
         run_seconds=_between(build.started_at, build.finished_at) if build else None,
         target=target,
+        root=verdict.root if verdict else "",
         wave_name=history.waves[target.wave - 1].name if target.wave <= len(history.waves) else str(target.wave),
     )
 

@@ -24,7 +24,7 @@ from orchestrator.report.view import SCHEMA, BuildView, ForecastView, Report, Ro
 from orchestrator.report.words import epoch, plain
 
 _dump = json.JSONEncoder(ensure_ascii=False).encode
-_ROW = tuple(name for name in Row.__struct_fields__ if name not in ("target", "run"))
+_ROW = tuple(name for name in Row.__struct_fields__ if name not in ("target", "run", "root"))
 _BUILD = BuildView.__struct_fields__
 
 
@@ -59,7 +59,7 @@ def _forecast(forecast: ForecastView | None) -> dict[str, Any] | None:
     return None if forecast is None else asdict(forecast)
 
 
-COLUMNS = tuple(name for name in Row.__struct_fields__ if name not in ("target", "builds", "run"))
+COLUMNS = tuple(name for name in Row.__struct_fields__ if name not in ("target", "builds", "run", "root"))
 
 
 def json_lines(report: Report) -> Iterator[str]:
