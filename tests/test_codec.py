@@ -195,8 +195,9 @@ def test_what_the_first_version_wrote_is_read_and_written_as_it_was(kind, target
 
 
 NEWER = {
-    "prepared",
+    "cause_found",
     "journal_went_back",
+    "prepared",
     "wave_judged",
     "paused",
     "unpaused",

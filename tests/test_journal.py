@@ -515,4 +515,5 @@ EXAMPLES = [
     events.Canceling(A.id, "had ended"),
     events.Skipped(A.id, "frozen", "skipped"),
     Ended(A.id, Outcome.TIMED_OUT, "no_build", "no build appeared"),
+    events.CauseFound(A.id, "<path>: no", "/a: no", "412.1", 137, "https://ci.invalid/1", "one\ntwo"),
 ]

@@ -157,6 +157,7 @@ class Drive:
             observer=context.observer,
             history=history,
             is_new=self._is_new,
+            redact=context.redactor.text,
         )
         del history  # the engine holds it while it drives, and nothing else does afterwards
         self._history = None

@@ -14,6 +14,7 @@ from orchestrator.core.errors import UsageError
 from orchestrator.core.frozen import Struct, field, gc_paused, replace
 from orchestrator.core.model import Plan
 from orchestrator.core.options import Options
+from orchestrator.core.rehearsal import NOTHING_SAID, Rehearsal
 from orchestrator.core.secrets import shown
 from orchestrator.core.selection import Selection, override_limits, select
 from orchestrator.core.times import counted
@@ -74,13 +75,18 @@ class Source(Struct, frozen=True):
 
 
 class Choices(Options, frozen=True, kw_only=True):
-    """What a person chose for a plan or a run, beside its source; what is left out is as manifest or run have it."""
+    """What a person chose for a plan or a run, beside its source; what is left out is as manifest or run have it.
+
+    Args:
+        rehearsal: what look-alikes are told, beside what the manifest says.
+    """
 
     params: Mapping[str, str] = field(default_factory=dict)
     only: tuple[str, ...] = ()
     exclude: tuple[str, ...] = ()
     label: tuple[str, ...] = ()
     first: int | None = None
+    rehearsal: Rehearsal = NOTHING_SAID
 
     @property
     def picked(self) -> tuple[str, ...]:

@@ -111,7 +111,8 @@ def _kept(planned: Planned, context: Context) -> RunOptions:
     chosen["fail_on"] = (
         choices.fail_on if choices.fail_on is not None else tuple(sorted(plan.fail_on or DEFAULT_FAIL_ON))
     )
-    return RunOptions(**{**chosen, "sandbox": context.sandbox, "selection": choices.picked})
+    chosen |= {"sandbox": context.sandbox, "selection": choices.picked, "causes": plan.causes}
+    return RunOptions(**chosen)
 
 
 def ready(planned: Planned, context: Context) -> None:

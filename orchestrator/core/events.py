@@ -12,6 +12,7 @@ import typing
 from collections.abc import Mapping
 from typing import Any, ClassVar, TypeAlias
 
+from orchestrator.core.causes import Cause
 from orchestrator.core.errors import JournalError
 from orchestrator.core.evidence import Block
 from orchestrator.core.frozen import DAMAGES, Struct, convert, decoder_of, field, to_text
@@ -345,6 +346,24 @@ class Skipped(Struct, frozen=True, omit_defaults=True, gc=False):
     steps: int = 0
 
 
+class CauseFound(Struct, frozen=True, omit_defaults=True, gc=False):
+    """The log of the target's failed build says why; the fields are those of `Cause`."""
+
+    kind: ClassVar[str] = "cause_found"
+    target: str
+    signature: str
+    text: str
+    job: str = ""
+    exit: int | None = None
+    url: str | None = None
+    tail: str = ""
+
+    @property
+    def cause(self) -> Cause:
+        """The same as a value of its own."""
+        return Cause(self.signature, self.text, self.job, self.exit, self.url, self.tail)
+
+
 class Ended(Struct, frozen=True, omit_defaults=True, gc=False):
     """Our verdict on the target."""
 
@@ -420,6 +439,7 @@ TargetEvent: TypeAlias = (
     | Canceling
     | Skipped
     | Ended
+    | CauseFound
     | Released
 )
 Wish: TypeAlias = CancelAsked | Approved | Denied | PauseAsked | UnpauseAsked

@@ -10,9 +10,11 @@ from __future__ import annotations
 
 from typing import assert_never
 
+from orchestrator.core.causes import Cause
 from orchestrator.core.events import (
     Absent,
     Canceling,
+    CauseFound,
     Doubted,
     Ended,
     Intended,
@@ -86,6 +88,7 @@ class Progress(Struct, frozen=True, gc=False):
         builds: as last seen, the deciding one first.
         appeared_at: when the first build was first seen; `queue` counts from here.
         restart: set when its build was asked to start again; the open attempt is that call.
+        cause: why its build failed, as its log says.
     """
 
     attempts: int = 0
@@ -108,6 +111,7 @@ class Progress(Struct, frozen=True, gc=False):
     last_asked_at: float | None = None
     unsent: int = 0
     restart: Restart | None = None
+    cause: Cause | None = None
 
     @property
     def is_done(self) -> bool:
@@ -226,7 +230,10 @@ def apply(progress: Progress, event: TargetEvent, at: float) -> Progress:
                 triggered_at=at if progress.restart is None else progress.restart.asked_at,
                 asked_at=None,
                 doubt=None,
+                cause=None,
             )
+        case CauseFound():
+            return replace(progress, cause=event.cause)
         case Canceling(note=note):
             return replace(progress, canceling_at=at, cancel_note=note)
         case Skipped(code=code, reason=reason, root=root, steps=steps):

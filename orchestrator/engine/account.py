@@ -18,6 +18,7 @@ from orchestrator.engine.facts import AccountRun
 from orchestrator.engine.follow import GROUPS, Follow
 from orchestrator.engine.gate import Sender, budget_of
 from orchestrator.engine.in_doubt import LostCalls, recover
+from orchestrator.engine.logs import Logs
 from orchestrator.engine.opening import open_gate
 from orchestrator.engine.run import Heartbeat, Run, Wake
 from orchestrator.engine.shared_limits import OtherProcesses
@@ -94,6 +95,7 @@ class AccountDriver:
         self._tasks = tasks
         self._in_doubt = LostCalls(account, provider, gate.send)
         self._follow = Follow(account, provider)
+        self._logs = Logs(account, provider)
         self._triggers = Triggers(account, gate, provider, self._in_doubt)
         if not account.is_halted:
             account.remember(principal, memory)
@@ -121,6 +123,8 @@ class AccountDriver:
             self._start(triggers.work, taken)
         while account.unseen and self._has_slot and not account.run.is_closed and self.admission.ready < self._ahead:
             self._start(self._in_doubt.look_at_all, account.unseen.popitem(last=False)[1])
+        if self._logs.is_due and self._has_slot:
+            self._start(self._logs.read_next, None)
 
     def _next_due(self, triggers: Triggers, now: float) -> float:
         """When something can be started by time alone; infinity while only an answer can change anything."""
@@ -179,6 +183,8 @@ class AccountDriver:
         if run.leaves_builds:
             return True
         if account.cancels or account.unwanted or account.finds:
+            return False
+        if self._triggers is not None and self._logs.is_due and not run.options.detach:
             return False
         # where no target waits to be released, a detached run need not follow builds
         leaves = run.leaves_builds or (run.options.detach and self._coordinator.nothing_to_come)

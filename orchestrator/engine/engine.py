@@ -18,6 +18,7 @@ is the number of a target in the plan; it costs a few bytes, and a task only whi
                   Triggers        (trigger)      a row that the admission lets go
                   LostCalls       (in_doubt)     a row whose answer was lost; `recover` finds those of a crash
                   Follow          (follow)       rows whose request is followed, builds to cancel, queues of owners
+                  Logs            (logs)         logs of builds that failed, one at a time
 
 Everything points down or to the right, and is given what it needs when it is made. What comes back comes as a value.
 
@@ -104,6 +105,7 @@ class Engine:
         is_new: whether this process made the run; what it takes over it looks for before it triggers.
         process: who we are, for the leases.
         observer: is shown what happens.
+        redact: takes the secrets that the process knows out of a text, before it is journaled.
     """
 
     def __init__(
@@ -121,7 +123,9 @@ class Engine:
         up: Callable[[], float] | None = None,
         history: History | None = None,
         is_new: bool = True,
+        redact: Callable[[str], str] | None = None,
     ) -> None:
+        self._redact = redact
         self._history = history
         self._is_new = is_new
         self._ticks = ticks
@@ -162,16 +166,9 @@ class Engine:
             await heartbeat.claim(self._id, [COORDINATOR, *history.made.accounts])
             await read_on(self._journal, self._id, history)
             self._history = None
-            self._run = run = Run(
-                self._id,
-                self._journal,
-                history,
-                self._options,
-                clocks,
-                self._random,
-                self._observer,
-                is_taken_over=not self._is_new or heartbeat.leases[COORDINATOR].epoch > 1,
-            )
+            shown = self._observer, self._redact
+            self._run = run = Run(self._id, self._journal, history, self._options, clocks, self._random, *shown)
+            run.is_taken_over = not self._is_new or heartbeat.leases[COORDINATOR].epoch > 1
             run.is_halted = bool(self._signal)
             async with AsyncExitStack() as lines:
                 await self._drive(run, heartbeat, lines)

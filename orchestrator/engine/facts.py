@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from array import array
 from collections import OrderedDict
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from heapq import heappop, heappush
 
 from orchestrator.core.errors import AccessRefused, RateLimited
@@ -93,6 +93,7 @@ class AccountRun:
         looked: rows of which an earlier request was looked for, and found absent, and when.
         unseen: by repository, rows taken over from the journal that are still to be looked for.
         vouched: rows of which a person says that they have no request (`--assume-absent`).
+        failed: is told each row that has come to its end, for what may be read of it.
         prover: the row that shows whether requests of this account carry their marker.
         prepared: by repository, what the provider looked up for its triggers.
         principal: the user that the provider counts; until it is known, the token stands for it.
@@ -131,6 +132,7 @@ class AccountRun:
         self.looked: dict[int, float] = {}
         self.unseen: OrderedDict[str, list[int]] = OrderedDict()
         self.vouched: set[int] = set()
+        self.failed: Callable[[int], None] = lambda row: None
         self.prover: int | None = None
         self.prepared: dict[str, Json] = {
             repo: what for (account, repo), what in run.history.prepared.items() if account == self.name
@@ -311,6 +313,7 @@ class AccountRun:
             case _:
                 admission.over(row)
                 self.changed[row] = NOT_FOLLOWED
+                self.failed(row)
 
     def find_at(self, row: int, at: float) -> None:
         """The row's request is to be looked for then."""

@@ -240,6 +240,7 @@ async def recover(account: AccountRun) -> None:
             account.place_new(row)
             continue
         if progress.verdict is not None and progress.verdict.outcome is not Outcome.IN_DOUBT:
+            account.failed(row)
             continue  # whatever is done stays so, and most of what is taken up is
         events = _said_by_a_person(account, row, target, progress) or _lost_by_a_crash(account, target, progress)
         step = next_step(target, progress, now, account.run.since)

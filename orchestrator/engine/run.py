@@ -16,6 +16,7 @@ from orchestrator.core.history import History
 from orchestrator.core.model import Outcome, Phase, Target, marker_of
 from orchestrator.core.options import Options
 from orchestrator.core.progress import Progress
+from orchestrator.core.secrets import Redactor
 from orchestrator.journal.port import Entry, Incarnation, Journal, Lease, Process
 from orchestrator.journal.process import boot_clock
 
@@ -179,6 +180,8 @@ class Run:
         is_taken_over: this process did not make the run, or an earlier one has driven it: what the journal does not
             tell may have been asked for all the same, since a journal that was put back cannot be told from a good one.
         went_back: a request was seen that only a lost part of the journal, or another owner of the run, can have made.
+        logs_left: how many logs of failed builds may still be read.
+        redact: takes the secrets that this process knows out of a text.
         restarts: target id to the request and the build that are started again in place of a trigger.
     """
 
@@ -191,9 +194,9 @@ class Run:
         clocks: Clocks,
         random: Random,
         observer: Observer,
-        *,
-        is_taken_over: bool = False,
+        redact: Callable[[str], str] | None = None,
     ) -> None:
+        self.redact = redact or Redactor().text
         self.id = id
         self.journal = journal
         self.history = history
@@ -224,10 +227,12 @@ class Run:
         self.is_carried = len(history.hosts) > 1
         self.look_for = _markers_to_look_for(id, history)
         self.look_since = look_since(history) - DAY if history.made is not None else 0.0
-        self.is_taken_over = is_taken_over
+        self.is_taken_over = False
         self.went_back = False
         self.attempts_before = {id_: one.attempts for id_, one in history.progress.items() if one.attempts}
         self.restarts = history.options.restart
+        explained = sum(progress.cause is not None for progress in known)
+        self.logs_left = 0 if options.causes is None else options.causes.logs - explained
 
     async def append(self, lease: Lease, events: Sequence[Event], at: float) -> list[tuple[str, Progress]]:
         """Appends to a stream; what is in memory follows what is durable, never the other way round.

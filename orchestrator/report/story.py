@@ -133,6 +133,11 @@ def _judged(event: events.WaveJudged) -> str:
     return f"the verdict on wave {event.wave} is {event.verdict}{rule}: {event.arithmetic}"
 
 
+def _cause(event: events.CauseFound) -> str:
+    where = "".join((f"of job {event.job} " if event.job else "", f"(exit {event.exit}) " if event.exit else ""))
+    return f"the log {where}says: {event.text}"
+
+
 def _ended(event: events.Ended) -> Line:
     return _PASSED if event.outcome is Outcome.PASSED else _NOT_PASSED
 
@@ -224,6 +229,7 @@ _STORY: Mapping[type[Any], Line | Callable[[Any], Line]] = {
         INFO,
     ),
     events.Ended: _ended,
+    events.CauseFound: Line("cause.found", _cause, _of("target", cause="text")),
     # what people asked for
     events.CancelAsked: Line("cancel.asked", lambda e: "cancel asked"),
     events.Approved: Line("approved", lambda e: "approved"),
