@@ -210,8 +210,9 @@ async def _claim(lefts: Sequence[Left], journal: Journal, context: Context) -> l
     if not lefts:
         return []
     clocks = await Clocks.read(journal, this_process(), context.now, context.ticks, context.up or up)
-    by = await journal.register(this_process(), clocks.steady(), LEASE)
-    return [await journal.claim(left.row.id, COORDINATOR, by, clocks.steady()) for left in lefts]
+    by = journal.register(this_process(), LEASE)
+    claimed = [await journal.claim(left.row.id, [COORDINATOR], by, clocks.steady()) for left in lefts]
+    return [lease for leases in claimed for lease in leases]
 
 
 async def end(left: Left, why: str, journal: Journal, context: Context) -> None:

@@ -194,7 +194,7 @@ async def retry(what: Chosen, new: str, journal: Journal, choices: Choices, cont
     planned = Planned(plan, choices)
     cast, _ = forecast_kept(planned, await times_in(journal, what.name, accounts, context), context)
     await make(new, what.old, what.history, plan, journal, context, what.same_commit, cast, choices.reports)
-    return Drive(new, journal, choices, context)
+    return Drive(new, journal, choices, context, is_new=True)
 
 
 async def chosen(

@@ -200,6 +200,17 @@ class MarkerProven(Struct, frozen=True, omit_defaults=True, gc=False):
     kind: ClassVar[str] = "marker_proven"
 
 
+class JournalWentBack(Struct, frozen=True, omit_defaults=True, gc=False, rename={"from_": "from"}):
+    """A request was found of which the journal does not tell: what was written between the two instants is gone.
+
+    Or another copy of the state was used meanwhile (wall clock).
+    """
+
+    kind: ClassVar[str] = "journal_went_back"
+    from_: float
+    to: float
+
+
 class Prepared(Struct, frozen=True, omit_defaults=True, gc=False):
     """The provider looked up what the triggers of a repository need; asked once for a run."""
 
@@ -414,7 +425,7 @@ class UnpauseAsked(Struct, frozen=True, omit_defaults=True, gc=False):
 RunEvent: TypeAlias = (
     RunMade | WaveOpened | WaveJudged | Paused | Unpaused | Released | Stopped | Interrupted | RunEnded
 )
-AccountEvent: TypeAlias = Claimed | Frozen | LimitLearnt | MarkerProven | Prepared | AccountStopped
+AccountEvent: TypeAlias = Claimed | Frozen | LimitLearnt | MarkerProven | JournalWentBack | Prepared | AccountStopped
 TargetEvent: TypeAlias = (
     Intended
     | Withdrawn

@@ -182,6 +182,14 @@ _STORY: Mapping[type[Any], Line | Callable[[Any], Line]] = {
     ),
     events.LimitLearnt: Line("limit.learnt", lambda e: "limit learnt", _of("scope", "rule")),
     events.MarkerProven: Line("marker.proven", lambda e: "marker proven"),
+    events.JournalWentBack: Line(
+        "journal.went_back",
+        lambda e: (
+            f"the journal went back, or another copy of it was used: what was done between {clock(e.from_)} and "
+            f"{clock(e.to)} is looked up at the provider"
+        ),
+        level=WARNING,
+    ),
     events.Prepared: Line("repo.prepared", lambda e: f"what the triggers of {e.repo} need was looked up"),
     events.AccountStopped: Line("account.stopped", lambda e: f"the account stopped: {e.cause}", _stopped_pairs, ERROR),
     # its targets

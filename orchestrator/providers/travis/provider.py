@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 
 from orchestrator.core.calls import Answer, Call, Send
 from orchestrator.core.concurrency import Entry
-from orchestrator.core.errors import AccessRefused, InDoubt, LookFailed, NotTriggered, Rejected, UsageError
+from orchestrator.core.errors import AccessRefused, InDoubt, LookFailed, NotShown, NotTriggered, Rejected, UsageError
 from orchestrator.core.frozen import replace
 from orchestrator.core.model import LONGEST_LOG, Account, Build, Interval, Json, Request, Scope, Target, Trigger
 from orchestrator.core.secrets import Secret, checked
@@ -89,7 +89,7 @@ class Travis:
             await walk(self._send, wire.listing(call, "requests", MOST_REQUEST_PAGES), take)
         except wire.NotThere as error:
             # Travis gives the same answer for "no such repository" and "not for this token".
-            raise LookFailed(
+            raise NotShown(
                 f"Travis shows this token no repository {target.repo}; where that was so all along, the call started "
                 "nothing (--assume-absent), else the token lost its access: give it back, and resume"
             ) from error
