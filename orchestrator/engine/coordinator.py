@@ -147,6 +147,7 @@ class Coordinator:
         self._decide(facts)
         self._read_plan(overridden_until)
         await self.decide()
+        self._run.is_releasing = False  # no driver has begun
 
     def _read_plan(self, overridden_until: float) -> None:
         """Skips what the manifest skips, and takes up what waits for needs."""
@@ -250,6 +251,7 @@ class Coordinator:
         target = self._run.history.targets[row]
         if target.id not in self._releasing:
             self._releasing[target.id] = row
+            self._run.is_releasing = True
             self._todo.append(Released(target.id))
 
     def _tell_waiting(self) -> None:

@@ -265,6 +265,7 @@ class Engine:
             for row in decided.released:
                 if run.drives(target := run.history.targets[row]):
                     self._drivers[target.account].release(row)
+            run.is_releasing = False
             for driver in self._drivers.values() if decided.is_news else ():
                 if decided.cancels:
                     driver.account.cancel()

@@ -79,7 +79,7 @@ class Triggers:
         """The next row that may be triggered now, with its permit."""
         account, admission, run = self._account, self._admission, self._run
         self.wait = NOTHING
-        if run.is_closed or run.is_halted or self._sender.stopped is not None:
+        if run.is_closed or run.is_halted or run.is_releasing or self._sender.stopped is not None:
             return None
         if run.is_paused:
             self.wait = PAUSED if admission.has_any else NOTHING

@@ -317,6 +317,11 @@ class Simulation:
                 self._answered(queue, row, now)
             elif what == ENDED:
                 self._has_ended(queue, row, now)
+                if self._events and self._events[0][:2] == (now, ENDED):
+                    continue  # one poll shows them all: what they release is weighed together
+                for one in self._queues:
+                    self._start(one, now)
+                continue
             elif what == OPENED:
                 self._open(row, now)
                 continue
@@ -434,5 +439,3 @@ class Simulation:
                 other.unreleased -= 1
                 del self._unmet[dependent]
                 self._release(dependent)
-                if other is not queue:
-                    self._start(other, now)
