@@ -100,12 +100,12 @@ async def old_runs(journal: Journal, prefix: str, before: float) -> Sequence[Run
     return [row for row in rows if row.ended_at is not None and row.ended_at < before]
 
 
-async def export(context: Context, file: Path, run: str | None = None) -> int:
-    """Writes all runs, or one, into a file that another machine can take for its state; how many they were."""
+async def export(context: Context, file: Path, run: str | None = None) -> Sequence[RunRow]:
+    """Writes all runs, or one, into a file that another machine can take for its state; which they were."""
     async with readable(context, run) as journal:
         rows = [await named(journal, run)] if run is not None else list(await journal.runs())
         await journal.export(file, [row.id for row in rows])
-    return len(rows)
+    return rows
 
 
 async def report(

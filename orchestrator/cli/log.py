@@ -49,7 +49,7 @@ _EVENTS = frozenset(
 )
 _MAY_REPEAT = frozenset({"account.hello_failed", "look.failed", "prepare.failed", "trigger.unreachable"})
 _WARNINGS = frozenset({*_MAY_REPEAT, "cancel.failed", "limit.raised", "provider.warning", "queue.unread"})
-_INFOS = frozenset({"quiet.began", "run.canceled", "run.waits", "trigger.unreachable"})
+_INFOS = frozenset({"quiet.began", "run.canceled", "run.waits", "targets.taken_over", "trigger.unreachable"})
 _ANSWERS: Mapping[str, str] = {"approval": "approve", "pause": "unpause"}  # the verb for what a run waits for
 PATIENCE = 30.0  # seconds for which the same trouble is not told again
 
@@ -198,6 +198,8 @@ class Follower:
             return
         if (verb := _ANSWERS.get(fields.pop("on", ""))) is not None:
             fields["answer"] = f"orchestrator {verb} {fields.pop('run')}{self._suffix}"
+        if name == "targets.taken_over":
+            fields["next"] = "each is looked up by its marker before it is triggered"
         level = "info" if name in _INFOS else "warning" if name in _WARNINGS else "debug"
         if name in _MAY_REPEAT and not self._is_new(name):
             level = "debug"

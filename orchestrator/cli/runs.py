@@ -28,6 +28,8 @@ from orchestrator.report.why import explain
 from orchestrator.report.words import plain, seconds_between, shell, short
 
 REASONS = 8
+MOVED = "is open, and moves with the file: resume it there and no more here (each looks up what the other one triggered)"
+DRIVEN = "; end the process that drives it first"
 EXIT_STATUS = click.option("--exit-status", is_flag=True, help="Exit with the run's own code.")
 
 
@@ -48,9 +50,11 @@ async def runs(face: Face, run: str | None, only_open: bool, prune: str | None, 
         await _prune(face, run or "", seconds_of(prune, "--prune"))
     elif export is not None:
         file = face.context.path(export)
-        number = await app.export(face.context, file, run)
+        rows = await app.export(face.context, file, run)
         there = f"orchestrator runs{f' {run}' if run else ''} --state {shell(f'sqlite:///{file.name}')}"
-        face.note(f"{number:,} runs are in {file}; in its folder, on whatever machine: {there}")
+        face.note(f"{counted(len(rows), 'run')} in {file}; in its folder, on whatever machine: {there}")
+        for row in [row for row in rows if row.ended_at is None][:REASONS]:
+            face.note(f"{row.id} {MOVED}{DRIVEN if row.driven else ''}")
     else:
         _list(face, await app.runs(face.context, run or "", open_only=only_open))
 

@@ -248,6 +248,8 @@ async def recover(account: AccountRun) -> None:
             lost.append((row, events))
         elif not isinstance(step, Nothing):
             account.place(row, step)
+    if targets := sum(map(len, account.unseen.values())):
+        account.notice("targets.taken_over", account=account.name, targets=targets)
     await account.record_all(lost)
 
 
