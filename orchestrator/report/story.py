@@ -232,6 +232,7 @@ _STORY: Mapping[type[Any], Line | Callable[[Any], Line]] = {
     events.CauseFound: Line("cause.found", _cause, _of("target", cause="text")),
     # what people asked for
     events.CancelAsked: Line("cancel.asked", lambda e: "cancel asked"),
+    events.DriveAsked: Line("drive.asked", lambda e: "another process wants to drive the run"),
     events.Approved: Line("approved", lambda e: "approved"),
     events.Denied: Line("denied", lambda e: "denied"),
     events.PauseAsked: Line("pause.asked", lambda e: "pause asked"),
