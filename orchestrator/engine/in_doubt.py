@@ -19,6 +19,7 @@ SKEW_MARGIN = 2.0  # seconds; the provider's Date header has whole seconds
 STEP = 60.0  # seconds between two readings of the provider's clock; a listing begins earlier by more than that
 STEPPED = 5.0  # seconds by which two readings of the provider's clock differ, from which on a clock has stepped
 LOST = "the process ended before the answer was journaled"
+TAKEN_OVER = "each is looked up by its marker before it is triggered"
 STALLS = 10  # times the settle time, after which no call can still stand in the queue of a provider that stalled
 
 
@@ -248,6 +249,8 @@ async def recover(account: AccountRun) -> None:
             lost.append((row, events))
         elif not isinstance(step, Nothing):
             account.place(row, step)
+    if targets := sum(map(len, account.unseen.values())):
+        account.notice("targets.taken_over", account=account.name, targets=targets, next=TAKEN_OVER)
     await account.record_all(lost)
 
 

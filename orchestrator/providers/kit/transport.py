@@ -12,19 +12,15 @@ This is the only place that knows aiohttp's client. What it guarantees to all pr
 
 from __future__ import annotations
 
-import asyncio
 import ssl
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
-from contextvars import ContextVar
 from dataclasses import dataclass
 from ipaddress import ip_address, ip_network
 from typing import NoReturn, cast
 from urllib.parse import SplitResult, quote, urlencode, urljoin, urlsplit
 
 import aiohttp
-from aiohttp.connector import Connection
-from typing_extensions import override
 from yarl import URL
 
 from orchestrator import __version__
@@ -41,6 +37,15 @@ from orchestrator.core.errors import (
 from orchestrator.core.model import Account
 from orchestrator.core.secrets import Secret
 from orchestrator.providers.kit.answers import LARGEST, quoted, to_json, too_large, unpacked, value, without
+from orchestrator.providers.kit.connections import (
+    MOST_READ,
+    Connector,
+    EndlessHeaders,
+    Request,
+    Response,
+    Surplus,
+    ready,
+)
 
 TOTAL = 30.0  # seconds for a call, from its start to the last byte of the answer
 CONNECT = 10.0  # seconds of these for name, connection and TLS
@@ -107,41 +112,6 @@ def _is_meant(entry: str, host: str, port: int) -> bool:
         return entry == "*" or (name != "" and f".{host}".endswith(f".{name}"))
 
 
-_ready: ContextVar[Callable[[], None] | None] = ContextVar("ready", default=None)  # of the call that a task makes
-
-
-class _Surplus(aiohttp.ClientError):
-    """The call was not written: its connection had brought bytes that nobody had asked for."""
-
-
-class _Request(aiohttp.ClientRequest):
-    """A request that leaves only over a connection on which nothing is left over: else that would be its answer."""
-
-    @override
-    async def send(self, conn: Connection) -> aiohttp.ClientResponse:
-        if conn.protocol is None or conn.protocol.should_close:
-            raise _Surplus
-        if (ready := _ready.get()) is not None:
-            ready()
-        return await super().send(conn)
-
-
-class _Response(aiohttp.ClientResponse):
-    """A response whose connection can be closed after it was read."""
-
-    _way: asyncio.BaseTransport | None = None
-
-    @override
-    async def start(self, connection: Connection) -> aiohttp.ClientResponse:
-        self._way = connection.transport
-        return await super().start(connection)
-
-    def hang_up(self) -> None:
-        """Closes the connection, which may wait for the next call by now."""
-        if self._way is not None:
-            self._way.close()
-
-
 @asynccontextmanager
 async def transport(
     account: Account,
@@ -175,7 +145,7 @@ async def transport(
     except ValueError:
         raise UsageError("the proxy's URL is not valid; correct HTTPS_PROXY") from None
     session = aiohttp.ClientSession(
-        connector=aiohttp.TCPConnector(
+        connector=Connector(
             limit=0,  # the engine keeps `connections`; a queue in here would eat the time of a call
             keepalive_timeout=KEEP_ALIVE,
             ssl=_trust(ca_file) if url.scheme == "https" else True,
@@ -185,12 +155,12 @@ async def transport(
         timeout=aiohttp.ClientTimeout(total=total, connect=connect),
         cookie_jar=aiohttp.DummyCookieJar(),
         auto_decompress=False,  # done here, bounded
-        max_line_size=2 * LONGEST_HEADER,
-        max_field_size=2 * LONGEST_HEADER,  # so much is read that a header which is too long can be named
+        max_line_size=MOST_READ,
+        max_field_size=MOST_READ,
         max_headers=MOST_HEADERS,
         trust_env=False,
-        request_class=_Request,
-        response_class=_Response,
+        request_class=Request,
+        response_class=Response,
     )
     async with session:
         yield _sender(session, account.url.rstrip("/"), url.hostname or "", via, [s.reveal().encode() for s in hide])
@@ -203,13 +173,13 @@ def _sender(session: aiohttp.ClientSession, base: str, host: str, via: URL | Non
         query = "?" + urlencode(call.query, quote_via=quote, safe=":,") if call.query else ""
         url = URL(base + call.path + query, encoded=True)
         for _ in range(MOST_STALE):
-            with suppress(_Surplus):
+            with suppress(Surplus):
                 return await once(call, url)
         raise Unreachable(f"{host}: the server speaks before it is asked")
 
     async def once(call: Call, url: URL, *, is_moved: bool = False) -> Answer:
         data = None if call.body is None else to_json(call.body).encode()
-        _ready.set(call.ready)
+        ready.set(call.ready)
         try:
             async with session.request(
                 call.method,
@@ -225,14 +195,14 @@ def _sender(session: aiohttp.ClientSession, base: str, host: str, via: URL | Non
                     _refuse_redirect(response, host, call)
                 raw = await _read(response, call.at_most)
                 body = unpacked(raw, response.headers.get("Content-Encoding", ""), call.at_most)
-        except _Surplus:
+        except Surplus:
             raise
         except (aiohttp.ClientError, OSError, UnicodeError) as error:
             failure = _sorted(error, where)
         else:
             if there is not None:
                 return await once(call, there, is_moved=True)
-            hang_up = cast(_Response, response).hang_up
+            hang_up = cast(Response, response).hang_up
             shown = without(body, hidden)
             found = value(shown) if call.at_most is None else shown.decode("utf-8", "replace")
             return Answer(response.status, found, response.headers, len(body), hang_up)
@@ -325,6 +295,8 @@ def _sorted(error: Exception, where: str) -> OrchestratorError:
             return Unreachable(f"{where}: cannot connect ({cause.strerror or type(cause).__name__})")
         case aiohttp.ClientHttpProxyError():
             return Unreachable(f"{where}: the proxy answers HTTP {error.status}; check HTTPS_PROXY")
+        case EndlessHeaders():
+            return Unreadable(f"the answer has headers above {MOST_READ // 1024:,} KiB")
         case TimeoutError():
             return InDoubt("no whole answer in time")
         case aiohttp.ClientPayloadError():
@@ -332,8 +304,6 @@ def _sorted(error: Exception, where: str) -> OrchestratorError:
         case aiohttp.ClientResponseError():
             if "headers received" in error.message:
                 return Unreadable(f"the answer has more than {MOST_HEADERS:,} headers")
-            if "bytes when reading" in error.message:
-                return Unreadable(f"the answer has a header above {2 * LONGEST_HEADER // 1024} KiB")
             return Unreadable("the answer is not HTTP as it should be")
         case _:
             return InDoubt(f"the connection broke before an answer ({type(error).__name__})")
