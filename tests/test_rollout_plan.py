@@ -70,6 +70,7 @@ def test_a_plan_for_programs_has_the_waves_and_each_target_its_number(program):
         "opens": "verdict, approval",
         "opens_after_seconds": 20.0,
         "expected_seconds": 10.0,
+        "blocks": [],
         "drawn": [],
     }
     assert {row["id"]: row["wave"] for row in program.json["targets"]} == {

@@ -2,72 +2,45 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import TypeAlias
+from collections.abc import Collection, Sequence
 
-from orchestrator.core.evidence import KNOWN, Past
-from orchestrator.core.history import History, accounts_in
-from orchestrator.core.model import Account, Outcome, Target
-from orchestrator.core.progress import Progress
+from orchestrator.core.events import RunMade
+from orchestrator.core.evidence import Past
+from orchestrator.core.history import History
+from orchestrator.core.model import Outcome, Target
+from orchestrator.core.pasts import past_of, place_of, services_of
 from orchestrator.core.promotion import Usually
-from orchestrator.journal.history import load, made_in
 from orchestrator.journal.port import Journal
-
-RUNS = 200  # earlier runs that are read, the newest
-Identity: TypeAlias = tuple[str, str, str, str | None, tuple[tuple[str, str], ...], str | None]
 
 
 async def usually(journal: Journal, run: str, history: History) -> Usually:
     """How the targets of a run fared as a rule, without what this run itself has shown."""
-    accounts = accounts_in(history.made)
-    wanted = {_identity(target, accounts): target.id for target in history.targets if target.account in accounts}
-    services = {name: f"{account.type} at {account.url}" for name, account in accounts.items()}
-    return Usually(history.targets, await pasts(journal, wanted, history, but=run), services)
+    if history.made is None:
+        return Usually()
+    return await usual_of(journal, history.made, history.targets, history.options.failures, run)
 
 
-async def pasts(journal: Journal, wanted: Mapping[Identity, str], mine: History, but: str = "") -> Mapping[str, Past]:
-    """What is known of each target; those of which nothing is are left out.
+async def usual_of(
+    journal: Journal, made: RunMade, targets: Sequence[Target], failures: Collection[Outcome], without: str = ""
+) -> Usually:
+    """The same for a run that is made, or is to be made.
 
     Args:
-        wanted: the id of each target by what tells it apart in every run.
-        mine: says which outcomes are bad, and how each target is rerun.
-        but: a run that is left out.
+        failures: the outcomes that are bad.
+        without: the id of a run that is left out.
     """
-    failures = mine.options.failures
-    bad: dict[str, int] = {}
-    known: dict[str, int] = {}
-    rows = [row for row in await journal.runs() if row.id != but]
-    for row in rows[:RUNS]:
-        accounts = accounts_in(await made_in(journal, row.id))
-        if not any(_is_of(accounts, identity) for identity in wanted):
-            continue
-        history = await load(journal, row.id)
-        for target in history.targets:
-            id_ = wanted.get(_identity(target, accounts)) if target.account in accounts else None
-            outcome = _counted(history.of(target.id))
-            if id_ is None or outcome is None or known.get(id_, 0) >= KNOWN:
-                continue
-            known[id_] = known.get(id_, 0) + 1
-            bad[id_] = bad.get(id_, 0) + (outcome in failures)
-    return {id_: Past(bad[id_], number) for id_, number in known.items()}
-
-
-def _counted(progress: Progress) -> Outcome | None:
-    """The outcome that counts; None where none does: it tells nothing of the target itself."""
-    verdict = progress.verdict
-    if verdict is None or verdict.outcome in (Outcome.SKIPPED, Outcome.IN_DOUBT, Outcome.SUPERSEDED):
-        return None
-    if verdict.outcome is Outcome.CANCELED and (progress.canceling_at is not None or progress.build is None):
-        return None  # by us
-    if verdict.outcome is Outcome.REJECTED and verdict.code == "request_limit_reached":
-        return None
-    return verdict.outcome
-
-
-def _identity(target: Target, accounts: Mapping[str, Account]) -> Identity:
-    account = accounts[target.account]
-    return account.type, account.url, target.repo.casefold(), target.branch, target.matrix, target.name
-
-
-def _is_of(accounts: Mapping[str, Account], identity: Identity) -> bool:
-    return any((account.type, account.url) == identity[:2] for account in accounts.values())
+    services = services_of(made)
+    known: dict[str, list[Past]] = {}
+    pasts: dict[str, Past] = {}
+    mine = {place_of(services[target.account], target.id): target for target in targets if target.account in services}
+    retries = {services[one.account] for one in mine.values() if one.reruns.times}
+    for service in dict.fromkeys(services.values()):
+        known[service] = []
+        for place, letters in (await journal.pasts(service, without)).items():
+            target = mine.get(place)
+            has_reruns = service in retries if target is None else target.reruns.times > 0
+            past = past_of(letters, failures, has_reruns=has_reruns)
+            known[service].append(past)
+            if target is not None:
+                pasts[target.id] = past
+    return Usually(targets, pasts, services, known)

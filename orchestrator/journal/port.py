@@ -296,6 +296,13 @@ class Journal(Protocol):
             since: from when on its calls are wanted, by the state's clock.
         """
 
+    async def pasts(self, service: str, without: str = "") -> Mapping[str, str]:
+        """The last outcomes of each target of a service, over all runs, as letters, by its place (`core.pasts`).
+
+        Args:
+            without: a run whose outcomes are left out.
+        """
+
     async def changed_by_others(self) -> bool:
         """Whether anybody else wrote since this was last asked (or since the start); cheap."""
 

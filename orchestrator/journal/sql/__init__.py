@@ -38,6 +38,7 @@ class Piece(NamedTuple):
     Args:
         first: the number of the first row within the stream.
         ended: when and with which exit code these rows end the run, if they do.
+        outcomes: of targets, by what tells them apart in all runs, each as a letter.
     """
 
     stream: int
@@ -46,6 +47,7 @@ class Piece(NamedTuple):
     first: int
     rows: Sequence[Row]
     ended: tuple[float, int] | None = None
+    outcomes: Sequence[tuple[str, str]] = ()
 
     @property
     def last(self) -> int:
@@ -218,6 +220,9 @@ class Dialect(Protocol):
 
     async def release(self, streams: Sequence[tuple[int, int]]) -> None:
         """Frees streams (number, epoch); those with another epoch stay as they are."""
+
+    async def pasts(self, service: str) -> Sequence[tuple[str, int, str]]:
+        """Of each target of a service what tells it apart, which run gave the last letter, and all letters."""
 
     # -- principals ---------------------------------------------------------------------------------------------
 

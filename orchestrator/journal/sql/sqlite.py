@@ -256,6 +256,7 @@ class Sqlite(Dialect):
             raise Refused(refused)
         for piece in document.pieces:
             self._write_rows(db, piece.stream, piece.first, piece.rows)
+            tables.keep_outcomes(db, piece.run, piece.outcomes)
             if piece.ended is not None:
                 db.execute("UPDATE run SET ended_at = ?, exit_code = ? WHERE num = ?", (*piece.ended, piece.run))
         self._write_usage(db, document.usage)
@@ -375,6 +376,13 @@ class Sqlite(Dialect):
             " WHERE id = holder) WHERE num = ? AND epoch = ? AND holder IS NOT NULL",
             [(SENDS_FOR, stream, epoch) for stream, epoch in streams],
         )
+
+    @override
+    @_reads
+    def pasts(self, db: sqlite3.Connection, service: str) -> Sequence[tuple[str, int, str]]:
+        query = "SELECT place, run, outcomes FROM past WHERE place >= ? AND place < ?"
+        rows = db.execute(query, (f"{service} ", f"{service}!"))  # `!` follows on the space
+        return [(str(place), int(run), str(outcomes)) for place, run, outcomes in rows]
 
     # -- principals ---------------------------------------------------------------------------------------------
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from orchestrator.core.errors import JournalError
+from orchestrator.core.pasts import KEPT
 from orchestrator.journal.files import make_private, sync_folder
 from orchestrator.journal.lease import Hold
 from orchestrator.journal.port import Incarnation, Overlap, Process, SharedLimit
@@ -137,6 +138,16 @@ def renew(db: sqlite3.Connection, incarnation: str, now: float) -> bool:
 def end(db: sqlite3.Connection, incarnation: str) -> None:
     """Ends an incarnation whatever the clock says."""
     db.execute("UPDATE incarnation SET ended = 1 WHERE id = ?", (incarnation,))
+
+
+def keep_outcomes(db: sqlite3.Connection, run: int, outcomes: Sequence[tuple[str, str]]) -> None:
+    """Adds letters to what is known of targets; of one run only the last counts."""
+    db.executemany(
+        "INSERT INTO past (place, run, outcomes) VALUES (?, ?, ?) ON CONFLICT (place) DO UPDATE SET outcomes ="
+        " substr(CASE WHEN run = excluded.run THEN substr(outcomes, 1, length(outcomes) - 1) ELSE outcomes END"
+        " || excluded.outcomes, ?), run = excluded.run",
+        [(place, run, letter, -KEPT) for place, letter in outcomes],
+    )
 
 
 def principal_number(db: sqlite3.Connection, name: str) -> int:
