@@ -32,8 +32,8 @@ async def _fill(folder: str, count: int, triggered: int, ended: int, to: Account
     wanted, at = drive.targets(count), time.time() - 600.0
     async with drive.journal_in(folder, time.time) as journal:
         await drive.make(journal, wanted, to, at)
-        by = await journal.register(this_process(), at, 30.0)
-        leases = [await journal.claim(drive.RUN, name, by, at) for name in (COORDINATOR, to.name)]
+        by = journal.register(this_process(), 30.0)
+        leases = await journal.claim(drive.RUN, [COORDINATOR, to.name], by, at)
         await journal.append(leases[0], [WaveOpened(1)], at)
         events = [one for n, target in enumerate(wanted[:triggered]) for one in _story(target, n, at, n < ended)]
         await _append(journal, leases[1], events, at)

@@ -4,8 +4,8 @@
  *
  * Listens on a free loopback port and prints it. Each POST is counted at an instant between its arrival and its
  * answer, drawn anew for each (a fixed sequence), and answered LATENCY after it arrived: 202 with Travis' receipt, which
- * echoes what was asked, or 429 when the window is full. `GET /user` names who asks, `GET /stats` tells
- * what was counted; every other GET is a 404.
+ * echoes what was asked, or 429 when the window is full. `GET /user` names who asks, `GET /stats` tells what was
+ * counted, and no repository has requests; every other GET is a 404.
  */
 #define _GNU_SOURCE
 #include <arpa/inet.h>
@@ -148,6 +148,9 @@ static int take(int fd, client *c) {
   } else if (!strncmp(c->in, "GET /user ", 10)) {
     const char *user = "{\"@type\": \"user\", \"id\": 77, \"login\": \"me\"}";
     say(fd, 200, user, strlen(user));
+  } else if (strstr(c->in, "/requests?") && strstr(c->in, "/requests?") < end) {
+    const char *empty = "{\"@type\": \"requests\", \"requests\": [], \"@pagination\": {\"limit\": 100, \"is_last\": true}}";
+    say(fd, 200, empty, strlen(empty));
   } else {
     const char *none = "{\"@type\": \"error\", \"error_type\": \"not_found\", \"error_message\": \"not found\"}";
     say(fd, 404, none, strlen(none));

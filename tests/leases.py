@@ -2,4 +2,4 @@
 
 
 async def claim(journal, run, account, process, now, lease_for=30.0):
-    return await journal.claim(run, account, await journal.register(process, now, lease_for), now)
+    return (await journal.claim(run, [account], journal.register(process, lease_for), now))[0]

@@ -59,8 +59,8 @@ async def left_by(journal, service, *events, process=HERE, beats=0, proven=True)
     Args:
         proven: whether others can tell that it is dead; else they wait until its lease is over.
     """
-    by = await journal.register(process, service.now(), 30.0)
-    leases = [await journal.claim("r1", stream, by, service.now()) for stream in (COORDINATOR, "fake")]
+    by = journal.register(process, 30.0)
+    leases = await journal.claim("r1", [COORDINATOR, "fake"], by, service.now())
     await journal.append(leases[-1], events, service.now())
     for _ in range(beats):
         await anyio.sleep(5.0)

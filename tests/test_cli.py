@@ -310,7 +310,10 @@ def test_a_bug_exits_70_and_keeps_a_private_redacted_traceback(program, monkeypa
 def test_a_flag_goes_to_the_use_cases_unless_it_is_for_the_terminal_alone():
     """A flag whose name no option of a run or plan has would be taken and forgotten."""
     of_the_face = {"state", "rate", "fail_fast", "output", "yes", "quiet", "verbose", "log_format", "no_color"}
-    assert set(declared()) - set(Choices.__struct_fields__) == of_the_face
+    of_a_rehearsal = {"sandbox_fails", "sandbox_flakes", "sandbox_slow", "sandbox_log"}  # one value together
+    assert set(declared()) - set(Choices.__struct_fields__) == of_the_face | of_a_rehearsal
+    told = Flags(sandbox=True, sandbox_fails=("acme/a",)).choices(Path("/here")).rehearsal
+    assert told.fails == ("acme/a",)
     given = Flags(only=("a/*",), in_flight=3, timeout=9.0, fail_fast=True, output=(Output("json", "r.json"),))
     chosen = given.choices(Path("/here"))
     assert (chosen.only, chosen.in_flight, chosen.timeout, chosen.max_fail) == (("a/*",), 3, 9.0, "1")

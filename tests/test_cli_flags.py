@@ -17,12 +17,13 @@ PAGE = Path(__file__).parent.parent / "docs" / "reference" / "flags.md"
 SELECT = {"only", "exclude", "label", "first"}
 PACE = {"in_flight", "ignore_quiet_hours", "rate"}
 ENDS = {"max_fail", "fail_fast", "timeout", "fail_on"}
+REHEARSE = {"sandbox_fails", "sandbox_flakes", "sandbox_slow", "sandbox_log"}
 ACTS = {  # beside the flags of every verb
     "init": set(),
     "check": {"params", "output", *SELECT},
     "schema": {"output"},
     "plan": {"params", "output", *SELECT, *PACE},
-    "run": {"params", "output", *SELECT, *PACE, *ENDS},
+    "run": {"params", "output", *SELECT, *PACE, *ENDS, *REHEARSE},
     "watch": {"output"},
     "status": {"output", *SELECT},
     "runs": {"output"},
@@ -50,6 +51,10 @@ VALUES = {
     "timeout": "1h",
     "fail_on": "failed",
     "state": "s",
+    "sandbox_fails": "acme/a",
+    "sandbox_flakes": "acme/b",
+    "sandbox_slow": "acme/*=1m",
+    "sandbox_log": "acme/a=build.log",
     "output": "json",
     "log_format": "json",
 }

@@ -194,7 +194,17 @@ def test_what_the_first_version_wrote_is_read_and_written_as_it_was(kind, target
     assert encode(event) == body
 
 
-NEWER = {"prepared", "wave_judged", "paused", "unpaused", "denied", "unpause_asked", "restart_asked"}
+NEWER = {
+    "cause_found",
+    "journal_went_back",
+    "prepared",
+    "wave_judged",
+    "paused",
+    "unpaused",
+    "denied",
+    "unpause_asked",
+    "restart_asked",
+}
 
 
 def test_every_kind_was_written_by_the_first_version_or_is_newer():

@@ -11,7 +11,7 @@ from orchestrator.app import resume
 from orchestrator.app.lookups import times_in
 from orchestrator.core.events import Ended, Intended, Requested, RunMade, Sighted, from_json
 from orchestrator.core.frozen import replace
-from orchestrator.core.model import Account, Build, BuildState, Outcome
+from orchestrator.core.model import Account, Build, BuildState, Outcome, Plan
 from orchestrator.journal.history import load
 from orchestrator.report import render
 from orchestrator.report.view import view
@@ -153,7 +153,7 @@ async def test_the_builds_of_earlier_runs_of_the_same_service_are_read_from_the_
 async def test_a_retry_never_takes_over_the_forecast_of_the_old_run(cast):
     journal, one = MemoryJournal(), target(A)
     context = context_of(now=lambda: START)
-    await resume.make("r2", "r1", story(*ended(1, A)).history, [one], journal, context, False, cast)
+    await resume.make("r2", "r1", story(*ended(1, A)).history, Plan("n", (one,), {}), journal, context, False, cast)
     assert (await load(journal, "r2")).made.forecast == (cast or {})
 
 

@@ -280,8 +280,8 @@ async def test_a_lease_that_is_over_is_taken_under_a_higher_epoch(journal):
 
 async def two_leases(journal, now):
     await journal.make_run("r1", MADE, (A, B, C), 1.0)
-    by = await journal.register(ME, now, 30.0)
-    return by, [await journal.claim("r1", account, by, now) for account in ("fake", "other")]
+    by = journal.register(ME, 30.0)
+    return by, await journal.claim("r1", ["fake", "other"], by, now)
 
 
 async def test_a_heartbeat_keeps_the_lease(journal):
@@ -329,7 +329,7 @@ async def test_one_heartbeat_keeps_all_leases_of_a_process(journal):
 
 async def test_a_claim_is_a_heartbeat(journal):
     by, _ = await two_leases(journal, 1.0)
-    await journal.claim("r1", "third", by, 20.0)
+    await journal.claim("r1", ["third"], by, 20.0)
     with pytest.raises(LeaseLost):
         await claim(journal, "r1", "fake", OTHER, 49.0)
 
@@ -348,7 +348,7 @@ async def test_a_process_that_stood_still_goes_on_when_nobody_took_over(journal)
 async def test_an_incarnation_that_has_expired_claims_nothing(journal):
     by, _ = await two_leases(journal, 1.0)
     with pytest.raises(LeaseLost, match="stood still"):
-        await journal.claim("r1", "third", by, 31.0)
+        await journal.claim("r1", ["third"], by, 31.0)
 
 
 async def test_what_an_earlier_holder_can_have_sent_is_known_however_long_it_is_gone(journal):
@@ -403,13 +403,13 @@ async def test_usage_records_are_kept_by_principal_oldest_first(journal):
             UsageRecord("p", "calls", ACCOUNT, 5.0),
         ]
     )
-    assert await journal.usage("p", 0.0) == [
+    assert list((await journal.memory("p", 0.0)).usage) == [
         UsageRecord("p", "triggers_per_repo", Scope.of("repo:acme/a"), 3.0),
         UsageRecord("p", "triggers", ACCOUNT, 5.0),
         UsageRecord("p", "calls", ACCOUNT, 5.0),
     ]
-    assert [stamp.at for stamp in await journal.usage("p", 3.5)] == [5.0, 5.0]
-    assert await journal.usage("r", 0.0) == []
+    assert [stamp.at for stamp in (await journal.memory("p", 3.5)).usage] == [5.0, 5.0]
+    assert (await journal.memory("r", 0.0)).usage == ()
 
 
 async def test_usage_records_ride_on_the_next_append(opened):
@@ -417,14 +417,14 @@ async def test_usage_records_ride_on_the_next_append(opened):
         lease = await claimed(first)
         await first.record_usage([UsageRecord("p", "triggers", ACCOUNT, 5.0)])
         await first.append(lease, [Intended(A.id, 1, None)], 5.0)
-        assert await second.usage("p", 0.0) == [UsageRecord("p", "triggers", ACCOUNT, 5.0)]
+        assert (await second.memory("p", 0.0)).usage == (UsageRecord("p", "triggers", ACCOUNT, 5.0),)
 
 
 async def test_usage_records_of_a_process_that_leaves_are_kept(opened):
     async with opened() as first:
         await first.record_usage([UsageRecord("p", "triggers", ACCOUNT, 5.0)])
     async with opened() as second:
-        assert await second.usage("p", 0.0) == [UsageRecord("p", "triggers", ACCOUNT, 5.0)]
+        assert (await second.memory("p", 0.0)).usage == (UsageRecord("p", "triggers", ACCOUNT, 5.0),)
 
 
 async def test_usage_records_that_no_limit_looks_back_to_are_forgotten(opened):
@@ -438,7 +438,7 @@ async def test_usage_records_that_no_limit_looks_back_to_are_forgotten(opened):
     async with opened() as second:
         await second.record_usage([UsageRecord("p", "triggers", ACCOUNT, 9000.0)])
     async with opened() as third:
-        assert [stamp.at for stamp in await third.usage("p", 0.0)] == [3000.0, 9000.0]
+        assert [stamp.at for stamp in (await third.memory("p", 0.0)).usage] == [3000.0, 9000.0]
 
 
 async def test_what_is_known_of_a_principal_adds_up(opened):
@@ -500,6 +500,7 @@ EXAMPLES = [
     events.Frozen(Scope.of("owner:acme"), 12.5, "no credit"),
     events.LimitLearnt(Scope.of("repo:acme/a"), "triggers_per_repo 10/1h"),
     events.MarkerProven(),
+    events.JournalWentBack(1.5, 31.5),
     events.Prepared("acme/api", {"id": 7}),
     events.AccountStopped("banned", 99.0, "banned"),
     Intended(A.id, 1, "[r1.abcdefgh]"),
@@ -514,4 +515,5 @@ EXAMPLES = [
     events.Canceling(A.id, "had ended"),
     events.Skipped(A.id, "frozen", "skipped"),
     Ended(A.id, Outcome.TIMED_OUT, "no_build", "no build appeared"),
+    events.CauseFound(A.id, "<path>: no", "/a: no", "412.1", 137, "https://ci.invalid/1", "one\ntwo"),
 ]

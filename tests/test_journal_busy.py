@@ -27,7 +27,7 @@ async def held_for(other, seconds):
     """The other process writes for so long."""
     await other.dialect.database.begin()
     await anyio.sleep(seconds)
-    other.dialect.database.commit(lambda db: None)
+    other.dialect.database.commit()
 
 
 async def test_permits_that_are_asked_for_together_while_the_state_is_locked_count_each_call_once(tmp_path):
@@ -38,7 +38,7 @@ async def test_permits_that_are_asked_for_together_while_the_state_is_locked_cou
             await anyio.wait_all_tasks_blocked()
             for _ in range(3):
                 tasks.start_soon(one.reserve, "me", [LIMIT], NOW, NOW + 30.0)
-        assert len(await other.usage("me", 0.0)) == 4
+        assert len((await other.memory("me", 0.0)).usage) == 4
         await one.make_run("r1", RunMade("n", None, ""), [Target("a", "travis", "acme/a")], NOW)  # it can still write
 
 
@@ -48,7 +48,7 @@ async def driving(one, began):
     await one.make_run("r1", RunMade("n", None, ""), [Target("a", "travis", "acme/a")], NOW)
     await one.targets("r1")
     clocks = Clocks(anyio.current_time, anyio.current_time, anyio.current_time, began)
-    beating = Heartbeat(one, await one.register(ME, anyio.current_time(), LEASE), clocks)
+    beating = Heartbeat(one, one.register(ME, LEASE), clocks)
     await beating.claim("r1", [""])
     yield beating
 

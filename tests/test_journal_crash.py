@@ -33,8 +33,8 @@ async def main(where, who, appenders, lease_for):
     async with open_journal(where, now=time.time) as journal:
         while True:
             try:
-                by = await journal.register(this_process(), time.time(), lease_for)
-                lease = await journal.claim("r", "fake", by, time.time())
+                by = journal.register(this_process(), lease_for)
+                (lease,) = await journal.claim("r", ["fake"], by, time.time())
                 break
             except LeaseLost:
                 await anyio.sleep(0.005)
@@ -186,7 +186,7 @@ async def test_a_process_that_was_stopped_for_longer_than_its_lease_writes_nothi
                 # Stopped between two commits: one that is stopped in a commit keeps the lock until it goes on.
                 os.kill(child.pid, signal.SIGSTOP)
                 if journal.dialect.database.try_begin():
-                    journal.dialect.database.commit(lambda db: None)
+                    journal.dialect.database.commit()
                     break
                 os.kill(child.pid, signal.SIGCONT)
             await anyio.sleep(0.6)

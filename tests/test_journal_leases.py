@@ -20,13 +20,13 @@ STEP = st.one_of(
 
 
 class Life:
-    """An incarnation, and the one that took its place when it expired."""
+    """An incarnation, from its first claim on, and the one that took its place when it expired."""
 
-    def __init__(self, now):
+    def __init__(self, now=None):
         self.heartbeat, self.has_ended = now, False
 
     def is_over(self, now):
-        return self.has_ended or now >= self.heartbeat + LEASE
+        return self.has_ended or (self.heartbeat is not None and now >= self.heartbeat + LEASE)
 
 
 class Model:
@@ -55,7 +55,7 @@ class Model:
 
     def renew(self, who, now):
         life = self.lives[who]
-        if life.is_over(now):
+        if life.heartbeat is None or life.is_over(now):
             life.has_ended, heir = True, Life(now)
             self.holders = {stream: heir if one is life else one for stream, one in self.holders.items()}
             self.lives[who] = heir
@@ -85,8 +85,8 @@ async def play(steps):
             now += who
             continue
         if what == "register":
-            lives[who] = await journals[who].register(Process("here", "boot", who, "1"), now, LEASE)
-            model.lives[who] = Life(now)
+            lives[who] = journals[who].register(Process("here", "boot", who, "1"), LEASE)
+            model.lives[who] = Life()
             for stream in ("one", "two"):
                 leases.pop((who, stream), None)
                 model.leases.pop((who, stream), None)
@@ -95,7 +95,7 @@ async def play(steps):
             continue
         try:
             if what == "claim":
-                leases[tuple(of)] = await journals[who].claim("r", of[1], lives[who], now)
+                (leases[tuple(of)],) = await journals[who].claim("r", [of[1]], lives[who], now)
                 got = leases[tuple(of)].epoch
             elif what == "renew":
                 got = await journals[who].renew(lives[who], now)

@@ -18,8 +18,8 @@ A = Target("fake:acme/a", "fake", "acme/a")
 async def started(**death):
     journal = MemoryJournal(**death)
     await journal.make_run("r", RunMade("n", None, ""), [A], 1.0)
-    by = await journal.register(ME, 1.0, 30.0)
-    return journal, await journal.claim("r", "fake", by, 1.0)
+    by = journal.register(ME, 30.0)
+    return journal, (await journal.claim("r", ["fake"], by, 1.0))[0]
 
 
 def attempts(disk):
@@ -41,7 +41,7 @@ async def test_a_dead_process_writes_and_reads_nothing_more():
     for _ in range(2):
         with pytest.raises(Crash):
             await journal.append(lease, [Intended(A.id, 1, None)], 2.0)
-    for call in (journal.read("r", {}), journal.release([lease]), journal.register(ME, 2.0, 30.0)):
+    for call in (journal.read("r", {}), journal.release([lease])):
         with pytest.raises(Crash):
             await call
     assert attempts(journal.disk) == [1]

@@ -280,8 +280,8 @@ from orchestrator.journal.store import open_journal
 
 async def main():
     async with open_journal(sys.argv[1], now=lambda: 0.0) as journal:
-        by = await journal.register(Process("here", "b", 1, "1"), 99.0, 30.0)
-        lease = await journal.claim("r1", "fake", by, 99.0)
+        by = journal.register(Process("here", "b", 1, "1"), 30.0)
+        (lease,) = await journal.claim("r1", ["fake"], by, 99.0)
         resource.setrlimit(resource.RLIMIT_FSIZE, (300_000, 300_000))
         for number in range(2, 10_000):
             try:
@@ -338,7 +338,7 @@ async def test_a_reader_sees_what_is_committed_while_another_writes(home):
             assert len(await intended(reader)) == 50
             await writer.dialect.database.begin()
             assert len(await intended(reader)) == 50
-            writer.dialect.database.commit(lambda db: None)
+            writer.dialect.database.commit()
             await writer.append(lease, [Intended(TARGETS[0].id, 2, None)], 3.0)
             assert len(await intended(reader)) == 51
 
@@ -365,7 +365,7 @@ async def test_a_lock_that_is_never_freed_is_named_after_a_while(home, monkeypat
         await second.dialect.database.begin()
         with pytest.raises(JournalError, match=r"another process has the state locked.*lslocks"):
             await first.append(lease, [Intended(TARGETS[0].id, 2, None)], 3.0)
-        second.dialect.database.commit(lambda db: None)
+        second.dialect.database.commit()
         await first.append(lease, [Intended(TARGETS[0].id, 2, None)], 3.0)
         assert len(await intended(first)) == 51
 
@@ -631,7 +631,7 @@ async def test_stamps_of_one_instant_are_all_kept(home):
     async with at(home) as journal:
         await journal.record_usage([UsageRecord("p", "triggers", ACCOUNT, 5.0)] * 3)
     async with at(home) as journal:
-        assert len(await journal.usage("p", 5.0)) == 3
+        assert len((await journal.memory("p", 5.0)).usage) == 3
 
 
 async def test_a_closed_journal_says_so(home):

@@ -60,7 +60,7 @@ async def test_a_state_of_version_1_is_read(home):
         kinds = [entry.event.kind for entry in await journal.read("stored", {})]
         assert kinds == ["run_made", "claimed", "run_ended", "claimed", "intended", "requested", "sighted", "ended"]
         assert [wish.kind for _, wish in await journal.wishes("stored")] == ["pause_asked"]
-        assert await journal.usage("p", 0.0) == [UsageRecord("p", "triggers", ACCOUNT, 3.0)]
+        assert (await journal.memory("p", 0.0)).usage == (UsageRecord("p", "triggers", ACCOUNT, 3.0),)
         assert (await journal.memory("p")).marker_proven
 
 
@@ -72,7 +72,7 @@ async def test_a_state_of_version_2_is_read(home):
         assert [fact for fact in facts if isinstance(fact, WaveOpened)] == [WaveOpened(1)]
         assert [fact.id for fact in facts if isinstance(fact, Requested)] == ["100"]
         assert await journal.clock("boot 2", 99.0, 5.0) == 1_000_000.0
-        assert await journal.usage("p", 0.0) == [UsageRecord("p", "triggers", ACCOUNT, 1_000_022.0, 30.0)]
+        assert (await journal.memory("p", 0.0)).usage == (UsageRecord("p", "triggers", ACCOUNT, 1_000_022.0, 30.0),)
         memory = await journal.memory("p")
         assert (memory.marker_proven, memory.frozen) == (True, {ACCOUNT: 1_000_500.0})
 

@@ -9,7 +9,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from manifest_helpers import KNOWN, TODAY, no_files
 
-from orchestrator.core.selection import matches
+from orchestrator.core.globs import matches
 from orchestrator.core.times import parse_duration, parse_limit
 from orchestrator.manifest import Answers, ManifestError, expand, questions, read
 from orchestrator.manifest.diagnostics import Diagnostics

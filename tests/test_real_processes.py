@@ -5,6 +5,7 @@ applies nothing later than its faults say.
 """
 
 import json
+import shutil
 import signal
 import subprocess
 import sys
@@ -256,3 +257,50 @@ def test_an_exported_run_is_finished_on_another_machine(places):
     state = f"sqlite:///{place.folder}/carried.db"
     assert place.run("resume", "one", "-o", "json=r.json", ORCHESTRATOR_STATE=state)[0] == Exit.OK
     assert_one_for_each(place, place.report())
+
+
+@pytest.mark.parametrize("how", ["killed", "interrupted", "live"])
+def test_a_state_that_was_put_back_starts_nothing_twice(places, how):
+    place = places(repos=60)
+    place.manifest(range(1, 61))
+    state, copy = place.folder / "state", place.folder / "copy"
+    process = place.start("run", "--run-id", "one")
+    place.wait_for(10)
+    shutil.copytree(state, copy)
+    place.wait_for(45)
+    if how == "killed":
+        process.kill()
+    if how == "interrupted":
+        process.send_signal(signal.SIGINT)
+    if how != "live":
+        process.communicate(timeout=60)
+    shutil.rmtree(state)
+    shutil.copytree(copy, state)
+    if how == "live":
+        code, _, err = ended(process)
+        assert code == Exit.STATE, err
+        assert "was deleted or replaced while in use" in err
+    code, _, err = place.run("resume", "one", "-o", "json=r.json")
+    assert code == Exit.OK, err
+    assert_one_for_each(place, place.report())
+    assert place.page("stats")["requests"] == 60
+
+
+@pytest.mark.parametrize("where", [0.3, 0.6, 0.9])
+def test_a_flipped_bit_in_the_write_ahead_log_starts_nothing_twice(places, where):
+    """SQLite ends its recovery at the first frame that is not whole, without a word: what follows is lost."""
+    place = places(repos=60)
+    place.manifest(range(1, 61))
+    process = place.start("run", "--run-id", "one")
+    place.wait_for(45)
+    process.kill()
+    process.communicate()
+    wal = place.folder / "state" / "state.db-wal"
+    bytes_ = bytearray(wal.read_bytes())
+    bytes_[int(len(bytes_) * where)] ^= 1
+    wal.write_bytes(bytes_)
+    code, _, err = place.run("resume", "one", "-o", "json=r.json")
+    assert code in (Exit.OK, Exit.STATE), err
+    assert place.page("stats")["duplicates"] == {}
+    if code == Exit.OK:
+        assert_one_for_each(place, place.report())

@@ -16,6 +16,7 @@ import yaml
 from golden.story import CASES, START, read, target, told
 
 from orchestrator.core.events import (
+    CauseFound,
     Ended,
     Intended,
     Interrupted,
@@ -189,6 +190,30 @@ def test_junit_has_what_the_strictest_schema_demands(case):
         for one in suite.iter("testcase"):
             assert one.attrib.keys() == {"name", "classname", "time"}
             assert all("type" in child.attrib for child in one if child.tag in ("failure", "error"))
+
+
+def test_causes_stand_in_every_format_and_are_never_rendered():
+    evil = "<script>alert(1)</script> | `x` @all"
+    facts = [
+        fact
+        for n, id_ in enumerate((A, B), 1)
+        for fact in (
+            (n, Ended(id_, Outcome.FAILED, "build_failed", "build failed")),
+            (n, CauseFound(id_, "s", evil, "1.2", 3, "javascript:x", f"one\n\x1b[2J{evil}]]>")),
+        )
+    ]
+    report = seen(told([target(A), target(B)], *facts))
+    assert "2 of 2: <script>" in render(report, "text")
+    assert "FAILED (2) build failed: <script>" in render(report, "text")
+    page = render(report, "html")
+    assert "<b>2</b> &lt;script&gt;alert(1)" in page
+    assert "javascript:x" not in page
+    assert "alert(1)</script>" not in page
+    assert "| 2 |" in render(report, "markdown")
+    assert "<script>" not in render(report, "markdown")
+    cases = list(ElementTree.fromstring(render(report, "junit")).iter("testcase"))
+    assert [case.find("system-out").text.splitlines() for case in cases] == [["one", f"[2J{evil}]]>"]] * 2
+    assert json.loads(render(report, "ctrf"))["results"]["tests"][0]["message"].startswith("build failed: <script>")
 
 
 def test_junit_keeps_no_character_that_xml_forbids():

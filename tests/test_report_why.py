@@ -73,7 +73,7 @@ def sample(kind: str) -> Event:
         "exit_code": 1, "epoch": 1, "host": "h", "pid": 1, "scope": "account", "until": START, "cause": "c",
         "attempt": 1, "marker": None, "from": START, "to": START, "evidence": "e", "id": "1", "how": "found",
         "code": "c", "reason": "r", "build": {"id": "1", "state": "failed", "native": "failed"},
-        "outcome": "failed", "by": "me", "at": START,
+        "outcome": "failed", "by": "me", "at": START, "signature": "s", "text": "t",
     }  # fmt: skip
     wanted = typing.get_type_hints(KINDS[kind])
     chosen = {name: value for name, value in fields.items() if name in wanted or f"{name}_" in wanted}

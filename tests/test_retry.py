@@ -9,7 +9,7 @@ from orchestrator.app.resume import refuse_what_is_retried
 from orchestrator.core.errors import UsageError
 from orchestrator.core.events import Claimed, Doubted, Ended, Intended, Requested, RunMade
 from orchestrator.core.history import History
-from orchestrator.core.model import COORDINATOR, Outcome, marker_of
+from orchestrator.core.model import COORDINATOR, Outcome, Plan, marker_of
 from orchestrator.core.options import Options, RunOptions
 from orchestrator.engine.run import ADOPTED_WITHIN, Clocks, Run, Unobserved
 from orchestrator.journal.history import load
@@ -32,7 +32,7 @@ async def retried(*events, hosts=("here",), **options):
     for seq, event in enumerate(events, start=1):
         history.add("fake", seq, MADE_AT, event)
     journal, context = MemoryJournal(), context_of(now=lambda: 6_000_000.0)
-    await resume.make("r2", "r1", history, [TARGET], journal, context, False)
+    await resume.make("r2", "r1", history, Plan("n", (TARGET,), {}), journal, context, False)
     made = await load(journal, "r2")
     return made.made.options, made
 

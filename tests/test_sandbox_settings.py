@@ -49,6 +49,7 @@ def test_every_setting_can_be_said():
         "auto_cancel": True,
         "strict_branches": False,
         "faults": [{"kind": "html"}],
+        "rehearsal": {"fails": "acme/a"},
         "time_scale": 2,
         "patience": 1,
         "seed": 1,

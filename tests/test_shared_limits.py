@@ -109,7 +109,7 @@ async def test_a_reservation_counts_the_calls_of_all_processes(tmp_path, anyio_b
         assert (await one.reserve("p", SHARES[:1], 1002.0, 1002.0)).delay == 0.0
         assert await two.reserve("p", SHARES[:1], 1010.0, 1010.0) == Reserved(20.0, "triggers")
         assert (await two.reserve("somebody else", SHARES[:1], 1010.0, 1010.0)).delay == 0.0
-        assert len(await one.usage("p", 0.0)) == 5
+        assert len((await one.memory("p", 0.0)).usage) == 5
 
 
 @pytest.mark.parametrize("anyio_backend", ["asyncio"])
@@ -147,7 +147,7 @@ async def test_after_a_boot_what_was_called_before_it_counts_for_a_period_more(t
         await journal.record_usage([UsageRecord("p", "triggers", ACCOUNT, at, 30.0) for at in calls])
         await journal.reserve("q", (), 5100.0, 5100.0)
         assert await journal.clock("second", 10.0, 5100.0) == 5090.0
-        assert [stamp.at for stamp in await journal.usage("p", 0.0)] == [5030.0, 5090.0, 5100.0]
+        assert [stamp.at for stamp in (await journal.memory("p", 0.0)).usage] == [5030.0, 5090.0, 5100.0]
         assert await journal.clock("", 7.0, 5107.0) == 5100.0  # a system without an id of its boot: by the wall alone
 
 

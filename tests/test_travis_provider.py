@@ -4,7 +4,7 @@ from orchestrator.core.calls import Answer
 from orchestrator.core.concurrency import Entry
 from orchestrator.core.errors import AccessRefused, InDoubt, LookFailed, RateLimited, Rejected, Unreachable
 from orchestrator.core.model import Account, Build, BuildState, Request, Target, Trigger
-from orchestrator.providers.port import Followed, Principal, RepoFacts
+from orchestrator.providers.port import Followed, JobLog, Principal, RepoFacts
 from orchestrator.providers.travis.provider import Travis
 
 pytestmark = pytest.mark.anyio
@@ -259,18 +259,32 @@ async def test_a_listing_that_breaks_off_is_no_shorter_list():
         )
 
 
-async def test_logs_are_the_ends_of_what_jobs_printed():
-    jobs = {"@type": "jobs", "jobs": [{"id": 1, "number": "412.1"}, {"id": 2, "number": "412.2"}, {"id": None}]}
-    server = Server(Answer(200, jobs), Answer(200, "x" * 100 + "the end ü"), Answer(200, {"a": 1}))
-    assert await server.provider.logs(BUILD, 9) == [("412.1", "the end ü"[1:]), ("412.2", '{"a": 1}')]
-    assert [call.path for call in server.calls] == ["/build/555001/jobs", "/job/1/log.txt", "/job/2/log.txt"]
+@pytest.mark.parametrize(("printed", "end"), [("x" * 100 + "the end ü", "the end ü"[1:]), ({"a": 1}, '{"a": 1}')])
+async def test_the_log_is_the_end_of_what_the_first_job_to_blame_printed(printed, end):
+    states = (("passed", False), ("failed", True), ("failed", False), ("errored", False), ("failed", False))
+    jobs = [
+        {"id": n, "number": f"412.{n}", "state": state, "allow_failure": spare}
+        for n, (state, spare) in enumerate(states, start=1)
+    ]
+    server = Server(
+        Answer(200, {"@type": "jobs", "jobs": [{"id": None, "state": "failed"}, *jobs]}), Answer(200, printed)
+    )
+    assert await server.provider.logs(WIDGET, BUILD, 9) == JobLog("412.4", end, BUILD.url)
+    assert [call.path for call in server.calls] == ["/build/555001/jobs", "/job/4/log.txt"]
+    assert server.calls[-1].at_most == 4 * 2**20
+
+
+async def test_a_build_of_which_no_job_failed_has_no_log():
+    jobs = [{"id": 1, "number": "412.1", "state": "passed"}, {"id": 2, "state": "failed", "allow_failure": True}]
+    assert await Server(Answer(200, {"@type": "jobs", "jobs": jobs})).provider.logs(WIDGET, BUILD, 9) is None
 
 
 async def test_logs_of_nothing_are_a_failed_look():
     with pytest.raises(LookFailed):
-        await Server(Answer(200, [])).provider.logs(BUILD, 9)
+        await Server(Answer(200, [])).provider.logs(WIDGET, BUILD, 9)
+    jobs = {"jobs": [{"id": 1, "state": "failed"}]}
     with pytest.raises(LookFailed):
-        await Server(Answer(200, {"jobs": [{"id": 1}]}), Answer(403, error("log_expired"))).provider.logs(BUILD, 9)
+        await Server(Answer(200, jobs), Answer(403, error("log_expired"))).provider.logs(WIDGET, BUILD, 9)
 
 
 async def test_the_queue_of_an_owner_shows_who_waits_and_since_when():

@@ -290,16 +290,17 @@ async def test_what_there_is_can_be_asked():
 
 
 async def test_the_queue_and_the_logs_can_be_asked():
-    sandbox = Sandbox(concurrency=1)
+    sandbox = Sandbox(concurrency=1, shares=Shares(failed=1.0))
     followed = [await sandbox.followed(f"acme/svc-00{n}") for n in range(1, 4)]
     sandbox.now += 5.0
     assert len(await sandbox.provider.queue(followed[0].target)) == 3
     sandbox.now += 100.0
     observations = await sandbox.provider.poll(followed)
     done = next(build for observation in observations.values() for build in observation.builds if build.state.is_final)
-    [(number, log)] = await sandbox.provider.logs(done, 1000)
-    assert number == f"{done.number}.1"
-    assert 0 < len(log) <= 1000
+    shown = await sandbox.provider.logs(followed[0].target, done, 1000)
+    assert shown.job == f"{done.number}.1"
+    assert 0 < len(shown.text) <= 1000
+    assert shown.url == done.url
 
 
 @pytest.mark.parametrize(("total", "longest"), [(20, 60.0), pytest.param(1000, 300.0, marks=pytest.mark.slow)])

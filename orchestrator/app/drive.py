@@ -64,6 +64,7 @@ class Drive:
     Args:
         follows: trigger nothing, and only read the journal while another process drives the run.
         history: the run's, where it was loaded already.
+        is_new: whether this process made the run.
     """
 
     def __init__(
@@ -75,7 +76,9 @@ class Drive:
         *,
         follows: bool = False,
         history: History | None = None,
+        is_new: bool = False,
     ) -> None:
+        self._is_new = is_new
         self.run_id = run
         self._journal = journal
         self._choices = choices
@@ -153,6 +156,8 @@ class Drive:
             random=context.random,
             observer=context.observer,
             history=history,
+            is_new=self._is_new,
+            redact=context.redactor.text,
         )
         del history  # the engine holds it while it drives, and nothing else does afterwards
         self._history = None

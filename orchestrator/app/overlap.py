@@ -13,6 +13,7 @@ from orchestrator.core.history import History, accounts_in, exit_code
 from orchestrator.core.model import COORDINATOR, Account, Outcome, Target, marker_of
 from orchestrator.core.options import RunOptions
 from orchestrator.core.progress import Progress
+from orchestrator.core.rollout import recounted
 from orchestrator.engine.overlap import is_same
 from orchestrator.engine.run import LEASE, Clocks, look_since
 from orchestrator.journal.history import load, made_in, opened_in
@@ -138,7 +139,8 @@ async def make_run(
     rest = without(targets, {one.target for one in found})
     if not rest:
         raise NotStarted(f"--overlap skip: other open runs hold every target:\n{_listed(found)}")
-    return await make_run(run, made, rest, journal, now, overlap, beside)
+    rest, waves = recounted(rest, made.waves)
+    return await make_run(run, replace(made, waves=tuple(waves)), rest, journal, now, overlap, beside)
 
 
 def without(targets: Sequence[Target], held: set[str]) -> Sequence[Target]:
@@ -208,8 +210,9 @@ async def _claim(lefts: Sequence[Left], journal: Journal, context: Context) -> l
     if not lefts:
         return []
     clocks = await Clocks.read(journal, this_process(), context.now, context.ticks, context.up or up)
-    by = await journal.register(this_process(), clocks.steady(), LEASE)
-    return [await journal.claim(left.row.id, COORDINATOR, by, clocks.steady()) for left in lefts]
+    by = journal.register(this_process(), LEASE)
+    claimed = [await journal.claim(left.row.id, [COORDINATOR], by, clocks.steady()) for left in lefts]
+    return [lease for leases in claimed for lease in leases]
 
 
 async def end(left: Left, why: str, journal: Journal, context: Context) -> None:

@@ -14,6 +14,7 @@ from orchestrator.core.errors import UsageError
 from orchestrator.core.frozen import Struct, field, gc_paused, replace
 from orchestrator.core.model import Plan
 from orchestrator.core.options import Options
+from orchestrator.core.rehearsal import NOTHING_SAID, Rehearsal
 from orchestrator.core.secrets import shown
 from orchestrator.core.selection import Selection, override_limits, select
 from orchestrator.core.times import counted
@@ -74,13 +75,18 @@ class Source(Struct, frozen=True):
 
 
 class Choices(Options, frozen=True, kw_only=True):
-    """What a person chose for a plan or a run, beside its source; what is left out is as manifest or run have it."""
+    """What a person chose for a plan or a run, beside its source; what is left out is as manifest or run have it.
+
+    Args:
+        rehearsal: what look-alikes are told, beside what the manifest says.
+    """
 
     params: Mapping[str, str] = field(default_factory=dict)
     only: tuple[str, ...] = ()
     exclude: tuple[str, ...] = ()
     label: tuple[str, ...] = ()
     first: int | None = None
+    rehearsal: Rehearsal = NOTHING_SAID
 
     @property
     def picked(self) -> tuple[str, ...]:
@@ -101,11 +107,13 @@ class Planned(Struct, frozen=True):
 
     Args:
         unsupported: keys that are understood and not acted on yet; `start` refuses them.
+        drawn: ids of targets that stand in a wave only because others of it need them.
     """
 
     plan: Plan
     choices: Choices
     unsupported: tuple[str, ...] = ()
+    drawn: Sequence[str] = ()
 
     @property
     def needs_confirmation(self) -> str | None:
@@ -140,8 +148,11 @@ async def plan(
         NotStarted: nothing is selected, or `expect` is not met.
         AccessRefused, LookFailed: a provider did not answer.
     """
+    from orchestrator.app.waves import in_waves
+
     if source.is_ad_hoc:
-        return Planned(selected(await ad_hoc(source, context, journal), None, choices, context), choices)
+        found = selected(await ad_hoc(source, context, journal), None, choices, context)
+        return Planned((await in_waves(found, run, context, journal))[0], choices)
     manifest = read_manifest(source, choices, context, run=run)
     from orchestrator.app import lookups  # `check` asks nobody
 
@@ -152,7 +163,8 @@ async def plan(
     else:
         known = await lookups.answers(manifest, journal, context)
     expanded = manifests.expand(manifest, known, today=today(context))
-    return Planned(selected(expanded, manifest, choices, context), choices, tuple(manifest.unsupported))
+    cut, drawn = await in_waves(selected(expanded, manifest, choices, context), run, context, journal)
+    return Planned(cut, choices, tuple(manifest.unsupported), drawn)
 
 
 def today(context: Context) -> date:

@@ -15,6 +15,8 @@ from orchestrator.core.calls import Answer, Call
 from orchestrator.core.errors import NotTriggered, Unreachable, UsageError
 from orchestrator.core.frozen import replace
 from orchestrator.core.model import Account, Plan, Target, Trigger
+from orchestrator.core.rehearsal import Rehearsal, is_meant
+from orchestrator.core.selection import near_target
 from orchestrator.providers import registry
 
 TOKEN = "ORCHESTRATOR_SANDBOX_TOKEN"  # noqa: S105  # a variable's name
@@ -31,15 +33,17 @@ async def rehearsed(planned: Planned, context: Context, stack: AsyncExitStack) -
         stack: the look-alike is served until it is closed.
 
     Raises:
-        UsageError: there is no look-alike of one of the providers.
+        UsageError: there is no look-alike of one of the providers, or a glob of the choices means no target.
     """
     if not context.sandbox:
         return planned, context
+    told = planned.choices.rehearsal.over(planned.plan.rehearsal)
+    planned = _checked(planned)
     environ = dict(context.environ)
     accounts: dict[str, Account] = {}
     for number, (name, account) in enumerate(planned.plan.accounts.items()):
         targets = [target for target in planned.plan.targets if target.account == name]
-        url, token = await stack.enter_async_context(_served(account, targets, context))
+        url, token = await stack.enter_async_context(_served(account, targets, told, context))
         environ[f"{TOKEN}_{number}"] = token
         accounts[name] = replace(account, url=url, token=f"env:{TOKEN}_{number}", insecure=False)
         for target in targets:
@@ -48,14 +52,37 @@ async def rehearsed(planned: Planned, context: Context, stack: AsyncExitStack) -
 
 
 @asynccontextmanager
-async def _served(account: Account, targets: Sequence[Target], context: Context) -> AsyncIterator[tuple[str, str]]:
+async def _served(
+    account: Account, targets: Sequence[Target], told: Rehearsal, context: Context
+) -> AsyncIterator[tuple[str, str]]:
     from orchestrator.lookalike.kit.server import serve
 
     look_alike = registry.lookalike_of(account.type)
     if look_alike is None:
         raise UsageError(f"--sandbox: account {account.name}: there is no look-alike of {account.type}")
-    async with serve(look_alike.for_plan(targets, [account]), now=context.now) as served:
+    async with serve(look_alike.for_plan(targets, [account], told), now=context.now) as served:
         yield served.url, served.token
+
+
+def _checked(planned: Planned) -> Planned:
+    """The plan with a warning for each glob of its manifest's rehearsal that means none of its targets.
+
+    Raises:
+        UsageError: a glob that was typed means none.
+    """
+    plan = planned.plan
+    for glob in planned.choices.rehearsal.globs:
+        if not _means_some(glob, plan):
+            raise UsageError(
+                f"--sandbox: {glob!r} means none of the {len(plan.targets):,} targets{near_target(glob, plan.targets)}"
+            )
+    idle = [glob for glob in plan.rehearsal.globs if not _means_some(glob, plan)]
+    warnings = [f"rehearsal: {glob!r} means none of the targets{near_target(glob, plan.targets)}" for glob in idle]
+    return replace(planned, plan=replace(plan, warnings=(*plan.warnings, *warnings))) if warnings else planned
+
+
+def _means_some(glob: str, plan: Plan) -> bool:
+    return any(is_meant(glob, (target.repo,), target.branch) for target in plan.targets)
 
 
 def _stand_ins(target: Target, account: Account) -> dict[str, str]:

@@ -11,6 +11,7 @@ from orchestrator.app.lookups import times_in
 from orchestrator.app.overlap import Held, is_in_doubt, make_instead, old_marker
 from orchestrator.app.plan import MANY, Choices, Planned, forecast_kept
 from orchestrator.app.runs import meant, named, the_one
+from orchestrator.app.waves import in_waves
 from orchestrator.core.errors import JournalError, NotStarted, UsageError
 from orchestrator.core.frozen import Struct, replace
 from orchestrator.core.history import History
@@ -187,10 +188,13 @@ async def retry(what: Chosen, new: str, journal: Journal, choices: Choices, cont
         onwards = "" if what.history.has_ended else f"; `orchestrator resume {what.old}` goes on with what is open"
         raise NotStarted(f"nothing to retry: no target of that run has such an outcome; nothing was sent{onwards}")
     accounts = {account.name: account for account in accounts_of(what.history)}
-    planned = Planned(Plan(what.name, tuple(what.targets), accounts), choices)
+    rollout = None if what.history.made is None else what.history.made.rollout
+    plan = Plan(what.name, tuple(what.targets), accounts, rollout=rollout)
+    plan, _ = await in_waves(plan, new, context, journal)
+    planned = Planned(plan, choices)
     cast, _ = forecast_kept(planned, await times_in(journal, what.name, accounts, context), context)
-    await make(new, what.old, what.history, what.targets, journal, context, what.same_commit, cast, choices.reports)
-    return Drive(new, journal, choices, context)
+    await make(new, what.old, what.history, plan, journal, context, what.same_commit, cast, choices.reports)
+    return Drive(new, journal, choices, context, is_new=True)
 
 
 async def chosen(
@@ -287,14 +291,14 @@ async def make(
     new: str,
     old: str,
     history: History,
-    targets: Sequence[Target],
+    plan: Plan,
     journal: Journal,
     context: Context,
     same_commit: bool,
     forecast: Mapping[str, Json] | None = None,
     reports: Mapping[str, str] = {},  # never changed
 ) -> None:
-    """Makes the new run in the journal; the reports of the old one stay as that wrote them.
+    """Makes the new run of the plan in the journal; the reports of the old one stay as that wrote them.
 
     Raises:
         Held: an open run holds one of the targets.
@@ -304,6 +308,7 @@ async def make(
     # without what holds for the old run only
     kept = replace(history.options, reports=reports or {}, adopt=False, selection=())
     kept = replace(kept, look_for={}, look_since=None, restart={})
+    targets = plan.targets
     known = {target.id: history.of(target.id) for target in targets}
     if same_commit:
         builds = {
@@ -314,7 +319,7 @@ async def make(
         kept = replace(kept, restart=builds)
     elif look_for := {t.id: marker for t in targets if (marker := old_marker(history, old, t)) is not None}:
         kept = replace(kept, look_for=look_for, look_since=look_since(history))
-    made = replace(history.made, parent=old, options=kept, forecast=forecast or {})
+    made = replace(history.made, parent=old, options=kept, forecast=forecast or {}, waves=plan.waves)
     try:
         await make_instead(new, made, targets, journal, context)
     except Held as error:

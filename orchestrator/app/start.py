@@ -85,7 +85,7 @@ async def start(
     cast, foreseen = forecast_kept(planned, await lookups.times_in(journal, plan.name, plan.accounts, context), context)
     made = made_of(plan, _kept(planned, context), forecast=cast)
     targets, ended = await make_instead(run, made, plan.targets, journal, context, overlap, replaces)
-    drive = Drive(run, journal, planned.choices, context)
+    drive = Drive(run, journal, planned.choices, context, is_new=True)
     return Started(run, len(targets), len(plan.targets) - len(targets), drive, ended, warnings_of(plan, foreseen))
 
 
@@ -111,7 +111,8 @@ def _kept(planned: Planned, context: Context) -> RunOptions:
     chosen["fail_on"] = (
         choices.fail_on if choices.fail_on is not None else tuple(sorted(plan.fail_on or DEFAULT_FAIL_ON))
     )
-    return RunOptions(**{**chosen, "sandbox": context.sandbox, "selection": choices.picked})
+    chosen |= {"sandbox": context.sandbox, "selection": choices.picked, "causes": plan.causes}
+    return RunOptions(**chosen)
 
 
 def ready(planned: Planned, context: Context) -> None:

@@ -10,12 +10,13 @@ import click
 
 from orchestrator.core.errors import Exit, UsageError
 from orchestrator.core.frozen import Struct
-from orchestrator.core.model import Outcome
+from orchestrator.core.model import LONGEST_LOG, Outcome
 from orchestrator.core.times import parse_duration
 from orchestrator.report.words import shell
 
 if TYPE_CHECKING:
     from orchestrator.app.plan import Choices
+    from orchestrator.core.rehearsal import Rehearsal
 
 ENV = "ORCHESTRATOR_"
 RUN_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
@@ -24,6 +25,7 @@ PARAMS, OUTPUT = ("params",), ("output",)
 SELECT = ("only", "exclude", "label", "first")
 PACE = ("in_flight", "ignore_quiet_hours", "rate")
 ENDS = ("max_fail", "fail_fast", "timeout", "fail_on")
+REHEARSE = ("sandbox_fails", "sandbox_flakes", "sandbox_slow", "sandbox_log")
 
 
 class Output(Struct, frozen=True):
@@ -139,6 +141,18 @@ def _rates(texts: Sequence[str]) -> dict[str | None, str]:
     return dict(map(_rate, texts))
 
 
+def _by_glob(texts: Sequence[str]) -> dict[str, str]:
+    pairs = {text: text.rpartition("=") for text in texts}
+    for text, (glob, _, value) in pairs.items():
+        if not glob or not value:
+            raise UsageError(f"{text!r}: expected GLOB=VALUE, such as 'acme/*=10m' or 'acme/lib=build.log'")
+    return {glob: value for glob, _, value in pairs.values()}
+
+
+def _slow(texts: Sequence[str]) -> dict[str, float]:
+    return {glob: duration(text, f"--sandbox-slow {glob}=") for glob, text in _by_glob(texts).items()}
+
+
 def _timeout(text: str) -> float:
     return duration(text, "--timeout")
 
@@ -191,6 +205,18 @@ class Flags(Struct, frozen=True):
         str | None, Flag("--state DIR|URL", "Where runs are remembered (default: one place for the user).")
     ] = None
     sandbox: Annotated[bool, switch("--sandbox", "Use the built-in look-alike, with a state of its own.")] = False
+    sandbox_fails: Annotated[
+        tuple[str, ...], many("--sandbox-fails GLOB", "With --sandbox: builds of these repositories fail.")
+    ] = ()
+    sandbox_flakes: Annotated[
+        tuple[str, ...], many("--sandbox-flakes GLOB", "With --sandbox: they fail the first time, and pass when rerun.")
+    ] = ()
+    sandbox_slow: Annotated[
+        Mapping[str, float], many("--sandbox-slow GLOB=DURATION", "With --sandbox: builds take that long.", _slow)
+    ] = {}
+    sandbox_log: Annotated[
+        Mapping[str, str], many("--sandbox-log GLOB=FILE", "With --sandbox: what their logs say.", _by_glob)
+    ] = {}
     output: Annotated[
         tuple[Output, ...],
         many("-o --output FORMAT[=FILE]", "Write in this format; repeat for several files.", _outputs),
@@ -225,7 +251,33 @@ class Flags(Struct, frozen=True):
 
         shared = {name: getattr(self, name) for name in Choices.__struct_fields__ if name in self.__struct_fields__}
         shared["max_fail"] = "1" if self.fail_fast else self.max_fail
-        return Choices(reports=self.files(cwd), **shared)
+        return Choices(reports=self.files(cwd), rehearsal=self.rehearsal(cwd), **shared)
+
+    def rehearsal(self, cwd: Path) -> "Rehearsal":
+        """What look-alikes are told.
+
+        Raises:
+            UsageError: it is not a rehearsal, or a log cannot be read.
+        """
+        from orchestrator.core.rehearsal import Rehearsal
+
+        log = {glob: _log_in(cwd / Path(name).expanduser(), name) for glob, name in self.sandbox_log.items()}
+        told = Rehearsal(self.sandbox_fails, self.sandbox_flakes, self.sandbox_slow, log)
+        if told and not self.sandbox:
+            raise UsageError("--sandbox-fails and the like say what goes wrong in the sandbox; add --sandbox")
+        return told
+
+
+def _log_in(path: Path, name: str) -> str:
+    from orchestrator.app.context import read_file
+
+    try:
+        text = read_file(path, LONGEST_LOG + 1)
+    except OSError as error:
+        raise UsageError(f"--sandbox-log: {name}: cannot be read: {error.strerror or error}") from None
+    if len(text) > LONGEST_LOG:
+        raise UsageError(f"--sandbox-log: {name}: is longer than 4 MiB; keep its end")
+    return text.decode("utf-8", "replace")
 
 
 @cache

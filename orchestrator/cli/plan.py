@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -15,11 +14,12 @@ from orchestrator.app.plan import plan as planned_of
 from orchestrator.app.rehearse import curl_lines
 from orchestrator.cli.face import Face, verb
 from orchestrator.cli.flags import OUTPUT, PACE, PARAMS, SELECT
+from orchestrator.cli.plan_waves import wave_lines, waves_json
 from orchestrator.core.concurrency import QueueRule, quiet_until
 from orchestrator.core.errors import Exit
 from orchestrator.core.events import to_json
 from orchestrator.core.frozen import replace
-from orchestrator.core.model import ACCOUNT, Account, Plan, Target
+from orchestrator.core.model import ACCOUNT, Account, Target
 from orchestrator.core.times import clock, counted, elapsed, period, rounded
 from orchestrator.forecast import AccountForecast, Advice, Forecast, Use
 from orchestrator.report.words import plain
@@ -70,7 +70,7 @@ async def show(face: Face, source: Source, *, offline: bool) -> Exit:
         planned = replace(planned, plan=replace(planned.plan, warnings=(*planned.plan.warnings, *unseen)))
     cast = forecast_of(planned, times, context)
     if face.flags.stdout == "json":
-        face.json(as_json(planned.plan, cast, context.now()))
+        face.json(as_json(planned, cast, context.now()))
     else:
         face.tell("\n".join(as_text(planned, cast, context.now(), shows_all=bool(face.flags.verbose))))
     return Exit.OK
@@ -97,9 +97,7 @@ def as_text(planned: Planned, cast: Forecast, now: float, *, shows_all: bool) ->
     left_out = f", {skipped:,} skipped" if skipped else ""
     yield f"{plain(plan.name)}: {counted(len(plan.targets), 'target')} in {where}{left_out}"
     yield from _forecast(cast)
-    waves = Counter(target.wave for target in plan.targets)
-    if len(waves) > 1:
-        yield "waves: " + ", ".join(f"{wave}: {counted(waves[wave], 'target')}" for wave in sorted(waves))
+    yield from wave_lines(planned, cast)
     yield ""
     for name, account in plan.accounts.items():
         yield from _account(name, account, cast.accounts.get(name), now)
@@ -210,8 +208,9 @@ def _target(target: Target) -> str:
 # -- for programs -----------------------------------------------------------------------------------------------
 
 
-def as_json(plan: Plan, cast: Forecast, now: float) -> dict[str, Any]:
+def as_json(planned: Planned, cast: Forecast, now: float) -> dict[str, Any]:
     """The plan; `docs/forecast.md` describes it."""
+    plan = planned.plan
     targets = [{name: getattr(target, name) for name in _TARGET} for target in plan.targets]
     return {
         "schema": SCHEMA,
@@ -219,7 +218,11 @@ def as_json(plan: Plan, cast: Forecast, now: float) -> dict[str, Any]:
         "manifest": plan.manifest,
         "digest": plan.digest,
         "params": dict(plan.params),
-        "targets": [{**row, "matrix": dict(row["matrix"]), "request": to_json(row["request"])} for row in targets],
+        "targets": [
+            {**row, "matrix": dict(row["matrix"]), "request": to_json(row["request"]), "reruns": row["reruns"].times}
+            for row in targets
+        ],
+        "waves": waves_json(planned, cast),
         "accounts": {
             name: {
                 **{name: getattr(account, name) for name in ("type", "url", "token", "connections", "in_flight")},

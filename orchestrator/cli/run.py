@@ -19,7 +19,7 @@ from orchestrator.app.resume import retry as retry_run
 from orchestrator.app.runs import exact, latest, meant, named, only_open
 from orchestrator.app.start import edits, forget_rehearsal, new_id, ready, start
 from orchestrator.cli.face import Face, person, verb
-from orchestrator.cli.flags import ENDS, ENV, OUTPUT, PACE, PARAMS, SELECT, outcomes, run_id
+from orchestrator.cli.flags import ENDS, ENV, OUTPUT, PACE, PARAMS, REHEARSE, SELECT, outcomes, run_id
 from orchestrator.cli.plan import SOURCE, show
 from orchestrator.core.errors import Exit, JournalError, UsageError
 from orchestrator.core.frozen import Struct, replace
@@ -58,7 +58,7 @@ class Wanted(Struct, frozen=True):
     click.option("--adopt", is_flag=True, help="The state was lost: look for this run's markers first."),
     click.option("--detach", is_flag=True, help="Return when nothing is left to trigger; print the run's id."),
     click.option("-n", "--dry-run", is_flag=True, help="The same as the verb plan."),
-    flags=(*PARAMS, *SELECT, *PACE, *ENDS, *OUTPUT),
+    flags=(*PARAMS, *SELECT, *PACE, *ENDS, *REHEARSE, *OUTPUT),
     formats=(),
 )
 async def run(

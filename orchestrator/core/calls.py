@@ -23,6 +23,7 @@ class Call(Struct, frozen=True):
         limits: names of the limits it counts against.
         repo: `owner/name`, where the call also counts against limits of a repository or an owner.
         secret: whether the body holds a secret (then it is never logged, nor an echo of it).
+        at_most: bytes of the answer after which no more of it is read, and its body is text; None: it is read whole.
         ready: to be called when the connection is there, just before the first byte leaves; it may raise `TooLate`.
     """
 
@@ -34,6 +35,7 @@ class Call(Struct, frozen=True):
     limits: tuple[str, ...] = ("calls",)
     repo: str | None = None
     secret: bool = False
+    at_most: int | None = None
     ready: Callable[[], None] | None = None
 
 

@@ -11,6 +11,7 @@ About a call to a provider the question is: may a build exist now?
     InDoubt           perhaps: look the request up first
       Unreadable        an answer came that cannot be read
     LookFailed        a read gave no answer: read again
+      NotShown          the repository is unknown to the provider, or hidden from us
 
 About our own side:
 
@@ -172,6 +173,10 @@ class LookFailed(OrchestratorError):
     def __init__(self, cause: str) -> None:
         super().__init__(cause)
         self.cause = cause
+
+
+class NotShown(LookFailed):
+    """The provider shows nothing of the repository to us, be it unknown or hidden: nor would it take a trigger."""
 
 
 class UsageError(OrchestratorError):

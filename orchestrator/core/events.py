@@ -12,6 +12,7 @@ import typing
 from collections.abc import Mapping
 from typing import Any, ClassVar, TypeAlias
 
+from orchestrator.core.causes import Cause
 from orchestrator.core.errors import JournalError
 from orchestrator.core.evidence import Block
 from orchestrator.core.frozen import DAMAGES, Struct, convert, decoder_of, field, to_text
@@ -199,6 +200,17 @@ class MarkerProven(Struct, frozen=True, omit_defaults=True, gc=False):
     kind: ClassVar[str] = "marker_proven"
 
 
+class JournalWentBack(Struct, frozen=True, omit_defaults=True, gc=False, rename={"from_": "from"}):
+    """A request was found of which the journal does not tell: what was written between the two instants is gone.
+
+    Or another copy of the state was used meanwhile (wall clock).
+    """
+
+    kind: ClassVar[str] = "journal_went_back"
+    from_: float
+    to: float
+
+
 class Prepared(Struct, frozen=True, omit_defaults=True, gc=False):
     """The provider looked up what the triggers of a repository need; asked once for a run."""
 
@@ -319,12 +331,37 @@ class Canceling(Struct, frozen=True, omit_defaults=True, gc=False):
 
 
 class Skipped(Struct, frozen=True, omit_defaults=True, gc=False):
-    """The target is never triggered in this run."""
+    """The target is not triggered in this run.
+
+    Args:
+        root: where something that it needs did not pass: the first target along its needs that did not.
+        steps: how far away that is; 1 where the target needs it itself.
+    """
 
     kind: ClassVar[str] = "skipped"
     target: str
     reason: str
     code: str = "skipped"
+    root: str = ""
+    steps: int = 0
+
+
+class CauseFound(Struct, frozen=True, omit_defaults=True, gc=False):
+    """The log of the target's failed build says why; the fields are those of `Cause`."""
+
+    kind: ClassVar[str] = "cause_found"
+    target: str
+    signature: str
+    text: str
+    job: str = ""
+    exit: int | None = None
+    url: str | None = None
+    tail: str = ""
+
+    @property
+    def cause(self) -> Cause:
+        """The same as a value of its own."""
+        return Cause(self.signature, self.text, self.job, self.exit, self.url, self.tail)
 
 
 class Ended(Struct, frozen=True, omit_defaults=True, gc=False):
@@ -388,7 +425,7 @@ class UnpauseAsked(Struct, frozen=True, omit_defaults=True, gc=False):
 RunEvent: TypeAlias = (
     RunMade | WaveOpened | WaveJudged | Paused | Unpaused | Released | Stopped | Interrupted | RunEnded
 )
-AccountEvent: TypeAlias = Claimed | Frozen | LimitLearnt | MarkerProven | Prepared | AccountStopped
+AccountEvent: TypeAlias = Claimed | Frozen | LimitLearnt | MarkerProven | JournalWentBack | Prepared | AccountStopped
 TargetEvent: TypeAlias = (
     Intended
     | Withdrawn
@@ -402,6 +439,7 @@ TargetEvent: TypeAlias = (
     | Canceling
     | Skipped
     | Ended
+    | CauseFound
     | Released
 )
 Wish: TypeAlias = CancelAsked | Approved | Denied | PauseAsked | UnpauseAsked

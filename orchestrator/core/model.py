@@ -13,6 +13,7 @@ from typing import Any, TypeAlias
 
 from orchestrator.core.concurrency import UNLIMITED, Concurrency
 from orchestrator.core.frozen import Struct, field
+from orchestrator.core.rehearsal import NOTHING_SAID, Rehearsal
 from orchestrator.core.times import period
 from orchestrator.core.waves import NO_RERUNS, SKIP, Reruns, Rollout, Wave
 
@@ -339,6 +340,21 @@ class Expect(Struct, frozen=True):
     max: int | None = None
 
 
+LONGEST_LOG = 4 * 2**20  # bytes; no more of a log is ever read
+
+
+class Causes(Struct, frozen=True, omit_defaults=True):
+    """Which logs of failed builds are read, to name the cause.
+
+    Args:
+        logs: how many a run reads at most.
+        bytes: how much of the end of each is kept.
+    """
+
+    logs: int = 50
+    bytes: int = 64 * 1024
+
+
 class Plan(Struct, frozen=True, omit_defaults=True, gc=False):
     """Targets in the order of triggering, after expansion and selection, with all that a run needs to know.
 
@@ -350,6 +366,8 @@ class Plan(Struct, frozen=True, omit_defaults=True, gc=False):
         warnings: sentences for a person.
         rollout: how the run spreads, as it is written; None where nothing is.
         waves: what came of it; empty before the targets are selected.
+        causes: which logs are read; None: none.
+        rehearsal: what look-alikes are told.
     """
 
     name: str
@@ -363,6 +381,8 @@ class Plan(Struct, frozen=True, omit_defaults=True, gc=False):
     warnings: tuple[str, ...] = ()
     rollout: Rollout | None = None
     waves: tuple[Wave, ...] = ()
+    causes: Causes | None = None
+    rehearsal: Rehearsal = NOTHING_SAID
 
 
 DEFAULT_FAIL_ON = frozenset(

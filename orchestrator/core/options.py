@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from orchestrator.core.frozen import DAMAGES, Struct, convert, field
-from orchestrator.core.model import DEFAULT_FAIL_ON, Build, Json, Outcome, Request, unseen
+from orchestrator.core.model import DEFAULT_FAIL_ON, Build, Causes, Json, Outcome, Request, unseen
 
 
 class OldBuild(Struct, frozen=True, omit_defaults=True, gc=False):
@@ -39,6 +39,7 @@ class RunOptions(Struct, frozen=True, omit_defaults=True, gc=False):
         look_for: target id to the marker that an earlier run may have sent.
         look_since: from when on it may have been sent (wall clock).
         restart: target id to what is started again.
+        causes: which logs of failed builds are read; None: none.
         selection: the flags that chose among the manifest's targets, as words.
     """
 
@@ -51,6 +52,7 @@ class RunOptions(Struct, frozen=True, omit_defaults=True, gc=False):
     look_for: Mapping[str, str] = field(default_factory=dict)
     look_since: float | None = None
     restart: Mapping[str, OldBuild] = field(default_factory=dict)
+    causes: Causes | None = None
     selection: tuple[str, ...] = ()
 
     @property

@@ -10,9 +10,11 @@ from __future__ import annotations
 
 from typing import assert_never
 
+from orchestrator.core.causes import Cause
 from orchestrator.core.events import (
     Absent,
     Canceling,
+    CauseFound,
     Doubted,
     Ended,
     Intended,
@@ -29,6 +31,8 @@ from orchestrator.core.events import (
 from orchestrator.core.frozen import Struct, replace
 from orchestrator.core.model import Build, BuildState, Outcome, Phase, Request, unseen
 
+NEED_NOT_PASSED = "need_not_passed"  # the code of a target that was skipped since it needs another
+
 
 class Doubt(Struct, frozen=True, omit_defaults=True, gc=False):
     """A lost answer: why, and when the call can have reached the provider (wall clock).
@@ -44,12 +48,14 @@ class Doubt(Struct, frozen=True, omit_defaults=True, gc=False):
 
 
 class Verdict(Struct, frozen=True, omit_defaults=True, gc=False):
-    """How a target ended."""
+    """How a target ended; `root` and `steps` as of `events.Skipped`."""
 
     outcome: Outcome
     code: str
     reason: str
     at: float
+    root: str = ""
+    steps: int = 0
 
 
 class Restart(Struct, frozen=True, omit_defaults=True, gc=False):
@@ -82,6 +88,7 @@ class Progress(Struct, frozen=True, gc=False):
         builds: as last seen, the deciding one first.
         appeared_at: when the first build was first seen; `queue` counts from here.
         restart: set when its build was asked to start again; the open attempt is that call.
+        cause: why its build failed, as its log says.
     """
 
     attempts: int = 0
@@ -104,6 +111,7 @@ class Progress(Struct, frozen=True, gc=False):
     last_asked_at: float | None = None
     unsent: int = 0
     restart: Restart | None = None
+    cause: Cause | None = None
 
     @property
     def is_done(self) -> bool:
@@ -194,7 +202,7 @@ def apply(progress: Progress, event: TargetEvent, at: float) -> Progress:
         case Ended(outcome=outcome, code=code, reason=reason):
             return replace(progress, verdict=Verdict(outcome, code, reason, at))
         case Released():
-            return replace(progress, released=True)
+            return replace(progress, released=True, verdict=_unless_of_needs(progress.verdict))
         case Withdrawn(cause=cause):
             first = progress.first_asked_at if progress.absences else None
             unsent = progress.unsent + (cause == "unreachable")
@@ -222,17 +230,24 @@ def apply(progress: Progress, event: TargetEvent, at: float) -> Progress:
                 triggered_at=at if progress.restart is None else progress.restart.asked_at,
                 asked_at=None,
                 doubt=None,
+                cause=None,
             )
+        case CauseFound():
+            return replace(progress, cause=event.cause)
         case Canceling(note=note):
             return replace(progress, canceling_at=at, cancel_note=note)
-        case Skipped(code=code, reason=reason):
-            return replace(progress, verdict=Verdict(Outcome.SKIPPED, code, reason, at))
+        case Skipped(code=code, reason=reason, root=root, steps=steps):
+            return replace(progress, verdict=Verdict(Outcome.SKIPPED, code, reason, at, root, steps))
         case _:
             assert_never(event)
 
 
 def _unless_provisional(verdict: Verdict | None) -> Verdict | None:
     return None if verdict is not None and verdict.outcome.is_provisional else verdict
+
+
+def _unless_of_needs(verdict: Verdict | None) -> Verdict | None:
+    return None if verdict is not None and verdict.code == NEED_NOT_PASSED else verdict
 
 
 def _one(builds: tuple[Build, ...], id_: str) -> Build:

@@ -9,6 +9,7 @@ import hashlib
 import heapq
 import math
 import statistics
+from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from fractions import Fraction
 
@@ -64,15 +65,31 @@ def cut(targets: Sequence[Target], rollout: Rollout, run: str, seconds: Mapping[
         elif rule.labels:
             empty.append(rule.name or ",".join(rule.labels))
     _check_names(waves)
-    if waves:  # nothing waits behind the last one
-        waves[-1] = replace(waves[-1], approve=False, soak=0.0)
-    return Cut([*sent, *(target for target in targets if target.skip is not None)], waves, drawn, empty)
+    rest = [target if target.wave == 1 else replace(target, wave=1) for target in targets if target.skip is not None]
+    return Cut([*sent, *rest], _without_end(waves), drawn, empty)
 
 
 def _wave(rule: WaveRule, rollout: Rollout, number: int, targets: int) -> Wave:
     approve = rollout.approve if rule.approve is None else rule.approve
     soak = rollout.soak if rule.soak is None else rule.soak
     return Wave(number, rule.name or str(number), targets, approve, soak)
+
+
+def recounted(targets: Sequence[Target], waves: Sequence[Wave]) -> tuple[Sequence[Target], Sequence[Wave]]:
+    """Targets and waves after some targets were left out: an empty wave falls away, numbers run on without it."""
+    counts = Counter(target.wave for target in targets if target.skip is None)
+    kept = [wave for wave in waves if counts[wave.number]]
+    numbers = {wave.number: number for number, wave in enumerate(kept, 1)}
+    fitted = [
+        replace(wave, number=number, targets=counts[wave.number], name=str(number) if wave.is_unnamed else wave.name)
+        for number, wave in enumerate(kept, 1)
+    ]
+    return [replace(target, wave=numbers.get(target.wave, 1)) for target in targets], _without_end(fitted)
+
+
+def _without_end(waves: list[Wave]) -> Sequence[Wave]:
+    """Nothing waits behind the last one."""
+    return [*waves[:-1], replace(waves[-1], approve=False, soak=0.0)] if waves else []
 
 
 def behind_needs(order: Sequence[Target]) -> Sequence[Target]:

@@ -1,19 +1,14 @@
-"""Which targets of a plan are meant, by globs and labels; other limits for its accounts.
-
-In a glob `*` stops at a slash, `**` does not, `?` is one character; everything else is itself. The expressions commit
-to each piece as they go (atomic groups), so that no glob can make them try for ever: a later end of a piece can never
-help where the earliest did not.
-"""
+"""Which targets of a plan are meant, by globs and labels; other limits for its accounts."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping, Sequence
-from functools import lru_cache
 
 from orchestrator.core.concurrency import part
 from orchestrator.core.errors import NotStarted, UsageError, near
 from orchestrator.core.frozen import Struct, replace
+from orchestrator.core.globs import expression
 from orchestrator.core.model import ACCOUNT, Account, Expect, Limit, Plan, Target
 from orchestrator.core.times import parse_limit
 
@@ -56,7 +51,7 @@ def select(plan: Plan, selection: Selection, expect: Expect | None = None) -> Pl
     meant = some(plan.targets, selection, "; nothing was started")
     _expected(len(meant), None, most)
     idle = [glob for glob in selection.only if not any(map(_matcher(glob), meant))] if len(selection.only) > 1 else ()
-    warnings = tuple(f"--only {glob} selects nothing{_near(glob, plan.targets)}" for glob in idle)
+    warnings = tuple(f"--only {glob} selects nothing{near_target(glob, plan.targets)}" for glob in idle)
     return _with_needs_met(replace(plan, warnings=plan.warnings + warnings) if warnings else plan, meant)
 
 
@@ -101,11 +96,11 @@ def nothing(targets: Sequence[Target], selection: Selection) -> str:
     ]
     known = sorted({label for target in targets for label in target.labels})
     labels = f"; known labels: {', '.join(known[:20])}" if selection.labels and known else ""
-    hint = next(filter(None, (_near(glob, targets) for glob in selection.only)), "")
+    hint = next(filter(None, (near_target(glob, targets) for glob in selection.only)), "")
     return f"none of {len(targets)} targets is selected by {' '.join(asked)}{hint}{labels}"
 
 
-def _near(glob: str, targets: Sequence[Target]) -> str:
+def near_target(glob: str, targets: Sequence[Target]) -> str:
     """What may have been meant by a glob that matches nothing: a glob is compared with whole repositories."""
     names = {target.repo.rpartition("/")[2].casefold(): target.repo for target in targets[:_LOOKED_AT]}
     repo, at, branch = glob.partition("@")
@@ -217,62 +212,3 @@ def _with_rate(account: Account, calls: int, per: float) -> Account:
     if name not in names:
         return replace(account, limits=(written, *account.limits))
     return replace(account, limits=tuple(written if limit.name == name else limit for limit in account.limits))
-
-
-# -- globs ------------------------------------------------------------------------------------------------------
-
-_TOKENS = re.compile(r"\*\*+|\*|\?|[^*?]+")
-
-
-def is_glob(text: str) -> bool:
-    """Whether the text stands for several."""
-    return "*" in text or "?" in text
-
-
-def matches(glob: str, text: str, *, fold: bool = False) -> bool:
-    """Whether the whole text matches.
-
-    Args:
-        fold: whether case matters not.
-    """
-    return _compiled(glob, fold).fullmatch(text) is not None
-
-
-@lru_cache(maxsize=256)
-def _compiled(glob: str, fold: bool) -> re.Pattern[str]:
-    return re.compile(expression(glob), re.DOTALL | (re.IGNORECASE if fold else 0))
-
-
-def expression(glob: str) -> str:
-    """The glob as a regular expression."""
-    first, *pieces = _split(glob)
-    if not pieces:
-        return _piece(first, last=True)
-    middle = "".join(f"(?>.*?{_piece(piece, last=False)})" for piece in pieces[:-1])
-    return f"(?>{_piece(first, last=False)}){middle}.*{_piece(pieces[-1], last=True)}"
-
-
-def _split(glob: str) -> list[list[str]]:
-    """The tokens between the `**`."""
-    pieces: list[list[str]] = [[]]
-    for token in _TOKENS.findall(glob):
-        if token.startswith("**"):
-            pieces.append([])
-        else:
-            pieces[-1].append(token)
-    return pieces
-
-
-def _piece(tokens: list[str], *, last: bool) -> str:
-    """Tokens without `**`; `last` when the text ends with them."""
-    runs: list[str] = [""]
-    for token in tokens:
-        if token == "*":  # noqa: S105  # a star of a glob, not a secret
-            runs.append("")
-        else:
-            runs[-1] += "[^/]" if token == "?" else re.escape(token)  # noqa: S105  # as above
-    head, *rest = runs
-    if not rest:
-        return head
-    committed = "".join(f"(?>[^/]*?{run})" for run in (rest[:-1] if last else rest))
-    return head + committed + (f"[^/]*{rest[-1]}" if last else "")

@@ -75,6 +75,11 @@ class Wave(Struct, frozen=True, omit_defaults=True, gc=False):
     approve: bool = False
     soak: float = 0.0
 
+    @property
+    def is_unnamed(self) -> bool:
+        """Whether the number stands in for a name."""
+        return self.name == str(self.number)
+
 
 class Reruns(Struct, frozen=True, omit_defaults=True, gc=False):
     """How often a build that failed is started again.

@@ -12,12 +12,13 @@ from anyio.abc import TaskGroup
 
 from orchestrator.core.errors import AccessRefused, JournalError
 from orchestrator.core.events import Tally
-from orchestrator.core.model import ACCOUNT
+from orchestrator.core.model import ACCOUNT, Limit
 from orchestrator.engine.coordinator import Coordinator
 from orchestrator.engine.facts import AccountRun
 from orchestrator.engine.follow import GROUPS, Follow
 from orchestrator.engine.gate import Sender, budget_of
 from orchestrator.engine.in_doubt import LostCalls, recover
+from orchestrator.engine.logs import Logs
 from orchestrator.engine.opening import open_gate
 from orchestrator.engine.run import Heartbeat, Run, Wake
 from orchestrator.engine.shared_limits import OtherProcesses
@@ -63,6 +64,8 @@ class AccountDriver:
         self._connections = line.account.connections
         self._triggers: Triggers | None = None  # None as long as nothing may be called
         self._waited: dict[str, float] = {}  # seconds by rule
+        # how many rows are looked for before their turn, so that no permit waits for a look
+        self._ahead = max(2 * self._connections, min((limit.calls for limit in self._whole_limits()), default=0))
 
     async def run(self) -> None:
         """Drives until the run is over; calls under way finish first."""
@@ -90,8 +93,9 @@ class AccountDriver:
             return
         provider = account.line.provider_over(gate.send)
         self._tasks = tasks
-        self._in_doubt = LostCalls(account, provider)
+        self._in_doubt = LostCalls(account, provider, gate.send)
         self._follow = Follow(account, provider)
+        self._logs = Logs(account, provider)
         self._triggers = Triggers(account, gate, provider, self._in_doubt)
         if not account.is_halted:
             account.remember(principal, memory)
@@ -117,6 +121,10 @@ class AccountDriver:
             self._start(self._follow.poll_queue, queue)
         while self._has_slot and (taken := triggers.take(now)) is not None:
             self._start(triggers.work, taken)
+        while account.unseen and self._has_slot and not account.run.is_closed and self.admission.ready < self._ahead:
+            self._start(self._in_doubt.look_at_all, account.unseen.popitem(last=False)[1])
+        if self._logs.is_due and self._has_slot:
+            self._start(self._logs.read_next, None)
 
     def _next_due(self, triggers: Triggers, now: float) -> float:
         """When something can be started by time alone; infinity while only an answer can change anything."""
@@ -176,10 +184,13 @@ class AccountDriver:
             return True
         if account.cancels or account.unwanted or account.finds:
             return False
+        if self._triggers is not None and self._logs.is_due and not run.options.detach:
+            return False
         # where no target waits to be released, a detached run need not follow builds
         leaves = run.leaves_builds or (run.options.detach and self._coordinator.nothing_to_come)
         is_held = run.is_closed or (run.is_paused and run.options.detach)
-        return (leaves or account.polls.first == math.inf) and (is_held or not self.admission.has_any)
+        is_asked = is_held or not (self.admission.has_any or account.unseen)
+        return (leaves or account.polls.first == math.inf) and is_asked
 
     def release(self, row: int) -> None:
         """The row may be triggered: it is put where it waits, now or with all others."""
@@ -194,10 +205,14 @@ class AccountDriver:
     @property
     def seconds_left(self) -> float:
         """To the last trigger, at least, by the limits of the whole account."""
-        waiting = self.admission.waiting
-        limits = (self.account.budget.limits.get(name) for name in self.admission.costs)
-        whole = [limit for limit in limits if limit is not None and limit.scope == ACCOUNT] if waiting else []
+        waiting = self.admission.waiting + sum(map(len, self.account.unseen.values()))
+        whole = self._whole_limits() if waiting else ()
         return max(((math.ceil(waiting / limit.calls) - 1) * limit.per for limit in whole), default=0.0)
+
+    def _whole_limits(self) -> Sequence[Limit]:
+        """The limits of the whole account that count triggers."""
+        limits = (self.account.budget.limits.get(name) for name in self.admission.costs)
+        return [limit for limit in limits if limit is not None and limit.scope == ACCOUNT]
 
     def tally(self) -> Tally:
         """What this process did for the account."""

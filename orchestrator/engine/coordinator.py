@@ -22,7 +22,7 @@ from orchestrator.core.events import (
     Wish,
 )
 from orchestrator.core.frozen import Struct, replace
-from orchestrator.core.model import Outcome
+from orchestrator.core.needs import Needs
 from orchestrator.core.progress import Progress
 from orchestrator.core.promotion import Promotion
 from orchestrator.core.waves import CANCEL
@@ -63,9 +63,8 @@ class Coordinator:
         self._lease = lease
         self._todo: list[Event] = []
         self._wish = 0
-        self._unmet: dict[int, set[str]] = {}
+        self._needs = Needs((), {})
         self._releasing: dict[str, int] = {}  # by id, rows of which it is to be journaled that they are released
-        self._dependents: dict[str, list[int]] = {}
         self._cancels = False
         self._is_writing = False
         self._told: Waiting | None = None
@@ -89,7 +88,7 @@ class Coordinator:
     def nothing_to_come(self) -> bool:
         """Whether no target waits for a need or a wave any more."""
         return (
-            not self._unmet
+            not self._needs.are_awaited
             and not self._course.held
             and (self._run.is_closed or len(self._course.waves) >= len(self._waves))
         )
@@ -137,21 +136,41 @@ class Coordinator:
         if stopped is not None:
             promotion.is_stopped = True
         facts = promotion.take_up(run.history.progress) if self._judges else []
+        overridden_until = self._course.overridden_until
         if stopped is not None and run.options.override_stop and not stopped.by_person:
-            facts.append(promotion.overridden(stopped, self._failures, run.now()))
+            override = promotion.overridden(stopped, self._failures, run.now())
+            overridden_until = override.until
+            facts.append(override)
         elif stopped is not None:
             run.is_closed = True
             self._cancel_where_written(stopped)
         self._decide(facts)
-        self._read_needs()
+        self._read_plan(overridden_until)
         await self.decide()
+
+    def _read_plan(self, overridden_until: float) -> None:
+        """Skips what the manifest skips, and takes up what waits for needs."""
+        history = self._run.history
+        skipped = [one for one in history.targets if one.skip is not None and not history.of(one.id).is_done]
+        self._todo += [Skipped(one.id, one.skip or "") for one in skipped]
+        self._needs = Needs(history.targets, history.progress, overridden_until)
+        self._decide_needs(self._needs.begin())
+
+    def _decide_needs(self, facts: Sequence[Event]) -> None:
+        """As `_decide`; a run that has stopped is not stopped once more, and what another run holds is not released."""
+        for fact in facts:
+            if isinstance(fact, Released):
+                if fact.target not in self._course.held:
+                    self._release(self._needs.row_of(fact.target))
+            elif not (isinstance(fact, Stopped) and self._run.is_closed):
+                self._decide([fact])
 
     def _decide(self, facts: Sequence[Event]) -> None:
         """These facts are to be journaled; a stop acts at once."""
         run = self._run
         self._todo += facts
         for stop in [fact for fact in facts if isinstance(fact, Stopped) and fact.rule]:
-            run.is_closed = True
+            run.is_closed = self._promotion.is_stopped = True
             run.notice("run.stopped", rule=stop.rule, why=stop.arithmetic)
             self._cancel_where_written(stop)
 
@@ -162,50 +181,14 @@ class Coordinator:
             self._run.is_canceling = self._cancels = True
             self._run.stopping_since = self._run.now()
 
-    def _read_needs(self) -> None:
-        run = self._run
-        for row, target in enumerate(run.history.targets):
-            if target.skip is None and not target.needs:
-                continue
-            progress = run.history.of(target.id)
-            if progress.is_done:
-                continue
-            if target.skip is not None:
-                self._todo.append(Skipped(target.id, target.skip))
-            elif target.needs and not progress.released:
-                self._unmet[row] = set(target.needs)
-                for need in target.needs:
-                    self._dependents.setdefault(need, []).append(row)
-        for id_, progress in run.history.progress.items() if self._dependents else ():
-            if progress.is_done:
-                self._decide_needs(id_, progress)
-
     def verdicts_given(self, verdicts: Sequence[tuple[str, Progress]]) -> None:
         """Targets have ended: what follows for their dependents and for the run."""
         for target, progress in self._promotion.in_order(verdicts) if self._judges else verdicts:
-            self._decide_needs(target, progress)
+            self._decide_needs(self._needs.settled(target, progress))
             if self._judges:
                 self._decide(self._promotion.settle(target, progress))
         if self._todo:
             self.wake.set()
-
-    def _decide_needs(self, need: str, progress: Progress) -> None:
-        passed = progress.verdict is not None and progress.verdict.outcome is Outcome.PASSED
-        for row in self._dependents.pop(need, ()):
-            unmet = self._unmet.get(row)
-            if unmet is None:
-                continue
-            target = self._run.history.targets[row]
-            if passed:
-                unmet.discard(need)
-                if not unmet:
-                    del self._unmet[row]
-                    if target.id not in self._course.held:
-                        self._release(row)
-            else:
-                del self._unmet[row]
-                outcome = progress.verdict.outcome if progress.verdict is not None else "open"
-                self._todo.append(Skipped(target.id, f"{need}, which it needs, {_words(outcome)}", "need_not_passed"))
 
     @property
     def _failures(self) -> int:
@@ -260,7 +243,7 @@ class Coordinator:
         self._looks_at = run.now() + OVERLAPS_EVERY
         still = await under_way(run.journal, run.id, run.history, held.keys())
         for row, target in enumerate(run.history.targets):
-            if target.id in held and target.id not in still and row not in self._unmet:
+            if target.id in held and target.id not in still and not self._needs.hold(row):
                 self._release(row)
 
     def _release(self, row: int) -> None:
@@ -297,8 +280,7 @@ class Coordinator:
         if wish.only:
             self._cancels = True
             run.unwanted |= dict.fromkeys(wish.only, wish.by)
-            for row in [row for row in self._unmet if run.history.targets[row].id in run.unwanted]:
-                del self._unmet[row]
+            self._needs.forget(run.unwanted)
             run.notice("targets.canceled", by=wish.by, targets=len(wish.only))
             return
         run.is_closed = True
@@ -310,10 +292,3 @@ class Coordinator:
             self._todo.append(Stopped(CANCELED, f"asked by {wish.by}{kept}"))
         run.notice("run.canceled", by=wish.by, keep_builds=wish.keep_builds)
         self._cancels = True
-
-
-def _words(outcome: str) -> str:
-    verb = "was" if outcome in ("canceled", "rejected", "skipped", "superseded") else ""
-    return {"in_doubt": "is in doubt", "timed_out": "timed out", "open": "is open"}.get(
-        outcome, f"{verb} {outcome}".strip()
-    )

@@ -18,6 +18,7 @@ is the number of a target in the plan; it costs a few bytes, and a task only whi
                   Triggers        (trigger)      a row that the admission lets go
                   LostCalls       (in_doubt)     a row whose answer was lost; `recover` finds those of a crash
                   Follow          (follow)       rows whose request is followed, builds to cancel, queues of owners
+                  Logs            (logs)         logs of builds that failed, one at a time
 
 Everything points down or to the right, and is given what it needs when it is made. What comes back comes as a value.
 
@@ -101,8 +102,10 @@ class Engine:
         ticks: the clock by which the event loop sleeps, in seconds.
         up: seconds since the machine's boot, as the processes of one boot agree on them; `ticks` by default.
         history: the run's, where the caller has loaded it already; the engine reads on from there.
+        is_new: whether this process made the run; what it takes over it looks for before it triggers.
         process: who we are, for the leases.
         observer: is shown what happens.
+        redact: takes the secrets that the process knows out of a text, before it is journaled.
     """
 
     def __init__(
@@ -119,8 +122,12 @@ class Engine:
         ticks: Callable[[], float] = anyio.current_time,
         up: Callable[[], float] | None = None,
         history: History | None = None,
+        is_new: bool = True,
+        redact: Callable[[str], str] | None = None,
     ) -> None:
+        self._redact = redact
         self._history = history
+        self._is_new = is_new
         self._ticks = ticks
         self._up = up or ticks
         self._id = run
@@ -154,13 +161,14 @@ class Engine:
         if history.made is None:
             raise JournalError(f"there is no run {self._id} in this state")
         clocks = await Clocks.read(self._journal, self._process, self._wall, self._ticks, self._up)
-        by = await self._journal.register(self._process, clocks.steady(), LEASE)
-        heartbeat = Heartbeat(self._journal, by, clocks)
+        heartbeat = Heartbeat(self._journal, self._journal.register(self._process, LEASE), clocks)
         try:
             await heartbeat.claim(self._id, [COORDINATOR, *history.made.accounts])
             await read_on(self._journal, self._id, history)
             self._history = None
-            self._run = run = Run(self._id, self._journal, history, self._options, clocks, self._random, self._observer)
+            shown = self._observer, self._redact
+            self._run = run = Run(self._id, self._journal, history, self._options, clocks, self._random, *shown)
+            run.is_taken_over = not self._is_new or heartbeat.leases[COORDINATOR].epoch > 1
             run.is_halted = bool(self._signal)
             async with AsyncExitStack() as lines:
                 await self._drive(run, heartbeat, lines)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 from array import array
-from collections.abc import Collection, Sequence
+from collections import OrderedDict
+from collections.abc import Callable, Collection, Sequence
 from heapq import heappop, heappush
 
 from orchestrator.core.errors import AccessRefused, RateLimited
@@ -13,6 +14,7 @@ from orchestrator.core.events import (
     Ended,
     Event,
     Frozen,
+    JournalWentBack,
     MarkerProven,
     Requested,
     TargetEvent,
@@ -89,7 +91,9 @@ class AccountRun:
         changed: by row, when its request last changed; negative where it is not followed.
         polled: by row, the polls since then.
         looked: rows of which an earlier request was looked for, and found absent, and when.
+        unseen: by repository, rows taken over from the journal that are still to be looked for.
         vouched: rows of which a person says that they have no request (`--assume-absent`).
+        failed: is told each row that has come to its end, for what may be read of it.
         prover: the row that shows whether requests of this account carry their marker.
         prepared: by repository, what the provider looked up for its triggers.
         principal: the user that the provider counts; until it is known, the token stands for it.
@@ -126,7 +130,9 @@ class AccountRun:
         self.changed = array("d", [NOT_FOLLOWED]) * len(run.history.targets)
         self.polled = array("I", [0]) * len(run.history.targets)
         self.looked: dict[int, float] = {}
+        self.unseen: OrderedDict[str, list[int]] = OrderedDict()
         self.vouched: set[int] = set()
+        self.failed: Callable[[int], None] = lambda row: None
         self.prover: int | None = None
         self.prepared: dict[str, Json] = {
             repo: what for (account, repo), what in run.history.prepared.items() if account == self.name
@@ -198,11 +204,15 @@ class AccountRun:
 
     def must_look(self, row: int) -> bool:
         """Whether an earlier request of the row has to be looked for before this process triggers it first."""
-        run = self.run
-        if not run.look_for or row in self.vouched:
+        run, target = self.run, self._targets[row]
+        if row in self.vouched or not (target.id in run.look_for or self._is_taken_over(target)):
             return False
-        id_ = self._targets[row].id
-        return id_ in run.look_for and self.progress(row).attempts == run.attempts_before.get(id_, 0)
+        return self.progress(row).attempts == run.attempts_before.get(target.id, 0)
+
+    def _is_taken_over(self, target: Target) -> bool:
+        """Whether an earlier process may have asked for the target, though the journal does not tell of it."""
+        can_tell = target.marked and self.line.declaration.finds.can_tell
+        return self.run.is_taken_over and can_tell and target.id not in self.run.restarts
 
     @property
     def is_halted(self) -> bool:
@@ -280,10 +290,12 @@ class AccountRun:
             return
         if not self.run.is_released(row):
             return
-        if self.must_look(row) and row not in self.looked and not self.run.is_closed:
+        if not self.must_look(row) or row in self.looked or self.run.is_closed:
+            self.admission.enqueue(row)
+        elif self._targets[row].id in self.run.look_for:
             self.find_at(row, self.now())
         else:
-            self.admission.enqueue(row)
+            self.unseen.setdefault(self.admission.repo_of(row), []).append(row)
 
     def place(self, row: int, step: Step | None = None) -> None:
         """Puts the row where its next step is waited for."""
@@ -301,6 +313,7 @@ class AccountRun:
             case _:
                 admission.over(row)
                 self.changed[row] = NOT_FOLLOWED
+                self.failed(row)
 
     def find_at(self, row: int, at: float) -> None:
         """The row's request is to be looked for then."""
@@ -411,3 +424,13 @@ class AccountRun:
             self.marker_proven = True
             await self.append(MarkerProven())
             await self.run.journal.remember(self.principal, marker_proven=True)
+
+    async def notice_gap(self) -> None:
+        """A request was found of which the journal does not tell: it went back, or somebody else drove the run."""
+        run = self.run
+        if not run.went_back:
+            run.went_back = True
+            self.looked.clear()  # what was not there may have been on its way
+            alive = self.lease.last_alive
+            known = run.history.made_at if alive is None else alive - run.clocks.steady() + self.now()
+            await self.append(JournalWentBack(known, run.since))

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from orchestrator.core.errors import InDoubt, LookFailed, RateLimited, Unreachable
+from orchestrator.core.calls import Answer, Call, Send
+from orchestrator.core.errors import InDoubt, LookFailed, NotShown, RateLimited, Unreachable
 from orchestrator.core.events import Absent, Doubted, Ended, Requested, TargetEvent
 from orchestrator.core.model import Interval, Outcome, Request, Target, Trigger
 from orchestrator.core.next_step import NARROWEST, Ask, End, Find, Nothing, next_step, poll_interval
 from orchestrator.core.progress import Doubt, Progress
 from orchestrator.engine.facts import AccountRun
 from orchestrator.engine.restarts import LostRestarts
+from orchestrator.engine.run import HOUR
 from orchestrator.providers.port import Provider, ShowsRequests
 
 SKEW_MARGIN = 2.0  # seconds; the provider's Date header has whole seconds
@@ -20,12 +22,28 @@ LOST = "the process ended before the answer was journaled"
 STALLS = 10  # times the settle time, after which no call can still stand in the queue of a provider that stalled
 
 
+class _Once:
+    """Sends each read once: what was answered is the answer to the same question, too."""
+
+    def __init__(self, send: Send) -> None:
+        self._send = send
+        self._answers: dict[tuple[str, str, object], Answer] = {}
+
+    async def send(self, call: Call) -> Answer:
+        """Sends a call, unless it was answered before."""
+        key = call.method, call.path, call.query
+        if key not in self._answers:
+            self._answers[key] = await self._send(call)
+        return self._answers[key]
+
+
 class LostCalls:
     """Finds out what became of lost calls."""
 
-    def __init__(self, account: AccountRun, provider: Provider) -> None:
+    def __init__(self, account: AccountRun, provider: Provider, send: Send) -> None:
         self.account = account
         self._provider = provider
+        self._send = send
         self._restarts = LostRestarts(account, provider)
         self._heard: dict[tuple[int, int], float] = {}  # by row and attempt: when a look at it was first answered
         self._heard_at: float | None = None  # when any look was
@@ -67,6 +85,8 @@ class LostCalls:
             missing = "such marker" if shows else "row of that time that could be it"
             evidence = f"a complete listing begun {began - doubt.end:.0f} s after the call ended has no {missing}"
             account.notice("trigger.absent", target=target.id)
+            if target.id not in account.run.look_for and not account.run.went_back:  # else another call may be there
+                account.looked[row] = began
             await account.record(row, Absent(target.id, progress.attempts, evidence))
 
     def _heard_one(self, row: int) -> None:
@@ -91,10 +111,11 @@ class LostCalls:
     async def _look_before(self, row: int) -> None:
         """Looks for what an earlier run, or this one before its state was lost, may have asked for already."""
         account, now = self.account, self.account.now()
-        if account.run.is_closed or account.admission.is_closed(row):
-            account.admission.enqueue(row)  # with the others that are not triggered any more
+        if self._is_closed(row):
+            account.admission.enqueue(row)
             return
-        if not account.marker_proven and not self._proves(row):
+        is_kept = account.target(row).id in account.run.look_for
+        if is_kept and not account.marker_proven and not self._proves(row):
             self.account.find_at(row, now + NARROWEST)
             return
         if await self.may_be_triggered(row):
@@ -107,28 +128,52 @@ class LostCalls:
             account.prover = row
         return account.prover == row
 
-    async def may_be_triggered(self, row: int) -> bool:
-        """Whether no earlier request of the row is there; where there is one, or none can tell, the row is put away."""
-        account, target = self.account, self.account.target(row)
-        marker = account.run.look_for[target.id]
-        trigger = Trigger(target, 1, marker, account.run.name)
+    async def look_at_all(self, rows: Sequence[int]) -> None:
+        """Looks for rows of one repository that were taken over from the journal: one listing serves them all."""
+        account = self.account
+        provider = account.line.provider_over(_Once(self._send).send)
+        absent = [row for row in rows if self._is_closed(row) or await self.may_be_triggered(row, provider)]
+        for row in absent:
+            account.admission.enqueue(row)
+
+    def _is_closed(self, row: int) -> bool:
+        """Whether the row is not triggered any more, and so goes with the others of which that is so."""
+        return self.account.run.is_closed or self.account.admission.is_closed(row)
+
+    async def may_be_triggered(self, row: int, provider: Provider | None = None) -> bool:
+        """Whether no earlier request of the row is there; where there is one, or none can tell, the row is put away.
+
+        Args:
+            provider: looks in place of the account's.
+        """
+        account, target, run = self.account, self.account.target(row), self.account.run
+        kept = run.look_for.get(target.id)
+        marker = account.marker(target) if kept is None else kept
+        shows = kept is not None or account.marker_proven or self._proves(row)
+        trigger = Trigger(target, 1, marker, run.name, is_shown=shows)
         began, skew = account.now(), account.sender.skew or 0
-        asked = Interval(account.run.look_since + min(skew, 0), began + skew + SKEW_MARGIN)
+        since = run.look_since if kept is not None else run.history.made_at - HOUR
+        asked = Interval(since + min(skew, 0), began + skew + SKEW_MARGIN)
         try:
-            request = await self._provider.find(trigger, asked, account.known(row))
+            request = await (provider or self._provider).find(trigger, asked, account.known(row))
         except (InDoubt, LookFailed, RateLimited, Unreachable) as error:
+            if isinstance(error, NotShown) and kept is None:  # then its trigger is refused, too
+                account.looked[row] = began
+                return True
             await self._cannot_tell(row, str(error))
             return False
         self._heard_at = account.now() if self._heard_at is None else self._heard_at
         if request is None:
             # an earlier process may have asked for it until this one began, and its call may not be handled yet
-            settled = max(account.run.since, self._heard_at) + target.timeouts.settle
-            if began < settled:
+            settled = max(run.since, self._heard_at) + target.timeouts.settle
+            if began < settled and (kept is not None or run.went_back):
                 self.account.find_at(row, settled)
                 return False
             account.looked[row] = account.now()
             return True
         await self._found(row, request, marker)
+        if kept is None:
+            await account.notice_gap()
         return False
 
     async def _cannot_tell(self, row: int, why: str) -> None:
@@ -195,6 +240,7 @@ async def recover(account: AccountRun) -> None:
             account.place_new(row)
             continue
         if progress.verdict is not None and progress.verdict.outcome is not Outcome.IN_DOUBT:
+            account.failed(row)
             continue  # whatever is done stays so, and most of what is taken up is
         events = _said_by_a_person(account, row, target, progress) or _lost_by_a_crash(account, target, progress)
         step = next_step(target, progress, now, account.run.since)

@@ -41,21 +41,22 @@ async def open_gate(
         AccessRefused: nothing may be called.
     """
     journal, line, budget = others.journal, sender.line, sender.budget
-    name = sender.anonymous
     alias = await _heed_earlier_ban(journal, sender)
-    principal = await _whoami(sender, notice)
+    principal, name = await _whoami(sender, notice), alias or sender.anonymous
     if principal is not None:
         name = f"{line.declaration.type}:{line.account.url}:{principal.id}"
         notice("account.known", account=line.account.name, login=principal.login)
         if alias != name:
             await journal.remember(sender.anonymous, alias=name)
-    elif alias:
-        name = alias  # the provider does not say today, and has said it before
     await others.look(run)
-    memory = await journal.memory(name)
+    ahead = sender.clocks.steady() - sender.clocks.now()
+    longest = max((limit.per for limit in budget.limits.values()), default=0.0)
+    # of the token's hash and of its user: calls count that were made before that was known
+    memory = await journal.memory(sender.anonymous, sender.clocks.steady() - longest)
     for scope, until in memory.frozen.items():
         budget.freeze(scope, until, "as an earlier run was told")
-    await _count_earlier_calls(journal, sender, dict.fromkeys((sender.anonymous, name)))
+    for record in memory.usage:
+        budget.remember(record.name, record.scope, record.at - ahead)
     shared = SharedLimits(name, budget, line.account.connections, others, is_brief=is_brief)
     return Gate(sender, shared), name, memory
 
@@ -63,9 +64,7 @@ async def open_gate(
 async def _heed_earlier_ban(journal: Journal, sender: Sender) -> str:
     """Refuses to make any call, even `whoami`, while an earlier ban is in force; the principal named for the token."""
     mine = await journal.memory(sender.anonymous)
-    named = await journal.memory(mine.alias) if mine.alias else mine
-    until = max(mine.frozen.get(ACCOUNT, 0.0), named.frozen.get(ACCOUNT, 0.0))
-    if (left := until - sender.clocks.now()) > 0.0:
+    if (left := mine.frozen.get(ACCOUNT, 0.0) - sender.clocks.now()) > 0.0:
         raise AccessRefused("banned", "an earlier run was told to stay away, so nothing was asked", ACCOUNT, left)
     return mine.alias
 
@@ -99,16 +98,6 @@ def _longest_period(sender: Sender) -> float:
     limits = sender.budget.limits
     found = [limits[name] for name in sender.line.declaration.trigger_limits if name in limits]
     return max((limit.per for limit in found if limit.scope == ACCOUNT), default=0.0)
-
-
-async def _count_earlier_calls(journal: Journal, sender: Sender, principals: dict[str, None]) -> None:
-    """Calls of earlier and other processes count, also those made before the provider's user was known."""
-    budget, now = sender.budget, sender.clocks.now()
-    longest = max((limit.per for limit in budget.limits.values()), default=0.0)
-    ahead = sender.clocks.steady() - now
-    records = [one for name in principals for one in await journal.usage(name, now + ahead - longest)]
-    for record in sorted(records, key=lambda record: record.at):
-        budget.remember(record.name, record.scope, record.at - ahead)
 
 
 class Caller:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from random import Random
 from typing import Any, Protocol
 
@@ -16,6 +16,7 @@ from orchestrator.core.history import History
 from orchestrator.core.model import Outcome, Phase, Target, marker_of
 from orchestrator.core.options import Options
 from orchestrator.core.progress import Progress
+from orchestrator.core.secrets import Redactor
 from orchestrator.journal.port import Entry, Incarnation, Journal, Lease, Process
 from orchestrator.journal.process import boot_clock
 
@@ -23,6 +24,7 @@ LEASE = 30.0  # seconds for which a lease holds without a heartbeat
 BEAT = LEASE / 6  # seconds between heartbeats
 STALE = LEASE / 3  # seconds after the last heartbeat, from which on this process sends nothing
 DAY = 86_400.0  # seconds; the clocks of two machines differ by less
+HOUR = 3600.0  # seconds; more than the clocks of one machine, and of a provider, are ever corrected by
 ADOPTED_WITHIN = 30 * DAY  # how far back a run with a lost state is looked for: years cannot be listed
 
 
@@ -116,11 +118,11 @@ class Heartbeat:
         self._beating = anyio.Lock(fast_acquire=True)
         self._at, self._at_wall = clocks.steady(), clocks.wall()
 
-    async def claim(self, run: str, streams: Iterable[str]) -> None:
+    async def claim(self, run: str, streams: Sequence[str]) -> None:
         """Takes the leases on these streams; `LeaseLost` where another process drives the run."""
         self._at, self._at_wall = self._clocks.steady(), self._clocks.wall()
-        for stream in streams:
-            self.leases[stream] = await self._journal.claim(run, stream, self._by, self._at)
+        leases = await self._journal.claim(run, streams, self._by, self._at)
+        self.leases.update(zip(streams, leases, strict=True))
 
     async def beat(self) -> None:
         """Renews the leases; `LeaseLost` where another process has taken one over."""
@@ -173,8 +175,13 @@ class Run:
             it is looked for before the target is triggered first.
         doubts: targets without a verdict of which the answer is lost.
         look_since: from when on it may have been sent (wall clock).
-        attempts_before: target id to the attempts that earlier processes made, of those to be looked for.
+        attempts_before: target id to the attempts that earlier processes made.
         is_carried: the state was carried here from another machine, and does not know what was done there since.
+        is_taken_over: this process did not make the run, or an earlier one has driven it: what the journal does not
+            tell may have been asked for all the same, since a journal that was put back cannot be told from a good one.
+        went_back: a request was seen that only a lost part of the journal, or another owner of the run, can have made.
+        logs_left: how many logs of failed builds may still be read.
+        redact: takes the secrets that this process knows out of a text.
         restarts: target id to the request and the build that are started again in place of a trigger.
     """
 
@@ -187,7 +194,9 @@ class Run:
         clocks: Clocks,
         random: Random,
         observer: Observer,
+        redact: Callable[[str], str] | None = None,
     ) -> None:
+        self.redact = redact or Redactor().text
         self.id = id
         self.journal = journal
         self.history = history
@@ -218,8 +227,12 @@ class Run:
         self.is_carried = len(history.hosts) > 1
         self.look_for = _markers_to_look_for(id, history)
         self.look_since = look_since(history) - DAY if history.made is not None else 0.0
-        self.attempts_before = {id_: n for id_ in self.look_for if (n := history.of(id_).attempts)}
+        self.is_taken_over = False
+        self.went_back = False
+        self.attempts_before = {id_: one.attempts for id_, one in history.progress.items() if one.attempts}
         self.restarts = history.options.restart
+        explained = sum(progress.cause is not None for progress in known)
+        self.logs_left = 0 if options.causes is None else options.causes.logs - explained
 
     async def append(self, lease: Lease, events: Sequence[Event], at: float) -> list[tuple[str, Progress]]:
         """Appends to a stream; what is in memory follows what is durable, never the other way round.

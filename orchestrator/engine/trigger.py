@@ -227,9 +227,11 @@ class Triggers:
 
     async def _is_still_absent(self, row: int) -> bool:
         """Just before a trigger, whether what was looked for some time ago is still not there."""
-        looked = self._account.looked.get(row)
-        if looked is not None and self._account.now() - looked < LOOK_AGAIN_AFTER:
-            return True
+        account, looked = self._account, self._account.looked.get(row)
+        if looked is not None:
+            is_kept = account.target(row).id in self._run.look_for  # then another run, or a lost one, may still ask
+            if not is_kept or account.now() - looked < LOOK_AGAIN_AFTER:
+                return True
         return await self._in_doubt.may_be_triggered(row)
 
     async def _prepare(self, row: int, repo: str, provider: Prepares) -> None:

@@ -78,6 +78,7 @@ def forecast(
         advice,
         sentence(accounts, run.last_trigger, levels),
         warnings(plan, run, declarations, options),
+        run.waves,
         run.asked,
         run.steps,
     )

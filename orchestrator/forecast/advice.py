@@ -11,7 +11,7 @@ from orchestrator.core.model import ACCOUNT, Account, Limit, Plan, Target
 from orchestrator.core.options import Options
 from orchestrator.core.times import counted, period, rounded
 from orchestrator.forecast.durations import Times
-from orchestrator.forecast.result import NEEDS, AccountForecast
+from orchestrator.forecast.result import NEEDS, WAVES, AccountForecast
 from orchestrator.forecast.simulate import Simulation
 from orchestrator.providers.port import Declaration
 
@@ -115,6 +115,8 @@ def sentence(accounts: Mapping[str, AccountForecast], last_trigger: float, level
         return (
             f"{count}, the last after {rounded(last_trigger)}; what takes longest is the builds needed, {levels} deep"
         )
+    if binding.rule == WAVES:
+        return f"{count}, the last after {rounded(last_trigger)}; what takes longest is the builds of the waves before"
     longest = f"what takes longest is {binding.rule}{binding.subject}"
     return f"{count}, the last after {rounded(last_trigger)}; {longest}{builds}"
 
@@ -139,6 +141,8 @@ def supposed(plan: Plan, times: Times) -> Iterator[str]:
     yield f"each call is answered after {times.latency:g} s, and every build passes"
     settle = max((target.timeouts.settle for target in plan.targets), default=0.0)
     yield f"no answer is lost: one that is costs its target {rounded(settle)} (`settle`) before it may be asked again"
+    if any(wave.approve for wave in plan.waves):
+        yield "each wave that waits for an approval gets it at once"
     if times.beside:
         named = f"{', '.join(times.beside[:NAMED])}{', ...' if len(times.beside) > NAMED else ''}"
         yield f"runs that go on in this state are not counted ({named}): of the same account, all take longer"

@@ -75,7 +75,7 @@ def standing(history: History, declarations: Mapping[str, Declaration], now: flo
     """The simulated run, at the instant to which the journal has come; its clock begins now."""
     made = history.made
     assert made is not None  # noqa: S101  # the callers look
-    plan = Plan(made.name, tuple(history.targets), accounts_in(made))
+    plan = Plan(made.name, tuple(history.targets), accounts_in(made), rollout=made.rollout, waves=made.waves)
     past = {row: one for row, each in enumerate(plan.targets) if (one := _past(history.of(each.id), now)) is not None}
     run = Simulation(plan, declarations, Options.over(made.options), now, times, past)
     for (account, scope), freeze in history.frozen.items():

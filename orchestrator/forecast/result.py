@@ -14,6 +14,7 @@ from orchestrator.core.model import ACCOUNT, Account, Limit, Target
 from orchestrator.providers.port import Declaration
 
 NEEDS = "needs"  # stands for a rule, where targets wait for those that they need
+WAVES = "waves"  # the same, where they wait for the verdict on the wave before theirs
 AT_MOST = 6  # spans that a person reads; more are drawn together
 MOMENT = 1.0  # second; the first step towards that
 SHORT = 0.002  # part of the whole below which a span is left out
@@ -25,7 +26,7 @@ class Span(Struct, frozen=True):
     """A time in which one rule makes the next trigger of an account wait.
 
     Args:
-        rule: a limit (`triggers 40/30s`), a rule for builds (`in_flight 20`), `connections 16`, or `needs`.
+        rule: a limit (`triggers 40/30s`), a rule for builds (`in_flight 20`), `connections 16`, `needs` or `waves`.
         where: the repository or owner that it binds; None for the whole account.
         places: how many of them it binds in this run.
     """
@@ -94,6 +95,13 @@ class Advice(Struct, frozen=True):
     last_build: float
 
 
+class WaveForecast(Struct, frozen=True):
+    """When a wave is opened, about, and when the last of its targets ends: then it is judged."""
+
+    opened: float
+    judged: float
+
+
 class Forecast(Struct, frozen=True):
     """How long a plan takes, and which rule makes it take that long.
 
@@ -105,6 +113,7 @@ class Forecast(Struct, frozen=True):
         supposed: what it supposes, sentences for a person.
         text: the forecast in a sentence.
         warnings: sentences for a person.
+        waves: by number.
         asked: for each target of the plan when its trigger leaves; negative where it never does.
         steps: events of the simulation.
     """
@@ -118,6 +127,7 @@ class Forecast(Struct, frozen=True):
     advice: tuple[Advice, ...] = ()
     text: str = ""
     warnings: tuple[str, ...] = ()
+    waves: Mapping[int, WaveForecast] = field(default_factory=dict)
     asked: Sequence[float] = ()
     steps: int = 0
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from array import array
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from heapq import heappop, heappush
 
@@ -15,12 +16,12 @@ from orchestrator.core.model import ACCOUNT, Account, Limit, Plan
 from orchestrator.core.next_step import NARROWEST, poll_interval, tick
 from orchestrator.core.options import Options
 from orchestrator.forecast.durations import DealtDurations, Times, seen_at
-from orchestrator.forecast.result import NEEDS, Binding
+from orchestrator.forecast.result import NEEDS, WAVES, Binding, WaveForecast
 from orchestrator.limits.admission import SERIAL, Admission, Candidate, Terms, Wait
 from orchestrator.limits.budget import Budget, Permit
 from orchestrator.providers.port import Declaration
 
-ANSWERED, POLL, ENDED, WAKE = range(4)  # in this order where they fall together
+ANSWERED, POLL, ENDED, OPENED, WAKE = range(5)  # in this order where they fall together
 NEVER = -1.0
 BULK = 32  # polls that are taken in one go; a power of two
 BREATH = 1.0  # seconds after which polls that found no room are tried again, at the soonest: some may leave by then
@@ -143,6 +144,7 @@ class AccountQueue:
         triggered: how many triggers left.
         binding: which rule made the next trigger wait, and when.
         unreleased: rows that wait for what they need.
+        held: rows of waves that are not open.
         is_polling: whether a round of polls is to come.
     """
 
@@ -160,6 +162,7 @@ class AccountQueue:
         self._closed_until = -math.inf
         self.is_polling = False
         self.unreleased = 0
+        self.held = 0
         self.wake_at = math.inf
         self.triggered = 0
 
@@ -194,8 +197,15 @@ class AccountQueue:
         if found.rule and not found.place and found.until < math.inf:
             self._closed_until = found.until
         if found.rule != SERIAL:  # that is over in a moment, so nothing that a person waits for
-            self.binding.binds(now, found.rule or (NEEDS if self.unreleased else ""))
+            self.binding.binds(now, found.rule or self._held_by)
         return taken
+
+    @property
+    def _held_by(self) -> str:
+        """What rows wait for that are in no rule's way."""
+        if self.unreleased:
+            return NEEDS
+        return WAVES if self.held else ""
 
     def answered(self, row: int, now: float) -> None:
         """The row's trigger is answered: its build is followed from now on."""
@@ -234,6 +244,7 @@ class Simulation:
         past: Mapping[int, Past] | None = None,
     ) -> None:
         self._targets = plan.targets
+        self._waves = plan.waves
         self._latency = times.latency
         self._durations = DealtDurations(times)
         self.queues = {
@@ -249,6 +260,11 @@ class Simulation:
         self._dependents: dict[str, list[int]] = {}
         self._unmet: dict[int, int] = {}
         self._past = past or {}
+        self._left: Counter[int] = Counter()  # by wave, targets that have not ended
+        self._held: dict[int, list[int]] = {}  # by wave, rows that wait for it to be opened
+        self._opened: dict[int, float] = {}
+        self._judged: dict[int, float] = {}
+        self._wave = 0  # the number of the last one that is open
         self._take_up()
         self._place()
 
@@ -272,13 +288,17 @@ class Simulation:
     def _place(self) -> None:
         met = {self._targets[row].id for row, one in self._past.items() if one.is_met}
         known = {target.id for target in self._targets} - met
+        self._begin_waves()
         for row, target in enumerate(self._targets):
             if not self.is_waiting(row):
                 continue
             queue = self.queues[target.account]
+            if self._waves and target.wave > self._wave:
+                self._held.setdefault(target.wave, []).append(row)
+                queue.held += 1
             unmet = {need for need in target.needs if need in known}
             if not unmet:
-                queue.admission.enqueue(row)
+                self._release(row)
                 continue
             self._unmet[row] = len(unmet)
             queue.unreleased += 1
@@ -297,6 +317,9 @@ class Simulation:
                 self._answered(queue, row, now)
             elif what == ENDED:
                 self._has_ended(queue, row, now)
+            elif what == OPENED:
+                self._open(row, now)
+                continue
             elif what == POLL:
                 delay = queue.polls.round(now)
                 self._poll(queue, now + delay if delay else queue.polls.next_at(now))
@@ -324,6 +347,47 @@ class Simulation:
             "triggers": sum(queue.triggered for queue in self._queues),
             "looks": sum(queue.polls.made for queue in self._queues),
         }
+
+    @property
+    def waves(self) -> Mapping[int, WaveForecast]:
+        """By number, the waves that were opened and judged."""
+        return {number: WaveForecast(self._opened.get(number, 0.0), at) for number, at in self._judged.items()}
+
+    def _begin_waves(self) -> None:
+        """The first wave that is not done with is open, and so are those of what was asked for."""
+        over = {row for row, one in self._past.items() if one.is_over}
+        rows = [row for row, target in enumerate(self._targets) if target.skip is None and row not in over]
+        self._left.update(self._targets[row].wave for row in rows)
+        asked = [self._targets[row].wave for row, one in self._past.items() if one.asked is not None]
+        self._wave = max([min(self._left, default=1), *asked])
+        self._opened[self._wave] = 0.0
+
+    def _open(self, wave: int, now: float) -> None:
+        """The targets of a wave may be triggered, those with needs once those have passed."""
+        self._wave = wave
+        self._opened[wave] = now
+        for row in self._held.pop(wave, ()):
+            self.queues[self._targets[row].account].held -= 1
+            if row not in self._unmet:
+                self._release(row)
+        for queue in self._queues:
+            self._start(queue, now)
+        self._judge(now)
+
+    def _judge(self, now: float) -> None:
+        """Where all targets of the last wave that is open have ended, the next one is opened after the soak."""
+        wave = self._wave
+        if self._left[wave] or wave in self._judged:
+            return
+        self._judged[wave] = now
+        if wave < len(self._waves):
+            heappush(self._events, (now + self._waves[wave - 1].soak, OPENED, 0, wave + 1))
+
+    def _release(self, row: int) -> None:
+        """The row may be triggered, in its turn, unless its wave is not open."""
+        target = self._targets[row]
+        if not self._waves or target.wave <= self._wave:
+            self.queues[target.account].admission.enqueue(row)
 
     def _start(self, queue: AccountQueue, now: float) -> None:
         before = queue.wake_at
@@ -360,11 +424,15 @@ class Simulation:
     def _has_ended(self, queue: AccountQueue, row: int, now: float) -> None:
         queue.ended(row, now)
         self.ended[row] = now
+        self._left[self._targets[row].wave] -= 1
+        if self._waves:
+            self._judge(now)
         for dependent in self._dependents.pop(self._targets[row].id, ()):
             self._unmet[dependent] -= 1
             if not self._unmet[dependent]:
                 other = self.queues[self._targets[dependent].account]
                 other.unreleased -= 1
-                other.admission.enqueue(dependent)
+                del self._unmet[dependent]
+                self._release(dependent)
                 if other is not queue:
                     self._start(other, now)

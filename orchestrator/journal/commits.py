@@ -8,7 +8,7 @@ the leader is canceled another one of the group leads.
 from __future__ import annotations
 
 import os
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 
 import anyio
@@ -193,9 +193,9 @@ class Usage:
         """Takes along when calls were last counted."""
         self._settled.update(dict.fromkeys(keys, NOT_COUNTED if at is None else at))
 
-    def of(self, principal: str, since: float) -> list[UsageRecord]:
-        """The principal's records that are on their way."""
-        return [one for one in self._waiting.values() if one.principal == principal and one.at >= since]
+    def of(self, principals: Collection[str], since: float) -> list[UsageRecord]:
+        """The principals' records that are on their way."""
+        return [one for one in self._waiting.values() if one.principal in principals and one.at >= since]
 
     def news(self) -> UsageNews:
         """What is to be written now; `written` when it is durable."""

@@ -1,4 +1,4 @@
-"""Where the state's files are, that they are private, and that one process at a time commits to them."""
+"""Where the state's files are, and that they are private."""
 
 from __future__ import annotations
 
@@ -54,14 +54,20 @@ def make_private(path: Path) -> None:
         OSError: it cannot be made.
     """
     _make_folder(path.parent)
-    flags = os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0)
-    file = os.open(path, flags, 0o600)
+    os.close(open_private(path))
+    sync_folder(path.parent)
+
+
+def open_private(path: Path) -> int:
+    """Opens the file, 0600 whatever the umask, and makes it where it is missing; gives its descriptor."""
+    file = os.open(path, os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0), 0o600)
     try:
         if os.fstat(file).st_mode & 0o777 != 0o600:
             os.chmod(path, 0o600)
-    finally:
+    except OSError:
         os.close(file)
-    sync_folder(path.parent)
+        raise
+    return file
 
 
 def _make_folder(folder: Path) -> None:
@@ -123,42 +129,3 @@ def _unescaped(text: str) -> str:
     for code, character in (("\\040", " "), ("\\011", "\t"), ("\\012", "\n"), ("\\134", "\\")):
         text = text.replace(code, character)
     return text
-
-
-class Lock:
-    """A lock file beside the database: its holder may commit and checkpoint.
-
-    SQLite has locks of its own, but older releases could damage a database when one connection wrote while another
-    reset the write-ahead log; so such moments are kept apart. The kernel frees it when its process dies.
-    """
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self._file = os.open(path, os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0), 0o600)
-        if os.fstat(self._file).st_mode & 0o777 != 0o600:
-            os.chmod(path, 0o600)
-
-    def try_take(self) -> bool:
-        """Takes it when it is free; never waits."""
-        if sys.platform == "win32":
-            return True  # no such lock there: SQLite's own must do
-        import fcntl
-
-        try:
-            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return False
-        return True
-
-    def give_back(self) -> None:
-        """Frees it."""
-        if sys.platform != "win32":
-            import fcntl
-
-            fcntl.flock(self._file, fcntl.LOCK_UN)
-
-    def close(self) -> None:
-        """Frees it for good."""
-        if self._file >= 0:
-            os.close(self._file)
-            self._file = -1

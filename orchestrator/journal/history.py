@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 
+from anyio.lowlevel import checkpoint
+
 from orchestrator.core.events import RunMade, WaveOpened, Wish
 from orchestrator.core.frozen import gc_paused
 from orchestrator.core.history import History
@@ -29,6 +31,8 @@ async def read_on(journal: Journal, run: str, history: History) -> None:
             for entry in entries:
                 history.add(entry.account, entry.seq, entry.at, entry.event)
             found = len(entries)
+            if found == AT_MOST:
+                await checkpoint()
         await read_wishes(journal, run, history)
 
 

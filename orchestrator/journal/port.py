@@ -7,6 +7,7 @@ another database can stand behind the same port.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Mapping, Sequence
 from typing import Protocol
 
@@ -160,11 +161,13 @@ class AccountMemory(Struct, frozen=True):
         marker_proven: whether a known request was ever seen to carry its marker.
         frozen: scope to wall clock until which it is to be left alone.
         alias: of the hash of a token, the principal that the provider once named for it; empty where it never did.
+        usage: its calls, of all runs, oldest first.
     """
 
     marker_proven: bool = False
     frozen: Mapping[Scope, float] = field(default_factory=dict)
     alias: str = ""
+    usage: Sequence[UsageRecord] = ()
 
 
 class Journal(Protocol):
@@ -233,14 +236,16 @@ class Journal(Protocol):
     async def runs(self, prefix: str = "", open_only: bool = False) -> Sequence[RunRow]:
         """Runs whose id starts with `prefix`, newest first."""
 
-    async def register(self, process: Process, now: float, lease_for: float) -> Incarnation:
-        """A new incarnation of a process; leases are claimed with it."""
+    def register(self, process: Process, lease_for: float) -> Incarnation:
+        """A new incarnation of a process, written with its first claim."""
 
-    async def claim(self, run: str, account: str, by: Incarnation, now: float) -> Lease:
-        """Takes the lease, when it is free, over, or its holder is proven dead on this machine. Also a heartbeat.
+    async def claim(self, run: str, accounts: Sequence[str], by: Incarnation, now: float) -> Sequence[Lease]:
+        """Takes the leases on these streams of a run, all or none. Also a heartbeat.
+
+        A lease is to be had when it is free, over, or its holder is proven dead on this machine.
 
         Raises:
-            LeaseLost: a live process holds it, or the incarnation has expired.
+            LeaseLost: a live process holds one, or the incarnation has expired.
         """
 
     async def renew(self, by: Incarnation, now: float) -> None:
@@ -277,16 +282,17 @@ class Journal(Protocol):
         Not durable by itself: the next append is.
         """
 
-    async def usage(self, principal: str, since: float) -> Sequence[UsageRecord]:
-        """The calls of the principal from that instant on, of all runs, oldest first."""
-
     async def remember(
         self, principal: str, *, marker_proven: bool = False, frozen: Mapping[Scope, float] = {}, alias: str = ""
     ) -> None:
         """Adds to what all runs know of a principal."""
 
-    async def memory(self, principal: str) -> AccountMemory:
-        """What all runs know of a principal."""
+    async def memory(self, principal: str, since: float = math.inf) -> AccountMemory:
+        """What all runs know of a principal, and of its alias.
+
+        Args:
+            since: from when on its calls are wanted, by the state's clock.
+        """
 
     async def changed_by_others(self) -> bool:
         """Whether anybody else wrote since this was last asked (or since the start); cheap."""

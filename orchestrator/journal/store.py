@@ -6,13 +6,14 @@ the check of its lease's epoch. See docs/journal.md for the state's shape and fo
 
 from __future__ import annotations
 
+import math
 from collections.abc import AsyncIterator, Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager, suppress
+from operator import attrgetter
 from pathlib import Path
 from typing import cast
 from uuid import uuid4
 
-from anyio.lowlevel import checkpoint
 from typing_extensions import override
 
 from orchestrator.core.errors import JournalError
@@ -21,7 +22,7 @@ from orchestrator.core.frozen import replace
 from orchestrator.core.model import COORDINATOR, Scope, Target
 from orchestrator.journal.commits import Batch, Committer, Stream, Usage
 from orchestrator.journal.files import locate
-from orchestrator.journal.lease import Hold, expired, held_by_another, taken_over
+from orchestrator.journal.lease import expired, held_by_another, taken_over
 from orchestrator.journal.port import (
     AccountMemory,
     Cursor,
@@ -38,7 +39,7 @@ from orchestrator.journal.port import (
 )
 from orchestrator.journal.process import as_text, boot_clock, from_text, is_dead, this_process, up
 from orchestrator.journal.rows import Parts, Places, targets_of
-from orchestrator.journal.sql import NO_NEWS, Dialect, Document, Piece, Refused, Row, damaged, tables
+from orchestrator.journal.sql import NO_NEWS, Dialect, Document, InTheWay, Piece, Refused, Row, damaged, tables
 from orchestrator.journal.sql.connection import Database, File
 from orchestrator.journal.sql.sqlite import Sqlite
 
@@ -107,16 +108,11 @@ class SqlJournal(Journal):
     async def prepare(self) -> None:
         """Makes the state ready; before anything else."""
         await self.dialect.prepare()
-        self._began = await self.dialect.clock(boot_clock(self._process))
 
     @override
     async def clock(self, boot: str, up: float, wall: float) -> float:
-        await checkpoint()
         began = await self.dialect.clock(boot) if boot else wall - up
-        if began is None:
-            await self.dialect.set_clock(boot, up, wall)
-            began = await self.dialect.clock(boot)
-        return wall - up if began is None else began
+        return await self.dialect.set_clock(boot, up, wall) if began is None else began
 
     @override
     async def aclose(self) -> None:
@@ -137,7 +133,6 @@ class SqlJournal(Journal):
         forbid_overlap: bool = True,
         names: Mapping[str, Mapping[str, str]] | None = None,
     ) -> Sequence[Overlap]:
-        await checkpoint()
         row, parts = RunRow(run, made.name, at, len(targets), parent=made.parent), Parts()
         rows = [parts.row(target) for target in targets]
         first = (at, made.kind, None, encode(made))
@@ -148,7 +143,6 @@ class SqlJournal(Journal):
 
     @override
     async def targets(self, run: str) -> Sequence[Target]:
-        await checkpoint()
         num = await self._number(run)
         rows, parts = await self.dialect.targets(num)
         with self._trusting_nothing(f"the targets of run {run}"):
@@ -158,7 +152,8 @@ class SqlJournal(Journal):
 
     @override
     async def runs(self, prefix: str = "", open_only: bool = False) -> Sequence[RunRow]:
-        await checkpoint()
+        if self._began is None:
+            self._began = await self.dialect.clock(boot_clock(self._process))
         now = self._now() if self._began is None else self._began + up()
         return [
             replace(row, driven=any(hold.is_held(now, self._is_dead) for hold in holds))
@@ -167,7 +162,6 @@ class SqlJournal(Journal):
 
     @override
     async def drop_runs(self, runs: Collection[str]) -> int:
-        await checkpoint()
         gone = await self.dialect.drop_runs(runs)
         for run in gone:
             self._plans.pop(run, None)
@@ -180,7 +174,6 @@ class SqlJournal(Journal):
         Raises:
             JournalError: `path` exists, or cannot be written.
         """
-        await checkpoint()
         try:
             await self.dialect.export(path, runs)
         except OSError as error:
@@ -252,16 +245,11 @@ class SqlJournal(Journal):
             else:
                 batch.error = JournalError(
                     f"{self.dialect.place}: the state went back: {stream.seq} events of run {stream.run} were written, "
-                    f"{last} are there; start again with `run --run-id {stream.run} --adopt`"
+                    f"{last} are there; `orchestrator resume {stream.run}` looks for what is missing before it triggers"
                 )
 
     @override
     async def read(self, run: str, after: Cursor, at_most: int = 10_000) -> Sequence[Entry]:
-        await checkpoint()
-        return await self.read_now(run, after, at_most)
-
-    async def read_now(self, run: str, after: Cursor, at_most: int) -> Sequence[Entry]:
-        """As `read`, without letting others run first."""
         plan = await self._plan(run)
         streams = await self.dialect.events(plan.num, after, at_most)
         ids = plan.ids
@@ -274,12 +262,10 @@ class SqlJournal(Journal):
 
     @override
     async def wish(self, run: str, wish: Wish) -> None:
-        await checkpoint()
         await self.dialect.wish(await self._number(run), wish.kind, encode(wish))
 
     @override
     async def wishes(self, run: str, after: int = 0) -> Sequence[tuple[int, Wish]]:
-        await checkpoint()
         plan = self._plans.get(run)
         rows = await self.dialect.wishes(await self._number(run) if plan is None else plan.num, after)
         if not rows:
@@ -291,34 +277,34 @@ class SqlJournal(Journal):
     # -- leases -------------------------------------------------------------------------------------------------
 
     @override
-    async def register(self, process: Process, now: float, lease_for: float) -> Incarnation:
-        await checkpoint()
-        by = Incarnation(uuid4().hex, process, lease_for)
-        await self.dialect.register(by, now)
-        self._heirs[by.id], self._claimed[by.id] = by, {}
-        return by
+    def register(self, process: Process, lease_for: float) -> Incarnation:
+        return Incarnation(uuid4().hex, process, lease_for)
 
     @override
-    async def claim(self, run: str, account: str, by: Incarnation, now: float) -> Lease:
-        await checkpoint()
-        plan, heir = await self._plan(run), self._heirs.get(by.id, by)
-        before, _, after = encode(Claimed(NO_EPOCH, by.process.host, by.process.pid)).partition(str(NO_EPOCH))
-        found = await self.dialect.claim(plan.num, account, heir, now, (before, after))
-        if isinstance(found, Hold) and not found.is_held(now, self._is_dead):
-            await self.dialect.end(found.incarnation)
-            found = await self.dialect.claim(plan.num, account, heir, now, (before, after))
-        if isinstance(found, Hold):
-            raise held_by_another(run, account, found, now)
+    async def claim(self, run: str, accounts: Sequence[str], by: Incarnation, now: float) -> Sequence[Lease]:
+        plan = await self._plan(run)
+        fact = encode(Claimed(NO_EPOCH, by.process.host, by.process.pid)).partition(str(NO_EPOCH))[::2]
+        while True:
+            is_new = by.id not in self._heirs
+            heir = self._heirs.get(by.id, by)
+            found = await self.dialect.claim(plan.num, accounts, heir, now, fact, is_new)
+            self._heirs[by.id] = heir
+            if not isinstance(found, InTheWay):
+                break
+            if found.hold.is_held(now, self._is_dead):
+                raise held_by_another(run, found.account, found.hold, now)
+            await self.dialect.end(found.hold.incarnation)
         if found is None:
-            raise expired(run, account)
-        self._streams[run, account] = Stream(found.stream, plan.num, run, account, found.seq)
-        lease = Lease(run, account, found.epoch, found.before.last_alive(now))
-        self._claimed.setdefault(by.id, {})[found.stream] = lease
-        return lease
+            raise expired(run, accounts[0])
+        claimed, leases = self._claimed.setdefault(by.id, {}), []
+        for account, granted in zip(accounts, found, strict=True):
+            self._streams[run, account] = Stream(granted.stream, plan.num, run, account, granted.seq)
+            leases.append(Lease(run, account, granted.epoch, granted.before.last_alive(now)))
+            claimed[granted.stream] = leases[-1]
+        return leases
 
     @override
     async def renew(self, by: Incarnation, now: float) -> None:
-        await checkpoint()
         old = self._heirs.get(by.id, by)
         heir = replace(old, id=uuid4().hex)
         with self._usage.riding() as usage:
@@ -331,7 +317,6 @@ class SqlJournal(Journal):
 
     @override
     async def release(self, leases: Sequence[Lease]) -> None:
-        await checkpoint()
         known = [(self._streams.get((lease.run, lease.account)), lease.epoch) for lease in leases]
         streams = [(stream.num, epoch) for stream, epoch in known if stream is not None]
         await self.dialect.release(streams)
@@ -352,7 +337,6 @@ class SqlJournal(Journal):
 
     @override
     async def reserve(self, principal: str, limits: Sequence[SharedLimit], at: float, until: float) -> Reserved:
-        await checkpoint()
         keys = self._usage.keys(len(limits))
         holders = [self._holder if limit.while_alive else "" for limit in limits]
         records = [
@@ -362,12 +346,6 @@ class SqlJournal(Journal):
         with self._usage.riding() as usage:
             delay, name = await self.dialect.reserve(principal, limits, records, at, self._is_gone, usage)
         return Reserved(delay, name) if delay else Reserved(0.0, "", keys)
-
-    @override
-    async def usage(self, principal: str, since: float) -> Sequence[UsageRecord]:
-        await checkpoint()
-        found = await self.dialect.usage(principal, since)
-        return sorted([*found, *self._usage.of(principal, since)], key=lambda record: record.at)
 
     def _is_gone(self, holder: str) -> bool:
         try:
@@ -385,13 +363,13 @@ class SqlJournal(Journal):
     async def remember(
         self, principal: str, *, marker_proven: bool = False, frozen: Mapping[Scope, float] = {}, alias: str = ""
     ) -> None:
-        await checkpoint()
         await self.dialect.remember(principal, marker_proven, frozen, alias)
 
     @override
-    async def memory(self, principal: str) -> AccountMemory:
-        await checkpoint()
-        return await self.dialect.memory(principal)
+    async def memory(self, principal: str, since: float = math.inf) -> AccountMemory:
+        found = await self.dialect.memory(principal, since)
+        waiting = self._usage.of((principal, found.alias), since)
+        return replace(found, usage=tuple(sorted([*found.usage, *waiting], key=attrgetter("at"))))
 
     @override
     async def changed_by_others(self) -> bool:

@@ -274,6 +274,11 @@ class Admission:
         return bool(self._ready or self._blocked)
 
     @property
+    def ready(self) -> int:
+        """How many rows wait for nothing but the whole account."""
+        return len(self._ready)
+
+    @property
     def waiting(self) -> int:
         """How many rows wait to be triggered."""
         return len(self._ready) + sum(map(len, self._blocked.values()))

@@ -130,6 +130,7 @@ def merged(maps: Sequence[dict[str, Value]], by_name: Sequence[str], positions: 
         "providers": {_EVERY: {"limits": {}, "defaults": defaults}},
         "defaults": defaults,
         "expect": {},
+        "rehearsal": {"slow": {}, "log": {}},
         "reports": {},
     }
     result = maps[0]

@@ -14,7 +14,8 @@ from typing import Any
 
 from orchestrator.core.errors import near
 from orchestrator.core.frozen import Struct, field, replace
-from orchestrator.core.model import DEFAULT_FAIL_ON, Account, Expect, Json, Outcome, Plan, Target
+from orchestrator.core.model import DEFAULT_FAIL_ON, Account, Causes, Expect, Json, Outcome, Plan, Target
+from orchestrator.core.rehearsal import NOTHING_SAID, Rehearsal
 from orchestrator.core.waves import Rollout
 from orchestrator.manifest.accounts import accounts_of, default_of, idle_caps, quiet_of
 from orchestrator.manifest.diagnostics import Diagnostics, ManifestError, Place, Value, pack
@@ -23,6 +24,7 @@ from orchestrator.manifest.files import STDIN, Files, beside, merged
 from orchestrator.manifest.layers import MERGED_BY_NAME, Compiler, Layer, bases_of
 from orchestrator.manifest.lists import Listing
 from orchestrator.manifest.lookups import Answers, Questions
+from orchestrator.manifest.rehearsal import causes_for, causes_of, rehearsal_of
 from orchestrator.manifest.rollout import check_alone, rollout_of
 from orchestrator.manifest.template import values_of
 from orchestrator.manifest.validate import Validator
@@ -57,6 +59,8 @@ class Manifest(Struct, frozen=True, eq=False):
     unsupported: Sequence[str] = ()
     warnings: Sequence[str] = ()
     rollout: Rollout | None = None
+    causes: Causes | None = None
+    rehearsal: Rehearsal = NOTHING_SAID
     raw: Mapping[str, Value] = {}
     bases: Mapping[str, Layer] = {}
     broken_accounts: frozenset[str] = frozenset()
@@ -140,6 +144,8 @@ def _settled(
         expect=Expect(**raw.get("expect", {})),
         unsupported=tuple(f"{key} is not supported yet" for key in ("needs_from",) if key in raw),
         rollout=rollout_of(raw, diagnostics),
+        causes=causes_of(raw, files),
+        rehearsal=rehearsal_of(raw, files),
         raw=raw,
         listings=_listings(files, validator),
         warnings=(*accounts.warnings, *diagnostics.warnings),
@@ -188,6 +194,8 @@ def expand(manifest: Manifest, answers: Answers | None = None, *, today: datetim
         params=manifest.params,
         fail_on=manifest.fail_on,
         reports=manifest.reports,
+        causes=causes_for(manifest.raw, manifest.causes, targets),
+        rehearsal=manifest.rehearsal,
         rollout=manifest.rollout,
         warnings=(
             *manifest.warnings,

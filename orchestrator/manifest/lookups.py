@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
+from orchestrator.core.globs import matches
 from orchestrator.core.model import Target
-from orchestrator.core.selection import matches
 from orchestrator.manifest.identity import ref_problem
 from orchestrator.providers.port import RepoFacts
 

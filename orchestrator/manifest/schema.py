@@ -32,6 +32,7 @@ NAME = r"^[A-Za-z0-9_][A-Za-z0-9_.-]*$"
 PERCENT = r"^[0-9]{1,2}(\.[0-9]{1,3})?%$|^100%$"
 PART = r"^[1-9][0-9]?%$|^100%$"
 CLOCK = r"^[0-9]{1,2}:[0-9]{2}$"
+SIZE = r"^[1-9][0-9]{0,8}(B|KiB|MiB)$"
 
 EXPECTED = {
     DURATION: "a duration such as 250ms, 60s, 5m, 24h or 2d",
@@ -41,6 +42,7 @@ EXPECTED = {
     PERCENT: "a number, or a percentage such as 20%",
     PART: "a share of 1% to 100%, such as 50%",
     CLOCK: "a time of day such as 08:00",
+    SIZE: "a size such as 64KiB or 1MiB",
     QUIET: "quiet hours such as mon-fri 08:00-18:00 Europe/Berlin",
 }
 """What a pattern asks for, in words."""
@@ -251,6 +253,19 @@ NEEDS_FROM: Keys = {
     "file": (FILLED, "the file: .dot, .json or .csv"),
     "reverse": (YES_OR_NO, "whether the arrows are to be turned: `a -> b` then says that b needs a"),
 }
+REHEARSAL: Keys = {
+    "fails": (MANY, "repositories whose builds fail, as often as they are started: globs on repo or repo@branch"),
+    "flakes": (MANY, "repositories whose builds fail the first time and pass when they are started again"),
+    "slow": (map_of(FILLED, TIME), "how long builds take, by glob"),
+    "log": (map_of(FILLED, FILLED), "by glob, a file with what the jobs print"),
+}
+CAUSES: Keys = {
+    "logs": (COUNT, "how many logs of failed builds a run reads at most (default 50)"),
+    "bytes": (
+        core.str_schema(pattern=SIZE, strict=True),
+        "how much of a log's end is kept, as 64KiB (default) or 1MiB",
+    ),
+}
 MANIFEST: Keys = {
     "version": (one_of(1), "of the manifest's format"),
     "name": (
@@ -269,6 +284,8 @@ MANIFEST: Keys = {
     "fail_on": (list_of(one_of(*(outcome.value for outcome in Outcome))), "outcomes that make the exit code 1"),
     "reports": (map_of(NAMED, FILLED), "report format and the file it is written to"),
     "quiet_hours": (QUIET_HOURS, "when no trigger is sent, on every account that has none in its `limits`"),
+    "causes": (either(one_of(False), use("Causes")), "which logs of failed builds are read for their cause; or `off`"),
+    "rehearsal": (use("Rehearsal"), "what a run with --sandbox is to see go wrong; ignored without"),
     "include": (MANY, "other manifests to merge: maps merge (this file wins), targets append"),
 }
 
@@ -304,6 +321,8 @@ def definitions(declarations: Mapping[str, Declaration]) -> CoreSchema:
         keys_of("Rollout", "How a run spreads out in waves.", ROLLOUT),
         keys_of("Reruns", "How often a failed build is started again.", RERUN, ["times"]),
         keys_of("NeedsFrom", "A file of needs.", NEEDS_FROM, ["file"]),
+        keys_of("Causes", "Why builds failed, as their logs say.", CAUSES),
+        keys_of("Rehearsal", "What goes wrong in the sandbox.", REHEARSAL),
     ]
     return core.definitions_schema(use("Manifest"), found)
 

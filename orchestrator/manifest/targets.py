@@ -9,8 +9,8 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from orchestrator.core.frozen import replace
+from orchestrator.core.globs import is_glob
 from orchestrator.core.model import Json, Target, Timeouts
-from orchestrator.core.selection import is_glob
 from orchestrator.core.waves import NO_RERUNS
 from orchestrator.manifest.diagnostics import ManifestError, Place, Problem
 from orchestrator.manifest.identity import id_of, ref_problem, repo_problem

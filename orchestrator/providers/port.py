@@ -224,6 +224,22 @@ class SeesBranches(Protocol):
         """
 
 
+class JobLog(Struct, frozen=True):
+    """What a job printed that made its build fail.
+
+    Args:
+        job: its number, or its name.
+        text: its log; the end of it, where there is more.
+        url: a page where it is seen.
+        exit: the code of its command, where the provider says so.
+    """
+
+    job: str
+    text: str
+    url: str | None = None
+    exit: int | None = None
+
+
 @runtime_checkable
 class ShowsDurations(Protocol):
     """Can tell with one call how long the last builds of a repository took."""
@@ -240,8 +256,17 @@ class ShowsDurations(Protocol):
 class ShowsLogs(Protocol):
     """Can show what the jobs of a build printed."""
 
-    async def logs(self, build: Build, at_most: int) -> list[tuple[str, str]]:
-        """Pairs of job number and the last `at_most` bytes of its log."""
+    async def logs(self, target: Target, build: Build, at_most: int) -> JobLog | None:
+        """The log of the job that made the build fail; None where none did. Two calls, or few.
+
+        Where the provider does not serve the end alone, the first `LONGEST_LOG` bytes are read, and their end is given.
+
+        Args:
+            at_most: bytes of its end that are wanted.
+
+        Raises:
+            LookFailed: it cannot be read now, or no more.
+        """
 
 
 @runtime_checkable

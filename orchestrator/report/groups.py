@@ -7,12 +7,14 @@ from collections.abc import Collection, Iterable, Iterator, Sequence
 from orchestrator.core.events import CANCELED
 from orchestrator.core.frozen import Struct
 from orchestrator.core.model import Outcome
+from orchestrator.core.times import counted
 from orchestrator.report.view import Report, Row
-from orchestrator.report.words import shell
+from orchestrator.report.words import shell, short
 
 IN_DOUBT = "in doubt"
 OPEN = "open"
 BACK = 10  # targets that the way back names
+FAILED = (Outcome.FAILED, Outcome.ERRORED)  # whose logs may tell why
 
 # Doubt first: it is the one thing that a person has to settle. What was left out on purpose comes last.
 ORDER = (
@@ -26,6 +28,40 @@ ORDER = (
     OPEN,
     Outcome.SKIPPED.value,
 )
+
+
+class SharedCause(Struct, frozen=True):
+    """Targets whose logs say the same.
+
+    Args:
+        text: a line that says it, as the log of one of them has it.
+    """
+
+    signature: str
+    text: str
+    rows: Sequence[Row]
+
+
+def causes(report: Report) -> list[SharedCause]:
+    """What the logs that were read say, the most frequent first."""
+    found: dict[str, list[Row]] = {}
+    for row in report.targets:
+        if row.cause is not None:
+            found.setdefault(row.cause.signature, []).append(row)
+    made = [SharedCause(of, rows[0].cause.text if rows[0].cause else of, rows) for of, rows in found.items()]
+    return sorted(made, key=lambda one: -len(one.rows))
+
+
+def cause_lines(report: Report, at_most: int) -> Iterator[str]:
+    """The same as lines for a person, with how many logs they rest on."""
+    found = causes(report)
+    read, failed = sum(len(one.rows) for one in found), sum(row.outcome in FAILED for row in report.targets)
+    for one in found[:at_most]:
+        yield f"{len(one.rows):,} of {read:,}: {short(one.text)}"
+    if len(found) > at_most:
+        yield f"{counted(len(found) - at_most, 'more cause')} in -o json"
+    if found and read < failed:
+        yield f"by the logs of {read:,} of {counted(failed, 'failed build')}"
 
 
 class Group(Struct, frozen=True):
@@ -43,14 +79,26 @@ def word_of(row: Row) -> str:
     return OPEN if row.outcome is None else row.outcome.replace("_", " ")
 
 
+def shared_reason(row: Row) -> str:
+    """Why the target did not pass, the same for all that one target took along, or whose logs say the same."""
+    return f"{row.root} did not pass, and they need it" if row.root else reason_of(row)
+
+
 def groups(report: Report) -> list[Group]:
     """All groups, doubtful ones first, then by outcome, the largest first."""
     found: dict[tuple[str, str], list[Row]] = {}
     for row in report.targets:
         if row.outcome != Outcome.PASSED:
-            found.setdefault((word_of(row), row.reason or row.code or ""), []).append(row)
-    made = [Group(word, reason, rows) for (word, reason), rows in found.items()]
+            same = shared_reason(row) if row.cause is None else f"{row.reason}: {row.cause.signature}"
+            found.setdefault((word_of(row), same), []).append(row)
+    made = [Group(word, shared_reason(rows[0]), rows) for (word, _), rows in found.items()]
     return sorted(made, key=lambda group: (ORDER.index(group.word), -len(group.rows)))
+
+
+def reason_of(row: Row) -> str:
+    """Why it did not pass, with what its log says."""
+    reason = row.reason or row.code or ""
+    return reason if row.cause is None else f"{reason}: {row.cause.text}"
 
 
 def shares(sizes: Sequence[int], at_most: int) -> list[int]:

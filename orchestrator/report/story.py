@@ -133,6 +133,11 @@ def _judged(event: events.WaveJudged) -> str:
     return f"the verdict on wave {event.wave} is {event.verdict}{rule}: {event.arithmetic}"
 
 
+def _cause(event: events.CauseFound) -> str:
+    where = "".join((f"of job {event.job} " if event.job else "", f"(exit {event.exit}) " if event.exit else ""))
+    return f"the log {where}says: {event.text}"
+
+
 def _ended(event: events.Ended) -> Line:
     return _PASSED if event.outcome is Outcome.PASSED else _NOT_PASSED
 
@@ -177,6 +182,14 @@ _STORY: Mapping[type[Any], Line | Callable[[Any], Line]] = {
     ),
     events.LimitLearnt: Line("limit.learnt", lambda e: "limit learnt", _of("scope", "rule")),
     events.MarkerProven: Line("marker.proven", lambda e: "marker proven"),
+    events.JournalWentBack: Line(
+        "journal.went_back",
+        lambda e: (
+            f"the journal went back, or another copy of it was used: what was done between {clock(e.from_)} and "
+            f"{clock(e.to)} is looked up at the provider"
+        ),
+        level=WARNING,
+    ),
     events.Prepared: Line("repo.prepared", lambda e: f"what the triggers of {e.repo} need was looked up"),
     events.AccountStopped: Line("account.stopped", lambda e: f"the account stopped: {e.cause}", _stopped_pairs, ERROR),
     # its targets
@@ -216,6 +229,7 @@ _STORY: Mapping[type[Any], Line | Callable[[Any], Line]] = {
         INFO,
     ),
     events.Ended: _ended,
+    events.CauseFound: Line("cause.found", _cause, _of("target", cause="text")),
     # what people asked for
     events.CancelAsked: Line("cancel.asked", lambda e: "cancel asked"),
     events.Approved: Line("approved", lambda e: "approved"),

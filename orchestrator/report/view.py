@@ -10,6 +10,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from operator import attrgetter
 
+from orchestrator.core.causes import Cause
 from orchestrator.core.course import SOAK, Waiting, called
 from orchestrator.core.frozen import Struct, field, gc_paused
 from orchestrator.core.history import History, accounts_in
@@ -93,8 +94,10 @@ class Row(Struct, frozen=True):
         triggered_at: when the call was sent that made the request, or may have made one.
         finished_at: the build's end; without a build, when the verdict was given.
         queued_seconds: from the build's creation (or the trigger, where the provider does not say) to its start.
+        cause: why its build failed, as its log says; None where no log was read.
         target: the planned target itself, for formats that write manifests.
         run: the run that left it so, where several are shown as one; else empty.
+        root: the target that did not pass, where this one was skipped since it needs that; else empty.
     """
 
     id: str
@@ -125,7 +128,9 @@ class Row(Struct, frozen=True):
     run_seconds: int | None
     target: Target
     run: str = ""
+    root: str = ""
     wave_name: str = ""
+    cause: Cause | None = None
 
     def __eq__(self, other: object) -> bool:
         return other.__class__ is Row and _SHOWN(self) == _SHOWN(other)
@@ -325,7 +330,9 @@ def _row(history: History, target: Target, provider: str, as_of: float) -> Row:
         queued_seconds=_between(build.created_at or triggered, build.started_at) if build else None,
         run_seconds=_between(build.started_at, build.finished_at) if build else None,
         target=target,
+        root=verdict.root if verdict else "",
         wave_name=history.waves[target.wave - 1].name if target.wave <= len(history.waves) else str(target.wave),
+        cause=progress.cause,
     )
 
 

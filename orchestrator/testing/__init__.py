@@ -61,7 +61,7 @@ class Disk:
 
     def entries(self, run: str) -> list[Entry]:
         """All entries of a run, stream by stream; for assertions."""
-        return list(_at_once(MemoryJournal(self).read_now(run, {}, 1_000_000)))
+        return list(_at_once(MemoryJournal(self).read(run, {}, 1_000_000)))
 
 
 class Mortal(Database):
@@ -70,10 +70,10 @@ class Mortal(Database):
     is_dead = False
 
     @override
-    def _alive(self) -> sqlite3.Connection:
+    def alive(self) -> sqlite3.Connection:
         if self.is_dead:
             raise Crash
-        return super()._alive()
+        return super().alive()
 
 
 class MemoryJournal(SqlJournal):
@@ -134,9 +134,9 @@ class MemoryJournal(SqlJournal):
         return entries
 
     @override
-    async def register(self, process: Process, now: float, lease_for: float) -> Incarnation:
+    def register(self, process: Process, lease_for: float) -> Incarnation:
         """Under the name by which this process is proven dead; tests use one process for several journals."""
-        return await super().register(replace(process, started=self._name), now, lease_for)
+        return super().register(replace(process, started=self._name), lease_for)
 
 
 def _at_once(work: Coroutine[Any, Any, T]) -> T:

@@ -30,6 +30,7 @@ class Service(ABC):
         echoes: whether a receipt shows what was asked: its marker, repository or branch.
         missing: a repository that the service does not have.
         owner: whose repositories, `repos`, fill more than one page; for a provider that discovers.
+        failing: a repository whose builds fail, with a log; for a provider that shows logs.
         branched: a repository, and `branches`, its branches; for a provider that lists them.
         refusals: answers to a trigger in the service's own words; the error that each must be, and its scope.
         taught: answers to a trigger, and what each teaches about limits.
@@ -42,6 +43,7 @@ class Service(ABC):
     missing: str = "nobody/there-is-none"
     owner: str = ""
     repos: Collection[str] = ()
+    failing: str = ""
     branched: str = ""
     branches: Collection[str] = ()
     refusals: Sequence[tuple[Answer, type[NotTriggered], str]] = ()
@@ -168,9 +170,10 @@ class Bench:
         finally:
             self.instead = None
 
-    async def wish(self) -> Trigger:
-        """A trigger that is ready to be sent."""
+    async def wish(self, repo: str = "") -> Trigger:
+        """A trigger that is ready to be sent, for this repository where one is named."""
         target = self.service.target()
+        target = replace(target, id=f"{target.account}:{repo}", repo=repo) if repo else target
         prepared = await self.provider.prepare(target) if isinstance(self.provider, Prepares) else None
         return Trigger(target, 1, marker_of("contract", "run", target.id), "contract", prepared)
 
@@ -194,9 +197,9 @@ class Bench:
         except InDoubt as doubt:
             return doubt
 
-    async def follow(self) -> Followed:
+    async def follow(self, repo: str = "") -> Followed:
         """Triggers, and follows what comes of it."""
-        trigger = await self.wish()
+        trigger = await self.wish(repo)
         request = await self.provider.trigger(trigger)
         return Followed(trigger.target, request, trigger.marker, None, self.service.now())
 

@@ -298,9 +298,16 @@ class ProviderContract:
     async def test_what_is_read_besides_is_whole_and_bounded(self, bench: Bench) -> None:
         provider, service = bench.provider, bench.service
         if isinstance(provider, port.ShowsLogs):
-            _, [*_, build] = await bench.until(await bench.follow(), is_final)
-            assert all(job and len(text.encode()) <= 10 for job, text in await provider.logs(build, 10))
-            assert any(len(text) > 10 for _, text in await provider.logs(build, 100_000))
+            one, [*_, build] = await bench.until(await bench.follow(), is_final)
+            assert await provider.logs(one.target, build, 100) is None
+            one, [*_, build] = await bench.until(await bench.follow(service.failing), is_final)
+            end, whole = await provider.logs(one.target, build, 10), await provider.logs(one.target, build, 100_000)
+            assert end is not None
+            assert whole is not None
+            assert end.job
+            assert len(end.text.encode()) <= 10
+            assert whole.text.endswith(end.text)
+            assert len(whole.text) > 10
         if isinstance(provider, port.SaysWho):
             who = await provider.whoami()
             assert who is None or (who.id and who == await provider.whoami())
@@ -336,7 +343,7 @@ async def _readers(bench: Bench) -> Mapping[str, Callable[[], Any]]:
         ("inspect", port.Inspects, lambda: provider.inspect(one.target.repo)),
         ("discover", port.Discovers, lambda: provider.discover(bench.service.owner)),
         ("branches", port.ListsBranches, lambda: provider.branches(bench.service.branched)),
-        ("logs", port.ShowsLogs, lambda: provider.logs(build, 100)),
+        ("logs", port.ShowsLogs, lambda: provider.logs(one.target, build, 100)),
     )
     return {name: ask for name, ability, ask in asks if ability is port.Provider or isinstance(provider, ability)}
 

@@ -7,6 +7,7 @@ from preparing import NumberedService, PreparingProvider
 from orchestrator.core.calls import Answer
 from orchestrator.core.errors import AccessRefused, RateLimited, Rejected
 from orchestrator.core.model import Account, Learnt, Target
+from orchestrator.core.rehearsal import Rehearsal
 from orchestrator.lookalike.travis import TravisLookAlike
 from orchestrator.lookalike.travis.settings import RepoSpec, Settings
 from orchestrator.providers import registry
@@ -27,6 +28,7 @@ class TravisService(LookAlikeService):
     step = 1.0
     owner, repos = "many", [spec.slug for spec in MANY]
     branched, branches = "acme/branchy", BRANCHES
+    failing = "acme/fails"
     refusals = (
         (Answer(403, "access denied"), AccessRefused, "account"),
         (Answer(403, "Forbidden\n"), AccessRefused, "account"),
@@ -47,8 +49,9 @@ class TravisService(LookAlikeService):
 
     def __init__(self):
         mine = tuple(RepoSpec(f"acme/svc-{n:03}") for n in range(1, 20))
-        repos = (*mine, RepoSpec("acme/branchy", branches=BRANCHES), *MANY)
-        settings = Settings(repos=repos, burst=None, minute=None, process=(1.0, 1.0), build=(9.0, 9.0))
+        repos = (*mine, RepoSpec("acme/branchy", branches=BRANCHES), RepoSpec(self.failing), *MANY)
+        told = Rehearsal(fails=(self.failing,))
+        settings = Settings(repos=repos, burst=None, minute=None, process=(1.0, 1.0), build=(9.0, 9.0), rehearsal=told)
         super().__init__(TravisLookAlike(settings), [spec.slug for spec in mine])
 
 

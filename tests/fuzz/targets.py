@@ -12,7 +12,7 @@ from orchestrator.core.model import Account, Build, BuildState, Interval, Reques
 from orchestrator.manifest import Answers, ManifestError, expand, questions, read
 from orchestrator.providers import registry
 from orchestrator.providers.kit.answers import value
-from orchestrator.providers.port import Followed, Observation, Principal, RepoFacts
+from orchestrator.providers.port import Followed, JobLog, Observation, Principal, RepoFacts
 from orchestrator.providers.travis.provider import Travis
 
 TODAY = datetime.date(2026, 1, 5)
@@ -64,7 +64,7 @@ def answers(data: bytes) -> None:
     server.check(lambda p: p.inspect("acme/a"), RepoFacts | None, look)
     server.check(lambda p: p.discover("acme"), list, look)
     server.check(lambda p: p.branches("acme/a"), list, look)
-    server.check(lambda p: p.logs(BUILD, 100), list, look)
+    server.check(lambda p: p.logs(TARGET, BUILD, 100), JobLog | None, look)
     server.check(lambda p: p.queue(TARGET), list, look)
     server.check(lambda p: p.cancel(TARGET, BUILD), bool, look)
     server.check(lambda p: p.restart(TARGET, BUILD), type(None), (*look, InDoubt))

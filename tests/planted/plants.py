@@ -8,6 +8,7 @@ DOUBTS = ("test_rare_doubts.py",)
 LIMITS = ("test_rare_limits.py",)
 MANIFEST = ("test_rare_manifest.py",)
 CALLS = ("test_rare_calls.py",)
+WENT_BACK = ("test_went_back.py",)
 
 PLANTS: tuple[Plant, ...] = (
     Plant(
@@ -77,12 +78,42 @@ PLANTS: tuple[Plant, ...] = (
         "clock_stepped",
     ),
     Plant(
+        "what is taken over is not looked for",
+        (
+            Edit(
+                "orchestrator/engine/facts.py",
+                "return self.run.is_taken_over and can_tell",
+                "return False and can_tell",
+            ),
+        ),
+        WENT_BACK,
+        "found_and_not_triggered_again",
+    ),
+    Plant(
+        "a run that another process made is taken for our own",
+        (Edit("orchestrator/engine/engine.py", "not self._is_new or heartbeat", "heartbeat"),),
+        WENT_BACK,
+        "although_nobody_drove_it",
+    ),
+    Plant(
+        "absence is believed at once although the journal went back",
+        (Edit("orchestrator/engine/in_doubt.py", "(kept is not None or run.went_back)", "kept is not None"),),
+        WENT_BACK,
+        "before_the_settle_time",
+    ),
+    Plant(
+        "a stranger's request is no candidate although no marker was ever seen",
+        (Edit("orchestrator/engine/in_doubt.py", "account.marker_proven or self._proves(row)", "True"),),
+        WENT_BACK,
+        "no_marker_was_seen",
+    ),
+    Plant(
         "absence is believed for ever after it was found once",
         (
             Edit(
                 "orchestrator/engine/trigger.py",
-                "looked is not None and self._account.now() - looked < LOOK_AGAIN_AFTER",
-                "looked is not None",
+                "if not is_kept or account.now() - looked < LOOK_AGAIN_AFTER:",
+                "if True:",
             ),
         ),
         DOUBTS,

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
 from collections.abc import Iterator
 
 from orchestrator.core.model import Target
 from orchestrator.lookalike.travis.rows import Build, Request
+from orchestrator.providers.travis.wire import repo_path
 
 from .machine import State, Written
 from .network import Sent
@@ -44,7 +46,27 @@ class Evidence:
 
     def order_of(self, row: Request) -> int:
         """When the call left that made the request."""
-        return self.by_order[self._world.callers[row.id]].order
+        return self.call_of(row).order
+
+    def call_of(self, row: Request) -> Sent:
+        """The call that made the request."""
+        return self.by_order[self._world.callers[row.id]]
+
+    def looked(self, row: Request) -> float:
+        """When the process that made the request had last listed its repository, in true seconds; inf if never."""
+        call, path = self.call_of(row), f"{repo_path(row.repo.slug)}/requests"
+        looks = [
+            sent.arrived
+            for sent in self.by_order.values()
+            if (sent.process, sent.account, sent.method, sent.path) == (call.process, call.account, "GET", path)
+            and sent.order < call.order
+            and sent.arrived is not None
+        ]
+        return looks[-1] if looks else math.inf
+
+    def shown(self, row: Request) -> float:
+        """From when on the request is in listings, in true seconds."""
+        return self._world.true(row.visible_at)
 
     def is_named(self, job: Job, target: Target, request: str) -> bool:
         """Whether a person named that request as the target's."""

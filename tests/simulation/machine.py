@@ -93,7 +93,7 @@ class WatchedJournal(MemoryJournal):
         super().__init__(machine.state.disk, now=machine.steady)
         self._machine = machine
         self._seen = machine.state.written
-        self._process = process
+        self._driver = process
         self._fate = fate
 
     def stay(self, state: State) -> None:
@@ -111,13 +111,14 @@ class WatchedJournal(MemoryJournal):
             await self._end()
         return entries
 
-    async def claim(self, run: str, account: str, by: Incarnation, now: float) -> Lease:
-        """As the port says; the claim is a fact, too."""
-        lease = await super().claim(run, account, by, now)
-        seq = self._streams[run, account].seq
-        fact = Claimed(lease.epoch, by.process.host, by.process.pid)
-        self._note(run, lease.epoch, [Entry(account, seq, now, fact)])
-        return lease
+    async def claim(self, run: str, accounts: Sequence[str], by: Incarnation, now: float) -> Sequence[Lease]:
+        """As the port says; the claims are facts, too."""
+        leases = await super().claim(run, accounts, by, now)
+        for lease in leases:
+            seq = self._streams[run, lease.account].seq
+            fact = Claimed(lease.epoch, by.process.host, by.process.pid)
+            self._note(run, lease.epoch, [Entry(lease.account, seq, now, fact)])
+        return leases
 
     def _written(self, stream: Stream, batches: Sequence[Batch]) -> None:
         super()._written(stream, batches)
@@ -126,10 +127,10 @@ class WatchedJournal(MemoryJournal):
 
     def _note(self, run: str, epoch: int, entries: Sequence[Entry]) -> None:
         kernel, seen = self._machine.kernel, self._seen.setdefault(run, [])
-        seen += [Written(kernel.time, self._process.name, epoch, entry, kernel.ticket()) for entry in entries]
+        seen += [Written(kernel.time, self._driver.name, epoch, entry, kernel.ticket()) for entry in entries]
 
     async def _end(self) -> None:
-        self._machine.kernel.kill(self._process)
+        self._machine.kernel.kill(self._driver)
         await anyio.sleep_forever()
 
 
@@ -172,6 +173,7 @@ class Driving:
             up=machine.up,
             random=Random(f"{machine.schedule.seed} {name}"),
             observer=self,
+            is_new=all(earlier.job.id != job.id for earlier in machine.driven),
         )
 
     def start(self) -> None:

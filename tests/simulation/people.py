@@ -16,7 +16,7 @@ from orchestrator.core.errors import NotStarted, OrchestratorError
 from orchestrator.core.events import CancelAsked, RunMade
 from orchestrator.core.frozen import Struct, replace
 from orchestrator.core.history import History
-from orchestrator.core.model import Account, Outcome, Target
+from orchestrator.core.model import Account, Outcome, Plan, Target
 from orchestrator.engine.opening import Caller, gate_for
 from orchestrator.engine.run import Clocks
 from orchestrator.journal.history import load
@@ -114,7 +114,8 @@ class Person:
         try:
             targets = await self._chosen(history, again)
             new = Job("again", tuple(targets), fates=again.fates)
-            await resume.make(new.id, job.id, history, targets, stage.journal, self, again.same_commit)  # type: ignore[arg-type]
+            plan = Plan("again", tuple(targets), {})
+            await resume.make(new.id, job.id, history, plan, stage.journal, self, again.same_commit)  # type: ignore[arg-type]
         except NotStarted:
             return
         stage.note_made(new)

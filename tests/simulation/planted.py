@@ -117,6 +117,13 @@ def adopt_without_a_look() -> Iterator[None]:
 
 
 @contextmanager
+def take_over_without_a_look() -> Iterator[None]:
+    """What an earlier process may have asked for without the journal telling of it is not looked for."""
+    with _patched(AccountRun, _is_taken_over=lambda self, target: False):
+        yield
+
+
+@contextmanager
 def retry_without_markers() -> Iterator[None]:
     """A retried run is not told what the old one may have asked for."""
     with _patched(resume, old_marker=lambda history, old, target: None):
@@ -206,6 +213,7 @@ BUGS: Mapping[str, Callable[[], Any]] = {
     "epoch-not-checked": epoch_not_checked,
     "clock-without-a-look": clock_without_a_look,
     "adopt-without-a-look": adopt_without_a_look,
+    "take-over-without-a-look": take_over_without_a_look,
     "retry-without-markers": retry_without_markers,
     "limits-not-shared": limits_not_shared,
     "any-receipt-is-ours": any_receipt_is_ours,

@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from orchestrator.app.overlap import OVERLAPS
 from orchestrator.core.frozen import replace
 from orchestrator.core.model import Outcome, Target
+from orchestrator.engine.run import HOUR
 from orchestrator.lookalike.kit.faults import FaultRule
 from orchestrator.lookalike.travis.settings import RepoSpec, Shares
 from orchestrator.providers.travis.declaration import DECLARATION
@@ -31,7 +32,7 @@ LOSES = ("lost_before", "lost_after", "timeout_before", "timeout_after", "error_
 
 # How many schedules are played in which world, drawn from a stream of its own, instead of with the plot that they had.
 # A world with 0 waits for the guard against it; the package's docstring says how to let it in.
-SHARES: Mapping[str, float] = {"outage": 0.02, "put-back": 0.0, "mixed": 0.05, "rollout": 0.05}
+SHARES: Mapping[str, float] = {"outage": 0.02, "put-back": 0.05, "mixed": 0.05, "rollout": 0.05}
 
 
 def schedule_of(seed: int, *, plain: bool = False, shares: Mapping[str, float] = SHARES) -> Schedule:
@@ -157,7 +158,10 @@ def _sole_target(account: str, repo: str) -> Target:
 def _put_back(dice: Dice, schedule: Schedule) -> Schedule:
     at = dice.late(2.0, 90.0)
     back = PutBack(max(0.5, at - dice.late(0.5, 40.0)), at, dice.chance(0.4))
-    return replace(schedule, twist=Twist(put_back=back))
+    steps = tuple(
+        (when, by) for when, by in schedule.steps if abs(by) < HOUR
+    )  # what lies further back is not looked for
+    return replace(schedule, steps=steps, twist=Twist(put_back=back))
 
 
 def _mixed(dice: Dice, schedule: Schedule) -> Schedule:

@@ -47,6 +47,10 @@ class Service(TravisLookAlike):
         """What its callers pass on as the time."""
         return self._time() + self._ahead - self.settings.skew
 
+    def true(self, at: float) -> float:
+        """What its clock shows, in true seconds, as long as it does not step."""
+        return at - self._ahead
+
     def _serve(self, now: float, call: Incoming, stuck: bool = False) -> Reply:
         before = len(self.counters.accepted)
         reply = super()._serve(now, call, stuck)
@@ -55,6 +59,6 @@ class Service(TravisLookAlike):
         return reply
 
     def _note_end(self, at: float, build: Build, state: str) -> None:
-        self.ended.setdefault(build.id, []).append(at - self._ahead)
+        self.ended.setdefault(build.id, []).append(self.true(at))
         self.ends.setdefault(build.id, []).append(state)
         self._end(at, build, state)

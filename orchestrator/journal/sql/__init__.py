@@ -93,6 +93,13 @@ class Granted(NamedTuple):
     before: Hold
 
 
+class InTheWay(NamedTuple):
+    """A claim that was not granted: an account, and the lease on its stream."""
+
+    account: str
+    hold: Hold
+
+
 class Dialect(Protocol):
     """One process's way to the state in a database."""
 
@@ -109,8 +116,8 @@ class Dialect(Protocol):
     async def clock(self, boot: str) -> float | None:
         """When a boot began, None where no process has set it."""
 
-    async def set_clock(self, boot: str, up: float, wall: float) -> None:
-        """Sets when a boot began, unless a process has. Usage records of other boots count for one period more."""
+    async def set_clock(self, boot: str, up: float, wall: float) -> float:
+        """When a boot began: set now unless a process has. Then records of other boots count for one period more."""
 
     # -- runs ---------------------------------------------------------------------------------------------------
 
@@ -174,16 +181,20 @@ class Dialect(Protocol):
 
     # -- leases -------------------------------------------------------------------------------------------------
 
-    async def register(self, by: Incarnation, now: float) -> None:
-        """Adds an incarnation, whose first heartbeat is now."""
-
     async def claim(
-        self, run: int, account: str, by: Incarnation, now: float, fact: tuple[str, str]
-    ) -> Granted | Hold | None:
-        """Gives the stream to an incarnation under the next epoch, and writes that as the stream's next row.
+        self,
+        run: int,
+        accounts: Sequence[str],
+        by: Incarnation,
+        now: float,
+        fact: tuple[str, str],
+        is_new: bool,
+    ) -> Sequence[Granted] | InTheWay | None:
+        """Gives all streams to an incarnation under their next epochs, or none; each is written as its next row.
 
         Args:
             fact: the row's body, before and after the epoch.
+            is_new: the incarnation is to be added first, with its first heartbeat now.
 
         Returns:
             The lease that stands in the way, when its holder is alive; None when `by` itself has expired.
@@ -232,14 +243,11 @@ class Dialect(Protocol):
     async def settle(self, usage: UsageNews) -> None:
         """Writes usage records and what became of earlier ones, if that is possible at once: the process leaves."""
 
-    async def usage(self, principal: str, since: float) -> Sequence[UsageRecord]:
-        """The principal's records from that time on, oldest first."""
-
     async def remember(self, principal: str, marker_proven: bool, frozen: Mapping[Scope, float], alias: str) -> None:
         """Adds to what is known of a principal; a proof stays, and of two freezes of a scope the longer."""
 
-    async def memory(self, principal: str) -> AccountMemory:
-        """What is known of a principal."""
+    async def memory(self, principal: str, since: float) -> AccountMemory:
+        """What is known of a principal, and of its alias; its usage records from a time on in any order."""
 
     async def changed_by_others(self) -> bool:
         """Whether another process wrote since this was last asked; cheap. A guess in a shared database, never late."""

@@ -8,19 +8,23 @@ from __future__ import annotations
 
 import os
 import sqlite3
+import sys
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
-from typing import TypeAlias, TypeVar
+from typing import NoReturn, TypeAlias, TypeVar
 from urllib.parse import quote
 
 import anyio
 from typing_extensions import override
 
 from orchestrator.core.errors import JournalError
-from orchestrator.journal.files import Lock, lock_file, make_private, refuse_network
+from orchestrator.journal.files import lock_file, make_private, open_private, refuse_network
 from orchestrator.journal.sql import RESTORE, damaged
 from orchestrator.journal.sql.migrations import STEPS, Step, check, check_shape, migrate
+
+if sys.platform != "win32":
+    import fcntl
 
 SQLITE_VERSION = sqlite3.sqlite_version  # of the library that is linked in, for `doctor`
 T = TypeVar("T")
@@ -96,9 +100,8 @@ class Database:
         self.place = place
         self.read_only = False
         self._broken: str | None = None
-        self._own_changes = (
-            db.total_changes
-        )  # rows that were changed through this one of several ways to the same memory
+        # rows that were changed through this one of several ways to the same memory; and before its transaction
+        self._own_changes = self._before = db.total_changes
 
     async def prepare(self) -> None:
         """Makes the state ready; before anything else. In memory it is so from its beginning."""
@@ -110,70 +113,89 @@ class Database:
         patience: Patience | None = None
         while True:
             try:
-                return work(self._alive())
-            except sqlite3.Error as error:
-                if not is_busy(error):
-                    raise self._failed(error) from error
-            except (TypeError, ValueError, OverflowError) as error:
-                raise damaged(self.place, str(error)) from error
-            patience = patience or Patience(self.place)
+                return work(self.alive())
+            except (sqlite3.Error, TypeError, ValueError, OverflowError) as error:
+                patience = self.unread(error, patience)
             await patience.wait()
+
+    def unread(self, error: Exception, patience: Patience | None) -> Patience:
+        """With what patience a read that failed is tried again.
+
+        Raises:
+            JournalError: it never succeeds.
+        """
+        if not isinstance(error, sqlite3.Error):
+            raise damaged(self.place, str(error)) from error
+        if not is_busy(error):
+            raise self._failed(error) from error
+        return patience or Patience(self.place)
 
     async def write(self, work: Callable[[sqlite3.Connection], T]) -> T:
         """Runs `work` in one transaction, durable when this returns, wholly undone when it fails."""
-        if not self.try_begin():
-            await self.begin()
-        return self.commit(work)
+        db = self.try_begin() or await self.begin()
+        try:
+            result = work(db)
+        except BaseException as error:
+            self.undo(error)
+        self.commit()
+        return result
 
-    async def begin(self) -> None:
-        """Starts a transaction as soon as no other process writes; nothing is to be awaited until `commit`."""
+    async def begin(self, *, shield: bool = False) -> sqlite3.Connection:
+        """Starts a transaction as soon as no other process writes; nothing is to be awaited until its end.
+
+        Args:
+            shield: the cancellation of a scope does not interrupt the waiting.
+        """
         patience = Patience(self.place)
-        while not self.try_begin():
-            await patience.wait()
+        while (db := self.try_begin()) is None:
+            with anyio.CancelScope(shield=shield):
+                await patience.wait()
+        return db
 
-    def try_begin(self) -> bool:
-        """Starts a transaction unless another process writes."""
-        db = self._alive()
+    def try_begin(self) -> sqlite3.Connection | None:
+        """Starts a transaction unless another process writes: it ends with `commit` or `undo`."""
+        db = self.alive()
         if not self._try_lock():
-            return False
+            return None
         try:
             self._still_there()
             db.execute("BEGIN IMMEDIATE")
         except sqlite3.Error as error:
             self._unlock()
             if is_busy(error):
-                return False
+                return None
             raise self._failed(error) from error
         except BaseException:
             self._unlock()
             raise
-        return True
+        self._before = db.total_changes
+        return db
 
-    def commit(self, work: Callable[[sqlite3.Connection], T]) -> T:
-        """Runs `work` in the transaction that `begin` started, and ends it."""
-        before = self._db.total_changes
+    def commit(self) -> None:
+        """Ends the transaction: what was written is durable."""
         try:
-            result = work(self._db)
             self._db.execute("COMMIT")
-            self._own_changes += self._db.total_changes - before
-        except sqlite3.Error as error:
-            self._undo()
-            raise self._failed(error) from error
-        except JournalError:
-            self._undo()
-            raise
-        except UnicodeEncodeError as error:
-            self._undo()
-            raise JournalError(
-                f"{self.place}: {error.object[:80]!r} is no text that can be written as UTF-8"
-            ) from error
-        except BaseException:
-            self._undo()
-            self._broken = f"{self.place}: a commit was broken off; start again with `orchestrator resume`"
-            raise
+        except BaseException as error:  # it is raised again
+            self.undo(error)
+        self._own_changes += self._db.total_changes - self._before
+        self._unlock()
+
+    def undo(self, error: BaseException) -> NoReturn:
+        """Ends the transaction, of which nothing was written, and raises what broke it."""
+        try:
+            with suppress(sqlite3.Error):  # a transaction that SQLite has undone itself cannot be undone again
+                if self._db.in_transaction:
+                    self._db.execute("ROLLBACK")
         finally:
             self._unlock()
-        return result
+        if isinstance(error, sqlite3.Error):
+            raise self._failed(error) from error
+        if isinstance(error, UnicodeEncodeError):
+            said = f"{self.place}: {error.object[:80]!r} is no text that can be written as UTF-8"
+            raise JournalError(said) from error
+        if not isinstance(error, JournalError):
+            self._broken = f"{self.place}: a commit was broken off; start again with `orchestrator resume`"
+        raise error
 
     async def vacuum(self) -> None:
         """Gives the space of deleted rows back."""
@@ -198,7 +220,8 @@ class Database:
     def _still_there(self) -> None:
         """Fails when what would be written is not what others read."""
 
-    def _alive(self) -> sqlite3.Connection:
+    def alive(self) -> sqlite3.Connection:
+        """The connection, as long as it can be used."""
         if self._broken is not None:
             raise JournalError(self._broken)
         return self._db
@@ -208,11 +231,6 @@ class Database:
         if is_fatal(error):
             self._broken = str(said)
         return said
-
-    def _undo(self) -> None:
-        with suppress(sqlite3.Error):  # a transaction that SQLite has undone itself cannot be undone again
-            if self._db.in_transaction:
-                self._db.execute("ROLLBACK")
 
 
 class File(Database):
@@ -233,7 +251,7 @@ class File(Database):
         self.path = path
         self._steps = steps
         self._is_closed = False
-        self._lock: Lock | None = None
+        self._lock: int | None = None  # of the lock file
         self._identity: Identity = NOWHERE
         self._wal = path.with_name(path.name + "-wal")
         self._wal_identity: Identity = NOWHERE
@@ -253,7 +271,7 @@ class File(Database):
 
     def _open_to_write(self) -> sqlite3.Connection:
         make_private(self.path)
-        self._lock = Lock(lock_file(self.path))
+        self._lock = open_private(lock_file(self.path))
         self._identity = _identity(self.path)
         return self._connect("rw")
 
@@ -312,7 +330,7 @@ class File(Database):
         while True:
             if self._try_lock():
                 try:
-                    return work(self._alive())
+                    return work(self.alive())
                 except sqlite3.Error as error:
                     if not is_busy(error):
                         raise self._failed(error) from error
@@ -345,18 +363,25 @@ class File(Database):
         with suppress(sqlite3.Error):
             self._db.close()  # without the lock, when that was not to be had
         if self._lock is not None:
-            self._lock.close()
+            os.close(self._lock)
 
     @override
     def _try_lock(self) -> bool:
+        # SQLite has locks of its own, but older releases could damage a database when one connection wrote while
+        # another reset the write-ahead log: such moments are kept apart. The kernel frees this one when we die.
         if self._lock is None:
             raise JournalError(f"{self.path} was opened only to read")
-        return self._lock.try_take()
+        if sys.platform != "win32":  # no such lock there: SQLite's own must do
+            try:
+                fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                return False
+        return True
 
     @override
     def _unlock(self) -> None:
-        if self._lock is not None:
-            self._lock.give_back()
+        if self._lock is not None and sys.platform != "win32":
+            fcntl.flock(self._lock, fcntl.LOCK_UN)
 
     @override
     def _still_there(self) -> None:

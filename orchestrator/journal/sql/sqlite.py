@@ -8,7 +8,6 @@ from functools import wraps
 from pathlib import Path
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
-import anyio
 from typing_extensions import override
 
 from orchestrator.core.errors import JournalError
@@ -24,7 +23,18 @@ from orchestrator.journal.port import (
     SharedLimit,
     UsageRecord,
 )
-from orchestrator.journal.sql import NO_NEWS, NOT_COUNTED, Dialect, Document, Granted, Refused, Row, UsageNews, tables
+from orchestrator.journal.sql import (
+    NO_NEWS,
+    NOT_COUNTED,
+    Dialect,
+    Document,
+    Granted,
+    InTheWay,
+    Refused,
+    Row,
+    UsageNews,
+    tables,
+)
 from orchestrator.journal.sql.connection import Database
 from orchestrator.journal.sql.migrations import JOIN, add_kinds
 
@@ -42,7 +52,13 @@ def _reads(
 
     @wraps(work)
     async def operation(self: Sqlite, /, *args: P.args, **named: P.kwargs) -> T:
-        return await self.database.read(lambda db: work(self, db, *args, **named))
+        database, patience = self.database, None
+        while True:
+            try:
+                return work(self, database.alive(), *args, **named)
+            except (sqlite3.Error, TypeError, ValueError, OverflowError) as error:
+                patience = database.unread(error, patience)
+            await patience.wait()
 
     return operation
 
@@ -54,9 +70,14 @@ def _writes(
 
     @wraps(work)
     async def operation(self: Sqlite, /, *args: P.args, **named: P.kwargs) -> T:
-        if not self.database.try_begin():
-            await self.database.begin()
-        return self.database.commit(lambda db: work(self, db, *args, **named))
+        database = self.database
+        db = database.try_begin() or await database.begin()
+        try:
+            found = work(self, db, *args, **named)
+        except BaseException as error:
+            database.undo(error)
+        database.commit()
+        return found
 
     return operation
 
@@ -119,9 +140,11 @@ class Sqlite(Dialect):
 
     @override
     @_writes
-    def set_clock(self, db: sqlite3.Connection, boot: str, up: float, wall: float) -> None:
+    def set_clock(self, db: sqlite3.Connection, boot: str, up: float, wall: float) -> float:
         if db.execute("INSERT INTO boot (id, began) VALUES (?, ?) ON CONFLICT DO NOTHING", (boot, wall - up)).rowcount:
             db.execute("UPDATE stamp SET at = min(?, at + per) WHERE at > ?", (wall, NOT_COUNTED))
+        (began,) = db.execute("SELECT began FROM boot WHERE id = ?", (boot,)).fetchone()
+        return float(began)
 
     # -- runs ---------------------------------------------------------------------------------------------------
 
@@ -215,10 +238,13 @@ class Sqlite(Dialect):
 
     @override
     async def append(self, take: Callable[[], Document]) -> None:
-        if not self.database.try_begin():
-            with anyio.CancelScope(shield=True):
-                await self.database.begin()
-        self.database.commit(lambda db: self._append(db, take()))
+        database = self.database
+        db = database.try_begin() or await database.begin(shield=True)
+        try:
+            self._append(db, take())
+        except BaseException as error:
+            database.undo(error)
+        database.commit()
 
     def _append(self, db: sqlite3.Connection, document: Document) -> None:
         refused = {}
@@ -282,24 +308,38 @@ class Sqlite(Dialect):
 
     @override
     @_writes
-    def register(self, db: sqlite3.Connection, by: Incarnation, now: float) -> None:
-        db.execute(
-            "DELETE FROM incarnation WHERE (ended OR heartbeat + lease_for <= ?)"
-            " AND NOT EXISTS (SELECT 1 FROM stream WHERE holder = incarnation.id)",
-            (now,),
-        )
-        tables.add_incarnation(db, by, now)
-
-    @override
-    @_writes
     def claim(
-        self, db: sqlite3.Connection, run: int, account: str, by: Incarnation, now: float, fact: tuple[str, str]
-    ) -> Granted | Hold | None:
-        if not tables.renew(db, by.id, now):
+        self,
+        db: sqlite3.Connection,
+        run: int,
+        accounts: Sequence[str],
+        by: Incarnation,
+        now: float,
+        fact: tuple[str, str],
+        is_new: bool,
+    ) -> Sequence[Granted] | InTheWay | None:
+        if is_new:
+            tables.drop_expired(db, now)
+            tables.add_incarnation(db, by, now)
+        elif not tables.renew(db, by.id, now):
             return None
-        stream, before = tables.lease_of(db, run, account)
-        if not before.is_over(now):
-            return before
+        found = [(account, *tables.lease_of(db, run, account)) for account in accounts]
+        for account, _, before in found:
+            if not before.is_over(now):
+                return InTheWay(account, before)
+        return [self._grant(db, run, *one, by, now, fact) for one in found]
+
+    def _grant(
+        self,
+        db: sqlite3.Connection,
+        run: int,
+        account: str,
+        stream: int,
+        before: Hold,
+        by: Incarnation,
+        now: float,
+        fact: tuple[str, str],
+    ) -> Granted:
         tables.end(db, before.incarnation)
         epoch, seq = before.epoch + 1, tables.end_of(db, stream)[1] + 1
         db.execute("UPDATE stream SET epoch = ?, holder = ? WHERE num = ?", (epoch, by.id, stream))
@@ -362,8 +402,14 @@ class Sqlite(Dialect):
 
     @override
     async def settle(self, usage: UsageNews) -> None:
-        if self.database.try_begin():
-            self.database.commit(lambda db: self._write_usage(db, usage))
+        database = self.database
+        if (db := database.try_begin()) is None:
+            return
+        try:
+            self._write_usage(db, usage)
+        except BaseException as error:
+            database.undo(error)
+        database.commit()
 
     def _write_usage(self, db: sqlite3.Connection, usage: UsageNews) -> None:
         if usage is NO_NEWS:
@@ -380,18 +426,6 @@ class Sqlite(Dialect):
                 db.execute("DELETE FROM stamp WHERE at < ?", (newest - KEPT_FOR,))
         if usage.settled:
             db.executemany("UPDATE stamp SET at = ? WHERE num = ?", [(at, key) for key, at in usage.settled])
-
-    @override
-    @_reads
-    def usage(self, db: sqlite3.Connection, principal: str, since: float) -> Sequence[UsageRecord]:
-        rows = db.execute(
-            "SELECT stamp.name, scope, at, per FROM stamp JOIN principal ON principal.num = stamp.principal"
-            " WHERE stamp.at >= ? AND principal.name = ? ORDER BY at",
-            (since, principal),
-        )
-        return [
-            UsageRecord(principal, str(name), Scope.of(scope), float(at), float(per)) for name, scope, at, per in rows
-        ]
 
     @override
     @_writes
@@ -416,10 +450,17 @@ class Sqlite(Dialect):
 
     @override
     @_reads
-    def memory(self, db: sqlite3.Connection, principal: str) -> AccountMemory:
-        query = "SELECT num, marker_proven, alias FROM principal WHERE name = ?"
-        row = db.execute(query, (principal,)).fetchone()
-        if row is None:
-            return AccountMemory()
-        frozen = db.execute("SELECT scope, until FROM freeze WHERE principal = ?", (row[0],))
-        return AccountMemory(bool(row[1]), {Scope.of(scope): float(until) for scope, until in frozen}, str(row[2]))
+    def memory(self, db: sqlite3.Connection, principal: str, since: float) -> AccountMemory:
+        query = "SELECT num, name, marker_proven, alias FROM principal WHERE name = ?"
+        rows = db.execute(query, (principal,)).fetchall()
+        alias = str(rows[0][3]) if rows else ""
+        if alias:
+            rows += db.execute(query, (alias,)).fetchall()
+        frozen: dict[Scope, float] = {}
+        records: list[UsageRecord] = []
+        for num, name, _, _ in rows:
+            for scope, until in db.execute("SELECT scope, until FROM freeze WHERE principal = ?", (num,)):
+                frozen[Scope.of(scope)] = max(float(until), frozen.get(Scope.of(scope), 0.0))
+            calls = db.execute("SELECT name, scope, at, per FROM stamp WHERE at >= ? AND principal = ?", (since, num))
+            records += [UsageRecord(name, str(rule), Scope.of(at), float(t), float(per)) for rule, at, t, per in calls]
+        return AccountMemory(any(row[2] for row in rows), frozen, alias, records)

@@ -107,6 +107,15 @@ def _hold(row: Sequence[Any]) -> Hold:
     return Hold(int(epoch), sent_until, str(incarnation), process, float(heartbeat), float(lease_for), bool(ended))
 
 
+def drop_expired(db: sqlite3.Connection, now: float) -> None:
+    """Deletes incarnations that are over and hold nothing."""
+    db.execute(
+        "DELETE FROM incarnation WHERE (ended OR heartbeat + lease_for <= ?)"
+        " AND NOT EXISTS (SELECT 1 FROM stream WHERE holder = incarnation.id)",
+        (now,),
+    )
+
+
 def add_incarnation(db: sqlite3.Connection, by: Incarnation, now: float) -> None:
     """Adds an incarnation, whose first heartbeat is now."""
     process = by.process

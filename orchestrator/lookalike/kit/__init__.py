@@ -20,6 +20,7 @@ from orchestrator.core.calls import Answer, Call, Send
 from orchestrator.core.errors import InDoubt, Unreachable
 from orchestrator.core.frozen import Struct, field
 from orchestrator.core.model import Account, Json, Target
+from orchestrator.core.rehearsal import NOTHING_SAID, Rehearsal
 from orchestrator.lookalike.kit.counters import Bans, Counters, worst_window
 from orchestrator.lookalike.kit.faults import Chance, FaultRule, Faults, Kind
 from orchestrator.lookalike.kit.http import Effect, Harm, Incoming, Object, Refused, Reply
@@ -40,6 +41,7 @@ class CommonSettings(Struct, frozen=True, kw_only=True):
     time_scale: Scale = 1.0
     patience: Duration = 30.0
     seed: int = 0
+    rehearsal: Rehearsal = NOTHING_SAID
 
 
 class EventQueue:
@@ -92,10 +94,13 @@ class LookAlike(ABC):
 
     @classmethod
     @abstractmethod
-    def for_plan(cls, targets: Iterable[Target], accounts: Collection[Account]) -> Self:
+    def for_plan(
+        cls, targets: Iterable[Target], accounts: Collection[Account], rehearsal: Rehearsal = NOTHING_SAID
+    ) -> Self:
         """Made for a rehearsal: it knows all that the targets name, and allows all that the accounts' limits allow.
 
-        It has a token and a user of its own, or limits that are remembered for one would slow down the next.
+        It has a token and a user of its own, or limits that are remembered for one would slow down the next. Where the
+        rehearsal says anything, nothing else goes wrong.
         """
 
     @abstractmethod

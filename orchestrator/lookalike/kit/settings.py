@@ -162,6 +162,7 @@ TEXT = checked("text; quote it", lambda given: isinstance(given, str) and given 
 _PLAIN = {
     bool: checked("true or false", lambda given: isinstance(given, bool)),
     int: checked("a whole number", lambda given: type(given) is int),
+    float: Reader("a duration such as 2s, 20ms or 1h", _duration),
     str: TEXT,
 }
 

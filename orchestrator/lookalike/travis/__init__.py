@@ -16,6 +16,7 @@ from urllib.parse import unquote
 from typing_extensions import override
 
 from orchestrator.core.model import Account, Target
+from orchestrator.core.rehearsal import NOTHING_SAID, Rehearsal
 from orchestrator.lookalike.kit import LookAlike
 from orchestrator.lookalike.kit.counters import FixedWindows
 from orchestrator.lookalike.kit.http import (
@@ -76,8 +77,10 @@ class TravisLookAlike(LookAlike):
 
     @classmethod
     @override
-    def for_plan(cls, targets: Iterable[Target], accounts: Collection[Account]) -> Self:
-        return cls(fitted(demo(), targets, accounts))
+    def for_plan(
+        cls, targets: Iterable[Target], accounts: Collection[Account], rehearsal: Rehearsal = NOTHING_SAID
+    ) -> Self:
+        return cls(fitted(demo(), targets, accounts, rehearsal))
 
     @override
     def headers(self, token: str) -> Mapping[str, str]:

@@ -146,6 +146,8 @@ class Builds:
 
     def _outcome(self, build: Build) -> str:
         request = build.request
+        if self.settings.rehearsal.is_to_fail(request.repo.names, request.branch, build.restarts):
+            return "failed"
         name = ("build", request.repo.slug, request.branch, request.nth, build.restarts)
         return self.chance.first_below(self._outcomes, *name) or "passed"
 
@@ -170,13 +172,19 @@ class Builds:
         build = job.build
         owner.running += 1
         job.state, job.started_at, job.updated_at = "started", at, at
-        name = ("run", build.repo.slug, build.request.branch, build.request.nth, job.number, build.restarts)
-        seconds = self.chance.between(self.settings.build, *name)
+        seconds = self._seconds(job)
         self.events.add(at + seconds, self._finish, job, job.attempt)
         if build.state == "created":
             build.state, build.started_at, build.updated_at = "started", at, at
             if build.outcome == "canceled":
                 self.events.add(at + seconds / 2, self._cut_short, build, build.restarts)
+
+    def _seconds(self, job: Job) -> float:
+        build, said = job.build, self.settings.rehearsal.seconds(job.repo.names, job.build.request.branch)
+        if said is not None:
+            return said / self.settings.time_scale
+        name = ("run", build.repo.slug, build.request.branch, build.request.nth, job.number, build.restarts)
+        return self.chance.between(self.settings.build, *name)
 
     def _cut_short(self, at: float, build: Build, restarts: int) -> None:
         if build.restarts == restarts:

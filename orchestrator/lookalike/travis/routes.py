@@ -18,6 +18,12 @@ REFUSED = (
     "Builds have been temporarily disabled for private repositories due to a insufficient credit balance. "
     "Please go to the Plan page to replenish your credit balance or alter your Consume paid credits for OSS setting"
 )
+LAST_WORDS = (  # of builds that fail, one for each repository
+    "make: *** [test] Error 1",
+    "E   AssertionError: assert 503 == 200",
+    "npm ERR! network request to https://registry.npmjs.org/left-pad failed, reason: connect ETIMEDOUT 104.16.2.35:443",
+    "tar: ./build/cache-8f14e45f.tar: Cannot write: No space left on device",
+)
 PAGE = "limit offset skip_count representation"
 REPOS = f"{PAGE} sort_by active repository.active"
 GITHUB = {"api_url": "https://api.github.com", "web_url": "https://github.com", "scopes": []}
@@ -159,10 +165,14 @@ def log(context: Context) -> Reply:
     job: Job = context.find("job")
     if job.started_at is None:
         return text(200, "")
-    printed = f"Worker information\r\n$ make test  # {job.repo.slug} {job.number}\r\n"
+    told = context.builds.settings.rehearsal.printed(job.repo.names, job.build.request.branch)
+    printed = f"Worker information\r\n$ make test  # {job.repo.slug} {job.number}\r\n" if told is None else told
     if job.state not in ACTIVE:
         code = 0 if job.state == "passed" else 1
-        printed += f"The command exited with {code}.\r\n\r\nDone. Your build exited with {code}.\r\n"
+        if code and told is None:
+            last = int(context.builds.chance.roll("log", job.repo.slug) * len(LAST_WORDS))
+            printed += f"{LAST_WORDS[last]}\r\n"
+        printed += f'The command "make test" exited with {code}.\r\n\r\nDone. Your build exited with {code}.\r\n'
     return text(200, printed)
 
 

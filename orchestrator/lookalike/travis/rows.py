@@ -73,6 +73,11 @@ class Repo(Struct, eq=False):
         """`owner/name`."""
         return f"{self.owner.login}/{self.name}"
 
+    @property
+    def names(self) -> tuple[str, str]:
+        """By which people know it."""
+        return self.slug, str(self.id)
+
 
 class Commit(Struct, eq=False):
     """What a processed request builds."""

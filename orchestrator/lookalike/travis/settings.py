@@ -10,6 +10,7 @@ from typing import Annotated, Any
 from orchestrator.core.errors import UsageError
 from orchestrator.core.frozen import Struct, replace
 from orchestrator.core.model import Account, Limit, Target
+from orchestrator.core.rehearsal import NOTHING_SAID, Rehearsal
 from orchestrator.lookalike.kit import CommonSettings
 from orchestrator.lookalike.kit.settings import (
     Count,
@@ -138,8 +139,16 @@ def demo() -> Settings:
     )
 
 
-def fitted(base: Settings, targets: Iterable[Target], accounts: Collection[Account] = ()) -> Settings:
-    """The settings, with all that the targets name, a user of its own, and room for the sum of the accounts' limits."""
+def fitted(
+    base: Settings,
+    targets: Iterable[Target],
+    accounts: Collection[Account] = (),
+    rehearsal: Rehearsal = NOTHING_SAID,
+) -> Settings:
+    """The settings, with all that the targets name, a user of its own, and room for the sum of the accounts' limits.
+
+    Where a rehearsal says what goes wrong, nothing goes wrong by itself.
+    """
     key = token_hex(8)
     limits = [limit for account in accounts for limit in account.limits]
     return replace(
@@ -151,6 +160,8 @@ def fitted(base: Settings, targets: Iterable[Target], accounts: Collection[Accou
         burst=_roomy(base.burst, limits, TRIGGERS),
         minute=_roomy(base.minute, limits, CALLS),
         hourly=max(base.hourly, _most(limits, PER_REPO, base.hour)),
+        rehearsal=rehearsal,
+        shares=Shares() if rehearsal else base.shares,
     )
 
 

@@ -237,21 +237,23 @@ def timestamp(seconds: float) -> str:
     return datetime.fromtimestamp(int(seconds), UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
-def unpacked(raw: bytes, encoding: str) -> bytes:
-    """The body without its compression.
+def unpacked(raw: bytes, encoding: str, at_most: int | None = None) -> bytes:
+    """The body without its compression; its beginning where no more of it is wanted.
 
     Raises:
         InDoubt: it is torn, broken or too large.
     """
     if encoding in ("", "identity") or not raw:
-        return raw
+        return raw[:at_most]
     if encoding.lower() not in ("gzip", "deflate"):
         raise Unreadable("the answer is compressed in a way that was not asked for")
     unpack = zlib.decompressobj(wbits=47)  # gzip or zlib, whichever it is
     try:
-        body = unpack.decompress(raw, LARGEST + 1)
+        body = unpack.decompress(raw, (LARGEST if at_most is None else at_most) + 1)
     except zlib.error:
         raise Unreadable("the answer's compression is broken") from None
+    if at_most is not None:
+        return body[:at_most]
     if len(body) > LARGEST:
         too_large()
     if not unpack.eof:

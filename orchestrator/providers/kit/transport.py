@@ -223,7 +223,8 @@ def _sender(session: aiohttp.ClientSession, base: str, host: str, via: URL | Non
                 there = None if is_moved else _moved_to(response, url)
                 if there is None and 300 <= response.status < 400:
                     _refuse_redirect(response, host, call)
-                body = unpacked(await _read(response), response.headers.get("Content-Encoding", ""))
+                raw = await _read(response, call.at_most)
+                body = unpacked(raw, response.headers.get("Content-Encoding", ""), call.at_most)
         except _Surplus:
             raise
         except (aiohttp.ClientError, OSError, UnicodeError) as error:
@@ -232,7 +233,9 @@ def _sender(session: aiohttp.ClientSession, base: str, host: str, via: URL | Non
             if there is not None:
                 return await once(call, there, is_moved=True)
             hang_up = cast(_Response, response).hang_up
-            return Answer(response.status, value(without(body, hidden)), response.headers, len(body), hang_up)
+            shown = without(body, hidden)
+            found = value(shown) if call.at_most is None else shown.decode("utf-8", "replace")
+            return Answer(response.status, found, response.headers, len(body), hang_up)
         # Outside the handler: aiohttp's errors hold the headers that were sent, so they must not hang on to ours.
         raise failure
 
@@ -246,8 +249,8 @@ def _trust(ca_file: str | None) -> ssl.SSLContext:
         raise UsageError(f"SSL_CERT_FILE: {ca_file} holds no certificates that can be read") from None
 
 
-async def _read(response: aiohttp.ClientResponse) -> bytes:
-    """The body as it came, bounded."""
+async def _read(response: aiohttp.ClientResponse, at_most: int | None) -> bytes:
+    """The body as it came, bounded; where no more is wanted, the connection is closed on what is left."""
     body = await response.content.readany()
     if response.content.at_eof():
         return body
@@ -255,6 +258,9 @@ async def _read(response: aiohttp.ClientResponse) -> bytes:
     while not response.content.at_eof():
         parts.append(await response.content.readany())
         size += len(parts[-1])
+        if at_most is not None and size > at_most:
+            response.close()
+            break
         if size > LARGEST:
             too_large()
     return b"".join(parts)

@@ -10,9 +10,9 @@ from urllib.parse import urlsplit
 
 from orchestrator.core.calls import Answer, Call, Send
 from orchestrator.core.concurrency import Entry
-from orchestrator.core.errors import AccessRefused, InDoubt, LookFailed, NotTriggered, Rejected, UsageError
+from orchestrator.core.errors import AccessRefused, InDoubt, LookFailed, NotShown, NotTriggered, Rejected, UsageError
 from orchestrator.core.frozen import replace
-from orchestrator.core.model import Account, Build, Interval, Json, Request, Scope, Target, Trigger
+from orchestrator.core.model import LONGEST_LOG, Account, Build, Interval, Json, Request, Scope, Target, Trigger
 from orchestrator.core.secrets import Secret, checked
 from orchestrator.providers.kit.answers import (
     instant,
@@ -27,7 +27,7 @@ from orchestrator.providers.kit.answers import (
     timestamp,
 )
 from orchestrator.providers.kit.listings import Search, entries_of, walk
-from orchestrator.providers.port import Followed, Observation, Principal, RepoFacts, Secrets
+from orchestrator.providers.port import Followed, JobLog, Observation, Principal, RepoFacts, Secrets
 from orchestrator.providers.travis import wire
 from orchestrator.providers.travis.declaration import CALLS, TRIGGERS
 from orchestrator.providers.travis.follow import Poll
@@ -36,7 +36,7 @@ from orchestrator.providers.travis.observe import message_of
 MOST_PAGES = 2000  # of 100 repositories or branches
 MOST_REQUEST_PAGES = 20  # of 100; more requests of one repository within the time of a doubt are beyond telling
 WIDER = 120.0  # seconds before a lost call from which rows are read: clocks differ, and rows show whole seconds
-MOST_LOGS = 200  # jobs; Travis allows no more in a build
+MOST_JOBS = 200  # Travis allows no more in a build
 RAN = ("passed", "failed", "errored")  # states of builds that ended by themselves
 LONGEST_FILE = 1024 * 1024  # bytes of what the travis client has stored
 
@@ -89,7 +89,7 @@ class Travis:
             await walk(self._send, wire.listing(call, "requests", MOST_REQUEST_PAGES), take)
         except wire.NotThere as error:
             # Travis gives the same answer for "no such repository" and "not for this token".
-            raise LookFailed(
+            raise NotShown(
                 f"Travis shows this token no repository {target.repo}; where that was so all along, the call started "
                 "nothing (--assume-absent), else the token lost its access: give it back, and resume"
             ) from error
@@ -183,18 +183,17 @@ class Travis:
             raise Rejected("not_found", error.cause) from error
         return [length for build in page.entries[:at_most] if (length := _length(build)) is not None]
 
-    async def logs(self, build: Build, at_most: int) -> list[tuple[str, str]]:
+    async def logs(self, target: Target, build: Build, at_most: int) -> JobLog | None:
         path = f"/build/{build.id}/jobs"
         answer = await read(self._send, Call("GET", path, (("include", "build.jobs"),), limits=(CALLS,)))
         if answer.status != 200 or not isinstance(mapping(answer.body).get("jobs"), list):
             raise wire.read_failed(answer, path)
         wire.check_place(answer, path)
-        jobs = rows(mapping(answer.body)["jobs"])[:MOST_LOGS]
-        return [
-            (quoted(job.get("number"), 40) or f"job {id_}", await self._log(id_, at_most))
-            for job in jobs
-            if (id_ := number(job.get("id")))
-        ]
+        job = _that_failed(rows(mapping(answer.body)["jobs"])[:MOST_JOBS])
+        if job is None:
+            return None
+        printed = await self._log(job["id"], at_most)
+        return JobLog(quoted(job.get("number"), 40) or f"job {job['id']}", printed, build.url)
 
     async def queue(self, target: Target) -> list[Entry]:
         """The active builds of the target's owner; all of them in one answer, and without the time of their making."""
@@ -222,11 +221,18 @@ class Travis:
 
     async def _log(self, job: int, at_most: int) -> str:
         path = f"/job/{job}/log.txt"
-        answer = await read(self._send, Call("GET", path, limits=(CALLS,)))
+        answer = await read(self._send, Call("GET", path, limits=(CALLS,), at_most=LONGEST_LOG))
         if answer.status != 200:
             raise wire.read_failed(answer, path)
         shown = answer.body if isinstance(answer.body, str) else json.dumps(answer.body)
         return shown.encode()[-at_most:].decode("utf-8", "ignore") if at_most > 0 else ""
+
+
+def _that_failed(jobs: Sequence[Mapping[str, Any]]) -> Mapping[str, Any] | None:
+    """The first job to blame, those first that could not run properly, as Travis judges a build."""
+    required = [job for job in jobs if number(job.get("id")) and job.get("allow_failure") is not True]
+    states = ("errored", "failed")
+    return next((job for state in states for job in required if job.get("state") == state), None)
 
 
 def _add(row: Mapping[str, Any], search: Search[Mapping[str, Any]], repo: str, known: Collection[str]) -> None:

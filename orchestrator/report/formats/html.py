@@ -16,10 +16,11 @@ import jinja2
 from orchestrator.core.frozen import Struct
 from orchestrator.core.times import clock, counted, duration
 from orchestrator.report.formats.text import forecast_lines, headline
-from orchestrator.report.groups import ORDER, counts, groups, word_of
+from orchestrator.report.groups import ORDER, causes, counts, groups, reason_of, word_of
 from orchestrator.report.view import Report, Row
 from orchestrator.report.words import epoch, link, plain
 
+CAUSES_AT_MOST = 50
 AT_MOST = 10_000  # rows; a browser that gets more is of no use
 STEPS = 240
 WIDTH, HEIGHT = 960, 180
@@ -38,6 +39,14 @@ class Count(Struct, frozen=True):
         return _kind(self.word)
 
 
+class Told(Struct, frozen=True):
+    """What so many logs say; the end of one of them is shown."""
+
+    text: str
+    number: int
+    row: Row
+
+
 def render(report: Report, *, at_most: int = AT_MOST) -> str:
     """The page.
 
@@ -46,11 +55,19 @@ def render(report: Report, *, at_most: int = AT_MOST) -> str:
     """
     script, style = _page("page.js"), _page("page.css")
     environment = jinja2.Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True)
-    environment.filters |= {"plain": plain, "duration": duration, "link": link, "kind": _kind, "word": word_of}
+    environment.filters |= {
+        "plain": plain,
+        "duration": duration,
+        "link": link,
+        "kind": _kind,
+        "word": word_of,
+        "why": reason_of,
+    }
     total = max(1, report.totals["targets"])
     return environment.from_string(_page("page.html")).render(
         report=report,
         headline=headline(report),
+        causes=[Told(one.text, len(one.rows), one.rows[0]) for one in causes(report)[:CAUSES_AT_MOST]],
         foreseen=list(forecast_lines(report.forecast)) if report.forecast is not None else [],
         title=plain(report.run.name) or report.run.id,
         counts=[Count(number, word, 100 * number / total) for number, word in counts(report)],

@@ -19,13 +19,14 @@ from orchestrator.core.frozen import asdict
 from orchestrator.core.model import Outcome
 from orchestrator.core.times import clock
 from orchestrator.providers import registry
-from orchestrator.report.groups import to_rerun, word_of
+from orchestrator.report.groups import SharedCause, causes, reason_of, to_rerun, word_of
 from orchestrator.report.view import SCHEMA, BuildView, ForecastView, Report, Row, RunView
 from orchestrator.report.words import epoch, plain
 
 _dump = json.JSONEncoder(ensure_ascii=False).encode
-_ROW = tuple(name for name in Row.__struct_fields__ if name not in ("target", "run"))
+_ROW = tuple(name for name in Row.__struct_fields__ if name not in ("target", "run", "root"))
 _BUILD = BuildView.__struct_fields__
+_CAUSE = ("signature", "text", "job", "exit", "url")  # the end of the log is for people
 
 
 def render(report: Report) -> Iterator[str]:
@@ -33,6 +34,7 @@ def render(report: Report) -> Iterator[str]:
     yield f'{{"schema": {_dump(SCHEMA)},\n'
     yield f' "run": {_dump(plain_run(report.run))},\n'
     yield f' "totals": {_dump(dict(report.totals))},\n'
+    yield f' "causes": {_dump([_cause_group(one) for one in causes(report)])},\n'
     yield ' "targets": ['
     for number, row in enumerate(report.targets):
         yield f"{',' if number else ''}\n  {_dump(plain_row(row))}"
@@ -45,8 +47,14 @@ def render(report: Report) -> Iterator[str]:
 def plain_row(row: Row) -> dict[str, Any]:
     """One target as a JSON object, in the order of the schema."""
     out: dict[str, Any] = {name: getattr(row, name) for name in _ROW}
+    out["cause"] = None if row.cause is None else {name: getattr(row.cause, name) for name in _CAUSE}
     out["builds"] = [{name: getattr(build, name) for name in _BUILD} for build in row.builds]
     return {**out, "run": row.run} if row.run else out
+
+
+def _cause_group(one: SharedCause) -> dict[str, Any]:
+    ids = [row.id for row in one.rows]
+    return {"signature": one.signature, "text": one.text, "count": len(ids), "targets": ids}
 
 
 def plain_run(run: RunView) -> dict[str, Any]:
@@ -59,7 +67,7 @@ def _forecast(forecast: ForecastView | None) -> dict[str, Any] | None:
     return None if forecast is None else asdict(forecast)
 
 
-COLUMNS = tuple(name for name in Row.__struct_fields__ if name not in ("target", "builds", "run"))
+COLUMNS = tuple(name for name in Row.__struct_fields__ if name not in ("target", "builds", "run", "root"))
 
 
 def json_lines(report: Report) -> Iterator[str]:
@@ -85,6 +93,8 @@ def _cells(row: Row) -> Iterator[str]:
             value = ";".join(f"{key}={text}" for key, text in row.matrix.items())
         elif name == "labels":
             value = ";".join(row.labels)
+        elif name == "cause":
+            value = None if row.cause is None else row.cause.text
         yield "" if value is None else _harmless(str(value))
 
 
@@ -185,7 +195,7 @@ def _test(row: Row) -> dict[str, Any]:
         "extra": {"url": row.url, "code": row.code, "branch": row.branch, "sha": row.sha, "build": row.build_number},
     }
     if row.reason is not None and row.outcome != Outcome.PASSED:
-        test["message"] = row.reason
+        test["message"] = reason_of(row)
     for name, at in (("start", row.started_at), ("stop", row.finished_at)):
         if at is not None:
             test[name] = (epoch(at) or 0) * 1000

@@ -9,8 +9,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from html import escape
 
+from orchestrator.core.causes import Cause
 from orchestrator.core.model import Outcome
-from orchestrator.report.groups import word_of
+from orchestrator.report.groups import reason_of, word_of
 from orchestrator.report.view import Report, Row
 from orchestrator.report.words import plain, shell
 
@@ -60,12 +61,13 @@ def _case(report: Report, row: Row, kind: str) -> str:
     start = f"    <testcase{_written({'name': row.id, 'classname': row.repo, 'time': row.run_seconds or 0})}"
     if not kind:
         return f"{start}/>\n"
-    message = f"{word_of(row)}: {row.reason or row.code or ''}"
+    message = f"{word_of(row)}: {reason_of(row)}"
     if kind == "skipped":
         return f"{start}><skipped{_written({'message': message})}/></testcase>\n"
     lines = escape("\n".join(_details(report, row)))
     attributes = _written({"message": message, "type": row.code or word_of(row)})
-    return f"{start}><{kind}{attributes}>{lines}</{kind}></testcase>\n"
+    out = "" if row.cause is None else f"<system-out>{_printed(row.cause)}</system-out>"
+    return f"{start}><{kind}{attributes}>{lines}</{kind}>{out}</testcase>\n"
 
 
 def _details(report: Report, row: Row) -> Iterator[str]:
@@ -76,6 +78,11 @@ def _details(report: Report, row: Row) -> Iterator[str]:
     if row.request_id is not None:
         yield plain(f"request {row.request_id}")
     yield f"orchestrator why {row.run or report.run.id} {shell(row.id)}{report.suffix}"
+
+
+def _printed(cause: Cause) -> str:
+    """The last lines of the log, each without what XML cannot hold."""
+    return escape("\n".join(map(plain, cause.tail.split("\n"))))
 
 
 def _written(attributes: dict[str, str | int]) -> str:

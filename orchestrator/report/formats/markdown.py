@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 from orchestrator.core.times import counted, duration
 from orchestrator.report.formats.text import forecast_lines, headline, wave_lines
-from orchestrator.report.groups import counts, groups
+from orchestrator.report.groups import causes, counts, groups
 from orchestrator.report.view import Report, Row
 from orchestrator.report.words import link, plain, short
 
@@ -49,6 +49,11 @@ def _lines(report: Report) -> Iterator[tuple[str, int]]:
         for line in forecast_lines(report.forecast):
             yield from (("", 0), (_shown(line.capitalize()), 0))
     yield from ((line, 0) for line in _limits(report))
+    found = causes(report)
+    if found:
+        yield from (("", 0), ("| Cause | Targets |", 0), ("|---|---:|", 0))
+    for one in found:
+        yield f"| {_shown(short(one.text))} | {len(one.rows):,} |", 0
     all_groups = groups(report)
     if all_groups:
         yield from (("", 0), ("| Outcome | Target | Reason | Build | Took |", 0), ("|---|---|---|---|---:|", 0))

@@ -10,13 +10,24 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from orchestrator.core.events import CANCELED
 from orchestrator.core.times import counted, duration
-from orchestrator.report.groups import OPEN, Group, counts, groups, is_stopped, next_steps, shares, stopped_by_rule
+from orchestrator.report.groups import (
+    OPEN,
+    Group,
+    cause_lines,
+    counts,
+    groups,
+    is_stopped,
+    next_steps,
+    shares,
+    stopped_by_rule,
+)
 from orchestrator.report.view import ForecastView, LimitView, Report, Row
 from orchestrator.report.words import plain, seconds_between, short
 
 AT_MOST = 50  # targets that are named; the rest is a number
 FEW = 5
 REASONS_AT_MOST = 25
+CAUSES_AT_MOST = 5
 
 Paint = Callable[[str, str], str]
 
@@ -40,7 +51,7 @@ def render(
     """
     paint = _painted if colour else _unpainted
     hints = [hint.line() for hint in next_steps(report)] if hints is None else hints
-    parts = (_head(report, paint), _groups(report, width, at_most, paint), _waits(report), hints)
+    parts = (_head(report, paint), _causes(report), _groups(report, width, at_most, paint), _waits(report), hints)
     blocks = ("\n".join(lines) for part in parts if (lines := list(part)))
     return "\n\n".join(blocks) + "\n"
 
@@ -92,6 +103,11 @@ def headline(report: Report) -> str:
 
 
 _WAITS = {"approval": "a person to approve the next wave", "pause": "a person to let it go on", "soak": "the soak"}
+
+
+def _causes(report: Report) -> Iterator[str]:
+    lines = list(cause_lines(report, CAUSES_AT_MOST))
+    yield from ["causes:", *(f"  {line}" for line in lines)] if lines else []
 
 
 def _groups(report: Report, width: int, at_most: int, paint: Paint) -> Iterator[str]:
