@@ -23,6 +23,7 @@ from orchestrator.core.model import COORDINATOR, Scope, Target
 from orchestrator.journal.commits import Batch, Committer, Stream, Usage
 from orchestrator.journal.files import locate
 from orchestrator.journal.lease import expired, held_by_another, taken_over
+from orchestrator.journal.outcomes import Known
 from orchestrator.journal.port import (
     AccountMemory,
     Cursor,
@@ -159,6 +160,10 @@ class SqlJournal(Journal):
             replace(row, driven=any(hold.is_held(now, self._is_dead) for hold in holds))
             for row, holds in await self.dialect.runs(prefix, open_only)
         ]
+
+    @override
+    async def outcomes(self, wanted: Collection[str]) -> Mapping[str, Sequence[Known]]:
+        return await self.dialect.outcomes(wanted)
 
     @override
     async def drop_runs(self, runs: Collection[str]) -> int:
