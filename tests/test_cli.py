@@ -259,15 +259,6 @@ def test_a_dry_run_is_a_plan_and_makes_no_state(program):
     assert not (program.folder / ".local").exists()
 
 
-def test_what_is_not_acted_on_yet_is_refused(program):
-    program.environ["TRAVIS_TOKEN"] = "x" * 20
-    program.write("r.yaml", "version: 1\nneeds_from: a.dot\ntargets: [acme/x]\n")
-    assert program("run", "r.yaml", "--state", "s") == Exit.USAGE
-    assert program.err == "orchestrator: needs_from is not supported yet\n"
-    assert program("runs", "--state", "s") == 0
-    assert program.out == "no runs\n"
-
-
 def test_nothing_selected_refuses_to_start(program):
     assert program("plan", "--offline", "--only", "other/*") == Exit.NOT_STARTED
     assert "--only other/*" in program.err

@@ -77,8 +77,11 @@ class Expander:
         unseen = not self.lookups.are_complete or bool(self.diagnostics.problems)
         if not unseen:
             check_labels(self.manifest.raw, made, self.diagnostics)
-        if needs:
-            found = resolve(made, needs, self._folds, numbers, self.diagnostics, unseen=unseen)
+        graph = self.manifest.graph
+        if needs or graph is not None:
+            found = resolve(
+                made, needs, self._folds, numbers, self.diagnostics, unseen=unseen, graph=graph, warnings=self.warnings
+            )
             for index, ids in found.items():
                 made[index] = replace(made[index], needs=ids)
         if self.diagnostics.problems:

@@ -5,10 +5,11 @@ from __future__ import annotations
 import errno
 import posixpath
 from array import array
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from orchestrator.manifest.diagnostics import Diagnostics, ManifestError, Place, Positions, Value
+from orchestrator.manifest.graphs import Graph, read_graph
 from orchestrator.manifest.lists import Listing, ListReader
 from orchestrator.manifest.validate import Validator
 from orchestrator.manifest.yaml_reader import read_yaml
@@ -96,6 +97,18 @@ class Files:
             shown = "stdin" if path == STDIN else path
             if (found := ListReader(shown, validator, self.diagnostics, entry).read(text)) is not None:
                 self.lists[id(place.container)] = found
+
+    def read_graph(self, raw: Mapping[str, Value]) -> Graph | None:
+        """Reads the file of needs that the manifest names; None where it names none."""
+        if "needs_from" not in raw:
+            return None
+        place = Place(raw, "needs_from", ("needs_from",)).within("file")
+        path = beside(self.positions.source_of(place.container, place.key), place.value)
+        if path == STDIN:
+            self.diagnostics.report("a graph is not read from stdin", "name a file", place)
+        elif (text := self.loaded(path, place)) is not None:
+            return read_graph(path, text, place, self.diagnostics)
+        return None
 
 
 def beside(name: str, path: str) -> str:

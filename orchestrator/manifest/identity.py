@@ -9,10 +9,12 @@ from typing import NamedTuple
 from orchestrator.core.errors import near
 from orchestrator.core.model import Target
 from orchestrator.manifest.diagnostics import Diagnostics, Place
+from orchestrator.manifest.graphs import Graph
 
 MOST_EDGES = 5_000_000
 LABEL = "label:"
 _SHOWN = 12  # targets of a circle that are printed
+_NAMED = 5  # names of a graph that a warning has
 
 _ODD = re.compile("[\x00-\x20\x7f-\x9f,\\[\\]#%]")  # space and control characters, and what the grammar uses
 _PERCENT = re.compile(r"(?:%[0-9A-Fa-f]{2})+")
@@ -182,6 +184,23 @@ class _Index:
             return [index for index in every if self.targets[index].branch == parts.ref]
         return [index for index in every if self.targets[index].branch == target.branch] or every
 
+    def named(self, text: str) -> list[int]:
+        """The targets that a name in a graph means, of any branch unless it has one; empty when there is none."""
+        try:
+            parts = parse(text)
+        except ValueError:
+            return []
+        found: list[int] = []
+        for account in [parts.account] if parts.account else self.accounts:
+            repo = self.numbers.get((account, parts.repo), parts.repo)
+            if parts.matrix or parts.name or (parts.account and parts.ref):
+                exact = self.by_id.get(self._id(account, repo, parts))
+                found += [] if exact is None else [exact]
+            else:
+                every = self.by_repo.get((account, self._repo(account, repo)), [])
+                found += [at for at in every if parts.ref in (None, self.targets[at].branch)]
+        return found
+
     def names(self) -> list[str]:
         """What a need may name, for `did you mean`; bounded, since it is compared with each of them."""
         return [*(f"{LABEL}{label}" for label in self.by_label), *(target.repo for target in self.targets[:2000])]
@@ -195,6 +214,8 @@ def resolve(
     diagnostics: Diagnostics,
     *,
     unseen: bool,
+    graph: Graph | None = None,
+    warnings: dict[str, None] | None = None,
 ) -> dict[int, tuple[str, ...]]:
     """The ids that each target needs, by its index; what is wrong goes to the diagnostics.
 
@@ -203,6 +224,7 @@ def resolve(
         folds: whether an account's repositories are the same in any case.
         numbers: names of repositories that were given by number, by account and number.
         unseen: some targets are not known yet, so a need that names none is no error.
+        graph: adds needs; names in it that are no targets are a warning.
     """
     index = _Index(targets, folds, numbers)
     cache: dict[tuple[str, str, str | None], list[int]] = {}
@@ -230,13 +252,51 @@ def resolve(
             diagnostics.report(problem, "let a few targets need a few others", entry.within("needs"))
             return {}
         edges[position] = list(wanted)
+    if graph is not None:
+        strangers = _add_arrows(index, graph, edges, cache)
+        if sum(map(len, edges.values())) > MOST_EDGES:
+            diagnostics.report(f"more than {MOST_EDGES} needs", "leave some out of the graph", graph.place)
+            return {}
+        if strangers and not unseen and warnings is not None:
+            warnings[_strangers(graph, strangers)] = None
     circle = _circle(edges)
     if circle:
         ids = [targets[at].id for at in circle]
         shown = ids if len(ids) <= _SHOWN else [*ids[:_SHOWN], "...", ids[-1]]
         problem = f"a circle of needs: {' needs '.join(shown)}"
-        diagnostics.report(problem, "remove one of these needs", needs[circle[0]][1].within("needs"))
+        written = next((needs[at][1].within("needs") for at in circle if at in needs), None)
+        place = written if written is not None or graph is None else graph.place
+        assert place is not None  # noqa: S101  # needs are written, or come from a graph
+        diagnostics.report(problem, "remove one of these needs", place)
     return {at: tuple(targets[need].id for need in found) for at, found in edges.items()}
+
+
+def _add_arrows(
+    index: _Index, graph: Graph, edges: dict[int, list[int]], cache: dict[tuple[str, str, str | None], list[int]]
+) -> Sequence[str]:
+    """Adds the needs of a graph; gives the names in it that are no targets."""
+    known: dict[str, list[int]] = {}
+    wanted: dict[int, dict[int, None]] = {}
+    for who, need in graph.arrows:
+        for text in (who, need):
+            if text not in known:
+                known[text] = index.named(text)
+        for position in known[who] if known[need] else ():
+            target = index.targets[position]
+            key = (need, target.account, target.branch)
+            if key not in cache:
+                cache[key] = index.meant(need, target)
+            wanted.setdefault(position, {}).update(dict.fromkeys(cache[key]))
+    for position, found in wanted.items():
+        edges[position] = list(dict.fromkeys([*edges.get(position, ()), *found]))
+    return [text for text, found in known.items() if not found]
+
+
+def _strangers(graph: Graph, names: Sequence[str]) -> str:
+    named = ", ".join(name[:100] for name in names[:_NAMED])
+    more = f" and {len(names) - _NAMED:,} more" if len(names) > _NAMED else ""
+    which = "1 name is no target" if len(names) == 1 else f"{len(names):,} names are no targets"
+    return f"{graph.name}: {which}, and left out: {named}{more}"
 
 
 def _circle(edges: Mapping[int, Sequence[int]]) -> list[int]:

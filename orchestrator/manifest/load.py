@@ -21,6 +21,7 @@ from orchestrator.manifest.accounts import accounts_of, default_of, idle_caps, q
 from orchestrator.manifest.diagnostics import Diagnostics, ManifestError, Place, Value, pack
 from orchestrator.manifest.expand import Expander
 from orchestrator.manifest.files import STDIN, Files, beside, merged
+from orchestrator.manifest.graphs import Graph
 from orchestrator.manifest.layers import MERGED_BY_NAME, Compiler, Layer, bases_of
 from orchestrator.manifest.lists import Listing
 from orchestrator.manifest.lookups import Answers, Questions
@@ -59,6 +60,7 @@ class Manifest(Struct, frozen=True, eq=False):
     unsupported: Sequence[str] = ()
     warnings: Sequence[str] = ()
     rollout: Rollout | None = None
+    graph: Graph | None = None
     causes: Causes | None = None
     rehearsal: Rehearsal = NOTHING_SAID
     raw: Mapping[str, Value] = {}
@@ -142,8 +144,8 @@ def _settled(
         fail_on=frozenset(Outcome(word) for word in raw["fail_on"]) if "fail_on" in raw else DEFAULT_FAIL_ON,
         reports=_reports(raw.get("reports", {}), diagnostics, formats),
         expect=Expect(**raw.get("expect", {})),
-        unsupported=tuple(f"{key} is not supported yet" for key in ("needs_from",) if key in raw),
         rollout=rollout_of(raw, diagnostics),
+        graph=files.read_graph(raw),
         causes=causes_of(raw, files),
         rehearsal=rehearsal_of(raw, files),
         raw=raw,
