@@ -44,7 +44,7 @@ async def test_a_bad_library_stops_in_the_canary_wave_with_one_page_that_says_wh
     page = render(report, "text")
     assert page.startswith("nightly bump: stopped by failed (wave 1 (canary): 10 bad of 10 sent (100.0 %), 20% stop")
     assert "orchestrator resume bump --override-stop" in page
-    assert "orchestrator run bump.yaml -p version=OLD --only fake:acme/r0" in page
+    assert "back:   orchestrator run bump.yaml -p version=OLD --only fake:acme/r0 --only fake:acme/r1" in page
     assert len(page.splitlines()) < 60
 
 

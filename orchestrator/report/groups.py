@@ -183,7 +183,7 @@ def next_steps(report: Report) -> Iterator[Hint]:
         for id_ in run.merged or (run.id,):
             words = {word_of(row) for row in report.targets if row.run in ("", id_)} & set(ORDER)
             yield from _onwards(report, id_, words)
-        yield from _back(report)
+    yield from _back(report)
     yield Hint("report", run.id, (*(("--merged",) if run.merged else ()), "-o", "csv"), "all:    ")
 
 
@@ -207,8 +207,8 @@ def _back(report: Report) -> Iterator[Hint]:
         return
     old = [word for name in run.params for word in ("-p", f"{shell(name)}=OLD")]
     only = [word for row in built[:BACK] for word in ("--only", shell(row.id))]
-    more = f"  # and {len(built) - BACK:,} more that were built" if len(built) > BACK else ""
-    yield Hint("run", shell(run.manifest), (*old, *only, *((more,) if more else ())), "back:   ")
+    some = f" ({BACK} of the {len(built):,} that were built)" if len(built) > BACK else ""
+    yield Hint("run", shell(run.manifest), (*old, *only), f"back{some}:   ")
 
 
 def _onwards(report: Report, id_: str, found: Collection[str]) -> Iterator[Hint]:

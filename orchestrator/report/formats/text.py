@@ -79,8 +79,10 @@ def wave_lines(report: Report) -> Iterator[str]:
         name = f" ({plain(one.name)})" if one.name != str(one.wave) else ""
         if one.opened_at is None:
             state = "not opened"
+        elif one.verdict:
+            state = f"{one.verdict}: {plain(one.why or '')}"
         else:
-            state = f"{one.verdict}: {plain(one.why or '')}" if one.verdict else "opened, no verdict"
+            state = "stopped before its verdict" if is_stopped(report) else "open, no verdict yet"
         by = f"approved by {plain(one.approved_by)}, " if one.approved_by else ""
         yield f"  wave {one.wave}{name}, {counted(one.targets, 'target')}: {by}{state}"
 
