@@ -65,7 +65,7 @@ class GitHubLookAlike(LookAlike):
     @override
     def stats(self) -> Object:
         runs = self.tables.runs.values()
-        states = dict(Counter(run.conclusion or run.status for run in runs))
+        states = dict(Counter(run.outcome or run.status for run in runs))
         return {**super().stats(), "builds": len(runs), "build_states": states}
 
     @override

@@ -11,12 +11,22 @@ from urllib.parse import unquote
 from orchestrator.core.frozen import Struct
 from orchestrator.lookalike.github import shapes
 from orchestrator.lookalike.github.rows import FIRST_JOB, FIRST_RUN, Repo, Run, Tables
-from orchestrator.lookalike.kit.http import Incoming, Object, Refused, Reply, json_reply, moment, route, text
+from orchestrator.lookalike.kit.http import (
+    Incoming,
+    Object,
+    Refused,
+    Reply,
+    json_reply,
+    moment,
+    page_of,
+    route,
+    text,
+)
 
 DOCS = "https://docs.github.com/rest"
 ALLOWED = {"ref", "inputs", "return_run_details"}
 MOST_INPUTS, MOST_PAYLOAD, LONGEST = 25, 10, 65_535
-PAGE, MOST_PAGE = 30, 100
+MOST_PAGE = 100
 _IDS = re.compile(r"(\w+)\s*:\s*nodes\(\s*ids\s*:\s*\$(\w+)\s*\)")
 WORKFLOW = """\
 name: ci
@@ -76,14 +86,12 @@ class Context(Struct):
         return found[0]
 
     def page(self, rows: Sequence[Any], show: Callable[[Any], Object], key: str = "") -> Reply:
-        """A page of rows, with the links to others."""
+        """A page of rows, with the link to the next one."""
         query = dict(self.call.query)
-        size, page = (int(query.get(name, default)) for name, default in (("per_page", PAGE), ("page", 1)))
-        size = min(max(size, 1), MOST_PAGE)
-        shown = [show(row) for row in rows[(page - 1) * size : page * size]]
-        reply = json_reply(200, {"total_count": len(rows), key: shown} if key else shown)
-        if page * size < len(rows):
-            more = "&".join(f"{name}={value}" for name, value in {**query, "page": page + 1}.items())
+        shown, more = page_of(rows, query, MOST_PAGE)
+        entries = [show(row) for row in shown]
+        reply = json_reply(200, {"total_count": len(rows), key: entries} if key else entries)
+        if more:
             reply.headers["Link"] = f'<{self.base}{self.call.path}?{more}>; rel="next"'
         return reply
 
@@ -155,8 +163,7 @@ def cancel(context: Context) -> Reply:
     context.may_write(run.repo)
     if run.status == "completed":
         raise failed(409, "Cannot cancel a workflow run that is completed.")
-    delay = tables.chance.between(tables.settings.change, "cancel", run.id, run.attempt)
-    tables.events.add(context.now + delay, tables.cancel, run, run.attempt)
+    tables.life.cancel(context.now, run)
     return json_reply(202, {})
 
 
@@ -168,9 +175,9 @@ def rerun(context: Context) -> Reply:
     context.may_write(run.repo)
     if run.status != "completed":
         raise failed(403, "This workflow is already running")
-    if context.call.path.endswith("rerun-failed-jobs") and run.conclusion == "success":
+    if context.call.path.endswith("rerun-failed-jobs") and run.outcome == "success":
         raise failed(403, "This workflow run cannot be retried")
-    tables.rerun(context.now, run)
+    tables.life.again(context.now, run)
     return json_reply(201, {})
 
 
@@ -194,7 +201,7 @@ def meta(context: Context) -> Reply:
 @route("GET /users/{owner}/repos")
 def repos(context: Context) -> Reply:
     owner = unquote(context.names["owner"]).lower()
-    rows = [repo for repo in context.tables.repos.values() if repo.owner.lower() == owner]
+    rows = [repo for repo in context.tables.repos.values() if repo.slug.lower().startswith(f"{owner}/")]
     if not rows:
         raise failed(404, "Not Found")
     return context.page(rows, lambda repo: shapes.whole(repo, context.base))
@@ -253,7 +260,7 @@ def runs(context: Context) -> Reply:
     for name in ("event", "branch"):
         rows = [run for run in rows if query.get(name) in (None, getattr(run, name))]
     if wanted := query.get("status"):
-        rows = [run for run in rows if wanted in (run.status, run.conclusion)]
+        rows = [run for run in rows if wanted in (run.status, run.outcome)]
     return context.page(rows, lambda run: shapes.run(run, context.base, context.actor), "workflow_runs")
 
 
@@ -267,7 +274,7 @@ def one_run(context: Context) -> Reply:
 @route("GET /repos/{owner}/{repo}/actions/runs/{run:int}/attempts/{attempt:int}/jobs")
 def jobs(context: Context) -> Reply:
     run = context.run()
-    has_job = run.status != "queued" and run.conclusion not in ("startup_failure", "skipped")
+    has_job = run.status != "queued" and run.outcome not in ("startup_failure", "skipped")
     return context.page([run] if has_job else [], lambda row: shapes.job(row, context.base), "jobs")
 
 
@@ -276,7 +283,7 @@ def log(context: Context) -> Reply:
     run = context.tables.runs.get(int(context.names["job"]) - FIRST_JOB + FIRST_RUN)
     if run is None or run.repo is not context.repo() or run.status != "completed":
         raise failed(404, "Not Found")
-    told, code = context.tables.settings.rehearsal.printed((run.slug,), run.branch), run.conclusion != "success"
+    told, code = context.tables.settings.rehearsal.printed((run.slug,), run.branch), run.outcome != "success"
     printed = (f"{run.slug} #{run.nth}", *(["make: *** [test] Error 1"] if code else [])) if told is None else (told,)
     lines = ["##[group]Run make test", "##[endgroup]", *printed]
     lines += ["##[error]Process completed with exit code 1."] if code else []
@@ -292,12 +299,6 @@ def artifacts(context: Context) -> Reply:
 @route("GET /repos/{owner}/{repo}/check-runs/{job:int}/annotations")
 def notes(context: Context) -> Reply:
     return json_reply(200, [])
-
-
-@route("GET /rate_limit")
-def rates(context: Context) -> Reply:
-    whole = {"limit": context.tables.settings.calls, "remaining": context.tables.settings.calls, "used": 0, "reset": 0}
-    return json_reply(200, {"resources": {"core": whole, "graphql": whole, "search": whole}, "rate": whole})
 
 
 @route("POST /graphql")
@@ -321,7 +322,7 @@ def graphql(context: Context) -> Reply:
 def _node(run: Run | None, now: float) -> Object | None:
     if run is None or run.visible_at > now:
         return None
-    suite = {"status": run.status.upper(), "conclusion": run.conclusion and run.conclusion.upper()}
+    suite = {"status": run.status.upper(), "conclusion": run.outcome and run.outcome.upper()}
     return {"id": run.node, "updatedAt": moment(run.updated_at), "checkSuite": suite}
 
 

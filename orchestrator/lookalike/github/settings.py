@@ -11,8 +11,8 @@ from orchestrator.core.errors import UsageError
 from orchestrator.core.frozen import Struct, replace
 from orchestrator.core.model import Account, Target
 from orchestrator.core.rehearsal import NOTHING_SAID, Rehearsal
-from orchestrator.lookalike.kit import CommonSettings
-from orchestrator.lookalike.kit.settings import Count, Duration, Range, Share, Slug, convert, read, scaled
+from orchestrator.lookalike.kit.life import LifeSettings
+from orchestrator.lookalike.kit.settings import Count, Duration, Share, Slug, convert, read, scaled
 
 ENTERPRISE = "/api/v3"  # with which the URL of an Enterprise Server ends
 MOST_REPOS = 100_000  # that a number makes
@@ -44,7 +44,7 @@ class Shares(Struct, frozen=True):
     skipped: Share = 0.0
 
 
-class Settings(CommonSettings, frozen=True, kw_only=True):
+class Settings(LifeSettings, frozen=True, kw_only=True):
     """A GitHub: who is there, how fast it lives, which rules it enforces (docs/sandbox.md has each key)."""
 
     repos: tuple[RepoSpec, ...] = ()
@@ -52,10 +52,6 @@ class Settings(CommonSettings, frozen=True, kw_only=True):
     default_branch: str = "main"
     user_id: Count = 77
     shares: Shares = Shares()
-    queue: Range = (1.0, 3.0)
-    build: Range = (30.0, 300.0)
-    concurrency: Count = 60
-    change: Range = (0.5, 1.0)
     calls: Count = 5000
     points: Count = 900
     writes: Count = 500

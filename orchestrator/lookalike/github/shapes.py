@@ -67,7 +67,7 @@ def run(row: Run, base: str, actor: Object) -> Object:
         "run_attempt": row.attempt,
         "event": row.event,
         "status": row.status,
-        "conclusion": row.conclusion,
+        "conclusion": row.outcome,
         "workflow_id": repo.workflows[row.workflow],
         "check_suite_id": suite,
         "check_suite_node_id": f"CS_{suite}",
@@ -93,11 +93,11 @@ def job(row: Run, base: str) -> Object:
     """The one job of a run that began."""
     id_, over = FIRST_JOB + row.id - FIRST_RUN, row.status == "completed"
     api, ended = f"{base}/repos/{row.slug}", moment(row.updated_at) if over else None
-    step = {"name": "make test", "status": row.status, "conclusion": row.conclusion, "number": 1,
+    step = {"name": "make test", "status": row.status, "conclusion": row.outcome, "number": 1,
             "started_at": moment(row.began_at), "completed_at": ended}  # fmt: skip
     return {
         "id": id_, "run_id": row.id, "node_id": f"J_{id_}", "name": "build", "status": row.status,
-        "conclusion": row.conclusion, "run_attempt": row.attempt, "head_branch": row.branch,
+        "conclusion": row.outcome, "run_attempt": row.attempt, "head_branch": row.branch,
         "head_sha": row.repo.branches.get(row.branch, "0" * 40), "workflow_name": row.workflow.rpartition(".")[0],
         "created_at": moment(row.began_at), "started_at": moment(row.began_at), "completed_at": ended,
         "labels": ["ubuntu-latest"], "runner_id": 1, "runner_name": "sandbox", "runner_group_id": 1,
