@@ -1,6 +1,8 @@
 """The GitHub provider: what it sends, and what it makes of answers."""
 
 import base64
+import json
+from pathlib import Path
 
 import pytest
 from github_bench import bench
@@ -520,3 +522,42 @@ def test_the_declaration_keeps_githubs_advice():
     ]
     assert (DECLARATION.triggers_at_once, DECLARATION.connections, DECLARATION.settle) == (1, 16, 60.0)
     assert registry.declaration("github") is DECLARATION
+
+
+# -- what the real service said ---------------------------------------------------------------------------------------
+
+DATA = Path(__file__).parent / "data" / "github-recorded.jsonl"
+RECORDED = [json.loads(line) for line in DATA.read_text(encoding="utf-8").splitlines()]
+RUNS = [one["workflow_run"] for one in RECORDED if "workflow_run" in one]
+JOBS = [one["workflow_job"] for one in RECORDED if "workflow_job" in one]
+
+
+@pytest.mark.parametrize("row", RUNS, ids=range(len(RUNS)))
+def test_a_recorded_run_is_read(row):
+    build, warning = build_of(row, None)
+    assert (build.id, build.number, build.branch) == (str(row["id"]), str(row["run_number"]), row["head_branch"])
+    assert warning is None
+    assert build.state.is_final is (row["status"] == "completed" and row["conclusion"] is not None)
+    assert build.created_at is not None
+
+
+def test_recorded_ends_have_their_outcomes():
+    ends = {row["conclusion"]: build_of(row, None)[0].state for row in RUNS if row["status"] == "completed"}
+    assert ends == {"success": BuildState.PASSED, "action_required": BuildState.ERRORED}
+
+
+async def test_a_recorded_job_that_failed_is_the_one_whose_log_is_read():
+    there = bench()
+    one = await there.follow()
+    build = (await there.poll(one)).builds[0]
+    failed, sent = next(job for job in JOBS if job["conclusion"] == "failure"), []
+
+    async def send(call):
+        sent.append(call)
+        if call.path.endswith("/logs"):
+            return Answer(200, "\ufeff2026-03-01T10:00:00.1234567Z make: *** [all] Error 2\n2026-03-01T10:00:01Z end\n")
+        return Answer(200, {"total_count": len(JOBS), "jobs": JOBS})
+
+    log = await GitHub(there.service.account, send, str).logs(one.target, build, 1000)
+    assert (log.job, log.text, log.url) == (failed["name"], "make: *** [all] Error 2\nend\n", failed["html_url"])
+    assert [call.leaves for call in sent] == [False, True]

@@ -305,7 +305,10 @@ def _left_to(response: aiohttp.ClientResponse, url: URL, call: Call) -> str | No
     location = response.headers.get("Location", "")
     if not call.leaves or call.changes or response.status not in (302, 307) or not location.isprintable():
         return None
-    return urljoin(str(url), location) if location.isascii() and " " not in location else None
+    try:
+        return urljoin(str(url), location) if location.isascii() and " " not in location else None
+    except ValueError:
+        return None
 
 
 def _refuse_redirect(response: aiohttp.ClientResponse, host: str, call: Call) -> NoReturn:
