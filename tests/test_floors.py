@@ -29,7 +29,12 @@ BESIDE = {("manifest", "providers"), ("journal", "providers"), ("forecast", "eng
 LOOK_ALIKE = ("app/rehearse.py", "cli/sandbox.py", "providers/registry.py", "testing/*", "lookalike/*")
 ROOMS = {
     "aiohttp": ("providers/kit/*", "lookalike/kit/*"),
-    "yaml": ("manifest/*", "report/formats/*", "providers/travis/provider.py"),  # its own client keeps the token so
+    "yaml": (
+        "manifest/*",
+        "report/formats/*",
+        "providers/travis/provider.py",
+        "providers/github/workflow.py",
+    ),  # of a client; of workflows
     "sqlite3": ("journal/*", "testing/__init__.py"),
     "asyncio": ("providers/kit/*", "lookalike/kit/*", "journal/*"),
     "click": ("cli/*",),

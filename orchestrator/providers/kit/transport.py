@@ -144,15 +144,27 @@ async def transport(
             raise ValueError(proxy)
     except ValueError:
         raise UsageError("the proxy's URL is not valid; correct HTTPS_PROXY") from None
-    session = aiohttp.ClientSession(
-        connector=Connector(
-            limit=0,  # the engine keeps `connections`; a queue in here would eat the time of a call
-            keepalive_timeout=KEEP_ALIVE,
-            ssl=_trust(ca_file) if url.scheme == "https" else True,
-        ),
+    connector = Connector(
+        limit=0,  # the engine keeps `connections`; a queue in here would eat the time of a call
+        keepalive_timeout=KEEP_ALIVE,
+        ssl=_trust(ca_file) if url.scheme == "https" else True,
+    )
+    timeout = aiohttp.ClientTimeout(total=total, connect=connect)
+    async with _session(connector, headers, timeout) as session, _session(connector, {}, timeout, owns=False) as bare:
+        stranger = _stranger(bare, proxies or Proxies(), is_local=is_loopback(url.hostname or ""))
+        secrets = [s.reveal().encode() for s in hide]
+        yield _sender(session, account.url.rstrip("/"), url.hostname or "", via, secrets, stranger)
+
+
+def _session(
+    connector: Connector, headers: Mapping[str, str], timeout: aiohttp.ClientTimeout, *, owns: bool = True
+) -> aiohttp.ClientSession:
+    return aiohttp.ClientSession(
+        connector=connector,
+        connector_owner=owns,
         headers={"User-Agent": USER_AGENT, "Accept-Encoding": "gzip, deflate", **headers},
         skip_auto_headers=("Content-Type",),
-        timeout=aiohttp.ClientTimeout(total=total, connect=connect),
+        timeout=timeout,
         cookie_jar=aiohttp.DummyCookieJar(),
         auto_decompress=False,  # done here, bounded
         max_line_size=MOST_READ,
@@ -162,33 +174,25 @@ async def transport(
         request_class=Request,
         response_class=Response,
     )
-    async with session:
-        stranger = _stranger(session, proxies or Proxies())
-        secrets = [s.reveal().encode() for s in hide]
-        yield _sender(session, account.url.rstrip("/"), url.hostname or "", via, secrets, stranger)
 
 
 Fetch: TypeAlias = Callable[[str, int], Awaitable[tuple[int, bytes]]]
 
 
-def _stranger(session: aiohttp.ClientSession, proxies: Proxies) -> Fetch:
-    """Reads a page of another host, to which nothing of ours is sent: no token, no header of the service's."""
+def _stranger(session: aiohttp.ClientSession, proxies: Proxies, *, is_local: bool) -> Fetch:
+    """Reads a page of another host over TLS, to which nothing of ours is sent: no token, no header of the service's.
+
+    Args:
+        is_local: the account is on this machine: then such a page may be, too, and without TLS.
+    """
 
     async def fetch(there: str, at_most: int) -> tuple[int, bytes]:
-        if url_problem(there.partition("?")[0], insecure=False) is not None:
+        ready.set(None)
+        host = urlsplit(there.partition("?")[0]).hostname or ""
+        if url_problem(there.partition("?")[0], insecure=False) or (is_loopback(host) and not is_local):
             raise InDoubt("the answer leads to an address that is none, or is not safe")
-        via, made = proxies.to(urlsplit(there)), {"User-Agent": USER_AGENT, "Accept-Encoding": "gzip, deflate"}
-        plain = aiohttp.ClientSession(
-            connector=session.connector,
-            connector_owner=False,
-            headers=made,
-            timeout=session.timeout,
-            cookie_jar=aiohttp.DummyCookieJar(),
-            auto_decompress=False,
-            trust_env=False,
-            response_class=Response,
-        )
-        async with plain, plain.get(URL(there, encoded=True), allow_redirects=False, proxy=via) as response:
+        via = proxies.to(urlsplit(there))
+        async with session.get(URL(there, encoded=True), allow_redirects=False, proxy=via) as response:
             _check_headers(response)
             raw = await _read(response, at_most)
             return response.status, unpacked(raw, response.headers.get("Content-Encoding", ""), at_most)
