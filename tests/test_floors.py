@@ -27,7 +27,7 @@ FLOORS = {
 # packages of one floor that may know each other, and rooms that may look up
 BESIDE = {("manifest", "providers"), ("journal", "providers"), ("forecast", "engine"), ("engine", "forecast")}
 LOOK_ALIKE = ("app/rehearse.py", "cli/sandbox.py", "providers/registry.py", "testing/*", "lookalike/*")
-ROOMS = {
+ROOMS = {  # yaml: manifests, the login of Travis' own client, workflows of GitHub
     "aiohttp": ("providers/kit/*", "lookalike/kit/*"),
     "yaml": (
         "manifest/*",

@@ -145,7 +145,7 @@ def test_a_foreign_provider_joins_the_known_ones_when_it_is_asked_for(monkeypatc
     assert list(known) == ["travis", "github"]
     assert known.get("jenkins") is None
     assert known.get("concourse") is foreign
-    assert list(known) == ["travis", "concourse"]
+    assert list(known) == ["travis", "github", "concourse"]
     assert list(registry.known()) == ["travis", "github"]
 
 
