@@ -8,93 +8,24 @@ from pathlib import Path
 import anyio
 import pytest
 from cli_machine import context_of
-from fake_service import FakeService, Script
+from fake_service import Script
+from web import Page, Server
 
 import orchestrator.app
-from orchestrator.app.context import Context, writable
-from orchestrator.app.drive import Drive, cancel, canceled
+from orchestrator.app.context import writable
+from orchestrator.app.drive import Drive
 from orchestrator.app.overlap import Held
 from orchestrator.app.plan import Choices, Source, plan
 from orchestrator.app.rehearse import rehearsed
 from orchestrator.app.resume import choose, resume, retry
-from orchestrator.app.runs import exact, meant, report, runs, why
+from orchestrator.app.runs import exact, report, runs, why
 from orchestrator.app.start import start
 from orchestrator.core.errors import Exit, NotStarted
-from orchestrator.core.events import Ended, Intended, Requested, RunEnded
+from orchestrator.core.events import Ended, Intended, RunEnded
 from orchestrator.core.model import BuildState, Outcome
 from orchestrator.core.selection import Selection
-from orchestrator.journal.history import load
-from orchestrator.providers import registry
-from orchestrator.testing import Disk, MemoryJournal
 
 pytestmark = pytest.mark.anyio
-
-MANIFEST = "version: 1\nname: {name}\nproviders: {{fake: {{type: fake, token: env:T}}}}\ntargets: [{targets}]\n"
-
-
-class Page:
-    """What a page would show of a run."""
-
-    def __init__(self):
-        self.facts, self.notices, self.snapshots = [], [], []
-        self.requested = anyio.Event()
-
-    def fact(self, entry):
-        self.facts.append(entry.event)
-        if isinstance(entry.event, Requested):
-            self.requested.set()
-
-    def count(self, kind):
-        return sum(isinstance(event, kind) for event in self.facts)
-
-    def notice(self, name, **fields):
-        self.notices.append(name)
-
-    def progress(self, snapshot):
-        self.snapshots.append(snapshot)
-
-
-class FakeContext(Context):
-    """Reaches every account at the fake service."""
-
-    service: FakeService
-
-    def connect(self, account):
-        return self.service.connect(account)
-
-
-class Server:
-    """A process that has use cases at work for several people."""
-
-    def __init__(self, folder, monkeypatch, **scripts):
-        monkeypatch.setattr(registry, "PROVIDERS", {"fake": "fake_service:FAKE"})
-        self.service = FakeService({f"acme/{name}": script for name, script in scripts.items()})
-        self.folder, self.disk = folder, Disk()
-
-    def context(self, page):
-        made = FakeContext(
-            environ={"T": "t0ken-of-the-test"},
-            cwd=self.folder,
-            home=self.folder,
-            now=self.service.now,
-            ticks=anyio.current_time,
-            observer=page,
-        )
-        made.service = self.service
-        return made
-
-    def journal(self):
-        return MemoryJournal(self.disk, now=anyio.current_time)
-
-    async def started(self, run, page, *names):
-        (self.folder / "m.yaml").write_text(MANIFEST.format(name=run, targets=", ".join(f"acme/{n}" for n in names)))
-        context = self.context(page)
-        planned = await plan(Source("m.yaml"), Choices(), context, run=run)
-        assert (
-            planned.needs_confirmation == f"Trigger {len(names)} builds (account fake sends its token to ci.invalid)?"
-            or (planned.needs_confirmation is None)
-        )
-        return await start(planned, run, self.journal(), context)
 
 
 @pytest.fixture
@@ -121,54 +52,6 @@ async def test_a_run_is_planned_started_followed_and_reported(server):
     assert isinstance(page.facts[-1], RunEnded)
     assert page.count(Intended) == page.count(Ended) == 2
     assert page.snapshots[-1].targets == 2
-
-
-async def test_another_run_is_canceled_while_it_is_driven(server):
-    page = Page()
-    started = await server.started("two", page, "endless", "a")
-    codes = {}
-
-    async def drive():
-        codes["driver"] = (await started.drive.run()).code
-
-    async def person():
-        journal = server.journal()
-        await page.requested.wait()
-        row = await exact(journal, "two")
-        assert row.driven
-        asked = await cancel(row, journal, "anna@web", Choices(), server.context(Page()))
-        ended = await asked.run()
-        found = await canceled(ended, journal)
-        codes["person"], codes["left"] = found.code, found.left
-
-    async with anyio.create_task_group() as tasks:
-        tasks.start_soon(drive)
-        tasks.start_soon(person)
-    assert codes["left"] == ()
-    assert codes["person"] is Exit.OK
-    assert all(one.canceled_at is not None for one in server.service.requests if one.repo == "acme/endless")
-
-
-async def test_only_the_named_targets_of_another_run_are_canceled_and_that_is_awaited(server):
-    page = Page()
-    started = await server.started("two", page, "endless", "a", "b")
-    codes = {}
-
-    async def person():
-        journal = server.journal()
-        await page.requested.wait()
-        row = await exact(journal, "two")
-        only = await meant(row, journal, Selection(["acme/endless"]))
-        asked = await cancel(row, journal, "anna@web", Choices(), server.context(Page()), only=only)
-        codes["person"] = (await canceled(await asked.run(), journal, only)).code
-
-    async with anyio.create_task_group() as tasks:
-        tasks.start_soon(started.drive.run)
-        tasks.start_soon(person)
-    assert codes["person"] is Exit.OK
-    history = await load(server.journal(), "two")
-    assert [history.of(target.id).verdict.outcome for target in history.targets] == ["canceled", "passed", "passed"]
-    assert [one.repo for one in server.service.requests if one.canceled_at is not None] == ["acme/endless"]
 
 
 async def test_only_the_selected_targets_are_gone_on_with_or_retried(server):

@@ -204,6 +204,7 @@ NEWER = {
     "denied",
     "unpause_asked",
     "restart_asked",
+    "drive_asked",
 }
 
 

@@ -160,7 +160,7 @@ async def test_reading_goes_on_behind_the_cursor_in_bounded_batches(journal):
 
 
 async def test_every_kind_of_fact_comes_back_as_it_was(journal):
-    wishes = {"cancel_asked", "approved", "denied", "pause_asked", "unpause_asked"}
+    wishes = {"cancel_asked", "approved", "denied", "pause_asked", "unpause_asked", "drive_asked"}
     assert {event.kind for event in EXAMPLES} == events.KINDS.keys() - wishes
     lease = await claimed(journal)
     await journal.append(lease, EXAMPLES, 2.0)

@@ -347,6 +347,22 @@ def test_after_an_export(make, monkeypatch):
     assert "one" in program.out
 
 
+@pytest.mark.parametrize("first", ["the copy", "the original"])
+def test_an_exported_run_says_that_it_moves_and_both_copies_resumed_start_nothing_twice(make, first, monkeypatch):
+    program = make(repos=6, build=["300ms", "400ms"])
+    monkeypatch.chdir(program.folder)
+    assert program("run", "--run-id", "one", "-j", "2", "--timeout", "100ms", *STATE) == Exit.TIMEOUT
+    assert program("runs", "one", "--export", "copy.db", *STATE) == 0
+    assert "one is open, and moves with the file: resume it there and no more here" in program.err
+    states = ["sqlite:///copy.db", "s"] if first == "the copy" else ["s", "sqlite:///copy.db"]
+    for state in states:
+        assert program("resume", "one", "--state", state) == 0
+        assert "targets.taken_over" in program.err
+        assert "6 passed" in program.out
+    assert "journal.went_back" in program.err
+    assert len(program.world.counters.accepted) == 6
+
+
 def test_where_the_warnings_of_a_plan_are(make):
     program = make()
     manifest = (program.folder / "orchestrator.yaml").read_text()

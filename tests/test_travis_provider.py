@@ -138,18 +138,20 @@ async def test_a_stranger_that_refuses_the_users_page_refuses_the_account(body):
 
 
 @pytest.mark.parametrize(
-    ("body", "words"),
+    ("status", "body", "words"),
     [
-        ("<!DOCTYPE html><html>", "a web page"),
-        ("hello", "'hello'"),
-        ({"login": "bot"}, "JSON of another kind"),
-        ({"@type": "user"}, "JSON of another kind"),
-        ([], "JSON of another kind"),
+        (200, "<!DOCTYPE html><html>", "a web page"),
+        (200, "hello", "'hello'"),
+        (200, {"login": "bot"}, "JSON of another kind"),
+        (200, {"@type": "user"}, "JSON of another kind"),
+        (200, [], "JSON of another kind"),
+        (202, {"status": "ok"}, "JSON of another kind"),
+        (204, "", "HTTP 204, it answers with nothing"),
     ],
 )
-async def test_another_service_behind_the_url_is_told_with_the_url_and_what_it_says(body, words):
+async def test_another_service_behind_the_url_is_told_with_the_url_and_what_it_says(status, body, words):
     with pytest.raises(AccessRefused, match=words) as caught:
-        await Server(Answer(200, body)).provider.whoami()
+        await Server(Answer(status, body)).provider.whoami()
     assert caught.value.code == "not_the_provider"
     assert "https://travis.corp.example/api " in str(caught.value)
 

@@ -1,4 +1,4 @@
-"""Drives, follows or cancels a run, to its end or an interruption."""
+"""Drives or follows a run, to its end or an interruption."""
 
 from __future__ import annotations
 
@@ -9,26 +9,26 @@ from pathlib import Path
 import anyio
 
 from orchestrator.app.context import Context
-from orchestrator.app.overlap import Left, end
+from orchestrator.app.onlookers import LOOK_EVERY, LOOKS_PER_WISH, WISHES, let_go
 from orchestrator.app.plan import Choices
 from orchestrator.app.runs import exact
 from orchestrator.core.errors import Exit, JournalError, LeaseLost, UsageError, flat
-from orchestrator.core.events import CancelAsked
-from orchestrator.core.frozen import Struct, collect_now, replace
+from orchestrator.core.frozen import Struct, collect_now
 from orchestrator.core.history import History, accounts_in, exit_code
-from orchestrator.core.model import Account
+from orchestrator.core.model import Account, Phase
 from orchestrator.core.options import Options
-from orchestrator.core.progress import Progress
 from orchestrator.engine.engine import Engine, Snapshot
-from orchestrator.journal.history import load, made_in
-from orchestrator.journal.port import Journal, RunRow
+from orchestrator.journal.history import load, made_in, read_on
+from orchestrator.journal.port import Journal
 from orchestrator.journal.process import this_process, up
+from orchestrator.report.groups import Hint
 from orchestrator.report.view import Report, view
 
 PROGRESS_EVERY = 0.25  # seconds between two snapshots of the engine for the observer
 LARGE = 1000  # targets from which on it pays to free what planning has dropped
 LATER = 50  # later runs that are looked through for the files that they write
 READ_EVERY = 1.0  # seconds between two reads of a journal that another process writes
+UNATTENDED = 3  # such reads in a row that found no driver, before that is told: one may be about to take it up
 
 
 class Ended(Struct, frozen=True):
@@ -45,24 +45,13 @@ class Ended(Struct, frozen=True):
     spared: Mapping[str, str] = {}
 
 
-class Canceled(Struct, frozen=True):
-    """What came of it: 0 when all that could be canceled is, 1 when something could not; what is more severe stays.
-
-    Args:
-        left: targets that could not be canceled, each with the reason.
-        going_on: builds that go on only because their account is blocked.
-    """
-
-    code: Exit
-    left: tuple[tuple[str, str], ...] = ()
-    going_on: int = 0
-
-
 class Drive:
     """One run under way in this process; what `choices` leave out is as the run was made.
 
     Args:
         follows: trigger nothing, and only read the journal while another process drives the run.
+        looks_on: leave the run to whoever wants to drive it, and what only a driver may do to them; else see to all
+            that is left to do without triggering.
         history: the run's, where it was loaded already.
         is_new: whether this process made the run.
     """
@@ -75,6 +64,7 @@ class Drive:
         context: Context,
         *,
         follows: bool = False,
+        looks_on: bool = False,
         history: History | None = None,
         is_new: bool = False,
     ) -> None:
@@ -83,7 +73,9 @@ class Drive:
         self._journal = journal
         self._choices = choices
         self._context = context
-        self._follows = follows
+        self._follows = follows or looks_on
+        self._looks_on = looks_on
+        self._was_handed_over = False
         self._history = history
         self._engine: Engine | None = None
         self._reading: anyio.CancelScope | None = None
@@ -98,6 +90,7 @@ class Drive:
             UsageError: a secret cannot be resolved.
         """
         if not self._follows:
+            await let_go(self.run_id, self._journal, self._context, self._history)
             return await self._drive()
         while True:
             row = await exact(self._journal, self.run_id)
@@ -106,11 +99,15 @@ class Drive:
             if row.ended_at is not None:
                 history = await load(self._journal, self.run_id)
                 return await ended(self.run_id, history, row.exit_code, self._choices, self._context, self._journal)
-            if not row.driven:
+            if not row.driven and await self._may_take_up():
                 try:
-                    return await self._drive_on()
+                    left = await self._drive_on()
                 except LeaseLost:  # another process was quicker: then it is enough to read
                     self._context.observer.notice("watch.looks_on", run=self.run_id)
+                else:
+                    if not self._was_handed_over:
+                        return left
+                    await self._until_driven()
             history = await self._read_on()
             if self._has_settled(history):
                 code = exit_code(history, history.options.failures, only=self._choices.drives)
@@ -129,18 +126,22 @@ class Drive:
 
     # -- driving ------------------------------------------------------------------------------------------------
 
-    async def _drive_on(self) -> Ended:
-        """Takes up a run that nobody drives; triggers nothing."""
+    async def _may_take_up(self) -> bool:
+        """Whether a run that nobody drives is to be taken up from here; an onlooker leaves what may be triggered."""
         self._history = await load(self._journal, self.run_id)
         refuse_rehearsal(self._history)
-        resolve(self._history, self._context)
+        return not (self._looks_on and self._history.needs_a_driver)
+
+    async def _drive_on(self) -> Ended:
+        """Takes up a run that nobody drives; triggers nothing."""
+        resolve(self._history or await load(self._journal, self.run_id), self._context)
         return await self._drive()
 
     async def _drive(self) -> Ended:
         context, run = self._context, self.run_id
         history = self._history or await load(self._journal, run)
         quiet = self._choices.ignore_quiet_hours or context.sandbox  # a rehearsal disturbs nobody
-        given = {"ignore_quiet_hours": quiet, "trigger": not self._follows}
+        given = {"ignore_quiet_hours": quiet, "trigger": not self._follows, "looks_on": self._looks_on}
         options = Options.over(history.options, self._choices, **given)
         if len(history.targets) >= LARGE:
             collect_now()
@@ -174,7 +175,7 @@ class Drive:
             raise sole(group) from None
         finally:
             self._engine = None
-        known, code = engine.history, engine.code
+        known, code, self._was_handed_over = engine.history, engine.code, engine.is_handed_over
         del engine  # its rows are not needed for the report, and may be many
         return await ended(run, known or await load(self._journal, run), code, self._choices, context, self._journal)
 
@@ -188,20 +189,42 @@ class Drive:
     # -- following ----------------------------------------------------------------------------------------------
 
     async def _read_on(self) -> History:
-        """Reads what another process journals, until that ends or leaves the run, or this one is interrupted."""
-        history = await load(self._journal, self.run_id)
+        """Reads what another process journals, until that ends or leaves the run, or this one is interrupted.
+
+        An onlooker waits for one that drives the run as long as it needs that.
+        """
+        history, unattended = await load(self._journal, self.run_id), 0
         with anyio.CancelScope() as self._reading:
             if self._signal:
                 return history
-            while (row := await exact(self._journal, self.run_id)) and row.ended_at is None and row.driven:
-                for entry in await self._journal.read(self.run_id, history.cursor):
-                    history.add(entry.account, entry.seq, entry.at, entry.event)
-                self._context.observer.progress(snapshot_of(history, self._context.now()))
+            while (row := await exact(self._journal, self.run_id)) and row.ended_at is None:
+                await read_on(self._journal, self.run_id, history)
+                unattended = 0 if row.driven else unattended + 1
+                if unattended and not (self._looks_on and history.needs_a_driver):
+                    break
+                if unattended == UNATTENDED:
+                    self._tell_unattended(history)
+                is_driven = unattended < UNATTENDED
+                self._context.observer.progress(snapshot_of(history, self._context.now(), is_driven=is_driven))
                 if self._has_settled(history):
                     break
                 await anyio.sleep(READ_EVERY)
         self._reading = None
         return history
+
+    def _tell_unattended(self, history: History) -> None:
+        """That nobody drives the run, what that leaves undone, and the command that goes on."""
+        left = sum(history.of(target.id).phase is Phase.WAITING for target in history.targets)
+        next_ = Hint("resume", self.run_id)
+        self._context.observer.notice("run.unattended", run=self.run_id, not_triggered=left, next=next_)
+
+    async def _until_driven(self) -> None:
+        """Leaves the one who wants to drive the run the time to take it up."""
+        for _ in range(LOOKS_PER_WISH * WISHES):
+            row = await exact(self._journal, self.run_id)
+            if row is None or row.driven or row.ended_at is not None:
+                return
+            await anyio.sleep(LOOK_EVERY)
 
     def _has_settled(self, history: History) -> bool:
         """Whether only some targets were of interest, and all of these are done."""
@@ -241,64 +264,6 @@ def sole(group: BaseExceptionGroup[BaseException]) -> BaseException:
     return found[0] if len(found) == 1 else group
 
 
-# -- canceling ---------------------------------------------------------------------------------------------------
-
-
-async def cancel(
-    row: RunRow,
-    journal: Journal,
-    who: str,
-    choices: Choices,
-    context: Context,
-    *,
-    keep_builds: bool = False,
-    only: tuple[str, ...] = (),
-) -> Drive:
-    """Asks the driver of an open run to cancel what it started; the drive that is returned sees to it, or waits for it.
-
-    Args:
-        keep_builds: only end the run; its builds go on.
-        only: ids of the targets to cancel, while the run goes on; empty: all.
-
-    Raises:
-        UsageError: a secret cannot be resolved.
-    """
-    if not row.driven:
-        history = await load(journal, row.id)
-        if (left := Left(row, history)).holds_nothing:
-            await end(left, f"asked by {who}", journal, context)
-            return Drive(row.id, journal, choices, context, follows=True)
-        resolve(history, context)
-    await journal.wish(row.id, CancelAsked(who, context.now(), keep_builds, only))
-    choices = replace(choices, drives=frozenset(only)) if only else choices
-    return Drive(row.id, journal, choices, context, follows=True)
-
-
-async def canceled(ended: Ended, journal: Journal, only: tuple[str, ...] = ()) -> Canceled:
-    """What came of canceling, once its drive has ended."""
-    history = await load(journal, ended.report.run.id)
-    progress = {id_: history.of(id_) for id_ in only or history.progress}
-    going_on = sum(map(_is_open, progress.values()))
-    if going_on and history.has_ended and not (history.stopped is not None and history.stopped.keeps_builds):
-        return Canceled(Exit.FAILED, tuple((id_, _why_open(one)) for id_, one in progress.items() if _is_open(one)))
-    going_on = going_on if ended.code is Exit.ACCOUNT else 0
-    if ended.code not in (Exit.OK, Exit.FAILED, Exit.STOPPED):
-        return Canceled(ended.code, going_on=going_on)
-    left = tuple((id_, one.cancel_note) for id_, one in progress.items() if one.cancel_note)
-    return Canceled(Exit.FAILED if left else Exit.OK, left)
-
-
-def _is_open(progress: Progress) -> bool:
-    return progress.may_exist and not progress.is_done
-
-
-def _why_open(progress: Progress) -> str:
-    """Why a canceled run's target did not stop, and where to see it."""
-    if progress.build is None:
-        return f"no build to cancel appeared: {progress.request.url or ''}" if progress.request else "in doubt"
-    return f"its build did not stop: {progress.build.url or progress.build.id}"
-
-
 # -- a run that was made before ---------------------------------------------------------------------------------
 
 
@@ -330,7 +295,7 @@ def refuse_rehearsal(history: History) -> None:
         )
 
 
-def snapshot_of(history: History, now: float) -> Snapshot:
+def snapshot_of(history: History, now: float, *, is_driven: bool = True) -> Snapshot:
     """Where a run stands, from the journal alone; `now` by the wall clock."""
     known = [history.of(target.id) for target in history.targets]
     phases = Counter(one.phase for one in known)
@@ -339,4 +304,17 @@ def snapshot_of(history: History, now: float) -> Snapshot:
     stopped = {account: event.cause for account, event in history.accounts_stopped.items()}
     waiting = None if history.stopped is not None else history.course.waiting(history.waves, now)
     held = None if waiting is None else history.course.told(waiting, history.waves)
-    return Snapshot(len(history.targets), phases, outcomes, 0.0, None, None, stopped, doubts, held)
+    stop = history.stopped
+    return Snapshot(
+        targets=len(history.targets),
+        phases=phases,
+        outcomes=outcomes,
+        triggered_per_minute=None,
+        waiting_for=None,
+        seconds_left=None,
+        accounts_stopped=stopped,
+        doubts=doubts,
+        held_by=held,
+        is_driven=is_driven,
+        is_canceling=stop is not None and stop.by_person and not stop.keeps_builds,
+    )

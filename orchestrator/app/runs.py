@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from orchestrator.app.context import Context, has_state, readable
 from orchestrator.app.lookups import times_in
-from orchestrator.core.errors import UsageError
+from orchestrator.core.errors import Exit, UsageError
+from orchestrator.core.events import CancelAsked, Stopped
 from orchestrator.core.frozen import Struct, replace
 from orchestrator.core.history import History, accounts_in
 from orchestrator.core.model import Phase, Target
 from orchestrator.core.selection import EVERYTHING, Selection, chosen, some
 from orchestrator.core.times import clock
 from orchestrator.forecast import Expected, expected
-from orchestrator.journal.history import load
+from orchestrator.journal.history import load, made_in
 from orchestrator.journal.port import Entry, Journal, RunRow
 from orchestrator.providers import registry
 from orchestrator.report.merged import merged as merge
@@ -22,6 +23,7 @@ from orchestrator.report.view import Report, view
 
 LISTED = 10
 NAMED = 20
+END_OF_STREAM = 2**31  # no stream has so many entries
 
 
 async def named(journal: Journal, text: str) -> RunRow:
@@ -88,6 +90,22 @@ async def runs(context: Context, prefix: str = "", *, open_only: bool = False) -
         return await journal.runs(prefix, open_only=open_only)
 
 
+async def canceled_by(rows: Sequence[RunRow], journal: Journal) -> Mapping[str, str]:
+    """Of the runs that a person had canceled, who that was, by id."""
+    named = [(row.id, await _canceled_by(row, journal)) for row in rows if row.exit_code != Exit.OK]
+    return {id_: who for id_, who in named if who is not None}
+
+
+async def _canceled_by(row: RunRow, journal: Journal) -> str | None:
+    """Who had the run canceled; only of one that was asked to be are its facts read."""
+    if not any(isinstance(wish, CancelAsked) and not wish.only for _, wish in await journal.wishes(row.id)):
+        return None
+    made = await made_in(journal, row.id)
+    behind = dict.fromkeys(made.accounts if made is not None else (), END_OF_STREAM)
+    stops = [one.event for one in await journal.read(row.id, behind) if isinstance(one.event, Stopped)]
+    return stops[-1].asked_by if stops else None
+
+
 async def old_runs(journal: Journal, prefix: str, before: float) -> Sequence[RunRow]:
     """The runs whose ids begin with a text and that ended before an instant.
 
@@ -100,12 +118,12 @@ async def old_runs(journal: Journal, prefix: str, before: float) -> Sequence[Run
     return [row for row in rows if row.ended_at is not None and row.ended_at < before]
 
 
-async def export(context: Context, file: Path, run: str | None = None) -> int:
-    """Writes all runs, or one, into a file that another machine can take for its state; how many they were."""
+async def export(context: Context, file: Path, run: str | None = None) -> Sequence[RunRow]:
+    """Writes all runs, or one, into a file that another machine can take for its state; which they were."""
     async with readable(context, run) as journal:
         rows = [await named(journal, run)] if run is not None else list(await journal.runs())
         await journal.export(file, [row.id for row in rows])
-    return len(rows)
+    return rows
 
 
 async def report(

@@ -7,7 +7,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, TextIO, TypeAlias
 
 from orchestrator.core.model import Outcome, Phase
-from orchestrator.core.times import duration
+from orchestrator.core.times import counted, duration
 from orchestrator.report.story import account_stopped
 from orchestrator.report.words import plain, short
 
@@ -147,14 +147,33 @@ def _phases(snapshot: Snapshot) -> Iterator[tuple[str, int]]:
 
 def _pace(snapshot: Snapshot) -> Iterator[str]:
     """The rate, what it waits for and how long it still takes, while there is anything to trigger."""
+    if not snapshot.is_driven:
+        yield "nobody drives the run: nothing is triggered"
+        return
+    if snapshot.is_canceling:
+        yield from _canceling(snapshot)
+        return
     if not snapshot.phases.get(Phase.WAITING):
         if snapshot.phases.get(Phase.DONE, 0) < snapshot.targets:
             yield "everything is triggered; builds are being followed"
         return
     if snapshot.held_by:
         yield plain(snapshot.held_by)
-    yield f"{snapshot.triggered_per_minute:,.0f} triggers a minute"
+    if snapshot.triggered_per_minute is not None:
+        yield f"{snapshot.triggered_per_minute:,.0f} triggers a minute"
     if snapshot.waiting_for:
         yield f"waits for {plain(snapshot.waiting_for)}"
     if snapshot.seconds_left:
         yield f"last trigger in about {duration(snapshot.seconds_left)}"
+
+
+def _canceling(snapshot: Snapshot) -> Iterator[str]:
+    """What a canceled run waits for, and for how long."""
+    builds = snapshot.phases.get(Phase.QUEUED, 0) + snapshot.phases.get(Phase.RUNNING, 0)
+    requests = snapshot.phases.get(Phase.REQUESTED, 0)
+    waits = [f"{counted(builds, 'build')} to stop"] if builds else []
+    waits += [f"{counted(requests, 'request')} to show a build, or none"] if requests else []
+    if waits:
+        yield f"canceling: waits for {' and '.join(waits)}"
+    if waits and snapshot.gives_up_in is not None:
+        yield f"gives up in {duration(max(0.0, snapshot.gives_up_in))} unless one more stops"

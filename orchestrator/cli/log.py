@@ -21,6 +21,7 @@ from orchestrator.core.events import (
 )
 from orchestrator.core.model import Outcome
 from orchestrator.core.secrets import Redactor
+from orchestrator.report.groups import Hint
 from orchestrator.report.story import LOOKUP, line_of
 from orchestrator.report.words import plain
 
@@ -49,8 +50,9 @@ _EVENTS = frozenset(
 )
 _MAY_REPEAT = frozenset({"account.hello_failed", "look.failed", "prepare.failed", "trigger.unreachable"})
 _WARNINGS = frozenset({*_MAY_REPEAT, "cancel.failed", "limit.raised", "provider.warning", "queue.unread"})
-_INFOS = frozenset({"quiet.began", "run.canceled", "run.waits", "trigger.unreachable"})
+_INFOS = frozenset({"quiet.began", "run.canceled", "run.waits", "targets.taken_over", "trigger.unreachable"})
 _ANSWERS: Mapping[str, str] = {"approval": "approve", "pause": "unpause"}  # the verb for what a run waits for
+_ERRORS = frozenset({"run.unattended"})  # nothing goes on until a person does something
 PATIENCE = 30.0  # seconds for which the same trouble is not told again
 
 
@@ -198,7 +200,10 @@ class Follower:
             return
         if (verb := _ANSWERS.get(fields.pop("on", ""))) is not None:
             fields["answer"] = f"orchestrator {verb} {fields.pop('run')}{self._suffix}"
-        level = "info" if name in _INFOS else "warning" if name in _WARNINGS else "debug"
+        levels = {"error": _ERRORS, "info": _INFOS, "warning": _WARNINGS}
+        level = next((level for level, names in levels.items() if name in names), "debug")
+        if isinstance(hint := fields.get("next"), Hint):
+            fields["next"] = hint.line(self._suffix)
         if name in _MAY_REPEAT and not self._is_new(name):
             level = "debug"
         self._log.line(level, name, fields)

@@ -7,9 +7,11 @@ from contextlib import AsyncExitStack
 
 import click
 
+from orchestrator.app.cancel import cancel as cancel_run
+from orchestrator.app.cancel import canceled
 from orchestrator.app.context import writable
-from orchestrator.app.drive import Drive, canceled
-from orchestrator.app.drive import cancel as cancel_run
+from orchestrator.app.drive import Drive
+from orchestrator.app.onlookers import let_go
 from orchestrator.app.overlap import FORBID, OVERLAPS, REPLACE, holders
 from orchestrator.app.plan import Choices, Planned, Source, foreign_hosts, plan
 from orchestrator.app.rehearse import rehearsed
@@ -125,6 +127,9 @@ async def _started(face: Face, wanted: Wanted, journal: Journal, stack: AsyncExi
 
 async def _replaced(face: Face, planned: Planned, journal: Journal) -> list[RunRow]:
     """Cancels the runs that hold targets and that processes drive; those that nobody drives are only ended."""
+    held = [one.row for one in await holders(planned.plan.accounts, planned.plan.targets, journal) if one.names]
+    for row in held:
+        await let_go(row.id, journal, face.context)
     found = await holders(planned.plan.accounts, planned.plan.targets, journal)
     driven = [one.row for one in found if one.names and one.row.driven]
     for row in driven:
@@ -168,11 +173,12 @@ def _tell_of(face: Face, row: RunRow) -> None:
 async def watch(face: Face, run: str | None) -> Exit:
     """Follow RUN (by default the latest) to its end; nothing is triggered.
 
-    While another process is at work on it, only the state is read; when nobody is, the builds are followed from here.
+    While another process is at work on it, only the state is read. When nobody is, the builds are followed from here as
+    soon as every target was sent; before that somebody must resume the run, and it says so.
     """
     async with writable(face.context) as journal:
         row = await latest(journal, run)
-        drive = Drive(row.id, journal, face.choices, face.context, follows=True)
+        drive = Drive(row.id, journal, face.choices, face.context, looks_on=True)
         return face.conclude(await face.attend(drive, f"{row.name} {row.id}"))
 
 

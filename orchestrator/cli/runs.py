@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import nullcontext
 
 import click
 
 from orchestrator.app import runs as app
-from orchestrator.app.context import writable
+from orchestrator.app.context import readable, writable
 from orchestrator.cli.face import TEXT, Face, verb
 from orchestrator.cli.flags import OUTPUT, SELECT
 from orchestrator.cli.flags import duration as seconds_of
 from orchestrator.core.errors import Exit, UsageError
+from orchestrator.core.events import CANCELED
 from orchestrator.core.frozen import replace
 from orchestrator.core.model import Phase
 from orchestrator.core.times import clock, counted, duration
@@ -28,6 +30,10 @@ from orchestrator.report.why import explain
 from orchestrator.report.words import plain, seconds_between, shell, short
 
 REASONS = 8
+MOVED = (
+    "is open, and moves with the file: resume it there and no more here (each looks up what the other one triggered)"
+)
+DRIVEN = "; end the process that drives it first"
 EXIT_STATUS = click.option("--exit-status", is_flag=True, help="Exit with the run's own code.")
 
 
@@ -48,11 +54,13 @@ async def runs(face: Face, run: str | None, only_open: bool, prune: str | None, 
         await _prune(face, run or "", seconds_of(prune, "--prune"))
     elif export is not None:
         file = face.context.path(export)
-        number = await app.export(face.context, file, run)
+        rows = await app.export(face.context, file, run)
         there = f"orchestrator runs{f' {run}' if run else ''} --state {shell(f'sqlite:///{file.name}')}"
-        face.note(f"{number:,} runs are in {file}; in its folder, on whatever machine: {there}")
+        face.note(f"{counted(len(rows), 'run')} in {file}; in its folder, on whatever machine: {there}")
+        for row in [row for row in rows if row.ended_at is None][:REASONS]:
+            face.note(f"{row.id} {MOVED}{DRIVEN if row.driven else ''}")
     else:
-        _list(face, await app.runs(face.context, run or "", open_only=only_open))
+        await _list(face, await app.runs(face.context, run or "", open_only=only_open))
 
 
 async def _prune(face: Face, prefix: str, age: float) -> None:
@@ -61,19 +69,21 @@ async def _prune(face: Face, prefix: str, age: float) -> None:
         rows = await app.old_runs(journal, prefix, face.machine.now() - age)
         if rows:
             if not face.flags.quiet:
-                _list(face, rows)
+                await _list(face, rows)
             face.confirm(f"Forget {counted(len(rows), 'run')}?", done="nothing was forgotten")
         face.note(f"{await journal.drop_runs([row.id for row in rows]):,} runs forgotten")
 
 
-def _list(face: Face, rows: Sequence[RunRow]) -> None:
+async def _list(face: Face, rows: Sequence[RunRow]) -> None:
+    async with readable(face.context, rows[0].id) if rows else nullcontext() as journal:
+        cancelers = {} if journal is None else await app.canceled_by(rows, journal)
     if face.flags.stdout == "json":
-        face.json([_row(row) for row in rows])
+        face.json([_row(row, cancelers.get(row.id)) for row in rows])
     else:
-        face.tell("\n".join(_table(rows)))
+        face.tell("\n".join(_table(rows, cancelers)))
 
 
-def _row(row: RunRow) -> dict[str, object]:
+def _row(row: RunRow, canceled_by: str | None) -> dict[str, object]:
     return {
         "id": row.id,
         "name": row.name,
@@ -83,6 +93,7 @@ def _row(row: RunRow) -> dict[str, object]:
         "targets": row.targets,
         "exit_code": row.exit_code,
         "parent": row.parent,
+        "canceled_by": canceled_by,
     }
 
 
@@ -92,7 +103,7 @@ def _status(row: RunRow) -> str:
     return "driven" if row.driven else "open"
 
 
-def _table(rows: Sequence[RunRow]) -> Iterator[str]:
+def _table(rows: Sequence[RunRow], cancelers: Mapping[str, str]) -> Iterator[str]:
     if not rows:
         yield "no runs"
         return
@@ -100,7 +111,9 @@ def _table(rows: Sequence[RunRow]) -> Iterator[str]:
     for row in rows:
         end = f"exit {row.exit_code}" if row.ended_at is not None else ""
         parent = f"  retry of {row.parent}" if row.parent else ""
-        yield f"{row.id:<{width}}  {_status(row):<6}  {end:<8}  {row.targets:>7,} targets  {plain(row.name)}{parent}"
+        by = f"  canceled by {plain(cancelers[row.id])}" if row.id in cancelers else ""
+        name = f"{plain(row.name)}{parent}{by}"
+        yield f"{row.id:<{width}}  {_status(row):<6}  {end:<8}  {row.targets:>7,} targets  {name}"
 
 
 @verb(click.argument("run", required=False), EXIT_STATUS, flags=(*SELECT, *OUTPUT), formats=TEXT)
@@ -136,14 +149,15 @@ def _lines(row: RunRow, report: Report) -> Iterator[str]:
 
 
 def _standing(row: RunRow, report: Report) -> str:
-    status = report.run.status
+    status, is_canceled = report.run.status, report.run.stopped_by == CANCELED
+    canceled = f"{CANCELED} ({plain(report.run.stopped_why or '')})"
     if row.ended_at is not None:
-        return f"ended, exit {row.exit_code}"
+        return f"{canceled if is_canceled else 'ended'}, exit {row.exit_code}"
     driver = "a process is at work on it"
     if status == "waiting":
         return f"{headline(report)}; {driver if row.driven else 'nobody drives it'}"
     if row.driven:
-        return driver
+        return f"being {canceled}; {driver}" if is_canceled else driver
     return {"running": "nobody is at work on it: its process died", "detached": "detached"}.get(status, status)
 
 

@@ -22,6 +22,7 @@ from orchestrator.core.model import Build, Json, Outcome, Scope
 from orchestrator.core.options import RunOptions, usable
 from orchestrator.core.waves import Rollout, Wave
 
+ASKED = "asked by "  # begins the arithmetic of `Stopped` where a person asked for it
 KEPT = "; its builds go on"  # ends the arithmetic of `Stopped` where only the run was ended
 CANCELED = "canceled by a person"  # the rule of `Stopped` where a person asked for it
 VERSION = 1  # of this set; a change that an older reader would misread raises it
@@ -137,6 +138,12 @@ class Stopped(Struct, frozen=True, omit_defaults=True, gc=False):
         """Whether a person ended the run and lets its builds go on."""
         return self.by_person and self.arithmetic.endswith(KEPT)
 
+    @property
+    def asked_by(self) -> str | None:
+        """The person who asked for it, where one did."""
+        is_named = self.by_person and self.arithmetic.startswith(ASKED)
+        return self.arithmetic.removeprefix(ASKED).removesuffix(KEPT) if is_named else None
+
 
 class Tally(Struct, frozen=True, omit_defaults=True, gc=False):
     """What one process did for one account: calls by kind, and seconds spent waiting, by limit."""
@@ -175,6 +182,7 @@ class Claimed(Struct, frozen=True, omit_defaults=True, gc=False):
     epoch: int
     host: str
     pid: int
+    onlooker: bool = False  # it only follows builds, and leaves the run to whoever wants to drive it
 
 
 class Frozen(Struct, frozen=True, omit_defaults=True, gc=False):
@@ -198,6 +206,7 @@ class MarkerProven(Struct, frozen=True, omit_defaults=True, gc=False):
     """A request known to be ours carried its marker: `find` can be trusted on this account from now on."""
 
     kind: ClassVar[str] = "marker_proven"
+    place: str = ""  # where; empty: on the whole account
 
 
 class JournalWentBack(Struct, frozen=True, omit_defaults=True, gc=False, rename={"from_": "from"}):
@@ -215,7 +224,7 @@ class Prepared(Struct, frozen=True, omit_defaults=True, gc=False):
     """The provider looked up what the triggers of a repository need; asked once for a run."""
 
     kind: ClassVar[str] = "prepared"
-    repo: str  # as limits count it
+    repo: str  # as limits count it, and what else it was looked up for
     what: Json = None
 
 
@@ -384,6 +393,14 @@ class CancelAsked(Struct, frozen=True, omit_defaults=True, gc=False):
     only: tuple[str, ...] = ()
 
 
+class DriveAsked(Struct, frozen=True, omit_defaults=True, gc=False):
+    """A process wants to drive the run: an onlooker leaves it to that; a driver goes on."""
+
+    kind: ClassVar[str] = "drive_asked"
+    by: str
+    at: float
+
+
 class Approved(Struct, frozen=True, omit_defaults=True, gc=False):
     """A person lets a wave open.
 
@@ -442,7 +459,7 @@ TargetEvent: TypeAlias = (
     | CauseFound
     | Released
 )
-Wish: TypeAlias = CancelAsked | Approved | Denied | PauseAsked | UnpauseAsked
+Wish: TypeAlias = CancelAsked | DriveAsked | Approved | Denied | PauseAsked | UnpauseAsked
 Event: TypeAlias = RunEvent | AccountEvent | TargetEvent | Wish
 
 KINDS: Mapping[str, type[Any]] = {cls.kind: cls for cls in typing.get_args(Event)}

@@ -52,8 +52,9 @@ class History:
         interrupted: how the last process left, None while one drives or after the run's end.
         left_at: when the run ended, or the last process left (wall clock).
         frozen: by account and scope, the longest freeze; an owner's (no credit, abuse) lasts until a process takes up.
+        is_watched: whether the process that last took it up is an onlooker, which leaves it to whoever wants to drive.
         hosts: the machines on which processes drove the run; several: the state was carried from one to another.
-        proven: accounts on which `find` can be trusted.
+        proven: by account, the places in which `find` can be trusted (empty: everywhere).
         prepared: by account and repository, what the provider looked up for its triggers.
         tallies: what each process that left in order did, by account.
     """
@@ -74,8 +75,9 @@ class History:
         self.frozen: dict[tuple[str, Scope], Frozen] = {}
         self.accounts_stopped: dict[str, AccountStopped] = {}
         self.learnt: dict[tuple[str, Scope, str], LimitLearnt] = {}  # by account, scope and name of the limit
+        self.is_watched = False
         self.hosts: set[str] = set()
-        self.proven: set[str] = set()
+        self.proven: dict[str, set[str]] = {}
         self.prepared: dict[tuple[str, str], Json] = {}
         self.tallies: list[Tally] = []
 
@@ -88,6 +90,12 @@ class History:
     def rollout(self) -> Rollout | None:
         """How the run spreads; None where its manifest says nothing."""
         return None if self.made is None else self.made.rollout
+
+    @property
+    def needs_a_driver(self) -> bool:
+        """Whether there is anything left that ends in a trigger, or may: what is only followed needs no driver."""
+        known = (self.of(target.id) for target in self.targets)
+        return self.stopped is None and any(one.verdict is None and one.request is None for one in known)
 
     def of(self, target: str) -> Progress:
         """The progress of a target, by id."""
@@ -127,8 +135,9 @@ class History:
             case RunEnded(exit_code=code, tallies=tallies):
                 self.has_ended, self.interrupted, self.exit_code, self.left_at = True, None, code, at
                 self.tallies.extend(tallies)
-            case Claimed(host=host):
+            case Claimed(host=host, onlooker=onlooker):
                 self.hosts.add(host)
+                self.is_watched = onlooker
                 self._taken_up(account)
             case Frozen(scope=scope, until=until):
                 known = self.frozen.get((account, scope))
@@ -138,8 +147,8 @@ class History:
                 self.accounts_stopped[account] = event
             case LimitLearnt(scope=scope, rule=rule):
                 self.learnt[account, scope, rule.partition(" ")[0]] = event
-            case MarkerProven():
-                self.proven.add(account)
+            case MarkerProven(place=place):
+                self.proven.setdefault(account, set()).add(place)
             case Prepared(repo=repo, what=what):
                 self.prepared[account, repo] = what
             case _:  # a wish is no fact about what happened

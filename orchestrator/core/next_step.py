@@ -58,6 +58,7 @@ _OUTCOMES = {
     BuildState.ERRORED: End(Outcome.ERRORED, "build_errored", "build errored"),
     BuildState.CANCELED: End(Outcome.CANCELED, "build_canceled", "build canceled"),
     BuildState.SUPERSEDED: End(Outcome.SUPERSEDED, "superseded", "another build replaced it"),
+    BuildState.SKIPPED: End(Outcome.SKIPPED, "nothing_built", "the build ran nothing"),
 }
 
 

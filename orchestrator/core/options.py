@@ -65,7 +65,8 @@ class Options(RunOptions, frozen=True, omit_defaults=True, kw_only=True):
     """How a process drives a run; rules, engine and forecast ask it.
 
     Args:
-        trigger: False follows only (`watch`).
+        trigger: False follows only.
+        looks_on: leaves the run to whoever wants to drive it (`watch`).
         detach: return when nothing is left to trigger.
         timeout: seconds after which this process leaves.
         override_stop: go on although a rule stopped the run before.
@@ -76,6 +77,7 @@ class Options(RunOptions, frozen=True, omit_defaults=True, kw_only=True):
     """
 
     trigger: bool = True
+    looks_on: bool = False
     detach: bool = False
     timeout: float | None = None
     override_stop: bool = False

@@ -85,7 +85,7 @@ class Progress(Struct, frozen=True, gc=False):
         absences: lost attempts that started nothing, as a lookup showed.
         requested_at: when we first knew of the request.
         triggered_at: when the attempt that made the request was intended.
-        builds: as last seen, the deciding one first.
+        builds: as last seen, in the order in which they were first seen.
         appeared_at: when the first build was first seen; `queue` counts from here.
         restart: set when its build was asked to start again; the open attempt is that call.
         cause: why its build failed, as its log says.
@@ -130,8 +130,10 @@ class Progress(Struct, frozen=True, gc=False):
 
     @property
     def build(self) -> Build | None:
-        """The deciding build."""
-        return self.builds[0] if self.builds else None
+        """The deciding build: of several one that goes on, else the one that ended worst."""
+        if len(self.builds) < 2:
+            return self.builds[0] if self.builds else None
+        return min(self.builds, key=lambda build: _WORST_FIRST.get(build.state, -1))
 
     @property
     def phase(self) -> Phase:
@@ -142,6 +144,20 @@ class Progress(Struct, frozen=True, gc=False):
             return Phase.QUEUED if self.build.state is BuildState.QUEUED else Phase.RUNNING
         return Phase.REQUESTED if self.may_exist else Phase.WAITING
 
+
+_WORST_FIRST = {
+    state: rank
+    for rank, state in enumerate(
+        (
+            BuildState.FAILED,
+            BuildState.ERRORED,
+            BuildState.CANCELED,
+            BuildState.SUPERSEDED,
+            BuildState.PASSED,
+            BuildState.SKIPPED,
+        )
+    )
+}
 
 NEW = Progress()
 

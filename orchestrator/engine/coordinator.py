@@ -10,16 +10,17 @@ from collections.abc import Sequence
 
 from orchestrator.core.course import Waiting
 from orchestrator.core.events import (
+    ASKED,
     CANCELED,
     KEPT,
     CancelAsked,
+    DriveAsked,
     Event,
     Released,
     Skipped,
     Stopped,
     WaveJudged,
     WaveOpened,
-    Wish,
 )
 from orchestrator.core.frozen import Struct, replace
 from orchestrator.core.needs import Needs
@@ -42,11 +43,13 @@ class Decided(Struct, frozen=True):
         released: rows that may now be triggered.
         cancels: whether the builds of the run are to be canceled.
         is_news: whether there was anything.
+        hands_over: whether another process wants to drive the run, and this one only looks on.
     """
 
     released: tuple[int, ...] = ()
     cancels: bool = False
     is_news: bool = False
+    hands_over: bool = False
 
 
 class Coordinator:
@@ -66,6 +69,8 @@ class Coordinator:
         self._needs = Needs((), {})
         self._releasing: dict[str, int] = {}  # by id, rows of which it is to be journaled that they are released
         self._cancels = False
+        self._hands_over = False
+        self._has_begun = False
         self._is_writing = False
         self._told: Waiting | None = None
         self._looks_at = -math.inf  # when other runs are to be looked at next
@@ -147,6 +152,8 @@ class Coordinator:
         self._decide(facts)
         self._read_plan(overridden_until)
         await self.decide()
+        self._run.is_releasing = False  # no driver has begun
+        self._has_begun = True
 
     def _read_plan(self, overridden_until: float) -> None:
         """Skips what the manifest skips, and takes up what waits for needs."""
@@ -215,7 +222,7 @@ class Coordinator:
             self._is_writing = False
         self._tell_waiting()
         cancels, self._cancels = self._cancels, False
-        return Decided(tuple(released), cancels, is_news or cancels)
+        return Decided(tuple(released), cancels, is_news or cancels, self._hands_over)
 
     def _stamped(self, event: Event) -> Event:
         """A verdict tells which wishes came before it."""
@@ -250,6 +257,7 @@ class Coordinator:
         target = self._run.history.targets[row]
         if target.id not in self._releasing:
             self._releasing[target.id] = row
+            self._run.is_releasing = True
             self._todo.append(Released(target.id))
 
     def _tell_waiting(self) -> None:
@@ -265,18 +273,24 @@ class Coordinator:
 
     async def _read_wishes(self) -> None:
         run = self._run
-        for number, wish in await run.journal.wishes(run.id, self._wish):
+        numbered = await run.journal.wishes(run.id, self._wish)
+        for number, wish in numbered:
             self._wish = number
             self._course.wished(number, wish)
+            if isinstance(wish, DriveAsked) and run.options.looks_on:
+                self._hands_over |= self._has_begun  # those from before this process took it up were for others
+        cancels = [wish for _, wish in numbered if isinstance(wish, CancelAsked)]
+        of_all = [wish for wish in cancels if not wish.only][-1:]  # the last one wins
+        for wish in [wish for wish in cancels if wish.only] + of_all:
             self._grant(wish)
         if (news := self._course.pause_news) is not None and run.options.trigger:
             self._todo.append(news)
         run.is_paused = self._course.pause is not None
 
-    def _grant(self, wish: Wish) -> None:
+    def _grant(self, wish: CancelAsked) -> None:
         run = self._run
-        if not isinstance(wish, CancelAsked) or run.leaves_builds or (run.is_canceling and not wish.keep_builds):
-            return  # of two wishes the later one wins; builds that are left alone are not known any more
+        if (run.is_canceling and not wish.keep_builds) or (run.leaves_builds and wish.only):
+            return  # builds that are left alone are not known any more
         if wish.only:
             self._cancels = True
             run.unwanted |= dict.fromkeys(wish.only, wish.by)
@@ -287,8 +301,9 @@ class Coordinator:
         run.is_canceling = not wish.keep_builds
         run.leaves_builds = wish.keep_builds
         run.stopping_since = run.now()
-        if run.history.stopped is None or not run.history.stopped.by_person or wish.keep_builds:
+        stopped = run.history.stopped
+        if stopped is None or not stopped.by_person or stopped.keeps_builds != wish.keep_builds:
             kept = KEPT if wish.keep_builds else ""
-            self._todo.append(Stopped(CANCELED, f"asked by {wish.by}{kept}"))
+            self._todo.append(Stopped(CANCELED, f"{ASKED}{wish.by}{kept}"))
         run.notice("run.canceled", by=wish.by, keep_builds=wish.keep_builds)
         self._cancels = True

@@ -52,7 +52,7 @@ import anyio
 
 from orchestrator.core.errors import Exit, JournalError, LeaseLost, OrchestratorError, flat
 from orchestrator.core.events import Event, Interrupted, RunEnded, from_json
-from orchestrator.core.frozen import Struct
+from orchestrator.core.frozen import Struct, replace
 from orchestrator.core.history import History, exit_code
 from orchestrator.core.model import COORDINATOR, Account, Outcome, Phase
 from orchestrator.core.options import Options as Options
@@ -74,23 +74,29 @@ class Snapshot(Struct, frozen=True, omit_defaults=True):
     """Where a run stands now, for people.
 
     Args:
-        triggered_per_minute: since this process began.
+        triggered_per_minute: since this process began; None where another one triggers.
         waiting_for: the one limit or rule that the next trigger waits for.
         seconds_left: to the last trigger, as far as the run's forecast and the account's limits tell.
         accounts_stopped: account to cause.
         held_by: who or what keeps the next wave from being opened, or triggers from leaving, as a sentence.
         doubts: of those in phase `requested`, those in doubt: the answer was lost, and the request is looked up.
+        is_driven: whether any process is at work on it.
+        is_canceling: whether a person wants its builds to stop.
+        gives_up_in: seconds after which the builds that go on are left, unless one more stops.
     """
 
     targets: int
     phases: Mapping[Phase, int]
     outcomes: Mapping[Outcome, int]
-    triggered_per_minute: float
+    triggered_per_minute: float | None
     waiting_for: str | None
     seconds_left: float | None
     accounts_stopped: Mapping[str, str]
     doubts: int = 0
     held_by: str | None = None
+    is_driven: bool = True
+    is_canceling: bool = False
+    gives_up_in: float | None = None
 
 
 class Engine:
@@ -145,6 +151,7 @@ class Engine:
         self._interrupted: anyio.Event | None = None
         self._scope: anyio.CancelScope | None = None
         self.code: Exit | None = None  # with which `run` ended
+        self.is_handed_over = False  # whether it left the run to a process that wants to drive it
 
     async def run(self) -> Exit:
         """Drives until the run's end or an interruption.
@@ -161,7 +168,8 @@ class Engine:
         if history.made is None:
             raise JournalError(f"there is no run {self._id} in this state")
         clocks = await Clocks.read(self._journal, self._process, self._wall, self._ticks, self._up)
-        heartbeat = Heartbeat(self._journal, self._journal.register(self._process, LEASE), clocks)
+        by = replace(self._journal.register(self._process, LEASE), onlooker=self._options.looks_on)
+        heartbeat = Heartbeat(self._journal, by, clocks)
         try:
             await heartbeat.claim(self._id, [COORDINATOR, *history.made.accounts])
             await read_on(self._journal, self._id, history)
@@ -213,6 +221,8 @@ class Engine:
             seconds_left=max(_forecast_left(run), *(driver.seconds_left for driver in drivers), 0.0),
             accounts_stopped={driver.account.name: str(s) for driver in drivers if (s := driver.sender.stopped)},
             doubts=run.doubts,
+            is_canceling=run.is_canceling,
+            gives_up_in=self._gives_up_in(run) if run.is_canceling else None,
         )
 
     # -- driving ------------------------------------------------------------------------------------------------
@@ -265,12 +275,15 @@ class Engine:
             for row in decided.released:
                 if run.drives(target := run.history.targets[row]):
                     self._drivers[target.account].release(row)
+            run.is_releasing = False
             for driver in self._drivers.values() if decided.is_news else ():
                 if decided.cancels:
                     driver.account.cancel()
                 driver.wake.set()
             if run.is_paused or len(run.history.waves) > 1:
                 run.settled.set()  # what is only waited for may be over by time alone
+            if decided.hands_over:
+                self._hand_over()
             if run.is_canceling and not run.leaves_builds and self._is_stuck(run):
                 run.notice("cancel.given_up", after=CANCEL_FOR)
                 run.leaves_builds = True
@@ -278,8 +291,18 @@ class Engine:
 
     def _is_stuck(self, run: Run) -> bool:
         """Whether nothing is left to be asked to stop, and nothing has stopped for so long."""
+        return (left := self._gives_up_in(run)) is not None and left < 0.0
+
+    def _gives_up_in(self, run: Run) -> float | None:
+        """Seconds after which builds that do not stop are left; None while some are still to be asked."""
         is_asking = any(driver.account.cancels for driver in self._drivers.values())
-        return not is_asking and run.now() - run.stopping_since > CANCEL_FOR
+        return None if is_asking else run.stopping_since + CANCEL_FOR - run.now()
+
+    def _hand_over(self) -> None:
+        """Leaves the run, detached as it was, to a process that wants to drive it; looks can be repeated."""
+        self.is_handed_over = True
+        for _ in range(2):
+            self.interrupt("detached")
 
     async def _time_out(self) -> None:
         if self._options.timeout is not None:

@@ -94,8 +94,8 @@ class AccountRun:
         unseen: by repository, rows taken over from the journal that are still to be looked for.
         vouched: rows of which a person says that they have no request (`--assume-absent`).
         failed: is told each row that has come to its end, for what may be read of it.
-        prover: the row that shows whether requests of this account carry their marker.
-        prepared: by repository, what the provider looked up for its triggers.
+        provers: by place, the row that shows whether requests carry their marker there.
+        prepared: by place, what the provider looked up for its triggers.
         principal: the user that the provider counts; until it is known, the token stands for it.
     """
 
@@ -122,7 +122,7 @@ class AccountRun:
         self.now = run.now
         self.notice = run.notice
         self.principal = sender.anonymous
-        self.marker_proven = self.name in run.history.proven
+        self._proven = set(run.history.proven.get(self.name, ()))
         self.finds: list[tuple[float, int]] = []
         self.polls = Due()
         self.cancels: list[int] = []
@@ -133,7 +133,7 @@ class AccountRun:
         self.unseen: OrderedDict[str, list[int]] = OrderedDict()
         self.vouched: set[int] = set()
         self.failed: Callable[[int], None] = lambda row: None
-        self.prover: int | None = None
+        self.provers: dict[str, int] = {}
         self.prepared: dict[str, Json] = {
             repo: what for (account, repo), what in run.history.prepared.items() if account == self.name
         }
@@ -175,6 +175,26 @@ class AccountRun:
     def marker(self, target: Target) -> str | None:
         """What travels with the target's triggers, so that its request can be recognised."""
         return marker_of(self.run.name, self.run.id, target.id) if target.marked else None
+
+    def prepared_key(self, row: int) -> str:
+        """What the triggers of the row share with others: its repository, and what else the provider names."""
+        repo, more = self.admission.repo_of(row), self._more(row)
+        return f"{repo} {more}" if more else repo
+
+    def _more(self, row: int) -> str:
+        return self.line.declaration.place(self._targets[row])
+
+    def proof(self, row: int) -> str:
+        """Where it was to be seen that requests such as the row's carry their marker; empty: anywhere."""
+        return self.prepared_key(row) if self._more(row) else ""
+
+    async def shows_marker(self, row: int) -> bool:
+        """Whether a request that is known to be ours was ever seen to carry its marker there."""
+        proof = self.proof(row)
+        if proof not in self._proven and proof:
+            memory = await self.run.journal.memory(f"{self.principal} {proof}")
+            self._proven |= {proof} if memory.marker_proven else set()
+        return proof in self._proven
 
     def can_find(self, row: int) -> bool:
         """Whether a look can ever tell what became of a lost call."""
@@ -373,7 +393,7 @@ class AccountRun:
     def remember(self, principal: str, memory: AccountMemory) -> None:
         """Takes over what earlier processes knew of the account, of this run and of all others."""
         self.principal = principal
-        self.marker_proven = self.marker_proven or memory.marker_proven
+        self._proven |= {""} if memory.marker_proven else set()
         history, now = self.run.history, self.now()
         for frozen in (frozen for (account, _), frozen in history.frozen.items() if account == self.name):
             self.budget.freeze(frozen.scope, frozen.until, frozen.cause)
@@ -418,12 +438,12 @@ class AccountRun:
         self.notice("limit.frozen", scope=scope, seconds=round(until - now), cause=error.reason)
         await self.append(Frozen(scope, until, error.reason))
 
-    async def prove_marker(self) -> None:
-        """A request known to be ours carries its marker: from now on `find` may say that one is absent."""
-        if not self.marker_proven:
-            self.marker_proven = True
-            await self.append(MarkerProven())
-            await self.run.journal.remember(self.principal, marker_proven=True)
+    async def prove_marker(self, row: int) -> None:
+        """A request known to be ours carries its marker: from now on `find` may say that one is absent there."""
+        if (proof := self.proof(row)) not in self._proven:
+            self._proven.add(proof)
+            await self.append(MarkerProven(proof))
+            await self.run.journal.remember(f"{self.principal} {proof}".rstrip(), marker_proven=True)
 
     async def notice_gap(self) -> None:
         """A request was found of which the journal does not tell: it went back, or somebody else drove the run."""

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from orchestrator.core.concurrency import Entry
 from orchestrator.core.errors import AccessRefused, LookFailed, NotTriggered, RateLimited, Rejected, Unreachable
-from orchestrator.core.events import Canceling, Ended, Refused, Sighted, TargetEvent
+from orchestrator.core.events import Canceling, Ended, Refused, Requested, Sighted, TargetEvent
 from orchestrator.core.frozen import replace
 from orchestrator.core.model import Build, Request, Target
 from orchestrator.core.next_step import NARROWEST, Poll, poll_interval, timed_out
@@ -75,8 +75,9 @@ class Follow:
         )
 
     async def _take_in(self, followed: Mapping[int, Followed], observations: Mapping[str, Observation]) -> None:
-        if any(observation.marked for observation in observations.values()):
-            await self.account.prove_marker()
+        for row, one in followed.items():
+            if (observation := observations.get(one.target.id)) is not None and observation.marked:
+                await self.account.prove_marker(row)
         news: list[tuple[int, Sequence[TargetEvent]]] = []
         for row, one in followed.items():
             observation = observations.get(one.target.id)
@@ -100,8 +101,16 @@ class Follow:
         earlier = {restart.before.id: restart.before, **known} if restart is not None else known
         ours = [by_our_clock(build, earlier.get(build.id), skew) for build in observation.builds]
         ours = [build for build in ours if restart is None or _is_since(restart, build)]
-        seen = [Sighted(target.id, build) for build in ours if known.get(build.id) != build]
+        seen: list[TargetEvent] = self._renewed(row, observation.request)
+        seen += [Sighted(target.id, build) for build in ours if known.get(build.id) != build]
         return seen or self._out_of_time(row, target, one)
+
+    def _renewed(self, row: int, request: Request | None) -> list[TargetEvent]:
+        """The handle in its new form, where it changed."""
+        progress = self.account.progress(row)
+        if request is None or request == progress.request:
+            return []
+        return [Requested(self.account.target(row).id, request.id, progress.how, request.handle, request.url)]
 
     def _out_of_time(self, row: int, target: Target, one: Followed) -> Sequence[TargetEvent]:
         step = self.account.step(row)

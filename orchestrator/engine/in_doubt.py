@@ -19,6 +19,7 @@ SKEW_MARGIN = 2.0  # seconds; the provider's Date header has whole seconds
 STEP = 60.0  # seconds between two readings of the provider's clock; a listing begins earlier by more than that
 STEPPED = 5.0  # seconds by which two readings of the provider's clock differ, from which on a clock has stepped
 LOST = "the process ended before the answer was journaled"
+TAKEN_OVER = "each is looked up by its marker before it is triggered"
 STALLS = 10  # times the settle time, after which no call can still stand in the queue of a provider that stalled
 
 
@@ -64,8 +65,8 @@ class LostCalls:
             await self._give_up(row, "it carries no marker by which it could be recognised")
             return
         target = account.target(row)
-        shows = account.marker_proven
-        trigger = Trigger(target, progress.attempts, progress.marker, account.run.name, is_shown=shows)
+        shows, prepared = await account.shows_marker(row), account.prepared.get(account.prepared_key(row))
+        trigger = Trigger(target, progress.attempts, progress.marker, account.run.name, prepared, shows)
         began, asked = account.now(), self._asked(doubt)
         try:
             request = await self._provider.find(trigger, asked, account.known(row))
@@ -115,7 +116,7 @@ class LostCalls:
             account.admission.enqueue(row)
             return
         is_kept = account.target(row).id in account.run.look_for
-        if is_kept and not account.marker_proven and not self._proves(row):
+        if is_kept and not await account.shows_marker(row) and not self._proves(row):
             self.account.find_at(row, now + NARROWEST)
             return
         if await self.may_be_triggered(row):
@@ -123,10 +124,11 @@ class LostCalls:
 
     def _proves(self, row: int) -> bool:
         """Until a marker was seen, one row goes ahead: what the others do not find proves nothing before."""
-        account, prover = self.account, self.account.prover
+        account, proof = self.account, self.account.proof(row)
+        prover = account.provers.get(proof)
         if prover is None or account.progress(prover).is_done or account.admission.is_closed(prover):
-            account.prover = row
-        return account.prover == row
+            account.provers[proof] = row
+        return account.provers[proof] == row
 
     async def look_at_all(self, rows: Sequence[int]) -> None:
         """Looks for rows of one repository that were taken over from the journal: one listing serves them all."""
@@ -149,8 +151,9 @@ class LostCalls:
         account, target, run = self.account, self.account.target(row), self.account.run
         kept = run.look_for.get(target.id)
         marker = account.marker(target) if kept is None else kept
-        shows = kept is not None or account.marker_proven or self._proves(row)
-        trigger = Trigger(target, 1, marker, run.name, is_shown=shows)
+        shows = kept is not None or await account.shows_marker(row) or self._proves(row)
+        prepared = account.prepared.get(account.prepared_key(row))
+        trigger = Trigger(target, 1, marker, run.name, prepared, shows)
         began, skew = account.now(), account.sender.skew or 0
         since = run.look_since if kept is not None else run.history.made_at - HOUR
         asked = Interval(since + min(skew, 0), began + skew + SKEW_MARGIN)
@@ -199,7 +202,7 @@ class LostCalls:
     async def _found(self, row: int, request: Request, marker: str | None = None) -> None:
         account, target = self.account, self.account.target(row)
         account.notice("request.found", target=target.id, id=request.id)
-        await account.prove_marker()
+        await account.prove_marker(row)
         await account.record(row, Requested(target.id, request.id, "found", request.handle, request.url, marker))
 
     async def _undecided(self, row: int, step: Find, doubt: Doubt, why: str) -> None:
@@ -248,6 +251,8 @@ async def recover(account: AccountRun) -> None:
             lost.append((row, events))
         elif not isinstance(step, Nothing):
             account.place(row, step)
+    if targets := sum(map(len, account.unseen.values())):
+        account.notice("targets.taken_over", account=account.name, targets=targets, next=TAKEN_OVER)
     await account.record_all(lost)
 
 

@@ -169,6 +169,7 @@ class Run:
         is_halted: interrupted: nothing more starts, calls under way finish.
         is_closed: a rule or a person stopped it: no more triggers; builds are followed to their end.
         is_paused: a person holds triggers and waves for a while.
+        is_releasing: targets may go whose needs have passed, which is being journaled: their turn may be the next.
         sent: is told of each target whose request may exist from then on; and with None, where it does not after all.
         unwanted: ids of targets that are to be canceled while the run goes on, each with who asked for it.
         look_for: target id to the marker that an earlier run, or this one before its state was lost, may have sent:
@@ -213,6 +214,7 @@ class Run:
         self.is_halted = False
         self.is_closed = not options.trigger
         self.is_paused = False
+        self.is_releasing = False
         self.sent: Callable[[str, float | None], None] | None = None
         self.is_canceling = False
         self.stopping_since = math.inf  # when a build was last asked to stop for the first time, or did stop

@@ -69,7 +69,7 @@ class Triggers:
         self._sender = gate.sender
         self._in_doubt = in_doubt
         self._prepares = provider if isinstance(provider, Prepares) else None
-        self._unprepared: dict[str, int] = {}  # by repository, how often what its triggers need could not be looked up
+        self._unprepared: dict[str, int] = {}  # by place, how often what its triggers need could not be looked up
         self._strangers = set[str]()  # repositories that were refused so since the provider itself last answered
         self._unprepared_since: dict[str, float] = {}
         self._quiet_until = -math.inf
@@ -79,7 +79,7 @@ class Triggers:
         """The next row that may be triggered now, with its permit."""
         account, admission, run = self._account, self._admission, self._run
         self.wait = NOTHING
-        if run.is_closed or run.is_halted or self._sender.stopped is not None:
+        if run.is_closed or run.is_halted or run.is_releasing or self._sender.stopped is not None:
             return None
         if run.is_paused:
             self.wait = PAUSED if admission.has_any else NOTHING
@@ -111,10 +111,11 @@ class Triggers:
 
     async def _trigger(self, candidate: Candidate, worker: Worker) -> None:
         account, gate, row, permit = self._account, self._gate, candidate.row, worker.permit
-        if self._prepares is not None and candidate.repo not in account.prepared:
+        place = account.prepared_key(row)
+        if self._prepares is not None and place not in account.prepared:
             gate.settle(permit)  # what is looked up takes permits of its own
             await account.flush()  # a lookup may take long, and what is deferred is not durable yet
-            await self._prepare(row, candidate.repo, self._prepares)
+            await self._prepare(row, place, self._prepares)
             return
         target, attempt = account.target(row), account.progress(row).attempts + 1
         old = self._run.restarts.get(target.id)
@@ -131,7 +132,7 @@ class Triggers:
             gate.settle(permit, error)
             raise
         left, skew = account.now(), self._sender.skew
-        prepared = account.prepared.get(candidate.repo)
+        prepared = account.prepared.get(place)
         try:
             request = await self._ask(Trigger(target, attempt, marker, self._run.name, prepared), worker.provider)
         except BaseException as error:
@@ -234,9 +235,9 @@ class Triggers:
                 return True
         return await self._in_doubt.may_be_triggered(row)
 
-    async def _prepare(self, row: int, repo: str, provider: Prepares) -> None:
-        """Looks up what the repository's triggers need, once; the row waits for its turn again."""
-        account, target = self._account, self._account.target(row)
+    async def _prepare(self, row: int, place: str, provider: Prepares) -> None:
+        """Looks up what the triggers of a place need, once; the row waits for its turn again."""
+        account, target, repo = self._account, self._account.target(row), self._admission.repo_of(row)
         try:
             what = await provider.prepare(target)
         except Rejected as error:
@@ -248,16 +249,16 @@ class Triggers:
             self._admission.put_back(row)
             raise
         except (LookFailed, InDoubt, NotTriggered) as error:
-            failures = self._unprepared[repo] = self._unprepared.get(repo, 0) + 1
+            failures = self._unprepared[place] = self._unprepared.get(place, 0) + 1
             until = account.now() + backoff(failures, self._run.random)
             account.notice("prepare.failed", target=target.id, cause=str(error))
-            first = self._unprepared_since.setdefault(repo, account.now())
+            first = self._unprepared_since.setdefault(place, account.now())
             if account.now() - first > target.timeouts.accept:
                 why = f"what its trigger needs could not be looked up: {error}"
                 await account.record(row, Ended(target.id, Outcome.TIMED_OUT, "no_build", why))
                 return
             self._admission.wait_until(row, Wait(until, "a look at what its triggers need", repo, is_limit=False))
         else:
-            await account.append(Prepared(repo, what))
-            account.prepared[repo] = what
+            await account.append(Prepared(place, what))
+            account.prepared[place] = what
             self._admission.put_back(row)

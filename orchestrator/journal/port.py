@@ -58,11 +58,13 @@ class Incarnation(Struct, frozen=True):
 
     Args:
         lease_for: seconds for which it lives without a heartbeat.
+        onlooker: whether it leaves the run to whoever wants to drive it.
     """
 
     id: str
     process: Process
     lease_for: float
+    onlooker: bool = False
 
 
 class Lease(Struct, frozen=True):

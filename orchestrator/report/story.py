@@ -26,6 +26,8 @@ _HOW = {
     "restarted": "a build was started again of",
     "kept": "an earlier run made",
 }
+WENT_BACK = "the journal went back to an earlier time, or another copy of it was used"
+LOOKED_UP = "what it does not tell is looked up before it is triggered"
 LOOKUP = "its request is looked for; it is asked again only when it is certainly not there"
 
 Pairs: TypeAlias = Callable[[Any], Mapping[str, Any]]
@@ -184,11 +186,9 @@ _STORY: Mapping[type[Any], Line | Callable[[Any], Line]] = {
     events.MarkerProven: Line("marker.proven", lambda e: "marker proven"),
     events.JournalWentBack: Line(
         "journal.went_back",
-        lambda e: (
-            f"the journal went back, or another copy of it was used: what was done between {clock(e.from_)} and "
-            f"{clock(e.to)} is looked up at the provider"
-        ),
-        level=WARNING,
+        lambda e: f"{WENT_BACK}: it tells nothing of what was done from {clock(e.from_)} to {clock(e.to)}; {LOOKED_UP}",
+        lambda e: {"from": clock(e.from_), "to": clock(e.to), "why": WENT_BACK, "next": LOOKED_UP},
+        WARNING,
     ),
     events.Prepared: Line("repo.prepared", lambda e: f"what the triggers of {e.repo} need was looked up"),
     events.AccountStopped: Line("account.stopped", lambda e: f"the account stopped: {e.cause}", _stopped_pairs, ERROR),
@@ -232,6 +232,7 @@ _STORY: Mapping[type[Any], Line | Callable[[Any], Line]] = {
     events.CauseFound: Line("cause.found", _cause, _of("target", cause="text")),
     # what people asked for
     events.CancelAsked: Line("cancel.asked", lambda e: "cancel asked"),
+    events.DriveAsked: Line("drive.asked", lambda e: "another process wants to drive the run"),
     events.Approved: Line("approved", lambda e: "approved"),
     events.Denied: Line("denied", lambda e: "denied"),
     events.PauseAsked: Line("pause.asked", lambda e: "pause asked"),

@@ -390,10 +390,10 @@ def _not_tallied(
     for name, account in accounts.items():
         declaration = declared.get(account.type)
         for limit in account.limits:
-            if declaration is None or limit.name not in declaration.trigger_limits:
+            if declaration is None or limit.kind not in declaration.trigger_limits:
                 continue
-            is_accepted = limit.name in declaration.accepted_limits
-            counted = sum(n for (of, rule), n in used.items() if of == name and rule.partition(" ")[0] == limit.name)
+            is_accepted = limit.kind in declaration.accepted_limits
+            counted = sum(n for (of, rule), n in used.items() if of == name and rule.partition(" ")[0] == limit.kind)
             more = accepted[name] - counted if is_accepted else sent[name] - tallied[name]
             found[name, str(limit)] = max(0, more)
     return found

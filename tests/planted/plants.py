@@ -19,7 +19,7 @@ PLANTS: tuple[Plant, ...] = (
     ),
     Plant(
         "a call leaves although it is too late when its connection is ready",
-        (Edit("orchestrator/providers/kit/transport.py", "            ready()\n", "            pass\n"),),
+        (Edit("orchestrator/providers/kit/connections.py", "            may_leave()\n", "            pass\n"),),
         ("test_http.py",),
         "no_longer_wanted",
     ),

@@ -105,7 +105,7 @@ def not_welcome(
         answer: none that shows a user.
     """
     refusal = refused(answer, title)
-    if refusal is not None or not (is_refusal(answer) or answer.status == 200):
+    if refusal is not None or not (is_refusal(answer) or answer.status < 300):
         return refusal if isinstance(refusal, AccessRefused) else None
     found = f"HTTP {answer.status}, {told_by(answer.body)}"
     if answer.status == 403:
@@ -172,6 +172,8 @@ def rejected(code: str, reason: str, detail: str) -> Rejected:
 
 def foreign(body: Json) -> str:
     """What a body is that is not the service's."""
+    if body in (None, ""):
+        return "it answers with nothing"
     if isinstance(body, str):
         lead = body.lstrip()[:15].lower()
         html = lead.startswith(("<!doctype", "<html"))
