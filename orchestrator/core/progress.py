@@ -64,10 +64,12 @@ class Restart(Struct, frozen=True, omit_defaults=True, gc=False):
     Args:
         asked_at: when (wall clock).
         before: the build as this run had seen it last; `unseen` where it had not.
+        is_rerun: whether it had failed in this run.
     """
 
     before: Build
     asked_at: float
+    is_rerun: bool = False
 
 
 class Progress(Struct, frozen=True, gc=False):
@@ -88,6 +90,7 @@ class Progress(Struct, frozen=True, gc=False):
         builds: as last seen, in the order in which they were first seen.
         appeared_at: when the first build was first seen; `queue` counts from here.
         restart: set when its build was asked to start again; the open attempt is that call.
+        reruns: how often it was started again since it had failed in this run.
         cause: why its build failed, as its log says.
     """
 
@@ -111,6 +114,7 @@ class Progress(Struct, frozen=True, gc=False):
     last_asked_at: float | None = None
     unsent: int = 0
     restart: Restart | None = None
+    reruns: int = 0
     cause: Cause | None = None
 
     @property
@@ -122,6 +126,11 @@ class Progress(Struct, frozen=True, gc=False):
     def may_exist(self) -> bool:
         """Whether the provider has, or may have, a request for this target."""
         return self.request is not None or self.asked_at is not None
+
+    @property
+    def was_rerun(self) -> bool:
+        """Whether its build was asked to start again since it had failed in this run."""
+        return self.reruns > 0 or (self.restart is not None and self.restart.is_rerun)
 
     @property
     def is_restarting(self) -> bool:
@@ -200,7 +209,7 @@ def apply(progress: Progress, event: TargetEvent, at: float) -> Progress:
                 last_asked_at=at,
                 doubt=None,
                 verdict=None,
-                restart=Restart(_one(progress.builds, build_id), at),
+                restart=Restart(_one(progress.builds, build_id), at, progress.request is not None),
             )
         case Requested(id=id_, handle=handle, url=url, how=how, marker=marker):
             asked = at if progress.asked_at is None else progress.asked_at
@@ -243,7 +252,8 @@ def apply(progress: Progress, event: TargetEvent, at: float) -> Progress:
                 verdict=None,
                 canceling_at=None,
                 requested_at=at,
-                triggered_at=at if progress.restart is None else progress.restart.asked_at,
+                triggered_at=_restarted_at(progress, at),
+                reruns=progress.reruns + (progress.restart is not None and progress.restart.is_rerun),
                 asked_at=None,
                 doubt=None,
                 cause=None,
@@ -256,6 +266,13 @@ def apply(progress: Progress, event: TargetEvent, at: float) -> Progress:
             return replace(progress, verdict=Verdict(Outcome.SKIPPED, code, reason, at, root, steps))
         case _:
             assert_never(event)
+
+
+def _restarted_at(progress: Progress, at: float) -> float | None:
+    """When the call was made that counts as the trigger; that of a rerun does not."""
+    if progress.restart is None:
+        return at
+    return progress.triggered_at if progress.restart.is_rerun else progress.restart.asked_at
 
 
 def _unless_provisional(verdict: Verdict | None) -> Verdict | None:

@@ -8,9 +8,9 @@ from orchestrator.core.concurrency import Entry
 from orchestrator.core.errors import AccessRefused, LookFailed, NotTriggered, RateLimited, Rejected, Unreachable
 from orchestrator.core.events import Canceling, Ended, Refused, Requested, Sighted, TargetEvent
 from orchestrator.core.frozen import replace
-from orchestrator.core.model import Build, Request, Target
+from orchestrator.core.model import Build, BuildState, Request, Target
 from orchestrator.core.next_step import NARROWEST, Poll, poll_interval, timed_out
-from orchestrator.core.progress import Restart
+from orchestrator.core.progress import Progress, Restart
 from orchestrator.core.restart import READINGS_DIFFER, shows_restart
 from orchestrator.engine.facts import AccountRun
 from orchestrator.limits.concurrency import Others, QueueRoom, others_in
@@ -68,7 +68,7 @@ class Follow:
             self.account.target(row),
             progress.request or Request(""),
             progress.marker,
-            progress.build,
+            progress.build or _to_come(progress),
             since=progress.requested_at or now,
             polls=self.account.polled[row],
             fresh=isinstance(step, Poll) and now >= step.deadline,
@@ -223,6 +223,13 @@ class Follow:
 def _is_since(restart: Restart, build: Build) -> bool:
     """Whether the build is not only seen as it had ended before; a restart takes a moment to show."""
     return build.id != restart.before.id or shows_restart(restart.before, build, restart.asked_at)
+
+
+def _to_come(progress: Progress) -> Build | None:
+    """A build that was started again and was not seen since: it keeps its id where the service does so."""
+    if progress.restart is None or not progress.restart.before.id:
+        return None
+    return Build(progress.restart.before.id, BuildState.QUEUED, "queued", branch=progress.restart.before.branch)
 
 
 def by_our_clock(build: Build, known: Build | None, skew: int) -> Build:

@@ -8,7 +8,7 @@ from orchestrator.core.calls import Answer, Call, Send
 from orchestrator.core.errors import InDoubt, LookFailed, NotShown, RateLimited, Unreachable
 from orchestrator.core.events import Absent, Doubted, Ended, Requested, TargetEvent
 from orchestrator.core.model import Interval, Outcome, Request, Target, Trigger
-from orchestrator.core.next_step import NARROWEST, Ask, End, Find, Nothing, next_step, poll_interval
+from orchestrator.core.next_step import NARROWEST, Ask, End, Find, Nothing, poll_interval
 from orchestrator.core.progress import Doubt, Progress
 from orchestrator.engine.facts import AccountRun
 from orchestrator.engine.restarts import LostRestarts
@@ -246,7 +246,7 @@ async def recover(account: AccountRun) -> None:
             account.failed(row)
             continue  # whatever is done stays so, and most of what is taken up is
         events = _said_by_a_person(account, row, target, progress) or _lost_by_a_crash(account, target, progress)
-        step = next_step(target, progress, now, account.run.since)
+        step = account.step_after(row, progress, now)
         if events or isinstance(step, End):
             lost.append((row, events))
         elif not isinstance(step, Nothing):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 from orchestrator.core.calls import Answer, Call
 from orchestrator.core.errors import (
@@ -27,7 +28,8 @@ from orchestrator.core.events import (
     Withdrawn,
 )
 from orchestrator.core.model import Outcome, Request, Target, Trigger
-from orchestrator.core.next_step import backoff
+from orchestrator.core.next_step import backoff, verdict_of
+from orchestrator.core.options import OldBuild
 from orchestrator.core.times import clock
 from orchestrator.engine.facts import RESTARTED, AccountRun
 from orchestrator.engine.gate import Gate
@@ -118,7 +120,7 @@ class Triggers:
             await self._prepare(row, place, self._prepares)
             return
         target, attempt = account.target(row), account.progress(row).attempts + 1
-        old = self._run.restarts.get(target.id)
+        old, is_rerun = account.old(row), account.progress(row).request is not None
         marker = None if old is not None else account.marker(target)
         asked: TargetEvent = Intended(target.id, attempt, marker, self._sender.skew)
         if old is not None:
@@ -134,7 +136,8 @@ class Triggers:
         left, skew = account.now(), self._sender.skew
         prepared = account.prepared.get(place)
         try:
-            request = await self._ask(Trigger(target, attempt, marker, self._run.name, prepared), worker.provider)
+            trigger = Trigger(target, attempt, marker, self._run.name, prepared)
+            request = await self._ask(trigger, old, worker.provider)
         except BaseException as error:
             # where the answer is lost, the provider may handle it, and count it, as late as the settle time tells
             gate.settle(permit, error, late=target.timeouts.settle)
@@ -147,12 +150,13 @@ class Triggers:
             self._admission.traffic.answered()
             # durable with the next intent of this worker, or when it has none: one sync for both
             how = "answered" if old is None else RESTARTED
-            receipt = Requested(target.id, request.id, how, request.handle, request.url)
-            account.defer(row, receipt, *([] if old is None else [Restarted(target.id, old.build, attempt)]))
+            receipt: list[TargetEvent] = [] if old is None else [Restarted(target.id, old.build, attempt)]
+            if not is_rerun:
+                receipt.insert(0, Requested(target.id, request.id, how, request.handle, request.url))
+            account.defer(row, *receipt)
 
-    async def _ask(self, trigger: Trigger, provider: Provider) -> Request:
-        """Triggers, or starts the old build again where the run was made for that."""
-        old = self._run.restarts.get(trigger.target.id)
+    async def _ask(self, trigger: Trigger, old: OldBuild | None, provider: Provider) -> Request:
+        """Triggers, or starts a build again in place of that."""
         if old is None:
             return await provider.trigger(trigger)
         if not isinstance(provider, Restarts):
@@ -185,7 +189,7 @@ class Triggers:
         error = self._meant(error, target)
         match error:
             case Rejected():
-                await account.record(row, Refused(target.id, error.code, error.reason))
+                await account.record(row, *self._refused(row, target, attempt, error))
             case RateLimited():
                 await account.freeze(error)
                 await account.record(row, Withdrawn(target.id, attempt, "rate_limited"))
@@ -194,6 +198,16 @@ class Triggers:
                 await account.record(row, Withdrawn(target.id, attempt, "access_refused"))
             case _:
                 await account.record(row, Withdrawn(target.id, attempt, "not_triggered"))
+
+    def _refused(self, row: int, target: Target, attempt: int, error: Rejected) -> Sequence[TargetEvent]:
+        """The provider refused it for good; a build that it does not start again has the outcome that it had."""
+        progress = self._account.progress(row)
+        build = progress.build
+        if progress.request is None or build is None or not build.state.is_final:
+            return (Refused(target.id, error.code, error.reason),)
+        end = verdict_of(build, progress)
+        reason = f"{end.reason}; it could not be started again: {error.reason}"
+        return Withdrawn(target.id, attempt, "refused"), Ended(target.id, end.outcome, end.code, reason)
 
     def _meant(self, error: NotTriggered, target: Target) -> NotTriggered:
         """The refusal, or that of the whole account, where a stranger has refused several repositories in a row."""

@@ -7,12 +7,14 @@ from collections.abc import Collection, Iterable, Iterator, Sequence
 from orchestrator.core.events import CANCELED
 from orchestrator.core.frozen import Struct
 from orchestrator.core.model import Outcome
+from orchestrator.core.next_step import AFTER_RERUN
 from orchestrator.core.times import counted
 from orchestrator.report.view import Report, Row
-from orchestrator.report.words import shell, short
+from orchestrator.report.words import plain, shell, short
 
 IN_DOUBT = "in doubt"
 OPEN = "open"
+FLAKES = 20  # targets that passed only after a rerun, that are named
 BACK = 10  # targets that the way back names
 FAILED = (Outcome.FAILED, Outcome.ERRORED)  # whose logs may tell why
 
@@ -99,6 +101,19 @@ def reason_of(row: Row) -> str:
     """Why it did not pass, with what its log says."""
     reason = row.reason or row.code or ""
     return reason if row.cause is None else f"{reason}: {row.cause.text}"
+
+
+def flakes(report: Report) -> list[Row]:
+    """The targets that passed only after their build was started again."""
+    return [row for row in report.targets if row.code == AFTER_RERUN]
+
+
+def flake_line(report: Report) -> str:
+    """The same as a line for a person; empty where there is none."""
+    found = flakes(report)
+    named = ", ".join(plain(row.id) for row in found[:FLAKES])
+    more = f" and {len(found) - FLAKES:,} more" if len(found) > FLAKES else ""
+    return f"flaky: {counted(len(found), 'target')} passed only after a rerun: {named}{more}" if found else ""
 
 
 def shares(sizes: Sequence[int], at_most: int) -> list[int]:
