@@ -1,84 +1,85 @@
-"""How targets fared in earlier runs: what is kept of each, and what `plan` makes of it."""
-
-from __future__ import annotations
+"""How targets fared in earlier runs, those that were forgotten since included."""
 
 import pytest
-from cli_machine import Program
 from fake_service import FakeService, Script, make_run, targets
-from test_engine import engine
+from rolling import Rolling
 
-from orchestrator.core.errors import Exit
-from orchestrator.core.events import Ended, Refused, Sighted, Skipped
+from orchestrator.core.events import PauseAsked
 from orchestrator.core.evidence import Past
-from orchestrator.core.model import DEFAULT_FAIL_ON, Build, BuildState, Outcome
-from orchestrator.core.pasts import KEPT, letter_of, past_of, place_of
+from orchestrator.core.history import accounts_in
+from orchestrator.core.model import DEFAULT_FAIL_ON, BuildState
+from orchestrator.journal.history import load
+from orchestrator.journal.pasts import pasts
 from orchestrator.testing import MemoryJournal
 
-SERVICE = "fake https://ci.invalid"
+pytestmark = pytest.mark.anyio
+
+NAMES = ("acme/a", "acme/b@main", "acme/c")
+BAD, CANCELED, SUPERSEDED = (Script(state) for state in (BuildState.FAILED, BuildState.CANCELED, BuildState.SUPERSEDED))
 
 
-@pytest.mark.parametrize(
-    ("event", "letter"),
-    [
-        (Ended("t", Outcome.PASSED, "passed", ""), "p"),
-        (Ended("t", Outcome.PASSED, "passed_after_rerun", ""), "r"),
-        (Ended("t", Outcome.FAILED, "failed_every_time", ""), "f"),
-        (Ended("t", Outcome.ERRORED, "build_errored", ""), "e"),
-        (Ended("t", Outcome.TIMED_OUT, "no_build", ""), "t"),
-        (Ended("t", Outcome.CANCELED, "build_canceled", ""), "c"),
-        (Ended("t", Outcome.CANCELED, "canceled_by_us", ""), None),
-        (Ended("t", Outcome.SUPERSEDED, "superseded", ""), None),
-        (Ended("t", Outcome.IN_DOUBT, "in_doubt", ""), None),
-        (Refused("t", "not_found", ""), "j"),
-        (Refused("t", "request_limit_reached", ""), None),
-        (Skipped("t", "frozen"), None),
-        (Sighted("t", Build("1", BuildState.PASSED, "passed")), None),
-    ],
-)
-def test_what_tells_nothing_of_the_target_is_not_kept(event, letter):
-    assert letter_of(event) == letter
-
-
-def test_first_attempts_count_where_nothing_is_started_again():
-    assert past_of("pprf", DEFAULT_FAIL_ON, has_reruns=False) == Past(2, 4)
-    assert past_of("pprf", DEFAULT_FAIL_ON, has_reruns=True) == Past(1, 4)
-    assert past_of("pxc", {Outcome.FAILED}, has_reruns=True) == Past(0, 3)
-
-
-def test_a_target_is_the_same_whatever_its_account_is_called_and_its_repository_spelt():
-    assert place_of(SERVICE, "a:ACME/Lib@Main[os=X]#N") == place_of(SERVICE, "b:acme/lib@Main[os=X]#N")
-    assert place_of(SERVICE, "a:acme/lib@Main") != place_of(SERVICE, "a:acme/lib@main")
-
-
-@pytest.mark.anyio
-async def test_each_run_adds_one_letter_to_a_target_and_only_the_newest_are_kept():
-    service = FakeService({"acme/b": Script(BuildState.FAILED)})
+async def nights(*scripts):
+    """A run of the same targets for each of these ways in which they fare."""
+    service = FakeService()
     journal = MemoryJournal(now=service.now)
-    for number in range(KEPT + 2):
-        await make_run(journal, targets("acme/a", "acme/b"), at=service.now(), run=f"r{number}")
-        await engine(journal, service, run=f"r{number}").run()
-    last = f"r{KEPT + 1}"
-    assert await journal.pasts(SERVICE) == {f"{SERVICE} acme/a": "p" * KEPT, f"{SERVICE} acme/b": "f" * KEPT}
-    assert await journal.pasts(SERVICE, without=last) == {
-        f"{SERVICE} acme/a": "p" * (KEPT - 1),
-        f"{SERVICE} acme/b": "f" * (KEPT - 1),
+    for number, how in enumerate(scripts):
+        service.scripts = how
+        await make_run(journal, targets(*NAMES), f"n{number}", service.now())
+        await Rolling(service, journal, f"n{number}").drive()
+    return journal
+
+
+async def known(journal, but="", run="n0"):
+    history = await load(journal, run)
+    return await pasts(journal, targets(*NAMES), accounts_in(history.made), DEFAULT_FAIL_ON, but)
+
+
+async def test_a_targets_past_is_how_often_it_was_bad():
+    journal = await nights({"acme/a": BAD}, {}, {"acme/a": BAD})
+    assert await known(journal) == {
+        "fake:acme/a": Past(2, 3),
+        "fake:acme/b@main": Past(0, 3),
+        "fake:acme/c": Past(0, 3),
     }
-    await journal.drop_runs([f"r{number}" for number in range(KEPT + 2)])
-    assert len(await journal.pasts(SERVICE)) == 2
-    assert await journal.pasts("fake https://ci.invalid/other") == {}
 
 
-def test_a_plan_says_how_many_failures_stop_it_once_enough_is_known(tmp_path, capsys):
-    program = Program(tmp_path, capsys, TRAVIS_TOKEN="t" * 20)
-    names = "".join(f"  - acme/r{n}\n" for n in range(30))
-    head = "version: 1\nrollout: {waves: [50%, 100%], stop_when: {worse_than_usual: true}}\n"
-    program.write("m.yaml", f"{head}targets:\n{names}")
-    assert program("plan", "m.yaml", "--sandbox", "--state", "s") == 0
-    assert "worse_than_usual does not act: fewer than 50 earlier outcomes are known of" in program.out
-    for run in ("one", "two"):
-        assert program("run", "m.yaml", "--sandbox", "--state", "s", "--run-id", run) in (Exit.OK, Exit.FAILED)
-    assert program("plan", "m.yaml", "--sandbox", "--state", "s") == 0
-    assert "bad of the first 30 stop it: worse than usual" in program.out
-    assert program("plan", "m.yaml", "--sandbox", "--state", "s", "-o", "json") == 0
-    blocks = [block["targets"] for wave in program.json["waves"] for block in wave["blocks"]]
-    assert blocks == [10, 15, 20, 30]
+async def test_a_run_may_be_left_out():
+    journal = await nights({"acme/a": BAD}, {})
+    assert (await known(journal, but="n0"))["fake:acme/a"] == Past(0, 1)
+
+
+async def test_what_says_nothing_of_a_target_is_left_out():
+    journal = await nights({"acme/a": SUPERSEDED, "acme/c": CANCELED}, {})
+    found = await known(journal)
+    assert found["fake:acme/a"] == Past(0, 1)
+    assert found["fake:acme/c"] == Past(1, 2)  # by somebody else: as bad as a failure
+
+
+async def test_only_the_last_twenty_outcomes_count():
+    journal = await nights(*[{"acme/a": BAD}] * 2, *[{}] * 20)
+    assert (await known(journal))["fake:acme/a"] == Past(0, 20)
+
+
+async def test_forgotten_runs_are_still_known():
+    journal = await nights({"acme/a": BAD}, {}, {"acme/a": BAD})
+    assert await journal.drop_runs(["n0", "n1"]) == 2
+    assert (await known(journal, run="n2"))["fake:acme/a"] == Past(2, 3)
+    assert await journal.drop_runs(["n2"]) == 1
+    service = FakeService()
+    await make_run(journal, targets(*NAMES), "new", service.now())
+    assert (await known(journal, run="new"))["fake:acme/a"] == Past(2, 3)
+
+
+async def test_an_export_of_one_run_carries_what_is_known_of_its_targets():
+    journal = await nights({"acme/a": BAD}, {}, {"acme/a": BAD})
+    await journal.wish("n2", PauseAsked("jo", 1.0))
+    elsewhere = MemoryJournal(journal.disk.copy(["n2"]))
+    assert [row.id for row in await elsewhere.runs()] == ["n2"]
+    assert (await known(elsewhere, run="n2"))["fake:acme/a"] == Past(2, 3)
+
+
+async def test_the_same_repository_on_another_branch_is_another_target():
+    journal = await nights({"acme/b": BAD})
+    history = await load(journal, "n0")
+    other = await pasts(journal, targets("acme/b@dev", "ACME/B@main"), accounts_in(history.made), DEFAULT_FAIL_ON)
+    assert other == {"fake:ACME/B@main": Past(1, 1)}

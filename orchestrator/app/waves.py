@@ -12,7 +12,6 @@ from orchestrator.core.errors import JournalError
 from orchestrator.core.evidence import NEEDED
 from orchestrator.core.frozen import replace
 from orchestrator.core.model import DEFAULT_FAIL_ON, Outcome, Plan, Target
-from orchestrator.core.options import RunOptions
 from orchestrator.core.promotion import Promotion, Usually
 from orchestrator.core.rollout import cut
 from orchestrator.core.waves import FASTEST, SLOWEST, Wave
@@ -71,17 +70,16 @@ async def with_blocks(planned: Planned, context: Context) -> Planned:
 
 
 async def _usually(plan: Plan, failures: Collection[Outcome], context: Context) -> Usually:
-    from orchestrator.app.start import made_of
-    from orchestrator.journal.pasts import usual_of
+    from orchestrator.journal.pasts import pasts
     from orchestrator.journal.store import open_journal
 
-    nothing = Usually(plan.targets, {}, {name: f"{one.type} {one.url}" for name, one in plan.accounts.items()})
+    services = {name: f"{one.type} at {one.url}" for name, one in plan.accounts.items()}
+    nothing = Usually(plan.targets, {}, services)
     if not has_state(context.state_path):
         return nothing
-    made = made_of(plan, RunOptions(sandbox=context.sandbox))
     try:
         async with open_journal(context.state_path, now=context.now, read_only=True) as journal:
-            return await usual_of(journal, made, plan.targets, failures)
+            return Usually(plan.targets, await pasts(journal, plan.targets, plan.accounts, failures), services)
     except JournalError:  # `plan` needs no state: the verbs that need it tell what is wrong with it
         return nothing
 

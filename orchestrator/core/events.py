@@ -206,6 +206,7 @@ class MarkerProven(Struct, frozen=True, omit_defaults=True, gc=False):
     """A request known to be ours carried its marker: `find` can be trusted on this account from now on."""
 
     kind: ClassVar[str] = "marker_proven"
+    place: str = ""  # where; empty: on the whole account
 
 
 class JournalWentBack(Struct, frozen=True, omit_defaults=True, gc=False, rename={"from_": "from"}):
@@ -223,7 +224,7 @@ class Prepared(Struct, frozen=True, omit_defaults=True, gc=False):
     """The provider looked up what the triggers of a repository need; asked once for a run."""
 
     kind: ClassVar[str] = "prepared"
-    repo: str  # as limits count it
+    repo: str  # as limits count it, and what else it was looked up for
     what: Json = None
 
 

@@ -54,7 +54,7 @@ class History:
         frozen: by account and scope, the longest freeze; an owner's (no credit, abuse) lasts until a process takes up.
         is_watched: whether the process that last took it up is an onlooker, which leaves it to whoever wants to drive.
         hosts: the machines on which processes drove the run; several: the state was carried from one to another.
-        proven: accounts on which `find` can be trusted.
+        proven: by account, the places in which `find` can be trusted (empty: everywhere).
         prepared: by account and repository, what the provider looked up for its triggers.
         tallies: what each process that left in order did, by account.
     """
@@ -77,7 +77,7 @@ class History:
         self.learnt: dict[tuple[str, Scope, str], LimitLearnt] = {}  # by account, scope and name of the limit
         self.is_watched = False
         self.hosts: set[str] = set()
-        self.proven: set[str] = set()
+        self.proven: dict[str, set[str]] = {}
         self.prepared: dict[tuple[str, str], Json] = {}
         self.tallies: list[Tally] = []
 
@@ -147,8 +147,8 @@ class History:
                 self.accounts_stopped[account] = event
             case LimitLearnt(scope=scope, rule=rule):
                 self.learnt[account, scope, rule.partition(" ")[0]] = event
-            case MarkerProven():
-                self.proven.add(account)
+            case MarkerProven(place=place):
+                self.proven.setdefault(account, set()).add(place)
             case Prepared(repo=repo, what=what):
                 self.prepared[account, repo] = what
             case _:  # a wish is no fact about what happened

@@ -33,18 +33,13 @@ class Usually:
         targets: of the run.
         pasts: by id of the target; those of which nothing is known are left out.
         services: account to what it is an account of.
-        known: by service, the pasts of all its targets, those of other runs too; else those of these targets count.
 
     Attributes:
         by_service: how often the targets of each service fail as a rule.
     """
 
     def __init__(
-        self,
-        targets: Sequence[Target] = (),
-        pasts: Mapping[str, Past] = {},
-        services: Mapping[str, str] = {},
-        known: Mapping[str, Sequence[Past]] = {},
+        self, targets: Sequence[Target] = (), pasts: Mapping[str, Past] = {}, services: Mapping[str, str] = {}
     ) -> None:
         self._pasts = pasts
         self._services = services
@@ -52,7 +47,7 @@ class Usually:
         for target in targets:
             if target.skip is None:
                 found.setdefault(self._service(target), []).append(pasts.get(target.id, Past()))
-        self.by_service = {service: Usual(known.get(service, own)) for service, own in found.items()}
+        self.by_service = {service: Usual(known) for service, known in found.items()}
 
     def chance(self, target: Target) -> float:
         """The probability with which a target fails."""

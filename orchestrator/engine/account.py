@@ -111,6 +111,8 @@ class AccountDriver:
         if account.unwanted:
             unwanted, account.unwanted = account.unwanted, []
             self._start(account.end_unwanted, unwanted)
+        if account.has_idle_reruns:
+            self._start(account.end_reruns, None)
         while self._has_slot and account.finds and account.finds[0][0] <= now:
             self._start(self._in_doubt.find, heappop(account.finds)[1])
         if account.polls.first <= now and self._follow.under_way < GROUPS and self._has_slot:
@@ -182,7 +184,7 @@ class AccountDriver:
             return True
         if run.leaves_builds:
             return True
-        if account.cancels or account.unwanted or account.finds:
+        if account.cancels or account.unwanted or account.finds or account.has_idle_reruns:
             return False
         if self._triggers is not None and self._logs.is_due and not run.options.detach:
             return False

@@ -104,7 +104,7 @@ class Sender:
         if self.stopped is not None:
             raise self.stopped
         if self._heartbeat is not None:
-            if call.method != "GET":
+            if call.changes:
                 call = replace(call, ready=self._heartbeat.hold)
             await self._heartbeat.check()
         permit.has_left = True
@@ -272,7 +272,7 @@ class Gate:
         as long as nothing does, all repositories stand in one line.
         """
         repo = None if call.repo is None else self.budget.name(call.repo)
-        writes = call.method != "GET"
+        writes = call.changes
         self.traffic.writes_waiting += writes
         try:
             if (call.limits, repo) not in self._turns and not self._delay_alone(call, repo):

@@ -40,7 +40,6 @@ class Batch(Struct, eq=False):
     Args:
         epoch: of the appender's lease; checked when it is written.
         ended: when and with which exit code these events end the run, if they do.
-        outcomes: as of `Piece`.
         entries: what was written.
         error: why nothing was.
     """
@@ -51,7 +50,6 @@ class Batch(Struct, eq=False):
     events: Sequence[Event]
     rows: Sequence[Row]
     ended: tuple[float, int] | None
-    outcomes: Sequence[tuple[str, str]] = ()
     entries: Sequence[Entry] | None = None
     error: JournalError | None = None
 

@@ -1,46 +1,66 @@
-"""How the targets of a run fared in earlier runs of this state."""
+"""How the targets of a run fared in earlier runs of this state, those that were forgotten since included."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
-from orchestrator.core.events import RunMade
 from orchestrator.core.evidence import Past
-from orchestrator.core.history import History
-from orchestrator.core.model import Outcome, Target
-from orchestrator.core.pasts import past_of, place_of, services_of
+from orchestrator.core.history import History, accounts_in
+from orchestrator.core.model import Account, Outcome, Target
 from orchestrator.core.promotion import Usually
+from orchestrator.journal.history import load, made_in
+from orchestrator.journal.outcomes import Known, identity, newest, outcomes_of
 from orchestrator.journal.port import Journal
+
+RUNS = 200  # earlier runs that are read, the newest
 
 
 async def usually(journal: Journal, run: str, history: History) -> Usually:
     """How the targets of a run fared as a rule, without what this run itself has shown."""
-    if history.made is None:
-        return Usually()
-    return await usual_of(journal, history.made, history.targets, history.options.failures, run)
+    accounts = accounts_in(history.made)
+    found = await pasts(journal, history.targets, accounts, history.options.failures, but=run)
+    services = {name: f"{account.type} at {account.url}" for name, account in accounts.items()}
+    return Usually(history.targets, found, services)
 
 
-async def usual_of(
-    journal: Journal, made: RunMade, targets: Sequence[Target], failures: Collection[Outcome], without: str = ""
-) -> Usually:
-    """The same for a run that is made, or is to be made.
+async def pasts(
+    journal: Journal,
+    targets: Sequence[Target],
+    accounts: Mapping[str, Account],
+    failures: Collection[Outcome],
+    but: str = "",
+) -> Mapping[str, Past]:
+    """What is known of each target, by id; those of which nothing is are left out.
 
     Args:
         failures: the outcomes that are bad.
-        without: the id of a run that is left out.
+        but: a run that is left out.
     """
-    services = services_of(made)
-    known: dict[str, list[Past]] = {}
-    pasts: dict[str, Past] = {}
-    mine = {place_of(services[target.account], target.id): target for target in targets if target.account in services}
-    retries = {services[one.account] for one in mine.values() if one.reruns.times}
-    for service in dict.fromkeys(services.values()):
-        known[service] = []
-        for place, letters in (await journal.pasts(service, without)).items():
-            target = mine.get(place)
-            has_reruns = service in retries if target is None else target.reruns.times > 0
-            past = past_of(letters, failures, has_reruns=has_reruns)
-            known[service].append(past)
-            if target is not None:
-                pasts[target.id] = past
-    return Usually(targets, pasts, services, known)
+    ids = {identity(target, accounts[target.account]): target.id for target in targets if target.account in accounts}
+    known = await outcomes(journal, ids.keys(), but)
+    return {ids[one]: Past(sum((it.outcome in failures) for it in found), len(found)) for one, found in known.items()}
+
+
+async def outcomes(journal: Journal, wanted: Collection[str], but: str = "") -> Mapping[str, Sequence[Known]]:
+    """The last outcomes of targets, the newest first, by what tells each apart.
+
+    Args:
+        wanted: what tells them apart (`outcomes.identity`).
+        but: a run that is left out.
+    """
+    found = {one: list(known) for one, known in (await journal.outcomes(wanted)).items()}
+    rows = [row for row in await journal.runs() if row.id != but]
+    for row in rows[:RUNS]:
+        if not any(await _is_of(journal, row.id, wanted)):
+            continue
+        for one, known in outcomes_of(row.id, await load(journal, row.id)):
+            if one in wanted:
+                found.setdefault(one, []).append(known)
+    return {one: newest(known) for one, known in found.items() if known}
+
+
+async def _is_of(journal: Journal, run: str, wanted: Collection[str]) -> list[bool]:
+    """For each target of a run whether it is one of these; read without its events."""
+    accounts = accounts_in(await made_in(journal, run))
+    targets = await journal.targets(run)
+    return [identity(one, accounts[one.account]) in wanted for one in targets if one.account in accounts]

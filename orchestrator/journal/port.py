@@ -14,6 +14,7 @@ from typing import Protocol
 from orchestrator.core.events import Event, RunMade, Wish
 from orchestrator.core.frozen import Struct, field
 from orchestrator.core.model import Scope, Target
+from orchestrator.journal.outcomes import Known
 
 
 class Entry(Struct, frozen=True):
@@ -296,18 +297,14 @@ class Journal(Protocol):
             since: from when on its calls are wanted, by the state's clock.
         """
 
-    async def pasts(self, service: str, without: str = "") -> Mapping[str, str]:
-        """The last outcomes of each target of a service, over all runs, as letters, by its place (`core.pasts`).
-
-        Args:
-            without: a run whose outcomes are left out.
-        """
-
     async def changed_by_others(self) -> bool:
         """Whether anybody else wrote since this was last asked (or since the start); cheap."""
 
+    async def outcomes(self, wanted: Collection[str]) -> Mapping[str, Sequence[Known]]:
+        """How targets ended in runs that were deleted, or left out of an export, by what tells each apart."""
+
     async def drop_runs(self, runs: Collection[str]) -> int:
-        """Deletes ended runs; returns how many."""
+        """Deletes ended runs, but how their targets ended; returns how many."""
 
     async def aclose(self) -> None:
         """Closes files. What was acknowledged is durable already."""

@@ -26,12 +26,11 @@ _DEFAULTS = defaults_of(Target)
 class Places:
     """What a run's events need to know of its targets: their ids by place, and their places by id."""
 
-    __slots__ = ("_places", "ids", "num", "services")
+    __slots__ = ("_places", "ids", "num")
 
     def __init__(self, num: int, ids: Sequence[str]) -> None:
         self.num = num
         self.ids = ids
-        self.services: Mapping[str, str] | None = None  # by account, as of `core.pasts`; None: not read yet
         self._places: dict[str, int] | None = None
 
     @property

@@ -20,10 +20,10 @@ from orchestrator.core.errors import JournalError
 from orchestrator.core.events import Claimed, Event, RunEnded, RunMade, Wish, decode, encode, target_of
 from orchestrator.core.frozen import replace
 from orchestrator.core.model import COORDINATOR, Scope, Target
-from orchestrator.core.pasts import letter_of, place_of, services_of
 from orchestrator.journal.commits import Batch, Committer, Stream, Usage
 from orchestrator.journal.files import locate
 from orchestrator.journal.lease import expired, held_by_another, taken_over
+from orchestrator.journal.outcomes import Known
 from orchestrator.journal.port import (
     AccountMemory,
     Cursor,
@@ -162,6 +162,10 @@ class SqlJournal(Journal):
         ]
 
     @override
+    async def outcomes(self, wanted: Collection[str]) -> Mapping[str, Sequence[Known]]:
+        return await self.dialect.outcomes(wanted)
+
+    @override
     async def drop_runs(self, runs: Collection[str]) -> int:
         gone = await self.dialect.drop_runs(runs)
         for run in gone:
@@ -190,20 +194,15 @@ class SqlJournal(Journal):
         places = self._plans[lease.run].places
         ended = None
         rows: list[Row] = []
-        outcomes: list[tuple[str, str]] = []
         for event in events:
             target = target_of(event)
             place = None if target is None else places.get(target)
             if place is None and target is not None:
                 raise JournalError(f"run {lease.run} has no target {target}")
             rows.append((at, event.kind, place, encode(event)))
-            if (letter := letter_of(event)) is not None and target is not None:
-                outcomes.append((target, letter))
             if type(event) is RunEnded and lease.account == COORDINATOR:
                 ended = (at, event.exit_code)
-        service = (self._plans[lease.run].services or {}).get(lease.account)
-        kept = [(place_of(service, target), letter) for target, letter in outcomes] if service is not None else ()
-        return await self._committer.add(Batch(stream, lease.epoch, at, events, rows, ended, kept))
+        return await self._committer.add(Batch(stream, lease.epoch, at, events, rows, ended))
 
     async def _commit(self, take: Callable[[], Sequence[Batch]]) -> None:
         """Writes a group; a batch that does not continue its stream fails alone."""
@@ -308,7 +307,6 @@ class SqlJournal(Journal):
             self._streams[run, account] = Stream(granted.stream, plan.num, run, account, granted.seq)
             leases.append(Lease(run, account, granted.epoch, granted.before.last_alive(now)))
             claimed[granted.stream] = leases[-1]
-        await self._learn_services(run)
         return leases
 
     @override
@@ -391,19 +389,6 @@ class SqlJournal(Journal):
             raise JournalError(f"the state has no run {run}; `orchestrator runs` lists those that there are")
         return num
 
-    async def _learn_services(self, run: str) -> None:
-        """The services of the run's accounts, by which outcomes of its targets are kept."""
-        plan = await self._plan(run)
-        if plan.services is None:
-            made = next((entry.event for entry in await self.read(run, {}, 1)), None)
-            plan.services = services_of(made) if isinstance(made, RunMade) else {}
-
-    @override
-    async def pasts(self, service: str, without: str = "") -> Mapping[str, str]:
-        run = await self.dialect.run_number(without) if without else None
-        rows = await self.dialect.pasts(service)
-        return {place: outcomes[:-1] if number == run else outcomes for place, number, outcomes in rows}
-
     async def _plan(self, run: str) -> Places:
         if run not in self._plans:
             num = await self._number(run)
@@ -422,5 +407,4 @@ class SqlJournal(Journal):
 def _piece(stream: Stream, epoch: int, batches: Sequence[Batch]) -> Piece:
     rows = batches[0].rows if len(batches) == 1 else [row for batch in batches for row in batch.rows]
     ended = next((batch.ended for batch in reversed(batches) if batch.ended is not None), None)
-    outcomes = [one for batch in batches for one in batch.outcomes]
-    return Piece(stream.num, stream.run_num, epoch, stream.seq + 1, rows, ended, outcomes)
+    return Piece(stream.num, stream.run_num, epoch, stream.seq + 1, rows, ended)

@@ -155,6 +155,7 @@ class Calls(Rule):
     def __init__(self, terms: Terms, admission: Admission) -> None:
         self._traffic = admission.traffic
         self._connections = terms.account.connections
+        self._at_once = terms.account.triggers_at_once or self._connections
         self._url = terms.account.url
 
     def account(self, now: float) -> Wait | None:
@@ -169,6 +170,8 @@ class Calls(Rule):
         traffic = self._traffic
         if traffic.under_way >= self._connections:
             return math.inf, f"connections {self._connections}"
+        if traffic.under_way >= self._at_once:
+            return math.inf, f"triggers_at_once {self._at_once}"
         if traffic.writes_waiting:
             return math.inf, "a call that changes something goes first"
         is_braked = traffic.doubts_in_a_row >= DOUBTS_IN_A_ROW or traffic.is_refused or not traffic.is_reachable

@@ -15,6 +15,7 @@ from typing import Any, NamedTuple, Protocol, TypeAlias
 from orchestrator.core.errors import JournalError
 from orchestrator.core.model import Scope
 from orchestrator.journal.lease import Hold
+from orchestrator.journal.outcomes import Known
 from orchestrator.journal.port import AccountMemory, Cursor, Incarnation, Overlap, RunRow, SharedLimit, UsageRecord
 
 RESTORE = (
@@ -38,7 +39,6 @@ class Piece(NamedTuple):
     Args:
         first: the number of the first row within the stream.
         ended: when and with which exit code these rows end the run, if they do.
-        outcomes: of targets, by what tells them apart in all runs, each as a letter.
     """
 
     stream: int
@@ -47,7 +47,6 @@ class Piece(NamedTuple):
     first: int
     rows: Sequence[Row]
     ended: tuple[float, int] | None = None
-    outcomes: Sequence[tuple[str, str]] = ()
 
     @property
     def last(self) -> int:
@@ -154,8 +153,11 @@ class Dialect(Protocol):
     async def target_ids(self, run: int) -> Sequence[str]:
         """The ids of a run's targets in plan order."""
 
+    async def outcomes(self, wanted: Collection[str]) -> Mapping[str, Sequence[Known]]:
+        """What is kept of these targets of runs that were deleted, by what tells each apart."""
+
     async def drop_runs(self, runs: Collection[str]) -> Sequence[str]:
-        """Deletes those of the runs that have ended; gives their ids."""
+        """Deletes those of the runs that have ended, but how their targets ended; gives their ids."""
 
     async def export(self, path: Path, runs: Collection[str] | None) -> None:
         """Copies the state, or some runs of it, into an SQLite file; overwrites nothing."""
@@ -220,9 +222,6 @@ class Dialect(Protocol):
 
     async def release(self, streams: Sequence[tuple[int, int]]) -> None:
         """Frees streams (number, epoch); those with another epoch stay as they are."""
-
-    async def pasts(self, service: str) -> Sequence[tuple[str, int, str]]:
-        """Of each target of a service what tells it apart, which run gave the last letter, and all letters."""
 
     # -- principals ---------------------------------------------------------------------------------------------
 

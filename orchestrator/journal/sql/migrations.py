@@ -88,12 +88,12 @@ def hold_by_incarnation(db: sqlite3.Connection) -> None:
     )
 
 
-def keep_pasts(db: sqlite3.Connection) -> None:
-    """Version 4: the last outcomes of each target over all runs, a letter each; `run` gave the last of them."""
-    db.execute("CREATE TABLE past (place TEXT PRIMARY KEY, run INTEGER NOT NULL, outcomes TEXT NOT NULL) WITHOUT ROWID")
+def keep_outcomes(db: sqlite3.Connection) -> None:
+    """Version 4: how each target ended lately, kept when its runs are forgotten, and carried by an export."""
+    db.execute("CREATE TABLE past (target TEXT PRIMARY KEY, outcomes TEXT NOT NULL) WITHOUT ROWID")
 
 
-STEPS: Sequence[Step] = (make, keep_time, hold_by_incarnation, keep_pasts)
+STEPS: Sequence[Step] = (make, keep_time, hold_by_incarnation, keep_outcomes)
 """`STEPS[n]` makes version n + 1 of version n."""
 
 
