@@ -4,6 +4,7 @@ About a call to a provider the question is: may a build exist now?
 
     NotTriggered      certainly not: ask again, or give up
       Unreachable       the call never left
+        Crowded           ... since this machine gives no more connections
         TooLate           ... since it was time to look at the lease again
       RateLimited       the provider's limit; make no calls to this scope for a while
       Rejected          this target is refused for good
@@ -95,6 +96,13 @@ class Unreachable(NotTriggered):
     def __init__(self, cause: str) -> None:
         super().__init__(cause)
         self.cause = cause
+
+
+CROWDED = "this process may open no more files (see `ulimit -n`)"
+
+
+class Crowded(Unreachable):
+    """Not sent: this machine gives the process no more connections; fewer at once may do."""
 
 
 class TooLate(Unreachable):
