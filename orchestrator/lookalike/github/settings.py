@@ -26,6 +26,7 @@ class RepoSpec(Struct, frozen=True):
     default_branch: str | None = None
     workflows: tuple[str, ...] = ("ci.yml",)
     events: tuple[str, ...] = ()
+    inputs: tuple[str, ...] = ()
     marker: bool = True
     private: bool = False
     archived: bool = False
@@ -101,6 +102,7 @@ def fitted(targets: Iterable[Target], accounts: Collection[Account], rehearsal: 
             branches=_with(spec.branches, target.branch),
             workflows=_with(spec.workflows, str(said["workflow"]) if "workflow" in said else None),
             events=_with(spec.events, str(said["event"]) if "event" in said else None),
+            inputs=tuple(dict.fromkeys((*spec.inputs, *_keys(said.get("inputs")), *_keys(said.get("env"))))),
             marker=spec.marker and wished != "none",
         )
 
@@ -126,6 +128,10 @@ def fitted(targets: Iterable[Target], accounts: Collection[Account], rehearsal: 
         points=most("points", 900, 60.0),
         writes=most("triggers", 500, 3600.0),
     )
+
+
+def _keys(value: object) -> tuple[str, ...]:
+    return tuple(map(str, value)) if isinstance(value, Mapping) else ()
 
 
 def _with(known: tuple[str, ...], more: str | None) -> tuple[str, ...]:

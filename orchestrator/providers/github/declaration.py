@@ -68,6 +68,7 @@ UNDECLARED = (
     "`env` becomes inputs: GitHub refuses a dispatch with an input that the workflow does not declare; "
     "`orchestrator doctor` names the workflows"
 )
+UNSEEN = "`doctor` names the workflows whose file shows no `marker` (`marker_input: auto`); there, "
 UNMARKED = (
     "without a marker a lost answer stays in doubt as long as any run of that time could be the one that was asked for"
 )
@@ -121,8 +122,8 @@ def warn(target: Target) -> list[str]:
     """What a person should know before this target is triggered."""
     said = target.request
     warnings = [UNDECLARED] if said.get("env") and "workflow" in said else []
-    if said.get("marker_input") == NONE:
-        warnings.append(UNMARKED)
+    if (carrier := said.get("marker_input", AUTO)) in (AUTO, NONE) and "workflow" in said and target.marked:
+        warnings.append(f"{UNSEEN if carrier == AUTO else ''}{UNMARKED}")
     return warnings
 
 

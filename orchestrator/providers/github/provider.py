@@ -105,7 +105,11 @@ class GitHub:
             return made is not None and made < since
 
         await walk(self._send, wire.runs(target, "find", MOST_RUN_PAGES), take)
-        ours = {int(id_): row for id_, row in search.found().items()}
+        try:
+            ours = {int(id_): row for id_, row in search.found().items()}
+        except InDoubt as doubt:
+            newest = max(search.candidates, key=int)
+            raise InDoubt(f"{doubt.cause}; the newest: {wire.run_page(self._web, target.repo, newest)}") from None
         if not ours:
             return None
         first, *more = sorted(ours)
@@ -215,15 +219,24 @@ class GitHub:
         return JobLog(quoted(jobs[0].get("name"), 100) or f"job {id_}", end, text(jobs[0].get("html_url")))
 
     async def advise(self, target: Target) -> tuple[str, str] | None:
-        """What to add to the target's workflow so that its runs show their marker; None where they do."""
-        if "event" in target.request or not target.marked or target.request.get("marker_input", AUTO) != AUTO:
+        """What the target's workflow lacks: an input that is sent, or one that its runs show as their marker."""
+        is_open = target.marked and target.request.get("marker_input", AUTO) == AUTO
+        if "event" in target.request:
             return None
         ref = target.branch or (await self._repo(target.repo)).default_branch
         workflow = await self._workflow(target, ref)
         name = quoted(str(target.request.get("workflow")), 100)
         if workflow is None:
-            return f"the file of workflow {name} cannot be read: {IN_DOUBT}", "give the token Contents: read"
-        if workflow.carrier() is not None:
+            return (
+                None
+                if not is_open
+                else (f"the file of workflow {name} cannot be read: {IN_DOUBT}", "give the token Contents: read")
+            )
+        said = {**mapping(target.request.get("inputs")), **mapping(target.request.get("env"))}
+        if unknown := sorted(name for name in said if name not in workflow.inputs):
+            text = f"workflow {name} does not declare {', '.join(unknown)[:200]}: GitHub will refuse the dispatch"
+            return text, "declare them below `on: workflow_dispatch: inputs:`, or leave them out"
+        if workflow.carrier() is not None or not is_open:
             return None
         return f"workflow {name} shows no marker: {IN_DOUBT}", f"add these lines to it:\n{LINES}"
 

@@ -32,6 +32,7 @@ from orchestrator.providers.kit.answers import (
 from orchestrator.providers.kit.listings import Listing, Query, linked
 
 TITLE = DECLARATION.title
+PATIENCE = 60.0  # seconds after a secondary limit of which GitHub does not say how long it lasts
 PAGE = 100  # the most that GitHub gives at once
 
 _RUN_OF = re.compile(r"/repos/([^/]+/[^/]+)/actions/runs/\d+$")
@@ -78,6 +79,11 @@ def repo_path(repo: str) -> str:
 def run_path(repo: str, run: object) -> str:
     """The path of a run."""
     return f"{repo_path(repo)}/actions/runs/{quote(str(run), safe='')}"
+
+
+def run_page(web: str, repo: str, run: object) -> str:
+    """The web page of a run."""
+    return f"{web}/{quote(repo, safe='/')}/actions/runs/{run}"
 
 
 def get(path: str, repo: str | None = None, query: Query = (), purpose: str = "other") -> Call:
@@ -188,7 +194,7 @@ def limited(answer: Answer) -> RateLimited | None:
     is_empty = in_header(answer.headers.get("x-ratelimit-remaining", "")) == 0
     if any(words in plain for words in _SECONDARY) or about.endswith("secondary-rate-limits"):
         wait = wait if wait is not None else reset if is_empty else None
-        return RateLimited(ACCOUNT, wait, "GitHub's secondary limit")
+        return RateLimited(ACCOUNT, wait, "GitHub's secondary limit", patience=PATIENCE)
     if is_empty or plain.startswith("api rate limit exceeded"):
         return RateLimited(ACCOUNT, wait if wait is not None else reset, "GitHub's hourly limit of calls")
     return None
