@@ -15,9 +15,8 @@ from orchestrator.providers import registry
 from orchestrator.providers.github import wire
 from orchestrator.providers.github.declaration import DECLARATION, place, target_problem
 from orchestrator.providers.github.observe import build_of, native_of
-from orchestrator.providers.github.provider import GitHub
-from orchestrator.providers.github.token import stored_token
-from orchestrator.providers.github.workflow import read_workflow
+from orchestrator.providers.github.provider import GitHub, stored_token
+from orchestrator.providers.kit.workflow import read_workflow
 
 pytestmark = pytest.mark.anyio
 

@@ -12,7 +12,7 @@ from orchestrator.core.frozen import Struct, replace
 from orchestrator.core.model import Account, Target
 from orchestrator.core.rehearsal import NOTHING_SAID, Rehearsal
 from orchestrator.lookalike.kit.life import LifeSettings
-from orchestrator.lookalike.kit.settings import Count, Duration, Share, Slug, convert, read, scaled
+from orchestrator.lookalike.kit.settings import Count, Duration, Share, Slug, convert, read, scaled, unlike
 
 ENTERPRISE = "/api/v3"  # with which the URL of an Enterprise Server ends
 MOST_REPOS = 100_000  # that a number makes
@@ -77,11 +77,7 @@ def parse(given: Mapping[str, Any]) -> Settings:
     elif isinstance(repos, list):
         repos = [{"slug": each} if isinstance(each, str) else each for each in repos]
     found = convert(Settings, {"repos": repos, **rest})
-    seen: set[str] = set()
-    for spec in found.repos:
-        if spec.slug.lower() in seen:
-            raise UsageError(f"sandbox: repos: {spec.slug} is there twice; remove one")
-        seen.add(spec.slug.lower())
+    unlike(found.repos, lambda spec: spec.slug.lower())
     return found
 
 

@@ -49,7 +49,6 @@ REASONS: Mapping[str, str] = {
 }
 
 AUTO, NONE = "auto", "none"
-MARKER_INPUTS = ("marker", "orchestrator_marker")  # what `auto` looks for
 MOST_INPUTS, MOST_PAYLOAD = 25, 10
 LONGEST_INPUTS = 65_535  # characters of all inputs, or of the payload
 LONGEST_EVENT = 100
@@ -152,7 +151,7 @@ DECLARATION = Declaration(
         ".github/workflows/ci.yml": "orchestrator.providers.github:starter-workflow.yaml",
     },
     token_env="GH_TOKEN",  # noqa: S106  # the name of a variable, not a token
-    token_fallback="orchestrator.providers.github.token:stored_token",  # noqa: S106  # where the code stands
+    token_fallback="orchestrator.providers.github.provider:stored_token",  # noqa: S106  # where the code stands
     clones={"github.com": {}},
     repo_problem=repo_problem,
     target_problem=target_problem,
