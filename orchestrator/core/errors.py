@@ -116,16 +116,23 @@ class RateLimited(NotTriggered):
         scope: what to make no calls to.
         retry_after: seconds, or None where the provider does not say.
         learnt: limits that the answer reveals.
+        patience: seconds to stay away where the provider does not say, doubled with each refusal in a row.
     """
 
     def __init__(
-        self, scope: Scope, retry_after: float | None, reason: str = "rate limited", learnt: tuple[Learnt, ...] = ()
+        self,
+        scope: Scope,
+        retry_after: float | None,
+        reason: str = "rate limited",
+        learnt: tuple[Learnt, ...] = (),
+        patience: float | None = None,
     ) -> None:
         super().__init__(f"{reason} ({scope})")
         self.scope = scope
         self.retry_after = retry_after
         self.reason = reason
         self.learnt = learnt
+        self.patience = patience
 
 
 class Rejected(NotTriggered):
