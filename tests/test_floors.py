@@ -33,7 +33,7 @@ ROOMS = {  # yaml: manifests, the login of Travis' own client, workflows of GitH
         "manifest/*",
         "report/formats/*",
         "providers/travis/provider.py",
-        "providers/github/workflow.py",
+        "providers/kit/workflow.py",
     ),  # of a client; of workflows
     "sqlite3": ("journal/*", "testing/__init__.py"),
     "asyncio": ("providers/kit/*", "lookalike/kit/*", "journal/*"),

@@ -15,9 +15,8 @@ from orchestrator.providers import registry
 from orchestrator.providers.github import wire
 from orchestrator.providers.github.declaration import DECLARATION, place, target_problem
 from orchestrator.providers.github.observe import build_of, native_of
-from orchestrator.providers.github.provider import GitHub
-from orchestrator.providers.github.token import stored_token
-from orchestrator.providers.github.workflow import read_workflow
+from orchestrator.providers.github.provider import GitHub, stored_token
+from orchestrator.providers.kit.workflow import read_workflow
 
 pytestmark = pytest.mark.anyio
 
@@ -151,6 +150,7 @@ def test_a_limit_is_told_from_a_missing_right(status, message, headers, wait):
     found = failure(Answer(status, {"message": message}, headers))
     assert isinstance(found, RateLimited)
     assert (str(found.scope), found.retry_after) == ("account", wait)
+    assert found.patience == (60.0 if "limit exceeded" not in message and "Nothing" not in message else None)
 
 
 @pytest.mark.parametrize("answer", [Answer(500, {}), Answer(502, "<html>"), Answer(200, {}), Answer(204, {"a": 1})])
@@ -561,3 +561,17 @@ async def test_a_recorded_job_that_failed_is_the_one_whose_log_is_read():
     log = await GitHub(there.service.account, send, str).logs(one.target, build, 1000)
     assert (log.job, log.text, log.url) == (failed["name"], "make: *** [all] Error 2\nend\n", failed["html_url"])
     assert [call.leaves for call in sent] == [False, True]
+
+
+async def test_doctor_is_told_of_inputs_that_the_workflow_does_not_declare():
+    there = bench({"workflow": "ci.yml", "inputs": {"a": 1}, "env": {"B": "2"}}, {"inputs": ("a",)})
+    text, remedy = await there.provider.advise(there.service.target())
+    assert "does not declare B" in text
+    assert remedy
+
+
+async def test_a_doubt_names_the_newest_run_that_may_be_it():
+    there = bench(None, {"marker": False})
+    trigger, asked = await there.lose("lost_after")
+    doubt = await there.find(replace(trigger, is_shown=False), asked)
+    assert doubt.cause.endswith(f"/actions/runs/{RUN}")

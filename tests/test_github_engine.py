@@ -10,6 +10,7 @@ import pytest
 
 from orchestrator import manifest as manifests
 from orchestrator.app.start import made_of
+from orchestrator.core.calls import Answer
 from orchestrator.core.errors import Exit
 from orchestrator.core.events import MarkerProven, Prepared, Sighted
 from orchestrator.core.frozen import replace
@@ -18,7 +19,7 @@ from orchestrator.core.progress import NEW, apply
 from orchestrator.engine.engine import Engine, Options
 from orchestrator.journal.history import load
 from orchestrator.journal.port import Process
-from orchestrator.lookalike.github import GitHubLookAlike
+from orchestrator.lookalike.github import SECONDARY, GitHubLookAlike
 from orchestrator.lookalike.github.settings import RepoSpec, Settings, Shares
 from orchestrator.lookalike.kit.faults import FaultRule
 from orchestrator.providers.github.provider import GitHub
@@ -34,13 +35,13 @@ def now():
     return EPOCH + anyio.current_time()
 
 
-async def played(targets, *specs, **settings):
-    """The run's history, journal and look-alike, once it has ended."""
+async def played(targets, *specs, over=lambda send: send, **settings):
+    """The run's history, journal and look-alike, once it has ended; `over` stands between it and the engine."""
     text = f"version: 1\nname: weekly\nproviders: {{github: {{}}}}\ntargets: {targets}\n"
     read = manifests.read("m.yaml", text.encode(), declarations=known(), load=lambda name: b"")
     plan = manifests.expand(read, today=date(2026, 1, 5))
     world = GitHubLookAlike(Settings(repos=specs, **{"build": (20.0, 30.0), **settings}))
-    send = world.send(now, anyio.sleep, random.Random(1))
+    send = over(world.send(now, anyio.sleep, random.Random(1)))
 
     @asynccontextmanager
     async def connect(account):
@@ -129,3 +130,20 @@ def test_of_several_builds_all_must_end_and_the_worst_decides():
     for state, worst in ((BuildState.CANCELED, "canceled"), (BuildState.ERRORED, "errored")):
         seen = apply(progress, Sighted("t", replace(going, id="2", state=state)), 0.0)
         assert seen.build.state == worst
+
+
+async def test_a_secondary_limit_without_a_time_is_left_alone_for_a_minute_then_two():
+    asked = []
+
+    def over(send):
+        async def refusing(call):
+            if call.purpose != "trigger":
+                return await send(call)
+            asked.append(now())
+            return Answer(403, {"message": SECONDARY}) if len(asked) < 4 else await send(call)
+
+        return refusing
+
+    *_, code = await played("[{repo: acme/a, workflow: ci.yml}]", RepoSpec("acme/a"), over=over)
+    assert code is Exit.OK
+    assert [round(later - earlier) // 60 for earlier, later in pairwise(asked)] == [1, 2, 4]

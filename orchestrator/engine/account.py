@@ -10,7 +10,7 @@ from typing import TypeVar
 import anyio
 from anyio.abc import TaskGroup
 
-from orchestrator.core.errors import AccessRefused, JournalError
+from orchestrator.core.errors import CROWDED, AccessRefused, JournalError
 from orchestrator.core.events import Tally
 from orchestrator.core.model import ACCOUNT, Limit
 from orchestrator.engine.coordinator import Coordinator
@@ -54,6 +54,7 @@ class AccountDriver:
             line, budget, self.admission.traffic, run.clocks, run.random, reach=reach, heartbeat=heartbeat
         )
         self.wake = Wake()
+        self.sender.tries_one_more = self.wake.set
         lease = heartbeat.leases[line.account.name]
         self.account = AccountRun(run, line, lease, rows, self.admission, self.sender, coordinator, self.wake)
         self.is_ready = False  # once the rows have been put where they wait
@@ -79,7 +80,14 @@ class AccountDriver:
                     due = self._next_due(self._triggers, now)
                 if self.is_quiet:
                     self._run.settled.set()
+                self._tell_connections()
                 await self._sleep(now, due)
+
+    def _tell_connections(self) -> None:
+        if (left := self.sender.connections) < self._connections:
+            told = {"account": self.account.name, "connections": left, "wanted": self._connections}
+            self.account.notice("connections.bounded", **told, cause=CROWDED)
+            self._connections = left
 
     async def _begin(self, tasks: TaskGroup) -> None:
         """Opens the gate, and puts the rows where they wait."""
@@ -142,7 +150,7 @@ class AccountDriver:
 
     @property
     def _has_slot(self) -> bool:
-        return self.under_way < self._connections
+        return self.under_way < self.sender.connections
 
     def _start(self, work: Callable[[T], Awaitable[None]], argument: T) -> None:
         self.under_way += 1

@@ -40,6 +40,7 @@ UNWANTED = "canceled_before_trigger"  # the code of a target that a person cance
 ADOPTED, RESTARTED = "adopted", "restarted"
 # Seconds to leave a scope alone where a refusal does not say how long. A repo's hourly limit names no time of reset:
 # ten minutes, then ask once.
+MOST_DOUBLED = 6  # of a patience that grows with each refusal: about an hour of a minute
 REPO_PATIENCE, ACCOUNT_PATIENCE = 600.0, 60.0
 OWNER_REFUSED_FOR = 86_400.0  # seconds; an owner without credit stays closed for this process
 
@@ -472,6 +473,8 @@ class AccountRun:
         times, until = self._refused.get(scope, (0, now))
         if now >= until:  # else it left together with the one that was refused before
             times, until = times + 1, now + backoff(times + 1, self.run.random)
+        if error.patience is not None:
+            patience = error.patience * 2.0 ** min(times - 1, MOST_DOUBLED)
         until = max(until, now + (patience if error.retry_after is None else error.retry_after))
         self._refused[scope] = times, until
         self.admission.traffic.is_refused |= scope == ACCOUNT

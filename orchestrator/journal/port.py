@@ -14,6 +14,7 @@ from typing import Protocol
 from orchestrator.core.events import Event, RunMade, Wish
 from orchestrator.core.frozen import Struct, field
 from orchestrator.core.model import Scope, Target
+from orchestrator.core.options import Pace
 from orchestrator.journal.outcomes import Known
 
 
@@ -59,12 +60,14 @@ class Incarnation(Struct, frozen=True):
     Args:
         lease_for: seconds for which it lives without a heartbeat.
         onlooker: whether it leaves the run to whoever wants to drive it.
+        pace: what it was told to keep to.
     """
 
     id: str
     process: Process
     lease_for: float
     onlooker: bool = False
+    pace: Pace = Pace()
 
 
 class Lease(Struct, frozen=True):

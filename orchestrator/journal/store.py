@@ -288,7 +288,7 @@ class SqlJournal(Journal):
     @override
     async def claim(self, run: str, accounts: Sequence[str], by: Incarnation, now: float) -> Sequence[Lease]:
         plan = await self._plan(run)
-        claimed_by = Claimed(NO_EPOCH, by.process.host, by.process.pid, by.onlooker)
+        claimed_by = Claimed(NO_EPOCH, by.process.host, by.process.pid, by.onlooker, by.pace)
         fact = encode(claimed_by).partition(str(NO_EPOCH))[::2]
         while True:
             is_new = by.id not in self._heirs

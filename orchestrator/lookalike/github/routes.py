@@ -37,7 +37,7 @@ jobs:
   build: {{runs-on: ubuntu-latest, steps: [{{run: make test}}]}}
 """
 SHOWS = 'run-name: "${{ inputs.marker || github.event.client_payload.marker || github.workflow }}"\n'
-INPUTS = '    inputs:\n      marker: {type: string, required: false, default: ""}\n'
+INPUT = '      {name}: {{type: string, required: false, default: ""}}\n'
 
 
 class Context(Struct):
@@ -232,7 +232,9 @@ def contents(context: Context) -> Reply:
     file, marker, ref = context.workflow(repo), repo.spec.marker, dict(context.call.query).get("ref", "")
     if ref.removeprefix("refs/heads/") not in (*repo.branches, ""):
         raise failed(404, f"No commit found for the ref {ref}")
-    written = WORKFLOW.format(shows=SHOWS if marker else "", inputs=INPUTS if marker else "")
+    names = [*repo.spec.inputs, *(["marker"] if marker else [])]
+    inputs = "".join(["    inputs:\n", *(INPUT.format(name=name) for name in names)]) if names else ""
+    written = WORKFLOW.format(shows=SHOWS if marker else "", inputs=inputs)
     content = base64.encodebytes(written.encode()).decode()
     path = f".github/workflows/{file}"
     return json_reply(200, {"type": "file", "name": file, "path": path, "encoding": "base64", "content": content})

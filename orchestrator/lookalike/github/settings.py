@@ -12,7 +12,7 @@ from orchestrator.core.frozen import Struct, replace
 from orchestrator.core.model import Account, Target
 from orchestrator.core.rehearsal import NOTHING_SAID, Rehearsal
 from orchestrator.lookalike.kit.life import LifeSettings
-from orchestrator.lookalike.kit.settings import Count, Duration, Share, Slug, convert, read, scaled
+from orchestrator.lookalike.kit.settings import Count, Duration, Share, Slug, convert, read, scaled, unlike
 
 ENTERPRISE = "/api/v3"  # with which the URL of an Enterprise Server ends
 MOST_REPOS = 100_000  # that a number makes
@@ -26,6 +26,7 @@ class RepoSpec(Struct, frozen=True):
     default_branch: str | None = None
     workflows: tuple[str, ...] = ("ci.yml",)
     events: tuple[str, ...] = ()
+    inputs: tuple[str, ...] = ()
     marker: bool = True
     private: bool = False
     archived: bool = False
@@ -76,11 +77,7 @@ def parse(given: Mapping[str, Any]) -> Settings:
     elif isinstance(repos, list):
         repos = [{"slug": each} if isinstance(each, str) else each for each in repos]
     found = convert(Settings, {"repos": repos, **rest})
-    seen: set[str] = set()
-    for spec in found.repos:
-        if spec.slug.lower() in seen:
-            raise UsageError(f"sandbox: repos: {spec.slug} is there twice; remove one")
-        seen.add(spec.slug.lower())
+    unlike(found.repos, lambda spec: spec.slug.lower())
     return found
 
 
@@ -101,6 +98,7 @@ def fitted(targets: Iterable[Target], accounts: Collection[Account], rehearsal: 
             branches=_with(spec.branches, target.branch),
             workflows=_with(spec.workflows, str(said["workflow"]) if "workflow" in said else None),
             events=_with(spec.events, str(said["event"]) if "event" in said else None),
+            inputs=tuple(dict.fromkeys((*spec.inputs, *_keys(said.get("inputs")), *_keys(said.get("env"))))),
             marker=spec.marker and wished != "none",
         )
 
@@ -126,6 +124,10 @@ def fitted(targets: Iterable[Target], accounts: Collection[Account], rehearsal: 
         points=most("points", 900, 60.0),
         writes=most("triggers", 500, 3600.0),
     )
+
+
+def _keys(value: object) -> tuple[str, ...]:
+    return tuple(map(str, value)) if isinstance(value, Mapping) else ()
 
 
 def _with(known: tuple[str, ...], more: str | None) -> tuple[str, ...]:

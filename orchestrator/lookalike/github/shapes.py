@@ -54,39 +54,21 @@ def run(row: Run, base: str, actor: Object) -> Object:
     person = {"name": "Sandbox", "email": "sandbox@sandbox.invalid"}
     head = {"id": sha, "tree_id": sha, "message": f"Last change on {row.branch}", "timestamp": moment(row.created_at),
             "author": person, "committer": person}  # fmt: skip
-    addresses = ("jobs", "logs", "artifacts", "cancel", "rerun")
     return {
-        "id": row.id,
-        "node_id": row.node,
-        "name": row.workflow.rpartition(".")[0] or row.workflow,
-        "display_title": row.title,
-        "head_branch": row.branch,
-        "head_sha": sha,
-        "path": f".github/workflows/{row.workflow}",
-        "run_number": row.nth,
-        "run_attempt": row.attempt,
-        "event": row.event,
-        "status": row.status,
-        "conclusion": row.outcome,
-        "workflow_id": repo.workflows[row.workflow],
-        "check_suite_id": suite,
-        "check_suite_node_id": f"CS_{suite}",
-        "created_at": moment(row.created_at),
-        "updated_at": moment(row.updated_at),
-        "run_started_at": moment(row.began_at),
-        "pull_requests": [],
-        "actor": actor,
-        "triggering_actor": actor,
-        "url": api,
+        "id": row.id, "node_id": row.node, "name": row.workflow.rpartition(".")[0] or row.workflow,
+        "display_title": row.title, "head_branch": row.branch, "head_sha": sha, "event": row.event,
+        "path": f".github/workflows/{row.workflow}", "run_number": row.nth, "run_attempt": row.attempt,
+        "status": row.status, "conclusion": row.outcome, "workflow_id": repo.workflows[row.workflow],
+        "check_suite_id": suite, "check_suite_node_id": f"CS_{suite}", "created_at": moment(row.created_at),
+        "updated_at": moment(row.updated_at), "run_started_at": moment(row.began_at), "pull_requests": [],
+        "actor": actor, "triggering_actor": actor, "url": api,
         "html_url": f"{base}/{row.slug}/actions/runs/{row.id}",
-        **{f"{name}_url": f"{api}/{name}" for name in addresses},
+        **{f"{name}_url": f"{api}/{name}" for name in ("jobs", "logs", "artifacts", "cancel", "rerun")},
         "check_suite_url": f"{base}/repos/{row.slug}/check-suites/{suite}",
         "workflow_url": f"{base}/repos/{row.slug}/actions/workflows/{repo.workflows[row.workflow]}",
         "previous_attempt_url": f"{api}/attempts/{row.attempt - 1}" if row.attempt > 1 else None,
-        "head_commit": head,
-        "repository": minimal(repo, base),
-        "head_repository": minimal(repo, base),
-    }
+        "head_commit": head, "repository": minimal(repo, base), "head_repository": minimal(repo, base),
+    }  # fmt: skip
 
 
 def job(row: Run, base: str) -> Object:

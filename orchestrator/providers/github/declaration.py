@@ -49,7 +49,6 @@ REASONS: Mapping[str, str] = {
 }
 
 AUTO, NONE = "auto", "none"
-MARKER_INPUTS = ("marker", "orchestrator_marker")  # what `auto` looks for
 MOST_INPUTS, MOST_PAYLOAD = 25, 10
 LONGEST_INPUTS = 65_535  # characters of all inputs, or of the payload
 LONGEST_EVENT = 100
@@ -68,6 +67,7 @@ UNDECLARED = (
     "`env` becomes inputs: GitHub refuses a dispatch with an input that the workflow does not declare; "
     "`orchestrator doctor` names the workflows"
 )
+UNSEEN = "`doctor` names the workflows whose file shows no `marker` (`marker_input: auto`); there, "
 UNMARKED = (
     "without a marker a lost answer stays in doubt as long as any run of that time could be the one that was asked for"
 )
@@ -121,8 +121,8 @@ def warn(target: Target) -> list[str]:
     """What a person should know before this target is triggered."""
     said = target.request
     warnings = [UNDECLARED] if said.get("env") and "workflow" in said else []
-    if said.get("marker_input") == NONE:
-        warnings.append(UNMARKED)
+    if (carrier := said.get("marker_input", AUTO)) in (AUTO, NONE) and "workflow" in said and target.marked:
+        warnings.append(f"{UNSEEN if carrier == AUTO else ''}{UNMARKED}")
     return warnings
 
 
@@ -151,7 +151,7 @@ DECLARATION = Declaration(
         ".github/workflows/ci.yml": "orchestrator.providers.github:starter-workflow.yaml",
     },
     token_env="GH_TOKEN",  # noqa: S106  # the name of a variable, not a token
-    token_fallback="orchestrator.providers.github.token:stored_token",  # noqa: S106  # where the code stands
+    token_fallback="orchestrator.providers.github.provider:stored_token",  # noqa: S106  # where the code stands
     clones={"github.com": {}},
     repo_problem=repo_problem,
     target_problem=target_problem,

@@ -20,7 +20,7 @@ from orchestrator.core.model import Build, Json, Request
 from orchestrator.limits.headers import server_time
 from orchestrator.providers.github import wire
 from orchestrator.providers.github.declaration import READS, REASONS
-from orchestrator.providers.github.observe import COMPLETED, NOTHING, is_of_another, may_be, native_of, observed
+from orchestrator.providers.github.observe import COMPLETED, NOTHING, may_be, native_of, observed
 from orchestrator.providers.kit.answers import instant, mapping, number, other_question, read, rows, text
 from orchestrator.providers.kit.etags import Known
 from orchestrator.providers.kit.listings import walk
@@ -72,8 +72,6 @@ class Poll:
             raise LookFailed(failures[0])
         return seen
 
-    # -- by themselves -----------------------------------------------------------------------------------------------
-
     async def _read_runs(self, one: Followed) -> Observation:
         there = [row for id_ in ids_of(one) if (row := await self._run(one, id_)) is not None]
         nothing = Observation(warning=f"GitHub shows no run {one.request.id[:40]!r}, or not to this token")
@@ -98,8 +96,6 @@ class Poll:
         if body["status"] == COMPLETED:
             self._known.forget(path)
         return body
-
-    # -- together ----------------------------------------------------------------------------------------------------
 
     def _nodes_of(self, one: Followed) -> list[str]:
         """The nodes of all its runs; none where one is not known."""
@@ -150,8 +146,6 @@ class Poll:
             return {}
         raise wire.read_failed(answer, path)
 
-    # -- without an id -----------------------------------------------------------------------------------------------
-
     async def _seek(self, one: Followed, all_: Sequence[Followed]) -> Observation:
         """Looks for the runs of a request in its repository's newest ones."""
         sent = one.request.handle.get("sent")
@@ -193,9 +187,8 @@ class Poll:
         return {
             id_: row
             for id_, row in found.items()
-            if may_be(one.target, row)
+            if may_be(one.target, one.marker, row)
             and self._owner_of.get(id_, one.target.id) == one.target.id
-            and not is_of_another(row, one.marker)
             and since <= (instant(row.get("created_at")) or 0.0) <= until
         }
 

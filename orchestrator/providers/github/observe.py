@@ -75,12 +75,15 @@ def observed(one: Followed, rows: Iterable[Mapping[str, Any]], *, is_over: bool 
     return Observation(tuple(builds), marked=marked, warning=warnings[0] if warnings else None)
 
 
-def may_be(target: Target, row: Mapping[str, Any], ref: Json = None) -> bool:
-    """Whether a run without a marker may be one of the target's: of the kind of event, the workflow, the branch.
+def may_be(target: Target, marker: str | None, row: Mapping[str, Any], ref: Json = None) -> bool:
+    """Whether a run without this marker may be one of the target's: no other's, and of its event, workflow, branch.
 
     Args:
         ref: the default branch, where it is known.
     """
+    found = list(markers_in(shown_in(row) or ""))
+    if found and marker not in found:
+        return False
     event, is_event = row.get("event"), "event" in target.request
     if isinstance(event, str) and event != DISPATCHES[is_event]:
         return False
@@ -92,9 +95,3 @@ def may_be(target: Target, row: Mapping[str, Any], ref: Json = None) -> bool:
         return False
     branch, head = target.branch or ref, row.get("head_branch")
     return not isinstance(branch, str) or not isinstance(head, str) or branch.removeprefix("refs/heads/") == head
-
-
-def is_of_another(row: Mapping[str, Any], marker: str | None) -> bool:
-    """Whether a run shows the marker of another trigger."""
-    found = list(markers_in(shown_in(row) or ""))
-    return bool(found) and marker not in found

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import json
 import re
+import shlex
 from collections.abc import Callable, Collection, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 from urllib.parse import quote, urlsplit
 
 from orchestrator.core.calls import Send
-from orchestrator.core.errors import InDoubt, LookFailed, NotShown, Rejected
+from orchestrator.core.errors import InDoubt, LookFailed, NotShown, Rejected, UsageError
 from orchestrator.core.frozen import replace
 from orchestrator.core.model import (
     LONGEST_LOG,
@@ -22,13 +23,16 @@ from orchestrator.core.model import (
     Target,
     Trigger,
 )
+from orchestrator.core.secrets import Secret, checked
+from orchestrator.core.secrets import Secrets as Stored
 from orchestrator.providers.github import wire
 from orchestrator.providers.github.declaration import AUTO
 from orchestrator.providers.github.follow import Poll
-from orchestrator.providers.github.observe import is_of_another, may_be
-from orchestrator.providers.github.workflow import LINES, Workflow, read_workflow
+from orchestrator.providers.github.observe import may_be
 from orchestrator.providers.kit.answers import (
+    end_of,
     instant,
+    is_refusal,
     mapping,
     not_welcome,
     number,
@@ -38,13 +42,13 @@ from orchestrator.providers.kit.answers import (
     text,
 )
 from orchestrator.providers.kit.listings import Query, Search, entries_of, walk
+from orchestrator.providers.kit.workflow import LINES, Workflow, read_workflow
 from orchestrator.providers.port import Followed, JobLog, Observation, Principal, RepoFacts, Secrets
 
 MOST_PAGES = 2000  # of 100 repositories or branches
-MOST_JOBS = 10  # pages of jobs of one run
 BLAMED = ("failure", "timed_out", "startup_failure")  # conclusions of jobs for which a run failed
 _TIMES = re.compile(r"^\ufeff?\d{4}-\d\d-\d\dT[\d:.]{8,20}Z ", re.MULTILINE)  # before each line of a log
-MOST_RUN_PAGES = 50  # of 100; more runs of one repository within the time of a doubt are beyond telling
+MOST_RUN_PAGES = 50  # of 100 jobs, or runs; more runs of a repository in the time of a doubt are beyond telling
 WIDER = 120.0  # seconds before a lost call from which rows are read: clocks differ, and rows show whole seconds
 IN_DOUBT = "a lost answer will stay in doubt"
 ENTERPRISE = "/api/v3"  # with which the URL of an Enterprise Server ends
@@ -62,9 +66,7 @@ class GitHub:
     def __init__(self, account: Account, send: Send, secrets: Secrets) -> None:
         self._url = account.url.rstrip("/")
         self._send = send
-        lead = urlsplit(self._url).path.removesuffix(ENTERPRISE)
-        is_enterprise = self._url.endswith(ENTERPRISE)
-        self._is_enterprise = is_enterprise
+        lead, is_enterprise = urlsplit(self._url).path.removesuffix(ENTERPRISE), self._url.endswith(ENTERPRISE)
         self._is_old: bool | None = None if is_enterprise else False
         self._poll = Poll(send, (f"{lead}/api/graphql", True) if is_enterprise else ("/graphql", False))
         self._canceled: set[str] = set()
@@ -105,7 +107,11 @@ class GitHub:
             return made is not None and made < since
 
         await walk(self._send, wire.runs(target, "find", MOST_RUN_PAGES), take)
-        ours = {int(id_): row for id_, row in search.found().items()}
+        try:
+            ours = {int(id_): row for id_, row in search.found().items()}
+        except InDoubt as doubt:
+            newest = max(search.candidates, key=int)
+            raise InDoubt(f"{doubt.cause}; the newest: {self.requests_page(target)}/runs/{newest}") from None
         if not ours:
             return None
         first, *more = sorted(ours)
@@ -139,7 +145,7 @@ class GitHub:
             return
         if answer.status == 403 and ("cannot be retried" in said or "cannot be rerun" in said):
             raise Rejected("not_restarted", f"GitHub lets the run not be started again ({said})")
-        raise wire.lost(answer) or wire.refusal(answer)
+        raise wire.refusal(answer) if is_refusal(answer) else InDoubt(f"HTTP {answer.status}")
 
     async def whoami(self) -> Principal | None:
         """Whose token it is; None for a token of an app or a job, which has no user."""
@@ -201,7 +207,9 @@ class GitHub:
 
     async def logs(self, target: Target, build: Build, at_most: int) -> JobLog | None:
         """The log of the first job that failed; it is served by another host, which gets no token."""
-        listing = wire.listing(wire.get(f"{wire.run_path(target.repo, build.id)}/jobs", target.repo), "jobs", MOST_JOBS)
+        listing = wire.listing(
+            wire.get(f"{wire.run_path(target.repo, build.id)}/jobs", target.repo), "jobs", MOST_RUN_PAGES
+        )
         jobs = await entries_of(self._send, listing, lambda job: job if job.get("conclusion") in BLAMED else None)
         if not jobs or (id_ := number(jobs[0].get("id"))) is None:
             return None
@@ -210,24 +218,27 @@ class GitHub:
         answer = await read(self._send, call)
         if answer.status != 200:
             raise wire.read_failed(answer, path)
-        shown = _TIMES.sub("", answer.body if isinstance(answer.body, str) else json.dumps(answer.body))
-        end = shown.encode()[-at_most:].decode("utf-8", "ignore") if at_most > 0 else ""
-        return JobLog(quoted(jobs[0].get("name"), 100) or f"job {id_}", end, text(jobs[0].get("html_url")))
+        printed = end_of(_TIMES.sub("", answer.body) if isinstance(answer.body, str) else answer.body, at_most)
+        return JobLog(quoted(jobs[0].get("name"), 100) or f"job {id_}", printed, text(jobs[0].get("html_url")))
 
     async def advise(self, target: Target) -> tuple[str, str] | None:
-        """What to add to the target's workflow so that its runs show their marker; None where they do."""
-        if "event" in target.request or not target.marked or target.request.get("marker_input", AUTO) != AUTO:
+        """What the target's workflow lacks: an input that is sent, or one that its runs show as their marker."""
+        is_open = target.marked and target.request.get("marker_input", AUTO) == AUTO
+        if "event" in target.request:
             return None
         ref = target.branch or (await self._repo(target.repo)).default_branch
         workflow = await self._workflow(target, ref)
         name = quoted(str(target.request.get("workflow")), 100)
         if workflow is None:
-            return f"the file of workflow {name} cannot be read: {IN_DOUBT}", "give the token Contents: read"
-        if workflow.carrier() is not None:
+            remedy = "give the token Contents: read"
+            return (f"the file of workflow {name} cannot be read: {IN_DOUBT}", remedy) if is_open else None
+        said = {**mapping(target.request.get("inputs")), **mapping(target.request.get("env"))}
+        if unknown := sorted(name for name in said if name not in workflow.inputs):
+            text = f"workflow {name} does not declare {', '.join(unknown)[:200]}: GitHub will refuse the dispatch"
+            return text, "declare them below `on: workflow_dispatch: inputs:`, or leave them out"
+        if workflow.carrier() is not None or not is_open:
             return None
         return f"workflow {name} shows no marker: {IN_DOUBT}", f"add these lines to it:\n{LINES}"
-
-    # -- what these rest on --------------------------------------------------------------------------------------
 
     @property
     def _web(self) -> str:
@@ -293,10 +304,20 @@ def _add(row: Mapping[str, Any], search: Search[Mapping[str, Any]], trigger: Tri
     if not isinstance(whose, str):
         raise InDoubt("a row of the listing shows no repository, so that the listing proves nothing")
     is_marked = shown is not None and str(trigger.marker) in shown
-    is_late = made is not None and made > until
-    is_other = not may_be(trigger.target, row, ref) or is_of_another(row, trigger.marker) or is_late
+    is_other = (made is not None and made > until) or not may_be(trigger.target, trigger.marker, row, ref)
     if is_marked or id_ is None or not is_other:
         search.add(None if id_ is None else str(id_), shown, made, row)
+
+
+def stored_token(url: str, environ: Mapping[str, str], home: Path) -> Secret | None:
+    """`GITHUB_TOKEN`, else what `gh auth token` prints for the host of `url`; None where there is neither."""
+    if environ.get("GITHUB_TOKEN"):
+        return Secret(checked(environ["GITHUB_TOKEN"], "env:GITHUB_TOKEN"))
+    host = (urlsplit(url).hostname or "").removeprefix("api.")
+    try:
+        return Stored(environ, home, home).resolve(f"command:gh auth token --hostname {shlex.quote(host)}")
+    except UsageError:  # there is no gh, or it knows no token: the caller tells where one may stand
+        return None
 
 
 def _branch(row: Mapping[str, Any]) -> str | None:

@@ -12,12 +12,12 @@ from typing import Any
 from urllib.parse import quote
 
 from orchestrator.core.calls import Answer, Call
-from orchestrator.core.errors import InDoubt, LookFailed, NotShown, NotTriggered, RateLimited, Rejected
+from orchestrator.core.errors import LookFailed, NotShown, NotTriggered, RateLimited, Rejected
 from orchestrator.core.frozen import replace
 from orchestrator.core.model import ACCOUNT, Json, Request, Target, Trigger
 from orchestrator.limits.headers import number as in_header
 from orchestrator.limits.headers import reset_after, retry_after, server_time
-from orchestrator.providers.github.declaration import AUTO, DECLARATION, MARKER_INPUTS, NONE, READS, WRITES
+from orchestrator.providers.github.declaration import AUTO, DECLARATION, NONE, READS, WRITES
 from orchestrator.providers.kit.answers import (
     check_receipt,
     is_refusal,
@@ -30,8 +30,11 @@ from orchestrator.providers.kit.answers import (
     text,
 )
 from orchestrator.providers.kit.listings import Listing, Query, linked
+from orchestrator.providers.kit.workflow import MARKER_INPUTS
 
 TITLE = DECLARATION.title
+PATIENCE = 60.0  # seconds after a secondary limit of which GitHub does not say how long it lasts
+MEDIA = "application/vnd.github+json"
 PAGE = 100  # the most that GitHub gives at once
 
 _RUN_OF = re.compile(r"/repos/([^/]+/[^/]+)/actions/runs/\d+$")
@@ -51,7 +54,6 @@ _INVALID = (
     ("required input", "input_missing", "the workflow wants an input that is not sent"),
     ("allowed values", "bad_input", "the workflow does not take this value"),
     ("does not have 'workflow_dispatch'", "no_dispatch", "its file on this ref has no `on: workflow_dispatch`"),
-    ("disabled workflow", "workflow_disabled", "enable the workflow, or `skip` the target"),
     ("not a permitted key", "too_old", "this server does not know what is sent; it is older than it says"),
 )
 _MISSING = (
@@ -62,11 +64,7 @@ _MISSING = (
 
 def headers(account: object, token: str) -> Mapping[str, str]:
     """What every call carries."""
-    return {
-        "Authorization": f"Bearer {token}",
-        "Accept": "application/vnd.github+json",
-        "X-GitHub-Api-Version": "2022-11-28",
-    }
+    return {"Authorization": f"Bearer {token}", "Accept": MEDIA, "X-GitHub-Api-Version": "2022-11-28"}
 
 
 def repo_path(repo: str) -> str:
@@ -90,9 +88,6 @@ def write(path: str, repo: str, body: Json = None, purpose: str = "other") -> Ca
     return Call("POST", path, (), body, purpose, WRITES, repo)
 
 
-# -- triggers -------------------------------------------------------------------------------------------------------
-
-
 def marker_input(trigger: Trigger) -> str | None:
     """The input, or the key of the payload, that carries the marker; None where none does."""
     wished, is_event = trigger.target.request.get("marker_input", AUTO), "event" in trigger.target.request
@@ -113,16 +108,12 @@ def trigger_call(trigger: Trigger) -> Call:
         body.update({"client_payload": sent} if sent else {})
         return write(f"{lead}/dispatches", target.repo, body, "trigger")
     body = {"ref": target.branch or prepared.get("ref") or "the default branch"}
-    body.update({"inputs": {name: as_text(value) for name, value in sent.items()}} if sent else {})
+    texts = {name: str(value).lower() if isinstance(value, bool) else str(value) for name, value in sent.items()}
+    body.update({"inputs": texts} if sent else {})  # text is taken for every kind of input
     if prepared.get("old") is not True:
         body["return_run_details"] = True
     workflow = quote(str(said.get("workflow")), safe="")
     return write(f"{lead}/actions/workflows/{workflow}/dispatches", target.repo, body, "trigger")
-
-
-def as_text(value: object) -> str:
-    """An input as every kind of it takes it."""
-    return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def read_receipt(trigger: Trigger, answer: Answer) -> Request:
@@ -148,27 +139,20 @@ def read_receipt(trigger: Trigger, answer: Answer) -> Request:
     raise not_accepted(answer, TITLE)
 
 
-# -- refusals -------------------------------------------------------------------------------------------------------
-
-
 def refusal(answer: Answer) -> NotTriggered:
     """The error for a 4xx: nothing was started; its kind says what may go on."""
     if (everything := limited(answer) or refused(answer, TITLE)) is not None:
         return everything
     said = message(answer)
     plain, known = said.lower(), {403: _FORBIDDEN, 422: (*_INVALID, *_FORBIDDEN)}.get(answer.status, ())
+    wanted = quoted(answer.headers.get("x-accepted-github-permissions"), 100)
     for words, code, remedy in known:
         if words in plain:
-            return rejected(code, remedy, _with_rights(said, answer))
+            return rejected(code, remedy, f"{said}; it wants {wanted}" if wanted else said)
     if answer.status == 404 and plain == "not found":
         return rejected("not_found", _MISSING, "HTTP 404")
     error = not_accepted(answer, TITLE)
     return error if isinstance(error, NotTriggered) else Rejected(f"http_{answer.status}", str(error))
-
-
-def _with_rights(said: str, answer: Answer) -> str:
-    wanted = quoted(answer.headers.get("x-accepted-github-permissions"), 100)
-    return f"{said}; it wants {wanted}" if wanted else said
 
 
 def message(answer: Answer) -> str:
@@ -188,7 +172,7 @@ def limited(answer: Answer) -> RateLimited | None:
     is_empty = in_header(answer.headers.get("x-ratelimit-remaining", "")) == 0
     if any(words in plain for words in _SECONDARY) or about.endswith("secondary-rate-limits"):
         wait = wait if wait is not None else reset if is_empty else None
-        return RateLimited(ACCOUNT, wait, "GitHub's secondary limit")
+        return RateLimited(ACCOUNT, wait, "GitHub's secondary limit", patience=PATIENCE)
     if is_empty or plain.startswith("api rate limit exceeded"):
         return RateLimited(ACCOUNT, wait if wait is not None else reset, "GitHub's hourly limit of calls")
     return None
@@ -201,14 +185,6 @@ def read_failed(answer: Answer, path: str) -> NotTriggered | LookFailed:
     if answer.status == 404 and said.lower() == "not found":
         return NotShown(f"{path}: there is no such thing, or this token may not see it")
     return limited(answer) or refused(answer, TITLE) or LookFailed(f"{path}: {odd}{f' ({said})' if said else ''}")
-
-
-def lost(answer: Answer) -> InDoubt | None:
-    """The doubt where an answer to a change is neither a success nor a refusal."""
-    return None if is_refusal(answer) else InDoubt(f"HTTP {answer.status}")
-
-
-# -- listings -------------------------------------------------------------------------------------------------------
 
 
 def listing(call: Call, key: str | None, at_most: int) -> Listing[Query]:

@@ -12,6 +12,7 @@ This is the only place that knows aiohttp's client. What it guarantees to all pr
 
 from __future__ import annotations
 
+import errno
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
@@ -27,6 +28,7 @@ from orchestrator import __version__
 from orchestrator.core.calls import Answer, Call, Send, is_loopback, url_problem
 from orchestrator.core.errors import (
     AccessRefused,
+    Crowded,
     InDoubt,
     OrchestratorError,
     Rejected,
@@ -51,6 +53,7 @@ TOTAL = 30.0  # seconds for a call, from its start to the last byte of the answe
 CONNECT = 10.0  # seconds of these for name, connection and TLS
 LONGEST_HEADER, ALL_HEADERS, MOST_HEADERS = 100 * 1024, 128 * 1024, 1000  # bytes of one, of all; how many
 MOST_STALE = 100  # connections that are given up, one after the other, before a call is
+NO_MORE = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM, errno.EADDRNOTAVAIL)
 KEEP_ALIVE = 4.0  # seconds; Travis' own proxy closes idle connections after 5
 
 USER_AGENT = f"batch-trigger-orchestrator/{__version__}"
@@ -350,7 +353,8 @@ def _sorted(error: Exception, where: str) -> OrchestratorError:
             cause = error.os_error
             if isinstance(cause, ssl.SSLError) and not isinstance(cause, ssl.SSLEOFError | ssl.SSLZeroReturnError):
                 return _tls_refused(where, cause)
-            return Unreachable(f"{where}: cannot connect ({cause.strerror or type(cause).__name__})")
+            why = f"{where}: cannot connect ({cause.strerror or type(cause).__name__})"
+            return Crowded(why) if cause.errno in NO_MORE else Unreachable(why)
         case aiohttp.ClientHttpProxyError():
             return Unreachable(f"{where}: the proxy answers HTTP {error.status}; check HTTPS_PROXY")
         case EndlessHeaders():

@@ -1,4 +1,4 @@
-"""A workflow's file: which of its inputs can carry a marker, and what to add where none can."""
+"""Workflow files of GitHub, and of services that read the same: which input can carry a marker, and what to add."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from typing import Any
 
 from orchestrator.core.frozen import Struct
 from orchestrator.core.model import Json
-from orchestrator.providers.github.declaration import MARKER_INPUTS
 from orchestrator.providers.kit.answers import mapping
 
+MARKER_INPUTS = ("marker", "orchestrator_marker")  # that are looked for
 LARGEST = 1024 * 1024  # bytes of a workflow's file
 
 
