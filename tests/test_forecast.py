@@ -11,7 +11,7 @@ from orchestrator.core.concurrency import Cap, Concurrency, QueueRule, parse_qui
 from orchestrator.core.model import Account, Build, BuildState, Limit, Plan, Target
 from orchestrator.core.options import Options
 from orchestrator.core.times import elapsed, rounded
-from orchestrator.forecast import ASSUMED, Times, forecast, times_of
+from orchestrator.forecast import ASSUMED, Times, forecast, times_of, with_last_builds
 from orchestrator.forecast.durations import LATENCY, DealtDurations
 from orchestrator.forecast.simulate import Polls
 from orchestrator.limits.budget import Budget
@@ -265,7 +265,10 @@ def test_a_build_that_goes_on_ends_no_sooner_than_now(past, rest):
 
 def test_builds_with_times_that_cannot_be_are_left_out():
     one = Target("travis:a/R", "travis", "a/R")
-    assert times_of([(one, build(None, 5.0)), (one, build(9.0, 5.0))]).builds == 0
+    assert times_of([(one, build(None, 5.0)), (one, build(9.0, 5.0)), (one, build(9.0, 4e9))]).builds == 0
+    place = ("travis", "a/r")
+    assert with_last_builds(Times(), {place: (4e9, -1.0)}) == Times()
+    assert with_last_builds(Times(), {place: (4e9, 60.0)}).repos == {place: (60.0,)}
 
 
 def test_what_is_assumed_is_said():

@@ -7,10 +7,11 @@ import pytest
 from fake_service import FAKE, FakeService, Script, make_run, targets
 
 from orchestrator.cli.runs import foreseen_lines
-from orchestrator.core.events import RunMade, to_json
+from orchestrator.core.events import LimitLearnt, RunMade, to_json
 from orchestrator.core.frozen import replace
 from orchestrator.core.history import History
-from orchestrator.core.model import Account, Outcome, Target
+from orchestrator.core.model import Account, Outcome, Scope, Target, Timeouts
+from orchestrator.core.options import Pace, RunOptions
 from orchestrator.core.progress import Progress, Verdict
 from orchestrator.engine.engine import Engine, Options
 from orchestrator.forecast import Expected, Times, Waits, expected
@@ -136,3 +137,91 @@ def test_what_is_expected_is_told_in_words():
         "expected at about 2026-01-05T00:12:00Z (in 12m 00s), if all that it needs passes",
     ]
     assert list(foreseen_lines(Expected(None, ()), NOW, has_needs=False)) == []
+
+
+# -- what a later process is told, or has learnt --------------------------------------------------------------------
+
+
+async def resumed(wanted, service, after, *, journal=None, **options):
+    """A run that a process left before it triggered anything, taken up with options of its own.
+
+    Returns:
+        What is expected for each waiting target after so many seconds, and again a second later.
+    """
+    journal = journal or MemoryJournal(now=service.now)
+    await make_run(journal, wanted, "r1", service.now())
+    seen = []
+
+    def driver(**given):
+        process = Process("here", "boot", 1, "1")
+        return Engine(
+            "r1",
+            journal,
+            service.connect,
+            Options(**given),
+            now=service.now,
+            process=process,
+            random=random.Random(1),
+            is_new=False,
+        )
+
+    first = driver()
+    first.interrupt("SIGTERM")
+    await first.run()
+
+    async def look():
+        for _ in range(2):
+            await anyio.sleep(after if not seen else 1.0)
+            history = await load(journal, "r1")
+            waiting = [target for target in wanted if not history.of(target.id).may_exist]
+            seen.append({t.id: expected(history, t, {"fake": FAKE}, service.now(), TIMES) for t in waiting})
+        again.interrupt("SIGTERM")
+
+    again = driver(**options)
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(look)
+        await again.run()
+    return seen
+
+
+@pytest.mark.anyio
+async def test_what_a_resume_was_told_to_keep_to_holds_in_what_is_expected():
+    wanted = targets("acme/a", "acme/b", "acme/c")
+    service = FakeService({target.repo: Script(runs=500.0) for target in wanted})
+    first, later = await resumed(wanted, service, 30.0, in_flight=1)
+    assert set(first) == {"fake:acme/b", "fake:acme/c"}
+    one, other = first["fake:acme/b"], later["fake:acme/b"]
+    assert one.at - service.epoch > 40.0  # the build that is under way comes first
+    assert other.at == pytest.approx(one.at, abs=1.0)  # and not a second later with each second
+
+
+def test_a_rate_that_a_resume_was_told_is_the_one_that_is_named():
+    wanted = targets("acme/a", "acme/b", "acme/c")
+    history = history_of(wanted)
+    history.pace = Pace(rates={"": "1/10m"})
+    history.progress[wanted[0].id] = Progress(attempts=1, asked_at=NOW - 60.0, triggered_at=NOW - 60.0)
+    found = expected(history, wanted[2], {"fake": FAKE}, NOW, TIMES)
+    assert [(wait.rule, wait.before) for wait in found.waits] == [("triggers 1/10m", 1)]
+    assert found.at == pytest.approx(NOW + 1140.0, abs=5.0)
+
+
+def test_a_limit_that_the_server_has_told_holds_in_what_is_expected():
+    wanted = targets("acme/a@one", "acme/a@two")
+    history = history_of(wanted)
+    scope = Scope("repo", "acme/a")
+    history.learnt["fake", scope, "triggers_per_repo"] = LimitLearnt(scope, "triggers_per_repo 1/1h")
+    history.progress[wanted[0].id] = Progress(attempts=1, asked_at=NOW - 60.0, triggered_at=NOW - 60.0)
+    found = expected(history, wanted[1], {"fake": FAKE}, NOW, TIMES)
+    assert found.at == pytest.approx(NOW + 3540.0, abs=5.0)
+    assert found.waits[0].subject == "of acme/a"
+
+
+def test_what_an_earlier_run_may_have_asked_for_is_not_expected_before_it_was_looked_for():
+    wanted = targets("acme/a", timeouts=Timeouts(settle=60.0))
+    history = history_of(wanted)
+    history.made = replace(history.made, options=RunOptions(adopt=True))
+    history.claimed_at = NOW - 10.0
+    found = expected(history, wanted[0], {"fake": FAKE}, NOW, TIMES)
+    assert found.at == NOW + 50.0
+    assert [wait.next_at for wait in found.waits] == [NOW + 50.0]
+    assert expected(history, wanted[0], {"fake": FAKE}, NOW + 5.0, TIMES).at == found.at

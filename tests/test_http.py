@@ -691,3 +691,52 @@ async def test_a_proxy_that_is_said_to_speak_tls_and_does_not_is_named(answer, k
         async with opened("https://travis.corp.example", proxies=proxies, connect=0.2) as send:
             with pytest.raises(kind, match=rf"travis.corp.example \(through the proxy {at}\): {told}"):
                 await send(POST)
+
+
+READ = Call("GET", "/repos/acme/old", repo="acme/old")
+LOG = Call("GET", "/jobs/7/logs", at_most=20, leaves=True)
+
+
+async def test_a_read_about_a_repository_that_was_renamed_is_followed_on_the_same_server():
+    found, heard = await sent(moves("/repositories/7", "301 Moved Permanently"), READ)
+    assert (found.body, found.is_moved) == ({"a": 1}, True)
+    assert [line.split()[1] for line, _, _ in heard] == ["/repos/acme/old", "/repositories/7"]
+    assert "redirect" in await failure(moves("https://a.example/x", "301 Moved Permanently"), AccessRefused, READ)
+    assert "redirect" in await failure(moves("/elsewhere", "301 Moved Permanently"), AccessRefused, GET)
+
+
+async def test_a_log_that_is_kept_elsewhere_is_read_without_the_token():
+    async with served(always(http(b"x" * 100, headers=["Content-Type: text/plain"]))) as (there, strangers):
+        redirect = http(b"", "302 Found", [f"Location: {there}/blob?sig=a%2Fb%3D"])
+        found, heard = await sent(always(redirect), LOG)
+    assert (found.status, found.body) == (200, "x" * 20)
+    [(line, headers, _)] = strangers
+    assert line == "GET /blob?sig=a%2Fb%3D HTTP/1.1"
+    assert not {"authorization", "travis-api-version"} & {name.lower() for name, _ in headers}
+    assert TOKEN not in str(headers)
+    assert len(heard) == 1
+
+
+@pytest.mark.parametrize("there", ["http://a.example/x", "file:///etc/passwd", "https://u:p@127.0.0.1/x", "//[::1"])
+async def test_a_log_is_not_read_from_an_address_that_is_not_safe(there):
+    await failure(always(http(b"", "302 Found", [f"Location: {there}"])), (InDoubt, AccessRefused), LOG)
+
+
+async def test_only_what_may_leave_does():
+    redirect = always(http(b"", "302 Found", ["Location: http://127.0.0.1:9/x"]))
+    await failure(redirect, AccessRefused, replace(LOG, leaves=False))
+    await failure(redirect, Rejected, replace(POST, leaves=True))
+
+
+async def test_a_known_tag_is_sent_and_an_answer_that_nothing_changed_is_one():
+    found, heard = await sent(always(http(b"", "304 Not Modified", ['ETag: W/"1"'])), replace(GET, etag='W/"1"'))
+    assert (found.status, found.body) == (304, "")
+    assert dict(heard[0][1])["If-None-Match"] == 'W/"1"'
+    assert "redirect" in await failure(always(http(b"", "304 Not Modified")), AccessRefused, GET)
+
+
+async def test_a_path_beside_the_accounts_own_stands_below_the_host():
+    async with served(always(http(b"{}"))) as (url, heard), opened(f"{url}/api/v3") as send:
+        await send(Call("POST", "/api/graphql", body={}, beside=True))
+        await send(Call("GET", "/user"))
+    assert [line.split()[1] for line, _, _ in heard] == ["/api/graphql", "/api/v3/user"]

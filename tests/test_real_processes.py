@@ -64,9 +64,9 @@ class Place:
             f"targets:\n{targets}"
         )
 
-    def start(self, *words, **environ):
+    def start(self, *words, program=PROGRAM, **environ):
         process = subprocess.Popen(
-            [*PROGRAM, *words],
+            [*program, *words],
             cwd=self.folder,
             env={**self.environ, **environ},
             stdin=subprocess.DEVNULL,
@@ -304,3 +304,16 @@ def test_a_flipped_bit_in_the_write_ahead_log_starts_nothing_twice(places, where
     assert place.page("stats")["duplicates"] == {}
     if code == Exit.OK:
         assert_one_for_each(place, place.report())
+
+
+@pytest.mark.parametrize("files", [26, 32, 64])
+def test_a_process_that_may_open_few_files_uses_few_connections_and_says_so(places, files):
+    place = places(latency="100ms")
+    place.manifest(range(1, 61), "{triggers: 4000/1s, calls: 100000/1m, connections: 64}")
+    run = place.start("run", "--timeout", "60s", program=("sh", "-c", f'ulimit -n {files}; exec "$@"', "sh", *PROGRAM))
+    code, out, err = ended(run)
+    assert code == Exit.OK, err
+    assert "60 passed" in out
+    assert err.count("connections.bounded") == 1
+    assert "ulimit -n" in err
+    assert place.page("stats")["duplicates"] == {}

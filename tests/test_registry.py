@@ -48,9 +48,10 @@ def fresh():
     registry._foreign.cache_clear()
 
 
-def test_travis_is_known_without_importing_http():
+@pytest.mark.parametrize("type_", registry.PROVIDERS)
+def test_a_type_is_known_without_importing_http(type_):
     code = (
-        "import sys; from orchestrator.providers import registry; registry.declaration('travis');"
+        "import sys; from orchestrator.providers import registry; registry.declaration('" + type_ + "');"
         "print([m for m in ('aiohttp', 'anyio', 'structlog', 'ssl', 'yaml') if m in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
@@ -133,7 +134,7 @@ def test_a_rehearsal_is_against_the_lookalike_that_the_declaration_names(monkeyp
 
 def test_an_unknown_type_names_those_there_are(monkeypatch):
     install(monkeypatch, Point("concourse", lambda: None))
-    with pytest.raises(UsageError, match="unknown provider type 'jenkins'; there are: travis, concourse"):
+    with pytest.raises(UsageError, match="unknown provider type 'jenkins'; there are: travis, github, concourse"):
         registry.declaration("jenkins")
 
 
@@ -141,11 +142,11 @@ def test_a_foreign_provider_joins_the_known_ones_when_it_is_asked_for(monkeypatc
     foreign = replace(DECLARATION, type="concourse")
     install(monkeypatch, Point("concourse", lambda: foreign))
     known = registry.known()
-    assert list(known) == ["travis"]
+    assert list(known) == ["travis", "github"]
     assert known.get("jenkins") is None
     assert known.get("concourse") is foreign
-    assert list(known) == ["travis", "concourse"]
-    assert list(registry.known()) == ["travis"]
+    assert list(known) == ["travis", "github", "concourse"]
+    assert list(registry.known()) == ["travis", "github"]
 
 
 @pytest.mark.parametrize("given", [None, object(), DECLARATION])

@@ -498,3 +498,13 @@ def test_a_rejected_request_is_no_last_build():
 @pytest.mark.parametrize("name", ["text", "markdown", "html"])
 def test_people_read_what_was_forecast_beside_what_happened(name):
     assert "last build after 9s, 20s were forecast" in render(foretold(*BUILT, *REJECTED), name)
+
+
+def test_what_passed_only_after_a_rerun_is_named_in_every_format_for_people():
+    facts = [(n, Ended(id_, Outcome.PASSED, "passed_after_rerun", "build passed")) for n, id_ in enumerate((A, B), 1)]
+    report = seen(told([target(A), target(B)], *facts))
+    said = f"laky: 2 targets passed only after a rerun: {A}, {B}"
+    assert said in render(report, "text")
+    assert said in render(report, "html")
+    assert "laky: 2 targets passed only after a rerun" in render(report, "markdown")
+    assert [test["flaky"] for test in json.loads(render(report, "ctrf"))["results"]["tests"]] == [True, True]

@@ -9,11 +9,12 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from copy import copy
+from math import inf
 from pathlib import Path
 from random import Random
 from typing import TYPE_CHECKING, Any, Protocol
 
-from orchestrator.core.errors import JournalError, OrchestratorError, UsageError
+from orchestrator.core.errors import CROWDED, JournalError, OrchestratorError, UsageError
 from orchestrator.core.frozen import replace
 from orchestrator.core.model import Account, Plan, Target
 from orchestrator.core.secrets import Redactor, Secrets
@@ -76,6 +77,7 @@ class Context:
         rates: limits on triggers in place of those of the accounts, by account (None: of all).
         traces: whether the observer gets a notice of every call.
         read_stdin: reads at most so many bytes from where `-` stands for; None where there is no such thing.
+        free_files: how many more files this process may open.
     """
 
     def __init__(
@@ -95,6 +97,7 @@ class Context:
         observer: Observer | None = None,
         traces: bool = False,
         read_stdin: Callable[[int], bytes] | None = None,
+        free_files: Callable[[], float] = lambda: inf,
     ) -> None:
         self.environ = environ
         self.cwd = cwd
@@ -110,6 +113,8 @@ class Context:
         self.observer = observer or Silent()
         self.traces = traces
         self.read_stdin = read_stdin
+        self._free_files = free_files
+        self._promised = 0  # connections of the accounts to which the way is open
         self.secrets = Secrets(environ, home, cwd, seen=self.redactor.add)
 
     def with_environ(self, environ: Mapping[str, str]) -> Context:
@@ -149,8 +154,13 @@ class Context:
         from orchestrator.providers.kit.transport import Proxies
 
         proxies, ca_file = Proxies.of(self.environ), self.environ.get("SSL_CERT_FILE") or None
-        async with registry.connect(self._paced(account), self.secrets, proxies=proxies, ca_file=ca_file) as line:
-            yield replace(line, send=self._traced(line.send, account.name)) if self.traces else line
+        account = self._bounded(self._paced(account))
+        self._promised += account.connections
+        try:
+            async with registry.connect(account, self.secrets, proxies=proxies, ca_file=ca_file) as line:
+                yield replace(line, send=self._traced(line.send, account.name)) if self.traces else line
+        finally:
+            self._promised -= account.connections
 
     @asynccontextmanager
     async def gate(self, account: Account, journal: Journal, reach: float | None = None) -> AsyncIterator[Caller]:
@@ -198,6 +208,19 @@ class Context:
         for sentence in raised(paced, registry.declaration(account.type).limits):
             self.observer.notice("limit.raised", warning=sentence)
         return paced
+
+    def _bounded(self, account: Account) -> Account:
+        """The account with no more connections than leave half of what may be opened to all else.
+
+        A rehearsal's service is in this process, and has the other end of each.
+        """
+        most = max(1.0, (self._free_files() - self._promised) / (4 if self.sandbox else 2))
+        if account.connections <= most:
+            return account
+        wanted = account.connections
+        told = {"account": account.name, "connections": int(most), "wanted": wanted}
+        self.observer.notice("connections.bounded", **told, cause=CROWDED)
+        return replace(account, connections=int(most))
 
     def _traced(self, send: Send, account: str) -> Callable[[Call], Awaitable[Answer]]:
         async def traced(call: Call) -> Answer:

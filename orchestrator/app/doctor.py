@@ -29,7 +29,7 @@ from orchestrator.core.model import Account, Target, Timeouts
 from orchestrator.core.times import counted
 from orchestrator.engine.opening import Caller
 from orchestrator.journal.port import Journal
-from orchestrator.providers.port import Inspects, RepoFacts, SaysWho
+from orchestrator.providers.port import Advises, Inspects, RepoFacts, SaysWho
 from orchestrator.report.words import plain
 
 SKEWED = 30.0  # seconds that clocks may differ before it is worth a word
@@ -137,6 +137,7 @@ async def _account(
                 good = [target for target in with_branches(targets) if target.repo not in bad]
                 missing, looked = await missing_of(caller, account, good, journal, context, at_most)
                 findings += [Finding(WARN, f"{one.repo}@{one.branch}", UNSEEN_YET, REMEDY) for one in missing]
+                findings += await _advice(caller, [target for target in targets if target.repo not in bad])
             return findings + list(_account_facts(account, caller.skew)), looked
     except (UsageError, AccessRefused) as error:
         remedy = NETWORK if isinstance(error, AccessRefused) and error.code == "unreachable" else ""
@@ -155,6 +156,28 @@ async def _who(account: Account, caller: Caller) -> Finding:
     if principal is None:
         return Finding(OK, account.name, f"{account.url}; it does not say who we are")
     return Finding(OK, account.name, f"{account.url}, as {plain(principal.login)} {plain(principal.detail)}".rstrip())
+
+
+async def _advice(caller: Caller, targets: Sequence[Target]) -> list[Finding]:
+    """What would make targets safer; those are asked for once that the provider looks up together."""
+    provider, place = caller.provider, caller.gate.sender.line.declaration.place
+    if not isinstance(provider, Advises):
+        return []
+    found: dict[tuple[str, str], Finding] = {}
+
+    async def ask(target: Target) -> None:
+        try:
+            advice = await caller.patiently(partial(provider.advise, target))
+        except (NotTriggered, LookFailed):
+            return  # the repository's own check tells
+        if advice is not None:
+            found[target.repo, place(target)] = Finding(WARN, target.repo, *advice)
+
+    some = {(target.repo, place(target)): target for target in targets}
+    async with anyio.create_task_group() as tasks:
+        for target in list(some.values())[:MOST]:
+            tasks.start_soon(ask, target)
+    return [found[key] for key in some if key in found]
 
 
 def _account_facts(account: Account, skew: int | None) -> Iterator[Finding]:

@@ -146,7 +146,8 @@ class Drive:
         history = self._history or await load(self._journal, run)
         quiet = self._choices.ignore_quiet_hours or context.sandbox  # a rehearsal disturbs nobody
         given = {"ignore_quiet_hours": quiet, "trigger": not self._follows, "looks_on": self._looks_on}
-        options = Options.over(history.options, self._choices, **given)
+        rates = {name or "": rate for name, rate in context.rates.items()}
+        options = Options.over(history.options, self._choices, rates=rates, **given)
         if len(history.targets) >= LARGE:
             collect_now()
         engine = self._engine = Engine(

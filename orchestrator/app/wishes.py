@@ -149,7 +149,11 @@ def _not_yet(history: History, number: int | None) -> str:
     course: Course = history.course
     if number is not None and number in course.waves:
         return f"{called(history.waves, number)} is open since {clock(course.waves[number].opened_at)}"
-    last = max(course.waves, default=0)
+    last, waits = max(course.waves, default=0), course.following(history.waves)
+    if number is not None and waits is not None and number > waits > 1:
+        return (
+            f"{called(history.waves, number)} does not wait for an approval: {called(history.waves, waits)} comes first"
+        )
     if number is None and last == len(history.waves):
         return "no wave waits: all are open"
     before = f"{called(history.waves, last)} has no verdict yet" if last else "no wave is open yet"

@@ -65,6 +65,7 @@ class Face:
             observer=self._observer() if self._observes else None,
             traces=flags.verbose > 1,
             read_stdin=_stdin,
+            free_files=machine.free_files,
         )
 
     def _observer(self) -> Observer:

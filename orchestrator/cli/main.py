@@ -9,6 +9,7 @@ import errno
 import gc
 import importlib
 import io
+import math
 import os
 import sys
 import time
@@ -19,6 +20,7 @@ from pathlib import Path
 import click
 
 from orchestrator import __version__
+from orchestrator.cli.files import free_files
 from orchestrator.core.errors import (
     AccessRefused,
     Exit,
@@ -79,6 +81,7 @@ class Machine(Struct, frozen=True):
     Args:
         now: wall clock, seconds since the epoch.
         redactor: knows the secrets that were resolved; everything shown goes through it.
+        free_files: how many more files this process may open.
     """
 
     environ: Mapping[str, str]
@@ -86,6 +89,7 @@ class Machine(Struct, frozen=True):
     home: Path
     now: Callable[[], float]
     redactor: Redactor
+    free_files: Callable[[], float] = lambda: math.inf
 
     @property
     def is_ci(self) -> bool:
@@ -261,7 +265,7 @@ def _load_http() -> None:
 
 def this_machine() -> Machine:
     """The real one: the only place that reads environment, directory and clock."""
-    return Machine(environ=dict(os.environ), cwd=Path.cwd(), home=Path.home(), now=time.time, redactor=Redactor())
+    return Machine(dict(os.environ), Path.cwd(), Path.home(), time.time, Redactor(), free_files)
 
 
 def _mend_streams() -> None:

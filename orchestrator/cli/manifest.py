@@ -19,22 +19,33 @@ from orchestrator.providers import registry
 from orchestrator.report.words import plain, shell
 
 
-@verb(click.argument("directory", required=False, default="."))
-def init(face: Face, directory: str) -> None:
-    """Write orchestrator.yaml, commented, into DIRECTORY (by default this one); nothing is overwritten."""
+@verb(
+    click.argument("directory", required=False, default="."),
+    click.option("--type", "type_", default="travis", metavar="TYPE", help="The provider (default travis)."),
+)
+def init(face: Face, directory: str, type_: str) -> None:
+    """Write orchestrator.yaml, commented, into DIRECTORY (by default this one); nothing is overwritten.
+
+    Where the provider needs more than a manifest, such as a workflow, that is written too.
+    """
     from orchestrator.report import write  # slow to import, and `check` writes nothing
 
-    path = face.context.path(directory) / DEFAULT
-    if path.exists():
-        raise UsageError(f"{path} exists; nothing was written")
-    try:
-        write(manifests.starter(), path)
-    except OSError as error:
-        raise UsageError(f"{path} cannot be written: {error.strerror or error}") from None
+    starters = registry.declaration(type_).starters
+    if not starters:
+        raise UsageError(f"--type {type_}: it brings no manifest to start from")
+    paths = {face.context.path(directory) / name: text for name, text in starters.items()}
+    for path in paths:
+        if path.exists():
+            raise UsageError(f"{path} exists; nothing was written")
+    for path, resource in paths.items():
+        try:
+            write(manifests.starter(resource), path)
+        except OSError as error:
+            raise UsageError(f"{path} cannot be written: {error.strerror or error}") from None
     if not face.flags.quiet:
         there = "" if directory == "." else f" {shell(str(Path(directory) / DEFAULT))}"
         verbs = "; ".join(f"orchestrator {verb}{there}" for verb in ("check", "plan", "run"))
-        face.tell(f"wrote {path}\nedit it, then: {verbs} --sandbox")
+        face.tell("\n".join([*(f"wrote {path}" for path in paths), f"edit it, then: {verbs} --sandbox"]))
 
 
 @verb(click.argument("manifest", required=False), flags=(*PARAMS, *SELECT, *OUTPUT), formats=TEXT)

@@ -14,18 +14,20 @@ from orchestrator.cli.face import TEXT, Face, verb
 from orchestrator.cli.flags import OUTPUT
 from orchestrator.cli.main import Machine
 from orchestrator.core.errors import Exit, UsageError
+from orchestrator.providers import registry
 
 EXAMPLE = """\
 the look-alike answers at {url} until Ctrl-C; to use it, in another terminal:
 
-  export TRAVIS_TOKEN={token}
+  export {variable}={token}
   providers:
-    travis: {{url: "{url}"}}
+    {type}: {{url: "{url}"}}
 
 what it was asked: curl -s {url}/sandbox/stats"""
 
 
 @verb(
+    click.option("--type", "type_", default="travis", metavar="TYPE", help="The provider (default travis)."),
     click.argument("settings", required=False, metavar="[SETTINGS]"),
     click.option("--port", type=click.IntRange(0, 65535), default=0, help="By default any that is free."),
     click.option("--repos", type=click.IntRange(min=1), metavar="N", help="So many repositories: acme/svc-001 and on."),
@@ -33,21 +35,25 @@ what it was asked: curl -s {url}/sandbox/stats"""
     flags=OUTPUT,
     formats=TEXT,
 )
-async def sandbox(face: Face, settings: str | None, port: int, repos: int | None, pairs: tuple[str, ...]) -> Exit:
-    """Serve a look-alike of Travis CI on loopback. SETTINGS is a YAML file: repos, shares of failures, faults, limits.
+async def sandbox(
+    face: Face, type_: str, settings: str | None, port: int, repos: int | None, pairs: tuple[str, ...]
+) -> Exit:
+    """Serve a look-alike of a provider on loopback. SETTINGS is a YAML file: repos, shares of failures, faults, limits.
 
     Prints its URL and token, as JSON with -o json, and serves until it is interrupted.
     """
     from orchestrator.lookalike.kit.server import serve
-    from orchestrator.lookalike.travis import TravisLookAlike
 
-    given = _settings(settings, repos, pairs, face.machine)
-    look_alike = TravisLookAlike.from_settings(given)
+    kind = registry.lookalike_of(type_)
+    if kind is None:
+        raise UsageError(f"--type {type_}: there is no look-alike of it")
+    look_alike = kind.from_settings(_settings(settings, repos, pairs, face.machine))
+    variable = registry.declaration(type_).token_env or "TOKEN"
     async with face.signals() as received, serve(look_alike, port=port, now=face.machine.now) as served:
         if face.flags.stdout == "json":
             face.tell(json.dumps({"url": served.url, "token": served.token}))
         else:
-            face.tell(EXAMPLE.format(url=served.url, token=served.token))
+            face.tell(EXAMPLE.format(url=served.url, token=served.token, variable=variable, type=type_))
         async for _ in received:
             face.note("orchestrator: the sandbox ends")
             break

@@ -24,6 +24,10 @@ class Call(Struct, frozen=True):
         repo: `owner/name`, where the call also counts against limits of a repository or an owner.
         secret: whether the body holds a secret (then it is never logged, nor an echo of it).
         at_most: bytes of the answer after which no more of it is read, and its body is text; None: it is read whole.
+        beside: whether the path stands below the host, and not below the account's URL.
+        etag: of the answer that is known; where it is still the same, the answer is a 304 without a body.
+        leaves: whether a redirect to another host is followed, once and without the token (logs kept elsewhere).
+        is_look: whether it only reads, although it is a POST (GraphQL).
         ready: to be called when the connection is there, just before the first byte leaves; it may raise `TooLate`.
     """
 
@@ -36,7 +40,16 @@ class Call(Struct, frozen=True):
     repo: str | None = None
     secret: bool = False
     at_most: int | None = None
+    beside: bool = False
+    etag: str | None = None
+    leaves: bool = False
+    is_look: bool = False
     ready: Callable[[], None] | None = None
+
+    @property
+    def changes(self) -> bool:
+        """Whether it may change something at the provider."""
+        return self.method != "GET" and not self.is_look
 
 
 class Answer(Struct, frozen=True):
@@ -47,6 +60,7 @@ class Answer(Struct, frozen=True):
     Args:
         size: bytes of the body.
         hang_up: closes the connection that it came over, for an answer that belongs to another question.
+        is_moved: whether a redirect on the same server was followed to it.
     """
 
     status: int
@@ -54,6 +68,7 @@ class Answer(Struct, frozen=True):
     headers: Mapping[str, str] = field(default_factory=dict)
     size: int = 0
     hang_up: Callable[[], None] = lambda: None
+    is_moved: bool = False
 
 
 Send: TypeAlias = Callable[[Call], Awaitable[Answer]]

@@ -189,12 +189,10 @@ class Course:
             return Waiting(PAUSE, wave or 0)
         if wave is None or wave == 1:
             return None
-        before, judged_at = waves[wave - 2], self.waves[wave - 1].judged_at or 0.0
-        if before.approve and not self.approved_by(wave):
+        if waves[wave - 2].approve and not self.approved_by(wave):
             return Waiting(APPROVAL, wave)
-        if now < judged_at + before.soak:
-            return Waiting(SOAK, wave, judged_at + before.soak)
-        return None
+        until = self.soaks_until(waves, now)
+        return None if until is None else Waiting(SOAK, wave, until)
 
     def told(self, waiting: Waiting, waves: Sequence[Wave]) -> str:
         """What the run waits for, as a sentence."""
@@ -210,7 +208,8 @@ class Course:
     def soaks_until(self, waves: Sequence[Wave], now: float) -> float | None:
         """When the soak before the next wave is over, whatever else it waits for; None where none is left."""
         wave = self.following(waves)
-        if wave is None or wave == 1:
+        soak = 0.0 if wave is None or wave == 1 else waves[wave - 2].soak
+        if wave is None or not soak:
             return None
-        until = (self.waves[wave - 1].judged_at or 0.0) + waves[wave - 2].soak
+        until = (self.waves[wave - 1].judged_at or 0.0) + soak
         return until if now < until else None

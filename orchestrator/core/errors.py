@@ -4,6 +4,7 @@ About a call to a provider the question is: may a build exist now?
 
     NotTriggered      certainly not: ask again, or give up
       Unreachable       the call never left
+        Crowded           ... since this machine gives no more connections
         TooLate           ... since it was time to look at the lease again
       RateLimited       the provider's limit; make no calls to this scope for a while
       Rejected          this target is refused for good
@@ -97,6 +98,13 @@ class Unreachable(NotTriggered):
         self.cause = cause
 
 
+CROWDED = "this process may open no more files (see `ulimit -n`)"
+
+
+class Crowded(Unreachable):
+    """Not sent: this machine gives the process no more connections; fewer at once may do."""
+
+
 class TooLate(Unreachable):
     """Not sent: so much time went by before its first byte that the lease has to be looked at again."""
 
@@ -108,16 +116,23 @@ class RateLimited(NotTriggered):
         scope: what to make no calls to.
         retry_after: seconds, or None where the provider does not say.
         learnt: limits that the answer reveals.
+        patience: seconds to stay away where the provider does not say, doubled with each refusal in a row.
     """
 
     def __init__(
-        self, scope: Scope, retry_after: float | None, reason: str = "rate limited", learnt: tuple[Learnt, ...] = ()
+        self,
+        scope: Scope,
+        retry_after: float | None,
+        reason: str = "rate limited",
+        learnt: tuple[Learnt, ...] = (),
+        patience: float | None = None,
     ) -> None:
         super().__init__(f"{reason} ({scope})")
         self.scope = scope
         self.retry_after = retry_after
         self.reason = reason
         self.learnt = learnt
+        self.patience = patience
 
 
 class Rejected(NotTriggered):

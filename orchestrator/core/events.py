@@ -19,7 +19,7 @@ from orchestrator.core.frozen import DAMAGES, Struct, convert, decoder_of, field
 from orchestrator.core.frozen import from_json as from_json  # for those who read what stands in events
 from orchestrator.core.frozen import to_json as to_json  # as above
 from orchestrator.core.model import Build, Json, Outcome, Scope
-from orchestrator.core.options import RunOptions, usable
+from orchestrator.core.options import Pace, RunOptions, usable
 from orchestrator.core.waves import Rollout, Wave
 
 ASKED = "asked by "  # begins the arithmetic of `Stopped` where a person asked for it
@@ -183,6 +183,7 @@ class Claimed(Struct, frozen=True, omit_defaults=True, gc=False):
     host: str
     pid: int
     onlooker: bool = False  # it only follows builds, and leaves the run to whoever wants to drive it
+    pace: Pace = Pace()
 
 
 class Frozen(Struct, frozen=True, omit_defaults=True, gc=False):
@@ -206,6 +207,7 @@ class MarkerProven(Struct, frozen=True, omit_defaults=True, gc=False):
     """A request known to be ours carried its marker: `find` can be trusted on this account from now on."""
 
     kind: ClassVar[str] = "marker_proven"
+    place: str = ""  # where; empty: on the whole account
 
 
 class JournalWentBack(Struct, frozen=True, omit_defaults=True, gc=False, rename={"from_": "from"}):
@@ -223,7 +225,7 @@ class Prepared(Struct, frozen=True, omit_defaults=True, gc=False):
     """The provider looked up what the triggers of a repository need; asked once for a run."""
 
     kind: ClassVar[str] = "prepared"
-    repo: str  # as limits count it
+    repo: str  # as limits count it, and what else it was looked up for
     what: Json = None
 
 

@@ -33,7 +33,7 @@ from orchestrator.core.events import (
 )
 from orchestrator.core.frozen import from_json
 from orchestrator.core.model import COORDINATOR, DEFAULT_FAIL_ON, Account, Json, Outcome, Scope, Target
-from orchestrator.core.options import RunOptions
+from orchestrator.core.options import Pace, RunOptions
 from orchestrator.core.progress import NEW, Progress, apply
 from orchestrator.core.waves import Rollout, Wave
 
@@ -53,8 +53,9 @@ class History:
         left_at: when the run ended, or the last process left (wall clock).
         frozen: by account and scope, the longest freeze; an owner's (no credit, abuse) lasts until a process takes up.
         is_watched: whether the process that last took it up is an onlooker, which leaves it to whoever wants to drive.
+        pace: what that process was told to keep to; `claimed_at`, since when it drives the run (wall clock).
         hosts: the machines on which processes drove the run; several: the state was carried from one to another.
-        proven: accounts on which `find` can be trusted.
+        proven: by account, the places in which `find` can be trusted (empty: everywhere).
         prepared: by account and repository, what the provider looked up for its triggers.
         tallies: what each process that left in order did, by account.
     """
@@ -76,8 +77,10 @@ class History:
         self.accounts_stopped: dict[str, AccountStopped] = {}
         self.learnt: dict[tuple[str, Scope, str], LimitLearnt] = {}  # by account, scope and name of the limit
         self.is_watched = False
+        self.pace = Pace()
+        self.claimed_at = 0.0
         self.hosts: set[str] = set()
-        self.proven: set[str] = set()
+        self.proven: dict[str, set[str]] = {}
         self.prepared: dict[tuple[str, str], Json] = {}
         self.tallies: list[Tally] = []
 
@@ -96,6 +99,15 @@ class History:
         """Whether there is anything left that ends in a trigger, or may: what is only followed needs no driver."""
         known = (self.of(target.id) for target in self.targets)
         return self.stopped is None and any(one.verdict is None and one.request is None for one in known)
+
+    def looked_for_until(self, target: Target) -> float:
+        """How long an earlier request of a waiting target is looked for, at least (wall clock); 0: it is not.
+
+        What an earlier process asked for may be handled until its settle time has passed.
+        """
+        kept = self.options
+        is_looked_for = target.marked and (kept.adopt or target.id in kept.look_for)
+        return self.claimed_at + target.timeouts.settle if is_looked_for and not self.of(target.id).attempts else 0.0
 
     def of(self, target: str) -> Progress:
         """The progress of a target, by id."""
@@ -135,9 +147,9 @@ class History:
             case RunEnded(exit_code=code, tallies=tallies):
                 self.has_ended, self.interrupted, self.exit_code, self.left_at = True, None, code, at
                 self.tallies.extend(tallies)
-            case Claimed(host=host, onlooker=onlooker):
+            case Claimed(host=host, onlooker=onlooker, pace=pace):
                 self.hosts.add(host)
-                self.is_watched = onlooker
+                self.is_watched, self.pace, self.claimed_at = onlooker, pace, at
                 self._taken_up(account)
             case Frozen(scope=scope, until=until):
                 known = self.frozen.get((account, scope))
@@ -147,8 +159,8 @@ class History:
                 self.accounts_stopped[account] = event
             case LimitLearnt(scope=scope, rule=rule):
                 self.learnt[account, scope, rule.partition(" ")[0]] = event
-            case MarkerProven():
-                self.proven.add(account)
+            case MarkerProven(place=place):
+                self.proven.setdefault(account, set()).add(place)
             case Prepared(repo=repo, what=what):
                 self.prepared[account, repo] = what
             case _:  # a wish is no fact about what happened

@@ -100,6 +100,7 @@ class BuildState(StrEnum):
     ERRORED = "errored"
     CANCELED = "canceled"
     SUPERSEDED = "superseded"
+    SKIPPED = "skipped"  # it is there, and ran nothing
 
     @property
     def is_final(self) -> bool:
@@ -125,7 +126,8 @@ class Limit(Struct, frozen=True, omit_defaults=True, gc=False):
     """So many calls of a kind per period per scope; `40/30s` in writing.
 
     Args:
-        name: the key under `limits:` (`triggers`, `calls`, `triggers_per_repo`).
+        name: the key under `limits:` (`triggers`, `calls`, `triggers_per_repo`); of several rules of one kind the
+            second is `triggers.2`.
         calls: how many.
         per: the period in seconds.
         scope: what it is counted for: `account`, `owner` or `repo`.
@@ -141,7 +143,12 @@ class Limit(Struct, frozen=True, omit_defaults=True, gc=False):
     share: int = 100
 
     def __str__(self) -> str:
-        return f"{self.name} {self.calls}/{period(self.per)}"
+        return f"{self.kind} {self.calls}/{period(self.per)}"
+
+    @property
+    def kind(self) -> str:
+        """The key under `limits:`: what a call counts against, whatever the number of its rules."""
+        return self.name.partition(".")[0]
 
 
 class Learnt(Struct, frozen=True, omit_defaults=True, gc=False):
@@ -192,6 +199,7 @@ class Account(Struct, frozen=True, omit_defaults=True, gc=False, rename={"concur
     limits: tuple[Limit, ...] = ()
     connections: int = 16
     in_flight: int | None = None
+    triggers_at_once: int | None = None  # triggers without an answer; None: as many as there are connections
     insecure: bool = False
     settings: Mapping[str, Json] = field(default_factory=dict)  # whatever else the provider's declaration allows here
     concurrency: Concurrency = UNLIMITED  # what holds triggers back for the sake of the CI and of other people

@@ -12,12 +12,14 @@ from typing import TypeAlias
 from orchestrator.core.frozen import Struct
 from orchestrator.core.model import Build, BuildState, Outcome, Target
 from orchestrator.core.progress import Progress
+from orchestrator.core.times import counted
 
 BASE, CAP = 0.5, 30.0  # seconds; full jitter between 0 and min(CAP, BASE * 2**n)
 FIRST_POLL = 3.0  # seconds from the receipt to the first poll; the provider's own pages wait as long
 NARROWEST, WIDEST = 5.0, 60.0  # seconds between two polls of a request
 DOUBTS_IN_A_ROW = 5  # lost answers in a row, after which one trigger at a time goes out
 LOOKUPS_AFTER_SETTLE = 3
+AFTER_RERUN, EVERY_TIME = "passed_after_rerun", "failed_every_time"  # codes of builds that were started again
 
 
 class Ask(Struct, frozen=True):
@@ -38,6 +40,10 @@ class Poll(Struct, frozen=True):
     why: str
 
 
+class Again(Struct, frozen=True):
+    """Start its build again, as it failed."""
+
+
 class End(Struct, frozen=True):
     """Give the verdict."""
 
@@ -50,7 +56,7 @@ class Nothing(Struct, frozen=True):
     """It is done."""
 
 
-Step: TypeAlias = Ask | Find | Poll | End | Nothing
+Step: TypeAlias = Ask | Find | Poll | Again | End | Nothing
 
 _OUTCOMES = {
     BuildState.PASSED: End(Outcome.PASSED, "passed", "build passed"),
@@ -58,16 +64,18 @@ _OUTCOMES = {
     BuildState.ERRORED: End(Outcome.ERRORED, "build_errored", "build errored"),
     BuildState.CANCELED: End(Outcome.CANCELED, "build_canceled", "build canceled"),
     BuildState.SUPERSEDED: End(Outcome.SUPERSEDED, "superseded", "another build replaced it"),
+    BuildState.SKIPPED: End(Outcome.SKIPPED, "nothing_built", "the build ran nothing"),
 }
 
 
-def next_step(target: Target, progress: Progress, now: float, since: float) -> Step:
+def next_step(target: Target, progress: Progress, now: float, since: float, *, again: bool = False) -> Step:
     """What to do next with a target that may be triggered.
 
     Args:
         now: wall clock.
         since: when this process began to drive (wall clock). A lost call is looked up for `accept` from the later of
             its time and this, so that a resume always looks it up, and triggers again where nothing was started.
+        again: whether its build, if it has failed, is to be started again.
     """
     verdict = progress.verdict
     if verdict is not None and not (verdict.outcome is Outcome.IN_DOUBT and verdict.at < since):
@@ -75,7 +83,7 @@ def next_step(target: Target, progress: Progress, now: float, since: float) -> S
     if progress.asked_at is not None:
         return _doubt(target, progress, since)
     if progress.request is not None:
-        return _follow(target, progress)
+        return Again() if again else _follow(target, progress)
     first, last = progress.first_asked_at, progress.last_asked_at or since
     if first is not None and last >= since and now - max(first, since) > target.timeouts.accept:
         return End(Outcome.TIMED_OUT, "no_build", "no build appeared: every attempt was lost on the way")
@@ -85,7 +93,8 @@ def next_step(target: Target, progress: Progress, now: float, since: float) -> S
 def _follow(target: Target, progress: Progress) -> Step:
     build, times = progress.build, target.timeouts
     if build is None:
-        return Poll(_first(progress.triggered_at, progress.requested_at) + times.accept, "no build appeared")
+        asked = progress.requested_at if progress.reruns else progress.triggered_at
+        return Poll(_first(asked, progress.requested_at) + times.accept, "no build appeared")
     if build.state.is_final:
         return verdict_of(build, progress)
     if build.state is BuildState.QUEUED:
@@ -100,6 +109,10 @@ def _first(*times: float | None) -> float:
 def verdict_of(build: Build, progress: Progress) -> End:
     """The verdict that follows from a build that has ended."""
     end = _OUTCOMES[build.state]
+    if progress.reruns and build.state is BuildState.PASSED:
+        return End(end.outcome, AFTER_RERUN, f"build passed after {counted(progress.reruns, 'rerun')}")
+    if progress.reruns and build.state is BuildState.FAILED:
+        return End(end.outcome, EVERY_TIME, f"build failed {progress.reruns + 1} times")
     if build.state is BuildState.CANCELED and progress.canceling_at is not None:
         return End(end.outcome, "canceled_by_us", "canceled by this run")
     return End(end.outcome, end.code, f"{end.reason}: {build.reason}" if build.reason else end.reason)

@@ -61,6 +61,20 @@ class RunOptions(Struct, frozen=True, omit_defaults=True, gc=False):
         return DEFAULT_FAIL_ON if self.fail_on is None else frozenset(Outcome).intersection(self.fail_on)
 
 
+class Pace(Struct, frozen=True, omit_defaults=True, gc=False):
+    """What a process that took up a run was told to keep to, in place of what the run was made with.
+
+    Args:
+        in_flight: builds of the run that may be queued or running; None: as the run was made.
+        rates: limits on triggers by account; under the empty name: of all.
+        ignore_quiet_hours: it triggers in quiet hours, too.
+    """
+
+    in_flight: int | None = None
+    rates: Mapping[str, str] = field(default_factory=dict)
+    ignore_quiet_hours: bool = False
+
+
 class Options(RunOptions, frozen=True, omit_defaults=True, kw_only=True):
     """How a process drives a run; rules, engine and forecast ask it.
 
@@ -73,6 +87,7 @@ class Options(RunOptions, frozen=True, omit_defaults=True, kw_only=True):
         assume_absent: ids of targets in doubt of which a person says that no build exists.
         adopt_request: target id to the provider's request id, as a person says.
         ignore_quiet_hours: trigger in quiet hours too.
+        rates: limits on triggers that the accounts have here, as of `Pace`.
         drives: ids of the targets that this process cares for; the others stay as they are. None: all.
     """
 
@@ -84,7 +99,13 @@ class Options(RunOptions, frozen=True, omit_defaults=True, kw_only=True):
     assume_absent: frozenset[str] = frozenset()
     adopt_request: Mapping[str, str] = field(default_factory=dict)
     ignore_quiet_hours: bool = False
+    rates: Mapping[str, str] = field(default_factory=dict)
     drives: frozenset[str] | None = None
+
+    def pace(self, kept: RunOptions) -> Pace:
+        """What differs from what the run was made with, and holds back its triggers."""
+        in_flight = None if self.in_flight == kept.in_flight else self.in_flight
+        return Pace(in_flight, self.rates, self.ignore_quiet_hours)
 
     @classmethod
     def over(cls, kept: RunOptions, given: Options | None = None, **more: Any) -> Options:

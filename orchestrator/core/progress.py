@@ -64,10 +64,12 @@ class Restart(Struct, frozen=True, omit_defaults=True, gc=False):
     Args:
         asked_at: when (wall clock).
         before: the build as this run had seen it last; `unseen` where it had not.
+        is_rerun: whether it had failed in this run.
     """
 
     before: Build
     asked_at: float
+    is_rerun: bool = False
 
 
 class Progress(Struct, frozen=True, gc=False):
@@ -85,9 +87,10 @@ class Progress(Struct, frozen=True, gc=False):
         absences: lost attempts that started nothing, as a lookup showed.
         requested_at: when we first knew of the request.
         triggered_at: when the attempt that made the request was intended.
-        builds: as last seen, the deciding one first.
+        builds: as last seen, in the order in which they were first seen.
         appeared_at: when the first build was first seen; `queue` counts from here.
         restart: set when its build was asked to start again; the open attempt is that call.
+        reruns: how often it was started again since it had failed in this run.
         cause: why its build failed, as its log says.
     """
 
@@ -111,6 +114,7 @@ class Progress(Struct, frozen=True, gc=False):
     last_asked_at: float | None = None
     unsent: int = 0
     restart: Restart | None = None
+    reruns: int = 0
     cause: Cause | None = None
 
     @property
@@ -124,14 +128,21 @@ class Progress(Struct, frozen=True, gc=False):
         return self.request is not None or self.asked_at is not None
 
     @property
+    def was_rerun(self) -> bool:
+        """Whether its build was asked to start again since it had failed in this run."""
+        return self.reruns > 0 or (self.restart is not None and self.restart.is_rerun)
+
+    @property
     def is_restarting(self) -> bool:
         """Whether its build was asked to start again, and it is not known whether it did."""
         return self.asked_at is not None and self.restart is not None
 
     @property
     def build(self) -> Build | None:
-        """The deciding build."""
-        return self.builds[0] if self.builds else None
+        """The deciding build: of several one that goes on, else the one that ended worst."""
+        if len(self.builds) < 2:
+            return self.builds[0] if self.builds else None
+        return min(self.builds, key=lambda build: _WORST_FIRST.get(build.state, -1))
 
     @property
     def phase(self) -> Phase:
@@ -142,6 +153,20 @@ class Progress(Struct, frozen=True, gc=False):
             return Phase.QUEUED if self.build.state is BuildState.QUEUED else Phase.RUNNING
         return Phase.REQUESTED if self.may_exist else Phase.WAITING
 
+
+_WORST_FIRST = {
+    state: rank
+    for rank, state in enumerate(
+        (
+            BuildState.FAILED,
+            BuildState.ERRORED,
+            BuildState.CANCELED,
+            BuildState.SUPERSEDED,
+            BuildState.PASSED,
+            BuildState.SKIPPED,
+        )
+    )
+}
 
 NEW = Progress()
 
@@ -184,7 +209,7 @@ def apply(progress: Progress, event: TargetEvent, at: float) -> Progress:
                 last_asked_at=at,
                 doubt=None,
                 verdict=None,
-                restart=Restart(_one(progress.builds, build_id), at),
+                restart=Restart(_one(progress.builds, build_id), at, progress.request is not None),
             )
         case Requested(id=id_, handle=handle, url=url, how=how, marker=marker):
             asked = at if progress.asked_at is None else progress.asked_at
@@ -227,7 +252,8 @@ def apply(progress: Progress, event: TargetEvent, at: float) -> Progress:
                 verdict=None,
                 canceling_at=None,
                 requested_at=at,
-                triggered_at=at if progress.restart is None else progress.restart.asked_at,
+                triggered_at=_restarted_at(progress, at),
+                reruns=progress.reruns + (progress.restart is not None and progress.restart.is_rerun),
                 asked_at=None,
                 doubt=None,
                 cause=None,
@@ -240,6 +266,13 @@ def apply(progress: Progress, event: TargetEvent, at: float) -> Progress:
             return replace(progress, verdict=Verdict(Outcome.SKIPPED, code, reason, at, root, steps))
         case _:
             assert_never(event)
+
+
+def _restarted_at(progress: Progress, at: float) -> float | None:
+    """When the call was made that counts as the trigger; that of a rerun does not."""
+    if progress.restart is None:
+        return at
+    return progress.triggered_at if progress.restart.is_rerun else progress.restart.asked_at
 
 
 def _unless_provisional(verdict: Verdict | None) -> Verdict | None:

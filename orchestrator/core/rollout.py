@@ -75,6 +75,39 @@ def _wave(rule: WaveRule, rollout: Rollout, number: int, targets: int) -> Wave:
     return Wave(number, rule.name or str(number), targets, approve, soak)
 
 
+def turns(targets: Sequence[Target]) -> Sequence[int]:
+    """The rows of a plan in the order in which they take their turns where several may be triggered.
+
+    First comes what the longest chain of targets of the same wave waits for, since that chain decides when the wave
+    ends; among equals, and where nothing is needed, the order of the plan holds.
+    """
+    if not any(target.needs for target in targets):
+        return range(len(targets))
+    chains = _chains(targets)
+    return sorted(range(len(targets)), key=lambda row: -chains[row])
+
+
+def _chains(targets: Sequence[Target]) -> Sequence[int]:
+    """By row, how many targets the longest chain has that waits for it, in its wave."""
+    rows = {target.id: row for row, target in enumerate(targets)}
+    needs = [[rows[need] for need in set(target.needs) if need in rows] for target in targets]
+    waiting = [0] * len(targets)  # those that need it, and whose own chain is not known
+    for found in needs:
+        for need in found:
+            waiting[need] += 1
+    chains = [0] * len(targets)
+    todo = [row for row, count in enumerate(waiting) if not count]
+    while todo:
+        row = todo.pop()
+        for need in needs[row]:
+            if targets[need].wave == targets[row].wave:
+                chains[need] = max(chains[need], chains[row] + 1)
+            waiting[need] -= 1
+            if not waiting[need]:
+                todo.append(need)
+    return chains
+
+
 def recounted(targets: Sequence[Target], waves: Sequence[Wave]) -> tuple[Sequence[Target], Sequence[Wave]]:
     """Targets and waves after some targets were left out: an empty wave falls away, numbers run on without it."""
     counts = Counter(target.wave for target in targets if target.skip is None)

@@ -190,13 +190,16 @@ def override_limits(plan: Plan, rates: Mapping[str | None, str]) -> Plan:
 
 def raised(account: Account, defaults: Sequence[Limit]) -> list[str]:
     """A sentence for each limit of the account that is above the provider's default."""
-    known = {limit.name: limit for limit in defaults}
+    slowest: dict[str, Limit] = {}  # of the rules of a kind the one that binds in the long run
+    for limit in account.limits:
+        known = slowest.setdefault(limit.kind, limit)
+        slowest[limit.kind] = min(known, limit, key=lambda one: one.calls / one.per)
     return [
-        f"account {account.name}: the limit {limit} is above the provider's default {default}; "
+        f"account {account.name}: the limit {written} is above the provider's default {default}; "
         "the provider may refuse calls, or ban the token"
-        for limit in account.limits
-        if (default := known.get(limit.name)) is not None
-        and limit.calls / limit.per > part(default.calls, limit.share) / default.per
+        for default in defaults
+        if (written := slowest.get(default.kind)) is not None
+        and written.calls / written.per > part(default.calls, limit.share) / default.per
     ]
 
 
@@ -211,4 +214,5 @@ def _with_rate(account: Account, calls: int, per: float) -> Account:
     written = Limit(name, part(calls, share), per, ACCOUNT, written=True, share=share)
     if name not in names:
         return replace(account, limits=(written, *account.limits))
-    return replace(account, limits=tuple(written if limit.name == name else limit for limit in account.limits))
+    others = [limit for limit in account.limits if limit.kind != written.kind or limit.name == name]
+    return replace(account, limits=tuple(written if limit.name == name else limit for limit in others))

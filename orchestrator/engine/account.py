@@ -10,7 +10,7 @@ from typing import TypeVar
 import anyio
 from anyio.abc import TaskGroup
 
-from orchestrator.core.errors import AccessRefused, JournalError
+from orchestrator.core.errors import CROWDED, AccessRefused, JournalError
 from orchestrator.core.events import Tally
 from orchestrator.core.model import ACCOUNT, Limit
 from orchestrator.engine.coordinator import Coordinator
@@ -54,6 +54,7 @@ class AccountDriver:
             line, budget, self.admission.traffic, run.clocks, run.random, reach=reach, heartbeat=heartbeat
         )
         self.wake = Wake()
+        self.sender.tries_one_more = self.wake.set
         lease = heartbeat.leases[line.account.name]
         self.account = AccountRun(run, line, lease, rows, self.admission, self.sender, coordinator, self.wake)
         self.is_ready = False  # once the rows have been put where they wait
@@ -79,7 +80,14 @@ class AccountDriver:
                     due = self._next_due(self._triggers, now)
                 if self.is_quiet:
                     self._run.settled.set()
+                self._tell_connections()
                 await self._sleep(now, due)
+
+    def _tell_connections(self) -> None:
+        if (left := self.sender.connections) < self._connections:
+            told = {"account": self.account.name, "connections": left, "wanted": self._connections}
+            self.account.notice("connections.bounded", **told, cause=CROWDED)
+            self._connections = left
 
     async def _begin(self, tasks: TaskGroup) -> None:
         """Opens the gate, and puts the rows where they wait."""
@@ -111,6 +119,8 @@ class AccountDriver:
         if account.unwanted:
             unwanted, account.unwanted = account.unwanted, []
             self._start(account.end_unwanted, unwanted)
+        if account.has_idle_reruns:
+            self._start(account.end_reruns, None)
         while self._has_slot and account.finds and account.finds[0][0] <= now:
             self._start(self._in_doubt.find, heappop(account.finds)[1])
         if account.polls.first <= now and self._follow.under_way < GROUPS and self._has_slot:
@@ -140,7 +150,7 @@ class AccountDriver:
 
     @property
     def _has_slot(self) -> bool:
-        return self.under_way < self._connections
+        return self.under_way < self.sender.connections
 
     def _start(self, work: Callable[[T], Awaitable[None]], argument: T) -> None:
         self.under_way += 1
@@ -182,7 +192,7 @@ class AccountDriver:
             return True
         if run.leaves_builds:
             return True
-        if account.cancels or account.unwanted or account.finds:
+        if account.cancels or account.unwanted or account.finds or account.has_idle_reruns:
             return False
         if self._triggers is not None and self._logs.is_due and not run.options.detach:
             return False

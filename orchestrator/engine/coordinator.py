@@ -152,6 +152,7 @@ class Coordinator:
         self._decide(facts)
         self._read_plan(overridden_until)
         await self.decide()
+        self._run.is_releasing = False  # no driver has begun
         self._has_begun = True
 
     def _read_plan(self, overridden_until: float) -> None:
@@ -256,6 +257,7 @@ class Coordinator:
         target = self._run.history.targets[row]
         if target.id not in self._releasing:
             self._releasing[target.id] = row
+            self._run.is_releasing = True
             self._todo.append(Released(target.id))
 
     def _tell_waiting(self) -> None:

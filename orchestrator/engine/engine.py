@@ -168,7 +168,8 @@ class Engine:
         if history.made is None:
             raise JournalError(f"there is no run {self._id} in this state")
         clocks = await Clocks.read(self._journal, self._process, self._wall, self._ticks, self._up)
-        by = replace(self._journal.register(self._process, LEASE), onlooker=self._options.looks_on)
+        pace, onlooker = self._options.pace(history.options), self._options.looks_on
+        by = replace(self._journal.register(self._process, LEASE), onlooker=onlooker, pace=pace)
         heartbeat = Heartbeat(self._journal, by, clocks)
         try:
             await heartbeat.claim(self._id, [COORDINATOR, *history.made.accounts])
@@ -275,6 +276,7 @@ class Engine:
             for row in decided.released:
                 if run.drives(target := run.history.targets[row]):
                     self._drivers[target.account].release(row)
+            run.is_releasing = False
             for driver in self._drivers.values() if decided.is_news else ():
                 if decided.cancels:
                     driver.account.cancel()

@@ -21,7 +21,8 @@ from orchestrator.core.events import (
 )
 from orchestrator.core.frozen import replace
 from orchestrator.core.model import ACCOUNT, Json, Outcome, Scope, Target, marker_of, scopes_around, unseen
-from orchestrator.core.next_step import FIRST_POLL, Ask, End, Find, Nothing, Poll, Step, backoff, next_step, tick
+from orchestrator.core.next_step import FIRST_POLL, Again, Ask, End, Find, Nothing, Poll, Step, backoff, next_step, tick
+from orchestrator.core.options import OldBuild
 from orchestrator.core.progress import Progress, Restart, apply
 from orchestrator.engine.coordinator import Coordinator
 from orchestrator.engine.gate import Sender
@@ -39,6 +40,7 @@ UNWANTED = "canceled_before_trigger"  # the code of a target that a person cance
 ADOPTED, RESTARTED = "adopted", "restarted"
 # Seconds to leave a scope alone where a refusal does not say how long. A repo's hourly limit names no time of reset:
 # ten minutes, then ask once.
+MOST_DOUBLED = 6  # of a patience that grows with each refusal: about an hour of a minute
 REPO_PATIENCE, ACCOUNT_PATIENCE = 600.0, 60.0
 OWNER_REFUSED_FOR = 86_400.0  # seconds; an owner without credit stays closed for this process
 
@@ -90,12 +92,13 @@ class AccountRun:
         polls: rows whose request is followed, by the time at which it is to be polled.
         changed: by row, when its request last changed; negative where it is not followed.
         polled: by row, the polls since then.
+        reruns: rows whose build failed and waits to be started again.
         looked: rows of which an earlier request was looked for, and found absent, and when.
         unseen: by repository, rows taken over from the journal that are still to be looked for.
         vouched: rows of which a person says that they have no request (`--assume-absent`).
         failed: is told each row that has come to its end, for what may be read of it.
-        prover: the row that shows whether requests of this account carry their marker.
-        prepared: by repository, what the provider looked up for its triggers.
+        provers: by place, the row that shows whether requests carry their marker there.
+        prepared: by place, what the provider looked up for its triggers.
         principal: the user that the provider counts; until it is known, the token stands for it.
     """
 
@@ -122,18 +125,19 @@ class AccountRun:
         self.now = run.now
         self.notice = run.notice
         self.principal = sender.anonymous
-        self.marker_proven = self.name in run.history.proven
+        self._proven = set(run.history.proven.get(self.name, ()))
         self.finds: list[tuple[float, int]] = []
         self.polls = Due()
         self.cancels: list[int] = []
         self.unwanted: list[int] = []
         self.changed = array("d", [NOT_FOLLOWED]) * len(run.history.targets)
         self.polled = array("I", [0]) * len(run.history.targets)
+        self.reruns: set[int] = set()
         self.looked: dict[int, float] = {}
         self.unseen: OrderedDict[str, list[int]] = OrderedDict()
         self.vouched: set[int] = set()
         self.failed: Callable[[int], None] = lambda row: None
-        self.prover: int | None = None
+        self.provers: dict[str, int] = {}
         self.prepared: dict[str, Json] = {
             repo: what for (account, repo), what in run.history.prepared.items() if account == self.name
         }
@@ -157,7 +161,25 @@ class AccountRun:
 
     def step(self, row: int) -> Step:
         """What to do next with a row."""
-        return next_step(self._targets[row], self.progress(row), self.now(), self.run.since)
+        return self.step_after(row, self.progress(row), self.now())
+
+    def step_after(self, row: int, progress: Progress, at: float) -> Step:
+        """What to do next with a row that has come so far."""
+        target = self._targets[row]
+        return next_step(target, progress, at, self.run.since, again=self._is_rerun_due(row, target, progress))
+
+    def _is_rerun_due(self, row: int, target: Target, progress: Progress) -> bool:
+        """Whether the row's build has failed and is to be started again: never where no more is triggered."""
+        if not target.reruns.times or self.run.is_closed or not self.line.declaration.restarts:
+            return False
+        return progress.asked_at is None and not self._is_unwanted(row) and self.run.places.take(target, progress)
+
+    def old(self, row: int) -> OldBuild | None:
+        """The build that is started again in place of a trigger: one of this run that failed, or of an earlier run."""
+        progress = self.progress(row)
+        if progress.request is not None and progress.build is not None:
+            return OldBuild(progress.request, progress.build.id, progress.build)
+        return self.run.restarts.get(self._targets[row].id)
 
     def known(self, row: int) -> Collection[str]:
         """Ids of requests of the row's repository that belong to other rows, except where a person said so."""
@@ -175,6 +197,26 @@ class AccountRun:
     def marker(self, target: Target) -> str | None:
         """What travels with the target's triggers, so that its request can be recognised."""
         return marker_of(self.run.name, self.run.id, target.id) if target.marked else None
+
+    def prepared_key(self, row: int) -> str:
+        """What the triggers of the row share with others: its repository, and what else the provider names."""
+        repo, more = self.admission.repo_of(row), self._more(row)
+        return f"{repo} {more}" if more else repo
+
+    def _more(self, row: int) -> str:
+        return self.line.declaration.place(self._targets[row])
+
+    def proof(self, row: int) -> str:
+        """Where it was to be seen that requests such as the row's carry their marker; empty: anywhere."""
+        return self.prepared_key(row) if self._more(row) else ""
+
+    async def shows_marker(self, row: int) -> bool:
+        """Whether a request that is known to be ours was ever seen to carry its marker there."""
+        proof = self.proof(row)
+        if proof not in self._proven and proof:
+            memory = await self.run.journal.memory(f"{self.principal} {proof}")
+            self._proven |= {proof} if memory.marker_proven else set()
+        return proof in self._proven
 
     def can_find(self, row: int) -> bool:
         """Whether a look can ever tell what became of a lost call."""
@@ -200,14 +242,17 @@ class AccountRun:
     def may_be_asked(self, row: int) -> bool:
         """Whether the journal says that nothing was started, and nothing decided, for the row."""
         progress = self.progress(row)
-        return progress.request is None and progress.asked_at is None and progress.verdict is None
+        if progress.asked_at is not None or progress.verdict is not None:
+            return False
+        return progress.request is None or isinstance(self.step(row), Again)
 
     def must_look(self, row: int) -> bool:
         """Whether an earlier request of the row has to be looked for before this process triggers it first."""
         run, target = self.run, self._targets[row]
         if row in self.vouched or not (target.id in run.look_for or self._is_taken_over(target)):
             return False
-        return self.progress(row).attempts == run.attempts_before.get(target.id, 0)
+        progress = self.progress(row)
+        return progress.request is None and progress.attempts == run.attempts_before.get(target.id, 0)
 
     def _is_taken_over(self, target: Target) -> bool:
         """Whether an earlier process may have asked for the target, though the journal does not tell of it."""
@@ -236,7 +281,7 @@ class AccountRun:
             target, progress = self._targets[row], self.progress(row)
             for event in events:
                 progress = apply(progress, event, at)
-            step = next_step(target, progress, at, self.run.since)
+            step = self.step_after(row, progress, at)
             batch.extend(events)
             if isinstance(step, End):
                 batch.append(Ended(target.id, step.outcome, step.code, step.reason))
@@ -300,6 +345,7 @@ class AccountRun:
     def place(self, row: int, step: Step | None = None) -> None:
         """Puts the row where its next step is waited for."""
         admission = self.admission
+        self.reruns.discard(row)
         match step or self.step(row):
             case Ask():
                 admission.over(row)
@@ -310,6 +356,11 @@ class AccountRun:
             case Poll():
                 admission.accepted(row)
                 self._follow(row)
+            case Again():
+                admission.over(row)
+                self.changed[row] = NOT_FOLLOWED
+                self.reruns.add(row)
+                admission.enqueue(row)
             case _:
                 admission.over(row)
                 self.changed[row] = NOT_FOLLOWED
@@ -349,6 +400,18 @@ class AccountRun:
         why = {row: f"canceled by {self.run.unwanted[id_]} before it was triggered" for row, id_ in ids.items()}
         await self.record_all([(row, (Ended(ids[row], Outcome.CANCELED, UNWANTED, why[row]),)) for row in untouched])
 
+    async def end_reruns(self, _: None = None) -> None:
+        """No build is started again any more: those that wait for that have the outcome that they had."""
+        rows = {row for row in self.reruns if row not in self.admission.in_flight}
+        self.reruns -= rows
+        self.admission.withdraw(rows)
+        await self.record_all([(row, ()) for row in rows])
+
+    @property
+    def has_idle_reruns(self) -> bool:
+        """Whether builds wait to be started again, and none is any more."""
+        return self.run.is_closed and any(row not in self.admission.in_flight for row in self.reruns)
+
     def _is_unwanted(self, row: int) -> bool:
         return bool(self.run.unwanted) and self._targets[row].id in self.run.unwanted
 
@@ -373,7 +436,7 @@ class AccountRun:
     def remember(self, principal: str, memory: AccountMemory) -> None:
         """Takes over what earlier processes knew of the account, of this run and of all others."""
         self.principal = principal
-        self.marker_proven = self.marker_proven or memory.marker_proven
+        self._proven |= {""} if memory.marker_proven else set()
         history, now = self.run.history, self.now()
         for frozen in (frozen for (account, _), frozen in history.frozen.items() if account == self.name):
             self.budget.freeze(frozen.scope, frozen.until, frozen.cause)
@@ -410,6 +473,8 @@ class AccountRun:
         times, until = self._refused.get(scope, (0, now))
         if now >= until:  # else it left together with the one that was refused before
             times, until = times + 1, now + backoff(times + 1, self.run.random)
+        if error.patience is not None:
+            patience = error.patience * 2.0 ** min(times - 1, MOST_DOUBLED)
         until = max(until, now + (patience if error.retry_after is None else error.retry_after))
         self._refused[scope] = times, until
         self.admission.traffic.is_refused |= scope == ACCOUNT
@@ -418,12 +483,12 @@ class AccountRun:
         self.notice("limit.frozen", scope=scope, seconds=round(until - now), cause=error.reason)
         await self.append(Frozen(scope, until, error.reason))
 
-    async def prove_marker(self) -> None:
-        """A request known to be ours carries its marker: from now on `find` may say that one is absent."""
-        if not self.marker_proven:
-            self.marker_proven = True
-            await self.append(MarkerProven())
-            await self.run.journal.remember(self.principal, marker_proven=True)
+    async def prove_marker(self, row: int) -> None:
+        """A request known to be ours carries its marker: from now on `find` may say that one is absent there."""
+        if (proof := self.proof(row)) not in self._proven:
+            self._proven.add(proof)
+            await self.append(MarkerProven(proof))
+            await self.run.journal.remember(f"{self.principal} {proof}".rstrip(), marker_proven=True)
 
     async def notice_gap(self) -> None:
         """A request was found of which the journal does not tell: it went back, or somebody else drove the run."""

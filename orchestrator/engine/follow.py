@@ -6,11 +6,11 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from orchestrator.core.concurrency import Entry
 from orchestrator.core.errors import AccessRefused, LookFailed, NotTriggered, RateLimited, Rejected, Unreachable
-from orchestrator.core.events import Canceling, Ended, Refused, Sighted, TargetEvent
+from orchestrator.core.events import Canceling, Ended, Refused, Requested, Sighted, TargetEvent
 from orchestrator.core.frozen import replace
-from orchestrator.core.model import Build, Request, Target
+from orchestrator.core.model import Build, BuildState, Request, Target
 from orchestrator.core.next_step import NARROWEST, Poll, poll_interval, timed_out
-from orchestrator.core.progress import Restart
+from orchestrator.core.progress import Progress, Restart
 from orchestrator.core.restart import READINGS_DIFFER, shows_restart
 from orchestrator.engine.facts import AccountRun
 from orchestrator.limits.concurrency import Others, QueueRoom, others_in
@@ -68,15 +68,16 @@ class Follow:
             self.account.target(row),
             progress.request or Request(""),
             progress.marker,
-            progress.build,
+            progress.build or _to_come(progress),
             since=progress.requested_at or now,
             polls=self.account.polled[row],
             fresh=isinstance(step, Poll) and now >= step.deadline,
         )
 
     async def _take_in(self, followed: Mapping[int, Followed], observations: Mapping[str, Observation]) -> None:
-        if any(observation.marked for observation in observations.values()):
-            await self.account.prove_marker()
+        for row, one in followed.items():
+            if (observation := observations.get(one.target.id)) is not None and observation.marked:
+                await self.account.prove_marker(row)
         news: list[tuple[int, Sequence[TargetEvent]]] = []
         for row, one in followed.items():
             observation = observations.get(one.target.id)
@@ -100,8 +101,16 @@ class Follow:
         earlier = {restart.before.id: restart.before, **known} if restart is not None else known
         ours = [by_our_clock(build, earlier.get(build.id), skew) for build in observation.builds]
         ours = [build for build in ours if restart is None or _is_since(restart, build)]
-        seen = [Sighted(target.id, build) for build in ours if known.get(build.id) != build]
+        seen: list[TargetEvent] = self._renewed(row, observation.request)
+        seen += [Sighted(target.id, build) for build in ours if known.get(build.id) != build]
         return seen or self._out_of_time(row, target, one)
+
+    def _renewed(self, row: int, request: Request | None) -> list[TargetEvent]:
+        """The handle in its new form, where it changed."""
+        progress = self.account.progress(row)
+        if request is None or request == progress.request:
+            return []
+        return [Requested(self.account.target(row).id, request.id, progress.how, request.handle, request.url)]
 
     def _out_of_time(self, row: int, target: Target, one: Followed) -> Sequence[TargetEvent]:
         step = self.account.step(row)
@@ -214,6 +223,13 @@ class Follow:
 def _is_since(restart: Restart, build: Build) -> bool:
     """Whether the build is not only seen as it had ended before; a restart takes a moment to show."""
     return build.id != restart.before.id or shows_restart(restart.before, build, restart.asked_at)
+
+
+def _to_come(progress: Progress) -> Build | None:
+    """A build that was started again and was not seen since: it keeps its id where the service does so."""
+    if progress.restart is None or not progress.restart.before.id:
+        return None
+    return Build(progress.restart.before.id, BuildState.QUEUED, "queued", branch=progress.restart.before.branch)
 
 
 def by_our_clock(build: Build, known: Build | None, skew: int) -> Build:

@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
 from random import Random
 
 import anyio
 
 from orchestrator.core.calls import Answer, Call
-from orchestrator.core.errors import AccessRefused, NotTriggered, TooLate, Unreachable, Unreadable
+from orchestrator.core.errors import AccessRefused, Crowded, NotTriggered, TooLate, Unreachable, Unreadable
 from orchestrator.core.events import LimitLearnt
 from orchestrator.core.frozen import replace
 from orchestrator.core.model import ACCOUNT, Learnt, Scope
@@ -30,6 +30,7 @@ from orchestrator.providers.port import Line
 
 LOST_FOR = 60.0  # seconds after a lost answer in which the provider may still handle, and count, the call
 MOST_NEWS = 100  # changes of one rule that are journaled: a server that tells another with every answer fills no disk
+ONE_MORE_AFTER = 100  # answers, after which one connection more is tried than this machine gave before
 SKEW_EVERY = 30.0  # seconds between two readings of the provider's clock
 
 
@@ -73,6 +74,7 @@ class Sender:
         self.random = random
         self.anonymous = f"{line.declaration.type}:{line.account.url}:{line.token_hash}"
         self.stopped: AccessRefused | None = None
+        self.tries_one_more: Callable[[], object] = _nothing  # called when one connection more is tried
         self.is_draining = False
         self.is_heard = False
         self.unreadable = 0
@@ -84,6 +86,8 @@ class Sender:
         self.reach = reach
         self._heartbeat = heartbeat
         self._revealed: Counter[tuple[str, str]] = Counter()
+        self._under_way = 0
+        self._answered = 0  # calls since this machine last refused or was last tried with one connection more
         self._failures = 0
         self._lost_since: float | None = None
         self._skew = 0.0
@@ -104,12 +108,13 @@ class Sender:
         if self.stopped is not None:
             raise self.stopped
         if self._heartbeat is not None:
-            if call.method != "GET":
+            if call.changes:
                 call = replace(call, ready=self._heartbeat.hold)
             await self._heartbeat.check()
         permit.has_left = True
         self.calls[call.purpose] += 1
         began = self._now()
+        beside, self._under_way = self._under_way, self._under_way + 1
         try:
             answer = await self.line.send(call)
         except TooLate:
@@ -118,20 +123,37 @@ class Sender:
             return await self.send(call, permit)
         except Unreachable as error:
             permit.has_left = False
-            self._lost(error, began)
+            if not (isinstance(error, Crowded) and self._makes_do(beside)):
+                self._lost(error, began)
             raise
         except Unreadable:
             self.unreadable += not self.is_heard
             raise
         finally:
+            self._under_way -= 1
             if self.wants_room:
                 self.wants_room = False
                 self.room.set()
         self.is_heard = True
+        if self.traffic.connections < self.line.account.connections:
+            self._answered += 1
+            if self._answered >= ONE_MORE_AFTER:
+                self.traffic.connections, self._answered = self.traffic.connections + 1, 0
+                self.tries_one_more()
         if self._lost_since is not None:
             self._failures, self._lost_since, self.traffic.is_reachable = 0, None, True
         self._notice(call, answer)
         return answer
+
+    @property
+    def connections(self) -> int:
+        """Calls that may be under way: the account's, or as many as this machine gives."""
+        return int(min(self.line.account.connections, self.traffic.connections))
+
+    def _makes_do(self, beside: int) -> bool:
+        """Whether it goes on with the connections that this machine gave, where it refused one more beside those."""
+        self.traffic.connections, self._answered = max(1, min(self.connections, beside)), 0
+        return beside > 0
 
     def silent_too_long(self, cause: str) -> AccessRefused | None:
         """The end of the account, where its last triggers were not answered for as long as it may be out of reach."""
@@ -186,6 +208,10 @@ class Sender:
             self._revealed[one.scope, one.name] += 1
             if self._revealed[one.scope, one.name] <= MOST_NEWS:
                 self.news.append(LimitLearnt(one.scope, self.budget.written(one)))
+
+
+def _nothing() -> None:
+    pass
 
 
 class Gate:
@@ -272,7 +298,7 @@ class Gate:
         as long as nothing does, all repositories stand in one line.
         """
         repo = None if call.repo is None else self.budget.name(call.repo)
-        writes = call.method != "GET"
+        writes = call.changes
         self.traffic.writes_waiting += writes
         try:
             if (call.limits, repo) not in self._turns and not self._delay_alone(call, repo):

@@ -8,7 +8,7 @@ from orchestrator.core.calls import Answer, Call, Send
 from orchestrator.core.errors import InDoubt, LookFailed, NotShown, RateLimited, Unreachable
 from orchestrator.core.events import Absent, Doubted, Ended, Requested, TargetEvent
 from orchestrator.core.model import Interval, Outcome, Request, Target, Trigger
-from orchestrator.core.next_step import NARROWEST, Ask, End, Find, Nothing, next_step, poll_interval
+from orchestrator.core.next_step import NARROWEST, Ask, End, Find, Nothing, poll_interval
 from orchestrator.core.progress import Doubt, Progress
 from orchestrator.engine.facts import AccountRun
 from orchestrator.engine.restarts import LostRestarts
@@ -65,8 +65,8 @@ class LostCalls:
             await self._give_up(row, "it carries no marker by which it could be recognised")
             return
         target = account.target(row)
-        shows = account.marker_proven
-        trigger = Trigger(target, progress.attempts, progress.marker, account.run.name, is_shown=shows)
+        shows, prepared = await account.shows_marker(row), account.prepared.get(account.prepared_key(row))
+        trigger = Trigger(target, progress.attempts, progress.marker, account.run.name, prepared, shows)
         began, asked = account.now(), self._asked(doubt)
         try:
             request = await self._provider.find(trigger, asked, account.known(row))
@@ -116,7 +116,7 @@ class LostCalls:
             account.admission.enqueue(row)
             return
         is_kept = account.target(row).id in account.run.look_for
-        if is_kept and not account.marker_proven and not self._proves(row):
+        if is_kept and not await account.shows_marker(row) and not self._proves(row):
             self.account.find_at(row, now + NARROWEST)
             return
         if await self.may_be_triggered(row):
@@ -124,10 +124,11 @@ class LostCalls:
 
     def _proves(self, row: int) -> bool:
         """Until a marker was seen, one row goes ahead: what the others do not find proves nothing before."""
-        account, prover = self.account, self.account.prover
+        account, proof = self.account, self.account.proof(row)
+        prover = account.provers.get(proof)
         if prover is None or account.progress(prover).is_done or account.admission.is_closed(prover):
-            account.prover = row
-        return account.prover == row
+            account.provers[proof] = row
+        return account.provers[proof] == row
 
     async def look_at_all(self, rows: Sequence[int]) -> None:
         """Looks for rows of one repository that were taken over from the journal: one listing serves them all."""
@@ -150,8 +151,9 @@ class LostCalls:
         account, target, run = self.account, self.account.target(row), self.account.run
         kept = run.look_for.get(target.id)
         marker = account.marker(target) if kept is None else kept
-        shows = kept is not None or account.marker_proven or self._proves(row)
-        trigger = Trigger(target, 1, marker, run.name, is_shown=shows)
+        shows = kept is not None or await account.shows_marker(row) or self._proves(row)
+        prepared = account.prepared.get(account.prepared_key(row))
+        trigger = Trigger(target, 1, marker, run.name, prepared, shows)
         began, skew = account.now(), account.sender.skew or 0
         since = run.look_since if kept is not None else run.history.made_at - HOUR
         asked = Interval(since + min(skew, 0), began + skew + SKEW_MARGIN)
@@ -200,7 +202,7 @@ class LostCalls:
     async def _found(self, row: int, request: Request, marker: str | None = None) -> None:
         account, target = self.account, self.account.target(row)
         account.notice("request.found", target=target.id, id=request.id)
-        await account.prove_marker()
+        await account.prove_marker(row)
         await account.record(row, Requested(target.id, request.id, "found", request.handle, request.url, marker))
 
     async def _undecided(self, row: int, step: Find, doubt: Doubt, why: str) -> None:
@@ -244,7 +246,7 @@ async def recover(account: AccountRun) -> None:
             account.failed(row)
             continue  # whatever is done stays so, and most of what is taken up is
         events = _said_by_a_person(account, row, target, progress) or _lost_by_a_crash(account, target, progress)
-        step = next_step(target, progress, now, account.run.since)
+        step = account.step_after(row, progress, now)
         if events or isinstance(step, End):
             lost.append((row, events))
         elif not isinstance(step, Nothing):

@@ -95,8 +95,8 @@ async def _whoami(sender: Sender, notice: Callable[..., None]) -> Principal | No
 
 def _longest_period(sender: Sender) -> float:
     """Of the limits of the account that triggers count against, in seconds."""
-    limits = sender.budget.limits
-    found = [limits[name] for name in sender.line.declaration.trigger_limits if name in limits]
+    names = sender.line.declaration.trigger_limits
+    found = [limit for limit in sender.budget.limits.values() if limit.kind in names]
     return max((limit.per for limit in found if limit.scope == ACCOUNT), default=0.0)
 
 

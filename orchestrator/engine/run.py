@@ -16,6 +16,7 @@ from orchestrator.core.history import History
 from orchestrator.core.model import Outcome, Phase, Target, marker_of
 from orchestrator.core.options import Options
 from orchestrator.core.progress import Progress
+from orchestrator.core.reruns import Places
 from orchestrator.core.secrets import Redactor
 from orchestrator.journal.port import Entry, Incarnation, Journal, Lease, Process
 from orchestrator.journal.process import boot_clock
@@ -169,6 +170,7 @@ class Run:
         is_halted: interrupted: nothing more starts, calls under way finish.
         is_closed: a rule or a person stopped it: no more triggers; builds are followed to their end.
         is_paused: a person holds triggers and waves for a while.
+        is_releasing: targets may go whose needs have passed, which is being journaled: their turn may be the next.
         sent: is told of each target whose request may exist from then on; and with None, where it does not after all.
         unwanted: ids of targets that are to be canceled while the run goes on, each with who asked for it.
         look_for: target id to the marker that an earlier run, or this one before its state was lost, may have sent:
@@ -180,6 +182,7 @@ class Run:
         is_taken_over: this process did not make the run, or an earlier one has driven it: what the journal does not
             tell may have been asked for all the same, since a journal that was put back cannot be told from a good one.
         went_back: a request was seen that only a lost part of the journal, or another owner of the run, can have made.
+        places: for targets that are started again, by wave.
         logs_left: how many logs of failed builds may still be read.
         redact: takes the secrets that this process knows out of a text.
         restarts: target id to the request and the build that are started again in place of a trigger.
@@ -213,6 +216,7 @@ class Run:
         self.is_halted = False
         self.is_closed = not options.trigger
         self.is_paused = False
+        self.is_releasing = False
         self.sent: Callable[[str, float | None], None] | None = None
         self.is_canceling = False
         self.stopping_since = math.inf  # when a build was last asked to stop for the first time, or did stop
@@ -231,8 +235,13 @@ class Run:
         self.went_back = False
         self.attempts_before = {id_: one.attempts for id_, one in history.progress.items() if one.attempts}
         self.restarts = history.options.restart
+        self.places = Places(history.targets, history.waves, history.progress, self._no_flakes)
         explained = sum(progress.cause is not None for progress in known)
         self.logs_left = 0 if options.causes is None else options.causes.logs - explained
+
+    def _no_flakes(self, wave: str, targets: int) -> None:
+        """Too many targets of a wave failed to be flakes: none of it is started again any more."""
+        self.notice("reruns.over", wave=wave, started_again=targets)
 
     async def append(self, lease: Lease, events: Sequence[Event], at: float) -> list[tuple[str, Progress]]:
         """Appends to a stream; what is in memory follows what is durable, never the other way round.

@@ -121,7 +121,7 @@ class SharedLimits:
             return
         steady = None if at is None else at + self._clocks.steady() - self._clocks.now()
         self._journal.settle([key for key, _ in permit.records], steady)
-        spared = [key for key, name in permit.records if refused and name in self._budget.accepted]
+        spared = [key for key, name in permit.records if refused and name.partition(".")[0] in self._budget.accepted]
         if spared:
             self._journal.settle(spared, None)
         permit.records = []
@@ -144,7 +144,7 @@ class SharedLimits:
         """The limits of these names, as all processes count them."""
         rules = self._budget.rules(names, repo) if self._has_shared else ()
         return [  # room for all that the call costs, or for none of it
-            SharedLimit(limit.name, scope, max(1, calls - names.count(limit.name) + 1), per)
+            SharedLimit(limit.name, scope, max(1, calls - names.count(limit.kind) + 1), per)
             for limit, scope, calls, per in rules
             if limit.per >= SHARED_FROM
         ]

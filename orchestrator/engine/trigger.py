@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 from orchestrator.core.calls import Answer, Call
 from orchestrator.core.errors import (
@@ -27,7 +28,8 @@ from orchestrator.core.events import (
     Withdrawn,
 )
 from orchestrator.core.model import Outcome, Request, Target, Trigger
-from orchestrator.core.next_step import backoff
+from orchestrator.core.next_step import backoff, verdict_of
+from orchestrator.core.options import OldBuild
 from orchestrator.core.times import clock
 from orchestrator.engine.facts import RESTARTED, AccountRun
 from orchestrator.engine.gate import Gate
@@ -69,7 +71,7 @@ class Triggers:
         self._sender = gate.sender
         self._in_doubt = in_doubt
         self._prepares = provider if isinstance(provider, Prepares) else None
-        self._unprepared: dict[str, int] = {}  # by repository, how often what its triggers need could not be looked up
+        self._unprepared: dict[str, int] = {}  # by place, how often what its triggers need could not be looked up
         self._strangers = set[str]()  # repositories that were refused so since the provider itself last answered
         self._unprepared_since: dict[str, float] = {}
         self._quiet_until = -math.inf
@@ -79,7 +81,7 @@ class Triggers:
         """The next row that may be triggered now, with its permit."""
         account, admission, run = self._account, self._admission, self._run
         self.wait = NOTHING
-        if run.is_closed or run.is_halted or self._sender.stopped is not None:
+        if run.is_closed or run.is_halted or run.is_releasing or self._sender.stopped is not None:
             return None
         if run.is_paused:
             self.wait = PAUSED if admission.has_any else NOTHING
@@ -111,13 +113,14 @@ class Triggers:
 
     async def _trigger(self, candidate: Candidate, worker: Worker) -> None:
         account, gate, row, permit = self._account, self._gate, candidate.row, worker.permit
-        if self._prepares is not None and candidate.repo not in account.prepared:
+        place = account.prepared_key(row)
+        if self._prepares is not None and place not in account.prepared:
             gate.settle(permit)  # what is looked up takes permits of its own
             await account.flush()  # a lookup may take long, and what is deferred is not durable yet
-            await self._prepare(row, candidate.repo, self._prepares)
+            await self._prepare(row, place, self._prepares)
             return
         target, attempt = account.target(row), account.progress(row).attempts + 1
-        old = self._run.restarts.get(target.id)
+        old, is_rerun = account.old(row), account.progress(row).request is not None
         marker = None if old is not None else account.marker(target)
         asked: TargetEvent = Intended(target.id, attempt, marker, self._sender.skew)
         if old is not None:
@@ -131,9 +134,10 @@ class Triggers:
             gate.settle(permit, error)
             raise
         left, skew = account.now(), self._sender.skew
-        prepared = account.prepared.get(candidate.repo)
+        prepared = account.prepared.get(place)
         try:
-            request = await self._ask(Trigger(target, attempt, marker, self._run.name, prepared), worker.provider)
+            trigger = Trigger(target, attempt, marker, self._run.name, prepared)
+            request = await self._ask(trigger, old, worker.provider)
         except BaseException as error:
             # where the answer is lost, the provider may handle it, and count it, as late as the settle time tells
             gate.settle(permit, error, late=target.timeouts.settle)
@@ -146,12 +150,13 @@ class Triggers:
             self._admission.traffic.answered()
             # durable with the next intent of this worker, or when it has none: one sync for both
             how = "answered" if old is None else RESTARTED
-            receipt = Requested(target.id, request.id, how, request.handle, request.url)
-            account.defer(row, receipt, *([] if old is None else [Restarted(target.id, old.build, attempt)]))
+            receipt: list[TargetEvent] = [] if old is None else [Restarted(target.id, old.build, attempt)]
+            if not is_rerun:
+                receipt.insert(0, Requested(target.id, request.id, how, request.handle, request.url))
+            account.defer(row, *receipt)
 
-    async def _ask(self, trigger: Trigger, provider: Provider) -> Request:
-        """Triggers, or starts the old build again where the run was made for that."""
-        old = self._run.restarts.get(trigger.target.id)
+    async def _ask(self, trigger: Trigger, old: OldBuild | None, provider: Provider) -> Request:
+        """Triggers, or starts a build again in place of that."""
         if old is None:
             return await provider.trigger(trigger)
         if not isinstance(provider, Restarts):
@@ -184,7 +189,7 @@ class Triggers:
         error = self._meant(error, target)
         match error:
             case Rejected():
-                await account.record(row, Refused(target.id, error.code, error.reason))
+                await account.record(row, *self._refused(row, target, attempt, error))
             case RateLimited():
                 await account.freeze(error)
                 await account.record(row, Withdrawn(target.id, attempt, "rate_limited"))
@@ -193,6 +198,16 @@ class Triggers:
                 await account.record(row, Withdrawn(target.id, attempt, "access_refused"))
             case _:
                 await account.record(row, Withdrawn(target.id, attempt, "not_triggered"))
+
+    def _refused(self, row: int, target: Target, attempt: int, error: Rejected) -> Sequence[TargetEvent]:
+        """The provider refused it for good; a build that it does not start again has the outcome that it had."""
+        progress = self._account.progress(row)
+        build = progress.build
+        if progress.request is None or build is None or not build.state.is_final:
+            return (Refused(target.id, error.code, error.reason),)
+        end = verdict_of(build, progress)
+        reason = f"{end.reason}; it could not be started again: {error.reason}"
+        return Withdrawn(target.id, attempt, "refused"), Ended(target.id, end.outcome, end.code, reason)
 
     def _meant(self, error: NotTriggered, target: Target) -> NotTriggered:
         """The refusal, or that of the whole account, where a stranger has refused several repositories in a row."""
@@ -234,9 +249,9 @@ class Triggers:
                 return True
         return await self._in_doubt.may_be_triggered(row)
 
-    async def _prepare(self, row: int, repo: str, provider: Prepares) -> None:
-        """Looks up what the repository's triggers need, once; the row waits for its turn again."""
-        account, target = self._account, self._account.target(row)
+    async def _prepare(self, row: int, place: str, provider: Prepares) -> None:
+        """Looks up what the triggers of a place need, once; the row waits for its turn again."""
+        account, target, repo = self._account, self._account.target(row), self._admission.repo_of(row)
         try:
             what = await provider.prepare(target)
         except Rejected as error:
@@ -248,16 +263,16 @@ class Triggers:
             self._admission.put_back(row)
             raise
         except (LookFailed, InDoubt, NotTriggered) as error:
-            failures = self._unprepared[repo] = self._unprepared.get(repo, 0) + 1
+            failures = self._unprepared[place] = self._unprepared.get(place, 0) + 1
             until = account.now() + backoff(failures, self._run.random)
             account.notice("prepare.failed", target=target.id, cause=str(error))
-            first = self._unprepared_since.setdefault(repo, account.now())
+            first = self._unprepared_since.setdefault(place, account.now())
             if account.now() - first > target.timeouts.accept:
                 why = f"what its trigger needs could not be looked up: {error}"
                 await account.record(row, Ended(target.id, Outcome.TIMED_OUT, "no_build", why))
                 return
             self._admission.wait_until(row, Wait(until, "a look at what its triggers need", repo, is_limit=False))
         else:
-            await account.append(Prepared(repo, what))
-            account.prepared[repo] = what
+            await account.append(Prepared(place, what))
+            account.prepared[place] = what
             self._admission.put_back(row)

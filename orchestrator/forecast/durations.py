@@ -15,6 +15,7 @@ LATENCY = 0.25  # seconds from a call to its answer
 APPEARS = 2.0  # seconds from the receipt to the build
 BUILD = 300.0  # seconds that a build runs where nothing is known
 KEPT = 20  # lengths of a repository's builds that count, the newest
+LONGEST = 7 * 86400.0  # seconds; what a clock that was wrong shows as longer is left out
 QUANTILES = 20  # lengths that stand for the builds of an account
 
 
@@ -65,12 +66,16 @@ def times_of(builds: Iterable[tuple[Target, Build]]) -> Times:
     runs: defaultdict[tuple[str, str], list[float]] = defaultdict(list)
     queued: defaultdict[str, list[float]] = defaultdict(list)
     for target, build in builds:
-        if build.started_at is None or build.finished_at is None or build.finished_at < build.started_at:
+        if (
+            build.started_at is None
+            or build.finished_at is None
+            or not _is_length(build.finished_at - build.started_at)
+        ):
             continue
         known = runs[target.account, target.repo.lower()]
         if len(known) < KEPT:
             known.append(build.finished_at - build.started_at)
-        if build.created_at is not None and build.created_at <= build.started_at:
+        if build.created_at is not None and _is_length(build.started_at - build.created_at):
             queued[target.account].append(build.started_at - build.created_at)
     accounts: defaultdict[str, list[float]] = defaultdict(list)
     for (account, _), found in runs.items():
@@ -89,13 +94,18 @@ def with_last_builds(times: Times, lengths: Mapping[tuple[str, str], tuple[float
     Args:
         lengths: seconds that builds ran, by account and repository.
     """
-    new = {place: tuple(sorted(found)) for place, found in lengths.items() if found and place not in times.repos}
+    sound = {place: tuple(sorted(filter(_is_length, found))) for place, found in lengths.items()}
+    new = {place: found for place, found in sound.items() if found and place not in times.repos}
     repos = {**times.repos, **new}
     spread = {
         name: quantiles([length for (of, _), found in repos.items() if of == name for length in found])
         for name in {name for name, _ in new}
     }
     return replace(times, repos=repos, accounts={**times.accounts, **spread}, looked_up=times.looked_up | new.keys())
+
+
+def _is_length(seconds: float) -> bool:
+    return 0.0 <= seconds <= LONGEST
 
 
 def quantiles(values: Sequence[float], at_most: int = QUANTILES) -> tuple[float, ...]:

@@ -10,10 +10,14 @@ from orchestrator.core.history import History, accounts_in
 from orchestrator.core.model import Plan, Target
 from orchestrator.core.options import Options
 from orchestrator.core.progress import Progress
+from orchestrator.core.selection import override_limits
 from orchestrator.forecast.durations import ASSUMED, Times
 from orchestrator.forecast.simulate import Past, Simulation
 from orchestrator.limits.admission import Wait
+from orchestrator.limits.budget import read_rule
 from orchestrator.providers.port import Declaration
+
+LOOK = "the look for what an earlier run may have asked for"
 
 
 class Waits(Struct, frozen=True):
@@ -58,10 +62,12 @@ def expected(
         return Expected(None, ())
     run = standing(history, declarations, now, times)
     row = history.targets.index(target)
-    waits = tuple(_waits(run, history.targets, row, now))
+    waits = _waits(run, history.targets, row, now)
+    if (until := history.looked_for_until(target)) > now:
+        waits.append(Waits(LOOK, f"of {target.repo}", until, 0))
     run.run(until=row)
     asked = run.asked[row]
-    return Expected(now + asked if asked >= 0.0 else None, waits)
+    return Expected(max(now + asked, until) if asked >= 0.0 else None, tuple(waits))
 
 
 def reasons(history: History, target: Target, declarations: Mapping[str, Declaration], now: float) -> Iterator[Wait]:
@@ -75,9 +81,16 @@ def standing(history: History, declarations: Mapping[str, Declaration], now: flo
     """The simulated run, at the instant to which the journal has come; its clock begins now."""
     made = history.made
     assert made is not None  # noqa: S101  # the callers look
+    pace = history.pace
     plan = Plan(made.name, tuple(history.targets), accounts_in(made), rollout=made.rollout, waves=made.waves)
+    plan = override_limits(plan, {name or None: rate for name, rate in pace.rates.items()})
+    in_flight = made.options.in_flight if pace.in_flight is None else pace.in_flight
+    options = Options.over(made.options, in_flight=in_flight, ignore_quiet_hours=pace.ignore_quiet_hours)
     past = {row: one for row, each in enumerate(plan.targets) if (one := _past(history.of(each.id), now)) is not None}
-    run = Simulation(plan, declarations, Options.over(made.options), now, times, past)
+    run = Simulation(plan, declarations, options, now, times, past)
+    for (account, *_), known in history.learnt.items():
+        if account in run.queues and (learnt := read_rule(known.scope, known.rule)) is not None:
+            run.queues[account].budget.learn(learnt, 0.0)
     for (account, scope), freeze in history.frozen.items():
         if account in run.queues and freeze.until > now:
             run.queues[account].budget.freeze(scope, freeze.until - now, freeze.cause)

@@ -194,7 +194,7 @@ def uses(account: Account, declaration: Declaration, rows: Sequence[tuple[float,
     """
     name = str.lower if declaration.fold_case else str
     for limit in account.limits:
-        if limit.name not in declaration.trigger_limits:
+        if limit.kind not in declaration.trigger_limits:
             continue
         if limit.scope == ACCOUNT:
             yield _use(limit, None, [at for at, _ in rows])

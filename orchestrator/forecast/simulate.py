@@ -53,7 +53,7 @@ class Polls:
         self._budget = budget
         self._cost = declaration.polling
         self._names = _names(account, declaration)
-        self._bulk = _bulk([limit for limit in account.limits if limit.name in self._names])
+        self._bulk = _bulk([limit for limit in account.limits if limit.kind in self._names])
         self._owners: dict[str, int] = {}  # builds that are followed; with none there is nothing to poll
         self._crowded = 0  # owners with several of them
         self._place: dict[int, int] = {}  # of what is followed: how many triggers had left
@@ -129,11 +129,12 @@ def _names(account: Account, declaration: Declaration) -> tuple[str, ...]:
     That is the tightest by the provider's own rules, whatever a person wrote.
     """
     whole = [
-        limit for limit in declaration.limits if limit.scope == ACCOUNT and limit.name in declaration.trigger_limits
+        limit for limit in declaration.limits if limit.scope == ACCOUNT and limit.kind in declaration.trigger_limits
     ]
     tightest = min(whole, key=lambda limit: limit.calls / limit.per, default=None)
-    own = tightest.name if tightest is not None and len(whole) > 1 else None
-    return tuple(limit.name for limit in account.limits if limit.scope == ACCOUNT and limit.name != own)
+    own = tightest.kind if tightest is not None and len(whole) > 1 else None
+    kinds = [limit.kind for limit in account.limits if limit.scope == ACCOUNT and limit.kind != own]
+    return tuple(dict.fromkeys(kinds))
 
 
 class AccountQueue:
@@ -317,6 +318,11 @@ class Simulation:
                 self._answered(queue, row, now)
             elif what == ENDED:
                 self._has_ended(queue, row, now)
+                if self._events and self._events[0][:2] == (now, ENDED):
+                    continue  # one poll shows them all: what they release is weighed together
+                for one in self._queues:
+                    self._start(one, now)
+                continue
             elif what == OPENED:
                 self._open(row, now)
                 continue
@@ -434,5 +440,3 @@ class Simulation:
                 other.unreleased -= 1
                 del self._unmet[dependent]
                 self._release(dependent)
-                if other is not queue:
-                    self._start(other, now)

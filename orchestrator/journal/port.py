@@ -14,6 +14,8 @@ from typing import Protocol
 from orchestrator.core.events import Event, RunMade, Wish
 from orchestrator.core.frozen import Struct, field
 from orchestrator.core.model import Scope, Target
+from orchestrator.core.options import Pace
+from orchestrator.journal.outcomes import Known
 
 
 class Entry(Struct, frozen=True):
@@ -58,12 +60,14 @@ class Incarnation(Struct, frozen=True):
     Args:
         lease_for: seconds for which it lives without a heartbeat.
         onlooker: whether it leaves the run to whoever wants to drive it.
+        pace: what it was told to keep to.
     """
 
     id: str
     process: Process
     lease_for: float
     onlooker: bool = False
+    pace: Pace = Pace()
 
 
 class Lease(Struct, frozen=True):
@@ -299,8 +303,11 @@ class Journal(Protocol):
     async def changed_by_others(self) -> bool:
         """Whether anybody else wrote since this was last asked (or since the start); cheap."""
 
+    async def outcomes(self, wanted: Collection[str]) -> Mapping[str, Sequence[Known]]:
+        """How targets ended in runs that were deleted, or left out of an export, by what tells each apart."""
+
     async def drop_runs(self, runs: Collection[str]) -> int:
-        """Deletes ended runs; returns how many."""
+        """Deletes ended runs, but how their targets ended; returns how many."""
 
     async def aclose(self) -> None:
         """Closes files. What was acknowledged is durable already."""

@@ -23,6 +23,7 @@ from orchestrator.core.model import COORDINATOR, Scope, Target
 from orchestrator.journal.commits import Batch, Committer, Stream, Usage
 from orchestrator.journal.files import locate
 from orchestrator.journal.lease import expired, held_by_another, taken_over
+from orchestrator.journal.outcomes import Known
 from orchestrator.journal.port import (
     AccountMemory,
     Cursor,
@@ -161,6 +162,10 @@ class SqlJournal(Journal):
         ]
 
     @override
+    async def outcomes(self, wanted: Collection[str]) -> Mapping[str, Sequence[Known]]:
+        return await self.dialect.outcomes(wanted)
+
+    @override
     async def drop_runs(self, runs: Collection[str]) -> int:
         gone = await self.dialect.drop_runs(runs)
         for run in gone:
@@ -283,7 +288,7 @@ class SqlJournal(Journal):
     @override
     async def claim(self, run: str, accounts: Sequence[str], by: Incarnation, now: float) -> Sequence[Lease]:
         plan = await self._plan(run)
-        claimed_by = Claimed(NO_EPOCH, by.process.host, by.process.pid, by.onlooker)
+        claimed_by = Claimed(NO_EPOCH, by.process.host, by.process.pid, by.onlooker, by.pace)
         fact = encode(claimed_by).partition(str(NO_EPOCH))[::2]
         while True:
             is_new = by.id not in self._heirs

@@ -6,7 +6,7 @@ virtual clock on it, and `why` and the reports ask it at the instant at which th
 
 A row is the number of a target in the plan. Where it stands:
 
-    ready      its turn comes in the order of the plan
+    ready      its turn comes in the order of the plan; before others comes what the longest chain of targets needs
     blocked    under the name of what it waits for: its repository, or the rule that holds it; it costs nothing there
     in flight  its build is queued or running, or may be
     busy       in flight, and its trigger is not answered: its repository has no other one under way
@@ -21,6 +21,7 @@ from typing import Any
 
 from orchestrator.core.frozen import Struct
 from orchestrator.core.model import Target
+from orchestrator.core.rollout import turns
 from orchestrator.limits.concurrency import BuildRoom, QueueRoom
 from orchestrator.limits.rules import (
     NOTHING,
@@ -79,6 +80,8 @@ class Admission:
         self.closed_owners: set[str] = set()
         self._targets = targets
         self._held = held
+        self._rows = turns(targets)  # by turn; what is ready or blocked stands under its turn
+        self._turns: Sequence[int] = self._rows if isinstance(self._rows, range) else _inverse(self._rows)
         self._ready: list[int] = []
         self._blocked: dict[str, list[int]] = {}
         self._causes: dict[str, Wait] = {}
@@ -127,7 +130,7 @@ class Admission:
             if (wait := account_wait(now)) is not None:
                 return wait  # type: ignore[no-any-return]  # hooks are typed at `Rule`
         while ready:
-            row = heappop(ready)
+            row = self._rows[heappop(ready)]
             is_taken = self._try(row, now)
             for moved in self._moved:
                 moved(row, now)
@@ -156,7 +159,7 @@ class Admission:
 
     def _block(self, row: int, wait: Wait) -> None:
         key = wait.place or wait.rule
-        heappush(self._blocked.setdefault(key, []), row)
+        heappush(self._blocked.setdefault(key, []), self._turns[row])
         self._causes[key] = wait
         if not wait.place:
             self.give_turn(self.repo_of(row))  # the next one of its repository may fall under other rules
@@ -197,14 +200,15 @@ class Admission:
             taken(row, at)
 
     def enqueue(self, row: int) -> None:
-        """The row may be triggered, in its turn: rows of lower number first."""
-        heappush(self._ready, row)
+        """The row may be triggered, in its turn."""
+        heappush(self._ready, self._turns[row])
 
     def withdraw(self, rows: Collection[int]) -> None:
         """These rows wait for nothing any more."""
-        self._ready = sorted(row for row in self._ready if row not in rows)
+        gone = {self._turns[row] for row in rows}
+        self._ready = sorted(turn for turn in self._ready if turn not in gone)
         for rule, waiting in list(self._blocked.items()):
-            self._blocked[rule] = sorted(row for row in waiting if row not in rows)
+            self._blocked[rule] = sorted(turn for turn in waiting if turn not in gone)
             if not self._blocked[rule]:
                 del self._blocked[rule], self._causes[rule]
 
@@ -297,3 +301,10 @@ class Admission:
     def in_queue(self, queue: QueueRoom) -> list[int]:
         """The rows with a build in the queue, those asked for included."""
         return [row for row in self.in_flight if self._builds is not None and queue in self._builds.rooms_of(row)]
+
+
+def _inverse(rows: Sequence[int]) -> Sequence[int]:
+    found = [0] * len(rows)
+    for turn, row in enumerate(rows):
+        found[row] = turn
+    return found

@@ -45,6 +45,9 @@ class Budget:
     ) -> None:
         self._folds = folds
         self.limits = {limit.name: limit for limit in limits}
+        self._by_kind: dict[str, list[Limit]] = {}
+        for limit in self.limits.values():
+            self._by_kind.setdefault(limit.kind, []).append(limit)
         self.accepted = accepted
         self.sought = sought
         self._windows: dict[str, dict[str, Window]] = {name: {} for name in self.limits}  # by repo or owner
@@ -64,7 +67,7 @@ class Budget:
         for limit, cost in self._costs(names)[0]:
             if limit.scope == ACCOUNT or repo is not None:
                 window = self._at(limit, _place(limit, repo))
-                found = accepted if limit.name in self.accepted else plain
+                found = accepted if limit.kind in self.accepted else plain
                 found.append(window)
                 if cost > 1:
                     found.extend([window] * (cost - 1))
@@ -124,7 +127,7 @@ class Budget:
         key = tuple(names)
         found = self._by_names.get(key)
         if found is None:
-            every = [(self.limits[name], cost) for name, cost in Counter(key).items() if name in self.limits]
+            every = [(limit, cost) for name, cost in Counter(key).items() for limit in self._by_kind.get(name, ())]
             whole = [one for one in every if one[0].scope == ACCOUNT]
             found = self._by_names[key] = (every, whole, [one for one in every if one[0].scope != ACCOUNT])
         return found
@@ -187,7 +190,7 @@ class Budget:
 
     def rules(self, names: Sequence[str], repo: str | None) -> list[tuple[Limit, Scope, int, float]]:
         """The limits that such a call counts against, each with where it counts, and with its calls and period now."""
-        known = [self.limits[name] for name in names if name in self.limits]
+        known = [limit for name in names for limit in self._by_kind.get(name, ())]
         here = [limit for limit in known if limit.scope == ACCOUNT or repo is not None]
         return [(limit, self.scope_of(limit, repo), *self.rule(limit.name, repo)) for limit in here]
 

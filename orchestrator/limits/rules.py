@@ -85,6 +85,7 @@ class Traffic:
         look_after: the same of looks.
         is_reachable: whether the last call that was tried left this machine.
         pause_until: until when nothing is sent, since the provider was out of reach.
+        connections: calls that may be under way at once, as far as this machine gives connections for them.
         writes_waiting: calls that change something and wait for their permit; they go before triggers.
         refused: until when the state refuses triggers of the account, since other processes used a limit up, and which.
     """
@@ -92,6 +93,7 @@ class Traffic:
     def __init__(self) -> None:
         self.under_way = self.writes_waiting = 0
         self.is_reachable = True
+        self.connections = math.inf
         self.pause_until = self.look_after = -math.inf
         self.refused = (-math.inf, "")
         self.answered()
@@ -155,6 +157,7 @@ class Calls(Rule):
     def __init__(self, terms: Terms, admission: Admission) -> None:
         self._traffic = admission.traffic
         self._connections = terms.account.connections
+        self._at_once = terms.account.triggers_at_once or self._connections
         self._url = terms.account.url
 
     def account(self, now: float) -> Wait | None:
@@ -166,9 +169,11 @@ class Calls(Rule):
 
     def _fares(self, now: float) -> tuple[float, str]:
         """Until when triggers stand back, and why; empty where nothing is in their way."""
-        traffic = self._traffic
-        if traffic.under_way >= self._connections:
-            return math.inf, f"connections {self._connections}"
+        traffic, connections = self._traffic, min(self._connections, self._traffic.connections)
+        if traffic.under_way >= connections:
+            return math.inf, f"connections {connections:.0f}"
+        if traffic.under_way >= self._at_once:
+            return math.inf, f"triggers_at_once {self._at_once}"
         if traffic.writes_waiting:
             return math.inf, "a call that changes something goes first"
         is_braked = traffic.doubts_in_a_row >= DOUBTS_IN_A_ROW or traffic.is_refused or not traffic.is_reachable

@@ -108,6 +108,7 @@ class _Reader(NamedTuple):
             limits=self._rates(),
             connections=limits.get("connections", self.declaration.connections),
             in_flight=limits.get("in_flight"),
+            triggers_at_once=limits.get("triggers_at_once", self.declaration.triggers_at_once),
             insecure=written.get("insecure", False),
             settings={key: value for key, value in written.items() if key in settings},
             concurrency=Concurrency(tuple(self._caps()), self._queue(), self._quiet_hours()),
@@ -127,21 +128,32 @@ class _Reader(NamedTuple):
         return str(self.written["url"]).rstrip("/")
 
     def _rates(self) -> tuple[Limit, ...]:
-        known = {limit.name for limit in self.declaration.limits}
+        known = {limit.kind for limit in self.declaration.limits}
         for name in self.limits:
             if name not in known and name not in LIMITS:
                 text = f"unknown limit `{name}` for {self.declaration.type}"
                 self.report(text, near(name, [*known, *LIMITS]), "limits", name)
-        return tuple(map(self._rate, self.declaration.limits))
+        rules: list[Limit] = []
+        for limit in self.declaration.limits:
+            if limit.kind not in self.limits:
+                rules.append(limit)
+            elif limit.name == limit.kind:  # what is written replaces all of its kind
+                rules += self._written(limit)
+        return tuple(map(self._shared, rules))
 
-    def _rate(self, limit: Limit) -> Limit:
-        """The provider's limit, or what is written instead; of it this machine's share."""
-        if limit.name in self.limits:
+    def _written(self, limit: Limit) -> Iterator[Limit]:
+        """The rules that are written instead of the provider's."""
+        written = self.limits[limit.kind]
+        for number, text in enumerate(written if isinstance(written, list) else [written], 1):
+            name = limit.kind if number == 1 else f"{limit.kind}.{number}"
             try:
-                calls, per = parse_limit(self.limits[limit.name])
-                limit = replace(limit, calls=calls, per=per, written=True)
+                calls, per = parse_limit(text)
+                yield replace(limit, name=name, calls=calls, per=per, written=True)
             except ValueError as error:
-                self.report(str(error), "", "limits", limit.name)
+                self.report(str(error), "", "limits", limit.kind)
+
+    def _shared(self, limit: Limit) -> Limit:
+        """This machine's share of the limit."""
         if "share" in self.limits:
             share = int(self.limits["share"].rstrip("%"))
             limit = replace(limit, calls=part(limit.calls, share), share=share)

@@ -298,7 +298,8 @@ def _of_run(written: Mapping[str, Value]) -> Layer:
 
 def lacking(written: Mapping[str, Value], declaration: Declaration) -> list[str]:
     """The keys of a map that this provider lacks."""
-    return [key for key in written if key not in COMMON and key not in declaration.keys]
+    own, lacks = declaration.keys, declaration.lacks
+    return [key for key in written if (key not in COMMON and key not in own) or key in lacks]
 
 
 def bases_of(raw: Mapping[str, Value], declared: Mapping[str, Declaration], compiler: Compiler) -> dict[str, Layer]:

@@ -342,8 +342,9 @@ def _ad_hoc(source: str, files: Files, declarations: Mapping[str, Declaration], 
     return replace(expand(_settled(files, declarations), today=datetime.date.min), manifest=None)
 
 
-def starter() -> str:
-    """A commented manifest to start from; `check` accepts it."""
+def starter(resource: str = "orchestrator.manifest:starter.yaml") -> str:
+    """A commented manifest to start from, which `check` accepts, or a file that goes with it: `package:file`."""
     from importlib import resources  # slow to import, and only `init` needs it
 
-    return resources.files("orchestrator.manifest").joinpath("starter.yaml").read_text("utf-8")
+    package, _, name = resource.partition(":")
+    return resources.files(package).joinpath(name).read_text("utf-8")

@@ -18,7 +18,7 @@ from pydantic_core import CoreSchema
 from pydantic_core import core_schema as core
 
 from orchestrator.core.concurrency import QUIET
-from orchestrator.core.model import Outcome
+from orchestrator.core.model import Limit, Outcome
 from orchestrator.core.times import DURATION, LIMIT
 from orchestrator.core.waves import CANCEL, FOLLOW, ORDERS, WITHOUT_NEED
 from orchestrator.providers.port import Declaration
@@ -124,6 +124,7 @@ QUIET_SPAN_TEXT = core.str_schema(pattern=QUIET, strict=True)
 QUIET_HOURS = either(QUIET_SPAN_TEXT, use("Quiet"), list_of(either(QUIET_SPAN_TEXT, use("Quiet"))))
 LIMITS: Keys = {
     "connections": (core.int_schema(ge=1, le=1000, strict=True), "calls under way at a time (default: the provider's)"),
+    "triggers_at_once": (PLACES, "triggers that may be without an answer at a time (default: the provider's)"),
     "in_flight": (PLACES, "builds of this run that may be queued or running (default: no limit)"),
     "in_flight_per_owner": (
         either(PLACES, map_of(FILLED, PLACES)),
@@ -294,7 +295,7 @@ def definitions(declarations: Mapping[str, Declaration]) -> CoreSchema:
     """The schema of a manifest, with the keys of these providers, by type."""
     shared = {**SHARED, **_of_providers(declarations)}
     limits = {
-        limit.name: (RATE, f"a limit of {given.title}, default {limit.calls} calls per {limit.per:g} s")
+        limit.kind: (either(RATE, list_of(RATE, 1)), f"a limit of {given.title}, default {_rules(given, limit)}")
         for given in declarations.values()
         for limit in given.limits
     }
@@ -325,6 +326,12 @@ def definitions(declarations: Mapping[str, Declaration]) -> CoreSchema:
         keys_of("Rehearsal", "What goes wrong in the sandbox.", REHEARSAL),
     ]
     return core.definitions_schema(use("Manifest"), found)
+
+
+def _rules(given: Declaration, limit: Limit) -> str:
+    """The provider's rules of a kind."""
+    same = [one for one in given.limits if one.kind == limit.kind]
+    return " and ".join(f"{one.calls} calls per {one.per:g} s" for one in same)
 
 
 def _of_providers(declarations: Mapping[str, Declaration]) -> dict[str, tuple[CoreSchema, str]]:

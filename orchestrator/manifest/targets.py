@@ -191,6 +191,7 @@ class Targets:
         self.needs: dict[int, tuple[Sequence[str], Place]] = {}
         self.samples: dict[int, Target] = {}
         self._seen: dict[str, int] = {}
+        self._checked: set[tuple[int, bool]] = set()
 
     def add(self, wanted: Wanted) -> None:
         """Adds a target for each combination of the matrix and each branch."""
@@ -270,6 +271,10 @@ class Targets:
             one = f"more than {MOST_TARGETS} targets"
             text = one if len(self.made) >= MOST_TARGETS else f"more than {MOST_MADE:,} characters to be sent"
             raise ManifestError([*self.diagnostics.problems, Problem(target.where, "", text, "split the manifest")])
+        if (kind := (alike, target.branch is None)) not in self._checked:
+            self._checked.add(kind)
+            if (problem := self.declared[target.account].target_problem(target)) is not None:
+                self.diagnostics.problems.append(Problem(target.where, "", *problem))
         self.made.append(target)
         if target.skip is None:
             self.samples.setdefault(alike, target)

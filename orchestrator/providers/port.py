@@ -135,7 +135,7 @@ class Prepares(Protocol):
     """Looks up what a trigger needs (a numeric id, a workflow), once for a repo."""
 
     async def prepare(self, target: Target) -> Json:
-        """Opaque JSON for `Trigger.prepared`.
+        """Opaque JSON for `Trigger.prepared`; asked once for a repository, and a `place` in it.
 
         Raises:
             Rejected: there is no such repo.
@@ -190,6 +190,19 @@ class Inspects(Protocol):
 
     async def inspect(self, repo: str) -> RepoFacts | None:
         """None when there is no such repo (or none that this token may see)."""
+
+
+@runtime_checkable
+class Advises(Protocol):
+    """Can tell what would make a target safer, without triggering."""
+
+    async def advise(self, target: Target) -> tuple[str, str] | None:
+        """What is not safe, and what to do about it, both for a person; None where nothing is.
+
+        Raises:
+            Rejected: it cannot be triggered.
+            LookFailed: it cannot be learnt now.
+        """
 
 
 @runtime_checkable
@@ -333,13 +346,15 @@ class Declaration(Struct, frozen=True):
         lookalike: `module:attribute` of a class, as `orchestrator.lookalike.kit.LookAlike` describes it, to
             rehearse against; None where there is none.
         limits: default limits; their order is the order of reports.
-        trigger_limits: names of the limits that a trigger counts against.
+        trigger_limits: names of the limits that a trigger counts against, each as often as it costs.
+        triggers_at_once: triggers that may be without an answer; None: as many as there are connections.
         accepted_limits: those of them that count only what was, or may have been, accepted.
         harmless_refusals: names of limits whose size is unknown and for which a refusal does no harm: it is
             found by trying, from the default on. Never for a provider that bans.
         restarts: whether it can start a build again (`Restarts`); manifests with `reruns` are checked by it.
         keys: keys of a target that this provider has beyond those of every target.
         settings: keys of an account that this provider has beyond those of every account.
+        starters: what `init` writes for the type: by path, the resource (`package:file`).
         token_env: environment variable that holds the token when the manifest names none.
         token_fallback: `module:attribute` of `(url, environ, home) -> token or None`, asked when that is not set
             either: what the provider's own client has stored.
@@ -347,6 +362,9 @@ class Declaration(Struct, frozen=True):
         fold_case: whether `ACME/x` and `acme/x` are one repository.
         repo_ids: whether a repository may be given by number.
         clones: hosts of the repositories' clone URLs, with the keys of a target that go with each; the first is usual.
+        lacks: keys that every target has, but not one of this provider.
+        place: what beside its repository decides what `prepare` finds for a target and whether its marker shows.
+        target_problem: what is wrong with a target's keys taken together, and the remedy, or None.
         repo_problem: why the service cannot have a repository of this name, given the target's keys, or None.
         message_problem: what is wrong with a message (a skip command), or None.
         warn: warnings for a target, sentences for a person.
@@ -366,16 +384,21 @@ class Declaration(Struct, frozen=True):
     accepted_limits: frozenset[str] = frozenset()
     harmless_refusals: frozenset[str] = frozenset()
     connections: int = 16
+    triggers_at_once: int | None = None
     settle: float = 60.0
     finds: Findability = Findability.BY_MARKER
     restarts: bool = False
     keys: Mapping[str, Key] = field(default_factory=dict)
     settings: Mapping[str, Key] = field(default_factory=dict)
+    starters: Mapping[str, str] = field(default_factory=dict)
     token_env: str | None = None
     token_fallback: str | None = None
     fold_case: bool = True
     repo_ids: bool = False
     clones: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    lacks: frozenset[str] = frozenset()
+    place: Callable[[Target], str] = lambda target: ""
+    target_problem: Callable[[Target], tuple[str, str] | None] = lambda target: None
     repo_problem: Callable[[str, Mapping[str, Json]], str | None] = lambda repo, keys: None
     message_problem: Callable[[str], str | None] = lambda message: None
     warn: Callable[[Target], Sequence[str]] = lambda target: ()

@@ -26,6 +26,7 @@ GROUP = "orchestrator.providers"
 
 PROVIDERS: Mapping[str, str] = {
     "travis": "orchestrator.providers.travis.declaration:DECLARATION",
+    "github": "orchestrator.providers.github.declaration:DECLARATION",
 }
 
 

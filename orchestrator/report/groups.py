@@ -7,12 +7,14 @@ from collections.abc import Collection, Iterable, Iterator, Sequence
 from orchestrator.core.events import CANCELED
 from orchestrator.core.frozen import Struct
 from orchestrator.core.model import Outcome
+from orchestrator.core.next_step import AFTER_RERUN
 from orchestrator.core.times import counted
 from orchestrator.report.view import Report, Row
-from orchestrator.report.words import shell, short
+from orchestrator.report.words import plain, shell, short
 
 IN_DOUBT = "in doubt"
 OPEN = "open"
+FLAKES = 20  # targets that passed only after a rerun, that are named
 BACK = 10  # targets that the way back names
 FAILED = (Outcome.FAILED, Outcome.ERRORED)  # whose logs may tell why
 
@@ -101,6 +103,19 @@ def reason_of(row: Row) -> str:
     return reason if row.cause is None else f"{reason}: {row.cause.text}"
 
 
+def flakes(report: Report) -> list[Row]:
+    """The targets that passed only after their build was started again."""
+    return [row for row in report.targets if row.code == AFTER_RERUN]
+
+
+def flake_line(report: Report) -> str:
+    """The same as a line for a person; empty where there is none."""
+    found = flakes(report)
+    named = ", ".join(plain(row.id) for row in found[:FLAKES])
+    more = f" and {len(found) - FLAKES:,} more" if len(found) > FLAKES else ""
+    return f"flaky: {counted(len(found), 'target')} passed only after a rerun: {named}{more}" if found else ""
+
+
 def shares(sizes: Sequence[int], at_most: int) -> list[int]:
     """How many of each group to show, so that a large one does not hide the others and `at_most` is used up.
 
@@ -183,7 +198,7 @@ def next_steps(report: Report) -> Iterator[Hint]:
         for id_ in run.merged or (run.id,):
             words = {word_of(row) for row in report.targets if row.run in ("", id_)} & set(ORDER)
             yield from _onwards(report, id_, words)
-        yield from _back(report)
+    yield from _back(report)
     yield Hint("report", run.id, (*(("--merged",) if run.merged else ()), "-o", "csv"), "all:    ")
 
 
@@ -207,8 +222,8 @@ def _back(report: Report) -> Iterator[Hint]:
         return
     old = [word for name in run.params for word in ("-p", f"{shell(name)}=OLD")]
     only = [word for row in built[:BACK] for word in ("--only", shell(row.id))]
-    more = f"  # and {len(built) - BACK:,} more that were built" if len(built) > BACK else ""
-    yield Hint("run", shell(run.manifest), (*old, *only, *((more,) if more else ())), "back:   ")
+    some = f" ({BACK} of the {len(built):,} that were built)" if len(built) > BACK else ""
+    yield Hint("run", shell(run.manifest), (*old, *only), f"back{some}:   ")
 
 
 def _onwards(report: Report, id_: str, found: Collection[str]) -> Iterator[Hint]:

@@ -27,7 +27,11 @@ def waits_for(history: History, target: Target, now: float) -> tuple[str, str]:
         A stable code and a sentence for a person.
     """
     progress = history.of(target.id)
-    reasons = (_account(history, target, progress), _provider(progress), _before(history, target, now))
+    reasons = (
+        _account(history, target, progress),
+        _provider(progress, is_paused=history.course.pause is not None),
+        _before(history, target, now),
+    )
     return next((reason for reason in reasons if reason is not None), _turn(history))
 
 
@@ -42,10 +46,13 @@ def _account(history: History, target: Target, progress: Progress) -> tuple[str,
     return "account_stopped", f"account {target.account} stopped: {stop.cause}{seen}{later}"
 
 
-def _provider(progress: Progress) -> tuple[str, str] | None:
+def _provider(progress: Progress, *, is_paused: bool) -> tuple[str, str] | None:
     """What the provider still owes us, once a trigger call was made."""
     if progress.is_restarting:
         return "in_doubt", "its build was asked to start again; the build itself will show whether it did"
+    if progress.build is not None and progress.build.state.is_final:
+        again = f"the build {progress.build.state}; it waits to be started again"
+        return (PAUSED if is_paused else "turn"), again
     if progress.build is not None:
         word = "queued" if progress.build.state is BuildState.QUEUED else "running"
         detail = f": {progress.build.reason}" if progress.build.reason else ""

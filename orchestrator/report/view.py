@@ -94,6 +94,7 @@ class Row(Struct, frozen=True):
         triggered_at: when the call was sent that made the request, or may have made one.
         finished_at: the build's end; without a build, when the verdict was given.
         queued_seconds: from the build's creation (or the trigger, where the provider does not say) to its start.
+        reruns: how often its build was started again since it had failed.
         cause: why its build failed, as its log says; None where no log was read.
         target: the planned target itself, for formats that write manifests.
         run: the run that left it so, where several are shown as one; else empty.
@@ -130,6 +131,7 @@ class Row(Struct, frozen=True):
     run: str = ""
     root: str = ""
     wave_name: str = ""
+    reruns: int = 0
     cause: Cause | None = None
 
     def __eq__(self, other: object) -> bool:
@@ -332,6 +334,7 @@ def _row(history: History, target: Target, provider: str, as_of: float) -> Row:
         target=target,
         root=verdict.root if verdict else "",
         wave_name=history.waves[target.wave - 1].name if target.wave <= len(history.waves) else str(target.wave),
+        reruns=progress.reruns,
         cause=progress.cause,
     )
 
@@ -390,10 +393,10 @@ def _not_tallied(
     for name, account in accounts.items():
         declaration = declared.get(account.type)
         for limit in account.limits:
-            if declaration is None or limit.name not in declaration.trigger_limits:
+            if declaration is None or limit.kind not in declaration.trigger_limits:
                 continue
-            is_accepted = limit.name in declaration.accepted_limits
-            counted = sum(n for (of, rule), n in used.items() if of == name and rule.partition(" ")[0] == limit.name)
+            is_accepted = limit.kind in declaration.accepted_limits
+            counted = sum(n for (of, rule), n in used.items() if of == name and rule.partition(" ")[0] == limit.kind)
             more = accepted[name] - counted if is_accepted else sent[name] - tallied[name]
             found[name, str(limit)] = max(0, more)
     return found

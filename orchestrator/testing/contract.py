@@ -121,6 +121,8 @@ class ProviderContract:
         trigger = await bench.wish()
         for status in (200, 201, 202, 204, 206, 304, 400, 403, 404, 408, 409, 422, 500, 502, 503):
             found = await bench.outcome(Answer(status, body), lambda: bench.provider.trigger(trigger))
+            if status in bench.service.empty_receipts and body in ("", None) and not isinstance(found, Exception):
+                continue
             may_exist = status < 300 or status >= 500 or status == 408
             assert isinstance(found, InDoubt if may_exist else InDoubt | NotTriggered), (status, found)
             _check_words(found)

@@ -6,11 +6,16 @@ from preparing import NumberedService, PreparingProvider
 
 from orchestrator.core.calls import Answer
 from orchestrator.core.errors import AccessRefused, RateLimited, Rejected
+from orchestrator.core.frozen import replace
 from orchestrator.core.model import Account, Learnt, Target
 from orchestrator.core.rehearsal import Rehearsal
+from orchestrator.lookalike.github import GitHubLookAlike
+from orchestrator.lookalike.github.settings import RepoSpec as GitHubRepo
+from orchestrator.lookalike.github.settings import Settings as GitHubSettings
 from orchestrator.lookalike.travis import TravisLookAlike
 from orchestrator.lookalike.travis.settings import RepoSpec, Settings
 from orchestrator.providers import registry
+from orchestrator.providers.github.declaration import DECLARATION as GITHUB
 from orchestrator.providers.travis.declaration import DECLARATION as TRAVIS
 from orchestrator.testing.contract import LookAlikeService, ProviderContract, Service
 
@@ -53,6 +58,43 @@ class TravisService(LookAlikeService):
         told = Rehearsal(fails=(self.failing,))
         settings = Settings(repos=repos, burst=None, minute=None, process=(1.0, 1.0), build=(9.0, 9.0), rehearsal=told)
         super().__init__(TravisLookAlike(settings), [spec.slug for spec in mine])
+
+
+GITHUB_MANY = tuple(GitHubRepo(f"many/svc-{n:03}") for n in range(250))
+EMPTIED = {"x-ratelimit-remaining": "0", "x-ratelimit-reset": "1800"}
+SECONDARY = {"message": "You have exceeded a secondary rate limit. Please wait a few minutes."}
+FORBIDDEN = {"message": "Resource not accessible by personal access token"}
+CORE = {"x-ratelimit-resource": "core", "x-ratelimit-limit": "15000", "x-ratelimit-remaining": "14000"}
+
+
+class GitHubService(LookAlikeService):
+    declaration = GITHUB
+    account = Account("github", "github", "http://127.0.0.1:9")
+    step = 1.0
+    failing = "acme/fails"
+    owner, repos = "many", [spec.slug for spec in GITHUB_MANY]
+    branched, branches = "acme/branchy", BRANCHES
+    empty_receipts = (204,)
+    refusals = (
+        (Answer(403, FORBIDDEN), Rejected, ""),
+        (Answer(403, SECONDARY), RateLimited, "account"),
+        (Answer(429, SECONDARY), RateLimited, "account"),
+        (Answer(403, {"message": "API rate limit exceeded for user ID 7."}, EMPTIED), RateLimited, "account"),
+        (Answer(401, {"message": "Bad credentials"}), AccessRefused, "account"),
+        (Answer(404, {"message": "Not Found"}), Rejected, ""),
+        (Answer(422, {"message": "No ref found for: main"}), Rejected, ""),
+    )
+    taught = ((Answer(404, {"message": "Not Found"}, CORE), Learnt("calls", "account", 15000, 3600.0, 14000)),)
+
+    def __init__(self):
+        mine = tuple(GitHubRepo(f"acme/svc-{n:03}") for n in range(1, 20))
+        repos = (*mine, GitHubRepo("acme/branchy", branches=BRANCHES), GitHubRepo(self.failing), *GITHUB_MANY)
+        told, quick = Rehearsal(fails=(self.failing,)), {"queue": (1.0, 1.0), "build": (9.0, 9.0)}
+        settings = GitHubSettings(repos=repos, points=10**6, rehearsal=told, **quick)
+        super().__init__(GitHubLookAlike(settings), [spec.slug for spec in mine])
+
+    def target(self):
+        return replace(super().target(), request={"workflow": "ci.yml"})
 
 
 class OverFake(Service):
@@ -99,7 +141,7 @@ class OverPreparing(OverFake):
         self.service = NumberedService(latency=0.0)
 
 
-SERVICES = {"travis": TravisService, "fake": OverFake, "fake that prepares": OverPreparing}
+SERVICES = {"travis": TravisService, "github": GitHubService, "fake": OverFake, "fake that prepares": OverPreparing}
 
 
 def test_every_provider_of_the_package_stands_here():

@@ -53,7 +53,12 @@ def find_before_the_settle_time() -> Iterator[None]:
         account = self.account
         progress, step = account.progress(row), account.step(row)
         doubt = progress.doubt
-        if doubt is None or not isinstance(step, Find) or not account.can_find(row) or not account.marker_proven:
+        if (
+            doubt is None
+            or not isinstance(step, Find)
+            or not account.can_find(row)
+            or not await account.shows_marker(row)
+        ):
             await find(self, row)
             return
         trigger = Trigger(account.target(row), progress.attempts, progress.marker, account.run.name)

@@ -15,6 +15,7 @@ from typing import Any, NamedTuple, Protocol, TypeAlias
 from orchestrator.core.errors import JournalError
 from orchestrator.core.model import Scope
 from orchestrator.journal.lease import Hold
+from orchestrator.journal.outcomes import Known
 from orchestrator.journal.port import AccountMemory, Cursor, Incarnation, Overlap, RunRow, SharedLimit, UsageRecord
 
 RESTORE = (
@@ -153,8 +154,11 @@ class Dialect(Protocol):
     async def target_ids(self, run: int) -> Sequence[str]:
         """The ids of a run's targets in plan order."""
 
+    async def outcomes(self, wanted: Collection[str]) -> Mapping[str, Sequence[Known]]:
+        """What is kept of these targets of runs that were deleted, by what tells each apart."""
+
     async def drop_runs(self, runs: Collection[str]) -> Sequence[str]:
-        """Deletes those of the runs that have ended; gives their ids."""
+        """Deletes those of the runs that have ended, but how their targets ended; gives their ids."""
 
     async def export(self, path: Path, runs: Collection[str] | None) -> None:
         """Copies the state, or some runs of it, into an SQLite file; overwrites nothing."""

@@ -88,7 +88,12 @@ def hold_by_incarnation(db: sqlite3.Connection) -> None:
     )
 
 
-STEPS: Sequence[Step] = (make, keep_time, hold_by_incarnation)
+def keep_outcomes(db: sqlite3.Connection) -> None:
+    """Version 4: how each target ended lately, kept when its runs are forgotten, and carried by an export."""
+    db.execute("CREATE TABLE past (target TEXT PRIMARY KEY, outcomes TEXT NOT NULL) WITHOUT ROWID")
+
+
+STEPS: Sequence[Step] = (make, keep_time, hold_by_incarnation, keep_outcomes)
 """`STEPS[n]` makes version n + 1 of version n."""
 
 

@@ -14,6 +14,7 @@ from orchestrator.core.errors import JournalError
 from orchestrator.core.events import KINDS, Claimed
 from orchestrator.core.model import COORDINATOR, Scope
 from orchestrator.journal.lease import SENDS_FOR, Hold
+from orchestrator.journal.outcomes import Known
 from orchestrator.journal.port import (
     AccountMemory,
     Cursor,
@@ -203,17 +204,18 @@ class Sqlite(Dialect):
     @override
     @_reads
     def targets(self, db: sqlite3.Connection, run: int) -> tuple[Sequence[Sequence[Any]], Mapping[int, str]]:
-        columns = "id, account, repo, branch, wave, place, request, rest"
-        query = f"SELECT {columns} FROM target WHERE key BETWEEN ? AND ? ORDER BY key"  # noqa: S608  # a constant
-        rows = db.execute(query, tables.within(run)).fetchall()
-        parts = db.execute("SELECT key, body FROM part WHERE key BETWEEN ? AND ?", tables.within(run))
-        return rows, {key - run * JOIN: body for key, body in parts}
+        return tables.targets(db, run)
 
     @override
     @_reads
     def target_ids(self, db: sqlite3.Connection, run: int) -> Sequence[str]:
         rows = db.execute("SELECT id FROM target WHERE key BETWEEN ? AND ? ORDER BY key", tables.within(run))
         return [str(id_) for (id_,) in rows]
+
+    @override
+    @_reads
+    def outcomes(self, db: sqlite3.Connection, wanted: Collection[str]) -> Mapping[str, Sequence[Known]]:
+        return tables.outcomes(db, wanted)
 
     @override
     async def drop_runs(self, runs: Collection[str]) -> Sequence[str]:

@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+import json
 import os
 import sqlite3
 from collections.abc import Callable, Collection, Mapping, Sequence
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 from orchestrator.core.errors import JournalError
+from orchestrator.core.events import decode
+from orchestrator.core.frozen import DAMAGES, from_json, to_json
+from orchestrator.core.history import History
 from orchestrator.journal.files import make_private, sync_folder
 from orchestrator.journal.lease import Hold
+from orchestrator.journal.outcomes import Known, newest, outcomes_of
 from orchestrator.journal.port import Incarnation, Overlap, Process, SharedLimit
+from orchestrator.journal.rows import targets_of
 from orchestrator.journal.sql.migrations import JOIN, add_kinds, migrate, objects
 
 ASK_AGAIN = 0.25  # seconds; a call that is not answered yet may make room at any moment
@@ -34,13 +41,53 @@ def insert(db: sqlite3.Connection, statement: str, values: Sequence[Any]) -> int
 
 
 def drop_run(db: sqlite3.Connection, num: int) -> None:
-    """Deletes a run and all that belongs to it."""
+    """Deletes a run and all that belongs to it, but how its targets ended."""
+    _keep_outcomes(db, num)
     for (stream,) in db.execute("SELECT num FROM stream WHERE run = ?", (num,)).fetchall():
         db.execute("DELETE FROM event WHERE key BETWEEN ? AND ?", within(stream))
     for table in ("target", "part", "wish"):
         db.execute(f"DELETE FROM {table} WHERE key BETWEEN ? AND ?", within(num))  # noqa: S608  # names from above
     db.execute("DELETE FROM stream WHERE run = ?", (num,))
     db.execute("DELETE FROM run WHERE num = ?", (num,))
+
+
+def _keep_outcomes(db: sqlite3.Connection, num: int) -> None:
+    """Keeps how the targets of a run ended; of one that cannot be read there is nothing to keep."""
+    with suppress(JournalError, *DAMAGES):
+        run, history = _history_of(db, num)
+        for target, known in outcomes_of(run, history):
+            kept = newest([*outcomes(db, [target]).get(target, ()), known])
+            text = json.dumps([to_json(one) for one in kept], separators=(",", ":"))
+            db.execute("INSERT OR REPLACE INTO past (target, outcomes) VALUES (?, ?)", (target, text))
+
+
+def outcomes(db: sqlite3.Connection, wanted: Collection[str]) -> Mapping[str, Sequence[Known]]:
+    """What is kept of these targets, by what tells each apart."""
+    found = ((one, db.execute("SELECT outcomes FROM past WHERE target = ?", (one,)).fetchone()) for one in wanted)
+    return {one: [from_json(Known, it) for it in json.loads(row[0])] for one, row in found if row is not None}
+
+
+def _history_of(db: sqlite3.Connection, num: int) -> tuple[str, History]:
+    """A run's id, and all that its events tell."""
+    (run,) = db.execute("SELECT id FROM run WHERE num = ?", (num,)).fetchone()
+    history = History(targets_of(*targets(db, num)))
+    kinds = dict(db.execute("SELECT num, name FROM kind"))
+    for stream, account in db.execute("SELECT num, account FROM stream WHERE run = ?", (num,)).fetchall():
+        first, last = within(stream)
+        query = "SELECT key - ?, at, kind, target, body FROM event WHERE key BETWEEN ? AND ? ORDER BY key"
+        for seq, at, kind, place, body in db.execute(query, (first, first, last)):
+            id_ = None if place is None else history.targets[place].id
+            history.add(account, seq, at, decode(kinds[kind], id_, body))
+    return str(run), history
+
+
+def targets(db: sqlite3.Connection, num: int) -> tuple[Sequence[Sequence[Any]], Mapping[int, str]]:
+    """The rows and parts of a run's targets, in plan order."""
+    own, first = within(num), num * JOIN
+    columns = "id, account, repo, branch, wave, place, request, rest"
+    query = f"SELECT {columns} FROM target WHERE key BETWEEN ? AND ? ORDER BY key"  # noqa: S608  # a constant
+    parts = db.execute("SELECT key - ?, body FROM part WHERE key BETWEEN ? AND ?", (first, *own))
+    return db.execute(query, own).fetchall(), dict(parts.fetchall())
 
 
 def keep_runs(db: sqlite3.Connection, runs: Collection[str]) -> None:

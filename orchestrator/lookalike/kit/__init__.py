@@ -179,8 +179,9 @@ class LookAlike(ABC):
             latency = random.uniform(*settings.latency)
             await sleep(latency / 2)
             body = b"" if call.body is None else json.dumps(call.body).encode()
-            path = settings.prefix + call.path
-            reply = self.handle(Incoming(call.method, path, call.query, headers, body), now())
+            path = call.path if call.beside else settings.prefix + call.path
+            sent = headers if call.etag is None else {**headers, "if-none-match": call.etag}
+            reply = self.handle(Incoming(call.method, path, call.query, sent, body), now())
             await sleep(latency / 2)
             if reply.effect is not None:
                 await _suffer(reply.effect, sleep, settings.patience)

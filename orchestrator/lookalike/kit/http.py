@@ -11,6 +11,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from enum import StrEnum
 from functools import lru_cache
 from typing import Any, NamedTuple, TypeVar
+from urllib.parse import urlencode
 
 JSON = "application/json"
 TEXT = "text/plain"
@@ -73,6 +74,15 @@ def text(status: int, body: str, kind: str = TEXT) -> Reply:
 def json_reply(status: int, body: object, pretty: bool = False) -> Reply:
     """An answer in JSON."""
     return Reply(status, {"Content-Type": JSON}, json.dumps(body, indent=2 if pretty else None).encode())
+
+
+def page_of(rows: Sequence[Any], query: Mapping[str, str], most: int, usual: int = 30) -> tuple[Sequence[Any], str]:
+    """The rows of the page that is asked for by `page` and `per_page`, and the query of the next one; empty: none."""
+    asked = (query.get(name, "") for name in ("per_page", "page"))
+    size, page = (int(given) if given.isdecimal() and int(given) > 0 else 0 for given in asked)
+    size, page = min(size or usual, most), page or 1
+    shown, last = rows[(page - 1) * size : page * size], page * size >= len(rows)
+    return shown, "" if last else urlencode({**query, "page": page + 1})
 
 
 @lru_cache(maxsize=65536)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import re
 import socket
 import struct
 import time
@@ -31,6 +32,7 @@ from orchestrator.lookalike.kit.settings import read
 
 KEEP_ALIVE = 5.0  # seconds; as long as the proxy of Travis keeps idle connections (reference 6)
 BACKLOG = 128  # connections that wait to be taken
+_ABSOLUTE = re.compile(r"^https?://[^/?]*", re.ASCII | re.IGNORECASE)
 PATIENCE = 0.5  # seconds for calls under way when it ends
 WORTH_PACKING = 2048  # bytes of an answer from which on it is compressed for those who can read that
 
@@ -91,7 +93,7 @@ class _Handler:
         self._random = Random(look_alike.settings.seed)  # noqa: S311 - latency, not secrets
 
     async def handle(self, request: BaseRequest) -> StreamResponse:
-        path, _, query = request.raw_path.partition("?")
+        path, _, query = _ABSOLUTE.sub("", request.raw_path).partition("?")  # as clients send it to a proxy
         try:
             body = await request.read()
         except HTTPRequestEntityTooLarge:

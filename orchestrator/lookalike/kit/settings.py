@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import cache
 from types import NoneType
 from typing import Annotated, Any, NamedTuple, TypeAlias, TypeVar, get_args, get_origin, get_type_hints
@@ -81,6 +81,15 @@ def read(kind: Any, given: Any, path: str, default: Any = None) -> Any:
             raise _wrong(path, f"off, or a map of {', '.join(inner.__struct_fields__)}", given)
         return read(inner, given, path, default)
     return convert(kind, given, path, default) if _is_struct(kind) else _by(_PLAIN[kind], given, path)
+
+
+def unlike(repos: Sequence[Any], key: Callable[[Any], Any]) -> None:
+    """Raises UsageError where two repositories of the settings are one."""
+    seen: set[Any] = set()
+    for spec in repos:
+        if key(spec) in seen:
+            raise UsageError(f"sandbox: repos: {spec.slug} is there twice; remove one")
+        seen.add(key(spec))
 
 
 def checked(expected: str, fits: Callable[[Any], bool]) -> Reader:

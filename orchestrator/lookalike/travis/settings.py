@@ -23,6 +23,7 @@ from orchestrator.lookalike.kit.settings import (
     convert,
     read,
     scaled,
+    unlike,
     words,
 )
 
@@ -113,11 +114,7 @@ def parse(given: Mapping[str, Any]) -> Settings:
     if isinstance(repos, list):
         repos = [{"slug": each} if isinstance(each, str) else each for each in repos]
     found = convert(Settings, {"repos": repos, **rest})
-    seen: set[tuple[str, str]] = set()
-    for spec in found.repos:
-        if (spec.vcs, spec.slug.lower()) in seen:
-            raise UsageError(f"sandbox: repos: {spec.slug} is there twice; remove one")
-        seen.add((spec.vcs, spec.slug.lower()))
+    unlike(found.repos, lambda spec: (spec.vcs, spec.slug.lower()))
     return found
 
 

@@ -181,6 +181,12 @@ def foreign(body: Json) -> str:
     return "it answers with JSON of another kind"
 
 
+def end_of(body: Json, at_most: int) -> str:
+    """The last bytes of a text, such as a log; one that looks like JSON is a text, too."""
+    shown = body if isinstance(body, str) else json.dumps(body)
+    return shown.encode()[-at_most:].decode("utf-8", "ignore") if at_most > 0 else ""
+
+
 def told_by(body: Json) -> str:
     """What a body that is not the service's says, or what it is."""
     return (quoted(message_in(body), 100) if isinstance(body, Mapping) else "") or foreign(body)

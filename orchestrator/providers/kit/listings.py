@@ -10,16 +10,22 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Collection, Hashable, Iterator, Mapping
 from typing import Any, Generic, NamedTuple, TypeVar
+from urllib.parse import parse_qsl, urlsplit
 
 from orchestrator.core.calls import Answer, Call, Send
 from orchestrator.core.errors import InDoubt, LookFailed
+from orchestrator.core.frozen import replace
 from orchestrator.core.model import Trigger
-from orchestrator.providers.kit.answers import read
+from orchestrator.providers.kit.answers import mapping, read, rows
 
 MOST_ENTRIES = 500_000  # of one listing: more repositories or branches than anybody has
 MOST_BYTES = 128 * 1024 * 1024  # of one listing: that of 50,000 repositories
 _MARKER = re.compile(r"\[[A-Za-z0-9._-]{1,64}\.[a-z2-7]{8}\]")
 
+_NEXT = re.compile(r'<([^<>]*)>\s*;[^<]*\brel="?next"?', re.IGNORECASE)
+MOST_LINKS = 10_000  # characters of a header with links
+
+Query = tuple[tuple[str, str], ...]
 Cursor = TypeVar("Cursor", bound=Hashable)
 Row = TypeVar("Row")
 
@@ -93,6 +99,33 @@ async def entries_of(
 
     await walk(send, listing, take)
     return found
+
+
+def linked(first: Call, key: str | None, at_most: int, failed: Callable[[Answer, str], Exception]) -> Listing[Query]:
+    """A listing whose answers link to the next page; the link gives its query, the path stays that of the first.
+
+    Args:
+        key: the name under which the entries stand; None: the answer is the list.
+        at_most: pages.
+        failed: the error for an answer that is no page.
+    """
+
+    def page_of(place: Query, answer: Answer) -> Page[Query]:
+        found = answer.body if key is None else mapping(answer.body).get(key)
+        entries = rows(found)
+        if answer.status != 200 or not isinstance(found, list) or len(entries) != len(found):
+            raise failed(answer, first.path)
+        return Page(entries, _next(answer))
+
+    return Listing((), lambda place: replace(first, query=place) if place else first, page_of, at_most)
+
+
+def _next(answer: Answer) -> Query | None:
+    found = _NEXT.search(answer.headers.get("link", "")[:MOST_LINKS])
+    try:
+        return None if found is None else tuple(parse_qsl(urlsplit(found[1]).query, max_num_fields=20))
+    except ValueError:
+        raise LookFailed("the link to the next page of a listing is none") from None
 
 
 def markers_in(text: str) -> Iterator[str]:

@@ -3,8 +3,8 @@
 This is the only place that knows aiohttp's client. What it guarantees to all providers:
 
 * nothing is sent twice: no POST is repeated on a stale connection (aiohttp repeats only what is idempotent), idle
-  connections are dropped before servers drop them, and of redirects only a 307 or 308 to the same scheme, host and port
-  is followed, once: whoever answers so has done nothing;
+  connections are dropped before servers drop them, and of redirects only a 307 or 308 (and the 301 of a read about a
+  repository) to the same scheme, host and port is followed, once: whoever answers so has done nothing;
 * the token goes to the account's host over TLS that was verified, or to this machine, and nowhere else; it is in no
   error, and is blotted out of bodies in which a server repeats it;
 * every answer is bounded: 8 MiB after decompression, headers of 128 KiB in all and 100 KiB each, 30 seconds in all.
@@ -12,12 +12,13 @@ This is the only place that knows aiohttp's client. What it guarantees to all pr
 
 from __future__ import annotations
 
+import errno
 import ssl
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from ipaddress import ip_address, ip_network
-from typing import NoReturn, cast
+from typing import NoReturn, TypeAlias, cast
 from urllib.parse import SplitResult, quote, urlencode, urljoin, urlsplit
 
 import aiohttp
@@ -27,6 +28,7 @@ from orchestrator import __version__
 from orchestrator.core.calls import Answer, Call, Send, is_loopback, url_problem
 from orchestrator.core.errors import (
     AccessRefused,
+    Crowded,
     InDoubt,
     OrchestratorError,
     Rejected,
@@ -51,6 +53,7 @@ TOTAL = 30.0  # seconds for a call, from its start to the last byte of the answe
 CONNECT = 10.0  # seconds of these for name, connection and TLS
 LONGEST_HEADER, ALL_HEADERS, MOST_HEADERS = 100 * 1024, 128 * 1024, 1000  # bytes of one, of all; how many
 MOST_STALE = 100  # connections that are given up, one after the other, before a call is
+NO_MORE = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM, errno.EADDRNOTAVAIL)
 KEEP_ALIVE = 4.0  # seconds; Travis' own proxy closes idle connections after 5
 
 USER_AGENT = f"batch-trigger-orchestrator/{__version__}"
@@ -144,15 +147,27 @@ async def transport(
             raise ValueError(proxy)
     except ValueError:
         raise UsageError("the proxy's URL is not valid; correct HTTPS_PROXY") from None
-    session = aiohttp.ClientSession(
-        connector=Connector(
-            limit=0,  # the engine keeps `connections`; a queue in here would eat the time of a call
-            keepalive_timeout=KEEP_ALIVE,
-            ssl=_trust(ca_file) if url.scheme == "https" else True,
-        ),
+    connector = Connector(
+        limit=0,  # the engine keeps `connections`; a queue in here would eat the time of a call
+        keepalive_timeout=KEEP_ALIVE,
+        ssl=_trust(ca_file) if url.scheme == "https" else True,
+    )
+    timeout = aiohttp.ClientTimeout(total=total, connect=connect)
+    async with _session(connector, headers, timeout) as session, _session(connector, {}, timeout, owns=False) as bare:
+        stranger = _stranger(bare, proxies or Proxies(), is_local=is_loopback(url.hostname or ""))
+        secrets = [s.reveal().encode() for s in hide]
+        yield _sender(session, account.url.rstrip("/"), url.hostname or "", via, secrets, stranger)
+
+
+def _session(
+    connector: Connector, headers: Mapping[str, str], timeout: aiohttp.ClientTimeout, *, owns: bool = True
+) -> aiohttp.ClientSession:
+    return aiohttp.ClientSession(
+        connector=connector,
+        connector_owner=owns,
         headers={"User-Agent": USER_AGENT, "Accept-Encoding": "gzip, deflate", **headers},
         skip_auto_headers=("Content-Type",),
-        timeout=aiohttp.ClientTimeout(total=total, connect=connect),
+        timeout=timeout,
         cookie_jar=aiohttp.DummyCookieJar(),
         auto_decompress=False,  # done here, bounded
         max_line_size=MOST_READ,
@@ -162,16 +177,41 @@ async def transport(
         request_class=Request,
         response_class=Response,
     )
-    async with session:
-        yield _sender(session, account.url.rstrip("/"), url.hostname or "", via, [s.reveal().encode() for s in hide])
 
 
-def _sender(session: aiohttp.ClientSession, base: str, host: str, via: URL | None, hidden: list[bytes]) -> Send:
+Fetch: TypeAlias = Callable[[str, int], Awaitable[tuple[int, bytes]]]
+
+
+def _stranger(session: aiohttp.ClientSession, proxies: Proxies, *, is_local: bool) -> Fetch:
+    """Reads a page of another host over TLS, to which nothing of ours is sent: no token, no header of the service's.
+
+    Args:
+        is_local: the account is on this machine: then such a page may be, too, and without TLS.
+    """
+
+    async def fetch(there: str, at_most: int) -> tuple[int, bytes]:
+        ready.set(None)
+        host = urlsplit(there.partition("?")[0]).hostname or ""
+        if url_problem(there.partition("?")[0], insecure=False) or (is_loopback(host) and not is_local):
+            raise InDoubt("the answer leads to an address that is none, or is not safe")
+        via = proxies.to(urlsplit(there))
+        async with session.get(URL(there, encoded=True), allow_redirects=False, proxy=via) as response:
+            _check_headers(response)
+            raw = await _read(response, at_most)
+            return response.status, unpacked(raw, response.headers.get("Content-Encoding", ""), at_most)
+
+    return fetch
+
+
+def _sender(
+    session: aiohttp.ClientSession, base: str, host: str, via: URL | None, hidden: list[bytes], stranger: Fetch
+) -> Send:
+    origin = str(URL(base).origin())
     where = host if via is None else f"{host} (through the proxy {via.host}:{via.port})"
 
     async def send(call: Call) -> Answer:
         query = "?" + urlencode(call.query, quote_via=quote, safe=":,") if call.query else ""
-        url = URL(base + call.path + query, encoded=True)
+        url = URL((origin if call.beside else base) + call.path + query, encoded=True)
         for _ in range(MOST_STALE):
             with suppress(Surplus):
                 return await once(call, url)
@@ -179,19 +219,25 @@ def _sender(session: aiohttp.ClientSession, base: str, host: str, via: URL | Non
 
     async def once(call: Call, url: URL, *, is_moved: bool = False) -> Answer:
         data = None if call.body is None else to_json(call.body).encode()
+        more = {} if data is None else {"Content-Type": "application/json"}
+        more.update({} if call.etag is None else {"If-None-Match": call.etag})
         ready.set(call.ready)
         try:
             async with session.request(
                 call.method,
                 url,
                 data=data,
-                headers=None if data is None else {"Content-Type": "application/json"},
+                headers=more or None,
                 allow_redirects=False,
                 proxy=via,
             ) as response:
                 _check_headers(response)
-                there = None if is_moved else _moved_to(response, url)
-                if there is None and 300 <= response.status < 400:
+                there = None if is_moved else _moved_to(response, url, call)
+                elsewhere = _left_to(response, url, call)
+                if elsewhere is not None:
+                    status, raw = await stranger(elsewhere, call.at_most or LARGEST)
+                    return Answer(status, without(raw, hidden).decode("utf-8", "replace"), size=len(raw))
+                if there is None and 300 <= response.status < 400 and (call.etag is None or response.status != 304):
                     _refuse_redirect(response, host, call)
                 raw = await _read(response, call.at_most)
                 body = unpacked(raw, response.headers.get("Content-Encoding", ""), call.at_most)
@@ -205,7 +251,7 @@ def _sender(session: aiohttp.ClientSession, base: str, host: str, via: URL | Non
             hang_up = cast(Response, response).hang_up
             shown = without(body, hidden)
             found = value(shown) if call.at_most is None else shown.decode("utf-8", "replace")
-            return Answer(response.status, found, response.headers, len(body), hang_up)
+            return Answer(response.status, found, response.headers, len(body), hang_up, is_moved)
         # Outside the handler: aiohttp's errors hold the headers that were sent, so they must not hang on to ours.
         raise failure
 
@@ -245,14 +291,29 @@ def _check_headers(response: aiohttp.ClientResponse) -> None:
         raise Unreadable(f"the answer has {what} above {most // 1024} KiB (the longest: {named})")
 
 
-def _moved_to(response: aiohttp.ClientResponse, url: URL) -> URL | None:
-    """Where the same call is to go instead, with its method and body, on the same server; None for everything else."""
+def _moved_to(response: aiohttp.ClientResponse, url: URL, call: Call) -> URL | None:
+    """Where the same call is to go instead, with its method and body, on the same server; None for everything else.
+
+    A repository that was renamed answers reads with a 301.
+    """
     location = response.headers.get("Location", "")
-    if response.status not in (307, 308) or not location.isascii() or not location.isprintable() or " " in location:
+    kinds = (301, 307, 308) if call.method == "GET" and call.repo is not None else (307, 308)
+    if response.status not in kinds or not location.isascii() or not location.isprintable() or " " in location:
         return None
     try:
         there = URL(urljoin(str(url), location), encoded=True)
         return there if location and there.origin() == url.origin() and there.raw_user is None else None
+    except ValueError:
+        return None
+
+
+def _left_to(response: aiohttp.ClientResponse, url: URL, call: Call) -> str | None:
+    """The page of another host to which a call may be led that only reads, and says that it may."""
+    location = response.headers.get("Location", "")
+    if not call.leaves or call.changes or response.status not in (302, 307) or not location.isprintable():
+        return None
+    try:
+        return urljoin(str(url), location) if location.isascii() and " " not in location else None
     except ValueError:
         return None
 
@@ -292,7 +353,8 @@ def _sorted(error: Exception, where: str) -> OrchestratorError:
             cause = error.os_error
             if isinstance(cause, ssl.SSLError) and not isinstance(cause, ssl.SSLEOFError | ssl.SSLZeroReturnError):
                 return _tls_refused(where, cause)
-            return Unreachable(f"{where}: cannot connect ({cause.strerror or type(cause).__name__})")
+            why = f"{where}: cannot connect ({cause.strerror or type(cause).__name__})"
+            return Crowded(why) if cause.errno in NO_MORE else Unreachable(why)
         case aiohttp.ClientHttpProxyError():
             return Unreachable(f"{where}: the proxy answers HTTP {error.status}; check HTTPS_PROXY")
         case EndlessHeaders():

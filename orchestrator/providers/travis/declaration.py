@@ -201,6 +201,7 @@ DECLARATION = Declaration(
     trigger_limits=(TRIGGERS, CALLS, PER_REPO),
     accepted_limits=frozenset({PER_REPO}),
     keys=KEYS,
+    starters={"orchestrator.yaml": "orchestrator.manifest:starter.yaml"},
     token_env="TRAVIS_TOKEN",  # noqa: S106  # the name of a variable, not a token
     token_fallback="orchestrator.providers.travis.provider:stored_token",  # noqa: S106  # where the code stands
     repo_ids=True,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ from orchestrator.core.frozen import replace
 from orchestrator.core.model import LONGEST_LOG, Account, Build, Interval, Json, Request, Scope, Target, Trigger
 from orchestrator.core.secrets import Secret, checked
 from orchestrator.providers.kit.answers import (
+    end_of,
     instant,
     mapping,
     number,
@@ -224,8 +224,7 @@ class Travis:
         answer = await read(self._send, Call("GET", path, limits=(CALLS,), at_most=LONGEST_LOG))
         if answer.status != 200:
             raise wire.read_failed(answer, path)
-        shown = answer.body if isinstance(answer.body, str) else json.dumps(answer.body)
-        return shown.encode()[-at_most:].decode("utf-8", "ignore") if at_most > 0 else ""
+        return end_of(answer.body, at_most)
 
 
 def _that_failed(jobs: Sequence[Mapping[str, Any]]) -> Mapping[str, Any] | None:

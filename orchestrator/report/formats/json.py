@@ -17,6 +17,7 @@ from typing import Any
 from orchestrator import __version__
 from orchestrator.core.frozen import asdict
 from orchestrator.core.model import Outcome
+from orchestrator.core.next_step import AFTER_RERUN
 from orchestrator.core.times import clock
 from orchestrator.providers import registry
 from orchestrator.report.groups import SharedCause, causes, reason_of, to_rerun, word_of
@@ -192,6 +193,7 @@ def _test(row: Row) -> dict[str, Any]:
         "rawStatus": word_of(row),
         "tags": list(row.labels),
         "retries": max(0, row.attempts - 1),
+        "flaky": row.code == AFTER_RERUN,
         "extra": {"url": row.url, "code": row.code, "branch": row.branch, "sha": row.sha, "build": row.build_number},
     }
     if row.reason is not None and row.outcome != Outcome.PASSED:

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 from orchestrator.core.times import counted, duration
 from orchestrator.report.formats.text import forecast_lines, headline, wave_lines
-from orchestrator.report.groups import causes, counts, groups
+from orchestrator.report.groups import causes, counts, flake_line, groups
 from orchestrator.report.view import Report, Row
 from orchestrator.report.words import link, plain, short
 
@@ -54,6 +54,8 @@ def _lines(report: Report) -> Iterator[tuple[str, int]]:
         yield from (("", 0), ("| Cause | Targets |", 0), ("|---|---:|", 0))
     for one in found:
         yield f"| {_shown(short(one.text))} | {len(one.rows):,} |", 0
+    if line := flake_line(report):
+        yield from (("", 0), (_shown(line), 0))
     all_groups = groups(report)
     if all_groups:
         yield from (("", 0), ("| Outcome | Target | Reason | Build | Took |", 0), ("|---|---|---|---|---:|", 0))

@@ -15,6 +15,7 @@ from orchestrator.report.groups import (
     Group,
     cause_lines,
     counts,
+    flake_line,
     groups,
     is_stopped,
     next_steps,
@@ -51,7 +52,8 @@ def render(
     """
     paint = _painted if colour else _unpainted
     hints = [hint.line() for hint in next_steps(report)] if hints is None else hints
-    parts = (_head(report, paint), _causes(report), _groups(report, width, at_most, paint), _waits(report), hints)
+    found = (_causes(report), _groups(report, width, at_most, paint), _flaky(report))
+    parts = (_head(report, paint), *found, _waits(report), hints)
     blocks = ("\n".join(lines) for part in parts if (lines := list(part)))
     return "\n\n".join(blocks) + "\n"
 
@@ -79,8 +81,10 @@ def wave_lines(report: Report) -> Iterator[str]:
         name = f" ({plain(one.name)})" if one.name != str(one.wave) else ""
         if one.opened_at is None:
             state = "not opened"
+        elif one.verdict:
+            state = f"{one.verdict}: {plain(one.why or '')}"
         else:
-            state = f"{one.verdict}: {plain(one.why or '')}" if one.verdict else "opened, no verdict"
+            state = "stopped before its verdict" if is_stopped(report) else "open, no verdict yet"
         by = f"approved by {plain(one.approved_by)}, " if one.approved_by else ""
         yield f"  wave {one.wave}{name}, {counted(one.targets, 'target')}: {by}{state}"
 
@@ -142,6 +146,11 @@ def _named(rows: Sequence[Row], width: int) -> Iterator[str]:
         name, url = plain(row.id), plain(row.url or "")
         line = f"  {name:<{column}}  {url}".rstrip()
         yield from [line] if len(line) <= width else [f"  {name}", f"      {url}"] if url else [f"  {name}"]
+
+
+def _flaky(report: Report) -> Iterator[str]:
+    if line := flake_line(report):
+        yield line
 
 
 def _waits(report: Report) -> Iterator[str]:

@@ -1,0 +1,110 @@
+"""The rows of a GitHub."""
+
+from __future__ import annotations
+
+from itertools import count
+
+from orchestrator.core.frozen import Struct, field
+from orchestrator.lookalike.github.settings import RepoSpec, Settings
+from orchestrator.lookalike.kit import EventQueue
+from orchestrator.lookalike.kit.counters import Counters, marker_in
+from orchestrator.lookalike.kit.faults import Chance
+from orchestrator.lookalike.kit.http import Object, exact
+from orchestrator.lookalike.kit.life import Life, Lived, Stage, Words
+
+FIRST_RUN, FIRST_JOB, FIRST_REPO, FIRST_WORKFLOW = 30_792_680_906, 58_000_000_001, 4711, 7001
+UNRUN = ("startup_failure", "skipped")
+OUTCOMES = (("failure", "failed"), ("cancelled", "canceled"), *((word, word) for word in UNRUN))
+STATUS = {Stage.QUEUED: "queued", Stage.RUNNING: "in_progress", Stage.OVER: "completed"}
+
+
+class Repo(Struct, eq=False):
+    """A repository with its workflows, and its runs in the order of making."""
+
+    id: int
+    slug: str
+    spec: RepoSpec
+    default_branch: str
+    branches: dict[str, str]  # with the commit at the head
+    workflows: dict[str, int]  # file names with their ids
+    runs: list[Run] = field(default_factory=list)
+
+
+class Run(Lived, eq=False, kw_only=True):
+    """A run of a workflow; `sent` is what came with it."""
+
+    id: int
+    repo: Repo
+    workflow: str
+    event: str
+    title: str
+    visible_at: float
+    sent: Object
+    marked: str | None
+
+    @property
+    def node(self) -> str:
+        """Its id for GraphQL."""
+        return f"WFR_kwL{self.id}"
+
+    @property
+    def status(self) -> str:
+        """GitHub's word for how far it has come."""
+        return STATUS[self.stage]
+
+    def as_json(self) -> Object:
+        """It as it was sent, and what became of it."""
+        own = ("id", "workflow", "event", "branch", "sent", "status", "outcome", "attempt")
+        received, marker = exact(self.created_at), marker_in(self.marked)
+        more = {name: getattr(self, name) for name in own}
+        return {"repo": self.slug, "received_at": received, "marker": marker, **more}
+
+
+class Tables:
+    """Repositories by name, runs by id."""
+
+    def __init__(self, settings: Settings, chance: Chance, events: EventQueue, counters: Counters) -> None:
+        self.settings = settings
+        self.chance = chance
+        self.counters = counters
+        self.repos: dict[str, Repo] = {}
+        self.moved: dict[str, Repo] = {}
+        self.runs: dict[int, Run] = {}
+        self._ids = count(FIRST_RUN, 7)
+        chances = [(word, share) for word, name in OUTCOMES if (share := getattr(settings.shares, name)) > 0]
+        self.life = Life(settings, chance, events, Words("success", "failure", "cancelled", chances, UNRUN))
+        for number, spec in enumerate(settings.repos):
+            self._add(number, spec)
+
+    def _add(self, number: int, spec: RepoSpec) -> None:
+        slug, default = spec.moved_to or spec.slug, spec.default_branch or self.settings.default_branch
+        names = dict.fromkeys((default, *(spec.branches or self.settings.branches)))
+        heads = {name: self.chance.digest("sha", slug, name).hex() for name in names}
+        workflows = {name: FIRST_WORKFLOW + 10 * number + n for n, name in enumerate(spec.workflows)}
+        repo = self.repos[slug.lower()] = Repo(FIRST_REPO + number, slug, spec, default, heads, workflows)
+        if spec.moved_to is not None:
+            self.moved[spec.slug.lower()] = repo
+
+    def start(self, at: float, repo: Repo, workflow: str, event: str, branch: str, sent: Object, *, stuck: bool) -> Run:
+        """A new run; `stuck`: it stays queued for ever."""
+        marked = next((text for text in sent.values() if isinstance(text, str) and marker_in(text)), None)
+        nth = len(repo.runs) + 1
+        run = Run(
+            id=next(self._ids),
+            slug=repo.slug,
+            branch=branch,
+            nth=nth,
+            created_at=at,
+            repo=repo,
+            workflow=workflow,
+            event=event,
+            title=marked if marked is not None and repo.spec.marker else workflow.rpartition(".")[0],
+            visible_at=at + self.chance.between(self.settings.lag, "lag", repo.slug, nth),
+            sent=sent,
+            marked=marked,
+        )
+        repo.runs.append(run)
+        self.runs[run.id] = run
+        self.counters.accepted.append(run)
+        self.life.start(at, run, stuck=stuck)
+        return run

@@ -1,0 +1,134 @@
+"""What a GitHub is like, as frozen values: those of a settings file, and those that fit a plan."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping
+from math import ceil
+from secrets import token_hex
+from typing import Any
+
+from orchestrator.core.errors import UsageError
+from orchestrator.core.frozen import Struct, replace
+from orchestrator.core.model import Account, Target
+from orchestrator.core.rehearsal import NOTHING_SAID, Rehearsal
+from orchestrator.lookalike.kit.life import LifeSettings
+from orchestrator.lookalike.kit.settings import Count, Duration, Share, Slug, convert, read, scaled, unlike
+
+ENTERPRISE = "/api/v3"  # with which the URL of an Enterprise Server ends
+MOST_REPOS = 100_000  # that a number makes
+
+
+class RepoSpec(Struct, frozen=True):
+    """One repository (docs/sandbox.md). `moved_to`: it was renamed so; `marker`: its workflows show their marker."""
+
+    slug: Slug
+    branches: tuple[str, ...] = ()
+    default_branch: str | None = None
+    workflows: tuple[str, ...] = ("ci.yml",)
+    events: tuple[str, ...] = ()
+    inputs: tuple[str, ...] = ()
+    marker: bool = True
+    private: bool = False
+    archived: bool = False
+    may_trigger: bool = True
+    disabled: bool = False
+    moved_to: Slug | None = None
+    topics: tuple[str, ...] = ()
+
+
+class Shares(Struct, frozen=True):
+    """How often runs end otherwise than with success, 0 to 1."""
+
+    failed: Share = 0.0
+    startup_failure: Share = 0.0
+    canceled: Share = 0.0
+    skipped: Share = 0.0
+
+
+class Settings(LifeSettings, frozen=True, kw_only=True):
+    """A GitHub: who is there, how fast it lives, which rules it enforces (docs/sandbox.md has each key)."""
+
+    repos: tuple[RepoSpec, ...] = ()
+    branches: tuple[str, ...] = ("main",)
+    default_branch: str = "main"
+    user_id: Count = 77
+    shares: Shares = Shares()
+    calls: Count = 5000
+    points: Count = 900
+    writes: Count = 500
+    hour: Duration = 3600.0
+    minute: Duration = 60.0
+    version: str | None = None
+    graphql: bool = True
+
+    def scaled(self) -> Settings:
+        """The same with all durations divided by the time scale."""
+        return scaled(self, self.time_scale, "queue", "build", "change", "hour", "minute")
+
+
+def parse(given: Mapping[str, Any]) -> Settings:
+    """Settings from a map; see `convert`. What is left out has its default, and there are a hundred repositories."""
+    rest = {name: value for name, value in given.items() if name != "repos"}
+    repos = given.get("repos", 100)
+    if isinstance(repos, int):
+        if (count := read(Count, repos, "repos")) > MOST_REPOS:
+            raise UsageError(f"sandbox: repos: expected at most {MOST_REPOS:,}, found {count:,}")
+        repos = [{"slug": f"acme/svc-{n + 1:0{max(3, len(str(count)))}d}"} for n in range(count)]
+    elif isinstance(repos, list):
+        repos = [{"slug": each} if isinstance(each, str) else each for each in repos]
+    found = convert(Settings, {"repos": repos, **rest})
+    unlike(found.repos, lambda spec: spec.slug.lower())
+    return found
+
+
+def fitted(targets: Iterable[Target], accounts: Collection[Account], rehearsal: Rehearsal = NOTHING_SAID) -> Settings:
+    """Builds of some seconds, a few of which do not pass, with all that the targets name, and room for the limits.
+
+    Where a rehearsal says what goes wrong, nothing goes wrong by itself.
+    """
+    key, limits = token_hex(8), [limit for account in accounts for limit in account.limits]
+    repos: dict[str, RepoSpec] = {}
+    for target in targets:
+        spec = repos.setdefault(target.repo.lower(), RepoSpec(target.repo))
+        said, default = target.request, spec.default_branch or (None if target.branch == "main" else target.branch)
+        wished = str(said.get("marker_input", "auto"))
+        repos[target.repo.lower()] = replace(
+            spec,
+            default_branch=default if default == "master" else None,
+            branches=_with(spec.branches, target.branch),
+            workflows=_with(spec.workflows, str(said["workflow"]) if "workflow" in said else None),
+            events=_with(spec.events, str(said["event"]) if "event" in said else None),
+            inputs=tuple(dict.fromkeys((*spec.inputs, *_keys(said.get("inputs")), *_keys(said.get("env"))))),
+            marker=spec.marker and wished != "none",
+        )
+
+    def most(kind: str, least: int, per: float) -> int:
+        """What the limits of the accounts let through in a span of time, and a little more."""
+        rules = [limit for limit in limits if limit.kind == kind and limit.per <= per]
+        return max(least, 10 + sum(ceil(per / limit.per) * limit.calls for limit in rules))
+
+    is_enterprise = bool(accounts) and all(account.url.rstrip("/").endswith(ENTERPRISE) for account in accounts)
+    return Settings(
+        prefix=ENTERPRISE if is_enterprise else "",
+        version="3.21.0" if is_enterprise else None,
+        repos=tuple(repos.values()),
+        rehearsal=rehearsal,
+        shares=Shares() if rehearsal else Shares(failed=0.06, startup_failure=0.01, skipped=0.01),
+        queue=(0.3, 1.5),
+        build=(2.0, 8.0),
+        latency=(0.01, 0.03),
+        token=f"sandbox-{key}",
+        login=f"sandbox-{key[:6]}",
+        user_id=int(key[:7], 16),
+        calls=most("calls", 5000, 3600.0),
+        points=most("points", 900, 60.0),
+        writes=most("triggers", 500, 3600.0),
+    )
+
+
+def _keys(value: object) -> tuple[str, ...]:
+    return tuple(map(str, value)) if isinstance(value, Mapping) else ()
+
+
+def _with(known: tuple[str, ...], more: str | None) -> tuple[str, ...]:
+    return known if more is None or more in known else (*known, more)

@@ -1,0 +1,342 @@
+"""The GitHub provider: turns values into calls and answers into values; it neither waits nor counts."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections.abc import Callable, Collection, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote, urlsplit
+
+from orchestrator.core.calls import Send
+from orchestrator.core.errors import InDoubt, LookFailed, NotShown, Rejected, UsageError
+from orchestrator.core.frozen import replace
+from orchestrator.core.model import (
+    LONGEST_LOG,
+    Account,
+    Build,
+    BuildState,
+    Interval,
+    Json,
+    Request,
+    Target,
+    Trigger,
+)
+from orchestrator.core.secrets import Secret, checked
+from orchestrator.core.secrets import Secrets as Stored
+from orchestrator.providers.github import wire
+from orchestrator.providers.github.declaration import AUTO
+from orchestrator.providers.github.follow import Poll
+from orchestrator.providers.github.observe import may_be
+from orchestrator.providers.kit.answers import (
+    end_of,
+    instant,
+    is_refusal,
+    mapping,
+    not_welcome,
+    number,
+    other_question,
+    quoted,
+    read,
+    text,
+)
+from orchestrator.providers.kit.listings import Query, Search, entries_of, walk
+from orchestrator.providers.kit.workflow import LINES, Workflow, read_workflow
+from orchestrator.providers.port import Followed, JobLog, Observation, Principal, RepoFacts, Secrets
+
+MOST_PAGES = 2000  # of 100 repositories or branches
+BLAMED = ("failure", "timed_out", "startup_failure")  # conclusions of jobs for which a run failed
+_TIMES = re.compile(r"^\ufeff?\d{4}-\d\d-\d\dT[\d:.]{8,20}Z ", re.MULTILINE)  # before each line of a log
+MOST_RUN_PAGES = 50  # of 100 jobs, or runs; more runs of a repository in the time of a doubt are beyond telling
+WIDER = 120.0  # seconds before a lost call from which rows are read: clocks differ, and rows show whole seconds
+IN_DOUBT = "a lost answer will stay in doubt"
+ENTERPRISE = "/api/v3"  # with which the URL of an Enterprise Server ends
+RETURNS_IDS = (3, 21)  # from which version on an Enterprise Server tells the id of the run
+
+
+class GitHub:
+    """One account on GitHub.
+
+    Args:
+        account: its URL, of which Enterprise Server has GraphQL beside it.
+        send: sends a call; the limits are kept there.
+    """
+
+    def __init__(self, account: Account, send: Send, secrets: Secrets) -> None:
+        self._url = account.url.rstrip("/")
+        self._send = send
+        lead, is_enterprise = urlsplit(self._url).path.removesuffix(ENTERPRISE), self._url.endswith(ENTERPRISE)
+        self._is_old: bool | None = None if is_enterprise else False
+        self._poll = Poll(send, (f"{lead}/api/graphql", True) if is_enterprise else ("/graphql", False))
+        self._canceled: set[str] = set()
+
+    async def prepare(self, target: Target) -> Json:
+        """The default branch where it is needed, the input that carries the marker, and whether the server is old."""
+        found: dict[str, Json] = {"v": 1}
+        if "event" in target.request:
+            return found
+        if target.branch is None:
+            found["ref"] = (await self._repo(target.repo)).default_branch
+        if target.marked and target.request.get("marker_input", AUTO) == AUTO:
+            workflow = await self._workflow(target, target.branch or found.get("ref"))
+            found["marker"] = None if workflow is None else workflow.carrier()
+        if await self._tells_no_ids():
+            found["old"] = True
+        return found
+
+    async def trigger(self, trigger: Trigger) -> Request:
+        answer = await self._send(wire.trigger_call(trigger))
+        return wire.read_receipt(trigger, answer)
+
+    async def find(self, trigger: Trigger, asked: Interval, known: Collection[str]) -> Request | None:
+        """Finds the run of a lost answer again, by the marker in its title.
+
+        Where no title is known to show it, a run of that time, event, workflow and branch may be ours.
+        """
+        target, since = trigger.target, asked.start - WIDER
+        is_sent = trigger.prepared is None or wire.marker_input(trigger) is not None
+        wanted = replace(trigger, is_shown=trigger.is_shown and is_sent)
+        search = Search[Mapping[str, Any]](wanted, known, since, "whose title is not shown yet")
+        until, ref = asked.end + target.timeouts.settle, mapping(trigger.prepared).get("ref")
+
+        def take(entries: list[Mapping[str, Any]]) -> bool:
+            for row in entries:
+                _add(row, search, trigger, until, ref)
+            made = instant(entries[-1].get("created_at")) if entries else None
+            return made is not None and made < since
+
+        await walk(self._send, wire.runs(target, "find", MOST_RUN_PAGES), take)
+        try:
+            ours = {int(id_): row for id_, row in search.found().items()}
+        except InDoubt as doubt:
+            newest = max(search.candidates, key=int)
+            raise InDoubt(f"{doubt.cause}; the newest: {self.requests_page(target)}/runs/{newest}") from None
+        if not ours:
+            return None
+        first, *more = sorted(ours)
+        handle: dict[str, Json] = {"v": 1}
+        if more or "event" in target.request:  # had there been several, all of them are followed
+            handle.update(runs=[first, *more], sent=instant(ours[first].get("created_at")))
+            handle.update({"open": True} if "event" in target.request else {})
+        return Request(str(first), handle, text(ours[first].get("html_url")))
+
+    async def poll(self, followed: Sequence[Followed]) -> Mapping[str, Observation]:
+        return await self._poll(followed)
+
+    async def cancel(self, target: Target, build: Build) -> bool:
+        """Asks once; when it is asked again, since that did not help, by force."""
+        how = "force-cancel" if build.id in self._canceled else "cancel"
+        call = wire.write(f"{wire.run_path(target.repo, build.id)}/{how}", target.repo)
+        answer = await read(self._send, call)
+        if answer.status not in (202, 409):
+            raise wire.refusal(answer) if 400 <= answer.status < 500 else wire.read_failed(answer, call.path)
+        self._canceled.add(build.id)
+        return answer.status == 202
+
+    async def restart(self, target: Target, build: Build) -> None:
+        """Starts what failed of the run again, under its id; that it runs already is what was wanted."""
+        what = "rerun-failed-jobs" if build.state in (BuildState.FAILED, BuildState.CANCELED) else "rerun"
+        answer = await self._send(
+            wire.write(f"{wire.run_path(target.repo, build.id)}/{what}", target.repo, None, "trigger")
+        )
+        said = wire.message(answer).lower()
+        if answer.status == 201 or (answer.status == 403 and "already running" in said):
+            return
+        if answer.status == 403 and ("cannot be retried" in said or "cannot be rerun" in said):
+            raise Rejected("not_restarted", f"GitHub lets the run not be started again ({said})")
+        raise wire.refusal(answer) if is_refusal(answer) else InDoubt(f"HTTP {answer.status}")
+
+    async def whoami(self) -> Principal | None:
+        """Whose token it is; None for a token of an app or a job, which has no user."""
+        answer = await read(self._send, wire.get("/user"))
+        body = mapping(answer.body)
+        if answer.status == 200 and number(body.get("id")) is not None and text(body.get("login")):
+            host = urlsplit(self._url).netloc
+            return Principal(f"{host}/user/{body['id']}", quoted(body["login"], 100), quoted(body.get("name"), 100))
+        if answer.status == 403 and "not accessible by" in wire.message(answer).lower():
+            return None
+        refusal = wire.limited(answer) or not_welcome(answer, self._url, "the API of a GitHub")
+        raise refusal or wire.read_failed(answer, "/user")
+
+    def requests_page(self, target: Target) -> str:
+        return f"{self._web}/{quote(target.repo, safe='/')}/actions"
+
+    async def inspect(self, repo: str) -> RepoFacts | None:
+        path = wire.repo_path(repo)
+        answer = await read(self._send, wire.get(path, repo))
+        facts = _facts(mapping(answer.body)) if answer.status == 200 else None
+        if facts is None:
+            error = wire.read_failed(answer, path)
+            if isinstance(error, NotShown):
+                return None
+            raise error
+        if facts.slug.lower() != repo.lower() and not answer.is_moved:
+            raise LookFailed(f"{path}: {other_question(answer, f'it shows {quoted(facts.slug, 60)}').cause}")
+        return facts
+
+    async def discover(self, owner: str) -> list[RepoFacts]:
+        """The repositories of an organization, else of a user; their topics are labels."""
+
+        def pick(row: Mapping[str, Any]) -> RepoFacts | None:
+            facts = _facts(row)
+            if facts is not None and not facts.slug.lower().startswith(f"{owner.lower()}/"):
+                raise LookFailed(f"the listing holds {quoted(facts.slug, 60)!r}, which is not of {owner}")
+            return facts
+
+        name = quote(owner, safe="")
+        try:
+            found: list[RepoFacts] = await self._all(f"/orgs/{name}/repos", pick)
+        except Rejected:
+            found = await self._all(f"/users/{name}/repos", pick)
+        return list({facts.id: facts for facts in found}.values())
+
+    async def branches(self, repo: str) -> list[str]:
+        return list(dict.fromkeys(await self._all(f"{wire.repo_path(repo)}/branches", _branch, repo)))
+
+    async def sees_branch(self, target: Target) -> bool:
+        """Whether there is such a branch, or such a tag."""
+        name, lead = quote((target.branch or "").removeprefix("refs/heads/"), safe=""), wire.repo_path(target.repo)
+        for path in (f"{lead}/branches/{name}", f"{lead}/git/ref/tags/{name}"):
+            answer = await read(self._send, wire.get(path, target.repo))
+            if answer.status == 200:
+                return True
+            if answer.status != 404:
+                raise wire.read_failed(answer, path)
+        return False
+
+    async def logs(self, target: Target, build: Build, at_most: int) -> JobLog | None:
+        """The log of the first job that failed; it is served by another host, which gets no token."""
+        listing = wire.listing(
+            wire.get(f"{wire.run_path(target.repo, build.id)}/jobs", target.repo), "jobs", MOST_RUN_PAGES
+        )
+        jobs = await entries_of(self._send, listing, lambda job: job if job.get("conclusion") in BLAMED else None)
+        if not jobs or (id_ := number(jobs[0].get("id"))) is None:
+            return None
+        path = f"{wire.repo_path(target.repo)}/actions/jobs/{id_}/logs"
+        call = replace(wire.get(path, target.repo), at_most=LONGEST_LOG, leaves=True)
+        answer = await read(self._send, call)
+        if answer.status != 200:
+            raise wire.read_failed(answer, path)
+        printed = end_of(_TIMES.sub("", answer.body) if isinstance(answer.body, str) else answer.body, at_most)
+        return JobLog(quoted(jobs[0].get("name"), 100) or f"job {id_}", printed, text(jobs[0].get("html_url")))
+
+    async def advise(self, target: Target) -> tuple[str, str] | None:
+        """What the target's workflow lacks: an input that is sent, or one that its runs show as their marker."""
+        is_open = target.marked and target.request.get("marker_input", AUTO) == AUTO
+        if "event" in target.request:
+            return None
+        ref = target.branch or (await self._repo(target.repo)).default_branch
+        workflow = await self._workflow(target, ref)
+        name = quoted(str(target.request.get("workflow")), 100)
+        if workflow is None:
+            remedy = "give the token Contents: read"
+            return (f"the file of workflow {name} cannot be read: {IN_DOUBT}", remedy) if is_open else None
+        said = {**mapping(target.request.get("inputs")), **mapping(target.request.get("env"))}
+        if unknown := sorted(name for name in said if name not in workflow.inputs):
+            text = f"workflow {name} does not declare {', '.join(unknown)[:200]}: GitHub will refuse the dispatch"
+            return text, "declare them below `on: workflow_dispatch: inputs:`, or leave them out"
+        if workflow.carrier() is not None or not is_open:
+            return None
+        return f"workflow {name} shows no marker: {IN_DOUBT}", f"add these lines to it:\n{LINES}"
+
+    @property
+    def _web(self) -> str:
+        parts = urlsplit(self._url)
+        return f"{parts.scheme}://{parts.netloc.removeprefix('api.')}{parts.path.removesuffix(ENTERPRISE)}"
+
+    async def _repo(self, repo: str) -> RepoFacts:
+        """The facts of a repository that can be triggered.
+
+        Raises:
+            Rejected: there is none.
+        """
+        facts = await self.inspect(repo)
+        if facts is None:
+            raise Rejected("not_found", "there is no such repository, or this token may not see it")
+        if not facts.active:
+            raise Rejected("archived", "the repository is archived or disabled; leave it out")
+        return facts
+
+    async def _workflow(self, target: Target, ref: Json) -> Workflow | None:
+        """The target's workflow as its ref has it; None where its file cannot be read."""
+        name, lead = str(target.request.get("workflow")), wire.repo_path(target.repo)
+        path: object = f".github/workflows/{name}"
+        if name.isdigit():
+            path = (await self._there(f"{lead}/actions/workflows/{name}", target.repo)).get("path")
+        query = (("ref", str(ref)),) if ref else ()
+        where = f"{lead}/contents/{quote(str(path), safe='/')}"
+        return read_workflow(await self._there(where, target.repo, query))
+
+    async def _there(self, path: str, repo: str, query: Query = ()) -> Mapping[str, Any]:
+        """What is there; empty where it is not, or not for this token."""
+        answer = await read(self._send, wire.get(path, repo, query))
+        error = wire.read_failed(answer, path)
+        if answer.status not in (200, 403, 404) or not isinstance(answer.body, Mapping):
+            raise error
+        if answer.status != 200 and not isinstance(error, LookFailed):
+            raise error
+        return mapping(answer.body) if answer.status == 200 else {}
+
+    async def _tells_no_ids(self) -> bool:
+        """Whether it is an Enterprise Server that does not know how to tell the id of a run; asked once."""
+        if self._is_old is None:
+            answer = await read(self._send, wire.get("/meta"))
+            version = text(mapping(answer.body).get("installed_version"), 40)
+            if answer.status != 200 or not mapping(answer.body):
+                raise wire.read_failed(answer, "/meta")
+            numbers = tuple(int(part) for part in (version or "").split(".")[:2] if part.isascii() and part.isdigit())
+            self._is_old = bool(numbers) and numbers < RETURNS_IDS
+        return self._is_old
+
+    async def _all(self, path: str, pick: Callable[[Mapping[str, Any]], Any], repo: str | None = None) -> list[Any]:
+        """What is picked of all entries of a listing; Rejected where there is no such thing."""
+        try:
+            return await entries_of(self._send, wire.listing(wire.get(path, repo), None, MOST_PAGES), pick)
+        except NotShown as error:
+            raise Rejected("not_found", error.cause) from error
+
+
+def _add(row: Mapping[str, Any], search: Search[Mapping[str, Any]], trigger: Trigger, until: float, ref: Json) -> None:
+    """Hands a row to the search, unless it cannot be the trigger's."""
+    id_, shown, made = number(row.get("id")), wire.shown_in(row), instant(row.get("created_at"))
+    whose = mapping(row.get("repository")).get("full_name", trigger.target.repo)
+    if not isinstance(whose, str):
+        raise InDoubt("a row of the listing shows no repository, so that the listing proves nothing")
+    is_marked = shown is not None and str(trigger.marker) in shown
+    is_other = (made is not None and made > until) or not may_be(trigger.target, trigger.marker, row, ref)
+    if is_marked or id_ is None or not is_other:
+        search.add(None if id_ is None else str(id_), shown, made, row)
+
+
+def stored_token(url: str, environ: Mapping[str, str], home: Path) -> Secret | None:
+    """`GITHUB_TOKEN`, else what `gh auth token` prints for the host of `url`; None where there is neither."""
+    if environ.get("GITHUB_TOKEN"):
+        return Secret(checked(environ["GITHUB_TOKEN"], "env:GITHUB_TOKEN"))
+    host = (urlsplit(url).hostname or "").removeprefix("api.")
+    try:
+        return Stored(environ, home, home).resolve(f"command:gh auth token --hostname {shlex.quote(host)}")
+    except UsageError:  # there is no gh, or it knows no token: the caller tells where one may stand
+        return None
+
+
+def _branch(row: Mapping[str, Any]) -> str | None:
+    name = text(row.get("name"))
+    return name if name and name.isprintable() else None
+
+
+def _facts(row: Mapping[str, Any]) -> RepoFacts | None:
+    """A repository as doctor and discover want it; None where the row is none."""
+    id_, slug = number(row.get("id")), text(row.get("full_name"), 300)
+    if id_ is None or slug is None or not slug.isprintable():
+        return None
+    allowed, private, topics = mapping(row.get("permissions")).get("push"), row.get("private"), row.get("topics")
+    return RepoFacts(
+        id=str(id_),
+        slug=slug,
+        active=row.get("archived") is not True and row.get("disabled") is not True,
+        may_trigger=allowed if isinstance(allowed, bool) else None,
+        default_branch=text(row.get("default_branch"), 300),
+        private=private if isinstance(private, bool) else None,
+        labels=tuple(one for one in topics if isinstance(one, str))[:20] if isinstance(topics, list) else (),
+    )

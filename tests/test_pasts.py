@@ -1,0 +1,85 @@
+"""How targets fared in earlier runs, those that were forgotten since included."""
+
+import pytest
+from fake_service import FakeService, Script, make_run, targets
+from rolling import Rolling
+
+from orchestrator.core.events import PauseAsked
+from orchestrator.core.evidence import Past
+from orchestrator.core.history import accounts_in
+from orchestrator.core.model import DEFAULT_FAIL_ON, BuildState
+from orchestrator.journal.history import load
+from orchestrator.journal.pasts import pasts
+from orchestrator.testing import MemoryJournal
+
+pytestmark = pytest.mark.anyio
+
+NAMES = ("acme/a", "acme/b@main", "acme/c")
+BAD, CANCELED, SUPERSEDED = (Script(state) for state in (BuildState.FAILED, BuildState.CANCELED, BuildState.SUPERSEDED))
+
+
+async def nights(*scripts):
+    """A run of the same targets for each of these ways in which they fare."""
+    service = FakeService()
+    journal = MemoryJournal(now=service.now)
+    for number, how in enumerate(scripts):
+        service.scripts = how
+        await make_run(journal, targets(*NAMES), f"n{number}", service.now())
+        await Rolling(service, journal, f"n{number}").drive()
+    return journal
+
+
+async def known(journal, but="", run="n0"):
+    history = await load(journal, run)
+    return await pasts(journal, targets(*NAMES), accounts_in(history.made), DEFAULT_FAIL_ON, but)
+
+
+async def test_a_targets_past_is_how_often_it_was_bad():
+    journal = await nights({"acme/a": BAD}, {}, {"acme/a": BAD})
+    assert await known(journal) == {
+        "fake:acme/a": Past(2, 3),
+        "fake:acme/b@main": Past(0, 3),
+        "fake:acme/c": Past(0, 3),
+    }
+
+
+async def test_a_run_may_be_left_out():
+    journal = await nights({"acme/a": BAD}, {})
+    assert (await known(journal, but="n0"))["fake:acme/a"] == Past(0, 1)
+
+
+async def test_what_says_nothing_of_a_target_is_left_out():
+    journal = await nights({"acme/a": SUPERSEDED, "acme/c": CANCELED}, {})
+    found = await known(journal)
+    assert found["fake:acme/a"] == Past(0, 1)
+    assert found["fake:acme/c"] == Past(1, 2)  # by somebody else: as bad as a failure
+
+
+async def test_only_the_last_twenty_outcomes_count():
+    journal = await nights(*[{"acme/a": BAD}] * 2, *[{}] * 20)
+    assert (await known(journal))["fake:acme/a"] == Past(0, 20)
+
+
+async def test_forgotten_runs_are_still_known():
+    journal = await nights({"acme/a": BAD}, {}, {"acme/a": BAD})
+    assert await journal.drop_runs(["n0", "n1"]) == 2
+    assert (await known(journal, run="n2"))["fake:acme/a"] == Past(2, 3)
+    assert await journal.drop_runs(["n2"]) == 1
+    service = FakeService()
+    await make_run(journal, targets(*NAMES), "new", service.now())
+    assert (await known(journal, run="new"))["fake:acme/a"] == Past(2, 3)
+
+
+async def test_an_export_of_one_run_carries_what_is_known_of_its_targets():
+    journal = await nights({"acme/a": BAD}, {}, {"acme/a": BAD})
+    await journal.wish("n2", PauseAsked("jo", 1.0))
+    elsewhere = MemoryJournal(journal.disk.copy(["n2"]))
+    assert [row.id for row in await elsewhere.runs()] == ["n2"]
+    assert (await known(elsewhere, run="n2"))["fake:acme/a"] == Past(2, 3)
+
+
+async def test_the_same_repository_on_another_branch_is_another_target():
+    journal = await nights({"acme/b": BAD})
+    history = await load(journal, "n0")
+    other = await pasts(journal, targets("acme/b@dev", "ACME/B@main"), accounts_in(history.made), DEFAULT_FAIL_ON)
+    assert other == {"fake:ACME/B@main": Past(1, 1)}

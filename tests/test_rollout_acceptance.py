@@ -1,0 +1,84 @@
+"""Whole rollouts of 400 targets: what a bad library, and an estate with failures of its own, come to."""
+
+import pytest
+from fake_service import FakeService, Script, make_run, targets
+from rolling import BAD, Rolling, names, rollout
+
+from orchestrator.core.errors import Exit
+from orchestrator.core.events import Stopped, WaveJudged
+from orchestrator.core.frozen import replace
+from orchestrator.core.waves import StopWhen, WaveRule
+from orchestrator.report import render
+from orchestrator.testing import MemoryJournal
+
+pytestmark = pytest.mark.anyio
+
+LARGE = 400
+RED = [f"acme/r{n}" for n in range(4, LARGE, 8)]  # 12 %, always
+QUICK = {"limits": ()}
+WAVES = (WaveRule("10", name="canary"), WaveRule("50%"), WaveRule("100%", name="rest"))
+
+
+async def rolled(service, journal, run, how=None, **options):
+    rolling = Rolling(service, journal, run)
+    await make_run(journal, targets(*names(LARGE)), run, service.now(), rollout=how, **QUICK)
+    return rolling, await rolling.drive(**options)
+
+
+async def after_three_runs(red):
+    service = FakeService(dict.fromkeys(red, BAD))
+    journal = MemoryJournal(now=service.now)
+    for number in range(3):
+        await rolled(service, journal, f"night{number}")
+    return service, journal
+
+
+async def test_a_bad_library_stops_in_the_canary_wave_with_one_page_that_says_why_and_what_to_do():
+    service = FakeService(dict.fromkeys(names(LARGE), BAD))
+    journal = MemoryJournal(now=service.now)
+    run, code = await rolled(service, journal, "bump", rollout(*WAVES, stop_when=StopWhen(failed="20%")))
+    assert code == Exit.STOPPED
+    assert len(run.sent) == 10
+    report = replace(await run.report(), suffix=" --state here")
+    report = replace(report, run=replace(report.run, manifest="bump.yaml", params={"version": "2.0"}))
+    page = render(report, "text")
+    assert page.startswith("nightly bump: stopped by failed (wave 1 (canary): 10 bad of 10 sent (100.0 %), 20% stop")
+    assert "orchestrator resume bump --override-stop" in page
+    assert "back:   orchestrator run bump.yaml -p version=OLD --only fake:acme/r0 --only fake:acme/r1" in page
+    assert len(page.splitlines()) < 60
+
+
+async def test_a_messy_estate_at_its_usual_rate_goes_through():
+    service, journal = await after_three_runs(RED)
+    how = rollout(*WAVES, stop_when=StopWhen(worse_than_usual=0.01))
+    run, code = await rolled(service, journal, "bump", how)
+    assert code == Exit.FAILED
+    assert [verdict for _, verdict, _ in run.waves] == ["go", "go", "go"]
+    assert "of the first 400 bad" in run.facts(WaveJudged)[-1].arithmetic
+
+
+async def test_the_same_estate_with_a_bad_library_is_stopped_as_worse_than_usual():
+    service, journal = await after_three_runs(RED)
+    service.scripts = dict.fromkeys([*RED, *names(LARGE)[::3]], BAD)
+    how = rollout(*WAVES, stop_when=StopWhen(worse_than_usual=0.01))
+    run, code = await rolled(service, journal, "bump", how)
+    assert code == Exit.STOPPED
+    assert run.facts(Stopped)[0].rule == "worse_than_usual"
+    assert len(run.facts(WaveJudged)) < 2
+
+
+async def test_a_canary_that_is_always_red_does_not_stop_an_estate_of_which_that_is_known():
+    service, journal = await after_three_runs(["acme/r0"])
+    how = rollout("1", "100%", stop_when=StopWhen(worse_than_usual=0.01))
+    run, code = await rolled(service, journal, "bump", how)
+    assert code == Exit.FAILED
+    assert [verdict for _, verdict, _ in run.waves] == ["undecided", "go"]
+
+
+async def test_a_rollout_of_flakes_within_its_share_goes_through():
+    flaky = {name: Script(BAD.state) for name in names(LARGE)[::20]}
+    service = FakeService(flaky)
+    journal = MemoryJournal(now=service.now)
+    run, code = await rolled(service, journal, "bump", rollout(*WAVES, stop_when=StopWhen(failed="20%")))
+    assert code == Exit.FAILED
+    assert [verdict for _, verdict, _ in run.waves] == ["go", "go", "go"]
