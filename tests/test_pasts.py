@@ -8,8 +8,10 @@ from orchestrator.core.events import PauseAsked
 from orchestrator.core.evidence import Past
 from orchestrator.core.history import accounts_in
 from orchestrator.core.model import DEFAULT_FAIL_ON, BuildState
+from orchestrator.core.waves import Reruns
 from orchestrator.journal.history import load
-from orchestrator.journal.pasts import pasts
+from orchestrator.journal.outcomes import Known
+from orchestrator.journal.pasts import _past, pasts
 from orchestrator.testing import MemoryJournal
 
 pytestmark = pytest.mark.anyio
@@ -83,3 +85,10 @@ async def test_the_same_repository_on_another_branch_is_another_target():
     history = await load(journal, "n0")
     other = await pasts(journal, targets("acme/b@dev", "ACME/B@main"), accounts_in(history.made), DEFAULT_FAIL_ON)
     assert other == {"fake:ACME/B@main": Past(1, 1)}
+
+
+async def test_what_passed_only_after_a_rerun_is_bad_for_a_target_that_is_not_rerun():
+    flaky = Known("n1", 5.0, "passed", "failed")
+    plain, again = targets("acme/a"), targets("acme/a", reruns=Reruns(1))
+    assert _past(plain[0], [flaky, Known("n2", 6.0, "passed")], DEFAULT_FAIL_ON) == Past(1, 2)
+    assert _past(again[0], [flaky, Known("n2", 6.0, "passed")], DEFAULT_FAIL_ON) == Past(0, 2)

@@ -126,6 +126,15 @@ def test_the_wave_of_the_last_target_is_judged_before_the_run_stops():
     assert [type(fact) for fact in fold.ends(1, FAILED, 11.0)] == [WaveJudged, Stopped]
 
 
+def test_a_wave_of_doubts_alone_has_nothing_that_passed_and_one_of_skipped_targets_was_not_sent():
+    fold = Fold(4, "1", "100%")
+    judged, stop = fold.ends(0, DOUBT, 10.0)
+    assert (judged.verdict, stop.rule) == ("stop", "nothing_passed")
+    fold = Fold(4, "1", "100%")
+    (judged,) = fold.ends(0, SKIPPED, 10.0)
+    assert judged.verdict == "go"
+
+
 def test_what_was_judged_is_not_judged_again():
     fold = Fold(4, "2", "100%")
     fold.sent(0, 1)

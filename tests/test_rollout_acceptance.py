@@ -1,13 +1,14 @@
 """Whole rollouts of 400 targets: what a bad library, and an estate with failures of its own, come to."""
 
 import pytest
-from fake_service import FakeService, Script, make_run, targets
+from fake_service import FakeService, make_run, targets
 from rolling import BAD, Rolling, names, rollout
+from test_engine_reruns import F, P, World
 
 from orchestrator.core.errors import Exit
 from orchestrator.core.events import Stopped, WaveJudged
 from orchestrator.core.frozen import replace
-from orchestrator.core.waves import StopWhen, WaveRule
+from orchestrator.core.waves import Reruns, StopWhen, WaveRule
 from orchestrator.report import render
 from orchestrator.testing import MemoryJournal
 
@@ -75,10 +76,13 @@ async def test_a_canary_that_is_always_red_does_not_stop_an_estate_of_which_that
     assert [verdict for _, verdict, _ in run.waves] == ["undecided", "go"]
 
 
-async def test_a_rollout_of_flakes_within_its_share_goes_through():
-    flaky = {name: Script(BAD.state) for name in names(LARGE)[::20]}
-    service = FakeService(flaky)
+async def test_five_percent_of_flakes_go_through_and_are_named():
+    flaky = names(LARGE)[::20]
+    service = World(ends={name: [F, P] for name in flaky})
     journal = MemoryJournal(now=service.now)
-    run, code = await rolled(service, journal, "bump", rollout(*WAVES, stop_when=StopWhen(failed="20%")))
-    assert code == Exit.FAILED
-    assert [verdict for _, verdict, _ in run.waves] == ["go", "go", "go"]
+    run = Rolling(service, journal, "bump")
+    how = rollout(*WAVES, stop_when=StopWhen(failed="4%", after=5, worse_than_usual=0.01))
+    await make_run(journal, targets(*names(LARGE), reruns=Reruns(1)), "bump", service.now(), rollout=how, **QUICK)
+    assert await run.drive() == Exit.OK
+    assert len(run.waves) == 3
+    assert "flaky: 20 targets passed only after a rerun: fake:acme/r0" in render(await run.report(), "text")

@@ -4,6 +4,7 @@ import anyio
 import pytest
 from rolling import Rolling, names, rollout
 
+from orchestrator.app import runs as app
 from orchestrator.app.wishes import approve, pause, person, unpause
 from orchestrator.core.errors import Exit, NotStarted, UsageError
 from orchestrator.core.events import Approved, Denied, PauseAsked, UnpauseAsked
@@ -165,3 +166,13 @@ async def test_whoever_drives_the_run_heeds_what_is_said_in_another_terminal():
 )
 def test_a_name_is_told_with_the_user_who_typed_it(by, told):
     assert person("root", by) == told
+
+
+async def test_a_list_of_runs_says_what_the_open_ones_wait_for():
+    run = await waiting()
+    rows = await run.journal.runs()
+    assert await app.waiting(rows, run.journal, run.service.now()) == {
+        "r1": "wave 2 (early) waits for a person to approve it"
+    }
+    await pause(run.journal, "r1", "jo", 5.0)
+    assert (await app.waiting(rows, run.journal, run.service.now()))["r1"].startswith("paused by jo")

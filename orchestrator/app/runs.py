@@ -106,6 +106,20 @@ async def _canceled_by(row: RunRow, journal: Journal) -> str | None:
     return stops[-1].asked_by if stops else None
 
 
+async def waiting(rows: Sequence[RunRow], journal: Journal, now: float) -> Mapping[str, str]:
+    """The open runs among these that a wave or a person holds, each with what it waits for, as a sentence."""
+    found: dict[str, str] = {}
+    for row in [row for row in rows if row.ended_at is None]:
+        made = await made_in(journal, row.id)
+        if (made is None or len(made.waves) < 2) and not await journal.wishes(row.id):
+            continue  # its events need not be read: nothing but builds can hold it
+        history = await load(journal, row.id)
+        held = None if history.stopped else history.course.waiting(history.waves, now)
+        if held is not None:
+            found[row.id] = history.course.told(held, history.waves)
+    return found
+
+
 async def old_runs(journal: Journal, prefix: str, before: float) -> Sequence[RunRow]:
     """The runs whose ids begin with a text and that ended before an instant.
 

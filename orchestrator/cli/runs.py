@@ -77,13 +77,14 @@ async def _prune(face: Face, prefix: str, age: float) -> None:
 async def _list(face: Face, rows: Sequence[RunRow]) -> None:
     async with readable(face.context, rows[0].id) if rows else nullcontext() as journal:
         cancelers = {} if journal is None else await app.canceled_by(rows, journal)
+        waiting = {} if journal is None else await app.waiting(rows, journal, face.machine.now())
     if face.flags.stdout == "json":
-        face.json([_row(row, cancelers.get(row.id)) for row in rows])
+        face.json([_row(row, cancelers.get(row.id), waiting.get(row.id)) for row in rows])
     else:
-        face.tell("\n".join(_table(rows, cancelers)))
+        face.tell("\n".join(_table(rows, cancelers, waiting)))
 
 
-def _row(row: RunRow, canceled_by: str | None) -> dict[str, object]:
+def _row(row: RunRow, canceled_by: str | None, waits: str | None) -> dict[str, object]:
     return {
         "id": row.id,
         "name": row.name,
@@ -94,6 +95,7 @@ def _row(row: RunRow, canceled_by: str | None) -> dict[str, object]:
         "exit_code": row.exit_code,
         "parent": row.parent,
         "canceled_by": canceled_by,
+        "waits": waits,
     }
 
 
@@ -103,7 +105,7 @@ def _status(row: RunRow) -> str:
     return "driven" if row.driven else "open"
 
 
-def _table(rows: Sequence[RunRow], cancelers: Mapping[str, str]) -> Iterator[str]:
+def _table(rows: Sequence[RunRow], cancelers: Mapping[str, str], waiting: Mapping[str, str]) -> Iterator[str]:
     if not rows:
         yield "no runs"
         return
@@ -112,7 +114,8 @@ def _table(rows: Sequence[RunRow], cancelers: Mapping[str, str]) -> Iterator[str
         end = f"exit {row.exit_code}" if row.ended_at is not None else ""
         parent = f"  retry of {row.parent}" if row.parent else ""
         by = f"  canceled by {plain(cancelers[row.id])}" if row.id in cancelers else ""
-        name = f"{plain(row.name)}{parent}{by}"
+        waits = f"  {plain(waiting[row.id])}" if row.id in waiting else ""
+        name = f"{plain(row.name)}{parent}{by}{waits}"
         yield f"{row.id:<{width}}  {_status(row):<6}  {end:<8}  {row.targets:>7,} targets  {name}"
 
 

@@ -192,7 +192,7 @@ class Promotion:
         if before is not None:
             self._uncount(target, before, wave)
         is_bad = outcome in self._failures and outcome not in NEUTRAL
-        if sent is not None and outcome is not Outcome.SKIPPED:
+        if outcome is Outcome.IN_DOUBT or (sent is not None and outcome is not Outcome.SKIPPED):
             self._asked.setdefault(wave, []).append(target)
         self._passed[wave] += outcome is Outcome.PASSED
         if self.counts_sent:

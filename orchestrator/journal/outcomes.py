@@ -45,7 +45,8 @@ def outcomes_of(run: str, history: History) -> Iterator[tuple[str, Known]]:
         progress, account = history.of(target.id), accounts.get(target.account)
         verdict = progress.verdict
         if account is not None and verdict is not None and _says_something(verdict, progress):
-            yield identity(target, account), Known(run, verdict.at, verdict.outcome.value)
+            first = Outcome.FAILED.value if progress.was_rerun else ""  # only what failed is started again
+            yield identity(target, account), Known(run, verdict.at, verdict.outcome.value, first)
 
 
 def newest(known: Iterable[Known]) -> Sequence[Known]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 
-from orchestrator.core.evidence import Past
+from orchestrator.core.evidence import KNOWN, Past
 from orchestrator.core.history import History, accounts_in
 from orchestrator.core.model import Account, Outcome, Target
 from orchestrator.core.promotion import Usually
@@ -12,7 +12,7 @@ from orchestrator.journal.history import load, made_in
 from orchestrator.journal.outcomes import Known, identity, newest, outcomes_of
 from orchestrator.journal.port import Journal
 
-RUNS = 200  # earlier runs that are read, the newest
+RUNS = 100  # earlier runs that are read, the newest
 
 
 async def usually(journal: Journal, run: str, history: History) -> Usually:
@@ -36,9 +36,15 @@ async def pasts(
         failures: the outcomes that are bad.
         but: a run that is left out.
     """
-    ids = {identity(target, accounts[target.account]): target.id for target in targets if target.account in accounts}
-    known = await outcomes(journal, ids.keys(), but)
-    return {ids[one]: Past(sum((it.outcome in failures) for it in found), len(found)) for one, found in known.items()}
+    mine = {identity(target, accounts[target.account]): target for target in targets if target.account in accounts}
+    known = await outcomes(journal, mine.keys(), but)
+    return {mine[one].id: _past(mine[one], found, failures) for one, found in known.items()}
+
+
+def _past(target: Target, known: Sequence[Known], failures: Collection[Outcome]) -> Past:
+    """By first attempts, where the target is not started again when it fails; else by the last ones."""
+    ends = [one.outcome if target.reruns.times else one.first or one.outcome for one in known]
+    return Past(sum(end in failures for end in ends), len(ends))
 
 
 async def outcomes(journal: Journal, wanted: Collection[str], but: str = "") -> Mapping[str, Sequence[Known]]:
@@ -56,6 +62,8 @@ async def outcomes(journal: Journal, wanted: Collection[str], but: str = "") -> 
         for one, known in outcomes_of(row.id, await load(journal, row.id)):
             if one in wanted:
                 found.setdefault(one, []).append(known)
+        if len(found) == len(wanted) and all(len(known) >= KNOWN for known in found.values()):
+            break  # older ones would not count
     return {one: newest(known) for one, known in found.items() if known}
 
 
