@@ -22,6 +22,7 @@ from orchestrator.lookalike.kit.http import (
     route,
     text,
 )
+from orchestrator.lookalike.kit.life import LAST_WORDS
 
 DOCS = "https://docs.github.com/rest"
 ALLOWED = {"ref", "inputs", "return_run_details"}
@@ -285,10 +286,11 @@ def log(context: Context) -> Reply:
     run = context.tables.runs.get(int(context.names["job"]) - FIRST_JOB + FIRST_RUN)
     if run is None or run.repo is not context.repo() or run.status != "completed":
         raise failed(404, "Not Found")
-    told, code = context.tables.settings.rehearsal.printed((run.slug,), run.branch), run.outcome != "success"
-    printed = (f"{run.slug} #{run.nth}", *(["make: *** [test] Error 1"] if code else [])) if told is None else (told,)
-    lines = ["##[group]Run make test", "##[endgroup]", *printed]
-    lines += ["##[error]Process completed with exit code 1."] if code else []
+    told, is_bad = context.tables.settings.rehearsal.printed((run.slug,), run.branch), run.outcome != "success"
+    lines = ["##[group]Run make test", "##[endgroup]", f"{run.slug} #{run.nth}" if told is None else told]
+    last = int(context.tables.chance.roll("log", run.slug) * len(LAST_WORDS))
+    lines += [LAST_WORDS[last]] if is_bad and told is None else []
+    lines += ["##[error]Process completed with exit code 1."] if is_bad else []
     at = moment(run.updated_at)
     return text(200, "".join(f"{at} {line}\n" for line in "\n".join(lines).splitlines()))
 
