@@ -28,6 +28,7 @@ DOCS = "https://docs.github.com/rest"
 ALLOWED = {"ref", "inputs", "return_run_details"}
 MOST_INPUTS, MOST_PAYLOAD, LONGEST = 25, 10, 65_535
 MOST_PAGE = 100
+NEWEST = "2026-03-10"  # the version that always tells the run of a dispatch
 _IDS = re.compile(r"(\w+)\s*:\s*nodes\(\s*ids\s*:\s*\$(\w+)\s*\)")
 WORKFLOW = """\
 name: ci
@@ -137,7 +138,8 @@ def dispatch(context: Context) -> Reply:
         raise failed(422, f"Unexpected inputs provided: {wrong}".replace("'", '"'))
     sent = {str(name): value for name, value in inputs.items()}
     run = context.tables.start(context.now, repo, file, "workflow_dispatch", ref, sent, stuck=context.stuck)
-    if body.get("return_run_details") is not True:
+    is_told = body.get("return_run_details") is True or context.call.headers.get("x-github-api-version") == NEWEST
+    if not is_told:
         return Reply(204, {}, b"")
     shown = shapes.run(run, context.base, context.actor)
     return json_reply(200, {"workflow_run_id": run.id, "run_url": shown["url"], "html_url": shown["html_url"]})

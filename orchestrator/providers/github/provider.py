@@ -149,7 +149,7 @@ class GitHub:
             return Principal(f"{host}/user/{body['id']}", quoted(body["login"], 100), quoted(body.get("name"), 100))
         if answer.status == 403 and "not accessible by" in wire.message(answer).lower():
             return None
-        refusal = wire.limited(answer) or not_welcome(answer, self._url, "the API of a GitHub")
+        refusal = wire.limited(answer) or not_welcome(answer, self._url, "GitHub")
         raise refusal or wire.read_failed(answer, "/user")
 
     def requests_page(self, target: Target) -> str:
