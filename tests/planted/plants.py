@@ -103,7 +103,7 @@ PLANTS: tuple[Plant, ...] = (
     ),
     Plant(
         "a stranger's request is no candidate although no marker was ever seen",
-        (Edit("orchestrator/engine/in_doubt.py", "account.marker_proven or self._proves(row)", "True"),),
+        (Edit("orchestrator/engine/in_doubt.py", "await account.shows_marker(row) or self._proves(row)", "True"),),
         WENT_BACK,
         "no_marker_was_seen",
     ),
@@ -179,7 +179,7 @@ PLANTS: tuple[Plant, ...] = (
     ),
     Plant(
         "the old build's end is taken for that of the new one",
-        (Edit("orchestrator/engine/follow.py", "if not self._is_before_the_restart(row, build)", "if build.id"),),
+        (Edit("orchestrator/engine/follow.py", "if restart is None or _is_since(restart, build)", "if build.id"),),
         CALLS,
         "started_again",
     ),
@@ -188,8 +188,8 @@ PLANTS: tuple[Plant, ...] = (
         (
             Edit(
                 "orchestrator/engine/follow.py",
-                "return build.finished_at - (self.account.sender.skew or 0) <=",
-                "return build.finished_at <=",
+                "[by_our_clock(build, earlier.get(build.id), skew)",
+                "[by_our_clock(build, earlier.get(build.id), 0)",
             ),
         ),
         CALLS,
@@ -349,9 +349,9 @@ PLANTS: tuple[Plant, ...] = (
         "calls of a principal that was not yet named are forgotten",
         (
             Edit(
-                "orchestrator/engine/opening.py",
-                "dict.fromkeys((sender.anonymous, name))",
-                "dict.fromkeys((name,))",
+                "orchestrator/journal/sql/sqlite.py",
+                "rows += db.execute(query, (alias,)).fetchall()",
+                "rows = db.execute(query, (alias,)).fetchall()",
             ),
         ),
         LIMITS,
