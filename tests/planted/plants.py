@@ -131,7 +131,7 @@ PLANTS: tuple[Plant, ...] = (
     ),
     Plant(
         "a stranger's request is no candidate although no marker was ever seen",
-        (Edit("orchestrator/engine/in_doubt.py", "account.marker_proven or self._proves(row)", "True"),),
+        (Edit("orchestrator/engine/in_doubt.py", "await account.shows_marker(row) or self._proves(row)", "True"),),
         WENT_BACK,
         "no_marker_was_seen",
     ),
@@ -371,9 +371,9 @@ PLANTS: tuple[Plant, ...] = (
         "calls of a principal that was not yet named are forgotten",
         (
             Edit(
-                "orchestrator/engine/opening.py",
-                "dict.fromkeys((sender.anonymous, name))",
-                "dict.fromkeys((name,))",
+                "orchestrator/journal/sql/sqlite.py",
+                "rows += db.execute(query, (alias,)).fetchall()",
+                "rows = db.execute(query, (alias,)).fetchall()",
             ),
         ),
         LIMITS,
