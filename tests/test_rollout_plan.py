@@ -6,9 +6,10 @@ import pytest
 from cli_machine import Program
 
 from orchestrator.core.evidence import Past
+from orchestrator.core.frozen import replace
 from orchestrator.core.model import Account, Plan, Target
 from orchestrator.core.rollout import cut, recounted
-from orchestrator.core.waves import Rollout, Wave, WaveRule
+from orchestrator.core.waves import Reruns, Rollout, Wave, WaveRule
 from orchestrator.forecast import Times, forecast
 from orchestrator.providers.travis.declaration import DECLARATION as TRAVIS
 
@@ -145,6 +146,16 @@ def test_the_forecast_waits_for_each_wave_and_its_soak():
     assert third.opened == second.judged
     assert list(found.asked) == [first.opened, second.opened, third.opened]
     assert found.text.endswith("what takes longest is the builds of the waves before")
+
+
+def test_the_forecast_starts_as_many_builds_again_as_failed_before():
+    plan = planned(20, Rollout())
+    again = replace(plan, targets=tuple(replace(one, reruns=Reruns(1)) for one in plan.targets))
+    times = Times(latency=0.0, queued={"travis": 0.0}, accounts={"travis": (100.0,)}, failing={"travis": 0.1})
+    once, twice = (forecast(one, {"travis": TRAVIS}, times=times, advise=False) for one in (plan, again))
+    assert 100.0 <= once.last_build <= 115.0
+    assert 200.0 <= twice.last_build <= 230.0
+    assert any("as many builds fail and are started again as before" in text for text in twice.supposed)
 
 
 def test_a_thousand_waves_of_one_target_are_no_burden():

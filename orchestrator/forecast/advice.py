@@ -138,7 +138,9 @@ def supposed(plan: Plan, times: Times) -> Iterator[str]:
         whose = f" of account {', '.join(unknown)}" if times.accounts else ""
         each = f"{rounded(times.runs)} each, started {rounded(times.starts)} after the trigger"
         yield f"no build{whose} is known from earlier runs: {each}"
-    yield f"each call is answered after {times.latency:g} s, and every build passes"
+    again = [name for name in times.failing if any(t.account == name and t.reruns.times for t in plan.targets)]
+    passes = "and every build passes" if not again else "and as many builds fail and are started again as before"
+    yield f"each call is answered after {times.latency:g} s, {passes}"
     settle = max((target.timeouts.settle for target in plan.targets), default=0.0)
     yield f"no answer is lost: one that is costs its target {rounded(settle)} (`settle`) before it may be asked again"
     if any(wave.approve for wave in plan.waves):

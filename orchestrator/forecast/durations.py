@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from random import Random
 from statistics import median
 
 from orchestrator.core.frozen import Struct, field, replace
-from orchestrator.core.model import Build, Target
+from orchestrator.core.model import Build, BuildState, Target
 from orchestrator.core.next_step import FIRST_POLL, NARROWEST, poll_interval, tick
 
 LATENCY = 0.25  # seconds from a call to its answer
@@ -31,6 +31,7 @@ class Times(Struct, frozen=True):
         runs: seconds that a build runs where no earlier run tells.
         beside: ids of runs that go on in the same state; what they call is not known here.
         builds: how many builds of earlier runs this rests on.
+        failing: by account, the share of those builds that failed, where some did.
         looked_up: places in `repos` of which only the provider's last builds tell.
     """
 
@@ -41,6 +42,7 @@ class Times(Struct, frozen=True):
     starts: float = APPEARS
     runs: float = BUILD
     builds: int = 0
+    failing: Mapping[str, float] = field(default_factory=dict)
     looked_up: frozenset[tuple[str, str]] = frozenset()
     beside: tuple[str, ...] = ()
 
@@ -65,7 +67,11 @@ def times_of(builds: Iterable[tuple[Target, Build]]) -> Times:
     """
     runs: defaultdict[tuple[str, str], list[float]] = defaultdict(list)
     queued: defaultdict[str, list[float]] = defaultdict(list)
+    ended: Counter[str] = Counter()
+    failed: Counter[str] = Counter()
     for target, build in builds:
+        ended[target.account] += 1
+        failed[target.account] += build.state in (BuildState.FAILED, BuildState.ERRORED)
         if (
             build.started_at is None
             or build.finished_at is None
@@ -85,6 +91,7 @@ def times_of(builds: Iterable[tuple[Target, Build]]) -> Times:
         repos={place: tuple(sorted(found)) for place, found in runs.items()},
         accounts={name: quantiles(found) for name, found in accounts.items()},
         builds=sum(map(len, runs.values())),
+        failing={name: count / ended[name] for name, count in failed.items() if count},
     )
 
 

@@ -247,6 +247,9 @@ class Simulation:
         self._targets = plan.targets
         self._waves = plan.waves
         self._latency = times.latency
+        self._failing = times.failing
+        self._owed: dict[str, float] = {}  # by account, builds and parts of them that failed and were not dealt out
+        self._reruns: Counter[int] = Counter()  # by row
         self._durations = DealtDurations(times)
         self.queues = {
             name: AccountQueue(number, plan, account, declarations[account.type], start, options)
@@ -427,7 +430,23 @@ class Simulation:
             found = self._seen[key] = seen_at(asked, asked + queued, asked + queued + runs)
         return base + found
 
+    def _is_rerun(self, row: int) -> bool:
+        """Whether the row's build fails and is started again: as often as builds of earlier runs failed."""
+        target = self._targets[row]
+        if self._reruns[row] >= target.reruns.times or target.account not in self._failing:
+            return False
+        owed = self._owed.get(target.account, 0.0) + self._failing[target.account]
+        is_due = owed >= 1.0
+        self._owed[target.account] = owed - is_due
+        self._reruns[row] += is_due
+        return is_due
+
     def _has_ended(self, queue: AccountQueue, row: int, now: float) -> None:
+        if self._is_rerun(row):
+            length = self._durations.build(self._targets[row].account, queue.admission.repo_of(row))
+            queue.polls.changed(now)
+            heappush(self._events, (self._seen_at(now + self._latency, *length), ENDED, queue.number, row))
+            return
         queue.ended(row, now)
         self.ended[row] = now
         self._left[self._targets[row].wave] -= 1
