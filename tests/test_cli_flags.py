@@ -36,6 +36,7 @@ ACTS = {  # beside the flags of every verb
     "report": {"output", *SELECT},
     "diff": {"output", *SELECT},
     "why": {"output"},
+    "flaky": {"output"},
     "doctor": {"params", "output", *SELECT},
     "sandbox": {"output"},
 }

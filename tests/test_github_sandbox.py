@@ -70,6 +70,7 @@ def test_a_dispatch_tells_the_run_where_that_is_asked_for_and_known():
     assert receipt["workflow_run_id"] > 2**32
     assert receipt["run_url"].startswith("http://gh.test/repos/acme/api/actions/runs/")
     assert ask("POST", DISPATCH, {"ref": "main"}) == (204, None)
+    assert ask("POST", DISPATCH, {"ref": "main"}, **{"x-github-api-version": "2026-03-10"})[0] == 200
     old = Visitor(version="3.20")
     assert "permitted" in old.said("POST", DISPATCH, {"ref": "main", "return_run_details": True})[1]
     assert old("POST", DISPATCH, {"ref": "main"}) == (204, None)

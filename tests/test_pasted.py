@@ -3,6 +3,8 @@
 import ast
 import re
 import shlex
+import shutil
+import sqlite3
 import subprocess
 import sys
 from pathlib import Path
@@ -21,6 +23,7 @@ from orchestrator.core.events import Doubted, Ended, Intended, Interrupted, RunE
 from orchestrator.core.model import COORDINATOR, Account, Outcome, Plan, Target, marker_of
 from orchestrator.core.options import RunOptions
 from orchestrator.journal.process import this_process
+from orchestrator.journal.sql.sqlite import Sqlite
 from orchestrator.journal.store import open_journal
 from orchestrator.lookalike.kit.server import serve
 from orchestrator.lookalike.travis import TravisLookAlike
@@ -371,6 +374,50 @@ def test_where_the_warnings_of_a_plan_are(make):
     line = re.search(r'"shown_by":"(.*?)"', program.err)[1].replace('\\"', '"')
     assert program.paste(line) == 0
     assert "warning:" in program.out
+
+
+# -- states that cannot be used ---------------------------------------------------------------------------------
+
+
+def test_when_the_disk_was_full(make, monkeypatch):
+    program, append = make(), Sqlite._append
+
+    def full(this, db, document):
+        error = sqlite3.OperationalError("database or disk is full")
+        error.sqlite_errorcode = 13
+        raise error
+
+    monkeypatch.setattr(Sqlite, "_append", full)
+    assert program("run", "--run-id", "one", *STATE) == Exit.STATE
+    monkeypatch.setattr(Sqlite, "_append", append)
+    assert program.paste(program.said()["resume"]) == 0
+    assert "3 passed" in program.out
+
+
+def test_when_a_damaged_state_was_restored_from_a_copy(make):
+    program = make(build=["300ms", "400ms"])
+    assert program("run", "--run-id", "one", "-j", "1", "--timeout", "100ms", *STATE) == Exit.TIMEOUT
+    assert program("runs", "--export", "copy.db", *STATE) == 0
+    assert program("resume", "one", "--timeout", "700ms", *STATE) == Exit.TIMEOUT
+    for path in (program.folder / "s").iterdir():
+        path.write_bytes(bytes(range(256)) * 64)
+    assert program("status", "one", *STATE) == Exit.STATE
+    line = program.said()["resume"]
+    shutil.rmtree(program.folder / "s")
+    (program.folder / "s").mkdir()
+    (program.folder / "copy.db").rename(program.folder / "s" / "state.db")
+    assert program.paste(line) == 0
+    assert len(program.world.counters.accepted) == 3
+
+
+@pytest.mark.parametrize("version", [1, 2])
+def test_when_a_state_is_of_an_older_version(make, version):
+    program = make()
+    (program.folder / "s").mkdir()
+    shutil.copy(Path(__file__).parent / "data" / f"state-v{version}.db", program.folder / "s" / "state.db")
+    assert program("status", *STATE) == Exit.STATE
+    assert program.paste(program.said()["run"]) == 0
+    assert program("status", *STATE) == 0
 
 
 # -- rehearsals -------------------------------------------------------------------------------------------------

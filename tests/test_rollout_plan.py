@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 from cli_machine import Program
 
+from orchestrator.core.evidence import Past
 from orchestrator.core.model import Account, Plan, Target
 from orchestrator.core.rollout import cut, recounted
 from orchestrator.core.waves import Rollout, Wave, WaveRule
@@ -70,6 +71,7 @@ def test_a_plan_for_programs_has_the_waves_and_each_target_its_number(program):
         "opens": "verdict, approval",
         "opens_after_seconds": 20.0,
         "expected_seconds": 10.0,
+        "blocks": [],
         "drawn": [],
     }
     assert {row["id"]: row["wave"] for row in program.json["targets"]} == {
@@ -148,3 +150,26 @@ def test_the_forecast_waits_for_each_wave_and_its_soak():
 def test_a_thousand_waves_of_one_target_are_no_burden():
     rollout = Rollout(tuple(WaveRule(str(n + 1)) for n in range(1000)))
     assert len(forecast(planned(1000, rollout), {"travis": TRAVIS}, advise=False).waves) == 1000
+
+
+def test_a_plan_says_how_many_failures_stop_it_once_enough_is_known(program, monkeypatch):
+    names = "".join(f"  - acme/r{n}\n" for n in range(30))
+    head = "version: 1\nrollout: {waves: [50%, 100%], stop_when: {worse_than_usual: true}}\n"
+    program.write("usual.yaml", f"{head}targets:\n{names}")
+    words = ("plan", "usual.yaml", "--offline", "--state", "s")
+    assert program(*words) == 0
+    assert (
+        "warning: worse_than_usual does not act: fewer than 50 earlier outcomes are known of travis at "
+        "https://api.travis-ci.com\n"
+    ) in program.out
+
+    async def pasts(journal, targets, accounts, failures, but=""):
+        return {target.id: Past(0, 5) for target in targets}
+
+    monkeypatch.setattr("orchestrator.journal.pasts.pasts", pasts)
+    assert program("run", "usual.yaml", "--sandbox", "--state", "s", "--detach") in (0, 1)  # the state is there now
+    assert program(*words, "--sandbox") == 0
+    assert "    3 bad of the first 10 stop it: worse than usual" in shown(program)
+    assert program(*words, "--sandbox", "-o", "json") == 0
+    blocks = [[block["targets"] for block in wave["blocks"]] for wave in program.json["waves"]]
+    assert blocks == [[10, 15], [20, 30]]

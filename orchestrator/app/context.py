@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import os
 import stat
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
@@ -288,11 +289,11 @@ async def readable(context: Context, run: str | None = None) -> AsyncIterator[Sq
     from orchestrator.journal.store import open_journal
 
     where = context.state_path
-    rehearsals = rehearsals_of(where)
-    may_fall_back = not context.sandbox and has_state(rehearsals)
-    if may_fall_back and (not has_state(where) or (run is not None and not await _knows(where, run, context))):
-        where = rehearsals
-    if not has_state(where):
+    is_there = has_state(where)
+    may_fall_back = not context.sandbox and (not is_there or run is not None) and has_state(rehearsals_of(where))
+    if may_fall_back and (not is_there or (run is not None and not await _knows(where, run, context))):
+        where, is_there = rehearsals_of(where), True
+    if not is_there:
         raise UsageError(f"there are no runs yet in {where}; `orchestrator run` makes one, --state names another place")
     async with open_journal(where, now=context.now, read_only=True) as journal:
         yield journal
@@ -307,10 +308,22 @@ def rehearsals_of(where: str) -> str:
 
 
 def has_state(where: str) -> bool:
-    """Whether there is a state at this place."""
+    """Whether there is a state at this place.
+
+    Raises:
+        JournalError: nobody can tell, or something else is there.
+    """
+    from orchestrator.journal.files import is_there, locate
+
+    return is_there(locate(where))
+
+
+def may_write(where: str) -> bool:
+    """Whether this user may write the state that is there."""
     from orchestrator.journal.files import locate
 
-    return locate(where).exists()
+    path = locate(where)
+    return all(os.access(one, os.W_OK) for one in (path, path.parent))
 
 
 async def _knows(where: str, run: str, context: Context) -> bool:

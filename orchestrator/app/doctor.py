@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import AsyncExitStack
@@ -11,7 +12,7 @@ from pathlib import Path
 import anyio
 
 from orchestrator.app.ahead import MOST, REMEDY, missing_of, with_branches
-from orchestrator.app.context import Context, has_state, readable, shared
+from orchestrator.app.context import Context, has_state, may_write, readable, shared
 from orchestrator.app.plan import Choices, Source, plan
 from orchestrator.app.rehearse import rehearsed
 from orchestrator.core.errors import (
@@ -95,21 +96,25 @@ async def _machine(context: Context) -> AsyncIterator[Finding]:
     where = context.state_path
     yield Finding(OK, "sqlite", SQLITE_VERSION)
     if "://" not in where:
-        folder = next(path for path in (Path(where), *Path(where).parents) if path.exists())
+        folder = next(path for path in (Path(where), *Path(where).parents) if os.access(path, os.F_OK))
         free = shutil.disk_usage(folder).free
         text = f"{free / 2**30:.1f} GiB free in {folder}"
         remedy = "a full disk stops a run: make room, or name another place with --state"
         yield Finding(WARN, "disk", text, remedy) if free < LITTLE else Finding(OK, "disk", text)
-    if not has_state(where):
-        yield Finding(OK, "state", f"{where} (made on first use)")
-        return
     try:
+        if not has_state(where):
+            yield Finding(OK, "state", f"{where} (made on first use)")
+            return
         async with readable(context) as journal:
             rows = await journal.runs(open_only=True)
     except JournalError as error:
         yield Finding(ACCOUNT, "state", str(error), "name another place with --state, or move this one away")
     else:
-        yield Finding(OK, "state", f"{where}, {counted(len(rows), 'open run')}")
+        text = f"{where}, {counted(len(rows), 'open run')}"
+        if may_write(where):
+            yield Finding(OK, "state", text)
+        else:
+            yield Finding(ACCOUNT, "state", f"{text}, which this user may only read", "name another place with --state")
 
 
 def _reach(targets: Sequence[Target]) -> float | None:

@@ -54,6 +54,9 @@ class Drive:
             that is left to do without triggering.
         history: the run's, where it was loaded already.
         is_new: whether this process made the run.
+
+    Attributes:
+        left: how the run was left where its state could not be used any more, so that its reports can be written.
     """
 
     def __init__(
@@ -80,6 +83,7 @@ class Drive:
         self._engine: Engine | None = None
         self._reading: anyio.CancelScope | None = None
         self._signal = ""
+        self.left: Ended | None = None
 
     async def run(self) -> Ended:
         """Drives or follows until the run's end, an interruption, or until nothing is left to do.
@@ -173,12 +177,22 @@ class Drive:
                     driving.start_soon(engine.run)
                 tasks.cancel_scope.cancel()
         except BaseExceptionGroup as group:
+            if engine.history is not None and all(_is_of_the_state(error) for error in flat(group)):
+                self.left = await self._as_known(engine.history)
             raise sole(group) from None
         finally:
             self._engine = None
         known, code, self._was_handed_over = engine.history, engine.code, engine.is_handed_over
         del engine  # its rows are not needed for the report, and may be many
         return await ended(run, known or await load(self._journal, run), code, self._choices, context, self._journal)
+
+    async def _as_known(self, history: History) -> Ended:
+        """How the run was left when its state could not be used any more: what was journaled until then."""
+        try:
+            return await ended(self.run_id, history, Exit.STATE, self._choices, self._context, self._journal)
+        except JournalError:  # it cannot be read either: then nobody tells which files belong to later runs
+            files = {**history.options.reports, **self._choices.reports}
+            return Ended(Exit.STATE, view(self.run_id, history, self._context.now()), files)
 
     async def _show_progress(self, engine: Engine) -> None:
         while True:
@@ -257,6 +271,11 @@ async def _of_later_runs(run: str, files: Collection[str], journal: Journal) -> 
         if (made := await made_in(journal, other)) is not None:
             found |= dict.fromkeys(made.options.reports.keys() & files, other)
     return found
+
+
+def _is_of_the_state(error: BaseException) -> bool:
+    """Whether nothing could be recorded any more, though no other process took over."""
+    return isinstance(error, JournalError) and not isinstance(error, LeaseLost)
 
 
 def sole(group: BaseExceptionGroup[BaseException]) -> BaseException:

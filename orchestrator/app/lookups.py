@@ -156,9 +156,9 @@ async def times_of_state(context: Context, plan: Plan) -> Times:
     from orchestrator.journal.store import open_journal
 
     where = context.state_path
-    if not has_state(where):
-        return _assumed(context)
     try:
+        if not has_state(where):
+            return _assumed(context)
         async with open_journal(where, now=context.now, read_only=True) as journal:
             return await times_in(journal, plan.name, plan.accounts, context)
     except JournalError:  # `plan` needs no state: the verbs that need it tell what is wrong with it

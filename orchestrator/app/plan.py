@@ -11,6 +11,7 @@ from orchestrator import manifest as manifests
 from orchestrator.app.context import Context
 from orchestrator.core.calls import is_loopback
 from orchestrator.core.errors import UsageError
+from orchestrator.core.evidence import Block
 from orchestrator.core.frozen import Struct, field, gc_paused, replace
 from orchestrator.core.model import Plan
 from orchestrator.core.options import Options
@@ -108,12 +109,14 @@ class Planned(Struct, frozen=True):
     Args:
         unsupported: keys that are understood and not acted on yet; `start` refuses them.
         drawn: ids of targets that stand in a wave only because others of it need them.
+        blocks: by wave, how many failures among how many first targets stop the run, where that was looked up.
     """
 
     plan: Plan
     choices: Choices
     unsupported: tuple[str, ...] = ()
     drawn: Sequence[str] = ()
+    blocks: Mapping[int, Sequence[Block]] = field(default_factory=dict)
 
     @property
     def needs_confirmation(self) -> str | None:

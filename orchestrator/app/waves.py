@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from statistics import median
+from typing import TYPE_CHECKING
 
-from orchestrator.app.context import Context
+from orchestrator.app.context import Context, has_state
+from orchestrator.core.course import Course
+from orchestrator.core.errors import JournalError
+from orchestrator.core.evidence import NEEDED
 from orchestrator.core.frozen import replace
-from orchestrator.core.model import Plan, Target
+from orchestrator.core.model import DEFAULT_FAIL_ON, Outcome, Plan, Target
+from orchestrator.core.promotion import Promotion, Usually
 from orchestrator.core.rollout import cut
 from orchestrator.core.waves import FASTEST, SLOWEST, Wave
 from orchestrator.journal.port import Journal
+
+if TYPE_CHECKING:
+    from orchestrator.app.plan import Planned
 
 
 async def in_waves(
@@ -40,6 +48,40 @@ async def in_waves(
     return replace(
         plan, targets=tuple(found.targets), waves=tuple(found.waves), warnings=(*plan.warnings, *warnings)
     ), found.drawn
+
+
+async def with_blocks(planned: Planned, context: Context) -> Planned:
+    """The same with the blocks of its waves, by earlier runs in the state, and a warning where too little is known."""
+    plan = planned.plan
+    if plan.rollout is None or plan.rollout.stop_when.worse_than_usual is None:
+        return planned
+    choices = planned.choices
+    failures = choices.failures if choices.fail_on is not None else plan.fail_on or DEFAULT_FAIL_ON
+    promotion = Promotion(plan.targets, plan.waves, plan.rollout, None, failures, Course())
+    promotion.usually = await _usually(plan, failures, context)
+    blocks = {wave.number: promotion.blocks(wave.number - 1, wave.number) for wave in plan.waves}
+    unknown = [service for service, usual in promotion.usually.by_service.items() if not usual.is_known]
+    warnings = tuple(
+        f"worse_than_usual does not act: fewer than {NEEDED} earlier outcomes are known of {service}"
+        for service in unknown[:1]
+    )
+    plan = replace(plan, warnings=(*plan.warnings, *warnings))
+    return replace(planned, plan=plan, blocks=blocks)
+
+
+async def _usually(plan: Plan, failures: Collection[Outcome], context: Context) -> Usually:
+    from orchestrator.journal.pasts import pasts
+    from orchestrator.journal.store import open_journal
+
+    services = {name: f"{one.type} at {one.url}" for name, one in plan.accounts.items()}
+    nothing = Usually(plan.targets, {}, services)
+    if not has_state(context.state_path):
+        return nothing
+    try:
+        async with open_journal(context.state_path, now=context.now, read_only=True) as journal:
+            return Usually(plan.targets, await pasts(journal, plan.targets, plan.accounts, failures), services)
+    except JournalError:  # `plan` needs no state: the verbs that need it tell what is wrong with it
+        return nothing
 
 
 async def _seconds(plan: Plan, context: Context, journal: Journal | None) -> Mapping[str, float]:

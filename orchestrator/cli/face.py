@@ -15,7 +15,7 @@ import click
 
 from orchestrator.cli.flags import ALWAYS, Flags, declared, taken
 from orchestrator.cli.main import Machine, let_go_of_stdout, not_here
-from orchestrator.core.errors import Exit, NotStarted, OrchestratorError, UsageError, flat
+from orchestrator.core.errors import Exit, JournalError, NotStarted, OrchestratorError, UsageError, flat
 from orchestrator.core.frozen import Struct, asdict, replace
 from orchestrator.report.words import shell
 
@@ -253,7 +253,12 @@ class Face:
         """
         from orchestrator.app.drive import Drive
 
-        ended = await self._driven(what, title) if isinstance(what, Drive) else what
+        try:
+            ended = await self._driven(what, title) if isinstance(what, Drive) else what
+        except (JournalError, BaseExceptionGroup):
+            if isinstance(what, Drive) and what.left is not None:
+                self.write(what.left.report, what.left.files)
+            raise
         for path, later in ended.spared.items():
             self.note(f"{path} is left as it is: run {later}, which came later, writes it, too")
         is_whole = self.write(ended.report, ended.files)

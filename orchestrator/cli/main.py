@@ -54,6 +54,7 @@ VERBS: Mapping[str, tuple[str, str]] = {  # in the order in which a person needs
     "report": ("runs", "Render a run's report in any format, at any time."),
     "diff": ("runs", "Compare two runs."),
     "why": ("runs", "Tell what happened to one target, and what it waits for."),
+    "flaky": ("flaky", "List the targets that pass only now and then, with numbers."),
     "doctor": ("doctor", "Ask each account and repository whether a run would work."),
     "sandbox": ("sandbox", "Serve a look-alike of a provider on loopback."),
 }

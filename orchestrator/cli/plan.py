@@ -12,6 +12,7 @@ from orchestrator.app.lookups import times_of_state
 from orchestrator.app.plan import Planned, Source, forecast_of, warnings_of
 from orchestrator.app.plan import plan as planned_of
 from orchestrator.app.rehearse import curl_lines
+from orchestrator.app.waves import with_blocks
 from orchestrator.cli.face import Face, verb
 from orchestrator.cli.flags import OUTPUT, PACE, PARAMS, SELECT
 from orchestrator.cli.plan_waves import wave_lines, waves_json
@@ -68,6 +69,7 @@ async def show(face: Face, source: Source, *, offline: bool) -> Exit:
     if not offline:
         unseen, times = await looked_ahead(planned.plan, times, context)
         planned = replace(planned, plan=replace(planned.plan, warnings=(*planned.plan.warnings, *unseen)))
+    planned = await with_blocks(planned, context)
     cast = forecast_of(planned, times, context)
     if face.flags.stdout == "json":
         face.json(as_json(planned, cast, context.now()))

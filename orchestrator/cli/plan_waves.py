@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from orchestrator.app.plan import Planned
+from orchestrator.core.frozen import to_json
 from orchestrator.core.model import Plan
 from orchestrator.core.times import counted, period, rounded
 from orchestrator.core.waves import SHUFFLE, Wave
@@ -25,6 +26,8 @@ def wave_lines(planned: Planned, cast: Forecast) -> Iterator[str]:
         name = "" if wave.is_unnamed else f" {plain(wave.name)}"
         yield f"  {wave.number}{name}: {counted(wave.targets, 'target')}, {_opening(plan, wave)}{_when(wave, cast)}"
         yield from _drawn(planned, wave)
+        for block in planned.blocks.get(wave.number, ()):
+            yield f"    {block.stop_at:,} bad of the first {block.targets:,} stop it: worse than usual"
     if plan.rollout.order == SHUFFLE:
         yield "  the order is shuffled by the run's id, which the run gets when it is made"
 
@@ -65,6 +68,7 @@ def waves_json(planned: Planned, cast: Forecast) -> Sequence[dict[str, Any]]:
             "targets": wave.targets,
             "opens": _opens(planned.plan, wave),
             **_times(cast, wave),
+            "blocks": [to_json(block) for block in planned.blocks.get(wave.number, ())],
             "drawn": [one.id for one in planned.plan.targets if one.wave == wave.number and one.id in drawn],
         }
         for wave in planned.plan.waves

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import stat
 import sys
 from contextlib import suppress
 from pathlib import Path
@@ -43,6 +44,30 @@ def locate(where: str) -> Path:
 def lock_file(path: Path) -> Path:
     """The lock beside a database."""
     return path.with_name(path.name + "-lock")
+
+
+def is_there(path: Path) -> bool:
+    """Whether the database is there.
+
+    Raises:
+        JournalError: nobody can tell, or something else is in its place.
+    """
+    try:
+        mode = path.stat().st_mode
+    except FileNotFoundError:
+        return False
+    except OSError as error:
+        raise unusable(path, error) from error
+    if not stat.S_ISREG(mode):
+        raise JournalError(f"{path} is no plain file; choose another place with --state")
+    return True
+
+
+def unusable(path: Path, error: OSError) -> JournalError:
+    """The error of a place where no state can be."""
+    return JournalError(
+        f"{error.filename or path}: {error.strerror}; the state needs a folder that this user may write"
+    )
 
 
 def make_private(path: Path) -> None:

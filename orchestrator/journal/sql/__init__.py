@@ -19,8 +19,9 @@ from orchestrator.journal.outcomes import Known
 from orchestrator.journal.port import AccountMemory, Cursor, Incarnation, Overlap, RunRow, SharedLimit, UsageRecord
 
 RESTORE = (
-    "Keep the file and those beside it for a look, restore a copy (`orchestrator runs --export FILE` makes one), or "
-    "start with another --state and `run --run-id ID --adopt`, which looks for what was triggered already"
+    "Keep the file and those beside it for a look; then put a copy there that `runs --export` made and go on with "
+    "`orchestrator resume`, or start with another --state and `run --run-id ID --adopt`: both look for what was "
+    "triggered already"
 )
 
 

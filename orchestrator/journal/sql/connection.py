@@ -19,7 +19,7 @@ import anyio
 from typing_extensions import override
 
 from orchestrator.core.errors import JournalError
-from orchestrator.journal.files import lock_file, make_private, open_private, refuse_network
+from orchestrator.journal.files import is_there, lock_file, make_private, open_private, refuse_network, unusable
 from orchestrator.journal.sql import RESTORE, damaged
 from orchestrator.journal.sql.migrations import STEPS, Step, check, check_shape, migrate
 
@@ -259,10 +259,7 @@ class File(Database):
         try:
             super().__init__(self._open_to_read() if read_only else self._open_to_write(), str(path))
         except OSError as error:
-            where = error.filename or path
-            raise JournalError(
-                f"{where}: {error.strerror}; the state needs a folder that this user may write"
-            ) from error
+            raise unusable(path, error) from error
         except sqlite3.Error as error:
             raise explain(error, str(path)) from error
         self.read_only = read_only
@@ -270,13 +267,14 @@ class File(Database):
     # -- opening ------------------------------------------------------------------------------------------------
 
     def _open_to_write(self) -> sqlite3.Connection:
+        is_there(self.path)
         make_private(self.path)
         self._lock = open_private(lock_file(self.path))
         self._identity = _identity(self.path)
         return self._connect("rw")
 
     def _open_to_read(self) -> sqlite3.Connection:
-        if not self.path.exists():
+        if not is_there(self.path):
             raise JournalError(f"{self.path}: there is no state yet; the first `orchestrator run` makes it")
         # No write-ahead log, and none can be made in this folder: no process writes, so no locks are needed.
         frozen = not os.access(self.path.parent, os.W_OK) and not self._wal.exists()
@@ -401,8 +399,8 @@ class Patience:
 
     def __init__(self, place: str, most: float = PATIENCE) -> None:
         self._place = place
-        self._left = most
         self._most = most
+        self._until: float | None = None
         self._pause = 0.0005
 
     async def wait(self) -> None:
@@ -411,12 +409,14 @@ class Patience:
         Raises:
             JournalError: the time is over.
         """
-        if self._left <= 0:
+        now = anyio.current_time()  # a try takes its time, too
+        if self._until is None:
+            self._until = now + self._most
+        if now >= self._until:
             raise JournalError(
                 f"{self._place}: another process has the state locked for {self._most:.0f} s; is one stopped in the "
                 f"middle of a commit? `lslocks` tells which"
             )
-        self._left -= self._pause
         await anyio.sleep(self._pause)
         self._pause = min(self._pause * 1.5, 0.05)
 

@@ -144,7 +144,7 @@ def check(db: sqlite3.Connection, place: str, known: int, read_only: bool) -> in
     if read_only and version < known:
         raise JournalError(
             f"{place} is of an older version, or not finished; "
-            "the next `orchestrator run` or `resume` brings it up to date"
+            "the next `orchestrator run` brings it up to date, or `orchestrator resume`"
         )
     return int(version)
 

@@ -18,7 +18,7 @@ from typing_extensions import override
 from orchestrator.core.model import Account, Target
 from orchestrator.core.rehearsal import NOTHING_SAID, Rehearsal
 from orchestrator.lookalike.github import routes
-from orchestrator.lookalike.github.routes import Context, failed
+from orchestrator.lookalike.github.routes import NEWEST, Context, failed
 from orchestrator.lookalike.github.rows import Tables
 from orchestrator.lookalike.github.settings import Settings, fitted, parse
 from orchestrator.lookalike.kit import LookAlike
@@ -26,7 +26,7 @@ from orchestrator.lookalike.kit.counters import FixedWindows, SlidingWindow
 from orchestrator.lookalike.kit.http import JSON, Incoming, NoRoute, Object, Refused, Reply, Routes, credentials
 
 ROUTES = Routes(routes)
-VERSIONS = ("2022-11-28", "2026-03-10")
+VERSIONS = ("2022-11-28", NEWEST)
 SECONDARY = "You have exceeded a secondary rate limit. Please wait a few minutes before you try again."
 ABOUT_SECONDARY = "https://docs.github.com/rest/overview/rate-limits-for-the-rest-api#about-secondary-rate-limits"
 

@@ -22,11 +22,13 @@ from orchestrator.lookalike.kit.http import (
     route,
     text,
 )
+from orchestrator.lookalike.kit.life import LAST_WORDS
 
 DOCS = "https://docs.github.com/rest"
 ALLOWED = {"ref", "inputs", "return_run_details"}
 MOST_INPUTS, MOST_PAYLOAD, LONGEST = 25, 10, 65_535
 MOST_PAGE = 100
+NEWEST = "2026-03-10"  # the version that always tells the run of a dispatch
 _IDS = re.compile(r"(\w+)\s*:\s*nodes\(\s*ids\s*:\s*\$(\w+)\s*\)")
 WORKFLOW = """\
 name: ci
@@ -136,7 +138,8 @@ def dispatch(context: Context) -> Reply:
         raise failed(422, f"Unexpected inputs provided: {wrong}".replace("'", '"'))
     sent = {str(name): value for name, value in inputs.items()}
     run = context.tables.start(context.now, repo, file, "workflow_dispatch", ref, sent, stuck=context.stuck)
-    if body.get("return_run_details") is not True:
+    is_told = body.get("return_run_details") is True or context.call.headers.get("x-github-api-version") == NEWEST
+    if not is_told:
         return Reply(204, {}, b"")
     shown = shapes.run(run, context.base, context.actor)
     return json_reply(200, {"workflow_run_id": run.id, "run_url": shown["url"], "html_url": shown["html_url"]})
@@ -285,10 +288,11 @@ def log(context: Context) -> Reply:
     run = context.tables.runs.get(int(context.names["job"]) - FIRST_JOB + FIRST_RUN)
     if run is None or run.repo is not context.repo() or run.status != "completed":
         raise failed(404, "Not Found")
-    told, code = context.tables.settings.rehearsal.printed((run.slug,), run.branch), run.outcome != "success"
-    printed = (f"{run.slug} #{run.nth}", *(["make: *** [test] Error 1"] if code else [])) if told is None else (told,)
-    lines = ["##[group]Run make test", "##[endgroup]", *printed]
-    lines += ["##[error]Process completed with exit code 1."] if code else []
+    told, is_bad = context.tables.settings.rehearsal.printed((run.slug,), run.branch), run.outcome != "success"
+    lines = ["##[group]Run make test", "##[endgroup]", f"{run.slug} #{run.nth}" if told is None else told]
+    last = int(context.tables.chance.roll("log", run.slug) * len(LAST_WORDS))
+    lines += [LAST_WORDS[last]] if is_bad and told is None else []
+    lines += ["##[error]Process completed with exit code 1."] if is_bad else []
     at = moment(run.updated_at)
     return text(200, "".join(f"{at} {line}\n" for line in "\n".join(lines).splitlines()))
 

@@ -15,6 +15,13 @@ from orchestrator.lookalike.kit import CommonSettings, EventQueue
 from orchestrator.lookalike.kit.faults import Chance
 from orchestrator.lookalike.kit.settings import Count, Range
 
+LAST_WORDS = (  # of builds that fail, one for each repository
+    "make: *** [test] Error 1",
+    "E   AssertionError: assert 503 == 200",
+    "npm ERR! network request to https://registry.npmjs.org/left-pad failed, reason: connect ETIMEDOUT 104.16.2.35:443",
+    "tar: ./build/cache-8f14e45f.tar: Cannot write: No space left on device",
+)
+
 
 class Stage(StrEnum):
     """How far a build has come."""

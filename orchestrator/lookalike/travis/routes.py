@@ -8,6 +8,7 @@ from operator import attrgetter
 from typing import Any
 
 from orchestrator.lookalike.kit.http import Object, Reply, route, text
+from orchestrator.lookalike.kit.life import LAST_WORDS
 from orchestrator.lookalike.travis.context import Context, error, minimal, no_access
 from orchestrator.lookalike.travis.rows import ACTIVE, VCS_OFFSET, Build, Job, Repo, Request
 
@@ -17,12 +18,6 @@ KNOWN = FLAT | {"request", "@type", "id", "user", "repository"}
 REFUSED = (
     "Builds have been temporarily disabled for private repositories due to a insufficient credit balance. "
     "Please go to the Plan page to replenish your credit balance or alter your Consume paid credits for OSS setting"
-)
-LAST_WORDS = (  # of builds that fail, one for each repository
-    "make: *** [test] Error 1",
-    "E   AssertionError: assert 503 == 200",
-    "npm ERR! network request to https://registry.npmjs.org/left-pad failed, reason: connect ETIMEDOUT 104.16.2.35:443",
-    "tar: ./build/cache-8f14e45f.tar: Cannot write: No space left on device",
 )
 PAGE = "limit offset skip_count representation"
 REPOS = f"{PAGE} sort_by active repository.active"

@@ -20,12 +20,11 @@ TRIGGERS, CALLS, POINTS = "triggers", "calls", "points"
 READS = (CALLS, POINTS)
 WRITES = (TRIGGERS, CALLS, *(POINTS,) * 5)
 
-WAITS = "waiting"
 STATES: Mapping[str, BuildState] = {
     "requested": BuildState.QUEUED,
     "queued": BuildState.QUEUED,
     "pending": BuildState.QUEUED,
-    WAITS: BuildState.RUNNING,
+    "waiting": BuildState.RUNNING,
     "in_progress": BuildState.RUNNING,
     "success": BuildState.PASSED,
     "neutral": BuildState.PASSED,
@@ -40,7 +39,7 @@ STATES: Mapping[str, BuildState] = {
 """A run's `status`, or its `conclusion` once it is completed."""
 
 REASONS: Mapping[str, str] = {
-    WAITS: "a deployment waits for an approval or a timer",
+    "waiting": "a deployment waits for an approval or a timer",
     "pending": "held back by its concurrency group",
     "timed_out": "it ran out of time",
     "startup_failure": "the workflow could not start",
@@ -51,7 +50,6 @@ REASONS: Mapping[str, str] = {
 AUTO, NONE = "auto", "none"
 MOST_INPUTS, MOST_PAYLOAD = 25, 10
 LONGEST_INPUTS = 65_535  # characters of all inputs, or of the payload
-LONGEST_EVENT = 100
 
 KEYS: Mapping[str, Key] = {
     "workflow": Key(str | int, "the workflow to dispatch: its file's name, or its number"),
@@ -89,14 +87,13 @@ def target_problem(target: Target) -> tuple[str, str] | None:
         return f"`{wrong.pop()}` does not go with `{'event' if event else 'workflow'}`", "remove one of them"
     if event and target.branch is not None:
         return "`event` builds the default branch, and a branch is given", "remove `branch`, or use `workflow`"
-    if event and not 0 < len(str(said["event"])) <= LONGEST_EVENT:
+    if event and not 0 < len(str(said["event"])) <= 100:
         return "the type of an event has 1 to 100 characters", "write another `event`"
     return _sent_problem(target, "payload" if event else "inputs", MOST_PAYLOAD if event else MOST_INPUTS)
 
 
 def _sent_problem(target: Target, key: str, most: int) -> tuple[str, str] | None:
-    own, env = target.request.get(key), target.request.get("env")
-    own, env = own if isinstance(own, Mapping) else {}, env if isinstance(env, Mapping) else {}
+    own, env = (it if isinstance(it, Mapping) else {} for it in map(target.request.get, (key, "env")))
     carrier = target.request.get("marker_input", AUTO)
     if twice := own.keys() & env.keys():
         return f"`env` and `{key}` both name {sorted(twice)[0]!r}", "name it in one of them"

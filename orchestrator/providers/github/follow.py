@@ -20,29 +20,24 @@ from orchestrator.core.model import Build, Json, Request
 from orchestrator.limits.headers import server_time
 from orchestrator.providers.github import wire
 from orchestrator.providers.github.declaration import READS, REASONS
-from orchestrator.providers.github.observe import COMPLETED, NOTHING, may_be, native_of, observed
+from orchestrator.providers.github.observe import COMPLETED, may_be, native_of, observed
 from orchestrator.providers.kit.answers import instant, mapping, number, other_question, read, rows, text
 from orchestrator.providers.kit.etags import Known
 from orchestrator.providers.kit.listings import walk
 from orchestrator.providers.port import Followed, Observation
 
-NODES = 100  # ids in one field
-FIELDS = 5  # of them in one call
+NODES, FIELDS = 100, 5  # ids in one field, and fields in one call
 MOST_PAGES = 10  # of runs of one repository since a trigger
 CLOCKS = 2.0  # seconds by which the server's own clocks may differ
 _SHOWN = "id ... on WorkflowRun { updatedAt checkSuite { status conclusion } }"
 
 
 class Poll:
-    """The polls of one account. It remembers only what saves calls; no verdict rests on it.
-
-    Args:
-        graphql: the path of GraphQL, and whether it stands beside the account's URL.
-    """
+    """The polls of one account; `graphql` is its path. It remembers only what saves calls: no verdict rests on it."""
 
     def __init__(self, send: Send, graphql: tuple[str, bool]) -> None:
         self._send = send
-        self._graphql = graphql
+        self._graphql = graphql  # and whether it stands beside the account's URL
         self._has_graphql = True
         self._nodes: dict[int, str] = {}
         self._known = Known(send)
@@ -172,7 +167,7 @@ class Poll:
             if len(others) > 1 or (len(ours) > 1 and "event" not in one.target.request):
                 return Observation(warning=f"{len(ours)} runs may be the one that was asked for; none shows the marker")
         if not ours:
-            return NOTHING
+            return Observation()
         is_over, first = is_over or "event" not in one.target.request, min(ours)
         self._owner_of.update(dict.fromkeys(ours, one.target.id))
         handle = {**one.request.handle, "runs": sorted(ours), "open": not is_over}
@@ -211,7 +206,7 @@ def _going_on(one: Followed, shown: Sequence[Mapping[str, Any]]) -> Observation 
     if any(suite.get("status") in (None, COMPLETED.upper()) for suite in suites):
         return None
     if len(shown) > 1 or one.build is None:
-        return NOTHING
+        return Observation()
     native, state, warning = native_of(str(suites[0].get("status")).lower(), None)
     began = one.build.started_at
     if began is None and native == "in_progress":

@@ -17,8 +17,6 @@ from orchestrator.providers.kit.listings import markers_in
 from orchestrator.providers.port import Followed, Observation
 
 COMPLETED = "completed"
-NOTHING = Observation()
-DISPATCHES = ("workflow_dispatch", "repository_dispatch")
 
 
 def native_of(status: object, conclusion: object) -> tuple[str, BuildState, str | None]:
@@ -85,7 +83,7 @@ def may_be(target: Target, marker: str | None, row: Mapping[str, Any], ref: Json
     if found and marker not in found:
         return False
     event, is_event = row.get("event"), "event" in target.request
-    if isinstance(event, str) and event != DISPATCHES[is_event]:
+    if isinstance(event, str) and event != ("repository_dispatch" if is_event else "workflow_dispatch"):
         return False
     if is_event:
         return True

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import shlex
 from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
@@ -47,7 +46,6 @@ from orchestrator.providers.port import Followed, JobLog, Observation, Principal
 
 MOST_PAGES = 2000  # of 100 repositories or branches
 BLAMED = ("failure", "timed_out", "startup_failure")  # conclusions of jobs for which a run failed
-_TIMES = re.compile(r"^\ufeff?\d{4}-\d\d-\d\dT[\d:.]{8,20}Z ", re.MULTILINE)  # before each line of a log
 MOST_RUN_PAGES = 50  # of 100 jobs, or runs; more runs of a repository in the time of a doubt are beyond telling
 WIDER = 120.0  # seconds before a lost call from which rows are read: clocks differ, and rows show whole seconds
 IN_DOUBT = "a lost answer will stay in doubt"
@@ -56,12 +54,7 @@ RETURNS_IDS = (3, 21)  # from which version on an Enterprise Server tells the id
 
 
 class GitHub:
-    """One account on GitHub.
-
-    Args:
-        account: its URL, of which Enterprise Server has GraphQL beside it.
-        send: sends a call; the limits are kept there.
-    """
+    """One account on GitHub; an Enterprise Server is known by its URL, and has GraphQL beside it."""
 
     def __init__(self, account: Account, send: Send, secrets: Secrets) -> None:
         self._url = account.url.rstrip("/")
@@ -156,19 +149,20 @@ class GitHub:
             return Principal(f"{host}/user/{body['id']}", quoted(body["login"], 100), quoted(body.get("name"), 100))
         if answer.status == 403 and "not accessible by" in wire.message(answer).lower():
             return None
-        refusal = wire.limited(answer) or not_welcome(answer, self._url, "the API of a GitHub")
+        refusal = wire.limited(answer) or not_welcome(answer, self._url, "GitHub")
         raise refusal or wire.read_failed(answer, "/user")
 
     def requests_page(self, target: Target) -> str:
-        return f"{self._web}/{quote(target.repo, safe='/')}/actions"
+        parts = urlsplit(self._url)
+        web = f"{parts.scheme}://{parts.netloc.removeprefix('api.')}{parts.path.removesuffix(ENTERPRISE)}"
+        return f"{web}/{quote(target.repo, safe='/')}/actions"
 
     async def inspect(self, repo: str) -> RepoFacts | None:
         path = wire.repo_path(repo)
         answer = await read(self._send, wire.get(path, repo))
         facts = _facts(mapping(answer.body)) if answer.status == 200 else None
         if facts is None:
-            error = wire.read_failed(answer, path)
-            if isinstance(error, NotShown):
+            if isinstance(error := wire.read_failed(answer, path), NotShown):
                 return None
             raise error
         if facts.slug.lower() != repo.lower() and not answer.is_moved:
@@ -192,7 +186,8 @@ class GitHub:
         return list({facts.id: facts for facts in found}.values())
 
     async def branches(self, repo: str) -> list[str]:
-        return list(dict.fromkeys(await self._all(f"{wire.repo_path(repo)}/branches", _branch, repo)))
+        found = await self._all(f"{wire.repo_path(repo)}/branches", lambda row: text(row.get("name")), repo)
+        return [name for name in dict.fromkeys(found) if name.isprintable()]
 
     async def sees_branch(self, target: Target) -> bool:
         """Whether there is such a branch, or such a tag."""
@@ -207,19 +202,18 @@ class GitHub:
 
     async def logs(self, target: Target, build: Build, at_most: int) -> JobLog | None:
         """The log of the first job that failed; it is served by another host, which gets no token."""
-        listing = wire.listing(
-            wire.get(f"{wire.run_path(target.repo, build.id)}/jobs", target.repo), "jobs", MOST_RUN_PAGES
-        )
-        jobs = await entries_of(self._send, listing, lambda job: job if job.get("conclusion") in BLAMED else None)
-        if not jobs or (id_ := number(jobs[0].get("id"))) is None:
+        call = wire.get(f"{wire.run_path(target.repo, build.id)}/jobs", target.repo)
+        jobs = await entries_of(self._send, wire.listing(call, "jobs", MOST_RUN_PAGES))
+        job: Mapping[str, Any] = next((job for job in jobs if job.get("conclusion") in BLAMED), {})
+        if (id_ := number(job.get("id"))) is None:
             return None
         path = f"{wire.repo_path(target.repo)}/actions/jobs/{id_}/logs"
         call = replace(wire.get(path, target.repo), at_most=LONGEST_LOG, leaves=True)
         answer = await read(self._send, call)
         if answer.status != 200:
             raise wire.read_failed(answer, path)
-        printed = end_of(_TIMES.sub("", answer.body) if isinstance(answer.body, str) else answer.body, at_most)
-        return JobLog(quoted(jobs[0].get("name"), 100) or f"job {id_}", printed, text(jobs[0].get("html_url")))
+        name = quoted(job.get("name"), 100) or f"job {id_}"
+        return JobLog(name, end_of(answer.body, at_most), text(job.get("html_url")))
 
     async def advise(self, target: Target) -> tuple[str, str] | None:
         """What the target's workflow lacks: an input that is sent, or one that its runs show as their marker."""
@@ -239,11 +233,6 @@ class GitHub:
         if workflow.carrier() is not None or not is_open:
             return None
         return f"workflow {name} shows no marker: {IN_DOUBT}", f"add these lines to it:\n{LINES}"
-
-    @property
-    def _web(self) -> str:
-        parts = urlsplit(self._url)
-        return f"{parts.scheme}://{parts.netloc.removeprefix('api.')}{parts.path.removesuffix(ENTERPRISE)}"
 
     async def _repo(self, repo: str) -> RepoFacts:
         """The facts of a repository that can be triggered.
@@ -272,9 +261,8 @@ class GitHub:
         """What is there; empty where it is not, or not for this token."""
         answer = await read(self._send, wire.get(path, repo, query))
         error = wire.read_failed(answer, path)
-        if answer.status not in (200, 403, 404) or not isinstance(answer.body, Mapping):
-            raise error
-        if answer.status != 200 and not isinstance(error, LookFailed):
+        is_told = answer.status in (200, 403, 404) and isinstance(answer.body, Mapping)
+        if not is_told or (answer.status != 200 and not isinstance(error, LookFailed)):
             raise error
         return mapping(answer.body) if answer.status == 200 else {}
 
@@ -318,11 +306,6 @@ def stored_token(url: str, environ: Mapping[str, str], home: Path) -> Secret | N
         return Stored(environ, home, home).resolve(f"command:gh auth token --hostname {shlex.quote(host)}")
     except UsageError:  # there is no gh, or it knows no token: the caller tells where one may stand
         return None
-
-
-def _branch(row: Mapping[str, Any]) -> str | None:
-    name = text(row.get("name"))
-    return name if name and name.isprintable() else None
 
 
 def _facts(row: Mapping[str, Any]) -> RepoFacts | None:

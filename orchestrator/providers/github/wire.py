@@ -131,9 +131,7 @@ def read_receipt(trigger: Trigger, answer: Answer) -> Request:
             check_receipt(replace(trigger, marker=None), answer, text=None, repo=() if shown is None else (shown[1],))
         return Request(str(run), {"v": 1}, text(body.get("html_url")))
     if answer.status == 204 and answer.body in ("", None):
-        sent = server_time(answer.headers)
-        handle: dict[str, Json] = {"v": 1, "sent": sent} if sent is not None else {"v": 1}
-        return Request("accepted", {**handle, "carrier": marker_input(trigger)})
+        return Request("accepted", {"v": 1, "sent": server_time(answer.headers)})
     if is_refusal(answer):
         raise refusal(answer)
     raise not_accepted(answer, TITLE)
