@@ -2,7 +2,7 @@
 
 import anyio
 import pytest
-from fake_service import Script
+from fake_service import Script, targets
 from web import Page, Server
 
 from orchestrator.app.cancel import cancel, canceled
@@ -13,7 +13,11 @@ from orchestrator.app.resume import resume
 from orchestrator.app.runs import exact
 from orchestrator.core.errors import Exit
 from orchestrator.core.events import Claimed
-from orchestrator.core.model import COORDINATOR
+from orchestrator.core.frozen import replace
+from orchestrator.core.history import History
+from orchestrator.core.model import COORDINATOR, Outcome, Request
+from orchestrator.core.progress import Progress, Verdict
+from orchestrator.core.waves import Reruns
 from orchestrator.report.groups import Hint
 
 pytestmark = pytest.mark.anyio
@@ -151,3 +155,22 @@ async def test_who_asks_before_it_has_begun_is_not_forgotten(server):
         await let_go("one", server.journal(), server.context(Page()))
         assert not (await exact(server.journal(), "one")).driven
         drive.interrupt("SIGINT")
+
+
+@pytest.mark.parametrize(
+    ("reruns", "progress", "expected"),
+    [
+        (0, Progress(), True),
+        (0, Progress(asked_at=1.0), True),
+        (0, Progress(request=Request("1")), False),
+        (2, Progress(request=Request("1"), reruns=1), True),
+        (2, Progress(request=Request("1"), reruns=2), False),
+        (2, Progress(request=Request("1"), reruns=2, asked_at=1.0), True),
+        (2, Progress(request=Request("1"), verdict=Verdict(Outcome.FAILED, "", "", 1.0)), False),
+    ],
+)
+def test_what_may_still_be_sent_needs_a_driver(reruns, progress, expected):
+    (one,) = targets("acme/a")
+    history = History([replace(one, reruns=Reruns(reruns))])
+    history.progress[one.id] = progress
+    assert history.needs_a_driver == expected

@@ -13,6 +13,9 @@ import pytest
 from orchestrator import manifest as manifests
 from orchestrator.app.start import made_of
 from orchestrator.core.errors import Exit
+from orchestrator.core.frozen import replace
+from orchestrator.core.rollout import cut
+from orchestrator.core.waves import Rollout
 from orchestrator.engine.engine import Engine, Options
 from orchestrator.journal.history import load
 from orchestrator.journal.port import Process
@@ -58,6 +61,9 @@ async def test_every_example_manifest_plays_against_the_sandbox_to_its_end(path)
         yield Line(account, declared, send, lambda send: made(account, send, lambda reference: ""), "hash")
 
     journal = MemoryJournal(now=now)
+    rollout = plan.rollout or Rollout()
+    cut_up = cut(plan.targets, rollout, "r1", {})
+    plan = replace(plan, targets=tuple(cut_up.targets), waves=tuple(cut_up.waves))
     await journal.make_run("r1", made_of(plan, {}), plan.targets, now())
     code = await Engine(
         "r1",

@@ -575,3 +575,11 @@ async def test_a_doubt_names_the_newest_run_that_may_be_it():
     trigger, asked = await there.lose("lost_after")
     doubt = await there.find(replace(trigger, is_shown=False), asked)
     assert doubt.cause.endswith(f"/actions/runs/{RUN}")
+
+
+async def test_before_a_first_trigger_a_workflow_that_shows_no_marker_proves_no_absence():
+    for marker, kind in ((False, InDoubt), (True, type(None))):
+        there = bench(None, {"marker": marker})
+        trigger, asked = await there.lose("lost_before")
+        await there.provider.trigger(replace(trigger, marker=None))  # of somebody, without a marker
+        assert isinstance(await there.find(replace(trigger, prepared=None), asked), kind)

@@ -3,7 +3,9 @@
 import json
 import re
 import socket
+from base64 import b64encode
 from contextlib import asynccontextmanager
+from pathlib import Path
 
 import pytest
 from cli_machine import Program
@@ -15,6 +17,7 @@ from orchestrator.lookalike.github import GitHubLookAlike
 from orchestrator.lookalike.github.settings import RepoSpec, Settings
 from orchestrator.lookalike.kit.server import serve
 from orchestrator.providers import registry
+from orchestrator.providers.kit.workflow import LINES, read_workflow
 
 pytestmark = pytest.mark.anyio
 TOKEN = "sandbox-token"
@@ -166,3 +169,25 @@ def test_the_plan_as_curl_asks_for_what_would_be_sent(program):
     assert program("plan", "--offline", "-o", "curl") == 0
     assert '"Authorization: Bearer "' in program.out.replace("'", '"')
     assert "/repos/acme/d/dispatches" in program.out
+
+
+PAGES = ("docs/github.md", "docs/how-to/github.md")
+BLOCKS = [
+    block
+    for page in PAGES
+    for block in re.findall(r"```yaml\n(.*?)```", (Path(__file__).parents[1] / page).read_text("utf-8"), re.DOTALL)
+]
+
+
+@pytest.mark.parametrize("block", BLOCKS, ids=range(len(BLOCKS)))
+def test_the_manifests_of_the_pages_are_accepted(program, block):
+    program.write("repos.txt", "acme/a\nacme/b@dev\n")
+    program.write("orchestrator.yaml", block)
+    assert program("check") == 0, program.err
+    assert program("plan", "--sandbox") == 0, program.err
+
+
+def test_the_lines_that_the_page_shows_are_those_that_doctor_prints(program):
+    page = (Path(__file__).parents[1] / "docs/github.md").read_text("utf-8")
+    assert f"```\n{LINES}\n```" in page
+    assert read_workflow({"encoding": "base64", "content": b64encode(LINES.encode()).decode()}).carrier() == "marker"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
 import pytest
 from fake_service import FakeService, Script, make_run, targets
 from test_engine import drive, engine, outcomes
@@ -11,6 +13,7 @@ from orchestrator.core.events import Released
 from orchestrator.core.model import BuildState, Outcome
 from orchestrator.core.needs import Needs
 from orchestrator.core.progress import NEED_NOT_PASSED, Progress, Verdict
+from orchestrator.core.waves import Rollout, WaveRule
 from orchestrator.journal.history import load
 from orchestrator.report.groups import groups
 from orchestrator.report.view import view
@@ -92,6 +95,17 @@ async def test_many_that_need_the_same_stop_the_run_once():
     _, _, journal = await drive(wanted, FakeService({"acme/lib": FAILS}))
     entries = await journal.read("r1", {})
     assert [entry.event.kind for entry in entries].count("stopped") == 1
+
+
+async def test_what_stands_in_a_wave_that_is_not_open_is_not_skipped_before_a_stop():
+    service = FakeService({"acme/r0": FAILS})
+    rollout = Rollout((WaveRule("1"), WaveRule("100%")))
+    journal = MemoryJournal(now=service.now)
+    await make_run(journal, chain(4), at=service.now(), rollout=rollout)
+    assert await engine(journal, service).run() == Exit.STOPPED
+    assert Counter(outcomes(await load(journal, "r1")).values()) == {"failed": 1, None: 3}
+    assert await engine(journal, service, override_stop=True).run() == Exit.FAILED
+    assert Counter(outcomes(await load(journal, "r1")).values()) == {"failed": 1, "skipped": 3}
 
 
 def test_a_need_that_passed_after_all_releases_what_was_skipped():

@@ -317,3 +317,27 @@ def test_a_process_that_may_open_few_files_uses_few_connections_and_says_so(plac
     assert err.count("connections.bounded") == 1
     assert "ulimit -n" in err
     assert place.page("stats")["duplicates"] == {}
+
+
+def test_what_a_resume_was_told_is_what_why_and_status_name(places):
+    place = places()
+    place.manifest(range(1, 6))
+    first = place.start("run", "--run-id", "one", "--rate", "2/10m")
+    place.wait_for(2)
+    first.kill()
+    first.communicate()
+    second = place.start("resume", "one", "--rate", "1/20m")
+    expected = set()
+    for _ in range(100):
+        _, out, _ = place.run("why", "one", "svc-005")
+        expected = {line.partition(" (")[0] for line in out.splitlines() if "expected at about" in line}
+        if "waits for triggers 1/20m of account travis" in out:
+            break
+    assert "before it 2 others" in out
+    _, status, _ = place.run("status", "one")
+    assert "next of travis: travis:acme/svc-003@main\n  waits for triggers 1/20m of account travis: next at" in status
+    time.sleep(2.0)
+    _, later, _ = place.run("why", "one", "svc-005")
+    assert any(line in later for line in expected), (expected, later)
+    second.send_signal(signal.SIGTERM)
+    assert ended(second)[0] == Exit.SIGTERM

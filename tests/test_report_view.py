@@ -26,6 +26,7 @@ from orchestrator.core.events import (
     WaveOpened,
     Withdrawn,
 )
+from orchestrator.core.frozen import asdict
 from orchestrator.core.history import LEFT_BY, exit_code
 from orchestrator.core.model import ACCOUNT, DEFAULT_FAIL_ON, Build, BuildState, Outcome, Scope
 from orchestrator.core.times import clock, duration
@@ -411,3 +412,15 @@ def test_the_examples_in_the_documentation_are_real(case, name):
     kept = (HERE / case / f"{name}.txt").read_text(encoding="utf-8").splitlines()
     (block,) = [block for block in DOCS.split("```")[1::2] if block.strip().splitlines()[0] in kept]
     assert [line for line in block.strip().splitlines() if line not in (*kept, "...")] == []
+
+
+def test_how_late_the_ends_of_builds_were_known_is_a_figure_of_the_run():
+    ids = [f"travis:acme/{n}@main" for n in range(10)]
+    facts = [(100 + n, event) for n, id_ in enumerate(ids) for event in (
+        Sighted(id_, build(BuildState.PASSED, finished_at=START + 99)),
+        Ended(id_, Outcome.PASSED, "passed", "build passed"),
+    )]  # fmt: skip
+    report = seen(told([target(id_) for id_ in ids], *facts))
+    assert asdict(report.run.detection_seconds) == {"median": 5.0, "p90": 9.0, "max": 10.0}
+    assert json.loads(render(report, "json"))["run"]["detection_seconds"]["p90"] == 9.0
+    assert seen(told([target(A)])).run.detection_seconds is None

@@ -24,7 +24,7 @@ from orchestrator.report import FORMATS
 from orchestrator.report.diff import as_json, as_text, compare
 from orchestrator.report.formats.text import headline, wave_lines
 from orchestrator.report.groups import Hint, counts, for_a_person, going_on
-from orchestrator.report.reasons import unmet_needs
+from orchestrator.report.reasons import held_by, unmet_needs
 from orchestrator.report.view import Report
 from orchestrator.report.why import explain
 from orchestrator.report.words import plain, seconds_between, shell, short
@@ -127,8 +127,22 @@ async def status(face: Face, run: str | None, exit_status: bool) -> int:
         face.show(report)
     else:
         hints = [hint.line(face.flags.suffix) for hint in _next(row, report)]
-        face.tell("\n".join([*_lines(row, report), *hints]))
+        waits = await _next_triggers(face, row, report) if row.driven else []
+        face.tell("\n".join([*_lines(row, report), *waits, *hints]))
     return (report.run.exit_code or 0) if exit_status else Exit.OK
+
+
+async def _next_triggers(face: Face, row: RunRow, report: Report) -> Sequence[str]:
+    """For each account the target that is triggered next, with what it waits for, as `why` tells it."""
+    turns = {one.account: one for one in reversed(report.targets) if one.outcome is None and one.code == "turn"}
+    lines: list[str] = []
+    for account, target in turns.items():
+        story = await app.why(face.context, target.id, row.id)
+        expected = story.expected or Expected(None, ())
+        held = held_by(story.history, story.target, story.at)
+        waits = [*held, *foreseen_lines(expected, story.at, has_needs=False)]
+        lines += [f"next of {account}: {plain(target.id)}", *(f"  {line}" for line in waits)] if waits else []
+    return lines
 
 
 def _lines(row: RunRow, report: Report) -> Iterator[str]:

@@ -97,8 +97,8 @@ class History:
     @property
     def needs_a_driver(self) -> bool:
         """Whether there is anything left that ends in a trigger, or may: what is only followed needs no driver."""
-        known = (self.of(target.id) for target in self.targets)
-        return self.stopped is None and any(one.verdict is None and one.request is None for one in known)
+        known = ((target, self.of(target.id)) for target in self.targets)
+        return self.stopped is None and any(one.verdict is None and _may_be_sent(target, one) for target, one in known)
 
     def looked_for_until(self, target: Target) -> float:
         """How long an earlier request of a waiting target is looked for, at least (wall clock); 0: it is not.
@@ -181,6 +181,11 @@ def waves_of(targets: Sequence[Target]) -> Sequence[Wave]:
     """The waves of targets of which only the numbers are known."""
     counted = Counter(target.wave for target in targets if target.skip is None)
     return [Wave(number, str(number), counted[number]) for number in range(1, max(counted, default=1) + 1)]
+
+
+def _may_be_sent(target: Target, progress: Progress) -> bool:
+    """Whether a call that starts a build of an open target may still leave, or is not answered."""
+    return progress.request is None or progress.asked_at is not None or progress.reruns < target.reruns.times
 
 
 def accounts_in(made: RunMade | None) -> dict[str, Account]:

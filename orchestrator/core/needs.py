@@ -24,14 +24,21 @@ class Needs:
     Args:
         known: by id, of the targets that have any; it is looked at later, too.
         overridden_until: a stop because of needs that had ended by then was overridden (wall clock).
+        are_open: the waves that are open; it is looked at later, too. None: all.
     """
 
     def __init__(
-        self, targets: Sequence[Target], known: Mapping[str, Progress], overridden_until: float = -math.inf
+        self,
+        targets: Sequence[Target],
+        known: Mapping[str, Progress],
+        overridden_until: float = -math.inf,
+        are_open: Collection[int] | None = None,
     ) -> None:
         self._targets = targets
         self._known = known
         self._overridden_until = overridden_until
+        self._are_open = are_open
+        self._later: dict[int, list[tuple[int, str]]] = {}  # by wave that is not open, rows with a need that failed
         self._rows: dict[str, int] = {}
         self._unmet: dict[int, set[str]] = {}  # by row, its needs that have not passed
         self._dependents: dict[str, list[int]] = {}
@@ -88,6 +95,15 @@ class Needs:
         stops = [fact for fact in facts if isinstance(fact, Stopped)]
         return [*(fact for fact in facts if not isinstance(fact, Stopped)), *stops[:1]]
 
+    def opened(self, wave: int) -> list[Event]:
+        """What follows for the targets of a wave from needs that did not pass before it was opened."""
+        facts: list[Event] = []
+        for row, need in self._later.pop(wave, ()):
+            verdict = self._known[need].verdict
+            if row in self._waiting and verdict is not None and verdict.outcome is not Outcome.PASSED:
+                facts += self._not_met(need, verdict, row)
+        return facts
+
     def _met(self, need: str, rows: Iterable[int]) -> Iterable[Event]:
         for row in rows:
             unmet = self._unmet[row]
@@ -105,6 +121,9 @@ class Needs:
         why = because(root, self._known[root].verdict or verdict, steps)
         if target.needs_not_passed == STOP and verdict.at > self._overridden_until:
             return [Stopped(RULE, f"{target.id} {why}", wave=target.wave)]
+        if self._are_open is not None and target.wave not in self._are_open:  # a stop before it leaves it open
+            self._later.setdefault(target.wave, []).append((row, need))
+            return []
         self._waiting.discard(row)
         return [Skipped(target.id, why, NEED_NOT_PASSED, root, steps)]
 

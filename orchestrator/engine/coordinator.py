@@ -160,7 +160,7 @@ class Coordinator:
         history = self._run.history
         skipped = [one for one in history.targets if one.skip is not None and not history.of(one.id).is_done]
         self._todo += [Skipped(one.id, one.skip or "") for one in skipped]
-        self._needs = Needs(history.targets, history.progress, overridden_until)
+        self._needs = Needs(history.targets, history.progress, overridden_until, self._course.waves)
         self._decide_needs(self._needs.begin())
 
     def _decide_needs(self, facts: Sequence[Event]) -> None:
@@ -218,6 +218,7 @@ class Coordinator:
                         released.append(self._releasing.pop(event.target))
                     elif isinstance(event, WaveOpened):
                         released += self._rows_of(event.wave)
+                        self._decide_needs(self._needs.opened(event.wave))
         finally:
             self._is_writing = False
         self._tell_waiting()

@@ -19,6 +19,7 @@ from orchestrator.core.progress import Progress
 from orchestrator.core.times import clock
 from orchestrator.core.waves import Wave
 from orchestrator.providers import registry
+from orchestrator.report.detection import Detection, detection_of
 from orchestrator.report.reasons import waits_for
 
 SCHEMA = "orchestrator.report/1"
@@ -57,6 +58,7 @@ class RunView(Struct, frozen=True):
         merged: the runs that it shows as one, oldest first (`report.merged`); empty where it is one run.
         waits_for: `approval`, `soak` or `pause`; None where nothing of that holds it.
         paused_by: who holds it; None where nobody does.
+        detection_seconds: from the ends of its builds to our knowing; None where none was seen to end.
     """
 
     id: str
@@ -74,6 +76,7 @@ class RunView(Struct, frozen=True):
     waves: tuple[WaveView, ...] = ()
     waits_for: str | None = None
     paused_by: str | None = None
+    detection_seconds: Detection | None = None
 
 
 class BuildView(Struct, frozen=True):
@@ -251,6 +254,7 @@ def _run(run_id: str, history: History, now: float) -> RunView:
         waves=tuple(_wave(history, wave) for wave in history.waves),
         waits_for=None if waiting is None or history.has_ended else waiting.kind,
         paused_by=None if pause is None or history.has_ended else pause.by,
+        detection_seconds=detection_of(history),
     )
 
 

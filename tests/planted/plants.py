@@ -12,6 +12,34 @@ WENT_BACK = ("test_went_back.py",)
 
 PLANTS: tuple[Plant, ...] = (
     Plant(
+        "a lost restart is asked again before it can have settled",
+        (Edit("orchestrator/core/restart.py", "UNCHANGED if began >= settled else Became.UNSETTLED", "UNCHANGED"),),
+        ("test_engine_restarts.py",),
+        "settle_time",
+    ),
+    Plant(
+        "an onlooker takes up what only a driver may do",
+        (Edit("orchestrator/app/drive.py", "not (self._looks_on and self._history.needs_a_driver)", "True"),),
+        ("test_app_onlookers.py",),
+        "takes_nothing",
+    ),
+    Plant(
+        "an onlooker does not let go",
+        (
+            Edit(
+                "orchestrator/engine/coordinator.py", "self._hands_over |= self._has_begun", "self._hands_over |= False"
+            ),
+        ),
+        ("test_app_onlookers.py",),
+        "leaves_the_run",
+    ),
+    Plant(
+        "the first of two wishes to cancel wins",
+        (Edit("orchestrator/engine/coordinator.py", "if not wish.only][-1:]", "if not wish.only][:1]"),),
+        ("test_app_cancel.py",),
+        "later_of_two",
+    ),
+    Plant(
         "a lease is not looked at when the connection is ready",
         (Edit("orchestrator/engine/gate.py", "call, ready=self._heartbeat.hold", "call, ready=None"),),
         ("test_engine.py",),
@@ -103,7 +131,7 @@ PLANTS: tuple[Plant, ...] = (
     ),
     Plant(
         "a stranger's request is no candidate although no marker was ever seen",
-        (Edit("orchestrator/engine/in_doubt.py", "account.marker_proven or self._proves(row)", "True"),),
+        (Edit("orchestrator/engine/in_doubt.py", "await account.shows_marker(row) or self._proves(row)", "True"),),
         WENT_BACK,
         "no_marker_was_seen",
     ),
@@ -179,19 +207,13 @@ PLANTS: tuple[Plant, ...] = (
     ),
     Plant(
         "the old build's end is taken for that of the new one",
-        (Edit("orchestrator/engine/follow.py", "if not self._is_before_the_restart(row, build)", "if build.id"),),
+        (Edit("orchestrator/engine/follow.py", "restart is None or _is_since(restart, build)", "build.id"),),
         CALLS,
         "started_again",
     ),
     Plant(
         "the old build's end is read by the wrong clock",
-        (
-            Edit(
-                "orchestrator/engine/follow.py",
-                "return build.finished_at - (self.account.sender.skew or 0) <=",
-                "return build.finished_at <=",
-            ),
-        ),
+        (Edit("orchestrator/engine/follow.py", "earlier.get(build.id), skew)", "earlier.get(build.id), 0)"),),
         CALLS,
         "started_again",
     ),
@@ -349,9 +371,9 @@ PLANTS: tuple[Plant, ...] = (
         "calls of a principal that was not yet named are forgotten",
         (
             Edit(
-                "orchestrator/engine/opening.py",
-                "dict.fromkeys((sender.anonymous, name))",
-                "dict.fromkeys((name,))",
+                "orchestrator/journal/sql/sqlite.py",
+                "rows += db.execute(query, (alias,)).fetchall()",
+                "rows = db.execute(query, (alias,)).fetchall()",
             ),
         ),
         LIMITS,

@@ -44,9 +44,8 @@ from orchestrator.providers.kit.listings import Query, Search, entries_of, walk
 from orchestrator.providers.kit.workflow import LINES, Workflow, read_workflow
 from orchestrator.providers.port import Followed, JobLog, Observation, Principal, RepoFacts, Secrets
 
-MOST_PAGES = 2000  # of 100 repositories or branches
 BLAMED = ("failure", "timed_out", "startup_failure")  # conclusions of jobs for which a run failed
-MOST_RUN_PAGES = 50  # of 100 jobs, or runs; more runs of a repository in the time of a doubt are beyond telling
+MOST_PAGES, MOST_RUN_PAGES = 2000, 50  # of 100 repositories or branches; of jobs, or runs in the time of a doubt
 WIDER = 120.0  # seconds before a lost call from which rows are read: clocks differ, and rows show whole seconds
 IN_DOUBT = "a lost answer will stay in doubt"
 ENTERPRISE = "/api/v3"  # with which the URL of an Enterprise Server ends
@@ -88,8 +87,12 @@ class GitHub:
         Where no title is known to show it, a run of that time, event, workflow and branch may be ours.
         """
         target, since = trigger.target, asked.start - WIDER
-        is_sent = trigger.prepared is None or wire.marker_input(trigger) is not None
-        wanted = replace(trigger, is_shown=trigger.is_shown and is_sent)
+        if trigger.prepared is None:  # taken over from a journal: whether its marker was sent is not known yet
+            try:
+                trigger = replace(trigger, prepared=await self.prepare(target))
+            except Rejected as error:
+                raise NotShown(error.reason) from error
+        wanted = replace(trigger, is_shown=trigger.is_shown and wire.marker_input(trigger) is not None)
         search = Search[Mapping[str, Any]](wanted, known, since, "whose title is not shown yet")
         until, ref = asked.end + target.timeouts.settle, mapping(trigger.prepared).get("ref")
 
@@ -143,9 +146,8 @@ class GitHub:
     async def whoami(self) -> Principal | None:
         """Whose token it is; None for a token of an app or a job, which has no user."""
         answer = await read(self._send, wire.get("/user"))
-        body = mapping(answer.body)
+        body, host = mapping(answer.body), urlsplit(self._url).netloc
         if answer.status == 200 and number(body.get("id")) is not None and text(body.get("login")):
-            host = urlsplit(self._url).netloc
             return Principal(f"{host}/user/{body['id']}", quoted(body["login"], 100), quoted(body.get("name"), 100))
         if answer.status == 403 and "not accessible by" in wire.message(answer).lower():
             return None

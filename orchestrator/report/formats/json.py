@@ -61,7 +61,8 @@ def _cause_group(one: SharedCause) -> dict[str, Any]:
 def plain_run(run: RunView) -> dict[str, Any]:
     """The run as a JSON object."""
     found = {name: value for name, value in asdict(run).items() if name != "merged" or value}
-    return {**found, "waves": [asdict(wave) for wave in run.waves]}
+    seen = None if run.detection_seconds is None else asdict(run.detection_seconds)
+    return {**found, "waves": [asdict(wave) for wave in run.waves], "detection_seconds": seen}
 
 
 def _forecast(forecast: ForecastView | None) -> dict[str, Any] | None:

@@ -1,0 +1,35 @@
+"""How long after its end a build was known to have ended: what following it costs in time."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+
+from orchestrator.core.frozen import Struct
+from orchestrator.core.history import History
+
+
+class Detection(Struct, frozen=True):
+    """Seconds from the ends of builds to our knowing of them, both by our clock; a service may tell whole seconds."""
+
+    median: float
+    p90: float
+    max: float
+
+
+def detection_of(history: History) -> Detection | None:
+    """The figures of a run; None where no build of it was seen to end."""
+    delays = sorted(_delays(history))
+    return None if not delays else Detection(_at(delays, 0.5), _at(delays, 0.9), _at(delays, 1.0))
+
+
+def _delays(history: History) -> Iterator[float]:
+    for progress in history.progress.values():
+        build, verdict = progress.build, progress.verdict
+        if build is not None and verdict is not None and build.state.is_final and build.finished_at is not None:
+            yield max(0.0, verdict.at - build.finished_at)
+
+
+def _at(delays: Sequence[float], share: float) -> float:
+    """The least of them that is not exceeded by this share."""
+    return round(delays[max(0, math.ceil(share * len(delays)) - 1)], 1)
