@@ -6,8 +6,9 @@ from urllib.parse import quote, quote_plus
 
 import pytest
 
+from orchestrator.cli.live import Plain
 from orchestrator.cli.log import Follower, Log
-from orchestrator.core.events import CANCELED, Frozen, Stopped
+from orchestrator.core.events import CANCELED, Doubted, Frozen, RestartAsked, Stopped
 from orchestrator.core.model import ACCOUNT, Scope
 from orchestrator.core.secrets import DEEPEST, Redactor
 from orchestrator.journal.port import Entry
@@ -202,3 +203,12 @@ def test_a_freeze_that_every_call_under_way_meets_is_one_line_for_each_scope():
 def test_a_quiet_log_tells_of_a_stop_only_where_nobody_asked_for_it(rule, shown):
     assert len(followed(Stopped(rule, "why"), verbosity=-1)) == shown
     assert len(followed(Stopped(rule, "why"))) == 1
+
+
+def test_a_lost_restart_is_told_with_what_settles_it():
+    lines = []
+    log = Log(lines.append, Redactor(), now=lambda: 0.0)
+    follower = Follower(log, Plain(lines.append, lines.append), lambda: 0.0)
+    for event in (RestartAsked("a", "5", 1), Doubted("a", 1, "reset", 1.0, 2.0)):
+        follower.fact(Entry("travis", 1, 0.0, event))
+    assert "its build shows whether it was started again" in lines[-1]

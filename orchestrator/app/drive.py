@@ -237,7 +237,7 @@ class Drive:
         """Leaves the one who wants to drive the run the time to take it up."""
         for _ in range(LOOKS_PER_WISH * WISHES):
             row = await exact(self._journal, self.run_id)
-            if row is None or row.driven or row.ended_at is not None:
+            if self._signal or row is None or row.driven or row.ended_at is not None:
                 return
             await anyio.sleep(LOOK_EVERY)
 

@@ -15,6 +15,7 @@ from orchestrator.core.events import (
     Frozen,
     Refused,
     Requested,
+    RestartAsked,
     Sighted,
     Stopped,
     target_of,
@@ -22,7 +23,7 @@ from orchestrator.core.events import (
 from orchestrator.core.model import Outcome
 from orchestrator.core.secrets import Redactor
 from orchestrator.report.groups import Hint
-from orchestrator.report.story import LOOKUP, line_of
+from orchestrator.report.story import LOOK_AT_BUILD, LOOKUP, line_of
 from orchestrator.report.words import plain
 
 if TYPE_CHECKING:
@@ -191,6 +192,7 @@ class Follower:
         self._urls: dict[str, str] = {}
         self._quiet_until: dict[str, float] = {}
         self._in_doubt: set[str] = set()
+        self._restarting: set[str] = set()
 
     def progress(self, snapshot: Snapshot) -> None:
         """Where the run stands."""
@@ -217,10 +219,13 @@ class Follower:
         match event:
             case Sighted(target=target, build=build) if build.url:
                 self._urls[target] = build.url
+            case RestartAsked(target=target):
+                self._restarting.add(target)
             case Doubted(target=target):
                 self._in_doubt.add(target)  # one line now and then tells what happens, how many there are, and why
                 level = "warning" if self._is_new(line.name) else "debug"
-                more = {"others": len(self._in_doubt) - 1 or None, "next": LOOKUP}
+                then = LOOK_AT_BUILD if target in self._restarting else LOOKUP
+                more = {"others": len(self._in_doubt) - 1 or None, "next": then}
             case Frozen(scope=scope):  # each call that was under way is refused, and each refusal is an event
                 level = "info" if self._is_new(f"{line.name} {scope}") else "debug"
             case Stopped(rule=rule) if rule == CANCELED:

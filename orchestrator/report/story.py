@@ -29,6 +29,7 @@ _HOW = {
 WENT_BACK = "the journal went back to an earlier time, or another copy of it was used"
 LOOKED_UP = "what it does not tell is looked up before it is triggered"
 LOOKUP = "its request is looked for; it is asked again only when it is certainly not there"
+LOOK_AT_BUILD = "its build shows whether it was started again; it is asked again only when it certainly was not"
 
 Pairs: TypeAlias = Callable[[Any], Mapping[str, Any]]
 

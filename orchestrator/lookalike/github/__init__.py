@@ -147,5 +147,7 @@ class GitHubLookAlike(LookAlike):
             headers["ETag"] = f'W/"{hashlib.sha256(reply.body).hexdigest()}"'
             headers["Cache-Control"] = "private, max-age=60"
             if call.headers.get("if-none-match") == headers["ETag"]:
+                self._calls.spare(call.headers["authorization"].partition(" ")[2], now)
+                headers["X-RateLimit-Remaining"] = str(left + 1)
                 return Reply(304, headers, b"", reply.effect)
         return reply

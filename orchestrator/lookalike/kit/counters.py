@@ -26,6 +26,12 @@ class FixedWindows:
         self._counts[subject] = (window, count)
         return count
 
+    def spare(self, subject: str, now: float) -> None:
+        """Takes back one call of the window that was counted."""
+        window, count = self._counts.get(subject, (0, 0))
+        if window == int(now // self.per) and count:
+            self._counts[subject] = (window, count - 1)
+
 
 class SlidingWindow:
     """Times within the last so many seconds."""

@@ -44,12 +44,7 @@ class Poll:
         self._owner_of: dict[int, str] = {}  # by run, the target
 
     async def __call__(self, followed: Sequence[Followed]) -> Mapping[str, Observation]:
-        """One round.
-
-        Raises:
-            LookFailed: nothing at all was learnt.
-            AccessRefused, RateLimited: before anything was learnt.
-        """
+        """One round; LookFailed, AccessRefused or RateLimited where nothing at all was learnt."""
         seen: dict[str, Observation] = {}
         failures: list[str] = []
         try:
@@ -79,7 +74,8 @@ class Poll:
             LookFailed: it cannot be read now.
         """
         path = wire.run_path(one.target.repo, id_)
-        answer = await self._known.read(wire.get(path, one.target.repo, purpose="poll"), fresh=one.fresh)
+        call = wire.get(path, one.target.repo, purpose="poll")
+        answer = await (read(self._send, call) if self._has_graphql else self._known.read(call, fresh=one.fresh))
         if answer.status == 404:
             return None
         body = mapping(answer.body)

@@ -1,17 +1,22 @@
-"""Answers that are asked for again: only whole where something changed, where the service gives an ETag."""
+"""Objects that are read again and again: they come whole only where something changed, by the service's ETags."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from orchestrator.core.calls import Answer, Call, Send
 from orchestrator.core.frozen import replace
-from orchestrator.providers.kit.answers import read
+from orchestrator.providers.kit.answers import mapping, read
 
 MOST = 20_000  # answers that are kept
 LONGEST = 200  # characters of a tag
 
 
 class Known:
-    """The last answers by path, for one token and without regard to the query."""
+    """The last answers by path, for one token and without regard to the query.
+
+    Of an object only its plain values are kept: bodies are long and many.
+    """
 
     def __init__(self, send: Send) -> None:
         self._send = send
@@ -31,7 +36,8 @@ class Known:
         if answer.status == 200 and 0 < len(tag) <= LONGEST and tag.isprintable():
             if len(self._answers) >= MOST:
                 self._answers.clear()
-            self._answers[call.path] = tag, answer
+            kept = {key: it for key, it in mapping(answer.body).items() if not isinstance(it, list | Mapping)}
+            self._answers[call.path] = tag, Answer(200, kept)
         return answer
 
     def forget(self, path: str) -> None:

@@ -1,0 +1,1 @@
+"""Clients that nobody of this project wrote, tried by hand on its look-alikes."""
