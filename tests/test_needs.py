@@ -103,9 +103,20 @@ async def test_what_stands_in_a_wave_that_is_not_open_is_not_skipped_before_a_st
     journal = MemoryJournal(now=service.now)
     await make_run(journal, chain(4), at=service.now(), rollout=rollout)
     assert await engine(journal, service).run() == Exit.STOPPED
-    assert Counter(outcomes(await load(journal, "r1")).values()) == {"failed": 1, None: 3}
+    history = await load(journal, "r1")
+    assert Counter(outcomes(history).values()) == {"failed": 1, None: 3}
+    assert {row.code for row in view("r1", history, service.now()).targets[1:]} == {"wave_not_opened"}
     assert await engine(journal, service, override_stop=True).run() == Exit.FAILED
     assert Counter(outcomes(await load(journal, "r1")).values()) == {"failed": 1, "skipped": 3}
+
+
+async def test_a_target_waits_for_its_wave_before_it_waits_for_a_need_in_it():
+    service = FakeService({"acme/r0": Script(runs=600.0)})
+    journal = MemoryJournal(now=service.now)
+    await make_run(journal, chain(3), at=service.now(), rollout=Rollout((WaveRule("1"), WaveRule("100%"))))
+    await engine(journal, service, timeout=60.0).run()
+    rows = view("r1", await load(journal, "r1"), service.now()).targets
+    assert [row.code for row in rows[1:]] == ["wave", "wave"]
 
 
 def test_a_need_that_passed_after_all_releases_what_was_skipped():

@@ -13,6 +13,7 @@ from orchestrator.journal.outcomes import Known, identity, newest, outcomes_of
 from orchestrator.journal.port import Journal
 
 RUNS = 100  # earlier runs that are read, the newest
+TARGETS = 300_000  # of them, in all: more would make a plan take minutes
 
 
 async def usually(journal: Journal, run: str, history: History) -> Usually:
@@ -56,7 +57,11 @@ async def outcomes(journal: Journal, wanted: Collection[str], but: str = "") -> 
     """
     found = {one: list(known) for one, known in (await journal.outcomes(wanted)).items()}
     rows = [row for row in await journal.runs() if row.id != but]
+    left = TARGETS
     for row in rows[:RUNS]:
+        left -= row.targets
+        if left < 0:
+            break
         if not any(await _is_of(journal, row.id, wanted)):
             continue
         for one, known in outcomes_of(row.id, await load(journal, row.id)):

@@ -79,6 +79,8 @@ def _before(history: History, target: Target, now: float) -> tuple[str, str] | N
             is_open = target.wave == 1 or target.wave in history.course.waves
             word = "run_stopped" if is_open else "wave_not_opened"
         return word, f"not triggered, {stopped.rule}: {stopped.arithmetic}"
+    if target.wave not in history.course.waves and (held := _wave(history, target, now)) is not None:
+        return held
     waiting = list(unmet_needs(history, target))
     if waiting:
         more = f" and {len(waiting) - 3} more" if len(waiting) > 3 else ""
