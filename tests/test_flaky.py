@@ -1,5 +1,7 @@
 """Which targets pass only now and then: counted over the runs of the state, the most unsteady first."""
 
+import json
+
 import pytest
 from cli_machine import Program
 
@@ -49,3 +51,18 @@ def test_a_name_that_no_run_has_is_wrong_usage(program):
     assert "there is no run of the name 'nihgtly'" in program.err
     assert program("flaky", "--sandbox") == Exit.OK
     assert program.out == "3 targets passed at once, each time\n"
+
+
+def test_the_facts_of_a_run_are_lines_of_json_in_the_order_of_the_journal(program):
+    assert (
+        program("run", *QUICK, "--sandbox-flakes", "acme/web", "-o", f"events={program.folder / 'e.jsonl'}") == Exit.OK
+    )
+    kept = [json.loads(line) for line in (program.folder / "e.jsonl").read_text().splitlines()]
+    assert program("report", "--sandbox", "-o", "events") == Exit.OK
+    assert [json.loads(line) for line in program.out.splitlines()] == kept
+    kinds = [fact["event"] for fact in kept]
+    assert kinds.count("intended") == 3
+    assert kinds.count("restarted") == 1
+    assert {"run", "stream", "seq", "at", "event"} <= kept[0].keys()
+    assert program("report", "--sandbox", "-o", "events", "--only", "acme/lib") == Exit.OK
+    assert {fact.get("target") for fact in map(json.loads, program.out.splitlines())} == {None, "travis:acme/lib@main"}

@@ -74,6 +74,13 @@ def test_a_marker_that_no_input_can_carry_is_not_sent():
     assert wire.trigger_call(a_trigger({"marker": None}, marker_input="batch")).body["inputs"] == {"batch": MARKER}
 
 
+def test_what_the_user_sends_is_never_replaced_by_the_marker():
+    assert wire.trigger_call(a_trigger(inputs={"marker": "mine"})).body["inputs"] == {"marker": "mine"}
+    full = {f"i{number}": "" for number in range(25)}
+    assert wire.trigger_call(a_trigger(inputs=full)).body["inputs"] == full
+    assert wire.trigger_call(an_event(payload={"marker": "mine"})).body["client_payload"] == {"marker": "mine"}
+
+
 def test_without_a_branch_the_default_branch_that_was_looked_up_is_dispatched():
     assert wire.trigger_call(a_trigger({"ref": "trunk"}, branch=None)).body["ref"] == "trunk"
 

@@ -13,7 +13,8 @@ from orchestrator.report.view import view
 from orchestrator.report.why import explain
 
 # The page is mostly its own style, and CTRF names the version: both are tested by what they say.
-KEPT = [name for name in FORMATS if name not in ("html", "ctrf")]
+# Facts are the journal itself.
+KEPT = [name for name in FORMATS if name not in ("html", "ctrf", "events")]
 
 
 def place_of(case: str, name: str) -> Path:

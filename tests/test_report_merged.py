@@ -7,11 +7,13 @@ from golden.story import target, told
 from orchestrator.core.events import Ended, Intended, Interrupted, RunEnded, Tally
 from orchestrator.core.frozen import replace
 from orchestrator.core.model import Outcome
-from orchestrator.report import FORMATS, render
+from orchestrator.report import EVENTS, render
+from orchestrator.report import FORMATS as ALL
 from orchestrator.report.groups import next_steps
 from orchestrator.report.merged import merged
 from orchestrator.report.view import view
 
+FORMATS = [name for name in ALL if name != EVENTS]  # that one shows the journal, not the report
 F, P, D, S = Outcome.FAILED, Outcome.PASSED, Outcome.IN_DOUBT, Outcome.SKIPPED
 
 

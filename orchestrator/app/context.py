@@ -76,6 +76,7 @@ class Context:
         sandbox: whether this is a rehearsal: it has a state of its own, and disturbs nobody.
         rates: limits on triggers in place of those of the accounts, by account (None: of all).
         traces: whether the observer gets a notice of every call.
+        wants_facts: whether reports hold the facts of their run.
         read_stdin: reads at most so many bytes from where `-` stands for; None where there is no such thing.
         free_files: how many more files this process may open.
     """
@@ -96,6 +97,7 @@ class Context:
         rates: Mapping[str | None, str] | None = None,
         observer: Observer | None = None,
         traces: bool = False,
+        wants_facts: bool = False,
         read_stdin: Callable[[int], bytes] | None = None,
         free_files: Callable[[], float] = lambda: inf,
     ) -> None:
@@ -112,6 +114,7 @@ class Context:
         self.rates = rates or {}
         self.observer = observer or Silent()
         self.traces = traces
+        self.wants_facts = wants_facts
         self.read_stdin = read_stdin
         self._free_files = free_files
         self._promised = 0  # connections of the accounts to which the way is open

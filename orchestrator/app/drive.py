@@ -13,14 +13,15 @@ from orchestrator.app.onlookers import LOOK_EVERY, LOOKS_PER_WISH, WISHES, let_g
 from orchestrator.app.plan import Choices
 from orchestrator.app.runs import exact
 from orchestrator.core.errors import Exit, JournalError, LeaseLost, UsageError, flat
-from orchestrator.core.frozen import Struct, collect_now
+from orchestrator.core.frozen import Struct, collect_now, replace
 from orchestrator.core.history import History, accounts_in, exit_code
 from orchestrator.core.model import Account, Phase
 from orchestrator.core.options import Options
 from orchestrator.engine.engine import Engine, Snapshot
-from orchestrator.journal.history import load, made_in, read_on
+from orchestrator.journal.history import facts_of, load, made_in, read_on
 from orchestrator.journal.port import Journal
 from orchestrator.journal.process import this_process, up
+from orchestrator.report import EVENTS
 from orchestrator.report.groups import Hint
 from orchestrator.report.view import Report, view
 
@@ -255,7 +256,10 @@ async def ended(
     there = _existing(kept)
     spared = await _of_later_runs(run, there, journal) if there else {}
     files = {path: form for path, form in {**kept, **choices.reports}.items() if path not in spared}
-    return Ended(Exit(code or 0), view(run, history, context.now()), files, spared)
+    found = view(run, history, context.now())
+    if context.wants_facts or EVENTS in files.values():
+        found = replace(found, facts=await facts_of(journal, run))
+    return Ended(Exit(code or 0), found, files, spared)
 
 
 def _existing(paths: Collection[str]) -> set[str]:

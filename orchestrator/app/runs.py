@@ -15,7 +15,7 @@ from orchestrator.core.model import Phase, Target
 from orchestrator.core.selection import EVERYTHING, Selection, chosen, some
 from orchestrator.core.times import clock
 from orchestrator.forecast import Expected, expected
-from orchestrator.journal.history import load, made_in
+from orchestrator.journal.history import facts_of, load, made_in
 from orchestrator.journal.port import Entry, Journal, RunRow
 from orchestrator.providers import registry
 from orchestrator.report.merged import merged as merge
@@ -187,7 +187,8 @@ async def _merged(
             ids = {target.id for target in (chosen if may_be_empty else some)(history.targets, selection)}
         if ids is not None:
             history.targets = [target for target in history.targets if target.id in ids]
-        views.append(view(row.id, history, context.now()))
+        facts = await facts_of(journal, row.id) if context.wants_facts else ()
+        views.append(replace(view(row.id, history, context.now()), facts=facts))
     return merge([one for one in views if one.targets] or views[:1])
 
 

@@ -51,6 +51,7 @@ class Face:
     def context(self) -> Context:
         """What the use cases may see."""
         from orchestrator.app.context import Context
+        from orchestrator.report import EVENTS
 
         machine, flags = self.machine, self.flags
         return Context(
@@ -64,6 +65,7 @@ class Face:
             rates=flags.rate,
             observer=self._observer() if self._observes else None,
             traces=flags.verbose > 1,
+            wants_facts=any(output.format == EVENTS for output in flags.output),
             read_stdin=_stdin,
             free_files=machine.free_files,
         )

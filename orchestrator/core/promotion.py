@@ -123,8 +123,8 @@ class Promotion:
         self._asked: dict[int, list[str]] = {}  # by wave, the settled targets that were sent
         self._last_at: dict[int, float] = {}  # by wave, when a target was last settled
         self._bad_places: list[int] = []
-        in_blocks = [one for one in self._targets if one.skip is None and one.id not in self._excluded]
-        in_blocks = in_blocks if self.needs_history else []
+        among = self._targets if self.needs_history else ()
+        in_blocks = [one for one in among if one.skip is None and one.id not in self._excluded]
         self._places = {target.id: place for place, target in enumerate(in_blocks)}  # of the targets in blocks, from 0
         in_wave = Counter(target.wave for target in in_blocks)
         self._bounds = list(accumulate(in_wave[wave.number] for wave in self.waves))

@@ -9,7 +9,7 @@ from anyio.lowlevel import checkpoint
 from orchestrator.core.events import RunMade, WaveOpened, Wish
 from orchestrator.core.frozen import gc_paused
 from orchestrator.core.history import History
-from orchestrator.journal.port import Journal
+from orchestrator.journal.port import Entry, Journal
 
 AT_MOST = 10_000  # entries that are read at once
 
@@ -51,6 +51,16 @@ async def opened_in(journal: Journal, run: str, accounts: Collection[str]) -> se
     while entries := await journal.read(run, cursor, AT_MOST):
         cursor |= {entry.account: entry.seq for entry in entries}
         found |= {entry.event.wave for entry in entries if isinstance(entry.event, WaveOpened)}
+    return found
+
+
+async def facts_of(journal: Journal, run: str) -> list[tuple[str, Entry]]:
+    """All that the journal tells of a run, each with the run's id."""
+    cursor: dict[str, int] = {}
+    found: list[tuple[str, Entry]] = []
+    while entries := await journal.read(run, cursor, AT_MOST):
+        found += [(run, entry) for entry in entries]
+        cursor |= {entry.account: entry.seq for entry in entries}
     return found
 
 

@@ -34,10 +34,12 @@ class Format(Struct, frozen=True):
     help: str
 
 
+EVENTS = "events"  # the format that wants the facts of the journal
 FORMATS: Mapping[str, Format] = {
     "text": Format("text:render", "txt", "what did not pass, by reason, for people"),
     "json": Format("json:render", "json", "everything, for programs (schema orchestrator.report/1)"),
     "jsonl": Format("json:json_lines", "jsonl", "a JSON object a line for each target"),
+    "events": Format("events:render", "jsonl", "the facts of the run, a JSON object a line"),
     "junit": Format("junit:render", "xml", "JUnit XML for CI servers: a suite a wave, a case a target"),
     "markdown": Format("markdown:render", "md", "tables for a pull request or a job summary"),
     "html": Format("html:render", "html", "one self-contained page with a chart and a filter"),

@@ -8,6 +8,8 @@ from collections.abc import Iterator, Sequence
 from orchestrator.core.frozen import Struct
 from orchestrator.core.history import History
 
+LONGEST = 1e9  # seconds
+
 
 class Detection(Struct, frozen=True):
     """Seconds from the ends of builds to our knowing of them, both by our clock; a service may tell whole seconds."""
@@ -27,7 +29,9 @@ def _delays(history: History) -> Iterator[float]:
     for progress in history.progress.values():
         build, verdict = progress.build, progress.verdict
         if build is not None and verdict is not None and build.state.is_final and build.finished_at is not None:
-            yield max(0.0, verdict.at - build.finished_at)
+            delay = verdict.at - build.finished_at
+            if -LONGEST < delay < LONGEST:  # a damaged time costs only itself
+                yield max(0.0, delay)
 
 
 def _at(delays: Sequence[float], share: float) -> float:

@@ -50,6 +50,7 @@ def merged(reports: Sequence[Report]) -> Report:
         calls={kind: sum(report.calls[kind] for report in reports) for kind in first.calls},
         accounts={name: one for report in reports for name, one in report.accounts.items()},
         as_of=max(report.as_of for report in reports),
+        facts=[fact for report in reports for fact in report.facts],
         forecast=None,
     )
 

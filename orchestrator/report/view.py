@@ -18,6 +18,7 @@ from orchestrator.core.model import DEFAULT_FAIL_ON, Account, Build, Json, Outco
 from orchestrator.core.progress import Progress
 from orchestrator.core.times import clock
 from orchestrator.core.waves import Wave
+from orchestrator.journal.port import Entry
 from orchestrator.providers import registry
 from orchestrator.report.detection import Detection, detection_of
 from orchestrator.report.reasons import waits_for
@@ -189,6 +190,7 @@ class Report(Struct, frozen=True):
         forecast: None for a run that began without one.
         is_rehearsal: whether its builds were the built-in sandbox's, which ended with the process.
         fail_on: the outcomes that make its exit code 1.
+        facts: what the journal holds, each with its run; only where a format wants it, else empty.
         suffix: what is appended to the command lines that it advises, such as ` --state DIR`.
     """
 
@@ -203,6 +205,7 @@ class Report(Struct, frozen=True):
     is_rehearsal: bool = False
     fail_on: frozenset[Outcome] = DEFAULT_FAIL_ON
     suffix: str = ""
+    facts: Sequence[tuple[str, Entry]] = ()
 
 
 def view(run_id: str, history: History, now: float) -> Report:

@@ -17,7 +17,7 @@ from orchestrator.core.frozen import replace
 from orchestrator.core.model import ACCOUNT, Json, Request, Target, Trigger
 from orchestrator.limits.headers import number as in_header
 from orchestrator.limits.headers import reset_after, retry_after, server_time
-from orchestrator.providers.github.declaration import AUTO, DECLARATION, NONE, READS, WRITES
+from orchestrator.providers.github.declaration import AUTO, DECLARATION, MOST_INPUTS, MOST_PAYLOAD, NONE, READS, WRITES
 from orchestrator.providers.kit.answers import (
     check_receipt,
     is_refusal,
@@ -35,8 +35,6 @@ from orchestrator.providers.kit.workflow import MARKER_INPUTS
 TITLE = DECLARATION.title
 PATIENCE = 60.0  # seconds after a secondary limit of which GitHub does not say how long it lasts
 MEDIA = "application/vnd.github+json"
-PAGE = 100  # the most that GitHub gives at once
-
 _RUN_OF = re.compile(r"/repos/([^/]+/[^/]+)/actions/runs/\d+$")
 _SECONDARY = ("secondary rate limit", "abuse detection mechanism")
 
@@ -90,10 +88,16 @@ def write(path: str, repo: str, body: Json = None, purpose: str = "other") -> Ca
 
 def marker_input(trigger: Trigger) -> str | None:
     """The input, or the key of the payload, that carries the marker; None where none does."""
-    wished, is_event = trigger.target.request.get("marker_input", AUTO), "event" in trigger.target.request
+    said = trigger.target.request
+    wished, own, is_event = said.get("marker_input", AUTO), _own(said), "event" in said
     if wished == AUTO:  # a payload may hold any key; an input that is not declared is refused
         wished = MARKER_INPUTS[0] if is_event else mapping(trigger.prepared).get("marker")
+        wished = None if wished in own or len(own) >= (MOST_PAYLOAD if is_event else MOST_INPUTS) else wished
     return wished if isinstance(wished, str) and wished != NONE and trigger.marker is not None else None
+
+
+def _own(said: Mapping[str, Json]) -> dict[str, Json]:
+    return {**mapping(said.get("inputs") or said.get("payload")), **mapping(said.get("env"))}
 
 
 def trigger_call(trigger: Trigger) -> Call:
@@ -101,7 +105,7 @@ def trigger_call(trigger: Trigger) -> Call:
     target, prepared = trigger.target, mapping(trigger.prepared)
     said, lead = target.request, repo_path(target.repo)
     carrier = marker_input(trigger)
-    sent: dict[str, Json] = {**mapping(said.get("inputs") or said.get("payload")), **mapping(said.get("env"))}
+    sent = _own(said)
     sent.update({} if carrier is None else {carrier: trigger.marker})
     if "event" in said:
         body: dict[str, Json] = {"event_type": said["event"]}
@@ -187,7 +191,7 @@ def read_failed(answer: Answer, path: str) -> NotTriggered | LookFailed:
 
 def listing(call: Call, key: str | None, at_most: int) -> Listing[Query]:
     """A listing in pages of a hundred; see `linked`."""
-    return linked(replace(call, query=(("per_page", str(PAGE)),)), key, at_most, read_failed)
+    return linked(replace(call, query=(("per_page", "100"),)), key, at_most, read_failed)
 
 
 def runs(target: Target, purpose: str, at_most: int) -> Listing[Query]:
