@@ -10,6 +10,7 @@ import pytest
 from orchestrator.core.errors import Exit, InDoubt, Unreadable
 from orchestrator.core.events import RunMade, to_json
 from orchestrator.core.model import Account, Limit, Outcome, Target, Timeouts
+from orchestrator.core.next_step import poll_interval, tick
 from orchestrator.engine.engine import Engine, Options
 from orchestrator.journal.history import load
 from orchestrator.journal.port import Process
@@ -22,6 +23,7 @@ from orchestrator.lookalike.travis.settings import RepoSpec, Settings, Shares, n
 from orchestrator.providers.port import Line
 from orchestrator.providers.travis.declaration import DECLARATION
 from orchestrator.providers.travis.provider import Travis
+from orchestrator.report.detection import detection_of
 from orchestrator.testing import MemoryJournal
 
 pytestmark = pytest.mark.anyio
@@ -256,3 +258,13 @@ async def test_a_provider_whose_clock_is_a_day_off_makes_no_build_time_out_and_n
         assert history.of(target.id).triggered_at - 3.0 <= build.started_at
         assert 300.0 <= build.finished_at - build.started_at <= 610.0
         assert build.finished_at <= now() + 3.0
+
+
+async def test_the_ends_of_builds_are_known_after_half_of_the_interval_at_which_they_are_polled():
+    world = TravisLookAlike(Settings(repos=numbered(200), concurrency=1000, burst=None, minute=None, hourly=50))
+    _, history = await drive(world, wanted_of(world.settings.repos), OFTEN)
+    ran = [build.finished_at - build.started_at for one in history.progress.values() if (build := one.build)]
+    held = sorted(tick(poll_interval(seconds)) for seconds in ran)
+    seen = detection_of(history)
+    assert seen.median <= held[len(held) // 2] / 2 + 1.0
+    assert seen.max <= held[-1] + 10.0

@@ -16,6 +16,7 @@ from orchestrator.core.events import (
     Frozen,
     Intended,
     Interrupted,
+    Paused,
     Refused,
     Requested,
     RunEnded,
@@ -26,7 +27,7 @@ from orchestrator.core.events import (
     WaveOpened,
     Withdrawn,
 )
-from orchestrator.core.frozen import asdict
+from orchestrator.core.frozen import asdict, replace
 from orchestrator.core.history import LEFT_BY, exit_code
 from orchestrator.core.model import ACCOUNT, DEFAULT_FAIL_ON, Build, BuildState, Outcome, Scope
 from orchestrator.core.times import clock, duration
@@ -426,3 +427,10 @@ def test_how_late_the_ends_of_builds_were_known_is_a_figure_of_the_run():
     assert asdict(report.run.detection_seconds) == {"median": 5.0, "p90": 9.0, "max": 10.0}
     assert json.loads(render(report, "json"))["run"]["detection_seconds"]["p90"] == 9.0
     assert seen(told([target(A)])).run.detection_seconds is None
+
+
+def test_a_fact_keeps_when_it_was_written_beside_when_a_person_asked_for_it():
+    story = told([target(A)], (5, Paused("me", START + 3)))
+    report = replace(seen(story), facts=[("r1", entry) for entry in story.entries])
+    fact = json.loads(render(report, EVENTS).splitlines()[-1])
+    assert (fact["event"], fact["at"], fact["asked_at"]) == ("paused", clock(START + 5), START + 3)

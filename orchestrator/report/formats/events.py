@@ -11,6 +11,7 @@ from orchestrator.core.events import target_of, to_json
 from orchestrator.core.times import clock
 from orchestrator.report.view import Report
 
+_OURS = {"at": "asked_at"}  # fields whose name a line has for itself
 _dump = json.JSONEncoder(ensure_ascii=False).encode
 
 
@@ -25,7 +26,8 @@ def render(report: Report) -> Iterator[str]:
         target = target_of(entry.event)
         if target is None or target in ids:
             head = {"run": run, "stream": entry.account, "seq": entry.seq, "at": clock(entry.at) or None}
-            yield _dump(_finite({**head, "event": entry.event.kind, **to_json(entry.event)})) + "\n"
+            fields = {_OURS.get(name, name): value for name, value in to_json(entry.event).items()}
+            yield _dump(_finite({**head, "event": entry.event.kind, **fields})) + "\n"
 
 
 def _finite(value: Any) -> Any:
