@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator, Sequence
+from urllib.parse import urlsplit
 
+from orchestrator.core.calls import is_loopback
 from orchestrator.core.evidence import KNOWN
 from orchestrator.core.frozen import Struct
 from orchestrator.core.history import History, accounts_in
@@ -33,9 +35,10 @@ class Known(Struct, frozen=True, omit_defaults=True, gc=False):
 
 
 def identity(target: Target, account: Account) -> str:
-    """What tells a target apart in every run."""
-    repo = target.repo.casefold()
-    return json.dumps([account.type, account.url, repo, target.branch, dict(target.matrix), target.name])
+    """What tells a target apart in every run; a service on this machine is a rehearsal's, with a new port each time."""
+    host = urlsplit(account.url).hostname or ""
+    place = host if is_loopback(host) else account.url
+    return json.dumps([account.type, place, target.repo.casefold(), target.branch, dict(target.matrix), target.name])
 
 
 def outcomes_of(run: str, history: History) -> Iterator[tuple[str, Known]]:
