@@ -18,7 +18,7 @@ from orchestrator.lookalike.kit.settings import Count, Range
 LAST_WORDS = (  # of builds that fail, one for each repository
     "make: *** [test] Error 1",
     "E   AssertionError: assert 503 == 200",
-    "npm ERR! network request to https://registry.npmjs.org/left-pad failed, reason: connect ETIMEDOUT 104.16.2.35:443",
+    "npm ERR! network request to https://packages.example/left-pad failed, reason: connect ETIMEDOUT 192.0.2.35:443",
     "tar: ./build/cache-8f14e45f.tar: Cannot write: No space left on device",
 )
 
