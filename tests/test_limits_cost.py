@@ -1,5 +1,6 @@
 """Calls that cost several of a limit, what others have used, and turns at the gate."""
 
+import math
 import random
 import tracemalloc
 
@@ -93,6 +94,25 @@ async def test_processes_that_share_a_limit_share_what_calls_cost():
         delays.append((await shared.take(budget.take(WRITE, None), WRITE, None, look=True))[0])
     assert delays[:2] == [0.0, 0.0]
     assert delays[2] > 0.0  # two of twelve points are left, not five
+
+
+class Absent(Present):
+    """No other process was ever there."""
+
+    async def since(self):
+        return math.inf
+
+
+@pytest.mark.anyio
+async def test_a_cancel_is_counted_by_who_comes_after_a_process_that_died_right_after_it():
+    first = MemoryJournal()
+    delays = []
+    for others in (Absent(first), Present(MemoryJournal(first.disk))):
+        budget = Budget([Limit("triggers", 1, 15.0)])
+        shared = SharedLimits("p", budget, 16, others)
+        delays.append((await shared.take(budget.take(("triggers",), None), ("triggers",), None))[0])
+    assert delays[0] == 0.0
+    assert delays[1] > 0.0
 
 
 def gate(*limits, latency=0.1, declaration=FAKE, heartbeat=None, shared=None):

@@ -82,14 +82,16 @@ class SharedLimits:
 
         Args:
             trigger: it has its repository to itself until it is answered, over all runs.
-            look: it need not be recorded while we are alone.
+            look: it need not be recorded while we are alone. A trigger is recorded with its intent; what else changes
+                something, as a cancel does, at once: a process that dies just after it leaves no other trace.
 
         Returns:
             Zero when all count it, from the next append on at the latest; else the seconds until it makes
             sense to ask again, and the name of the limit that is used up: then the permit is to be settled.
         """
         limits, since = self._limits(names, repo), 0.0 if self._is_brief else await self._since_others()
-        together = [limit for limit in limits if since < CALL_TIMEOUT + limit.per]
+        is_last_word = not (trigger or look)
+        together = [limit for limit in limits if is_last_word or since < CALL_TIMEOUT + limit.per]
         alone = [limit for limit in limits if limit not in together] if together else limits
         if trigger and repo is not None and since < OTHERS_FOR:
             together.append(SharedLimit(TURN, Scope("repo", repo), 1, 0.0))
