@@ -591,3 +591,9 @@ async def test_before_a_first_trigger_a_workflow_that_shows_no_marker_proves_no_
         trigger, asked = await there.lose("lost_before")
         await there.provider.trigger(replace(trigger, marker=None))  # of somebody, without a marker
         assert isinstance(await there.find(replace(trigger, prepared=None), asked), kind)
+
+
+def test_a_workflow_that_would_fill_the_memory_is_none_that_can_be_read():
+    merges = "\n".join(f"a{n}: &a{n} {{<<: [*a{n - 1}, *a{n - 1}]}}" for n in range(1, 40))
+    bomb = base64.b64encode(f"a0: &a0 {{k: 1}}\n{merges}\n".encode()).decode()
+    assert read_workflow({"encoding": "base64", "content": bomb}) is None

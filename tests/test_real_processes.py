@@ -336,7 +336,7 @@ def test_what_a_resume_was_told_is_what_why_and_status_name(places):
     assert "before it 2 others" in out
     _, status, _ = place.run("status", "one")
     assert "next of travis: travis:acme/svc-003@main\n  waits for triggers 1/20m of account travis: next at" in status
-    time.sleep(2.0)
+    time.sleep(2.0)  # time passes while nothing is sent: what is expected must not move with it
     _, later, _ = place.run("why", "one", "svc-005")
     assert any(line in later for line in expected), (expected, later)
     second.send_signal(signal.SIGTERM)

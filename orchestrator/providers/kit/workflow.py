@@ -43,7 +43,9 @@ def read_workflow(body: Mapping[str, Any]) -> Workflow | None:
     if body.get("encoding") != "base64" or not isinstance(raw, str) or len(raw) > 2 * LARGEST:
         return None
     try:
-        found = yaml.load(base64.b64decode(raw), getattr(yaml, "CSafeLoader", yaml.SafeLoader))  # noqa: S506  # both are safe
+        loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)(base64.b64decode(raw))
+        loader.flatten_mapping = lambda node: None  # GitHub has no `<<`, and a few lines of it fill any memory
+        found = loader.get_single_data()
     except (yaml.YAMLError, binascii.Error, ValueError, RecursionError):
         return None
     if not isinstance(found, Mapping):
