@@ -13,6 +13,7 @@ from orchestrator.core.events import (
     Intended,
     JournalWentBack,
     Refused,
+    Released,
     Requested,
     Withdrawn,
     target_of,
@@ -83,7 +84,7 @@ def _target(result: Play, evidence: Evidence, job: Job, target: Target) -> Itera
     yield from _once(result, evidence, job, target, made)
     for _, everything in states(result, job):
         written = [one for one in everything if target_of(one.entry.event) == target.id]
-        yield from _history(target, written)
+        yield from _history(target, written, everything)
         if _can_be_told(result, target):
             yield from _nothing_there(target, written, [(row, evidence.order_of(row)) for row in made])
         yield from _in_time(target, written, evidence)
@@ -157,7 +158,7 @@ def _had_ended(result: Play, evidence: Evidence, target: Target, old: list[Reque
                 yield f"{target.id} is retried at {made_at:.1f} while its old build {build.id} runs"
 
 
-def _history(target: Target, written: list[Written]) -> Iterator[str]:
+def _history(target: Target, written: list[Written], everything: Sequence[Written]) -> Iterator[str]:
     """The facts about a target follow from one another."""
     progress = NEW
     for one in written:
@@ -172,7 +173,18 @@ def _history(target: Target, written: list[Written]) -> Iterator[str]:
                 yield f"{target.id}: attempt {event.attempt} follows attempt {before.attempts}"
         if isinstance(event, Requested) and before.request is not None and before.request.id != event.id:
             yield f"{target.id}: its request changes from {before.request.id} to {event.id}"
-        yield from _verdict_stays(target, before, progress, one)
+        if not (isinstance(event, Released) and _needs_have_passed(target, everything, one)):
+            yield from _verdict_stays(target, before, progress, one)
+
+
+def _needs_have_passed(target: Target, everything: Sequence[Written], until: Written) -> bool:
+    """Whether what was skipped for a need in doubt may go: each of its needs was settled since, and has passed."""
+    passed = set[str]()
+    for one in everything:
+        if one.order < until.order and isinstance(one.entry.event, Ended):
+            change = passed.add if one.entry.event.outcome is Outcome.PASSED else passed.discard
+            change(one.entry.event.target)
+    return bool(target.needs) and passed.issuperset(target.needs)
 
 
 def _verdict_stays(target: Target, before: Progress, after: Progress, one: Written) -> Iterator[str]:
