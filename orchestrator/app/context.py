@@ -19,6 +19,7 @@ from orchestrator.core.frozen import replace
 from orchestrator.core.model import Account, Plan, Target
 from orchestrator.core.secrets import Redactor, Secrets
 from orchestrator.providers import registry
+from orchestrator.providers.port import references_in
 
 if TYPE_CHECKING:
     from orchestrator.core.calls import Answer, Call, Send
@@ -194,8 +195,10 @@ class Context:
         """
         secret_keys: dict[str, list[str]] = {}
         for account in accounts:
-            declared = registry.declaration(account.type)
+            declared = registry.declared(account)
             registry.token_of(account, declared, self.secrets)
+            for reference in references_in(account, declared):
+                self.secrets.resolve(reference)
             secret_keys[account.name] = [name for name, key in declared.keys.items() if key.reference]
         values = (target.request.get(key) for target in targets for key in secret_keys[target.account])
         for reference in sorted({value for value in values if isinstance(value, str)}):
@@ -208,7 +211,7 @@ class Context:
         from orchestrator.core.selection import override_limits, raised
 
         paced = override_limits(Plan("", (), {account.name: account}), rates).accounts[account.name]
-        for sentence in raised(paced, registry.declaration(account.type).limits):
+        for sentence in raised(paced, registry.declared(account).limits):
             self.observer.notice("limit.raised", warning=sentence)
         return paced
 

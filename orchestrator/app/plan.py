@@ -218,7 +218,7 @@ def _raised(plan: Plan) -> list[str]:
     from orchestrator.core.selection import raised
 
     accounts = plan.accounts.values()
-    return [text for account in accounts for text in raised(account, registry.declaration(account.type).limits)]
+    return [text for account in accounts for text in raised(account, registry.declared(account).limits)]
 
 
 async def ad_hoc(source: Source, context: Context, journal: Journal | None = None) -> Plan:
@@ -285,7 +285,7 @@ def foreign_hosts(plan: Plan) -> list[tuple[str, str]]:
     found = []
     for name, account in plan.accounts.items():
         host = urlsplit(account.url).hostname or account.url
-        if host not in registry.declaration(account.type).hosts and not is_loopback(host):
+        if host not in registry.declared(account).hosts and not is_loopback(host):
             found.append((name, host))
     return found
 
@@ -295,7 +295,7 @@ def warnings_of(plan: Plan, foreseen: Sequence[str]) -> list[str]:
     accounts = [
         f"account {name}: {warning}"
         for name, account in plan.accounts.items()
-        for warning in registry.declaration(account.type).warn_account(account)
+        for warning in registry.declared(account).warn_account(account)
     ]
     hosts = [f"account {name} sends its token to {host}" for name, host in foreign_hosts(plan)]
     programs = [f"a program is run to get a token: {command}" for command in token_commands(plan)]

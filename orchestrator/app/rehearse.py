@@ -18,6 +18,7 @@ from orchestrator.core.model import Account, Plan, Target, Trigger
 from orchestrator.core.rehearsal import Rehearsal, is_meant
 from orchestrator.core.selection import near_target
 from orchestrator.providers import registry
+from orchestrator.providers.port import references_in
 
 TOKEN = "ORCHESTRATOR_SANDBOX_TOKEN"  # noqa: S105  # a variable's name
 
@@ -86,13 +87,11 @@ def _means_some(glob: str, plan: Plan) -> bool:
 
 
 def _stand_ins(target: Target, account: Account) -> dict[str, str]:
-    """Secrets that requests refer to are made up, too: a rehearsal needs none of the real ones."""
-    found = {}
-    for key, declared in registry.declaration(account.type).keys.items():
-        reference = target.request.get(key)
-        if declared.reference and isinstance(reference, str) and reference.startswith("env:"):
-            found[reference.removeprefix("env:")] = "made-up-for-the-sandbox"
-    return found
+    """Secrets that accounts and requests refer to are made up, too: a rehearsal needs none of the real ones."""
+    said = registry.declared(account)
+    keys = [target.request.get(key) for key, declared in said.keys.items() if declared.reference]
+    names = [one for one in (*keys, *references_in(account, said)) if isinstance(one, str) and one.startswith("env:")]
+    return {name.removeprefix("env:"): "made-up-for-the-sandbox" for name in names}
 
 
 # -- lines that a shell accepts ------------------------------------------------------------------------------------
@@ -126,7 +125,7 @@ def _variable(account: Account) -> str:
     scheme, _, rest = (account.token or "").partition(":")
     if scheme == "env" and rest.isidentifier():
         return rest
-    return registry.declaration(account.type).token_env or "TOKEN"
+    return registry.declared(account).token_env or "TOKEN"
 
 
 async def _call(account: Account, target: Target, run_name: str) -> Call:
@@ -137,7 +136,7 @@ async def _call(account: Account, target: Target, run_name: str) -> Call:
         caught.append(call)
         raise Unreachable("this is only a plan")
 
-    provider = registry.load(registry.declaration(account.type).factory)(account, catch, _reference)
+    provider = registry.load(registry.declared(account).factory)(account, catch, _reference)
     trigger = Trigger(target, attempt=1, marker=None, run_name=run_name)
     try:
         await provider.trigger(trigger)
@@ -157,7 +156,7 @@ def _held(variable: str) -> str:
 
 
 def _command(account: Account, call: Call) -> str:
-    declared = registry.declaration(account.type)
+    declared = registry.declared(account)
     headers = registry.load(declared.headers)(account, _held(_variable(account)))
     words = ["curl", "-sS", "-g", "-X", call.method]
     for name, value in headers.items():

@@ -101,6 +101,7 @@ class BuildState(StrEnum):
     CANCELED = "canceled"
     SUPERSEDED = "superseded"
     SKIPPED = "skipped"  # it is there, and ran nothing
+    ACCEPTED = "accepted"  # taken by a service of which nothing more is asked
 
     @property
     def is_final(self) -> bool:

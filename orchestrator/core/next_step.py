@@ -65,6 +65,7 @@ _OUTCOMES = {
     BuildState.CANCELED: End(Outcome.CANCELED, "build_canceled", "build canceled"),
     BuildState.SUPERSEDED: End(Outcome.SUPERSEDED, "superseded", "another build replaced it"),
     BuildState.SKIPPED: End(Outcome.SKIPPED, "nothing_built", "the build ran nothing"),
+    BuildState.ACCEPTED: End(Outcome.PASSED, "accepted", "accepted; its result is not followed"),
 }
 
 

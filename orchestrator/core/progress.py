@@ -163,6 +163,7 @@ _WORST_FIRST = {
             BuildState.CANCELED,
             BuildState.SUPERSEDED,
             BuildState.PASSED,
+            BuildState.ACCEPTED,
             BuildState.SKIPPED,
         )
     )

@@ -28,7 +28,7 @@ from orchestrator.manifest.diagnostics import Diagnostics, Place, Value
 from orchestrator.manifest.files import beside
 from orchestrator.manifest.schema import LIMITS
 from orchestrator.manifest.validate import SECRET_PROBLEM
-from orchestrator.providers.port import Declaration
+from orchestrator.providers.port import Declaration, within
 
 REFERENCE = re.compile(r"(env:[A-Za-z_][A-Za-z0-9_]*|file:.+|command:.+)", re.DOTALL)
 EACH = "*"  # an owner that has no number of its own
@@ -58,17 +58,17 @@ def accounts_of(
     accounts: dict[str, Account] = {}
     declared: dict[str, Declaration] = {}
     warnings: list[str] = []
-    for name, written in ({default_of(declarations).type: {}} if providers is None else providers).items():
-        type_ = written.get("type", name)
+    providers = {default_of(declarations).type: {}} if providers is None else providers
+    for name, written in providers.items():
+        place, type_ = Place(providers, name, ("providers", name)), written.get("type", name)
         declaration = declarations.get(type_)
         if declaration is None:
             text, remedy = f"unknown provider type `{type_[:100]}`", near(type_, declarations)
-            place = Place(providers, name, ("providers", name))
             remedy = remedy if "type" in written else f"write `type:`; {remedy}"
             diagnostics.report(text, remedy, place.within("type"))
             continue
-        declared[name] = declaration
-        accounts[name] = _Reader(name, written, declaration, diagnostics, quiet).account()
+        accounts[name] = account = _Reader(name, place, declaration, diagnostics, quiet).account()
+        declared[name] = declaration.for_account(declaration, account)
         warnings += raised(accounts[name], declaration.limits)
         warnings += [f"account {name}: {text}" for text in declaration.warn_account(accounts[name])]
     return Accounts(accounts, declared, warnings)
@@ -78,15 +78,21 @@ class _Reader(NamedTuple):
     """Reads one account, of which the schema allows each value; what is wrong goes to the diagnostics."""
 
     name: str
-    written: Mapping[str, Value]
+    whole: Place
     declaration: Declaration
     diagnostics: Diagnostics
     quiet: tuple[Quiet, ...]
 
+    @property
+    def written(self) -> Mapping[str, Value]:
+        """The account as it stands there."""
+        found: Mapping[str, Value] = self.whole.value
+        return found
+
     def place(self, *keys: str) -> Place:
         """Where a value of the account stands."""
-        place = Place(self.written, keys[0], ("providers", self.name, keys[0]))
-        for key in keys[1:]:
+        place = self.whole
+        for key in keys:
             place = place.at(key)
         return place
 
@@ -100,7 +106,7 @@ class _Reader(NamedTuple):
             if key not in _KEYS and key not in settings:
                 text = f"unknown key `{key}` for an account of type {self.declaration.type}"
                 self.report(text, near(key, [*_KEYS, *settings]), key)
-        return Account(
+        account = Account(
             name=self.name,
             type=self.declaration.type,
             url=self._url(),
@@ -110,9 +116,20 @@ class _Reader(NamedTuple):
             in_flight=limits.get("in_flight"),
             triggers_at_once=limits.get("triggers_at_once", self.declaration.triggers_at_once),
             insecure=written.get("insecure", False),
-            settings={key: value for key, value in written.items() if key in settings},
+            settings=self._settings(),
             concurrency=Concurrency(tuple(self._caps()), self._queue(), self._quiet_hours()),
         )
+        for text, remedy, keys in self.declaration.account_problems(account):
+            self.report(text, remedy, *keys)
+        return account
+
+    def _settings(self) -> Mapping[str, Value]:
+        """What the provider declares; references to files are taken from where they are written."""
+        found = {key: value for key, value in self.written.items() if key in self.declaration.settings}
+        for keys in self.declaration.secret_settings:
+            if within(found, keys) is not None:
+                found = _with(found, keys, reference(self.place(*keys), self.diagnostics))
+        return found
 
     @property
     def limits(self) -> Mapping[str, Value]:
@@ -121,6 +138,8 @@ class _Reader(NamedTuple):
 
     def _url(self) -> str:
         if "url" not in self.written:
+            if not self.declaration.url:
+                self.diagnostics.report("no `url`: which server?", "write `url: https://HOST[/PATH]`", self.whole)
             return self.declaration.url
         problem = url_problem(self.written["url"], self.written.get("insecure", False))
         if problem is not None:
@@ -197,6 +216,11 @@ class _Reader(NamedTuple):
         if "quiet_hours" not in self.limits:
             return self.quiet
         return quiet_of(self.place("limits", "quiet_hours"), self.diagnostics)
+
+
+def _with(value: Mapping[str, Value], keys: Sequence[str], new: Value) -> dict[str, Value]:
+    first, *more = keys
+    return {**value, first: _with(value[first], more, new) if more else new}
 
 
 _KEYS = ("type", "url", "token", "limits", "defaults", "insecure", "reruns")

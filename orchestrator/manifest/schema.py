@@ -21,7 +21,7 @@ from orchestrator.core.concurrency import QUIET
 from orchestrator.core.model import Limit, Outcome
 from orchestrator.core.times import DURATION, LIMIT
 from orchestrator.core.waves import CANCEL, FOLLOW, ORDERS, WITHOUT_NEED
-from orchestrator.providers.port import Declaration
+from orchestrator.providers.port import Declaration, Key
 
 LONGEST = 2**20  # characters of a text
 MOST = 1_000_000_000  # of what is counted
@@ -337,12 +337,17 @@ def _rules(given: Declaration, limit: Limit) -> str:
 def _of_providers(declarations: Mapping[str, Declaration]) -> dict[str, tuple[CoreSchema, str]]:
     keys: dict[str, tuple[CoreSchema, str]] = {}
     for given in declarations.values():
-        for name, key in given.keys.items():
-            schema = SECRET if key.reference else schema_of(key.type)
-            if name in keys:
-                schema = either(keys[name][0], schema)
-            keys[name] = (schema, f"{given.title}: {key.help}")
+        _add(keys, given, given.keys)
     return keys
+
+
+def _add(keys: dict[str, tuple[CoreSchema, str]], given: Declaration, more: Mapping[str, Key]) -> None:
+    """Adds what a provider declares; where another declares the same, either will do."""
+    for name, key in more.items():
+        schema = SECRET if key.reference else schema_of(key.type)
+        if name in keys:
+            schema = either(keys[name][0], schema)
+        keys[name] = (schema, f"{given.title}: {key.help}")
 
 
 def _account(declarations: Mapping[str, Declaration]) -> Keys:
@@ -356,7 +361,7 @@ def _account(declarations: Mapping[str, Declaration]) -> Keys:
         "reruns": RERUNS,
     }
     for given in declarations.values():
-        keys |= {name: (schema_of(key.type), f"{given.title}: {key.help}") for name, key in given.settings.items()}
+        _add(keys, given, given.settings)
     return keys
 
 

@@ -7,7 +7,7 @@ The limits of the account are kept inside `Send`: a provider never waits and nev
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any, Protocol, TypeAlias, runtime_checkable
 
 from orchestrator.core.calls import Answer, Call, Send
@@ -336,10 +336,15 @@ class Polling(Struct, frozen=True):
     at_end: float = 0.0
 
 
+AccountProblem: TypeAlias = tuple[str, str, tuple[str, ...]]
+"""What is wrong, the remedy, and the keys below the account that lead there."""
+
+
 class Declaration(Struct, frozen=True):
     """What a provider says about itself, apart from its code; importing it imports no HTTP.
 
     Args:
+        url: of every account that names none; empty where each must name its own.
         hosts: hosts to which a token goes without a question.
         factory: `module:attribute` of `(account, send, secrets) -> Provider`, imported when needed.
         headers: `module:attribute` of `(account, token) -> headers` for the transport.
@@ -354,7 +359,9 @@ class Declaration(Struct, frozen=True):
         restarts: whether it can start a build again (`Restarts`); manifests with `reruns` are checked by it.
         keys: keys of a target that this provider has beyond those of every target.
         settings: keys of an account that this provider has beyond those of every account.
+        secret_settings: where in the settings references to secrets stand, as keys that lead there.
         starters: what `init` writes for the type: by path, the resource (`package:file`).
+        needs_token: whether an account must have one; else calls without go out without.
         token_env: environment variable that holds the token when the manifest names none.
         token_fallback: `module:attribute` of `(url, environ, home) -> token or None`, asked when that is not set
             either: what the provider's own client has stored.
@@ -367,6 +374,8 @@ class Declaration(Struct, frozen=True):
         target_problem: what is wrong with a target's keys taken together, and the remedy, or None.
         repo_problem: why the service cannot have a repository of this name, given the target's keys, or None.
         message_problem: what is wrong with a message (a skip command), or None.
+        account_problems: what is wrong with an account's settings, and the remedy, with the keys that lead there.
+        for_account: what is declared otherwise for one account, as its settings say (how its requests are found).
         warn: warnings for a target, sentences for a person.
         learn: what an answer reveals of limits; where it stands in headers, made by `limits.headers.learn_from`.
     """
@@ -390,7 +399,9 @@ class Declaration(Struct, frozen=True):
     restarts: bool = False
     keys: Mapping[str, Key] = field(default_factory=dict)
     settings: Mapping[str, Key] = field(default_factory=dict)
+    secret_settings: tuple[tuple[str, ...], ...] = ()
     starters: Mapping[str, str] = field(default_factory=dict)
+    needs_token: bool = True
     token_env: str | None = None
     token_fallback: str | None = None
     fold_case: bool = True
@@ -401,6 +412,8 @@ class Declaration(Struct, frozen=True):
     target_problem: Callable[[Target], tuple[str, str] | None] = lambda target: None
     repo_problem: Callable[[str, Mapping[str, Json]], str | None] = lambda repo, keys: None
     message_problem: Callable[[str], str | None] = lambda message: None
+    account_problems: Callable[[Account], Iterable[AccountProblem]] = lambda account: ()
+    for_account: Callable[[Declaration, Account], Declaration] = lambda declared, account: declared
     warn: Callable[[Target], Sequence[str]] = lambda target: ()
     warn_account: Callable[[Account], Sequence[str]] = lambda account: ()
     learn: Callable[[Call, Answer], Sequence[Learnt]] = lambda call, answer: ()
@@ -410,6 +423,19 @@ class Declaration(Struct, frozen=True):
 
 Secrets: TypeAlias = Callable[[str], str]
 """Resolves a reference (`env:NAME`, `file:PATH`, `command:ARGV`) to the secret; UsageError when it cannot."""
+
+
+def references_in(account: Account, declared: Declaration) -> list[str]:
+    """The references to secrets in an account's settings."""
+    found = [within(account.settings, keys) for keys in declared.secret_settings]
+    return [one for one in found if isinstance(one, str)]
+
+
+def within(value: Json, keys: Sequence[str]) -> Json:
+    """What stands below these keys, each within the one before; None where nothing does."""
+    for key in keys:
+        value = value.get(key) if isinstance(value, Mapping) else None
+    return value
 
 
 class Line(Struct, frozen=True):

@@ -78,6 +78,16 @@ def declaration(type_: str) -> Declaration:
     return found
 
 
+def declared(account: Account) -> Declaration:
+    """What holds for this account: what the provider of its type says, and what the account's settings change of it.
+
+    Raises:
+        UsageError: as of `declaration`.
+    """
+    found = declaration(account.type)
+    return found.for_account(found, account)
+
+
 def lookalike_of(type_: str) -> Any:
     """The class of the look-alike of this type, a `LookAlike` of `orchestrator.lookalike.kit`; None without one.
 
@@ -103,18 +113,19 @@ async def connect(
     """
     from orchestrator.providers.kit import transport as http  # imported when needed: `check` and `--help` know no HTTP
 
-    declared = declaration(account.type)
-    token = token_of(account, declared, secrets)
-    headers = load(declared.headers)(account, token.reveal())
-    factory = load(declared.factory)
-    async with http.transport(account, headers, proxies=proxies, ca_file=ca_file, hide=(token,)) as send:
-        yield Line(
-            account, declared, send, lambda send: factory(account, send, secrets), token.fingerprint(account.url)
-        )
+    said = declared(account)
+    token = token_of(account, said, secrets)
+    headers = load(said.headers)(account, "" if token is None else token.reveal())
+    factory, hide = load(said.factory), () if token is None else (token,)
+    mark = Secret("").fingerprint(account.url) if token is None else token.fingerprint(account.url)
+    async with http.transport(account, headers, proxies=proxies, ca_file=ca_file, hide=hide) as send:
+        yield Line(account, said, send, lambda send: factory(account, send, secrets), mark)
 
 
-def token_of(account: Account, declared: Declaration, secrets: Secrets) -> Secret:
+def token_of(account: Account, declared: Declaration, secrets: Secrets) -> Secret | None:
     """The account's token: as written, else from the type's variable, else as the provider's own client has it.
+
+    None where there is none, and its provider needs none.
 
     Raises:
         UsageError: there is none; says where one may stand.
@@ -127,6 +138,8 @@ def token_of(account: Account, declared: Declaration, secrets: Secrets) -> Secre
         stored: Secret | None = load(declared.token_fallback)(account.url, secrets.environ, secrets.home)
         if stored is not None:
             return secrets.keep(stored)
+    if not declared.needs_token:
+        return None
     wanted = f"export {declared.token_env}, or " if declared.token_env else ""
     raise UsageError(
         f"account {account.name}: no token for {account.url}; {wanted}"

@@ -221,6 +221,7 @@ def _sender(
         data = None if call.body is None else to_json(call.body).encode()
         more = {} if data is None else {"Content-Type": "application/json"}
         more.update({} if call.etag is None else {"If-None-Match": call.etag})
+        more.update(call.headers)
         ready.set(call.ready)
         try:
             async with session.request(
