@@ -705,6 +705,16 @@ async def test_a_read_about_a_repository_that_was_renamed_is_followed_on_the_sam
     assert "redirect" in await failure(moves("/elsewhere", "301 Moved Permanently"), AccessRefused, GET)
 
 
+async def test_a_trigger_follows_a_301_where_its_service_means_it_so_with_method_and_body():
+    call = replace(POST, moves=True)
+    found, heard = await sent(moves("/projects/7/pipeline", "301 Moved Permanently"), call)
+    assert (found.body, found.is_moved) == ({"a": 1}, True)
+    (first, _, body), (second, _, again) = heard
+    assert (first.split()[0], second, again) == ("POST", "POST /projects/7/pipeline HTTP/1.1", body)
+    await failure(moves("https://a.example/x", "301 Moved Permanently"), Rejected, call)
+    await failure(moves("/elsewhere", "301 Moved Permanently", times=2), Rejected, call)
+
+
 async def test_a_log_that_is_kept_elsewhere_is_read_without_the_token():
     async with served(always(http(b"x" * 100, headers=["Content-Type: text/plain"]))) as (there, strangers):
         redirect = http(b"", "302 Found", [f"Location: {there}/blob?sig=a%2Fb%3D"])

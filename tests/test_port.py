@@ -26,6 +26,7 @@ OWN = replace(
     SMALL,
     type="own",
     url="",
+    url_end="/api/v9",
     needs_token=False,
     token_env=None,
     settings={"login": Key(Login, "who"), "group": Key(list[str], "groups")},
@@ -44,6 +45,10 @@ def test_a_url_that_no_type_gives_must_be_written():
     with pytest.raises(ManifestError, match=r"m.yaml:2:18: providers.own: no `url`"):
         accounts("providers: {own: {}}\n")
     assert accounts("providers: {own: {url: 'https://ci.invalid'}}\n").accounts["own"].url == "https://ci.invalid"
+
+
+def test_what_a_written_url_ends_with_beside_the_installation_is_cut():
+    assert accounts("providers: {own: {url: 'https://ci.invalid/x/api/v9/'}}\n").accounts["own"].url.endswith("/x")
 
 
 def test_a_secret_in_a_setting_is_a_reference_and_known_before_the_start():

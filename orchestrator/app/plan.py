@@ -21,6 +21,7 @@ from orchestrator.core.selection import Selection, override_limits, select
 from orchestrator.core.times import counted
 from orchestrator.manifest import Manifest
 from orchestrator.providers import registry
+from orchestrator.providers.port import references_in
 from orchestrator.report import FORMATS
 
 if TYPE_CHECKING:
@@ -276,7 +277,8 @@ def _load(context: Context, path: str) -> bytes:
 
 def token_commands(plan: Plan) -> list[str]:
     """The programs that the manifest runs to get tokens; of each only its name, as its words may hold secrets."""
-    tokens = (account.token for account in plan.accounts.values())
+    accounts = plan.accounts.values()
+    tokens = [one for it in accounts for one in (it.token, *references_in(it, registry.declared(it)))]
     return sorted({shown(token) for token in tokens if token is not None and token.startswith("command:")})
 
 

@@ -157,7 +157,8 @@ def _held(variable: str) -> str:
 
 def _command(account: Account, call: Call) -> str:
     declared = registry.declared(account)
-    headers = registry.load(declared.headers)(account, _held(_variable(account)))
+    has_token = account.token is not None or declared.needs_token
+    headers = registry.load(declared.headers)(account, _held(_variable(account)) if has_token else "")
     words = ["curl", "-sS", "-g", "-X", call.method]
     for name, value in headers.items():
         words += ["-H", _quoted(f"{name}: {value}")]

@@ -27,6 +27,7 @@ class Call(Struct, frozen=True):
         beside: whether the path stands below the host, and not below the account's URL.
         etag: of the answer that is known; where it is still the same, the answer is a 304 without a body.
         leaves: whether a redirect to another host is followed, once and without the token (logs kept elsewhere).
+        moves: whether the 301 of a thing that moved is followed, too, although the call changes something.
         is_look: whether it only reads, although it is a POST (GraphQL).
         headers: sent besides those of the account, and instead of those of the same name; never shown.
         ready: to be called when the connection is there, just before the first byte leaves; it may raise `TooLate`.
@@ -44,6 +45,7 @@ class Call(Struct, frozen=True):
     beside: bool = False
     etag: str | None = None
     leaves: bool = False
+    moves: bool = False
     is_look: bool = False
     headers: Mapping[str, str] = field(default_factory=dict)
     ready: Callable[[], None] | None = None

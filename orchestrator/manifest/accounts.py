@@ -144,7 +144,7 @@ class _Reader(NamedTuple):
         problem = url_problem(self.written["url"], self.written.get("insecure", False))
         if problem is not None:
             self.report(*problem, "url")
-        return str(self.written["url"]).rstrip("/")
+        return str(self.written["url"]).rstrip("/").removesuffix(self.declaration.url_end)
 
     def _rates(self) -> tuple[Limit, ...]:
         known = {limit.kind for limit in self.declaration.limits}

@@ -345,6 +345,7 @@ class Declaration(Struct, frozen=True):
 
     Args:
         url: of every account that names none; empty where each must name its own.
+        url_end: with what a written URL may end: it is cut, since paths begin with it.
         hosts: hosts to which a token goes without a question.
         factory: `module:attribute` of `(account, send, secrets) -> Provider`, imported when needed.
         headers: `module:attribute` of `(account, token) -> headers` for the transport.
@@ -389,6 +390,7 @@ class Declaration(Struct, frozen=True):
     states: Mapping[str, BuildState]
     limits: tuple[Limit, ...]
     trigger_limits: tuple[str, ...]
+    url_end: str = ""
     lookalike: str | None = None
     accepted_limits: frozenset[str] = frozenset()
     harmless_refusals: frozenset[str] = frozenset()

@@ -295,10 +295,11 @@ def _check_headers(response: aiohttp.ClientResponse) -> None:
 def _moved_to(response: aiohttp.ClientResponse, url: URL, call: Call) -> URL | None:
     """Where the same call is to go instead, with its method and body, on the same server; None for everything else.
 
-    A repository that was renamed answers reads with a 301.
+    A repository that was renamed answers reads with a 301, at some services writes too.
     """
     location = response.headers.get("Location", "")
-    kinds = (301, 307, 308) if call.method == "GET" and call.repo is not None else (307, 308)
+    is_followed = call.moves or (call.method == "GET" and call.repo is not None)
+    kinds = (301, 307, 308) if is_followed else (307, 308)
     if response.status not in kinds or not location.isascii() or not location.isprintable() or " " in location:
         return None
     try:
