@@ -6,6 +6,8 @@ import jsonschema
 import pytest
 from golden.story import CASES, HERE, START, read, target, told
 
+from orchestrator.app.drive import snapshot_of
+from orchestrator.cli.live import summary
 from orchestrator.core.errors import Exit, JournalError, UsageError, severest
 from orchestrator.core.events import (
     CANCELED,
@@ -26,10 +28,11 @@ from orchestrator.core.events import (
     Tally,
     WaveOpened,
     Withdrawn,
+    to_json,
 )
 from orchestrator.core.frozen import asdict, replace
 from orchestrator.core.history import LEFT_BY, exit_code
-from orchestrator.core.model import ACCOUNT, DEFAULT_FAIL_ON, Build, BuildState, Outcome, Scope
+from orchestrator.core.model import ACCOUNT, DEFAULT_FAIL_ON, Account, Build, BuildState, Limit, Outcome, Scope
 from orchestrator.core.times import clock, duration
 from orchestrator.report import EVENTS, render
 from orchestrator.report import FORMATS as ALL
@@ -299,6 +302,33 @@ def test_an_open_target_says_what_it_waits_for(fields_of_target, facts, code):
     row = seen(story).targets[0]
     assert (row.outcome, row.code) == (None, code)
     assert row.reason
+
+
+def limited(*limits, **fields):
+    made = Account("travis", "travis", "https://api.travis-ci.com", limits=limits, **fields)
+    return RunMade("nightly", None, "", accounts={"travis": to_json(made)})
+
+
+@pytest.mark.parametrize(
+    ("made", "reason"),
+    [
+        (limited(Limit("triggers", 2, 30.0)), "waits for its turn"),
+        (limited(Limit("triggers", 1, 30.0)), "waits for triggers 1/30s"),
+        (
+            limited(Limit("triggers", 1, 30.0), Limit("triggers_per_repo", 1, 3600.0, "repo")),
+            "waits for triggers_per_repo 1/1h",
+        ),
+        (limited(Limit("triggers", 1, 30.0), in_flight=1), "waits for in_flight 1"),
+    ],
+)
+def test_a_target_that_waits_for_its_turn_names_the_rule_that_holds_it_longest(made, reason):
+    again = target("travis:acme/a@next", branch="next")
+    facts = [(1, Intended(A, 1, None)), (2, Requested(A, "1", "answered"))]
+    told_ = told([target(A), again], *facts, made=made, now=5)
+    row = seen(told_).targets[1]
+    assert (row.code, row.reason) == ("turn", reason)
+    live = summary(snapshot_of(told_.history, told_.now))
+    assert (reason.removeprefix("waits for ") in live) is (row.reason != "waits for its turn")
 
 
 def test_a_lost_answer_is_told_although_the_account_stopped():

@@ -23,6 +23,7 @@ from orchestrator.journal.port import Journal
 from orchestrator.journal.process import this_process, up
 from orchestrator.report import EVENTS
 from orchestrator.report.groups import Hint
+from orchestrator.report.reasons import next_wait
 from orchestrator.report.view import Report, view
 
 PROGRESS_EVERY = 0.25  # seconds between two snapshots of the engine for the observer
@@ -334,7 +335,7 @@ def snapshot_of(history: History, now: float, *, is_driven: bool = True) -> Snap
         phases=phases,
         outcomes=outcomes,
         triggered_per_minute=None,
-        waiting_for=None,
+        waiting_for=str(next_wait(history, now)) or None,
         seconds_left=None,
         accounts_stopped=stopped,
         doubts=doubts,

@@ -108,14 +108,12 @@ class Planned(Struct, frozen=True):
     """A plan, and what it was made with.
 
     Args:
-        unsupported: keys that are understood and not acted on yet; `start` refuses them.
         drawn: ids of targets that stand in a wave only because others of it need them.
         blocks: by wave, how many failures among how many first targets stop the run, where that was looked up.
     """
 
     plan: Plan
     choices: Choices
-    unsupported: tuple[str, ...] = ()
     drawn: Sequence[str] = ()
     blocks: Mapping[int, Sequence[Block]] = field(default_factory=dict)
 
@@ -168,7 +166,7 @@ async def plan(
         known = await lookups.answers(manifest, journal, context)
     expanded = manifests.expand(manifest, known, today=today(context))
     cut, drawn = await in_waves(selected(expanded, manifest, choices, context), run, context, journal)
-    return Planned(cut, choices, tuple(manifest.unsupported), drawn)
+    return Planned(cut, choices, drawn)
 
 
 def today(context: Context) -> date:

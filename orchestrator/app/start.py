@@ -119,11 +119,9 @@ def ready(planned: Planned, context: Context) -> None:
     """Refuses what could not be started, as `start` does: a face calls it before it asks a person.
 
     Raises:
-        UsageError: a secret cannot be resolved, or the plan holds what is not acted on or could not be recognised.
+        UsageError: a secret cannot be resolved, or the plan holds what could not be recognised.
     """
     plan = planned.plan
-    if planned.unsupported:
-        raise UsageError("\n".join(planned.unsupported))
     context.resolve(plan.accounts.values(), plan.targets)
     unmarked = [target.id for target in plan.targets if not target.marked] if planned.choices.adopt else []
     if unmarked:

@@ -109,9 +109,8 @@ def as_text(planned: Planned, cast: Forecast, now: float, *, shows_all: bool) ->
     if len(shown) < len(plan.targets):
         yield f"  ... and {len(plan.targets) - len(shown):,} more (-v lists all)"
     warnings = [f"warning: {plain(warning)}" for warning in warnings_of(plan, cast.warnings)]
-    refused = [f"`run` will refuse: {plain(key)}" for key in planned.unsupported]
-    if warnings or refused:
-        yield from ("", *warnings, *refused)
+    if warnings:
+        yield from ("", *warnings)
 
 
 def _forecast(cast: Forecast) -> Iterator[str]:

@@ -24,7 +24,7 @@ from orchestrator.report import FORMATS
 from orchestrator.report.diff import as_json, as_text, compare
 from orchestrator.report.formats.text import headline, wave_lines
 from orchestrator.report.groups import Hint, counts, for_a_person, going_on
-from orchestrator.report.reasons import held_by, unmet_needs
+from orchestrator.report.reasons import TURN, held_by, unmet_needs
 from orchestrator.report.view import Report
 from orchestrator.report.why import explain
 from orchestrator.report.words import plain, seconds_between, shell, short
@@ -134,7 +134,7 @@ async def status(face: Face, run: str | None, exit_status: bool) -> int:
 
 async def _next_triggers(face: Face, row: RunRow, report: Report) -> Sequence[str]:
     """For each account the target that is triggered next, with what it waits for, as `why` tells it."""
-    turns = {one.account: one for one in reversed(report.targets) if one.outcome is None and one.code == "turn"}
+    turns = {one.account: one for one in reversed(report.targets) if one.outcome is None and one.code == TURN}
     lines: list[str] = []
     for account, target in turns.items():
         story = await app.why(face.context, target.id, row.id)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from orchestrator.core.frozen import Struct
 from orchestrator.core.history import History, accounts_in
@@ -70,11 +70,17 @@ def expected(
     return Expected(max(now + asked, until) if asked >= 0.0 else None, tuple(waits))
 
 
-def reasons(history: History, target: Target, declarations: Mapping[str, Declaration], now: float) -> Iterator[Wait]:
-    """All that holds a waiting target back now; times are seconds from now."""
-    if history.made is not None:
-        run = standing(history, declarations, now, ASSUMED)
-        yield from run.queues[target.account].admission.reasons(history.targets.index(target), 0.0)
+def reasons(
+    history: History, declarations: Mapping[str, Declaration], now: float
+) -> Callable[[Target], Iterator[Wait]]:
+    """By waiting target, all that holds it back now, in the order in which it is asked; times are seconds from now.
+
+    Args:
+        history: of a run that was made.
+    """
+    run = standing(history, declarations, now, ASSUMED)
+    rows = {target.id: row for row, target in enumerate(history.targets)}
+    return lambda target: run.queues[target.account].admission.reasons(rows[target.id], 0.0)
 
 
 def standing(history: History, declarations: Mapping[str, Declaration], now: float, times: Times) -> Simulation:

@@ -38,7 +38,6 @@ class Manifest(Struct, frozen=True, eq=False):
 
     Args:
         params: every parameter with its value.
-        unsupported: keys that are understood and not acted on yet, as sentences; `run` refuses them.
         warnings: sentences for a person.
         raw: the merged top level, as plain values.
         listings: the lists of targets, the manifest's own first.
@@ -57,7 +56,6 @@ class Manifest(Struct, frozen=True, eq=False):
     fail_on: frozenset[Outcome] = DEFAULT_FAIL_ON
     reports: Mapping[str, str] = {}
     expect: Expect = Expect()
-    unsupported: Sequence[str] = ()
     warnings: Sequence[str] = ()
     rollout: Rollout | None = None
     graph: Graph | None = None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from orchestrator.core.course import DENIED, PAUSE, called
 from orchestrator.core.errors import UsageError
@@ -12,27 +12,63 @@ from orchestrator.core.model import BuildState, Outcome, Phase, Target, scopes_a
 from orchestrator.core.progress import Progress
 from orchestrator.core.times import clock
 from orchestrator.forecast.remaining import reasons
+from orchestrator.limits.rules import NOTHING, Wait
 from orchestrator.providers import registry
 
 PAUSED, OVERLAP = "paused", "overlap"  # the codes of a target that a pause holds, or another run
+TURN = "turn"  # the code of one that waits for nothing but a rule of the admission
 
 
-def waits_for(history: History, target: Target, now: float) -> tuple[str, str]:
+class Rules:
+    """The rules that hold waiting targets back at an instant, as the admission knows them.
+
+    Args:
+        now: wall clock.
+    """
+
+    def __init__(self, history: History, now: float) -> None:
+        self._history = history
+        self._now = now
+        self._reasons: Callable[[Target], Iterator[Wait]] | None = None  # made when the first target is asked for
+
+    def of(self, target: Target) -> Iterator[Wait]:
+        """What holds the target's trigger back, in the order in which the rules are asked."""
+        made = self._history.made
+        if made is None or self._history.of(target.id).phase is not Phase.WAITING:
+            return
+        if self._reasons is None:
+            types = {account.type for account in accounts_in(made).values()}
+            try:
+                declarations = {name: registry.declaration(name) for name in types}
+            except UsageError:  # a provider that is not installed here: its rules are not known
+                return
+            self._reasons = reasons(self._history, declarations, self._now)
+        yield from self._reasons(target)
+
+    def first(self, target: Target) -> Wait:
+        """The one that holds it back for longest, where there is room for one only."""
+        certain = (wait for wait in self.of(target) if wait.is_certain)
+        return max(certain, key=lambda wait: wait.until, default=NOTHING)
+
+
+def waits_for(history: History, target: Target, now: float, rules: Rules | None = None) -> tuple[str, str]:
     """What an open target waits for.
 
     Args:
         now: the instant for which it is told (wall clock).
+        rules: of the history, at that instant; where many targets are told of, they share one.
 
     Returns:
         A stable code and a sentence for a person.
     """
     progress = history.of(target.id)
-    reasons = (
+    told = (
         _account(history, target, progress),
         _provider(progress, is_paused=history.course.pause is not None),
         _before(history, target, now),
     )
-    return next((reason for reason in reasons if reason is not None), _turn(history))
+    found = next((reason for reason in told if reason is not None), None)
+    return found or _turn(history, target, rules or Rules(history, now))
 
 
 def _account(history: History, target: Target, progress: Progress) -> tuple[str, str] | None:
@@ -52,7 +88,7 @@ def _provider(progress: Progress, *, is_paused: bool) -> tuple[str, str] | None:
         return "in_doubt", "its build was asked to start again; the build itself will show whether it did"
     if progress.build is not None and progress.build.state.is_final:
         again = f"the build {progress.build.state}; it waits to be started again"
-        return (PAUSED if is_paused else "turn"), again
+        return (PAUSED if is_paused else TURN), again
     if progress.build is not None:
         word = "queued" if progress.build.state is BuildState.QUEUED else "running"
         detail = f": {progress.build.reason}" if progress.build.reason else ""
@@ -122,10 +158,19 @@ def _frozen(history: History, target: Target, now: float) -> tuple[str, str] | N
     return "frozen", f"{last.scope} is left alone until {clock(last.until)}: {last.cause}"
 
 
-def _turn(history: History) -> tuple[str, str]:
+def _turn(history: History, target: Target, rules: Rules) -> tuple[str, str]:
     if history.interrupted is not None:
         return "not_triggered", f"not triggered before the run was left ({history.interrupted.signal})"
-    return "turn", "waits for its turn"
+    # without its place, so that like goes with like
+    return TURN, f"waits for {rules.first(target).rule or 'its turn'}"
+
+
+def next_wait(history: History, now: float) -> Wait:
+    """What the next trigger of a run waits for that goes on: the rule that holds the first target back."""
+    rules = Rules(history, now)
+    open_ = (one for one in history.targets if history.of(one.id).phase is Phase.WAITING)
+    turns = (one for one in open_ if waits_for(history, one, now, rules)[0] == TURN)
+    return rules.first(first) if (first := next(turns, None)) is not None else NOTHING
 
 
 def held_by(history: History, target: Target, now: float) -> Iterator[str]:
@@ -134,14 +179,6 @@ def held_by(history: History, target: Target, now: float) -> Iterator[str]:
     Args:
         now: wall clock.
     """
-    made = history.made
-    if made is None or history.of(target.id).phase is not Phase.WAITING:
-        return
-    types = {account.type for account in accounts_in(made).values()}
-    try:
-        declarations = {name: registry.declaration(name) for name in types}
-    except UsageError:  # a provider that is not installed here: its rules are not known
-        return
-    for wait in reasons(history, target, declarations, now):
+    for wait in Rules(history, now).of(target):
         if wait.until == math.inf or wait.ends is not None:
             yield f"{'held' if wait.is_certain else 'may be held'} by: {wait}"

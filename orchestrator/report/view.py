@@ -21,7 +21,7 @@ from orchestrator.core.waves import Wave
 from orchestrator.journal.port import Entry
 from orchestrator.providers import registry
 from orchestrator.report.detection import Detection, detection_of
-from orchestrator.report.reasons import waits_for
+from orchestrator.report.reasons import Rules, waits_for
 
 SCHEMA = "orchestrator.report/1"
 OUTCOMES = tuple(outcome.value for outcome in Outcome)
@@ -220,8 +220,9 @@ def view(run_id: str, history: History, now: float) -> Report:
     as_of = now if history.left_at is None else history.left_at
     accounts = accounts_in(history.made)
     types = {name: account.type for name, account in accounts.items()}
+    rules = Rules(history, as_of)
     with gc_paused():
-        rows = tuple(_row(history, one, types.get(one.account, one.account), as_of) for one in history.targets)
+        rows = tuple(_row(history, one, types.get(one.account, one.account), as_of, rules) for one in history.targets)
     return Report(
         run=_run(run_id, history, now),
         totals=totals_of(rows),
@@ -306,10 +307,10 @@ def _stopped_by(history: History) -> tuple[str | None, str | None]:
     return history.interrupted.signal, None
 
 
-def _row(history: History, target: Target, provider: str, as_of: float) -> Row:
+def _row(history: History, target: Target, provider: str, as_of: float, rules: Rules) -> Row:
     progress = history.of(target.id)
     build, verdict = progress.build, progress.verdict
-    code, reason = (verdict.code, verdict.reason) if verdict else waits_for(history, target, as_of)
+    code, reason = (verdict.code, verdict.reason) if verdict else waits_for(history, target, as_of, rules)
     triggered = progress.asked_at if progress.triggered_at is None else progress.triggered_at
     return Row(
         id=target.id,
