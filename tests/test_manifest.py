@@ -6,6 +6,7 @@ import pytest
 from manifest_helpers import KNOWN, TODAY, files, ids, manifest_of, plan_of
 
 from orchestrator.core.model import Limit, Outcome, Target, Timeouts
+from orchestrator.core.template import Name, Template
 from orchestrator.core.waves import Rollout, StopWhen, WaveRule
 from orchestrator.manifest import (
     Answers,
@@ -20,7 +21,6 @@ from orchestrator.manifest import (
 )
 from orchestrator.manifest.layers import FIELDS, RULES, Layer, Matrix, rule_of
 from orchestrator.manifest.schema import SHARED
-from orchestrator.manifest.template import Name, Template
 from orchestrator.providers.port import RepoFacts
 
 

@@ -10,11 +10,11 @@ from hypothesis import strategies as st
 from manifest_helpers import KNOWN, TODAY, no_files
 
 from orchestrator.core.globs import matches
+from orchestrator.core.template import compile_text, fill
 from orchestrator.core.times import parse_duration, parse_limit
 from orchestrator.manifest import Answers, ManifestError, expand, questions, read
 from orchestrator.manifest.diagnostics import Diagnostics
 from orchestrator.manifest.identity import Parts, id_of, parse
-from orchestrator.manifest.template import compile_text, fill
 from orchestrator.manifest.yaml_reader import DEEPEST, read_yaml
 
 quick = settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.too_slow])

@@ -87,15 +87,16 @@ def test_an_account_without_a_token_is_connected_without_one(tmp_path):
 
 @pytest.mark.anyio
 @pytest.mark.parametrize("anyio_backend", ["asyncio"])
-async def test_headers_of_a_call_stand_instead_of_those_of_the_account():
-    seen = []
+async def test_headers_of_a_call_and_its_signature_stand_instead_of_those_of_the_account():
+    seen, sizes = [], []
 
     async def answer(request):
         seen.append(request.headers)
+        sizes.append(len(await request.read()))
         return aiohttp.web.json_response({})
 
     app = aiohttp.web.Application()
-    app.router.add_get("/x", answer)
+    app.router.add_route("*", "/x", answer)
     runner = aiohttp.web.AppRunner(app)
     await runner.setup()
     site = aiohttp.web.TCPSite(runner, "127.0.0.1", 0)
@@ -104,6 +105,8 @@ async def test_headers_of_a_call_stand_instead_of_those_of_the_account():
     try:
         async with transport(Account("a", "own", url), {"X-One": "1", "X-Two": "2"}) as send:
             await send(Call("GET", "/x", headers={"X-Two": "3"}))
+            await send(Call("POST", "/x", body={"a": "\u00e9"}, sign=lambda body: {"X-One": str(len(body))}))
     finally:
         await runner.cleanup()
-    assert [(one["X-One"], one.getall("X-Two")) for one in seen] == [("1", ["3"])]
+    assert [(one["X-One"], one.getall("X-Two")) for one in seen] == [("1", ["3"]), (str(sizes[1]), ["2"])]
+    assert sizes[1] > 0

@@ -8,6 +8,7 @@ import secrets
 import shlex
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
+from urllib.parse import quote, urlencode
 
 from orchestrator.app.context import Context
 from orchestrator.app.plan import Planned
@@ -158,14 +159,17 @@ def _held(variable: str) -> str:
 def _command(account: Account, call: Call) -> str:
     declared = registry.declared(account)
     has_token = account.token is not None or declared.needs_token
-    headers = registry.load(declared.headers)(account, _held(_variable(account)) if has_token else "")
+    general = registry.load(declared.headers)(account, _held(_variable(account)) if has_token else "")
+    headers = {**general, **call.headers}
     words = ["curl", "-sS", "-g", "-X", call.method]
     for name, value in headers.items():
         words += ["-H", _quoted(f"{name}: {value}")]
     if call.body is not None:
         words += ["-H", _quoted("Content-Type: application/json")]
         words += ["--data-binary", _quoted(json.dumps(call.body))]
-    return " ".join([*words, _quoted(account.url.rstrip("/") + call.path)])
+    query = "?" + urlencode(call.query, quote_via=quote) if call.query else ""
+    signed = "" if call.sign is None else "  # and a signature, which is made when it is sent"
+    return " ".join([*words, _quoted(account.url.rstrip("/") + call.path + query)]) + signed
 
 
 def _quoted(text: str) -> str:

@@ -29,7 +29,8 @@ class Call(Struct, frozen=True):
         leaves: whether a redirect to another host is followed, once and without the token (logs kept elsewhere).
         moves: whether the 301 of a thing that moved is followed, too, although the call changes something.
         is_look: whether it only reads, although it is a POST (GraphQL).
-        headers: sent besides those of the account, and instead of those of the same name; never shown.
+        headers: sent besides those of the account, and instead of those of the same name; never logged.
+        sign: gives headers that sign the bytes of the body, as they are sent.
         ready: to be called when the connection is there, just before the first byte leaves; it may raise `TooLate`.
     """
 
@@ -48,6 +49,7 @@ class Call(Struct, frozen=True):
     moves: bool = False
     is_look: bool = False
     headers: Mapping[str, str] = field(default_factory=dict)
+    sign: Callable[[bytes], Mapping[str, str]] | None = None
     ready: Callable[[], None] | None = None
 
     @property

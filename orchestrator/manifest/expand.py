@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 from orchestrator.core.errors import near
 from orchestrator.core.frozen import gc_paused, replace
 from orchestrator.core.model import Target
+from orchestrator.core.template import Compiled, is_constant
 from orchestrator.manifest.diagnostics import ManifestError, Place, Value
 from orchestrator.manifest.identity import PLAIN, Parts, parse, resolve
 from orchestrator.manifest.layers import Layer, lacking
@@ -22,7 +23,6 @@ from orchestrator.manifest.lookups import Answers, Lookups
 from orchestrator.manifest.rollout import check_labels
 from orchestrator.manifest.schema import KINDS, OF_LISTS
 from orchestrator.manifest.targets import Prototypes, Targets, Wanted, names_of
-from orchestrator.manifest.template import Compiled, is_constant
 from orchestrator.providers.port import RepoFacts
 
 if TYPE_CHECKING:

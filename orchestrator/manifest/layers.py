@@ -14,13 +14,7 @@ from typing import Any, NamedTuple
 
 from orchestrator.core.errors import near
 from orchestrator.core.frozen import Struct
-from orchestrator.core.times import parse_duration
-from orchestrator.core.waves import NO_RERUNS, Reruns
-from orchestrator.manifest.accounts import reference
-from orchestrator.manifest.diagnostics import Diagnostics, Path, Place, Value
-from orchestrator.manifest.identity import PLAIN
-from orchestrator.manifest.schema import COMMON, EXPECTED, SHARED, VARIABLE
-from orchestrator.manifest.template import (
+from orchestrator.core.template import (
     Compiled,
     Malformed,
     Template,
@@ -30,6 +24,12 @@ from orchestrator.manifest.template import (
     fill,
     is_constant,
 )
+from orchestrator.core.times import parse_duration
+from orchestrator.core.waves import NO_RERUNS, Reruns
+from orchestrator.manifest.accounts import reference
+from orchestrator.manifest.diagnostics import Diagnostics, Path, Place, Value
+from orchestrator.manifest.identity import PLAIN
+from orchestrator.manifest.schema import COMMON, EXPECTED, SHARED, VARIABLE
 from orchestrator.manifest.yaml_reader import kind
 from orchestrator.providers.port import Declaration
 

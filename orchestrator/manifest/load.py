@@ -25,9 +25,9 @@ from orchestrator.manifest.graphs import Graph
 from orchestrator.manifest.layers import MERGED_BY_NAME, Compiler, Layer, bases_of
 from orchestrator.manifest.lists import Listing
 from orchestrator.manifest.lookups import Answers, Questions
+from orchestrator.manifest.params import values_of
 from orchestrator.manifest.rehearsal import causes_for, causes_of, rehearsal_of
 from orchestrator.manifest.rollout import check_alone, rollout_of
-from orchestrator.manifest.template import values_of
 from orchestrator.manifest.validate import Validator
 from orchestrator.manifest.yaml_reader import read_yaml
 from orchestrator.providers.port import Declaration

@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from orchestrator.core.frozen import replace
 from orchestrator.core.globs import is_glob
 from orchestrator.core.model import Json, Target, Timeouts
+from orchestrator.core.template import Compiled, is_constant
 from orchestrator.core.waves import NO_RERUNS
 from orchestrator.manifest.diagnostics import ManifestError, Place, Problem
 from orchestrator.manifest.identity import id_of, ref_problem, repo_problem
 from orchestrator.manifest.layers import FIELDS, Layer, Matrix, label_problem
 from orchestrator.manifest.lookups import Lookups
-from orchestrator.manifest.template import Compiled, is_constant
 
 if TYPE_CHECKING:
     from orchestrator.manifest.load import Manifest

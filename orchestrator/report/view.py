@@ -329,7 +329,7 @@ def _row(history: History, target: Target, provider: str, as_of: float, rules: R
         reason=reason or None,
         marker=progress.marker,
         attempts=progress.attempts,
-        request_id=progress.request.id if progress.request else None,
+        request_id=(progress.request.id or None) if progress.request else None,
         build_id=(build.id or None) if build else None,
         build_number=build.number if build else None,
         url=_url(progress),

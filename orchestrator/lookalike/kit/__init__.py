@@ -181,7 +181,8 @@ class LookAlike(ABC):
             body = b"" if call.body is None else json.dumps(call.body).encode()
             path = call.path if call.beside else settings.prefix + call.path
             sent = headers if call.etag is None else {**headers, "if-none-match": call.etag}
-            sent = {**sent, **{name.lower(): value for name, value in call.headers.items()}}
+            more = {**call.headers, **({} if call.sign is None else call.sign(body))}
+            sent = {**sent, **{name.lower(): value for name, value in more.items()}}
             reply = self.handle(Incoming(call.method, path, call.query, sent, body), now())
             await sleep(latency / 2)
             if reply.effect is not None:

@@ -222,6 +222,7 @@ def _sender(
         more = {} if data is None else {"Content-Type": "application/json"}
         more.update({} if call.etag is None else {"If-None-Match": call.etag})
         more.update(call.headers)
+        more.update({} if call.sign is None else call.sign(data or b""))
         ready.set(call.ready)
         try:
             async with session.request(

@@ -1,4 +1,4 @@
-"""`${{ NAME }}` in text: names only, one pass, nothing is evaluated and no result is read again; and parameters."""
+"""`${{ NAME }}` in text: names only, one pass, nothing is evaluated and no result is read again."""
 
 from __future__ import annotations
 
@@ -6,18 +6,13 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple, TypeAlias
 
-from orchestrator.core.errors import near
-from orchestrator.manifest.diagnostics import Diagnostics, Place, Problem, Value
-
 OPEN = "${{"
+LONGEST = 2**20  # characters of a text with its names filled in
 _PIECES = re.compile(r"\$\$\{\{|\$\{\{(?:[ \t]*([A-Za-z_][A-Za-z0-9_.-]*)[ \t]*\}\})?")
 
 
 class Malformed(ValueError):
     """`${{` that opens no name."""
-
-
-LONGEST = 2**20  # characters of a text with its names filled in
 
 
 class TooLong(ValueError):
@@ -117,38 +112,3 @@ def _known(names: Mapping[str, str], name: str) -> str:
         return names[name]
     except KeyError:
         raise Undefined(name) from None
-
-
-FLAG = "-p"
-
-
-def values_of(
-    params: Mapping[str, Value],
-    given: Mapping[str, str],
-    fallback: Mapping[str, str],
-    diagnostics: Diagnostics,
-    *,
-    strict: bool,
-) -> dict[str, str]:
-    """Every parameter with its value; what is wrong goes to the diagnostics."""
-    for name in given:
-        if name not in params:
-            diagnostics.problems.append(Problem(FLAG, name[:100], "unknown parameter", near(name, params)))
-    values = {}
-    for name, written in params.items():
-        param = {"default": written} if isinstance(written, str) else written
-        value = given.get(name, fallback.get(name.upper(), param.get("default")))
-        choices, help_ = param.get("choices", []), param.get("help", "")
-        if value is None and strict:
-            text = f"the parameter has no value{f' ({help_})' if help_ else ''}"
-            remedy = f"give it with -p {name}=VALUE or ORCHESTRATOR_PARAM_{name.upper()}, or write a `default`"
-            diagnostics.report(text, remedy, Place(params, name, ("params", name)))
-        if value is not None and len(value) > LONGEST:
-            place = Place(params, name, ("params", name))
-            diagnostics.report(f"the value has {len(value):,} characters", f"at most {LONGEST:,}", place)
-            value = ""
-        if value is not None and choices and value not in choices:
-            text, remedy = f"{value[:100]!r} is not among the choices", f"one of {', '.join(choices)}"
-            diagnostics.report(text, remedy, Place(params, name, ("params", name)))
-        values[name] = value if value is not None else next(iter(choices), name)
-    return values
