@@ -750,3 +750,19 @@ async def test_a_path_beside_the_accounts_own_stands_below_the_host():
         await send(Call("POST", "/api/graphql", body={}, beside=True))
         await send(Call("GET", "/user"))
     assert [line.split()[1] for line, _, _ in heard] == ["/api/graphql", "/api/v3/user"]
+
+
+async def test_a_redirect_that_is_the_answer_is_shown_and_any_other_is_refused():
+    call = replace(POST, redirects=r"/queue/item/\d+/$")
+    found, heard = await sent(moves("https://ci.invalid/queue/item/7/", "303 See Other"), call)
+    assert (found.status, found.headers["location"], len(heard)) == (303, "https://ci.invalid/queue/item/7/", 1)
+    await failure(moves("https://ci.invalid/login?from=/queue/item/7/x", "303 See Other"), Rejected, call)
+    await failure(moves("https://ci.invalid/queue/item/7/", "303 See Other"), Rejected, POST)
+
+
+async def test_a_form_is_sent_as_one():
+    _, [(_, headers, body)] = await sent(
+        always(http(b"{}")), replace(POST, body={"a b": "1&2", "c": "\u00fc"}, form=True)
+    )
+    assert b"a+b=1%262&c=%C3%BC" in (body if isinstance(body, bytes) else body.encode())
+    assert "application/x-www-form-urlencoded" in str(headers)

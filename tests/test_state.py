@@ -77,3 +77,11 @@ def test_the_deciding_build_stays_the_one_that_was_first():
     second = Build("c", BuildState.RUNNING, "started")
     progress = fold([ASKED, TAKEN, (5.0, Sighted(T, PASSED)), (6.0, Sighted(T, second))])
     assert [build.id for build in progress.builds] == ["b", "c"]
+
+
+def test_a_place_in_a_queue_gives_way_to_the_build_that_it_becomes():
+    waiting = Build("queue-7", BuildState.QUEUED, "queued")
+    begun = Build("12", BuildState.RUNNING, "building", replaces="queue-7")
+    ended = Build("12", BuildState.PASSED, "SUCCESS", replaces="queue-7")
+    progress = fold([ASKED, TAKEN, (5.0, Sighted(T, waiting)), (6.0, Sighted(T, begun)), (9.0, Sighted(T, ended))])
+    assert progress.builds == (ended,)

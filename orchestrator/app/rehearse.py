@@ -6,7 +6,8 @@ import json
 import re
 import secrets
 import shlex
-from collections.abc import AsyncIterator, Iterator, Sequence
+from base64 import b64decode
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from urllib.parse import quote, urlencode
 
@@ -163,13 +164,22 @@ def _command(account: Account, call: Call) -> str:
     headers = {**general, **call.headers}
     words = ["curl", "-sS", "-g", "-X", call.method]
     for name, value in headers.items():
-        words += ["-H", _quoted(f"{name}: {value}")]
-    if call.body is not None:
+        words += _credentials(value) if name == "Authorization" else ["-H", _quoted(f"{name}: {value}")]
+    if call.form and isinstance(call.body, Mapping):
+        words += [word for pair in call.body.items() for word in ("--data-urlencode", _quoted("=".join(pair)))]
+    elif call.body is not None:
         words += ["-H", _quoted("Content-Type: application/json")]
         words += ["--data-binary", _quoted(json.dumps(call.body))]
     query = "?" + urlencode(call.query, quote_via=quote) if call.query else ""
     signed = "" if call.sign is None else "  # and a signature, which is made when it is sent"
     return " ".join([*words, _quoted(account.url.rstrip("/") + call.path + query)]) + signed
+
+
+def _credentials(value: str) -> list[str]:
+    scheme, _, basic = value.partition(" ")
+    if scheme != "Basic":
+        return ["-H", _quoted(f"Authorization: {value}")]
+    return ["-u", _quoted(b64decode(basic).decode())]
 
 
 def _quoted(text: str) -> str:

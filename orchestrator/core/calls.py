@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import ipaddress
+import json
 import re
 from collections.abc import Awaitable, Callable, Mapping
 from typing import TypeAlias
-from urllib.parse import urlsplit
+from urllib.parse import urlencode, urlsplit
 
 from orchestrator.core.frozen import Struct, field
 from orchestrator.core.model import Json
+
+to_json = json.JSONEncoder(separators=(",", ":")).encode
 
 
 class Call(Struct, frozen=True):
@@ -31,6 +34,8 @@ class Call(Struct, frozen=True):
         is_look: whether it only reads, although it is a POST (GraphQL).
         headers: sent besides those of the account, and instead of those of the same name; never logged.
         sign: gives headers that sign the bytes of the body, as they are sent.
+        form: whether the body, a map of texts, is sent as a form instead of JSON.
+        redirects: a pattern of the `Location` of redirects that are the answer itself: they are not followed.
         ready: to be called when the connection is there, just before the first byte leaves; it may raise `TooLate`.
     """
 
@@ -50,12 +55,21 @@ class Call(Struct, frozen=True):
     is_look: bool = False
     headers: Mapping[str, str] = field(default_factory=dict)
     sign: Callable[[bytes], Mapping[str, str]] | None = None
+    form: bool = False
+    redirects: str | None = None
     ready: Callable[[], None] | None = None
 
     @property
     def changes(self) -> bool:
         """Whether it may change something at the provider."""
         return self.method != "GET" and not self.is_look
+
+    @property
+    def content(self) -> tuple[str, bytes]:
+        """The type of the body, and the body; both are empty where there is none."""
+        if self.form and isinstance(self.body, Mapping):
+            return "application/x-www-form-urlencoded", urlencode(dict(self.body)).encode()
+        return ("", b"") if self.body is None else ("application/json", to_json(self.body).encode())
 
 
 class Answer(Struct, frozen=True):

@@ -302,6 +302,7 @@ class Build(Struct, frozen=True, omit_defaults=True, gc=False):
     Args:
         native: the provider's own word for the state.
         reason: why it waits or ended, when the provider says so.
+        replaces: the id under which it was seen before (a place in a queue that became a build).
     """
 
     id: str
@@ -315,6 +316,7 @@ class Build(Struct, frozen=True, omit_defaults=True, gc=False):
     started_at: float | None = None
     finished_at: float | None = None
     reason: str | None = None
+    replaces: str | None = None
 
 
 def unseen(build: str) -> Build:

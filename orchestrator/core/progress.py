@@ -290,6 +290,8 @@ def _one(builds: tuple[Build, ...], id_: str) -> Build:
 
 def _with_build(before: tuple[Build, ...], build: Build) -> tuple[Build, ...]:
     """The builds with one as last seen: the deciding one stays first."""
+    if build.replaces is not None:
+        before = tuple(known for known in before if known.id != build.replaces)
     if not before or (len(before) == 1 and before[0].id == build.id):
         return (build,)
     others = tuple(known for known in before if known.id != build.id)

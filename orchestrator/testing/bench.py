@@ -71,6 +71,10 @@ class Service(ABC):
     def accepted(self, target: Target) -> int:
         """How many triggers the service has taken for the target's repository."""
 
+    def in_state(self, body: Json, native: str) -> Json:
+        """The body of an answer to a call that reads, with all that it shows in this native state."""
+        return reworded(body, self.declaration.states.__contains__, native)
+
     def provider(self, send: Send) -> Provider:
         """The provider over a way to send."""
         made: Provider = registry.load(self.declaration.factory)(self.account, send, lambda reference: SECRET)

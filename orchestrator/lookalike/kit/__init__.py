@@ -173,15 +173,15 @@ class LookAlike(ABC):
             random: draws the latency of each call; half of it passes before the call is handled.
         """
         settings = self.settings
-        headers = {"content-type": "application/json", **self.headers(token or settings.token)}
+        headers = self.headers(token or settings.token)
 
         async def send(call: Call) -> Answer:
             latency = random.uniform(*settings.latency)
             await sleep(latency / 2)
-            body = b"" if call.body is None else json.dumps(call.body).encode()
+            kind, body = call.content
             path = call.path if call.beside else settings.prefix + call.path
             sent = headers if call.etag is None else {**headers, "if-none-match": call.etag}
-            more = {**call.headers, **({} if call.sign is None else call.sign(body))}
+            more = {"content-type": kind, **call.headers, **({} if call.sign is None else call.sign(body))}
             sent = {**sent, **{name.lower(): value for name, value in more.items()}}
             reply = self.handle(Incoming(call.method, path, call.query, sent, body), now())
             await sleep(latency / 2)

@@ -301,5 +301,4 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return made if len(made) == len(pairs) else Doubled(made)
 
 
-to_json = json.JSONEncoder(separators=(",", ":")).encode
 _from_json = json.JSONDecoder(object_pairs_hook=_object, parse_constant=_no_constant).decode

@@ -13,6 +13,7 @@ This is the only place that knows aiohttp's client. What it guarantees to all pr
 from __future__ import annotations
 
 import errno
+import re
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
@@ -38,7 +39,7 @@ from orchestrator.core.errors import (
 )
 from orchestrator.core.model import Account
 from orchestrator.core.secrets import Secret
-from orchestrator.providers.kit.answers import LARGEST, quoted, to_json, too_large, unpacked, value, without
+from orchestrator.providers.kit.answers import LARGEST, quoted, too_large, unpacked, value, without
 from orchestrator.providers.kit.connections import (
     MOST_READ,
     Connector,
@@ -52,6 +53,7 @@ from orchestrator.providers.kit.connections import (
 TOTAL = 30.0  # seconds for a call, from its start to the last byte of the answer
 CONNECT = 10.0  # seconds of these for name, connection and TLS
 LONGEST_HEADER, ALL_HEADERS, MOST_HEADERS = 100 * 1024, 128 * 1024, 1000  # bytes of one, of all; how many
+MOST_LOCATION = 2000  # characters of a redirect's address that are looked at
 MOST_STALE = 100  # connections that are given up, one after the other, before a call is
 NO_MORE = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM, errno.EADDRNOTAVAIL)
 KEEP_ALIVE = 4.0  # seconds; Travis' own proxy closes idle connections after 5
@@ -218,17 +220,17 @@ def _sender(
         raise Unreachable(f"{host}: the server speaks before it is asked")
 
     async def once(call: Call, url: URL, *, is_moved: bool = False) -> Answer:
-        data = None if call.body is None else to_json(call.body).encode()
-        more = {} if data is None else {"Content-Type": "application/json"}
+        kind, data = call.content
+        more = {"Content-Type": kind} if kind else {}
         more.update({} if call.etag is None else {"If-None-Match": call.etag})
         more.update(call.headers)
-        more.update({} if call.sign is None else call.sign(data or b""))
+        more.update({} if call.sign is None else call.sign(data))
         ready.set(call.ready)
         try:
             async with session.request(
                 call.method,
                 url,
-                data=data,
+                data=data or None,
                 headers=more or None,
                 allow_redirects=False,
                 proxy=via,
@@ -239,7 +241,7 @@ def _sender(
                 if elsewhere is not None:
                     status, raw = await stranger(elsewhere, call.at_most or LARGEST)
                     return Answer(status, without(raw, hidden).decode("utf-8", "replace"), size=len(raw))
-                if there is None and 300 <= response.status < 400 and (call.etag is None or response.status != 304):
+                if there is None and 300 <= response.status < 400 and not _is_answer(response, call):
                     _refuse_redirect(response, host, call)
                 raw = await _read(response, call.at_most)
                 body = unpacked(raw, response.headers.get("Content-Encoding", ""), call.at_most)
@@ -319,6 +321,13 @@ def _left_to(response: aiohttp.ClientResponse, url: URL, call: Call) -> str | No
         return urljoin(str(url), location) if location.isascii() and " " not in location else None
     except ValueError:
         return None
+
+
+def _is_answer(response: aiohttp.ClientResponse, call: Call) -> bool:
+    """Whether a 3xx is what was asked for: nothing has changed, or a redirect that says all by its `Location`."""
+    location = response.headers.get("Location", "")[:MOST_LOCATION]
+    is_known = call.redirects is not None and re.search(call.redirects, location) is not None
+    return is_known or (call.etag is not None and response.status == 304)
 
 
 def _refuse_redirect(response: aiohttp.ClientResponse, host: str, call: Call) -> NoReturn:
