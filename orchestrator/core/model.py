@@ -119,8 +119,13 @@ class Findability(StrEnum):
 
     @property
     def can_tell(self) -> bool:
-        """Whether `find` can ever settle what became of a lost trigger."""
+        """Whether `find` can ever tell that a request is the one of a lost trigger."""
         return self in (Findability.EXACT, Findability.BY_MARKER)
+
+    @property
+    def can_look(self) -> bool:
+        """Whether `find` can settle anything of a lost trigger, be it only that there is no request."""
+        return self is not Findability.NEVER
 
 
 class Limit(Struct, frozen=True, omit_defaults=True, gc=False):

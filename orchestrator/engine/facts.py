@@ -220,7 +220,7 @@ class AccountRun:
 
     def can_find(self, row: int) -> bool:
         """Whether a look can ever tell what became of a lost call."""
-        return self.progress(row).marker is not None and self.line.declaration.finds.can_tell
+        return self.progress(row).marker is not None and self.line.declaration.finds.can_look
 
     def restart(self, row: int) -> Restart | None:
         """The last time that the row's build was asked to start again, and the build before; None: it never was."""

@@ -344,7 +344,7 @@ async def _readers(bench: Bench) -> Mapping[str, Callable[[], Any]]:
         ("find", port.Provider, lambda: provider.find(trigger, asked, ())),
         ("poll", port.Provider, lambda: provider.poll([one])),
         ("fresh", port.Provider, lambda: provider.poll([replace(one, fresh=True)])),
-        ("prepare", port.Prepares, lambda: provider.prepare(one.target)),
+        ("prepare", port.Prepares, lambda: provider.prepare(replace(one.target, branch=None))),
         ("cancel", port.Cancels, lambda: provider.cancel(one.target, build)),
         ("whoami", port.SaysWho, lambda: provider.whoami()),
         ("inspect", port.Inspects, lambda: provider.inspect(one.target.repo)),
