@@ -158,7 +158,7 @@ def warnings(plan: Plan, run: Simulation, declarations: Mapping[str, Declaration
     return (
         *_crowding(plan, run, options),
         *_crowded_repos(plan, triggered, fold),
-        *_repeats(triggered),
+        *_repeats(plan, triggered, declarations),
         *_too_long(triggered, run.last_trigger),
     )
 
@@ -191,14 +191,32 @@ def _crowded_repos(plan: Plan, targets: Sequence[Target], fold: set[str]) -> lis
     return [text for _, text in sorted(found)[:NAMED]] + [more] * (len(found) > NAMED)
 
 
-def _repeats(targets: Sequence[Target]) -> list[str]:
-    """A provider may cancel a queued build when a newer one of the same branch arrives."""
-    refs = Counter((target.account, target.repo, target.branch) for target in targets)
+def _repeats(plan: Plan, targets: Sequence[Target], declarations: Mapping[str, Declaration]) -> list[str]:
+    """What a newer trigger does to builds of the same branch: some services cancel them always, others may."""
+    declared = {name: declarations[account.type] for name, account in plan.accounts.items()}
+    refs = Counter((one.account, one.repo, one.branch) for one in targets if declared[one.account].rival is None)
     twice = [f"{repo}@{branch}" if branch else repo for (_, repo, branch), count in refs.items() if count > 1]
-    if not twice:
-        return []
-    named = ", ".join(twice[:NAMED]) + (f" and {len(twice) - NAMED} more" if len(twice) > NAMED else "")
-    return [f"several triggers of one branch ({named}): where auto-cancel is on, a newer build may cancel a queued one"]
+    last: dict[tuple[str, str, str], str] = {}
+    ended: dict[str, list[str]] = {}
+    for target in targets:
+        if (rival := declared[target.account].rival) is not None:
+            key = target.account, target.repo.lower(), rival(target)
+            if (earlier := last.get(key)) is not None and earlier not in target.needs:
+                ended.setdefault(target.account, []).append(earlier)
+            last[key] = target.id
+    found = [
+        f"account {name}: {declared[name].title} will cancel builds of this run when later targets are triggered "
+        f"({_named(ids)}): let the later one need the earlier one (`needs`)"
+        for name, ids in ended.items()
+    ]
+    if twice:
+        what = "where auto-cancel is on, a newer build may cancel a queued one"
+        found.append(f"several triggers of one branch ({_named(twice)}): {what}")
+    return found
+
+
+def _named(names: Sequence[str]) -> str:
+    return ", ".join(names[:NAMED]) + (f" and {len(names) - NAMED} more" if len(names) > NAMED else "")
 
 
 def _too_long(targets: Sequence[Target], seconds: float) -> list[str]:

@@ -372,6 +372,8 @@ class Declaration(Struct, frozen=True):
         clones: hosts of the repositories' clone URLs, with the keys of a target that go with each; the first is usual.
         lacks: keys that every target has, but not one of this provider.
         place: what beside its repository decides what `prepare` finds for a target and whether its marker shows.
+        rival: what two targets of a repository have in common where the service ends the build of the one that was
+            triggered first; None: it lets all of them run.
         target_problem: what is wrong with a target's keys taken together, and the remedy, or None.
         repo_problem: why the service cannot have a repository of this name, given the target's keys, or None.
         message_problem: what is wrong with a message (a skip command), or None.
@@ -411,6 +413,7 @@ class Declaration(Struct, frozen=True):
     clones: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     lacks: frozenset[str] = frozenset()
     place: Callable[[Target], str] = lambda target: ""
+    rival: Callable[[Target], str] | None = None
     target_problem: Callable[[Target], tuple[str, str] | None] = lambda target: None
     repo_problem: Callable[[str, Mapping[str, Json]], str | None] = lambda repo, keys: None
     message_problem: Callable[[str], str | None] = lambda message: None
