@@ -23,6 +23,7 @@ from orchestrator.providers.github.declaration import READS, REASONS
 from orchestrator.providers.github.observe import COMPLETED, may_be, native_of, observed
 from orchestrator.providers.kit.answers import instant, mapping, number, other_question, read, rows, text
 from orchestrator.providers.kit.etags import Known
+from orchestrator.providers.kit.forge import run_path
 from orchestrator.providers.kit.listings import walk
 from orchestrator.providers.port import Followed, Observation
 
@@ -73,7 +74,7 @@ class Poll:
         Raises:
             LookFailed: it cannot be read now.
         """
-        path = wire.run_path(one.target.repo, id_)
+        path = run_path(one.target.repo, id_)
         call = wire.get(path, one.target.repo, purpose="poll")
         answer = await (read(self._send, call) if self._has_graphql else self._known.read(call, fresh=one.fresh))
         if answer.status == 404:

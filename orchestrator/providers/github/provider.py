@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote, urlsplit
 
-from orchestrator.core.calls import Send
-from orchestrator.core.errors import InDoubt, LookFailed, NotShown, Rejected, UsageError
+from orchestrator.core.calls import Answer, Call, Send
+from orchestrator.core.errors import InDoubt, LookFailed, NotShown, NotTriggered, Rejected, UsageError
 from orchestrator.core.frozen import replace
 from orchestrator.core.model import (
     LONGEST_LOG,
@@ -35,14 +35,14 @@ from orchestrator.providers.kit.answers import (
     mapping,
     not_welcome,
     number,
-    other_question,
     quoted,
     read,
     text,
 )
-from orchestrator.providers.kit.listings import Query, Search, entries_of, walk
+from orchestrator.providers.kit.forge import Forge, repo_path, run_path
+from orchestrator.providers.kit.listings import Listing, Query, Search, entries_of, walk
 from orchestrator.providers.kit.workflow import LINES, Workflow, read_workflow
-from orchestrator.providers.port import Followed, JobLog, Observation, Principal, RepoFacts, Secrets
+from orchestrator.providers.port import Followed, JobLog, Observation, Principal, Secrets
 
 BLAMED = ("failure", "timed_out", "startup_failure")  # conclusions of jobs for which a run failed
 MOST_PAGES, MOST_RUN_PAGES = 2000, 50  # of 100 repositories or branches; of jobs, or runs in the time of a doubt
@@ -52,12 +52,12 @@ ENTERPRISE = "/api/v3"  # with which the URL of an Enterprise Server ends
 RETURNS_IDS = (3, 21)  # from which version on an Enterprise Server tells the id of the run
 
 
-class GitHub:
+class GitHub(Forge):
     """One account on GitHub; an Enterprise Server is known by its URL, and has GraphQL beside it."""
 
     def __init__(self, account: Account, send: Send, secrets: Secrets) -> None:
         self._url = account.url.rstrip("/")
-        self._send = send
+        super().__init__(send)
         lead, is_enterprise = urlsplit(self._url).path.removesuffix(ENTERPRISE), self._url.endswith(ENTERPRISE)
         self._is_old: bool | None = None if is_enterprise else False
         self._poll = Poll(send, (f"{lead}/api/graphql", True) if is_enterprise else ("/graphql", False))
@@ -69,7 +69,7 @@ class GitHub:
         if "event" in target.request:
             return found
         if target.branch is None:
-            found["ref"] = (await self._repo(target.repo)).default_branch
+            found["ref"] = (await self.ready(target.repo)).default_branch
         if target.marked and target.request.get("marker_input", AUTO) == AUTO:
             workflow = await self._workflow(target, target.branch or found.get("ref"))
             found["marker"] = None if workflow is None else workflow.carrier()
@@ -123,7 +123,7 @@ class GitHub:
     async def cancel(self, target: Target, build: Build) -> bool:
         """Asks once; when it is asked again, since that did not help, by force."""
         how = "force-cancel" if build.id in self._canceled else "cancel"
-        call = wire.write(f"{wire.run_path(target.repo, build.id)}/{how}", target.repo)
+        call = wire.write(f"{run_path(target.repo, build.id)}/{how}", target.repo)
         answer = await read(self._send, call)
         if answer.status not in (202, 409):
             raise wire.refusal(answer) if 400 <= answer.status < 500 else wire.read_failed(answer, call.path)
@@ -133,9 +133,7 @@ class GitHub:
     async def restart(self, target: Target, build: Build) -> None:
         """Starts what failed of the run again, under its id; that it runs already is what was wanted."""
         what = "rerun-failed-jobs" if build.state in (BuildState.FAILED, BuildState.CANCELED) else "rerun"
-        answer = await self._send(
-            wire.write(f"{wire.run_path(target.repo, build.id)}/{what}", target.repo, None, "trigger")
-        )
+        answer = await self._send(wire.write(f"{run_path(target.repo, build.id)}/{what}", target.repo, None, "trigger"))
         said = wire.message(answer).lower()
         if answer.status == 201 or (answer.status == 403 and "already running" in said):
             return
@@ -159,41 +157,9 @@ class GitHub:
         web = f"{parts.scheme}://{parts.netloc.removeprefix('api.')}{parts.path.removesuffix(ENTERPRISE)}"
         return f"{web}/{quote(target.repo, safe='/')}/actions"
 
-    async def inspect(self, repo: str) -> RepoFacts | None:
-        path = wire.repo_path(repo)
-        answer = await read(self._send, wire.get(path, repo))
-        facts = _facts(mapping(answer.body)) if answer.status == 200 else None
-        if facts is None:
-            if isinstance(error := wire.read_failed(answer, path), NotShown):
-                return None
-            raise error
-        if facts.slug.lower() != repo.lower() and not answer.is_moved:
-            raise LookFailed(f"{path}: {other_question(answer, f'it shows {quoted(facts.slug, 60)}').cause}")
-        return facts
-
-    async def discover(self, owner: str) -> list[RepoFacts]:
-        """The repositories of an organization, else of a user; their topics are labels."""
-
-        def pick(row: Mapping[str, Any]) -> RepoFacts | None:
-            facts = _facts(row)
-            if facts is not None and not facts.slug.lower().startswith(f"{owner.lower()}/"):
-                raise LookFailed(f"the listing holds {quoted(facts.slug, 60)!r}, which is not of {owner}")
-            return facts
-
-        name = quote(owner, safe="")
-        try:
-            found: list[RepoFacts] = await self._all(f"/orgs/{name}/repos", pick)
-        except Rejected:
-            found = await self._all(f"/users/{name}/repos", pick)
-        return list({facts.id: facts for facts in found}.values())
-
-    async def branches(self, repo: str) -> list[str]:
-        found = await self._all(f"{wire.repo_path(repo)}/branches", lambda row: text(row.get("name")), repo)
-        return [name for name in dict.fromkeys(found) if name.isprintable()]
-
     async def sees_branch(self, target: Target) -> bool:
         """Whether there is such a branch, or such a tag."""
-        name, lead = quote((target.branch or "").removeprefix("refs/heads/"), safe=""), wire.repo_path(target.repo)
+        name, lead = quote((target.branch or "").removeprefix("refs/heads/"), safe=""), repo_path(target.repo)
         for path in (f"{lead}/branches/{name}", f"{lead}/git/ref/tags/{name}"):
             answer = await read(self._send, wire.get(path, target.repo))
             if answer.status == 200:
@@ -204,12 +170,12 @@ class GitHub:
 
     async def logs(self, target: Target, build: Build, at_most: int) -> JobLog | None:
         """The log of the first job that failed; it is served by another host, which gets no token."""
-        call = wire.get(f"{wire.run_path(target.repo, build.id)}/jobs", target.repo)
+        call = wire.get(f"{run_path(target.repo, build.id)}/jobs", target.repo)
         jobs = await entries_of(self._send, wire.listing(call, "jobs", MOST_RUN_PAGES))
         job: Mapping[str, Any] = next((job for job in jobs if job.get("conclusion") in BLAMED), {})
         if (id_ := number(job.get("id"))) is None:
             return None
-        path = f"{wire.repo_path(target.repo)}/actions/jobs/{id_}/logs"
+        path = f"{repo_path(target.repo)}/actions/jobs/{id_}/logs"
         call = replace(wire.get(path, target.repo), at_most=LONGEST_LOG, leaves=True)
         answer = await read(self._send, call)
         if answer.status != 200:
@@ -222,7 +188,7 @@ class GitHub:
         is_open = target.marked and target.request.get("marker_input", AUTO) == AUTO
         if "event" in target.request:
             return None
-        ref = target.branch or (await self._repo(target.repo)).default_branch
+        ref = target.branch or (await self.ready(target.repo)).default_branch
         workflow = await self._workflow(target, ref)
         name = quoted(str(target.request.get("workflow")), 100)
         if workflow is None:
@@ -236,22 +202,9 @@ class GitHub:
             return None
         return f"workflow {name} shows no marker: {IN_DOUBT}", f"add these lines to it:\n{LINES}"
 
-    async def _repo(self, repo: str) -> RepoFacts:
-        """The facts of a repository that can be triggered.
-
-        Raises:
-            Rejected: there is none.
-        """
-        facts = await self.inspect(repo)
-        if facts is None:
-            raise Rejected("not_found", "there is no such repository, or this token may not see it")
-        if not facts.active:
-            raise Rejected("archived", "the repository is archived or disabled; leave it out")
-        return facts
-
     async def _workflow(self, target: Target, ref: Json) -> Workflow | None:
         """The target's workflow as its ref has it; None where its file cannot be read."""
-        name, lead = str(target.request.get("workflow")), wire.repo_path(target.repo)
+        name, lead = str(target.request.get("workflow")), repo_path(target.repo)
         path: object = f".github/workflows/{name}"
         if name.isdigit():
             path = (await self._there(f"{lead}/actions/workflows/{name}", target.repo)).get("path")
@@ -279,12 +232,14 @@ class GitHub:
             self._is_old = bool(numbers) and numbers < RETURNS_IDS
         return self._is_old
 
-    async def _all(self, path: str, pick: Callable[[Mapping[str, Any]], Any], repo: str | None = None) -> list[Any]:
-        """What is picked of all entries of a listing; Rejected where there is no such thing."""
-        try:
-            return await entries_of(self._send, wire.listing(wire.get(path, repo), None, MOST_PAGES), pick)
-        except NotShown as error:
-            raise Rejected("not_found", error.cause) from error
+    def _get(self, path: str, repo: str | None = None) -> Call:
+        return wire.get(path, repo)
+
+    def _all_of(self, call: Call) -> Listing[Any]:
+        return wire.listing(call, None, MOST_PAGES)
+
+    def _failed(self, answer: Answer, path: str) -> NotTriggered | LookFailed:
+        return wire.read_failed(answer, path)
 
 
 def _add(row: Mapping[str, Any], search: Search[Mapping[str, Any]], trigger: Trigger, until: float, ref: Json) -> None:
@@ -308,20 +263,3 @@ def stored_token(url: str, environ: Mapping[str, str], home: Path) -> Secret | N
         return Stored(environ, home, home).resolve(f"command:gh auth token --hostname {shlex.quote(host)}")
     except UsageError:  # there is no gh, or it knows no token: the caller tells where one may stand
         return None
-
-
-def _facts(row: Mapping[str, Any]) -> RepoFacts | None:
-    """A repository as doctor and discover want it; None where the row is none."""
-    id_, slug = number(row.get("id")), text(row.get("full_name"), 300)
-    if id_ is None or slug is None or not slug.isprintable():
-        return None
-    allowed, private, topics = mapping(row.get("permissions")).get("push"), row.get("private"), row.get("topics")
-    return RepoFacts(
-        id=str(id_),
-        slug=slug,
-        active=row.get("archived") is not True and row.get("disabled") is not True,
-        may_trigger=allowed if isinstance(allowed, bool) else None,
-        default_branch=text(row.get("default_branch"), 300),
-        private=private if isinstance(private, bool) else None,
-        labels=tuple(one for one in topics if isinstance(one, str))[:20] if isinstance(topics, list) else (),
-    )

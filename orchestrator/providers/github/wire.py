@@ -29,6 +29,7 @@ from orchestrator.providers.kit.answers import (
     rejected,
     text,
 )
+from orchestrator.providers.kit.forge import repo_path
 from orchestrator.providers.kit.listings import Listing, Query, linked
 from orchestrator.providers.kit.workflow import MARKER_INPUTS
 
@@ -63,17 +64,6 @@ _MISSING = (
 def headers(account: object, token: str) -> Mapping[str, str]:
     """What every call carries."""
     return {"Authorization": f"Bearer {token}", "Accept": MEDIA, "X-GitHub-Api-Version": "2022-11-28"}
-
-
-def repo_path(repo: str) -> str:
-    """`/repos/acme/widget`."""
-    owner, _, name = repo.partition("/")
-    return f"/repos/{quote(owner, safe='')}/{quote(name, safe='')}"
-
-
-def run_path(repo: str, run: object) -> str:
-    """The path of a run."""
-    return f"{repo_path(repo)}/actions/runs/{quote(str(run), safe='')}"
 
 
 def get(path: str, repo: str | None = None, query: Query = (), purpose: str = "other") -> Call:

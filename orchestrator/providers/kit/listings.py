@@ -111,13 +111,32 @@ def linked(first: Call, key: str | None, at_most: int, failed: Callable[[Answer,
     """
 
     def page_of(place: Query, answer: Answer) -> Page[Query]:
-        found = answer.body if key is None else mapping(answer.body).get(key)
-        entries = rows(found)
-        if answer.status != 200 or not isinstance(found, list) or len(entries) != len(found):
-            raise failed(answer, first.path)
-        return Page(entries, _next(answer))
+        return Page(_entries(answer, key, first.path, failed), _next(answer))
 
     return Listing((), lambda place: replace(first, query=place) if place else first, page_of, at_most)
+
+
+def numbered(first: Call, key: str | None, at_most: int, failed: Callable[[Answer, str], Exception]) -> Listing[int]:
+    """A listing whose pages have numbers, for servers that link to none; only an empty page is its end.
+
+    Args as of `linked`.
+    """
+
+    def page_of(page: int, answer: Answer) -> Page[int]:
+        entries = _entries(answer, key, first.path, failed)
+        return Page(entries, page + 1 if entries else None)
+
+    return Listing(1, lambda page: replace(first, query=(*first.query, ("page", str(page)))), page_of, at_most)
+
+
+def _entries(
+    answer: Answer, key: str | None, path: str, failed: Callable[[Answer, str], Exception]
+) -> list[Mapping[str, Any]]:
+    found = answer.body if key is None else mapping(answer.body).get(key)
+    entries = rows(found)
+    if answer.status != 200 or not isinstance(found, list) or len(entries) != len(found):
+        raise failed(answer, path)
+    return entries
 
 
 def _next(answer: Answer) -> Query | None:
