@@ -134,19 +134,20 @@ def test_a_rehearsal_is_against_the_lookalike_that_the_declaration_names(monkeyp
 
 def test_an_unknown_type_names_those_there_are(monkeypatch):
     install(monkeypatch, Point("concourse", lambda: None))
-    with pytest.raises(UsageError, match="unknown provider type 'jenkins'; there are: travis, github, concourse"):
-        registry.declaration("jenkins")
+    there = ", ".join([*registry.PROVIDERS, "concourse"])
+    with pytest.raises(UsageError, match=f"unknown provider type 'tomorrow'; there are: {there}"):
+        registry.declaration("tomorrow")
 
 
 def test_a_foreign_provider_joins_the_known_ones_when_it_is_asked_for(monkeypatch):
     foreign = replace(DECLARATION, type="concourse")
     install(monkeypatch, Point("concourse", lambda: foreign))
     known = registry.known()
-    assert list(known) == ["travis", "github"]
-    assert known.get("jenkins") is None
+    assert list(known) == list(registry.PROVIDERS)
+    assert known.get("tomorrow") is None
     assert known.get("concourse") is foreign
-    assert list(known) == ["travis", "github", "concourse"]
-    assert list(registry.known()) == ["travis", "github"]
+    assert list(known) == [*registry.PROVIDERS, "concourse"]
+    assert list(registry.known()) == list(registry.PROVIDERS)
 
 
 @pytest.mark.parametrize("given", [None, object(), DECLARATION])

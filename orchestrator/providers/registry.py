@@ -27,6 +27,8 @@ GROUP = "orchestrator.providers"
 PROVIDERS: Mapping[str, str] = {
     "travis": "orchestrator.providers.travis.declaration:DECLARATION",
     "github": "orchestrator.providers.github.declaration:DECLARATION",
+    "gitea": "orchestrator.providers.gitea.declaration:DECLARATION",
+    "forgejo": "orchestrator.providers.gitea.declaration:FORGEJO",
 }
 
 

@@ -2,6 +2,7 @@
 
 import pytest
 from fake_service import FAKE, FakeProvider, FakeService
+from gitea_bench import ForgejoService, GiteaService
 from preparing import NumberedService, PreparingProvider
 
 from orchestrator.core.calls import Answer
@@ -141,7 +142,14 @@ class OverPreparing(OverFake):
         self.service = NumberedService(latency=0.0)
 
 
-SERVICES = {"travis": TravisService, "github": GitHubService, "fake": OverFake, "fake that prepares": OverPreparing}
+SERVICES = {
+    "travis": TravisService,
+    "github": GitHubService,
+    "gitea": GiteaService,
+    "forgejo": ForgejoService,
+    "fake": OverFake,
+    "fake that prepares": OverPreparing,
+}
 
 
 def test_every_provider_of_the_package_stands_here():

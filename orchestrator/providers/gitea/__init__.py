@@ -1,0 +1,1 @@
+"""Gitea Actions, and Forgejo's, which are nearly the same."""
