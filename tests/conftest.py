@@ -11,6 +11,9 @@ import pytest
 import trio.testing
 
 import orchestrator
+from orchestrator.core.frozen import replace
+from orchestrator.lookalike import github as lookalike_github
+from orchestrator.lookalike import travis as lookalike_travis
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGALRM)
 
@@ -29,8 +32,16 @@ def anyio_backend():
 @pytest.fixture
 def quick_polls(monkeypatch):
     """Real sockets and real time, but polls of what ends at once are not five seconds apart."""
-    monkeypatch.setattr("orchestrator.core.next_step.NARROWEST", 0.2)
-    monkeypatch.setattr("orchestrator.engine.facts.FIRST_POLL", 0.2)
+    monkeypatch.setattr("orchestrator.core.next_step.NARROWEST", 0.05)
+    monkeypatch.setattr("orchestrator.engine.facts.FIRST_POLL", 0.05)
+
+
+@pytest.fixture
+def quick_rehearsals(monkeypatch, quick_polls):
+    """Real sockets and real time, but a rehearsal's look-alike lives a hundred times as fast, as its setting says."""
+    for package in (lookalike_github, lookalike_travis):
+        fitted = package.fitted
+        monkeypatch.setattr(package, "fitted", lambda *said, fitted=fitted: replace(fitted(*said), time_scale=100.0))
 
 
 @pytest.fixture(autouse=True)

@@ -165,7 +165,7 @@ def test_what_was_remembered_and_cannot_be_read_is_nothing(program):
 
 
 def test_what_was_learnt_before_the_patience_of_plan_ended_is_kept(program, monkeypatch):
-    monkeypatch.setattr(ahead, "SHARE", 1.0)
+    monkeypatch.setattr(ahead, "SHARE", 0.3)
     world = with_builds("acme/a", "acme/b")
     handle = world.handle
 

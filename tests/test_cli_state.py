@@ -278,6 +278,7 @@ def test_printed_commands_name_the_state_that_was_given(program):
     assert "orchestrator why one travis:acme/b@main --state 'my state'\n" in program.out
 
 
+@pytest.mark.usefixtures("quick_rehearsals")
 def test_a_rehearsal_advises_no_retry_of_what_its_sandbox_took_along(program):
     assert program("run", "--repo", "acme/x@main", "--sandbox", "--detach", "--run-id", "try") == 0
     for verb in ("report", "status"):
@@ -466,7 +467,8 @@ def test_a_retry_is_compared_with_what_it_left_alone(program):
 
 
 def test_detaching_succeeds_when_a_target_was_refused_and_the_one_who_watches_judges(program):
-    world = TravisLookAlike.from_settings({"repos": 1, "build": ["300ms", "400ms"], "shares": {}})
+    settings = {"repos": 1, "process": ["1ms", "2ms"], "build": ["300ms", "400ms"], "shares": {}}
+    world = TravisLookAlike.from_settings(settings)
     with anyio.from_thread.start_blocking_portal() as portal, portal.wrap_async_context_manager(serve(world)) as served:
         program.environ["TRAVIS_TOKEN"] = served.token
         account = f"providers: {{travis: {{url: '{served.url}'}}}}\ndefaults: {{branches: [main]}}\n"

@@ -173,6 +173,7 @@ def test_what_is_sent_and_the_parameters_belong_to_the_plan_and_remarks_do_not(p
     assert told is None or told in program.err
 
 
+@pytest.mark.usefixtures("quick_rehearsals")
 def test_a_list_without_a_manifest_is_compared_too(program):
     program.write("list.txt", "acme/svc-001@main\n")
     words = ("run", "--from", "list.txt", "--run-id", "nightly", "--sandbox")

@@ -7,7 +7,7 @@ from cli_machine import Program
 
 from orchestrator.core.errors import Exit
 
-pytestmark = pytest.mark.usefixtures("quick_polls")
+pytestmark = pytest.mark.usefixtures("quick_rehearsals")
 
 MANIFEST = """
 version: 1
@@ -16,8 +16,9 @@ reruns: 1
 causes: off
 targets: [acme/lib@main, acme/web@main, acme/app@main]
 """
-# A build that is started again is known by its start, which services tell in whole seconds: none is quicker than that.
-QUICK = ("--sandbox", "--sandbox-slow", "**=1200ms", "-q")
+# A build that is started again is known by its start, which services tell in whole seconds: none is quicker than that
+# (1.2 s, as rehearsals live a hundred times as fast here).
+QUICK = ("--sandbox", "--sandbox-slow", "**=2m", "-q")
 
 
 @pytest.fixture
@@ -30,7 +31,7 @@ def program(tmp_path, capsys):
 
 def test_flakes_are_listed_before_red_ones_and_what_always_passed_is_a_number(program):
     assert program("run", *QUICK, "--sandbox-flakes", "acme/web", "--sandbox-fails", "acme/lib") == Exit.FAILED
-    assert program("run", *QUICK) == Exit.OK
+    assert program("run", "--sandbox", "-q", "--sandbox-slow", "**=1s") == Exit.OK
     assert program("run", "other.yaml", *QUICK, "--sandbox-fails", "acme/app") == Exit.FAILED
     assert program("flaky", "nightly", "--sandbox", "-o", "json") == Exit.OK
     found = program.json
@@ -47,7 +48,7 @@ def test_flakes_are_listed_before_red_ones_and_what_always_passed_is_a_number(pr
 
 
 def test_a_name_that_no_run_has_is_wrong_usage(program):
-    assert program("run", *QUICK) == Exit.OK
+    assert program("run", "--sandbox", "-q", "--sandbox-slow", "**=1s") == Exit.OK
     assert program("flaky", "nihgtly", "--sandbox") == Exit.USAGE
     assert "there is no run of the name 'nihgtly'" in program.err
     assert program("flaky", "--sandbox") == Exit.OK

@@ -17,7 +17,7 @@ from orchestrator.lookalike.kit.server import serve
 from orchestrator.lookalike.travis import TravisLookAlike
 from orchestrator.testing import MemoryJournal
 
-pytestmark = pytest.mark.usefixtures("quick_polls")
+pytestmark = pytest.mark.usefixtures("quick_rehearsals")
 
 MANIFEST = """\
 version: 1

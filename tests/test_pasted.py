@@ -5,17 +5,21 @@ import re
 import shlex
 import shutil
 import sqlite3
-import subprocess
-import sys
+import time
+from functools import partial
 from pathlib import Path
 
 import anyio
 import click
 import pytest
-from cli_machine import ENVIRON, Program
+from cli_machine import Program, context_of
 from leases import claim
 
 import orchestrator
+from orchestrator.app.context import Silent, writable
+from orchestrator.app.plan import Choices
+from orchestrator.app.resume import resume
+from orchestrator.app.runs import exact
 from orchestrator.app.start import made_of
 from orchestrator.cli.main import ALIASES, VERBS, root
 from orchestrator.core.errors import Exit
@@ -28,7 +32,7 @@ from orchestrator.journal.store import open_journal
 from orchestrator.lookalike.kit.server import serve
 from orchestrator.lookalike.travis import TravisLookAlike
 
-pytestmark = pytest.mark.usefixtures("quick_polls")
+pytestmark = pytest.mark.usefixtures("quick_rehearsals")
 
 PACKAGE = Path(orchestrator.__file__).parent
 AT = 1_767_571_200.0
@@ -102,9 +106,10 @@ def pasted(text):
 
 
 class Served(Program):
-    """A program with a manifest of some repositories at a look-alike."""
+    """A program with a manifest of some repositories at a look-alike, whose clock is so many seconds ahead."""
 
     world: TravisLookAlike
+    ahead = 0.0
 
     def paste(self, line):
         """Runs a line that was printed."""
@@ -127,12 +132,14 @@ def make(tmp_path, capsys):
             plain = {"repos": repos, "build": ["1ms", "2ms"], "process": ["1ms", "2ms"], "shares": {}}
             program = Served(tmp_path, capsys)
             program.world = TravisLookAlike.from_settings({**plain, **settings})
-            context = portal.wrap_async_context_manager(serve(program.world))
+            clock = partial(lambda program: time.time() + program.ahead, program)
+            context = portal.wrap_async_context_manager(serve(program.world, now=clock))
             served = context.__enter__()
             stack.append(context)
             program.environ["TOKEN"] = served.token
             names = ", ".join(f"acme/svc-{n:03}@main" for n in range(1, repos + 1))
-            account = f"providers: {{travis: {{url: '{served.url}', token: env:TOKEN}}}}"
+            hasty = "defaults: {timeouts: {settle: 100ms}}"
+            account = f"providers: {{travis: {{url: '{served.url}', token: env:TOKEN, {hasty}}}}}"
             program.write("orchestrator.yaml", f"version: 1\nname: t\n{account}\ntargets: [{names}]\n")
             return program
 
@@ -257,27 +264,30 @@ def test_when_a_retry_is_held_no_flag_is_advised_that_it_lacks(make):
     assert {"resume", "cancel"} <= set(program.said())
 
 
-def test_when_another_process_is_at_work(make):
-    program = make(build=["2s", "3s"])
-    words = [sys.executable, "-m", "orchestrator", "run", "--run-id", "one", *STATE]
-    environ = {**ENVIRON, **program.environ, "PYTHONPATH": ENVIRON["PYTHONPATH"]}
-    quiet = {"stdin": subprocess.DEVNULL, "stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE, "text": True}
-    with subprocess.Popen(words, cwd=program.folder, env=environ, **quiet) as other:
-        try:
-            while "run.made" not in other.stderr.readline():
-                assert other.poll() is None
-            while program("status", "one", *STATE) != 0 or "a process is at work" not in program.out:
-                assert other.poll() is None
-            follow = program.said()["watch"]
-            assert program("run", *STATE) == Exit.NOT_STARTED
-            assert {"watch", "cancel"} <= set(program.said())
-            assert program("resume", "one", *STATE) == Exit.STATE
-            assert "watch" in program.said()
-            assert program.paste(follow) == 0
-            assert "3 passed" in program.out
-        finally:
-            other.kill()
-            other.communicate()
+def test_when_somebody_else_is_at_work(make):
+    """Somebody else is another event loop here, in a thread; what is said rests on the leases alone."""
+    program = make(build=["1h", "1h"])
+    assert program("run", "--run-id", "one", "--timeout", "1ms", *STATE) == Exit.TIMEOUT
+
+    async def go_on():
+        context = context_of(state=str(program.folder / "s"), environ=program.environ, observer=Silent())
+        async with writable(context) as journal:
+            drive = await resume(await exact(journal, "one"), journal, Choices(), context)
+            return (await drive.run()).code
+
+    with anyio.from_thread.start_blocking_portal() as portal:
+        other = portal.start_task_soon(go_on)
+        while program("status", "one", *STATE) != 0 or "a process is at work" not in program.out:
+            assert not other.done()
+        follow = program.said()["watch"]
+        assert program("run", *STATE) == Exit.NOT_STARTED
+        assert {"watch", "cancel"} <= set(program.said())
+        assert program("resume", "one", *STATE) == Exit.STATE
+        assert "watch" in program.said()
+        program.ahead = 3600.0 * 2
+        assert program.paste(follow) == 0
+        assert "3 passed" in program.out
+        assert other.result() is Exit.OK
 
 
 def test_when_an_id_stands_for_another_plan(make):
@@ -352,18 +362,18 @@ def test_after_an_export(make, monkeypatch):
 
 @pytest.mark.parametrize("first", ["the copy", "the original"])
 def test_an_exported_run_says_that_it_moves_and_both_copies_resumed_start_nothing_twice(make, first, monkeypatch):
-    program = make(repos=6, build=["300ms", "400ms"])
+    program = make(repos=4, build=["100ms", "150ms"])
     monkeypatch.chdir(program.folder)
-    assert program("run", "--run-id", "one", "-j", "2", "--timeout", "100ms", *STATE) == Exit.TIMEOUT
+    assert program("run", "--run-id", "one", "-j", "2", "--timeout", "50ms", *STATE) == Exit.TIMEOUT
     assert program("runs", "one", "--export", "copy.db", *STATE) == 0
     assert "one is open, and moves with the file: resume it there and no more here" in program.err
     states = ["sqlite:///copy.db", "s"] if first == "the copy" else ["s", "sqlite:///copy.db"]
     for state in states:
         assert program("resume", "one", "--state", state) == 0
         assert "targets.taken_over" in program.err
-        assert "6 passed" in program.out
+        assert "4 passed" in program.out
     assert "journal.went_back" in program.err
-    assert len(program.world.counters.accepted) == 6
+    assert len(program.world.counters.accepted) == 4
 
 
 def test_where_the_warnings_of_a_plan_are(make):
@@ -395,10 +405,12 @@ def test_when_the_disk_was_full(make, monkeypatch):
 
 
 def test_when_a_damaged_state_was_restored_from_a_copy(make):
-    program = make(build=["300ms", "400ms"])
+    program = make(build=["1h", "1h"])
     assert program("run", "--run-id", "one", "-j", "1", "--timeout", "100ms", *STATE) == Exit.TIMEOUT
     assert program("runs", "--export", "copy.db", *STATE) == 0
-    assert program("resume", "one", "--timeout", "700ms", *STATE) == Exit.TIMEOUT
+    assert program("resume", "one", "-j", "3", "--detach", *STATE) == 0
+    assert len(program.world.counters.accepted) == 3
+    program.ahead = 3600.0 * 2
     for path in (program.folder / "s").iterdir():
         path.write_bytes(bytes(range(256)) * 64)
     assert program("status", "one", *STATE) == Exit.STATE

@@ -33,16 +33,16 @@ def outcomes(program):
     return {row["repo"]: row["outcome"] for row in program.json["targets"]}
 
 
-@pytest.mark.usefixtures("quick_polls")
+@pytest.mark.usefixtures("quick_rehearsals")
 def test_what_is_told_to_fail_and_to_flake_fails_and_nothing_else_does(program):
-    words = ("--sandbox-fails", "acme/l?b", "--sandbox-flakes", "acme/WEB@main", "--sandbox-slow", "**=100ms")
+    words = ("--sandbox-fails", "acme/l?b", "--sandbox-flakes", "acme/WEB@main", "--sandbox-slow", "**=10s")
     assert program("run", "--sandbox", *words, "-o", "json") == Exit.FAILED
     assert outcomes(program) == {"acme/lib": "failed", "acme/app": "passed", "acme/web": "failed", "acme/big": "passed"}
 
 
-@pytest.mark.usefixtures("quick_polls")
+@pytest.mark.usefixtures("quick_rehearsals")
 def test_the_rehearsal_of_the_manifest_acts_and_flags_count_before_it(program):
-    program.write("orchestrator.yaml", MANIFEST + "rehearsal: {fails: [acme/app], slow: {'acme/**': 100ms}}\n")
+    program.write("orchestrator.yaml", MANIFEST + "rehearsal: {fails: [acme/app], slow: {'acme/**': 10s}}\n")
     assert program("run", "--sandbox", "--sandbox-fails", "acme/big", "-o", "json") == Exit.FAILED
     assert outcomes(program) == {"acme/lib": "passed", "acme/app": "failed", "acme/web": "passed", "acme/big": "failed"}
 
@@ -97,11 +97,11 @@ def test_nothing_said_is_false_and_settings_of_a_served_sandbox_take_the_same_wo
     assert (told.fails, told.slow, told.log) == (("acme/x",), {"acme/*": 120.0}, {"acme/x": "boom"})
 
 
-@pytest.mark.usefixtures("quick_polls")
+@pytest.mark.usefixtures("quick_rehearsals")
 def test_what_the_log_of_a_rehearsed_failure_says_is_the_cause_in_the_report(program):
     program.write("orchestrator.yaml", MANIFEST + "causes: {logs: 5}\n")
     program.write("disk.log", "$ make\ncp: error writing '/build/acme/x': No space left on device\n")
-    words = ("--sandbox-fails", "acme/*b", "--sandbox-log", "acme/**=disk.log", "--sandbox-slow", "**=100ms")
+    words = ("--sandbox-fails", "acme/*b", "--sandbox-log", "acme/**=disk.log", "--sandbox-slow", "**=10s")
     assert program("run", "--sandbox", *words) == Exit.FAILED
     assert "causes:\n  2 of 2: No space left on device\n" in program.out
     assert "FAILED (2) build failed: No space left on device" in program.out

@@ -114,6 +114,7 @@ def test_a_name_that_the_cut_makes_twice_is_wrong_usage(program):
     assert program.err == "orchestrator: rollout.waves: two waves are named rest\n"
 
 
+@pytest.mark.usefixtures("quick_rehearsals")
 def test_shuffled_targets_are_shuffled_by_the_id_of_the_run(program):
     program.write(
         "shuffled.yaml",
@@ -163,6 +164,7 @@ def test_a_thousand_waves_of_one_target_are_no_burden():
     assert len(forecast(planned(1000, rollout), {"travis": TRAVIS}, advise=False).waves) == 1000
 
 
+@pytest.mark.usefixtures("quick_rehearsals")
 def test_a_plan_says_how_many_failures_stop_it_once_enough_is_known(program, monkeypatch):
     names = "".join(f"  - acme/r{n}\n" for n in range(30))
     head = "version: 1\nrollout: {waves: [50%, 100%], stop_when: {worse_than_usual: true}}\n"
