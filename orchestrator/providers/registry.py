@@ -29,6 +29,7 @@ PROVIDERS: Mapping[str, str] = {
     "github": "orchestrator.providers.github.declaration:DECLARATION",
     "gitea": "orchestrator.providers.gitea.declaration:DECLARATION",
     "forgejo": "orchestrator.providers.gitea.declaration:FORGEJO",
+    "gitlab": "orchestrator.providers.gitlab.declaration:DECLARATION",
 }
 
 

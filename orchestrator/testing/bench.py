@@ -31,7 +31,7 @@ class Service(ABC):
         echoes: whether a receipt shows what was asked: its marker, repository or branch.
         missing: a repository that the service does not have.
         owner: whose repositories, `repos`, fill more than one page; for a provider that discovers.
-        failing: a repository whose builds fail, with a log; for a provider that shows logs.
+        failing: a repository whose builds fail, with a log; for a provider that shows logs, or starts builds again.
         branched: a repository, and `branches`, its branches; for a provider that lists them.
         refusals: answers to a trigger in the service's own words; the error that each must be, and its scope.
         taught: answers to a trigger, and what each teaches about limits.

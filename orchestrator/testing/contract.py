@@ -295,7 +295,7 @@ class ProviderContract:
     async def test_a_build_that_has_ended_is_started_again(self, bench: Bench) -> None:
         provider = bench.provider
         if isinstance(provider, port.Restarts):
-            one, [*_, build] = await bench.until(await bench.follow(), is_final)
+            one, [*_, build] = await bench.until(await bench.follow(bench.service.failing), is_final)
             lost = await bench.outcome(InDoubt("reset"), lambda: provider.restart(one.target, build))
             assert isinstance(lost, InDoubt)
             await provider.restart(one.target, build)

@@ -13,10 +13,14 @@ from orchestrator.core.rehearsal import Rehearsal
 from orchestrator.lookalike.github import GitHubLookAlike
 from orchestrator.lookalike.github.settings import RepoSpec as GitHubRepo
 from orchestrator.lookalike.github.settings import Settings as GitHubSettings
+from orchestrator.lookalike.gitlab import GitLabLookAlike
+from orchestrator.lookalike.gitlab.settings import RepoSpec as GitLabRepo
+from orchestrator.lookalike.gitlab.settings import Settings as GitLabSettings
 from orchestrator.lookalike.travis import TravisLookAlike
 from orchestrator.lookalike.travis.settings import RepoSpec, Settings
 from orchestrator.providers import registry
 from orchestrator.providers.github.declaration import DECLARATION as GITHUB
+from orchestrator.providers.gitlab.declaration import DECLARATION as GITLAB
 from orchestrator.providers.travis.declaration import DECLARATION as TRAVIS
 from orchestrator.testing.contract import LookAlikeService, ProviderContract, Service
 
@@ -98,6 +102,40 @@ class GitHubService(LookAlikeService):
         return replace(super().target(), request={"workflow": "ci.yml"})
 
 
+GITLAB_MANY = tuple(GitLabRepo(f"many/deep/svc-{n:03}") for n in range(250))
+FORBIDDEN_VARIABLES = {"message": {"base": ["Insufficient permissions to set pipeline variables"]}}
+TOO_MANY = {"message": {"base": ["Too many pipelines created in the last minute. Try again later."]}}
+THROTTLED = {"ratelimit-limit": "2000", "ratelimit-remaining": "1990"}
+
+
+class GitLabService(LookAlikeService):
+    declaration = GITLAB
+    account = Account("gitlab", "gitlab", "http://127.0.0.1:9")
+    step = 1.0
+    failing = "acme/fails"
+    owner, repos = "many", [spec.slug for spec in GITLAB_MANY]
+    branched, branches = "acme/deep/branchy", BRANCHES
+    refusals = (
+        (Answer(400, {"message": {"base": ["Reference not found"]}}), Rejected, ""),
+        (Answer(400, FORBIDDEN_VARIABLES), Rejected, ""),
+        (Answer(400, TOO_MANY), RateLimited, "repo:acme/svc-001"),
+        (Answer(401, {"message": "401 Unauthorized"}), AccessRefused, "account"),
+        (Answer(403, {"message": "403 Forbidden"}), Rejected, ""),
+        (Answer(403, {"error": "insufficient_scope", "scope": "api"}), AccessRefused, "account"),
+        (Answer(403, "Forbidden\n"), AccessRefused, "account"),
+        (Answer(404, {"message": "404 Project Not Found"}), Rejected, ""),
+        (Answer(429, "Retry later\n"), RateLimited, "account"),
+    )
+    taught = ((Answer(404, {"message": "x"}, THROTTLED), Learnt("calls", "account", 2000, 60.0, 1990)),)
+
+    def __init__(self):
+        mine = tuple(GitLabRepo(f"acme/svc-{n:03}") for n in range(1, 20))
+        repos = (*mine, GitLabRepo(self.branched, branches=BRANCHES), GitLabRepo(self.failing), *GITLAB_MANY)
+        told, quick = Rehearsal(fails=(self.failing,)), {"queue": (1.0, 1.0), "build": (9.0, 9.0)}
+        settings = GitLabSettings(repos=repos, calls=0, projects=0, creates=0, rehearsal=told, **quick)
+        super().__init__(GitLabLookAlike(settings), [spec.slug for spec in mine])
+
+
 class OverFake(Service):
     declaration = FAKE
     account = Account("fake", "fake", FAKE.url)
@@ -147,6 +185,7 @@ SERVICES = {
     "github": GitHubService,
     "gitea": GiteaService,
     "forgejo": ForgejoService,
+    "gitlab": GitLabService,
     "fake": OverFake,
     "fake that prepares": OverPreparing,
 }

@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
-from math import ceil
 from secrets import token_hex
 from typing import Any
 
-from orchestrator.core.errors import UsageError
 from orchestrator.core.frozen import Struct, replace
 from orchestrator.core.model import Account, Target
 from orchestrator.core.rehearsal import NOTHING_SAID, Rehearsal
 from orchestrator.lookalike.kit.life import LifeSettings
-from orchestrator.lookalike.kit.settings import Count, Duration, Share, Slug, convert, read, scaled, unlike
+from orchestrator.lookalike.kit.settings import Count, Duration, Share, Slug, most, scaled, with_repos
 
 ENTERPRISE = "/api/v3"  # with which the URL of an Enterprise Server ends
-MOST_REPOS = 100_000  # that a number makes
 
 
 class RepoSpec(Struct, frozen=True):
@@ -68,17 +65,7 @@ class Settings(LifeSettings, frozen=True, kw_only=True):
 
 def parse(given: Mapping[str, Any]) -> Settings:
     """Settings from a map; see `convert`. What is left out has its default, and there are a hundred repositories."""
-    rest = {name: value for name, value in given.items() if name != "repos"}
-    repos = given.get("repos", 100)
-    if isinstance(repos, int):
-        if (count := read(Count, repos, "repos")) > MOST_REPOS:
-            raise UsageError(f"sandbox: repos: expected at most {MOST_REPOS:,}, found {count:,}")
-        repos = [{"slug": f"acme/svc-{n + 1:0{max(3, len(str(count)))}d}"} for n in range(count)]
-    elif isinstance(repos, list):
-        repos = [{"slug": each} if isinstance(each, str) else each for each in repos]
-    found = convert(Settings, {"repos": repos, **rest})
-    unlike(found.repos, lambda spec: spec.slug.lower())
-    return found
+    return with_repos(Settings, given)
 
 
 def fitted(targets: Iterable[Target], accounts: Collection[Account], rehearsal: Rehearsal = NOTHING_SAID) -> Settings:
@@ -102,11 +89,6 @@ def fitted(targets: Iterable[Target], accounts: Collection[Account], rehearsal: 
             marker=spec.marker and wished != "none",
         )
 
-    def most(kind: str, least: int, per: float) -> int:
-        """What the limits of the accounts let through in a span of time, and a little more."""
-        rules = [limit for limit in limits if limit.kind == kind and limit.per <= per]
-        return max(least, 10 + sum(ceil(per / limit.per) * limit.calls for limit in rules))
-
     is_enterprise = bool(accounts) and all(account.url.rstrip("/").endswith(ENTERPRISE) for account in accounts)
     return Settings(
         prefix=ENTERPRISE if is_enterprise else "",
@@ -120,9 +102,9 @@ def fitted(targets: Iterable[Target], accounts: Collection[Account], rehearsal: 
         token=f"sandbox-{key}",
         login=f"sandbox-{key[:6]}",
         user_id=int(key[:7], 16),
-        calls=most("calls", 5000, 3600.0),
-        points=most("points", 900, 60.0),
-        writes=most("triggers", 500, 3600.0),
+        calls=most(limits, "calls", 5000, 3600.0),
+        points=most(limits, "points", 900, 60.0),
+        writes=most(limits, "triggers", 500, 3600.0),
     )
 
 

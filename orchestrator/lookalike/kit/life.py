@@ -41,13 +41,17 @@ class LifeSettings(CommonSettings, frozen=True, kw_only=True):
 
 
 class Lived(Struct, eq=False, kw_only=True):
-    """A build: `nth` is its number in its repository, `outcome` the service's word once it is over."""
+    """A build: `nth` is its number in its repository, `outcome` the service's word once it is over.
+
+    `began_at` is of its attempt, `ran_at` when that left the queue.
+    """
 
     slug: str
     branch: str
     nth: int
     created_at: float
-    began_at: float = 0.0  # its attempt
+    began_at: float = 0.0
+    ran_at: float | None = None
     updated_at: float = 0.0
     attempt: int = 1
     stage: Stage = Stage.QUEUED
@@ -83,7 +87,7 @@ class Life:
     def start(self, at: float, build: Lived, *, stuck: bool = False) -> None:
         """It waits from now on; `stuck`: for ever."""
         build.began_at = build.updated_at = at
-        build.stage, build.outcome = Stage.QUEUED, None
+        build.stage, build.outcome, build.ran_at = Stage.QUEUED, None, None
         if not stuck:
             wait = self._chance.between(self._settings.queue, "queue", build.slug, build.nth, build.attempt)
             self._events.add(at + wait, self._wait, build, build.attempt)
@@ -113,7 +117,7 @@ class Life:
             build, attempt = waiting.popleft()
             if build.attempt == attempt and build.stage is Stage.QUEUED:
                 self._running[owner] = self._running.get(owner, 0) + 1
-                build.stage, build.updated_at = Stage.RUNNING, at
+                build.stage, build.updated_at, build.ran_at = Stage.RUNNING, at, at
                 self._events.add(at + self._seconds(build), self._end, build, attempt, self._outcome(build))
 
     def _end(self, at: float, build: Lived, attempt: int, outcome: str) -> None:

@@ -11,14 +11,18 @@ import difflib
 import re
 from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import cache
+from math import ceil
 from types import NoneType
 from typing import Annotated, Any, NamedTuple, TypeAlias, TypeVar, get_args, get_origin, get_type_hints
 
 from orchestrator.core.errors import UsageError
 from orchestrator.core.frozen import Struct, defaults_of, replace
+from orchestrator.core.model import Limit
 from orchestrator.core.times import parse_duration
 
 T = TypeVar("T", bound=Struct)
+
+MOST_REPOS = 100_000  # that a number makes
 
 _PERCENT = re.compile(r"(\d{1,9}(?:\.\d+)?)\s*%")
 _SLUG = re.compile(r"[^/\s@]+/[^/\s@]+")
@@ -81,6 +85,27 @@ def read(kind: Any, given: Any, path: str, default: Any = None) -> Any:
             raise _wrong(path, f"off, or a map of {', '.join(inner.__struct_fields__)}", given)
         return read(inner, given, path, default)
     return convert(kind, given, path, default) if _is_struct(kind) else _by(_PLAIN[kind], given, path)
+
+
+def with_repos(kind: type[T], given: Mapping[str, Any]) -> T:
+    """Settings that have `repos`: names, maps, or how many there are to be; a hundred where it is left out."""
+    rest = {name: value for name, value in given.items() if name != "repos"}
+    repos = given.get("repos", 100)
+    if isinstance(repos, int):
+        if (count := read(Count, repos, "repos")) > MOST_REPOS:
+            raise UsageError(f"sandbox: repos: expected at most {MOST_REPOS:,}, found {count:,}")
+        repos = [{"slug": f"acme/svc-{n + 1:0{max(3, len(str(count)))}d}"} for n in range(count)]
+    elif isinstance(repos, list):
+        repos = [{"slug": each} if isinstance(each, str) else each for each in repos]
+    found = convert(kind, {"repos": repos, **rest})
+    unlike(found.repos, lambda spec: spec.slug.lower())  # type: ignore[attr-defined]  # each kind has them
+    return found
+
+
+def most(limits: Sequence[Limit], kind: str, least: int, per: float) -> int:
+    """What the limits of accounts let through of a kind in a span of time, and a little more."""
+    rules = [limit for limit in limits if limit.kind == kind and limit.per <= per]
+    return max(least, 10 + sum(ceil(per / limit.per) * limit.calls for limit in rules))
 
 
 def unlike(repos: Sequence[Any], key: Callable[[Any], Any]) -> None:

@@ -1,0 +1,132 @@
+"""The rows of a GitLab."""
+
+from __future__ import annotations
+
+from itertools import count
+
+from orchestrator.core.frozen import Struct, field
+from orchestrator.lookalike.gitlab.settings import RepoSpec, Settings
+from orchestrator.lookalike.kit import EventQueue
+from orchestrator.lookalike.kit.counters import Counters, marker_in
+from orchestrator.lookalike.kit.faults import Chance
+from orchestrator.lookalike.kit.http import Object, exact
+from orchestrator.lookalike.kit.life import Life, Lived, Stage, Words
+
+FIRST_PIPELINE, FIRST_PROJECT = 910_023, 77
+ATTEMPTS = 100  # a job's number is that of its pipeline times this, and the attempt
+UNRUN = ("skipped",)
+OUTCOMES = ("failed", "canceled", "skipped")
+RESTS_RUNNING = ("manual", "scheduled")
+
+
+class Project(Struct, eq=False):
+    """A project, and its pipelines in the order of making."""
+
+    id: int
+    slug: str
+    spec: RepoSpec
+    default_branch: str
+    branches: dict[str, str]  # with the commit at the head
+    pipelines: list[Pipeline] = field(default_factory=list)
+
+
+class Pipeline(Lived, eq=False, kw_only=True):
+    """A pipeline with one job; `below` are those that it started."""
+
+    id: int
+    project: Project
+    source: str
+    variables: dict[str, str]
+    inputs: Object
+    name: str | None
+    visible_at: float
+    marked: str | None
+    is_canceling: bool = False
+    below: list[Pipeline] = field(default_factory=list)
+
+    @property
+    def status(self) -> str:
+        """GitLab's word for how far it has come."""
+        rests = self.project.spec.rests
+        if self.stage is Stage.OVER:
+            return str(self.outcome)
+        if self.is_canceling:
+            return "canceling"
+        if self.stage is Stage.QUEUED:
+            return rests if rests and rests not in RESTS_RUNNING else "pending"
+        return rests if rests in RESTS_RUNNING else "running"
+
+    @property
+    def sha(self) -> str:
+        """The commit at the head of its ref."""
+        return self.project.branches.get(self.branch, "0" * 40)
+
+    def as_json(self) -> Object:
+        """It as it was sent, and what became of it."""
+        own = ("id", "source", "branch", "variables", "inputs", "status", "attempt")
+        received, marker = exact(self.created_at), marker_in(self.marked)
+        return {"repo": self.slug, "received_at": received, "marker": marker, **{it: getattr(self, it) for it in own}}
+
+
+class Tables:
+    """Projects by path and number, pipelines by number."""
+
+    def __init__(self, settings: Settings, chance: Chance, events: EventQueue, counters: Counters) -> None:
+        self.settings = settings
+        self.chance = chance
+        self.counters = counters
+        self.projects: dict[str, Project] = {}
+        self.moved: dict[str, Project] = {}
+        self.pipelines: dict[int, Pipeline] = {}
+        self._ids = count(FIRST_PIPELINE)
+        chances = [(word, share) for word in OUTCOMES if (share := getattr(settings.shares, word)) > 0]
+        self.life = Life(settings, chance, events, Words("success", "failed", "canceled", chances, UNRUN))
+        for number, spec in enumerate(settings.repos):
+            self._add(FIRST_PROJECT + number, spec)
+
+    def _add(self, id_: int, spec: RepoSpec) -> None:
+        slug, default = spec.moved_to or spec.slug, spec.default_branch or self.settings.default_branch
+        names = dict.fromkeys((default, *(spec.branches or self.settings.branches)))
+        heads = {name: self.chance.digest("sha", slug, name).hex() for name in names}
+        number = slug.removeprefix("sandbox/project-")  # one that is only known by its number
+        project = Project(int(number) if number.isdigit() else id_, slug, spec, default, heads)
+        self.projects[slug.lower()] = self.projects[str(project.id)] = project
+        if spec.moved_to is not None:
+            self.moved[spec.slug.lower()] = project
+
+    def start(
+        self, at: float, project: Project, kind: str, ref: str, sent: dict[str, str], inputs: Object, *, stuck: bool
+    ) -> Pipeline:
+        """A new pipeline, and those that it starts; `stuck`: it stays queued for ever."""
+        found = self._one(at, project, kind, ref, sent, inputs, stuck=stuck)
+        self.counters.accepted.append(found)
+        for slug in project.spec.starts:
+            other = self.projects[slug.lower()]
+            more, branch = ("parent_pipeline", ref) if other is project else ("pipeline", other.default_branch)
+            found.below.append(self._one(at, other, more, branch, {}, {}, stuck=stuck))
+        return found
+
+    def _one(
+        self, at: float, project: Project, kind: str, ref: str, sent: dict[str, str], inputs: Object, *, stuck: bool
+    ) -> Pipeline:
+        texts = [text for text in (*sent.values(), *inputs.values()) if isinstance(text, str)]
+        marked = next((text for text in texts if marker_in(text)), None)
+        nth = len(project.pipelines) + 1
+        found = Pipeline(
+            id=next(self._ids),
+            slug=project.slug,
+            branch=ref,
+            nth=nth,
+            created_at=at,
+            project=project,
+            source=kind,
+            variables=sent,
+            inputs=inputs,
+            name=marked if project.spec.names else None,
+            visible_at=at + self.chance.between(self.settings.lag, "lag", project.slug, nth),
+            marked=marked,
+        )
+        project.pipelines.append(found)
+        self.pipelines[found.id] = found
+        self.life.start(at, found, stuck=stuck)
+        return found

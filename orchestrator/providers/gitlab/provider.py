@@ -1,0 +1,325 @@
+"""The GitLab provider: turns values into calls and answers into values; it neither waits nor counts."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping, Sequence
+from typing import Any
+from urllib.parse import quote, urlsplit
+
+from orchestrator.core.calls import Send
+from orchestrator.core.errors import AccessRefused, InDoubt, LookFailed, NotShown, Rejected
+from orchestrator.core.frozen import replace
+from orchestrator.core.model import (
+    LONGEST_LOG,
+    Account,
+    Build,
+    BuildState,
+    Interval,
+    Json,
+    Request,
+    Target,
+    Trigger,
+)
+from orchestrator.limits.headers import server_time
+from orchestrator.providers.gitlab import wire
+from orchestrator.providers.gitlab.declaration import API, CALLS, PROJECTS, is_blind
+from orchestrator.providers.gitlab.find import Find, Markers
+from orchestrator.providers.gitlab.follow import Poll
+from orchestrator.providers.gitlab.observe import native_of
+from orchestrator.providers.kit.answers import (
+    end_of,
+    instant,
+    is_refusal,
+    mapping,
+    not_welcome,
+    number,
+    other_question,
+    quoted,
+    read,
+    text,
+)
+from orchestrator.providers.kit.listings import Query, entries_of
+from orchestrator.providers.port import Followed, JobLog, Observation, Principal, Provider, RepoFacts, Secrets
+
+MOST_PAGES = 2000  # of projects, or of branches
+MOST_JOB_PAGES = 10
+DEVELOPER, MAINTAINER, OWNER = 30, 40, 50  # access levels
+MAY_SET = {"no_one_allowed": 1000, "owner": OWNER, "maintainer": MAINTAINER, "developer": DEVELOPER}
+UNTOUCHED = 2.0  # seconds since a pipeline changed, after which the answer to a retry shows that it did nothing
+GROUP: Query = (
+    *(("include_subgroups", "true"), ("with_shared", "false"), ("archived", "false"), ("min_access_level", "30")),
+    *(("pagination", "keyset"), ("order_by", "id"), ("sort", "asc")),
+)
+
+
+def made(account: Account, send: Send, secrets: Secrets) -> Provider:
+    """The provider of an account: one with trigger tokens alone can do nothing but trigger."""
+    return (Triggers if is_blind(account) else GitLab)(account, send, secrets)
+
+
+class Triggers:
+    """One account on GitLab, as far as it needs no token that may read."""
+
+    def __init__(self, account: Account, send: Send, secrets: Secrets) -> None:
+        self._account = account
+        self._url = account.url
+        self._send = send
+        self._secrets = secrets
+        self._is_followed = account.settings.get("follow") != "none"
+
+    async def prepare(self, target: Target) -> Json:
+        return {"v": 1}
+
+    async def trigger(self, trigger: Trigger) -> Request:
+        reference = trigger.target.request.get("trigger_token", self._account.settings.get("trigger_token"))
+        own = reference if isinstance(reference, str) else None
+        answer = await self._send(wire.trigger_call(trigger, own, self._secrets))
+        return wire.read_receipt(trigger, answer, self._url, by_trigger_token=own is not None)
+
+    async def find(self, trigger: Trigger, asked: Interval, known: Collection[str]) -> Request | None:
+        raise InDoubt("there is no `token` with which it could be looked for")
+
+    async def poll(self, followed: Sequence[Followed]) -> Mapping[str, Observation]:
+        return {one.target.id: Observation((_accepted(one.request),)) for one in followed}
+
+    def requests_page(self, target: Target) -> str:
+        return f"{self._url}/{quote(target.repo, safe='/')}/-/pipelines"
+
+
+class GitLab(Triggers):
+    """One account on GitLab."""
+
+    def __init__(self, account: Account, send: Send, secrets: Secrets) -> None:
+        super().__init__(account, send, secrets)
+        markers = Markers(send)
+        self._find = Find(account.url, send, markers)
+        self._poll = Poll(account, send, markers)
+
+    async def prepare(self, target: Target) -> Json:
+        """The project's number, by which it is called from then on, and its default branch."""
+        facts = await self._project(target.repo)
+        return {"v": 1, "project": int(facts.id), "ref": facts.default_branch}
+
+    async def find(self, trigger: Trigger, asked: Interval, known: Collection[str]) -> Request | None:
+        if trigger.prepared is None and trigger.target.branch is None:  # taken over from a journal
+            try:
+                trigger = replace(trigger, prepared=await self.prepare(trigger.target))
+            except Rejected as error:
+                raise NotShown(error.reason) from error
+        return await self._find(trigger, asked, known)
+
+    async def poll(self, followed: Sequence[Followed]) -> Mapping[str, Observation]:
+        return await (self._poll(followed) if self._is_followed else super().poll(followed))
+
+    async def cancel(self, target: Target, build: Build) -> bool:
+        """Asks once; GitLab says 200 whatever happens, so the state tells whether there was anything to cancel."""
+        call = wire.write(f"{self._pipeline(target, build)}/cancel", target.repo)
+        answer = await read(self._send, call)
+        shown = mapping(answer.body)
+        if answer.status == 200 and str(shown.get("id")) == build.id:
+            state = native_of(shown.get("status"))[1]
+            return not build.state.is_final and (not state.is_final or state is BuildState.CANCELED)
+        raise wire.refusal(answer, target) if is_refusal(answer) else wire.read_failed(answer, call.path)
+
+    async def restart(self, target: Target, build: Build) -> None:
+        """Starts again what failed or was canceled of the pipeline, under its id.
+
+        GitLab says 201 where there is nothing of that kind, too: then the pipeline that it shows was not touched.
+        """
+        answer = await self._send(wire.write(f"{self._pipeline(target, build)}/retry", target.repo, None, "trigger"))
+        shown = mapping(answer.body)
+        if answer.status == 201 and str(shown.get("id")) == build.id:
+            changed, now = instant(shown.get("updated_at")), server_time(answer.headers)
+            is_over = native_of(shown.get("status"))[1].is_final
+            if is_over and changed is not None and now is not None and now - changed > UNTOUCHED:
+                raise Rejected("not_restarted", "no job of it failed or was canceled, so GitLab started nothing again")
+            return
+        raise wire.refusal(answer, target) if is_refusal(answer) else InDoubt(f"HTTP {answer.status}")
+
+    async def whoami(self) -> Principal | None:
+        """Whose token it is, its scopes, and when it ends; a token that may only read is told before a run starts."""
+        answer = await read(self._send, wire.get(f"{API}/user"))
+        body = mapping(answer.body)
+        if answer.status != 200 or number(body.get("id")) is None or not text(body.get("username")):
+            refusal = wire.limited(answer) or wire.banned(answer) or not_welcome(answer, self._url, "GitLab")
+            raise refusal or wire.read_failed(answer, f"{API}/user")
+        parts = urlsplit(self._url)
+        detail = await self._about_token()
+        return Principal(f"{parts.netloc}{parts.path}/user/{body['id']}", quoted(body["username"], 100), detail)
+
+    async def _about_token(self) -> str:
+        """What GitLab tells of the token itself; nothing of one that is no access token."""
+        answer = await read(self._send, wire.get(f"{API}/personal_access_tokens/self"))
+        scopes, ends = mapping(answer.body).get("scopes"), text(mapping(answer.body).get("expires_at"), 10)
+        if answer.status != 200 or not isinstance(scopes, list):
+            if (error := wire.limited(answer)) is not None:
+                raise error
+            return ""
+        named = quoted(", ".join(one for one in scopes if isinstance(one, str)), 100)
+        if "api" not in scopes and "trigger_token" not in self._account.settings:
+            raise AccessRefused("insufficient_scope", f"the token has the scopes {named}, and triggering needs `api`")
+        return f"(scopes: {named}{f'; ends on {quoted(ends)}' if ends else ''})"
+
+    async def inspect(self, repo: str) -> RepoFacts | None:
+        row = await self._there(repo)
+        return None if row is None else _facts(row)
+
+    async def discover(self, owner: str) -> list[RepoFacts]:
+        """The projects of a group and all its subgroups, else of a user; their topics are labels."""
+
+        def pick(row: Mapping[str, Any]) -> RepoFacts | None:
+            facts = _facts(row)
+            if facts is not None and not facts.slug.lower().startswith(f"{owner.lower()}/"):
+                raise LookFailed(f"the listing holds {quoted(facts.slug, 60)!r}, which is not of {owner}")
+            return facts
+
+        name = quote(owner, safe="")
+        try:
+            found: list[RepoFacts] = await self._all(f"{API}/groups/{name}/projects", pick, GROUP)
+        except Rejected:
+            found = await self._all(f"{API}/users/{name}/projects", pick, GROUP[2:])
+        return list({facts.id: facts for facts in found}.values())
+
+    async def branches(self, repo: str) -> list[str]:
+        path = f"{wire.project_path(repo)}/repository/branches"
+        found = await self._all(path, lambda row: text(row.get("name"), 300), (), repo)
+        return [name for name in dict.fromkeys(found) if name.isprintable()]
+
+    async def sees_branch(self, target: Target) -> bool:
+        """Whether there is such a branch, or such a tag."""
+        name, lead = quote(wire.bare_ref(target.branch or ""), safe=""), wire.project_path(target.repo)
+        for kind in ("branches", "tags"):
+            path = f"{lead}/repository/{kind}/{name}"
+            answer = await read(self._send, wire.get(path, target.repo))
+            if answer.status == 200:
+                return True
+            if answer.status != 404:
+                raise wire.read_failed(answer, path)
+        return False
+
+    async def durations(self, target: Target, at_most: int) -> list[float]:
+        """From making to end, of the last pipelines of the ref: listings show no other times."""
+        query: Query = (("scope", "finished"), ("per_page", str(min(at_most, wire.PAGE))))
+        query += (("ref", wire.bare_ref(target.branch)),) if target.branch else ()
+        call = wire.get(f"{wire.project_path(target.repo)}/pipelines", target.repo, query)
+        answer = await read(self._send, call)
+        if answer.status != 200 or not isinstance(answer.body, list):
+            error = wire.read_failed(answer, call.path)
+            raise Rejected("not_found", error.cause) if isinstance(error, NotShown) else error
+        rows = [mapping(row) for row in answer.body[:at_most]]
+        spans = [
+            (instant(row.get("created_at")), instant(row.get("updated_at")))
+            for row in rows
+            if row.get("status") in ("success", "failed")
+        ]
+        return [end - began for began, end in spans if began is not None and end is not None and end > began]
+
+    async def logs(self, target: Target, build: Build, at_most: int) -> JobLog | None:
+        """The log of the first job that failed and may not fail."""
+        query: Query = (("scope[]", "failed"),)
+        call = wire.get(f"{self._pipeline(target, build)}/jobs", target.repo, query)
+        jobs = await entries_of(self._send, wire.listing(call, MOST_JOB_PAGES))
+        failed = [job for job in jobs if job.get("status") == "failed" and job.get("allow_failure") is not True]
+        if not failed or (id_ := number(failed[-1].get("id"))) is None:  # the newest stand first
+            return None
+        path = f"{self._pipeline(target, build).partition('/pipelines/')[0]}/jobs/{id_}/trace"
+        call = replace(wire.get(path, target.repo), at_most=LONGEST_LOG, leaves=True, headers={"Accept": "*/*"})
+        answer = await read(self._send, call)
+        if answer.status != 200:
+            raise wire.read_failed(answer, path)
+        name = quoted(failed[-1].get("name"), 100) or f"job {id_}"
+        return JobLog(name, end_of(answer.body, at_most), text(failed[-1].get("web_url")))
+
+    async def advise(self, target: Target) -> tuple[str, str] | None:
+        """That the project refuses the variables that would be sent."""
+        said = target.request
+        sent = ["the marker's"] if target.marked and "marker_input" not in said else []
+        sent += sorted({**mapping(said.get("variables")), **mapping(said.get("env"))})
+        row = await self._there(target.repo) or {}
+        needed = MAY_SET.get(str(row.get("ci_pipeline_variables_minimum_override_role")), 0)
+        level = _level(row)
+        if not sent or needed <= DEVELOPER or (level is not None and level >= needed):
+            return None
+        who = "forbids pipeline variables" if needed > OWNER else f"lets only a {_role(needed)} set pipeline variables"
+        remedy = "send `inputs` that its CI file declares, and name one as `marker_input`; " if needed > OWNER else ""
+        return (
+            f"the project {who}: GitLab will refuse the trigger, which sends {', '.join(sent)[:200]}",
+            f"{remedy}or lower the role below Settings, CI/CD, Variables; `marker: none` sends no marker",
+        )
+
+    def _pipeline(self, target: Target, build: Build) -> str:
+        """The path of a pipeline; one that another started may be in another project, which its page tells."""
+        project = wire.project_in(build.url, self._url) or target.repo
+        return f"{wire.project_path(project)}/pipelines/{quote(build.id, safe='')}"
+
+    async def _project(self, repo: str) -> RepoFacts:
+        """The facts of a project that can be triggered.
+
+        Raises:
+            Rejected: there is none.
+        """
+        facts = await self.inspect(repo)
+        if facts is None:
+            raise Rejected("not_found", "there is no such project, or this token may not see it")
+        if not facts.active:
+            raise Rejected("archived", "the project is archived, or CI/CD is switched off for it; leave it out")
+        return facts
+
+    async def _there(self, repo: str) -> Mapping[str, Any] | None:
+        """The project as GitLab shows it; None where it is not there.
+
+        Raises:
+            LookFailed: it cannot be learnt now.
+        """
+        path = wire.project_path(repo)
+        answer = await read(self._send, replace(wire.get(path, repo), limits=(CALLS, PROJECTS)))
+        row = mapping(answer.body)
+        facts = _facts(row) if answer.status == 200 else None
+        if facts is None:
+            if isinstance(error := wire.read_failed(answer, path), NotShown):
+                return None
+            raise error
+        if repo.lower() not in (facts.slug.lower(), facts.id) and not answer.is_moved:
+            raise LookFailed(f"{path}: {other_question(answer, f'it shows {quoted(facts.slug, 60)}').cause}")
+        return row
+
+    async def _all(
+        self, path: str, pick: Callable[[Mapping[str, Any]], Any], query: Query, repo: str | None = None
+    ) -> list[Any]:
+        """What is picked of all entries of a listing; Rejected where there is no such thing."""
+        try:
+            return await entries_of(self._send, wire.listing(wire.get(path, repo, query), MOST_PAGES), pick)
+        except NotShown as error:
+            raise Rejected("not_found", error.cause) from error
+
+
+def _accepted(request: Request) -> Build:
+    return Build(request.id, BuildState.ACCEPTED, "accepted", url=request.url)
+
+
+def _facts(row: Mapping[str, Any]) -> RepoFacts | None:
+    """A project as doctor and discover want it; None where the row is none."""
+    id_, slug = number(row.get("id")), text(row.get("path_with_namespace"), 600)
+    if id_ is None or slug is None or not slug.isprintable():
+        return None
+    visibility, topics, level = row.get("visibility"), row.get("topics"), _level(row)
+    return RepoFacts(
+        id=str(id_),
+        slug=slug,
+        active=row.get("archived") is not True and row.get("builds_access_level") != "disabled",
+        may_trigger=None if level is None else level >= DEVELOPER,
+        default_branch=text(row.get("default_branch"), 300),
+        private=visibility != "public" if isinstance(visibility, str) else None,
+        labels=tuple(one for one in topics if isinstance(one, str))[:20] if isinstance(topics, list) else (),
+    )
+
+
+def _level(row: Mapping[str, Any]) -> int | None:
+    """The access level of the token's user; None where GitLab shows none, as to an administrator."""
+    shown = mapping(row.get("permissions"))
+    levels = [number(mapping(shown.get(f"{kind}_access")).get("access_level")) for kind in ("project", "group")]
+    return max((level for level in levels if level is not None), default=None)
+
+
+def _role(level: int) -> str:
+    return next(name.capitalize() for name, needed in MAY_SET.items() if needed == level)
