@@ -3,14 +3,17 @@
 import random
 from collections import Counter
 from contextlib import asynccontextmanager
+from statistics import median
 
 import anyio
 import pytest
 
+from orchestrator.core.detection import detection_of
 from orchestrator.core.errors import Exit, InDoubt, Unreadable
-from orchestrator.core.events import RunMade, to_json
+from orchestrator.core.events import RunEnded, RunMade, to_json
+from orchestrator.core.frozen import asdict
 from orchestrator.core.model import Account, Limit, Outcome, Target, Timeouts
-from orchestrator.core.next_step import poll_interval, tick
+from orchestrator.core.next_step import NARROWEST, poll_interval
 from orchestrator.engine.engine import Engine, Options
 from orchestrator.journal.history import load
 from orchestrator.journal.port import Process
@@ -23,7 +26,6 @@ from orchestrator.lookalike.travis.settings import RepoSpec, Settings, Shares, n
 from orchestrator.providers.port import Line
 from orchestrator.providers.travis.declaration import DECLARATION
 from orchestrator.providers.travis.provider import Travis
-from orchestrator.report.detection import detection_of
 from orchestrator.testing import MemoryJournal
 
 pytestmark = pytest.mark.anyio
@@ -175,7 +177,7 @@ async def test_following_a_thousand_builds_of_one_owner_costs_little_more_than_a
     polls = sum(tally.calls.get("poll", 0) for tally in history.tallies)
     lasted = history.left_at - history.made_at
     assert {history.of(t.id).verdict.outcome for t in history.targets} == {Outcome.PASSED}
-    assert polls <= 1.2 * 1000 + lasted / 5.0
+    assert polls <= 1.2 * len(repos) + lasted / NARROWEST
 
 
 async def test_faults_on_every_kind_of_call_never_start_a_build_twice():
@@ -262,9 +264,25 @@ async def test_a_provider_whose_clock_is_a_day_off_makes_no_build_time_out_and_n
 
 async def test_the_ends_of_builds_are_known_after_half_of_the_interval_at_which_they_are_polled():
     world = TravisLookAlike(Settings(repos=numbered(200), concurrency=1000, burst=None, minute=None, hourly=50))
-    _, history = await drive(world, wanted_of(world.settings.repos), OFTEN)
+    journal = MemoryJournal(now=now)
+    _, history = await drive(world, wanted_of(world.settings.repos), OFTEN, journal)
     ran = [build.finished_at - build.started_at for one in history.progress.values() if (build := one.build)]
-    held = sorted(tick(poll_interval(seconds)) for seconds in ran)
+    held = sorted(poll_interval(seconds) for seconds in ran)
     seen = detection_of(history)
-    assert seen.median <= held[len(held) // 2] / 2 + 1.0
-    assert seen.max <= held[-1] + 10.0
+    assert seen.median <= median(held) / 2 + 1.0
+    assert seen.max <= held[-1] + NARROWEST
+    (ended,) = (one.event for one in await journal.read("r1", {}) if isinstance(one.event, RunEnded))
+    assert ended.detection == asdict(seen)
+
+
+@pytest.mark.parametrize("share", [0.05, 1.0])
+async def test_rejected_requests_are_known_after_half_of_the_interval_at_which_they_are_polled(share):
+    takes = 2.0
+    settings = Settings(repos=numbered(150), process=(takes, takes), shares=Shares(rejected=share), concurrency=60)
+    world = TravisLookAlike(settings)
+    _, history = await drive(world, wanted_of(settings.repos))
+    refused = [one for one in world.counters.accepted if one.result == "rejected"]
+    verdicts = {target.repo: history.of(target.id).verdict for target in history.targets}
+    late = [verdicts[one.slug].at - one.created_at - takes for one in refused]
+    assert median(late) <= NARROWEST / 2 + 1.0
+    assert detection_of(history).max >= max(late)  # no service tells when it rejected: the figure is from the receipt

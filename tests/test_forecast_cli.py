@@ -39,7 +39,7 @@ def test_a_plan_says_what_binds_when_what_helps_and_what_is_left_for_people(prog
     assert program("plan", "--offline") == 0
     for line in (
         "forecast: 13 triggers, the last after 60 min; what takes longest is triggers_per_repo 10/1h of acme/api",
-        "  last build: ends after about 66 min",
+        "  last build: ends after about 65 min",
         "  waits for: 0:02-1:00:00 triggers_per_repo 10/1h of acme/api",
         "acme/api: nothing of triggers_per_repo 10/1h",
         "  suggestion: at most 10 targets of a repository (2 targets left out): 2 s instead of 60 min",

@@ -459,6 +459,14 @@ def test_how_late_the_ends_of_builds_were_known_is_a_figure_of_the_run():
     assert seen(told([target(A)])).run.detection_seconds is None
 
 
+def test_a_request_that_was_taken_and_then_rejected_counts_from_its_receipt():
+    facts = [(2, Requested(A, "1", "answered")), (6, Refused(A, "branch_excluded", "excluded"))]
+    at_once = [(7, Refused(B, "not_found", "there is no such repository"))]
+    facts += at_once + [(at, Ended(name, Outcome.REJECTED, "", "")) for at, name in ((6, A), (7, B))]
+    report = seen(told([target(A), target(B)], *facts))
+    assert asdict(report.run.detection_seconds) == {"median": 4.0, "p90": 4.0, "max": 4.0}
+
+
 def test_a_fact_keeps_when_it_was_written_beside_when_a_person_asked_for_it():
     story = told([target(A)], (5, Paused("me", START + 3)))
     report = replace(seen(story), facts=[("r1", entry) for entry in story.entries])

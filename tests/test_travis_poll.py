@@ -7,7 +7,7 @@ from orchestrator.core.errors import AccessRefused, InDoubt, LookFailed, RateLim
 from orchestrator.core.frozen import replace
 from orchestrator.core.model import Account, Build, BuildState, Request, Target
 from orchestrator.providers.port import Followed
-from orchestrator.providers.travis.follow import FIRST_POLL, MISSES, SINGLES
+from orchestrator.providers.travis.follow import ASSUMED, FEW, MISSES, SINGLES, VAIN
 from orchestrator.providers.travis.observe import NOTHING
 from orchestrator.providers.travis.provider import Travis
 
@@ -29,6 +29,7 @@ class World:
     def follow(self, n, state=None, owner="acme", **kwargs):
         """A request with the id `n`, and its build `1000 + n` once there is a state."""
         repo = f"{owner}/svc-{n}"
+        kwargs.setdefault("age", ASSUMED)
         marker = kwargs.pop("marker", f"[run.{n:08d}]".translate(str.maketrans("0189", "zyxw")))
         self.requests[n] = {
             "repo": repo,
@@ -150,7 +151,7 @@ async def test_a_request_without_a_build_is_still_nothing(world):
     followed = [world.follow(1, "started"), world.follow(2)]
     observations = await world.provider.poll(followed)
     assert observations[followed[1].target.id] == NOTHING
-    assert world.calls == {"newest": 1}
+    assert world.calls == {"newest": 1, "single": 1}
 
 
 async def test_many_builds_of_an_owner_cost_a_call_a_round_and_less_than_one_each_at_their_end(world):
@@ -224,14 +225,14 @@ async def test_a_new_run_reads_no_older_pages_than_it_must(world):
     for n in range(1, 1001):
         world.follow(n, "passed")
     await world.provider.poll([world.follow(n) for n in range(2001, 2101)])
-    assert world.calls == {"newest": 1}
+    assert world.calls["newest"] == 1
 
 
 async def test_who_found_no_room_in_a_round_has_its_turn_in_the_next(world):
-    followed = [world.follow(n, "started", polls=FIRST_POLL) for n in range(1, 2 * SINGLES + 51)]
+    followed = [world.follow(n, "started") for n in range(1, 2 * SINGLES + 51)]
     world.rows = list
     found = []
-    for looks in range(FIRST_POLL, FIRST_POLL + 3):
+    for looks in range(3):
         left = [one for one in followed if one.target.id not in found]
         observations = await world.provider.poll([replace(one, polls=looks) for one in left])
         found += states(observations)
@@ -277,8 +278,50 @@ async def test_who_waits_long_for_a_build_is_looked_at_itself_now_and_then(world
         world.calls.clear()
         await world.provider.poll([*fast, world.follow(9, polls=looks)])
         singles += [looks] * world.calls["single"]
-    assert singles == [FIRST_POLL * 2**n for n in range(len(singles))]
-    assert 3 <= len(singles) <= 6
+    assert singles == [0, 2, 4, 8, 16, 32]
+
+
+async def dealt_with(world, ages):
+    """Polls requests until each has a build; their ages when they were last polled without one."""
+    made = [world.follow(n, age=age) for n, age in enumerate(ages, 1)]
+    await world.provider.poll(made)
+    for n in range(1, len(ages) + 1):
+        world.set(n, "started")
+    assert len(states(await world.provider.poll(made))) == len(ages)
+    world.calls.clear()
+
+
+async def test_a_request_is_looked_at_itself_once_nearly_all_others_had_a_build_at_its_age(world):
+    await dealt_with(world, [float(age) for age in range(1, 21)])
+    seen = await world.provider.poll([world.follow(100 + age, age=float(age)) for age in range(1, 21)])
+    assert len(seen) == 20
+    assert world.calls == {"newest": 1, "single": 3}  # those of 18, 19 and 20 seconds
+
+
+async def test_a_rejected_request_is_known_with_the_first_poll_beside_requests_that_have_builds(world):
+    followed = [world.follow(n, "started", age=4.0) for n in range(1, FEW + 1)]
+    followed.append(rejected := world.follow(50, age=4.0))
+    world.requests[50] |= {"result": "rejected", "message": "Branch excluded per configuration: main"}
+    observations = await world.provider.poll(followed)
+    assert observations[rejected.target.id].refusal.code == "branch_excluded"
+    assert world.calls == {"newest": 1, "single": 1}
+
+
+async def test_requests_that_travis_has_not_dealt_with_cost_few_calls_in_a_round(world):
+    followed = [world.follow(n, age=float(n)) for n in range(1, 1001)]
+    assert len(await world.provider.poll(followed)) == 1000
+    assert world.calls == {"newest": 1, "single": VAIN}
+    world.calls.clear()
+    for n in range(500, 550):
+        world.requests[n]["result"] = "rejected"
+    refused = 0
+    for polls in range(1, 60):
+        seen = await world.provider.poll([replace(one, polls=polls) for one in followed])
+        gone = {id_ for id_, one in seen.items() if one.refusal is not None}
+        followed = [one for one in followed if one.target.id not in gone]
+        refused += len(gone)
+    assert refused == 50
+    assert world.calls["single"] <= 59 * VAIN + 50
 
 
 @pytest.mark.parametrize("fault", [Answer(404, {"error_type": "not_found"}), Answer(200, "<html>"), InDoubt("torn")])
@@ -290,7 +333,7 @@ async def test_without_the_listing_of_new_builds_requests_are_looked_at_themselv
 
 
 async def test_a_listing_that_shows_nothing_of_ours_only_delays(world):
-    followed = [world.follow(n, "started", polls=FIRST_POLL) for n in (1, 2)]
+    followed = [world.follow(n, "started") for n in (1, 2)]
     world.rows = list
     assert len(states(await world.provider.poll(followed))) == 2
 

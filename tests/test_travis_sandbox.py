@@ -323,7 +323,9 @@ async def test_the_builds_of_one_owner_are_followed_within_budget(total, longest
         for id_, one in list(followed.items()):
             build = next(iter(observations[id_].builds), one.build) if id_ in observations else one.build
             looks[id_] = looks[id_] + 1 if build == one.build else 0
-            followed[id_] = Followed(one.target, one.request, one.marker, build, one.since, looks[id_])
+            followed[id_] = Followed(
+                one.target, one.request, one.marker, build, one.since, looks[id_], age=sandbox.now - one.since
+            )
             if build is not None and build.state.is_final:
                 ended[build.native] += 1
                 del followed[id_]

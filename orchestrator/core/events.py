@@ -159,20 +159,27 @@ class Interrupted(Struct, frozen=True, omit_defaults=True, gc=False):
 
     Args:
         signal: a signal's name, or `stopped`, `timeout`, `account`, `detached`.
+        detection: as of `RunEnded`, until then.
     """
 
     kind: ClassVar[str] = "interrupted"
     signal: str
     exit_code: int = 0
     tallies: tuple[Tally, ...] = ()
+    detection: Mapping[str, float] = field(default_factory=dict)
 
 
 class RunEnded(Struct, frozen=True, omit_defaults=True, gc=False):
-    """No target is open any more."""
+    """No target is open any more.
+
+    Args:
+        detection: seconds from the ends of builds to our knowing of them: `median`, `p90`, `max`.
+    """
 
     kind: ClassVar[str] = "run_ended"
     exit_code: int
     tallies: tuple[Tally, ...] = ()
+    detection: Mapping[str, float] = field(default_factory=dict)
 
 
 class Claimed(Struct, frozen=True, omit_defaults=True, gc=False):

@@ -15,8 +15,9 @@ from orchestrator.core.progress import Progress
 from orchestrator.core.times import counted
 
 BASE, CAP = 0.5, 30.0  # seconds; full jitter between 0 and min(CAP, BASE * 2**n)
-FIRST_POLL = 3.0  # seconds from the receipt to the first poll; the provider's own pages wait as long
+FIRST_POLL = 1.0  # seconds from the receipt to the first poll, which waits for others that are due about then
 NARROWEST, WIDEST = 5.0, 60.0  # seconds between two polls of a request
+STEPS = (WIDEST, 20.0, 10.0)  # seconds between the instants on which polls fall that are further apart
 DOUBTS_IN_A_ROW = 5  # lost answers in a row, after which one trigger at a time goes out
 LOOKUPS_AFTER_SETTLE = 3
 AFTER_RERUN, EVERY_TIME = "passed_after_rerun", "failed_every_time"  # codes of builds that were started again
@@ -143,6 +144,16 @@ def backoff(failures: int, random: Random) -> float:
 def poll_interval(quiet_for: float) -> float:
     """Seconds until the next poll of something that has shown nothing new for so long; grows with age."""
     return min(WIDEST, max(NARROWEST, quiet_for / 8.0))
+
+
+def next_poll(began: float, quiet_for: float) -> float:
+    """When a request is polled again whose last poll began then, and that has shown nothing new for so long.
+
+    Polls of about the same interval fall on the same instants, whenever their builds began: one listing shows them all.
+    """
+    interval = poll_interval(quiet_for)
+    step = next((step for step in STEPS if step <= interval), NARROWEST)
+    return -(-(began + NARROWEST / 2) // step) * step
 
 
 def tick(at: float) -> float:

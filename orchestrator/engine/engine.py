@@ -50,9 +50,10 @@ from typing import Any
 
 import anyio
 
+from orchestrator.core.detection import detection_of
 from orchestrator.core.errors import Exit, JournalError, LeaseLost, OrchestratorError, flat
 from orchestrator.core.events import Event, Interrupted, RunEnded, from_json
-from orchestrator.core.frozen import Struct, replace
+from orchestrator.core.frozen import Struct, asdict, replace
 from orchestrator.core.history import History, exit_code
 from orchestrator.core.model import COORDINATOR, Account, Outcome, Phase
 from orchestrator.core.options import Options as Options
@@ -327,7 +328,9 @@ class Engine:
         failures = () if self._options.detach and left_by == "detached" else self._options.failures
         code = exit_code(run.history, failures, left_by, only if left_by else None)
         tallies = tuple(driver.tally() for driver in self._drivers.values())
-        last: Event = RunEnded(int(code), tallies) if not left_by else Interrupted(left_by, int(code), tallies)
+        seen = detection_of(run.history)
+        figures = tallies, {} if seen is None else asdict(seen)
+        last: Event = Interrupted(left_by, int(code), *figures) if left_by else RunEnded(int(code), *figures)
         with anyio.CancelScope(shield=True):
             await run.append(heartbeat.leases[COORDINATOR], [last], run.now())
         return exit_code(run.history, failures, left_by, only)

@@ -9,7 +9,7 @@ from orchestrator.core.errors import AccessRefused, LookFailed, NotTriggered, Ra
 from orchestrator.core.events import Canceling, Ended, Refused, Requested, Sighted, TargetEvent
 from orchestrator.core.frozen import replace
 from orchestrator.core.model import Build, BuildState, Request, Target
-from orchestrator.core.next_step import NARROWEST, Poll, poll_interval, timed_out
+from orchestrator.core.next_step import NARROWEST, Poll, next_poll, timed_out
 from orchestrator.core.progress import Progress, Restart
 from orchestrator.core.restart import READINGS_DIFFER, shows_restart
 from orchestrator.engine.facts import AccountRun
@@ -47,7 +47,7 @@ class Follow:
         try:
             now = self.account.now()
             followed = {row: self._followed(row, now) for row in rows if isinstance(self.account.step(row), Poll)}
-            await self._take_in(followed, await self._observed(list(followed.values())))
+            await self._take_in(followed, await self._observed(list(followed.values())), now)
         finally:
             self.under_way -= 1
 
@@ -64,17 +64,21 @@ class Follow:
 
     def _followed(self, row: int, now: float) -> Followed:
         progress, step = self.account.progress(row), self.account.step(row)
+        since = progress.requested_at or now
         return Followed(
             self.account.target(row),
             progress.request or Request(""),
             progress.marker,
             progress.build or _to_come(progress),
-            since=progress.requested_at or now,
+            since=since,
             polls=self.account.polled[row],
             fresh=isinstance(step, Poll) and now >= step.deadline,
+            age=now - since,
         )
 
-    async def _take_in(self, followed: Mapping[int, Followed], observations: Mapping[str, Observation]) -> None:
+    async def _take_in(
+        self, followed: Mapping[int, Followed], observations: Mapping[str, Observation], began: float
+    ) -> None:
         for row, one in followed.items():
             if (observation := observations.get(one.target.id)) is not None and observation.marked:
                 await self.account.prove_marker(row)
@@ -84,7 +88,7 @@ class Follow:
             if events := await self._news(row, one, observation) if observation is not None else ():
                 news.append((row, events))
             else:
-                self._again(row)
+                self._again(row, began)
         await self.account.record_all(news)
 
     async def _news(self, row: int, one: Followed, observation: Observation) -> Sequence[TargetEvent]:
@@ -119,7 +123,7 @@ class Follow:
         end = timed_out(step.why)
         return (Ended(target.id, end.outcome, end.code, end.reason),)
 
-    def _again(self, row: int) -> None:
+    def _again(self, row: int, began: float) -> None:
         account = self.account
         now, step = account.now(), account.step(row)
         if not isinstance(step, Poll):
@@ -127,7 +131,7 @@ class Follow:
         account.polled[row] += 1
         if account.run.is_canceling:
             account.cancel_soon(row)
-        due = now + poll_interval(now - account.changed[row])
+        due = next_poll(began, began - account.changed[row])
         account.poll_at(row, min(due, step.deadline) if step.deadline > now else due)
 
     # -- cancel -------------------------------------------------------------------------------------------------

@@ -9,7 +9,7 @@ from statistics import median
 
 from orchestrator.core.frozen import Struct, field, replace
 from orchestrator.core.model import Build, BuildState, Target
-from orchestrator.core.next_step import FIRST_POLL, NARROWEST, poll_interval, tick
+from orchestrator.core.next_step import FIRST_POLL, NARROWEST, next_poll, tick
 
 LATENCY = 0.25  # seconds from a call to its answer
 APPEARS = 2.0  # seconds from the receipt to the build
@@ -136,7 +136,7 @@ def seen_at(asked: float, starts: float, ends: float) -> float:
             stage, changed = now, at
             at = tick(at + 1.0)
         else:
-            at = tick(at + poll_interval(at - changed))
+            at = next_poll(at, at - changed)
         if ends - at > 10 * NARROWEST and at - changed > 8 * 60.0:
             at += (ends - at) // 60.0 * 60.0  # from here on it is polled every minute
     return at

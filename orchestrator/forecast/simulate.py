@@ -13,7 +13,7 @@ from heapq import heappop, heappush
 
 from orchestrator.core.frozen import Struct
 from orchestrator.core.model import ACCOUNT, Account, Limit, Plan
-from orchestrator.core.next_step import NARROWEST, poll_interval, tick
+from orchestrator.core.next_step import NARROWEST, next_poll
 from orchestrator.core.options import Options
 from orchestrator.forecast.durations import DealtDurations, Times, seen_at
 from orchestrator.forecast.result import NEEDS, WAVES, Binding, WaveForecast
@@ -82,7 +82,7 @@ class Polls:
 
     def next_at(self, now: float) -> float:
         """When the next round is due; infinity while nothing is followed."""
-        return tick(now + max(NARROWEST, poll_interval(now - self._changed))) if self._owners else math.inf
+        return next_poll(now, now - self._changed) if self._owners else math.inf
 
     def round(self, now: float) -> float:
         """A round of polls, as far as the limits have room: the listings, and the ends of builds.

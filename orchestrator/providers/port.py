@@ -34,7 +34,7 @@ class Followed(Struct, frozen=True):
 
     Args:
         build: as last seen, None while there is none.
-        since: when the request was made (wall clock).
+        since: when the request was made (wall clock), and `age`, the seconds since then.
         polls: how many in a row have shown nothing new since it last changed.
         fresh: a timeout is about to decide: read this one itself, not only a listing.
     """
@@ -46,6 +46,7 @@ class Followed(Struct, frozen=True):
     since: float
     polls: int = 0
     fresh: bool = False
+    age: float = 0.0
 
 
 class Observation(Struct, frozen=True):

@@ -33,22 +33,30 @@ class Rules:
 
     def of(self, target: Target) -> Iterator[Wait]:
         """What holds the target's trigger back, in the order in which the rules are asked."""
-        made = self._history.made
-        if made is None or self._history.of(target.id).phase is not Phase.WAITING:
-            return
+        if self._history.of(target.id).phase is not Phase.WAITING:
+            return iter(())
         if self._reasons is None:
-            types = {account.type for account in accounts_in(made).values()}
-            try:
-                declarations = {name: registry.declaration(name) for name in types}
-            except UsageError:  # a provider that is not installed here: its rules are not known
-                return
-            self._reasons = reasons(self._history, declarations, self._now)
-        yield from self._reasons(target)
+            self._reasons = self._asked()
+        return self._reasons(target)
+
+    def _asked(self) -> Callable[[Target], Iterator[Wait]]:
+        accounts = accounts_in(self._history.made)
+        try:
+            declarations = {account.type: registry.declaration(account.type) for account in accounts.values()}
+        except UsageError:  # a provider that is not installed here: its rules are not known
+            return _unknown
+        if not {target.account for target in self._history.targets} <= accounts.keys():  # the journal is damaged
+            return _unknown
+        return reasons(self._history, declarations, self._now)
 
     def first(self, target: Target) -> Wait:
         """The one that holds it back for longest, where there is room for one only."""
         certain = (wait for wait in self.of(target) if wait.is_certain)
         return max(certain, key=lambda wait: wait.until, default=NOTHING)
+
+
+def _unknown(target: Target) -> Iterator[Wait]:
+    return iter(())
 
 
 def waits_for(history: History, target: Target, now: float, rules: Rules | None = None) -> tuple[str, str]:

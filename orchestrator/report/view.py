@@ -12,6 +12,7 @@ from operator import attrgetter
 
 from orchestrator.core.causes import Cause
 from orchestrator.core.course import SOAK, Waiting, called
+from orchestrator.core.detection import Detection, detection_of
 from orchestrator.core.frozen import Struct, field, gc_paused
 from orchestrator.core.history import History, accounts_in
 from orchestrator.core.model import DEFAULT_FAIL_ON, Account, Build, Json, Outcome, Phase, Target
@@ -20,7 +21,6 @@ from orchestrator.core.times import clock
 from orchestrator.core.waves import Wave
 from orchestrator.journal.port import Entry
 from orchestrator.providers import registry
-from orchestrator.report.detection import Detection, detection_of
 from orchestrator.report.reasons import Rules, waits_for
 
 SCHEMA = "orchestrator.report/1"

@@ -7,7 +7,8 @@ Three steps, from the cheapest to the dearest, each for what the one before did 
 2. the builds of an owner that wait or run, all in one call: a build that is still among them goes on, any other has
    ended;
 3. of those that have ended: a page of listing 1 where two or more of them stand, the request itself for the others;
-   the request itself, too, where one has waited long without a build (it may be rejected), or must be fresh.
+   the request itself, too, where one has waited longer without a build than nearly all others (it may be rejected),
+   or must be fresh.
 
 So a build costs less than one call, when it ends, beside one or two for each round. Travis does not promise that
 listing 1 shows API builds; without them a request without a build is polled by step 3 in its turn, and all goes on.
@@ -15,7 +16,9 @@ listing 1 shows API builds; without them a request without a build is polled by 
 
 from __future__ import annotations
 
+import math
 from bisect import bisect_left, bisect_right
+from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import takewhile
@@ -39,8 +42,11 @@ from orchestrator.providers.travis.wire import (
     repo_path,
 )
 
-FIRST_POLL = 3  # polls that showed nothing before a request without a build is read itself; then 6, 12, ...
-SINGLES = 100  # requests read one by one in a round, fresh ones apart; the others wait for their turn
+FEW, KNOWN = 10, 200  # requests that were dealt with: so many tell how long that takes, and the last ones count
+ASSUMED = 2.0  # seconds that it takes as long as that is not known
+LATE = 0.9  # share of them that were dealt with sooner than one that is late
+SINGLES = 100  # requests read one by one in a round, fresh ones apart; the others wait for the next
+VAIN = 10  # of those without a build: so many that Travis has not dealt with, and the others wait, too
 MOST_PAGES = 10  # of the newest in a round, to find new builds
 REACH = 80  # places on a page, of its 100, within which builds are expected; the rest is for bad guesses
 MISSES = 3  # pages in a row that showed none of those expected on them, before no more are tried
@@ -70,6 +76,27 @@ class NewestPage:
         self.ids = sorted((id_ for row in page.entries if (id_ := number(row.get("id")))), reverse=True)
         self.is_last = page.next is None or not self.ids
         self.floor = 0 if self.is_last else self.ids[-1]
+
+
+class Ages:
+    """How old requests are when Travis deals with them: until then they have no build and are not rejected."""
+
+    def __init__(self) -> None:
+        self._empty: dict[str, float] = {}  # by target id, when a poll last showed nothing of it
+        self._known: deque[float] = deque(maxlen=KNOWN)  # the same of those that were dealt with
+
+    def see(self, one: Followed, observation: Observation) -> None:
+        """Takes note of what a poll showed of a request without a build."""
+        if is_dealt_with(observation):
+            self._known.append(self._empty.pop(one.target.id, 0.0))
+        else:
+            self._empty[one.target.id] = one.age
+
+    @property
+    def usual(self) -> float:
+        """The age at which nearly all have been dealt with."""
+        known = sorted(self._known)
+        return known[math.ceil(LATE * len(known)) - 1] if len(known) >= FEW else ASSUMED
 
 
 class Ranks:
@@ -103,10 +130,12 @@ class Round:
 
     Args:
         open: by target id, what no listing has shown yet.
+        ages: takes note of what became builds.
         listed: whether the newest builds could be read.
     """
 
     open: dict[str, Followed]
+    ages: Ages
     observations: dict[str, Observation] = field(default_factory=dict)
     failures: list[str] = field(default_factory=list)
     listed: bool = False
@@ -115,6 +144,8 @@ class Round:
         """What was seen of one."""
         self.observations[one.target.id] = observation
         self.open.pop(one.target.id, None)
+        if one.build is None:
+            self.ages.see(one, observation)
 
     def with_build(self) -> list[Followed]:
         """The open ones with a known build."""
@@ -142,10 +173,11 @@ class Poll:
         self._send = send
         self._url = url
         self._ranks = Ranks()
+        self._ages = Ages()
         self._sought: dict[str, int] = {}  # by target id: the newest build's id when its build was last searched
         self._floor = 0  # the oldest id on the first page of the last round
         self._misses = 0
-        self._put_off: frozenset[str] = frozenset()  # target ids: due in a round that had no room left
+        self._turns: dict[str, int] = {}  # by target id: polls that show nothing, after which its request is read again
 
     async def __call__(self, followed: Sequence[Followed]) -> Mapping[str, Observation]:
         """One round.
@@ -157,7 +189,7 @@ class Poll:
         """
         alone = [one for one in followed if one.fresh or len(ids_of(one)) > 1]
         apart = {one.target.id for one in alone}
-        round_ = Round({one.target.id: one for one in followed if one.target.id not in apart})
+        round_ = Round({one.target.id: one for one in followed if one.target.id not in apart}, self._ages)
         try:
             await self._go(round_, alone)
         except RateLimited:
@@ -171,23 +203,34 @@ class Poll:
         self._ranks.see(_build_id(one) for one in round_.with_build())
         for one in round_.with_build():
             self._sought.pop(one.target.id, None)
-        together, first = len(round_.open) > 1, 1
-        if together:
+            self._turns.pop(one.target.id, None)
+        late = round_.without_build()
+        if len(round_.open) > 1:
             await self._poll_newest(round_)
             await self._poll_owners(round_)
             await self._poll_pages(round_)
-            first = FIRST_POLL if round_.listed else 1
-        due = [one for one in round_.without_build() if not together or self._is_due(one, first)]
-        singles = [*round_.with_build(), *sorted(due, key=lambda one: one.target.id not in self._put_off)]
-        self._put_off = frozenset(one.target.id for one in singles[SINGLES:])
-        for one in (*alone, *singles[:SINGLES]):
+            late = self._late(round_)
+        ended = round_.with_build()[:SINGLES]
+        for one in (*alone, *ended):
             await self._poll_request(round_, one)
+        vain = 0
+        for one in late[: SINGLES - len(ended)]:
+            await self._poll_request(round_, one)
+            vain += not is_dealt_with(round_.observations.get(one.target.id, NOTHING))
+            if vain == VAIN:
+                break
         if round_.listed:
             for one in round_.without_build():
                 round_.record(one, NOTHING)
 
-    def _is_due(self, one: Followed, first: int) -> bool:
-        return one.target.id in self._put_off or _is_turn(one.polls, first)
+    def _late(self, round_: Round) -> list[Followed]:
+        """The requests without a build that are to be read themselves: those first that were read least, or are old."""
+        usual = self._ages.usual if round_.listed else -math.inf
+        late = [one for one in round_.without_build() if one.age >= usual and one.polls >= self._turn(one)]
+        return sorted(late, key=lambda one: (self._turn(one), -one.age))
+
+    def _turn(self, one: Followed) -> int:
+        return self._turns.get(one.target.id, 0)
 
     async def _poll_newest(self, round_: Round) -> None:
         """Step 1: the first page, and as many more as may hold a build that is waited for."""
@@ -269,7 +312,8 @@ class Poll:
         return page
 
     async def _poll_request(self, round_: Round, one: Followed) -> None:
-        """Step 3: the request itself."""
+        """Step 3: the request itself, if it shows nothing again after twice as many polls."""
+        self._turns[one.target.id] = max(2, 2 * one.polls)
         vcs = None if "repo" in one.request.handle else one.target.request.get("vcs")
         lead = f"{repo_path(repo_of(one), vcs)}/request"
         bodies = []
@@ -293,10 +337,9 @@ class Poll:
         round_.record(one, of_requests(one, bodies, self._url) if bodies else nothing)
 
 
-def _is_turn(polls: int, first: int) -> bool:
-    """Whether it is time to read a request itself: at `first` polls, and whenever as many again have passed."""
-    times, rest = divmod(polls, first)
-    return times > 0 and rest == 0 and times & (times - 1) == 0
+def is_dealt_with(observation: Observation) -> bool:
+    """Whether Travis has made a build of a request, or rejected it."""
+    return bool(observation.builds) or observation.refusal is not None
 
 
 def _by_owner(followed: Iterable[Followed]) -> dict[tuple[str, Json], list[Followed]]:
