@@ -27,11 +27,11 @@ def whole(block):
     return head + block + ("" if "targets:" in block else "targets: [acme/a]\n")
 
 
-def keys_of(node):
+def keys_of(node, are_keys=False):  # a key may itself be named `properties`
     if isinstance(node, dict):
-        yield from node.get("properties", ())
-        for inner in node.values():
-            yield from keys_of(inner)
+        yield from () if are_keys else node.get("properties", ())
+        for name, inner in node.items():
+            yield from keys_of(inner, name == "properties" and not are_keys)
     elif isinstance(node, list):
         for inner in node:
             yield from keys_of(inner)

@@ -14,6 +14,7 @@ from orchestrator.manifest.graphs import Graph
 MOST_EDGES = 5_000_000
 LABEL = "label:"
 _SHOWN = 12  # targets of a circle that are printed
+LONGEST_TEXT = 255  # characters of a repository's name where it may be any text
 _NAMED = 5  # names of a graph that a warning has
 
 _ODD = re.compile("[\x00-\x20\x7f-\x9f,\\[\\]#%]")  # space and control characters, and what the grammar uses
@@ -119,6 +120,13 @@ def repo_problem(repo: str, numbers: bool) -> str | None:
     if not all(map(_PART.fullmatch, parts)):
         return f"{repo[:100]!r} is no repository's name"
     return f"{repo[:100]!r} is no repository's name: leave `.git` out" if repo.endswith(".git") else None
+
+
+def text_problem(repo: str) -> str | None:
+    """What is wrong with a repository's name where it may be any text that an id can hold, or None."""
+    if not repo.strip() or len(repo) > LONGEST_TEXT or not repo.isprintable():
+        return f"expected a name of 1 to {LONGEST_TEXT} printable characters, found {repo[:100]!r}"
+    return f"{repo[:100]!r} holds @ or :, which end the name in a target's id" if {"@", ":"} & set(repo) else None
 
 
 def ref_problem(ref: str) -> str | None:

@@ -14,7 +14,7 @@ from orchestrator.core.model import Json, Target, Timeouts
 from orchestrator.core.template import Compiled, is_constant
 from orchestrator.core.waves import NO_RERUNS
 from orchestrator.manifest.diagnostics import ManifestError, Place, Problem
-from orchestrator.manifest.identity import id_of, ref_problem, repo_problem
+from orchestrator.manifest.identity import id_of, ref_problem, repo_problem, text_problem
 from orchestrator.manifest.layers import FIELDS, Layer, Matrix, label_problem
 from orchestrator.manifest.lookups import Lookups
 
@@ -202,9 +202,11 @@ class Targets:
             if repo is None:
                 continue
             said = self.declared[wanted.account]
-            problem = repo_problem(repo, said.repo_ids) or said.repo_problem(repo, wanted.layer.values)
+            problem = text_problem(repo) if said.any_repo else repo_problem(repo, said.repo_ids)
+            problem = problem or said.repo_problem(repo, wanted.layer.values)
             if problem is not None:
-                self.diagnostics.report(problem, "name it owner/name", entry.within("repo"))
+                remedy = "write another name" if said.any_repo else "name it owner/name"
+                self.diagnostics.report(problem, remedy, entry.within("repo"))
                 continue
             names |= names_of(repo)
             for branch, missing in self._refs(wanted, repo, names):

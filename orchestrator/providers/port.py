@@ -370,6 +370,7 @@ class Declaration(Struct, frozen=True):
         states: the provider's native build states and what they mean.
         fold_case: whether `ACME/x` and `acme/x` are one repository.
         repo_ids: whether a repository may be given by number.
+        any_repo: whether a repository may be any text but `@`, `:` and control characters, not only `owner/name`.
         clones: hosts of the repositories' clone URLs, with the keys of a target that go with each; the first is usual.
         lacks: keys that every target has, but not one of this provider.
         place: what beside its repository decides what `prepare` finds for a target and whether its marker shows.
@@ -411,6 +412,7 @@ class Declaration(Struct, frozen=True):
     token_fallback: str | None = None
     fold_case: bool = True
     repo_ids: bool = False
+    any_repo: bool = False
     clones: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     lacks: frozenset[str] = frozenset()
     place: Callable[[Target], str] = lambda target: ""

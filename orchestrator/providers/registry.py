@@ -30,6 +30,7 @@ PROVIDERS: Mapping[str, str] = {
     "gitea": "orchestrator.providers.gitea.declaration:DECLARATION",
     "forgejo": "orchestrator.providers.gitea.declaration:FORGEJO",
     "gitlab": "orchestrator.providers.gitlab.declaration:DECLARATION",
+    "buildbot": "orchestrator.providers.buildbot.declaration:DECLARATION",
 }
 
 

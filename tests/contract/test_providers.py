@@ -1,6 +1,7 @@
 """Every provider of this package keeps the contract, over its look-alike."""
 
 import pytest
+from buildbot_bench import in_state, with_requests
 from fake_service import FAKE, FakeProvider, FakeService
 from gitea_bench import ForgejoService, GiteaService
 from preparing import NumberedService, PreparingProvider
@@ -10,6 +11,9 @@ from orchestrator.core.errors import AccessRefused, RateLimited, Rejected
 from orchestrator.core.frozen import replace
 from orchestrator.core.model import Account, Learnt, Target
 from orchestrator.core.rehearsal import Rehearsal
+from orchestrator.lookalike.buildbot import BuildbotLookAlike
+from orchestrator.lookalike.buildbot.settings import RepoSpec as BuildbotRepo
+from orchestrator.lookalike.buildbot.settings import Settings as BuildbotSettings
 from orchestrator.lookalike.github import GitHubLookAlike
 from orchestrator.lookalike.github.settings import RepoSpec as GitHubRepo
 from orchestrator.lookalike.github.settings import Settings as GitHubSettings
@@ -19,6 +23,7 @@ from orchestrator.lookalike.gitlab.settings import Settings as GitLabSettings
 from orchestrator.lookalike.travis import TravisLookAlike
 from orchestrator.lookalike.travis.settings import RepoSpec, Settings
 from orchestrator.providers import registry
+from orchestrator.providers.buildbot.declaration import DECLARATION as BUILDBOT
 from orchestrator.providers.github.declaration import DECLARATION as GITHUB
 from orchestrator.providers.gitlab.declaration import DECLARATION as GITLAB
 from orchestrator.providers.travis.declaration import DECLARATION as TRAVIS
@@ -30,6 +35,11 @@ BRANCHES = ("main", *(f"release/{n}" for n in range(130)))
 
 def limited(**told):
     return Answer(429, {"@type": "error", "error_type": "request_limit_reached", **told})
+
+
+def rpc_error(status, code, message):
+    """Buildbot's answer to a call that it refuses."""
+    return Answer(status, {"jsonrpc": "2.0", "id": 1, "error": {"code": code, "message": message}})
 
 
 class TravisService(LookAlikeService):
@@ -136,6 +146,33 @@ class GitLabService(LookAlikeService):
         super().__init__(GitLabLookAlike(settings), [spec.slug for spec in mine])
 
 
+class BuildbotService(LookAlikeService):
+    declaration = BUILDBOT
+    account = Account("buildbot", "buildbot", "http://127.0.0.1:9")
+    step = 1.0
+    failing = "acme/fails"
+    refusals = (
+        (rpc_error(403, -32600, "you need to have role 'operators'"), Rejected, ""),
+        (rpc_error(400, -32602, {"outcome": "invalid literal"}), Rejected, ""),
+        (rpc_error(500, -32603, "KeyError('builderNames not specified or not supported')"), Rejected, ""),
+        (rpc_error(500, -32603, "AttributeError(\"'NoneType' object has no attribute 'force'\")"), Rejected, ""),
+        (Answer(429, {"error": "slow down"}, {"retry-after": "1"}), RateLimited, "account"),
+        (Answer(401, "Unauthorized"), AccessRefused, "account"),
+    )
+
+    def __init__(self):
+        mine = tuple(BuildbotRepo(f"acme/svc-{n:03}") for n in range(1, 20))
+        told, quick = Rehearsal(fails=(self.failing,)), {"queue": (1.0, 1.0), "build": (9.0, 9.0)}
+        settings = BuildbotSettings(repos=(*mine, BuildbotRepo(self.failing)), rehearsal=told, **quick)
+        super().__init__(BuildbotLookAlike(settings), [spec.slug for spec in mine])
+
+    def target(self):
+        return replace(super().target(), request={"scheduler": "force"})
+
+    def in_state(self, body, native):
+        return with_requests(body, lambda row: {**row, **in_state(native)})
+
+
 class OverFake(Service):
     declaration = FAKE
     account = Account("fake", "fake", FAKE.url)
@@ -186,6 +223,7 @@ SERVICES = {
     "gitea": GiteaService,
     "forgejo": ForgejoService,
     "gitlab": GitLabService,
+    "buildbot": BuildbotService,
     "fake": OverFake,
     "fake that prepares": OverPreparing,
 }

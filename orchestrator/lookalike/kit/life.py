@@ -102,6 +102,10 @@ class Life:
         delay = self._chance.between(self._settings.change, "cancel", build.slug, build.nth, build.attempt)
         self._events.add(at + delay, self._end, build, build.attempt, self._words.canceled)
 
+    def end(self, at: float, build: Lived, outcome: str) -> None:
+        """It ends at once, with this word."""
+        self._end(at, build, build.attempt, outcome)
+
     def _wait(self, at: float, build: Lived, attempt: int) -> None:
         if build.attempt != attempt or build.stage is Stage.OVER:
             return

@@ -1,0 +1,1 @@
+"""Buildbot, through the force schedulers of its REST API."""
