@@ -141,7 +141,7 @@ async def test_the_builds_of_earlier_runs_of_the_same_service_are_read_from_the_
     there = from_json(Account, ACCOUNTS["travis"])
     for name in ("travis", "night"):  # whatever the account is called by now
         times = await times_in(journal, "n", {name: replace(there, name=name)}, context_of())
-        assert (times.builds, times.build(name, "acme/a")) == (1, (7.0, (90.0,)))
+        assert (times.builds, times.build(name, "acme/a")) == (1, (5.0, (90.0,)))
         assert times.beside == ("one",)
     other = {"travis": replace(there, url="https://travis.corp.example")}
     times = await times_in(journal, "n", other, context_of())

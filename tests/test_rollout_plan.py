@@ -58,7 +58,7 @@ def test_a_plan_shows_its_waves_what_opens_each_and_what_was_drawn_forward(progr
         "    drawn forward, since targets of this wave need them: travis:acme/lib",
         "  2 early: 1 target, after the verdict on wave canary, and once a person approves it; opens after about 20 s, "
         "takes about 10 s",
-        "  3 rest: 3 targets, after the verdict on wave early and a soak of 30m; opens after about 30 min, "
+        "  3 rest: 3 targets, after the verdict on wave early and a soak of 30m; opens after about 31 min, "
         "takes about 10 s",
     ]
 
@@ -70,7 +70,7 @@ def test_a_plan_for_programs_has_the_waves_and_each_target_its_number(program):
         "name": "early",
         "targets": 1,
         "opens": "verdict, approval",
-        "opens_after_seconds": 20.0,
+        "opens_after_seconds": 20.02,
         "expected_seconds": 10.0,
         "blocks": [],
         "drawn": [],

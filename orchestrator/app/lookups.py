@@ -15,7 +15,7 @@ import msgspec
 from orchestrator import manifest as manifests
 from orchestrator.app.context import Context, has_state, shared
 from orchestrator.core.errors import JournalError, Rejected, UsageError, flat
-from orchestrator.core.events import Sighted
+from orchestrator.core.events import Requested, Restarted, Sighted
 from orchestrator.core.frozen import replace
 from orchestrator.core.history import accounts_in
 from orchestrator.core.model import Account, Build, Plan, Target
@@ -235,15 +235,27 @@ def _assumed(context: Context) -> Times:
 
 
 async def _ended(journal: Journal, row: RunRow, at_most: int) -> tuple[Sequence[tuple[Target, Build]], int]:
-    """The builds of a run that have ended, and how many entries were read."""
+    """The builds of a run that have ended, each time they did, and how many entries were read.
+
+    As created count those that were just asked for: services differ in what they say, above all of builds that were
+    started again.
+    """
     targets = {target.id: target for target in await journal.targets(row.id)}
     cursor: dict[str, int] = {}
-    ended: dict[str, Build] = {}
+    asked: dict[str, float] = {}
+    last: dict[str, Build] = {}  # each build as it had ended when it was last seen
+    before: list[tuple[str, Build]] = []  # those that were started again since
     read = 0
     while read < at_most and (batch := await journal.read(row.id, cursor)):
         read += len(batch)
         for entry in batch:
             cursor[entry.account] = entry.seq
-            if isinstance(entry.event, Sighted) and entry.event.build.state.is_final:
-                ended[entry.event.target] = entry.event.build
-    return [(targets[id_], build) for id_, build in ended.items() if id_ in targets], read
+            match entry.event:
+                case Requested(target=id_):
+                    asked.setdefault(id_, entry.at)
+                case Restarted(target=id_):
+                    asked[id_] = entry.at
+                    before += [(id_, last.pop(id_))] if id_ in last else ()
+                case Sighted(target=id_, build=build) if build.state.is_final:
+                    last[id_] = replace(build, created_at=asked.get(id_, build.created_at))
+    return [(targets[id_], build) for id_, build in (*before, *last.items()) if id_ in targets], read

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 async def in_waves(
     plan: Plan, run: str, context: Context, journal: Journal | None = None
 ) -> tuple[Plan, Sequence[str]]:
-    """The plan with its targets in the order of triggering, each with its wave.
+    """The plan with its targets in the order of triggering, each with its wave, and with what its chains take.
 
     Args:
         run: the run's id, by which `order: shuffle` shuffles.
@@ -36,10 +36,15 @@ async def in_waves(
     Raises:
         UsageError: two waves have one name.
     """
+    has_needs = any(target.needs for target in plan.targets)
+    is_by_length = plan.rollout is not None and plan.rollout.order in (FASTEST, SLOWEST)
+    seconds = await _seconds(plan, context, journal) if has_needs or is_by_length else {}
+    if has_needs and seconds:
+        timed = (replace(it, seconds=seconds[it.id]) if it.id in seconds else it for it in plan.targets)
+        plan = replace(plan, targets=tuple(timed))
     if plan.rollout is None:  # in the order of the file, whatever needs say: they hold back who must wait
         counted = sum(target.skip is None for target in plan.targets)
         return replace(plan, waves=(Wave(1, "1", counted),) if counted else ()), ()
-    seconds = await _seconds(plan, context, journal) if plan.rollout.order in (FASTEST, SLOWEST) else {}
     found = cut(plan.targets, plan.rollout, run, seconds)
     warnings = tuple(
         f"rollout: no target is left for wave {name}, so it falls away, with what it was to wait for"

@@ -223,6 +223,7 @@ class Target(Struct, frozen=True, omit_defaults=True, gc=False):
         reruns: how often its build is started again when it fails.
         skip: the reason not to trigger it, else None.
         marked: whether a marker travels with its trigger (`marker: none` says no).
+        seconds: how long its build takes, as earlier runs showed; 0 where that is not known.
         request: what the trigger says, by manifest key (`message`, `env`, `config`, `sha`, ...), templates filled in.
         where: `file:line:column` of the entry that made it.
     """
@@ -241,6 +242,7 @@ class Target(Struct, frozen=True, omit_defaults=True, gc=False):
     skip: str | None = None
     marked: bool = True
     timeouts: Timeouts = Timeouts()
+    seconds: float = 0.0
     request: Mapping[str, Json] = field(default_factory=dict)
     where: str = ""
 
@@ -257,7 +259,7 @@ class Target(Struct, frozen=True, omit_defaults=True, gc=False):
         return self.repo.partition("/")[0]
 
 
-_IDENTITY = attrgetter(*(name for name in Target.__struct_fields__ if name not in ("request", "where")))
+_IDENTITY = attrgetter(*(name for name in Target.__struct_fields__ if name not in ("seconds", "request", "where")))
 
 
 class Trigger(Struct, frozen=True, omit_defaults=True, gc=False):

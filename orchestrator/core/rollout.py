@@ -78,7 +78,7 @@ def _wave(rule: WaveRule, rollout: Rollout, number: int, targets: int) -> Wave:
 def turns(targets: Sequence[Target]) -> Sequence[int]:
     """The rows of a plan in the order in which they take their turns where several may be triggered.
 
-    First comes what the longest chain of targets of the same wave waits for, since that chain decides when the wave
+    First comes what the longest chain of builds of the same wave begins with, since that chain decides when the wave
     ends; among equals, and where nothing is needed, the order of the plan holds.
     """
     if not any(target.needs for target in targets):
@@ -87,21 +87,28 @@ def turns(targets: Sequence[Target]) -> Sequence[int]:
     return sorted(range(len(targets)), key=lambda row: -chains[row])
 
 
-def _chains(targets: Sequence[Target]) -> Sequence[int]:
-    """By row, how many targets the longest chain has that waits for it, in its wave."""
+def _chains(targets: Sequence[Target]) -> Sequence[float]:
+    """By row, how many seconds the longest chain takes that begins with it, in its wave.
+
+    Where nothing is known of how long builds take, all take equally long.
+    """
     rows = {target.id: row for row, target in enumerate(targets)}
     needs = [[rows[need] for need in set(target.needs) if need in rows] for target in targets]
+    known = [target.seconds for target in targets if target.seconds]
+    usual = statistics.median(known) if known else 1.0
     waiting = [0] * len(targets)  # those that need it, and whose own chain is not known
     for found in needs:
         for need in found:
             waiting[need] += 1
-    chains = [0] * len(targets)
+    after = [0.0] * len(targets)  # the longest chain of those that need it
     todo = [row for row, count in enumerate(waiting) if not count]
+    chains = [0.0] * len(targets)
     while todo:
         row = todo.pop()
+        chains[row] = after[row] + (targets[row].seconds or usual)
         for need in needs[row]:
             if targets[need].wave == targets[row].wave:
-                chains[need] = max(chains[need], chains[row] + 1)
+                after[need] = max(after[need], chains[row])
             waiting[need] -= 1
             if not waiting[need]:
                 todo.append(need)

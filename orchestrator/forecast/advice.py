@@ -138,8 +138,14 @@ def supposed(plan: Plan, times: Times) -> Iterator[str]:
         whose = f" of account {', '.join(unknown)}" if times.accounts else ""
         each = f"{rounded(times.runs)} each, started {rounded(times.starts)} after the trigger"
         yield f"no build{whose} is known from earlier runs: {each}"
+    for (name, owner), bound in times.at_once.items():
+        if any(target.account == name and owner in ("", target.owner.lower()) for target in plan.targets):
+            whose = f" of {owner}" if owner else ""
+            yield f"the service runs {counted(bound, 'build')}{whose} at once, as earlier runs showed"
     again = [name for name in times.failing if any(t.account == name and t.reruns.times for t in plan.targets)]
-    passes = "and every build passes" if not again else "and as many builds fail and are started again as before"
+    minds = again or (times.failing and (plan.rollout is not None or any(t.needs for t in plan.targets)))
+    fails = f"and as many builds fail{' and are started again' if again else ''} as before"
+    passes = fails if minds else "and every build passes"
     yield f"each call is answered after {times.latency:g} s, {passes}"
     settle = max((target.timeouts.settle for target in plan.targets), default=0.0)
     yield f"no answer is lost: one that is costs its target {rounded(settle)} (`settle`) before it may be asked again"
@@ -156,11 +162,19 @@ def warnings(plan: Plan, run: Simulation, declarations: Mapping[str, Declaration
     triggered = [target for target in plan.targets if target.skip is None]
     fold = {name for name, account in plan.accounts.items() if declarations[account.type].fold_case}
     return (
+        *_stopping(run),
         *_crowding(plan, run, options),
         *_crowded_repos(plan, triggered, fold),
         *_repeats(plan, triggered, declarations),
         *_too_long(triggered, run.last_trigger),
     )
+
+
+def _stopping(run: Simulation) -> list[str]:
+    stop = run.decisions.stopped
+    if stop is None:
+        return []
+    return [f"if builds fail as they did before, rule {stop.rule} stops the run: {stop.arithmetic}"]
 
 
 def _crowding(plan: Plan, run: Simulation, options: Options) -> list[str]:

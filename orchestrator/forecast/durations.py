@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from random import Random
 from statistics import median
 
+from orchestrator.core.evidence import Past
 from orchestrator.core.frozen import Struct, field, replace
-from orchestrator.core.model import Build, BuildState, Target
+from orchestrator.core.model import Build, Target
 from orchestrator.core.next_step import FIRST_POLL, NARROWEST, next_poll, tick
+from orchestrator.core.reruns import FAILED
+from orchestrator.forecast.at_once import Place, Span, shown_by
 
 LATENCY = 0.25  # seconds from a call to its answer
 APPEARS = 2.0  # seconds from the receipt to the build
@@ -32,6 +35,8 @@ class Times(Struct, frozen=True):
         beside: ids of runs that go on in the same state; what they call is not known here.
         builds: how many builds of earlier runs this rests on.
         failing: by account, the share of those builds that failed, where some did.
+        pasts: by account and repository, how many of those builds failed.
+        at_once: how many builds the service runs at once, where earlier runs showed that.
         looked_up: places in `repos` of which only the provider's last builds tell.
     """
 
@@ -43,6 +48,8 @@ class Times(Struct, frozen=True):
     runs: float = BUILD
     builds: int = 0
     failing: Mapping[str, float] = field(default_factory=dict)
+    pasts: Mapping[Place, Past] = field(default_factory=dict)
+    at_once: Mapping[Place, int] = field(default_factory=dict)
     looked_up: frozenset[tuple[str, str]] = frozenset()
     beside: tuple[str, ...] = ()
 
@@ -63,36 +70,43 @@ def times_of(builds: Iterable[tuple[Target, Build]]) -> Times:
     """What builds of earlier runs tell.
 
     Args:
-        builds: ended ones, the newest first.
+        builds: ended ones, the newest first; each as created when it was known that it was asked for.
     """
-    runs: defaultdict[tuple[str, str], list[float]] = defaultdict(list)
-    queued: defaultdict[str, list[float]] = defaultdict(list)
-    ended: Counter[str] = Counter()
-    failed: Counter[str] = Counter()
+    runs: defaultdict[Place, list[float]] = defaultdict(list)
+    spans: defaultdict[str, list[Span]] = defaultdict(list)
+    ended: Counter[Place] = Counter()
+    failed: Counter[Place] = Counter()
     for target, build in builds:
-        ended[target.account] += 1
-        failed[target.account] += build.state in (BuildState.FAILED, BuildState.ERRORED)
-        if (
-            build.started_at is None
-            or build.finished_at is None
-            or not _is_length(build.finished_at - build.started_at)
-        ):
+        place = target.account, target.repo.lower()
+        ended[place] += 1
+        failed[place] += build.state in FAILED
+        asked, started, finished = build.created_at, build.started_at, build.finished_at
+        if started is None or finished is None or not _is_length(finished - started):
             continue
-        known = runs[target.account, target.repo.lower()]
-        if len(known) < KEPT:
-            known.append(build.finished_at - build.started_at)
-        if build.created_at is not None and _is_length(build.started_at - build.created_at):
-            queued[target.account].append(build.started_at - build.created_at)
+        if len(runs[place]) < KEPT:
+            runs[place].append(finished - started)
+        if asked is not None and _is_length(started - asked):
+            spans[target.account].append(Span(target.owner.lower(), asked, started, finished))
     accounts: defaultdict[str, list[float]] = defaultdict(list)
     for (account, _), found in runs.items():
         accounts[account] += found
+    shown = {name: shown_by(them) for name, them in spans.items()}
     return Times(
-        queued={name: APPEARS + median(found) for name, found in queued.items()},
+        queued={name: median(one.queued) for name, one in shown.items() if one.queued},
         repos={place: tuple(sorted(found)) for place, found in runs.items()},
         accounts={name: quantiles(found) for name, found in accounts.items()},
         builds=sum(map(len, runs.values())),
-        failing={name: count / ended[name] for name, count in failed.items() if count},
+        failing=dict(_shares(ended, failed)),
+        pasts={place: Past(failed[place], count) for place, count in ended.items()},
+        at_once={(name, owner): bound for name, one in shown.items() for owner, bound in one.at_once.items()},
     )
+
+
+def _shares(ended: Mapping[Place, int], failed: Mapping[Place, int]) -> Iterator[tuple[str, float]]:
+    """By account, how large a share failed, where some did."""
+    for account in {account for account, _ in ended}:
+        if bad := sum(count for (name, _), count in failed.items() if name == account):
+            yield account, bad / sum(count for (name, _), count in ended.items() if name == account)
 
 
 def with_last_builds(times: Times, lengths: Mapping[tuple[str, str], tuple[float, ...]]) -> Times:
@@ -123,23 +137,25 @@ def quantiles(values: Sequence[float], at_most: int = QUANTILES) -> tuple[float,
     return tuple(ordered[int((number + 0.5) * len(ordered) / at_most)] for number in range(at_most))
 
 
-def seen_at(asked: float, starts: float, ends: float) -> float:
-    """When the look comes that shows the end of a build; looks widen as the engine's do.
+def seen_at(asked: float, starts: float, ends: float, latency: float = 0.0) -> float:
+    """When a look is answered that shows the end of a build; looks widen as the engine's do.
 
     Args:
         asked: when the request was answered; this and what follows in seconds of one clock.
+        latency: seconds from a look to its answer.
     """
     at, changed, stage = tick(asked + FIRST_POLL), asked, 0
     while at < ends:
+        answered = at + latency
         now = (at >= asked + APPEARS) + (at >= starts)
         if now != stage:
-            stage, changed = now, at
-            at = tick(at + 1.0)
+            stage, changed = now, answered
+            at = tick(answered + 1.0)
         else:
             at = next_poll(at, at - changed)
         if ends - at > 10 * NARROWEST and at - changed > 8 * 60.0:
             at += (ends - at) // 60.0 * 60.0  # from here on it is polled every minute
-    return at
+    return at + latency
 
 
 class DealtDurations:

@@ -11,6 +11,7 @@ from orchestrator.core.model import Plan, Target
 from orchestrator.core.options import Options
 from orchestrator.core.progress import Progress
 from orchestrator.core.selection import override_limits
+from orchestrator.forecast.decisions import Standing
 from orchestrator.forecast.durations import ASSUMED, Times
 from orchestrator.forecast.simulate import Past, Simulation
 from orchestrator.limits.admission import Wait
@@ -93,7 +94,8 @@ def standing(history: History, declarations: Mapping[str, Declaration], now: flo
     in_flight = made.options.in_flight if pace.in_flight is None else pace.in_flight
     options = Options.over(made.options, in_flight=in_flight, ignore_quiet_hours=pace.ignore_quiet_hours)
     past = {row: one for row, each in enumerate(plan.targets) if (one := _past(history.of(each.id), now)) is not None}
-    run = Simulation(plan, declarations, options, now, times, past)
+    standing = Standing(history.progress, history.course, history.stopped is not None)
+    run = Simulation(plan, declarations, options, now, times, past, standing)
     for (account, *_), known in history.learnt.items():
         if account in run.queues and (learnt := read_rule(known.scope, known.rule)) is not None:
             run.queues[account].budget.learn(learnt, 0.0)
@@ -108,12 +110,11 @@ def _past(progress: Progress, now: float) -> Past | None:
     if not progress.may_exist:
         last = progress.last_asked_at
         asked = None if last is None else last - now
-        return Past(asked, is_over=True, is_met=False, is_refused=True) if progress.is_done else None
+        return Past(asked, is_over=True, is_refused=True) if progress.is_done else None
     asked = progress.triggered_at or progress.asked_at or now
     build = progress.build
     started = None if build is None or build.started_at is None else build.started_at - now
-    is_met = progress.verdict is not None and progress.verdict.outcome == "passed"
-    return Past(asked - now, is_over=progress.is_done, is_met=is_met, started=started)
+    return Past(asked - now, is_over=progress.is_done, started=started)
 
 
 def _waits(run: Simulation, targets: Sequence[Target], row: int, now: float) -> list[Waits]:
