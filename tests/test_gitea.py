@@ -393,6 +393,14 @@ async def test_branches_and_repositories_are_read_over_all_pages(kind):
         await there.provider.branches("acme/gone")
 
 
+@both
+async def test_a_branch_that_is_not_there_is_seen_to_be_missing(kind):
+    there = bench(kind)
+    target = replace(there.service.target(), repo="acme/branchy", branch="release/7")
+    assert await there.provider.sees_branch(target)
+    assert not await there.provider.sees_branch(replace(target, branch="release/700"))
+
+
 def test_the_page_of_a_targets_requests_is_the_servers_own():
     there = bench()
     assert there.provider.requests_page(a_trigger().target) == "http://127.0.0.1:9/acme/api/actions"

@@ -191,6 +191,15 @@ def branches(context: Context) -> Reply:
     return context.page([*context.repo().branches.items()], lambda row: {"name": row[0], "commit": {"id": row[1]}})
 
 
+@route("GET /repos/{owner}/{repo}/branches/{branch...}")
+@route("GET /repos/{owner}/{repo}/tags/{branch...}")
+def branch(context: Context) -> Reply:
+    name, heads = unquote(context.names["branch"]), context.repo().branches
+    if name not in heads or "/tags/" in context.call.path:
+        raise failed(404, "The target couldn't be found.")
+    return json_reply(200, {"name": name, "commit": {"id": heads[name]}})
+
+
 @route("GET /repos/{owner}/{repo}/contents/{folder}/workflows/{workflow}")
 def contents(context: Context) -> Reply:
     repo, file = context.repo(), unquote(context.names["workflow"])

@@ -6,14 +6,12 @@ from collections.abc import Iterable, Mapping
 from secrets import token_hex
 from typing import Any
 
-from orchestrator.core.errors import UsageError
 from orchestrator.core.frozen import Struct, replace
 from orchestrator.core.model import Target
 from orchestrator.core.rehearsal import NOTHING_SAID, Rehearsal
 from orchestrator.lookalike.kit.life import LifeSettings
-from orchestrator.lookalike.kit.settings import Count, Share, Slug, convert, read, scaled, unlike
+from orchestrator.lookalike.kit.settings import Count, Share, Slug, scaled, with_repos
 
-MOST_REPOS = 100_000  # that a number makes
 NEWEST = "1.28.0"
 
 
@@ -59,18 +57,8 @@ class Settings(LifeSettings, frozen=True, kw_only=True):
 
 
 def parse(given: Mapping[str, Any], version: str) -> Settings:
-    """Settings from a map; see `convert`. What is left out has its default, and there are a hundred repositories."""
-    rest = {name: value for name, value in given.items() if name != "repos"}
-    repos = given.get("repos", 100)
-    if isinstance(repos, int):
-        if (count := read(Count, repos, "repos")) > MOST_REPOS:
-            raise UsageError(f"sandbox: repos: expected at most {MOST_REPOS:,}, found {count:,}")
-        repos = [{"slug": f"acme/svc-{n + 1:0{max(3, len(str(count)))}d}"} for n in range(count)]
-    elif isinstance(repos, list):
-        repos = [{"slug": each} if isinstance(each, str) else each for each in repos]
-    found = convert(Settings, {"version": version, "repos": repos, **rest})
-    unlike(found.repos, lambda spec: spec.slug.lower())
-    return found
+    """Settings from a map; see `with_repos`."""
+    return with_repos(Settings, {"version": version, **given})
 
 
 def fitted(targets: Iterable[Target], version: str, rehearsal: Rehearsal = NOTHING_SAID) -> Settings:

@@ -55,6 +55,7 @@ class Forgejo(Forge):
     declared: Declaration = FORGEJO
     folders: tuple[str, ...] = (".forgejo", ".gitea", ".github")  # that may hold its workflows; the first counts
     too_old = "a Forgejo before 16"
+    tags = "tags"
 
     def __init__(self, account: Account, send: Send, secrets: Secrets) -> None:
         super().__init__(send)

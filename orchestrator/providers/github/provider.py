@@ -157,17 +157,6 @@ class GitHub(Forge):
         web = f"{parts.scheme}://{parts.netloc.removeprefix('api.')}{parts.path.removesuffix(ENTERPRISE)}"
         return f"{web}/{quote(target.repo, safe='/')}/actions"
 
-    async def sees_branch(self, target: Target) -> bool:
-        """Whether there is such a branch, or such a tag."""
-        name, lead = quote((target.branch or "").removeprefix("refs/heads/"), safe=""), repo_path(target.repo)
-        for path in (f"{lead}/branches/{name}", f"{lead}/git/ref/tags/{name}"):
-            answer = await read(self._send, wire.get(path, target.repo))
-            if answer.status == 200:
-                return True
-            if answer.status != 404:
-                raise wire.read_failed(answer, path)
-        return False
-
     async def logs(self, target: Target, build: Build, at_most: int) -> JobLog | None:
         """The log of the first job that failed; it is served by another host, which gets no token."""
         call = wire.get(f"{run_path(target.repo, build.id)}/jobs", target.repo)

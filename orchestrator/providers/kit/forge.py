@@ -9,6 +9,7 @@ from urllib.parse import quote
 
 from orchestrator.core.calls import Answer, Call, Send
 from orchestrator.core.errors import LookFailed, NotShown, NotTriggered, Rejected
+from orchestrator.core.model import Target
 from orchestrator.providers.kit.answers import mapping, number, other_question, quoted, read, text
 from orchestrator.providers.kit.listings import Listing, entries_of
 from orchestrator.providers.port import RepoFacts
@@ -45,6 +46,8 @@ def facts_of(row: Mapping[str, Any]) -> RepoFacts | None:
 
 class Forge(ABC):
     """What a provider of such a forge does about repositories; see the port for each method."""
+
+    tags = "git/ref/tags"  # the path of a tag, below its repository's
 
     def __init__(self, send: Send) -> None:
         self._send = send
@@ -108,6 +111,18 @@ class Forge(ABC):
         call = self._get(f"{repo_path(repo)}/branches", repo)
         found = await self._picked(call, lambda row: text(row.get("name")))
         return [name for name in dict.fromkeys(found) if name.isprintable()]
+
+    async def sees_branch(self, target: Target) -> bool:
+        """Whether there is such a branch, or such a tag."""
+        name = quote((target.branch or "").removeprefix("refs/heads/").removeprefix("refs/tags/"), safe="")
+        for kind in ("branches", self.tags):
+            call = self._get(f"{repo_path(target.repo)}/{kind}/{name}", target.repo)
+            answer = await read(self._send, call)
+            if answer.status == 200:
+                return True
+            if answer.status != 404:
+                raise self._failed(answer, call.path)
+        return False
 
     async def _picked(self, call: Call, pick: Callable[[Mapping[str, Any]], Any]) -> list[Any]:
         """What is picked of all entries of a listing; Rejected where there is no such thing."""
