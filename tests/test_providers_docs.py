@@ -10,32 +10,34 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.providers import port, registry
+from orchestrator.providers import registry
+from orchestrator.testing.table import abilities, table
 
 DOC = Path(__file__).parents[1] / "docs" / "providers.md"
+EXAMPLE = DOC.parent / "examples" / "orchestrator-toy"
 BLOCK = re.compile(r"^`([\w./-]+)`:\n\n```\w+\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
 
-def row(declared):
-    keys = " ".join(f"`{key}`" for key in declared.keys)
-    token = f"`{declared.token_env}`" if declared.token_env else "none"
-    return f"| `{declared.type}` | {declared.title} | {declared.finds} | {token} | {keys} |"
+def test_the_table_of_types_is_that_of_the_declarations():
+    shown = DOC.read_text(encoding="utf-8").partition("## The types there are\n\n")[2].partition("\n\n")[0]
+    assert f"{shown}\n" == table(registry.known().values()), "python -m orchestrator.testing.table prints it"
 
 
-@pytest.mark.parametrize("declared", registry.known().values(), ids=lambda declared: declared.type)
-def test_each_type_has_its_row(declared):
-    assert row(declared) in DOC.read_text(encoding="utf-8")
+def test_the_page_shows_the_package_that_lies_beside_it():
+    there = {str(path.relative_to(EXAMPLE)): path.read_text(encoding="utf-8") for path in files_of(EXAMPLE)}
+    assert dict(BLOCK.findall(DOC.read_text(encoding="utf-8"))) == there
 
 
-def abilities():
-    found = [one for one in vars(port).values() if getattr(one, "_is_runtime_protocol", False)]
-    return sorted(name for one in found for name in vars(one) if not name.startswith("_"))
+def files_of(folder):
+    return [
+        path for path in folder.rglob("*") if path.is_file() and not {"__pycache__", ".pytest_cache"} & {*path.parts}
+    ]
 
 
 def test_every_ability_has_its_row():
     table = DOC.read_text(encoding="utf-8").partition("## Abilities")[2].partition("\n## ")[0]
     rows = [line.split("|")[1] for line in table.splitlines() if line.startswith("| `")]
-    assert sorted(re.findall(r"`(\w+)`", " ".join(rows))) == abilities()
+    assert sorted(re.findall(r"`(\w+)`", " ".join(rows))) == sorted(abilities())
 
 
 class Stranger:
@@ -49,7 +51,7 @@ class Stranger:
         (packages / "ours.pth").write_text("\n".join(path for path in sys.path if path))
         self.packages = packages
         for name, text in BLOCK.findall(DOC.read_text(encoding="utf-8")):
-            path = folder / ("" if name == "toy.yaml" else "orchestrator-toy") / name
+            path = folder / "orchestrator-toy" / name
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(text, encoding="utf-8")
 
@@ -59,7 +61,7 @@ class Stranger:
             [self.python, *words], cwd=self.folder, env=environ, capture_output=True, text=True, timeout=240
         )
         assert done.returncode == code, done.stdout + done.stderr
-        return done.stdout
+        return done.stdout + done.stderr * bool(code == 2)
 
     def orchestrator(self, *words, code=0):
         return self.run("-m", "orchestrator", *words, code=code)
@@ -72,18 +74,31 @@ def test_a_stranger_who_follows_the_page_has_a_provider(tmp_path):
     lines = sum(len(path.read_text().splitlines()) for path in (package / "orchestrator_toy").glob("[dp]*.py"))
     assert lines < 180, "declaration and provider are short"
 
-    stranger.orchestrator("check", "toy.yaml", code=2)  # not installed yet
+    assert "there are: travis" in stranger.orchestrator("init", "--type", "toy", code=2)  # not installed yet
     wheel = ("pip", "wheel", "-q", "--no-deps", "--no-build-isolation", "--no-index", "-w", "wheels", str(package))
     stranger.run("-m", *wheel)
     [built] = (tmp_path / "wheels").glob("*.whl")
     stranger.run("-m", "pip", "install", "-q", "--no-deps", "--no-index", "--target", stranger.packages, built)
 
-    stranger.orchestrator("check", "toy.yaml")
-    properties = json.loads(stranger.orchestrator("schema"))["$defs"]["Target"]["properties"]
-    assert "machine" in properties
-    assert "calls: 2 triggers" in stranger.orchestrator("plan", "--offline", "toy.yaml")
-    assert "sandbox" in stranger.orchestrator("doctor", "--sandbox", "toy.yaml")
-    report = json.loads(stranger.orchestrator("run", "--sandbox", "-q", "-o", "json", "toy.yaml"))
+    stranger.orchestrator("init", "--type", "toy")
+    stranger.orchestrator("check")
+    (tmp_path / "wrong.yaml").write_text("version: 1\nproviders: {ci: {type: toi}}\ntargets: [acme/a]\n")
+    assert "did you mean `toy`?" in stranger.orchestrator("check", "wrong.yaml", code=2)
+    (tmp_path / "wrong.yaml").write_text(
+        "version: 1\nproviders: {ci: {type: toy}}\ntargets: [{repo: a/b, machin: x}]\n"
+    )
+    assert "did you mean `machine`?" in stranger.orchestrator("check", "wrong.yaml", code=2)
+    schema = json.loads(stranger.orchestrator("schema"))
+    assert "machine" in schema["$defs"]["Target"]["properties"]
+    for verb in ("sandbox", "init"):
+        assert "toy" in stranger.orchestrator(verb, "--help")
+    assert "| `toy` | Toy CI | by_marker | `cancel` `whoami` |" in stranger.run("-m", "orchestrator.testing.table")
+    assert "calls: 2 triggers" in stranger.orchestrator("plan", "--offline")
+    assert "sandbox" in stranger.orchestrator("doctor", "--sandbox")
+    report = json.loads(stranger.orchestrator("run", "--sandbox", "-q", "-o", "json"))
     assert [target["outcome"] for target in report["targets"]] == ["passed", "passed"]
+    told = ("--sandbox-fails", "acme/widget")
+    report = json.loads(stranger.orchestrator("run", "--sandbox", *told, "-q", "-o", "json", code=1))
+    assert [target["outcome"] for target in report["targets"]] == ["failed", "passed"]
     told = stranger.run("-m", "pytest", "-q", "-p", "no:cacheprovider", "orchestrator-toy/tests")
     assert int(re.search(r"(\d+) passed", told)[1]) > 80, told

@@ -58,6 +58,33 @@ def test_a_type_is_known_without_importing_http(type_):
     assert done.stdout.strip() == "[]"
 
 
+LOADED = """
+import runpy, sys
+sys.argv = ["orchestrator", *sys.argv[1:]]
+try:
+    runpy.run_module("orchestrator", run_name="__main__")
+finally:
+    names = [name for name in sys.modules if name.startswith(("orchestrator.providers.", "orchestrator.lookalike"))]
+    print(*names, file=sys.stderr)
+"""
+
+
+@pytest.mark.parametrize(
+    "words", [["--help"], ["check", "--help"], ["sandbox", "--help"], ["check"], ["plan", "--offline"]]
+)
+def test_no_provider_is_loaded_that_is_not_named(tmp_path, words):
+    """So that it costs nothing how many there are."""
+    type_ = [*registry.PROVIDERS][1]
+    text = f"version: 1\nproviders: {{ci: {{type: {type_}}}}}\ndefaults: {{workflow: a.yml}}\ntargets: [acme/a]\n"
+    (tmp_path / "orchestrator.yaml").write_text(text)
+    done = subprocess.run(
+        [sys.executable, "-c", LOADED, *words], cwd=tmp_path, capture_output=True, text=True, check=True
+    )
+    own, rest = f"orchestrator.providers.{type_}", set(done.stderr.split())
+    named = {own, f"{own}.declaration"} if "--help" not in words else set()
+    assert rest - {"orchestrator.providers.port", "orchestrator.providers.registry"} == named
+
+
 @pytest.mark.parametrize("declared", registry.known().values(), ids=lambda declared: declared.type)
 def test_every_provider_is_where_its_declaration_says(declared):
     assert declared.type in registry.PROVIDERS

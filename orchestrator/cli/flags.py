@@ -12,6 +12,7 @@ from orchestrator.core.errors import Exit, UsageError
 from orchestrator.core.frozen import Struct
 from orchestrator.core.model import LONGEST_LOG, Outcome
 from orchestrator.core.times import parse_duration
+from orchestrator.providers import registry
 from orchestrator.report.words import shell
 
 if TYPE_CHECKING:
@@ -55,6 +56,18 @@ class Flag:
     def option(self, name: str) -> Callable[[Any], Any]:
         """The same for click."""
         return click.option(name, *self.names, **self.settings)
+
+
+class TypeOption(click.Option):
+    """`--type TYPE`: a provider. Its help names those that are installed, and looks for them only when it is shown."""
+
+    def get_help_record(self, ctx: click.Context) -> tuple[str, str] | None:
+        """The option and its help."""
+        self.help = f"The provider (default travis): {', '.join(registry.names())}."
+        return super().get_help_record(ctx)
+
+
+TYPE = click.option("--type", "type_", cls=TypeOption, default="travis", metavar="TYPE")
 
 
 def many(spec: str, text: str, read: Callable[[Any], Any] = tuple) -> Flag:

@@ -9,7 +9,7 @@ import click
 from orchestrator import manifest as manifests
 from orchestrator.app.plan import DEFAULT, Source, read_manifest, today
 from orchestrator.cli.face import TEXT, Face, verb
-from orchestrator.cli.flags import OUTPUT, PARAMS, SELECT
+from orchestrator.cli.flags import OUTPUT, PARAMS, SELECT, TYPE
 from orchestrator.core.errors import Exit, UsageError
 from orchestrator.core.selection import chosen, nothing
 from orchestrator.core.times import counted
@@ -21,7 +21,7 @@ from orchestrator.report.words import plain, shell
 
 @verb(
     click.argument("directory", required=False, default="."),
-    click.option("--type", "type_", default="travis", metavar="TYPE", help="The provider (default travis)."),
+    TYPE,
 )
 def init(face: Face, directory: str, type_: str) -> None:
     """Write orchestrator.yaml, commented, into DIRECTORY (by default this one); nothing is overwritten.

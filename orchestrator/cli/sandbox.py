@@ -11,7 +11,7 @@ import click
 from orchestrator.app.context import read_file
 from orchestrator.app.plan import LARGEST
 from orchestrator.cli.face import TEXT, Face, verb
-from orchestrator.cli.flags import OUTPUT
+from orchestrator.cli.flags import OUTPUT, TYPE
 from orchestrator.cli.main import Machine
 from orchestrator.core.errors import Exit, UsageError
 from orchestrator.providers import registry
@@ -27,7 +27,7 @@ what it was asked: curl -s {url}/sandbox/stats"""
 
 
 @verb(
-    click.option("--type", "type_", default="travis", metavar="TYPE", help="The provider (default travis)."),
+    TYPE,
     click.argument("settings", required=False, metavar="[SETTINGS]"),
     click.option("--port", type=click.IntRange(0, 65535), default=0, help="By default any that is free."),
     click.option("--repos", type=click.IntRange(min=1), metavar="N", help="So many repositories: acme/svc-001 and on."),

@@ -31,7 +31,6 @@ PROVIDERS: Mapping[str, str] = {
     "forgejo": "orchestrator.providers.gitea.declaration:FORGEJO",
     "gitlab": "orchestrator.providers.gitlab.declaration:DECLARATION",
     "buildbot": "orchestrator.providers.buildbot.declaration:DECLARATION",
-    "jenkins": "orchestrator.providers.jenkins.declaration:DECLARATION",
 }
 
 
@@ -67,7 +66,7 @@ def known() -> Known:
 
 def installed() -> Known:
     """The providers by type, with all that installed packages bring."""
-    return Known((*PROVIDERS, *_foreign()))
+    return Known(names())
 
 
 def declaration(type_: str) -> Declaration:
@@ -78,8 +77,7 @@ def declaration(type_: str) -> Declaration:
     """
     found = _declared(type_)
     if found is None:
-        names = ", ".join(dict.fromkeys((*PROVIDERS, *_foreign())))
-        raise UsageError(f"unknown provider type {type_!r}; there are: {names}")
+        raise UsageError(f"unknown provider type {type_!r}; there are: {', '.join(names())}")
     return found
 
 
@@ -91,6 +89,11 @@ def declared(account: Account) -> Declaration:
     """
     found = declaration(account.type)
     return found.for_account(found, account)
+
+
+def names() -> list[str]:
+    """The types there are, those of installed packages too, by name alone: no declaration is loaded."""
+    return list(dict.fromkeys((*PROVIDERS, *_foreign())))
 
 
 def lookalike_of(type_: str) -> Any:

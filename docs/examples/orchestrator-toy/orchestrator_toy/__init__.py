@@ -1,0 +1,1 @@
+"""Toy CI for the orchestrator."""

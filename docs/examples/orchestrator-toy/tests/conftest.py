@@ -1,0 +1,3 @@
+import pytest
+
+pytest.register_assert_rewrite("orchestrator.testing")  # shows both sides of what differs
