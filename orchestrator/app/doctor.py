@@ -22,6 +22,7 @@ from orchestrator.core.errors import (
     LookFailed,
     NotTriggered,
     RateLimited,
+    Rejected,
     UsageError,
 )
 from orchestrator.core.frozen import Struct
@@ -29,7 +30,7 @@ from orchestrator.core.model import Account, Target, Timeouts
 from orchestrator.core.times import counted
 from orchestrator.engine.opening import Caller
 from orchestrator.journal.port import Journal
-from orchestrator.providers.port import Advises, Inspects, RepoFacts, SaysWho
+from orchestrator.providers.port import Advises, Inspects, Prepares, RepoFacts, SaysWho
 from orchestrator.report.words import plain
 
 SKEWED = 30.0  # seconds that clocks may differ before it is worth a word
@@ -127,12 +128,12 @@ async def _account(
     account: Account, targets: Sequence[Target], journal: Journal, context: Context, at_most: int
 ) -> tuple[list[Finding], int]:
     """What is found of an account, its repositories and branches, and how many branches were looked up."""
-    repos, looked = dict.fromkeys(target.repo for target in targets), 0
+    looked = 0
     try:
         async with context.gate(account, journal, _reach(targets)) as caller:
             findings = [await _who(account, caller)]
             if findings[0].kind != ACCOUNT:
-                findings += await _repos(caller, list(repos))
+                findings += await _repos(caller, targets)
                 bad = {finding.about for finding in findings if finding.kind != OK}
                 good = [target for target in with_branches(targets) if target.repo not in bad]
                 missing, looked = await missing_of(caller, account, good, journal, context, at_most)
@@ -188,19 +189,34 @@ def _account_facts(account: Account, skew: int | None) -> Iterator[Finding]:
         yield Finding(WARN, account.name, text, "set this machine's clock; the run allows for it meanwhile")
 
 
-async def _repos(caller: Caller, repos: Sequence[str]) -> list[Finding]:
-    provider = caller.provider
-    if not isinstance(provider, Inspects):
+async def _repos(caller: Caller, targets: Sequence[Target]) -> list[Finding]:
+    provider, place = caller.provider, caller.gate.sender.line.declaration.place
+    found: dict[tuple[str, str], Finding] = {}
+
+    async def check(key: tuple[str, str], target: Target) -> None:
+        if isinstance(provider, Inspects):
+            found[key] = await _repo(caller, provider, target.repo)
+        elif isinstance(provider, Prepares):
+            found[key] = await _prepared(caller, provider, target)
+
+    by_repo = isinstance(provider, Inspects)  # else what a trigger needs is looked up, for each place
+    some = {(target.repo, "" if by_repo else place(target)): target for target in targets}
+    if not isinstance(provider, Inspects | Prepares):
         return [Finding(OK, "repos", "this provider cannot be asked about repositories")]
-    found: dict[str, Finding] = {}
-
-    async def check(repo: str) -> None:
-        found[repo] = await _repo(caller, provider, repo)
-
     async with anyio.create_task_group() as tasks:
-        for repo in repos:
-            tasks.start_soon(check, repo)
-    return [found[repo] for repo in repos]
+        for key, target in some.items():
+            tasks.start_soon(check, key, target)
+    return [found[key] for key in some]
+
+
+async def _prepared(caller: Caller, provider: Prepares, target: Target) -> Finding:
+    try:
+        await caller.patiently(partial(provider.prepare, target))
+    except Rejected as error:
+        return Finding(REPO, target.repo, error.reason)
+    except (NotTriggered, LookFailed) as error:
+        return Finding(UNKNOWN, target.repo, _refusal(error))
+    return Finding(OK, target.repo, "it is there, and can be triggered")
 
 
 async def _repo(caller: Caller, provider: Inspects, repo: str) -> Finding:

@@ -31,6 +31,7 @@ PROVIDERS: Mapping[str, str] = {
     "forgejo": "orchestrator.providers.gitea.declaration:FORGEJO",
     "gitlab": "orchestrator.providers.gitlab.declaration:DECLARATION",
     "buildbot": "orchestrator.providers.buildbot.declaration:DECLARATION",
+    "jenkins": "orchestrator.providers.jenkins.declaration:DECLARATION",
 }
 
 

@@ -4,6 +4,7 @@ import pytest
 from buildbot_bench import in_state, with_requests
 from fake_service import FAKE, FakeProvider, FakeService
 from gitea_bench import ForgejoService, GiteaService
+from jenkins_bench import JenkinsService
 from preparing import NumberedService, PreparingProvider
 
 from orchestrator.core.calls import Answer
@@ -224,6 +225,7 @@ SERVICES = {
     "forgejo": ForgejoService,
     "gitlab": GitLabService,
     "buildbot": BuildbotService,
+    "jenkins": JenkinsService,
     "fake": OverFake,
     "fake that prepares": OverPreparing,
 }

@@ -62,6 +62,10 @@ class Lived(Struct, eq=False, kw_only=True):
         """Whose capacity it takes."""
         return self.slug.partition("/")[0]
 
+    def begin(self, at: float) -> None:
+        """It runs from now on."""
+        self.stage, self.updated_at, self.ran_at = Stage.RUNNING, at, at
+
 
 class Words(Struct, frozen=True):
     """The service's words for ends. `chances`: by chance, with shares; `unrun`: that never begin."""
@@ -121,7 +125,7 @@ class Life:
             build, attempt = waiting.popleft()
             if build.attempt == attempt and build.stage is Stage.QUEUED:
                 self._running[owner] = self._running.get(owner, 0) + 1
-                build.stage, build.updated_at, build.ran_at = Stage.RUNNING, at, at
+                build.begin(at)
                 self._events.add(at + self._seconds(build), self._end, build, attempt, self._outcome(build))
 
     def _end(self, at: float, build: Lived, attempt: int, outcome: str) -> None:
