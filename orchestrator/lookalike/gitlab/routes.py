@@ -112,7 +112,6 @@ def own_token(context: Context) -> Reply:
 
 
 @route("GET /api/v4/version")
-@route("GET /api/v4/metadata")
 def version(context: Context) -> Reply:
     return json_reply(200, {"version": "18.6.0-sandbox", "revision": "0000000"})
 
@@ -121,29 +120,29 @@ def version(context: Context) -> Reply:
 @route("GET /api/v4/groups/{group}/projects")
 @route("GET /api/v4/users/{group}/projects")
 def projects(context: Context) -> Reply:
-    group, query = unquote(context.names.get("group", "")).lower(), dict(context.call.query)
-    is_whole = query.get("include_subgroups") == "true"
-    rows = [row for name, row in context.tables.projects.items() if not name.isdigit()]
-    if group:
-        rows = [row for row in rows if row.slug.lower().startswith(f"{group}/")]
-        if not rows:
-            raise failed(404, "404 Group Not Found")
-        rows = [row for row in rows if is_whole or "/" not in row.slug[len(group) + 1 :]]
-    if query.get("archived") == "false":
-        rows = [row for row in rows if not row.spec.archived]
-    if int(query.get("min_access_level", "0")) >= 30:
-        rows = [row for row in rows if row.spec.may_trigger]
+    lead, query = f"{_group(context)}/" if "group" in context.names else "", dict(context.call.query)
+    is_whole = query.get("include_subgroups", "").lower() == "true" or not lead
+    rows = [row for row in context.tables.listed if row.slug.lower().startswith(lead.lower())]
+    rows = [row for row in rows if is_whole or "/" not in row.slug.removeprefix(lead)]
+    rows = [row for row in rows if query.get("archived", "").lower() != "false" or not row.spec.archived]
     return context.page(rows, lambda row: shapes.project(row, context.base))
 
 
 @route("GET /api/v4/groups/{group}")
 def group(context: Context) -> Reply:
-    path = unquote(context.names["group"])
-    if not any(name.startswith(f"{path.lower()}/") for name in context.tables.projects):
+    path = _group(context)
+    number = [*context.tables.groups].index(path.lower()) + 1
+    return json_reply(200, {"id": number, "name": path, "path": path, "full_path": path})
+
+
+def _group(context: Context) -> str:
+    """The path of the group, which is named by that, or by its number."""
+    name, groups = unquote(context.names["group"]).lower(), context.tables.groups
+    numbered = dict(enumerate(groups.values(), 1))
+    found = numbered.get(int(name)) if name.isdigit() else groups.get(name)
+    if found is None:
         raise failed(404, "404 Group Not Found")
-    return json_reply(
-        200, {"id": 9, "name": path, "path": path, "full_path": path, "web_url": f"{context.base}/{path}"}
-    )
+    return found
 
 
 @route(f"GET {LEAD}")
@@ -186,14 +185,6 @@ def pipelines(context: Context) -> Reply:
     if query.get("sort") == "asc":
         rows.reverse()
     return context.page(rows, lambda row: shapes.short(row, context.base))
-
-
-@route(f"GET {LEAD}/pipelines/latest")
-def latest(context: Context) -> Reply:
-    rows = [row for row in context.project().pipelines if row.visible_at <= context.now]
-    if not rows:
-        raise failed(403, "403 Forbidden")
-    return json_reply(200, shapes.whole(rows[-1], context.base, context.user))
 
 
 @route(f"GET {LEAD}/pipelines/{{pipeline:int}}")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from itertools import count
+from itertools import accumulate, count
 
 from orchestrator.core.frozen import Struct, field
 from orchestrator.lookalike.gitlab.settings import RepoSpec, Settings
@@ -77,6 +77,8 @@ class Tables:
         self.counters = counters
         self.projects: dict[str, Project] = {}
         self.moved: dict[str, Project] = {}
+        self.listed: list[Project] = []
+        self.groups: dict[str, str] = {}  # paths, as they are written
         self.pipelines: dict[int, Pipeline] = {}
         self._ids = count(FIRST_PIPELINE)
         chances = [(word, share) for word in OUTCOMES if (share := getattr(settings.shares, word)) > 0]
@@ -91,6 +93,9 @@ class Tables:
         number = slug.removeprefix("sandbox/project-")  # one that is only known by its number
         project = Project(int(number) if number.isdigit() else id_, slug, spec, default, heads)
         self.projects[slug.lower()] = self.projects[str(project.id)] = project
+        self.listed.append(project)
+        *above, _ = accumulate(slug.split("/"), "{}/{}".format)
+        self.groups.update({path.lower(): path for path in above})
         if spec.moved_to is not None:
             self.moved[spec.slug.lower()] = project
 
