@@ -7,6 +7,7 @@ from web import Page, Server
 
 from orchestrator.app.cancel import cancel, canceled
 from orchestrator.app.plan import Choices
+from orchestrator.app.resume import resume
 from orchestrator.app.runs import canceled_by, exact, meant
 from orchestrator.core.calls import Answer
 from orchestrator.core.errors import Exit
@@ -176,3 +177,34 @@ async def test_whoever_wants_the_builds_to_go_on_after_all_is_not_kept_waiting(s
         await anyio.sleep(30.0)
         tasks.start_soon(keep)
     assert took[0] < 10.0
+
+
+async def gone_on(server, **choices):
+    """The run, resumed for some time."""
+    journal = server.journal()
+    drive = await resume(await exact(journal, "one"), journal, Choices(**choices), server.context(Page()))
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(drive.run)
+        await anyio.sleep(20.0)
+        drive.interrupt("SIGTERM")
+
+
+@pytest.mark.parametrize("known", [0, 1])
+async def test_builds_of_which_the_journal_has_lost_the_request_are_found_and_canceled(server, known):
+    """As a copy of the state that is put back does not tell of them."""
+    started = await server.started("one", Page(), "endless", "other")
+    started.drive.interrupt("SIGTERM")
+    await started.drive.run()
+    if known:
+        await gone_on(server, in_flight=1)
+    assert len(server.service.requests) == known
+    earlier = server.disk.copy({"one"})
+    await gone_on(server, in_flight=2)
+    assert len(server.service.requests) == 2
+    server.disk = earlier
+    journal = server.journal()
+    asked = await cancel(await exact(journal, "one"), journal, "anna@web", Choices(), server.context(Page()))
+    ended = await asked.run()
+    assert (await canceled(ended, journal)).code is Exit.OK
+    assert {target.outcome for target in ended.report.targets} == {"canceled"}
+    assert all(one.canceled_at is not None for one in server.service.requests)

@@ -48,7 +48,9 @@ async def cancel(
     """
     if not row.driven:
         history = await load(journal, row.id)
-        if (left := Left(row, history)).holds_nothing:
+        # With an account that was stopped nothing can be looked up; else the journal may have lost what was sent.
+        is_cut_off = history.options.sandbox or history.accounts_stopped
+        if (left := Left(row, history)).holds_nothing and is_cut_off:
             await journal.wish(row.id, CancelAsked(who, context.now(), keep_builds))
             await end(left, f"{ASKED}{who}", journal, context)
             return Drive(row.id, journal, choices, context, follows=True)

@@ -131,7 +131,7 @@ class AccountDriver:
             self._start(self._follow.poll_queue, queue)
         while self._has_slot and (taken := triggers.take(now)) is not None:
             self._start(triggers.work, taken)
-        while account.unseen and self._has_slot and not account.run.is_closed and self.admission.ready < self._ahead:
+        while account.unseen and self._has_slot and self._looks_now:
             self._start(self._in_doubt.look_at_all, account.unseen.popitem(last=False)[1])
         if self._logs.is_due and self._has_slot:
             self._start(self._logs.read_next, None)
@@ -147,6 +147,11 @@ class AccountDriver:
         if self._follow.under_way < GROUPS:
             due = min(due, account.polls.first)
         return due if account.run.is_closed else min(due, self.admission.next_poll_at)
+
+    @property
+    def _looks_now(self) -> bool:
+        """Whether rows are looked for: shortly before their turn, or at once where what is found is canceled."""
+        return self._run.looks_first and (self._run.is_closed or self.admission.ready < self._ahead)
 
     @property
     def _has_slot(self) -> bool:
@@ -193,6 +198,8 @@ class AccountDriver:
         if run.leaves_builds:
             return True
         if account.cancels or account.unwanted or account.finds or account.has_idle_reruns:
+            return False
+        if account.unseen and run.is_closed and run.looks_first:
             return False
         if self._triggers is not None and self._logs.is_due and not run.options.detach:
             return False

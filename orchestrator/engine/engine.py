@@ -297,7 +297,7 @@ class Engine:
 
     def _gives_up_in(self, run: Run) -> float | None:
         """Seconds after which builds that do not stop are left; None while some are still to be asked."""
-        is_asking = any(driver.account.cancels for driver in self._drivers.values())
+        is_asking = any(driver.account.cancels or driver.account.unseen for driver in self._drivers.values())
         return None if is_asking else run.stopping_since + CANCEL_FOR - run.now()
 
     def _hand_over(self) -> None:

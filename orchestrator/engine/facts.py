@@ -333,9 +333,12 @@ class AccountRun:
         if self._is_unwanted(row) and (row in self.looked or not self.must_look(row)):
             self.unwanted.append(row)
             return
+        if self.run.is_canceling and self.run.looks_first:
+            self._seek(row)
+            return
         if not self.run.is_released(row):
             return
-        if not self.must_look(row) or row in self.looked or self.run.is_closed:
+        if not self.must_look(row) or row in self.looked or not self.run.looks_first:
             self.admission.enqueue(row)
         elif self._targets[row].id in self.run.look_for:
             self.find_at(row, self.now())
@@ -391,6 +394,16 @@ class AccountRun:
                 self.cancel_soon(row)
             elif self._is_unwanted(row) and row not in self.admission.in_flight and not self.must_look(row):
                 self.unwanted.append(row)
+            elif not self.run.is_released(row):
+                self._seek(row)
+
+    def _seek(self, row: int) -> None:
+        """What the journal has lost of a run is looked for before that is canceled: a lost wave may have been open, too."""
+        if not self.run.is_canceling or row in self.looked or not (self.may_be_asked(row) and self.must_look(row)):
+            return
+        rows = self.unseen.setdefault(self.admission.repo_of(row), [])
+        if row not in rows:
+            rows.append(row)
 
     async def end_unwanted(self, rows: Sequence[int]) -> None:
         """Nothing was ever asked for these rows, and nothing will be."""

@@ -135,12 +135,12 @@ class LostCalls:
         account = self.account
         provider = account.line.provider_over(_Once(self._send).send)
         absent = [row for row in rows if self._is_closed(row) or await self.may_be_triggered(row, provider)]
-        for row in absent:
+        for row in absent if not account.run.is_closed else ():
             account.admission.enqueue(row)
 
     def _is_closed(self, row: int) -> bool:
         """Whether the row is not triggered any more, and so goes with the others of which that is so."""
-        return self.account.run.is_closed or self.account.admission.is_closed(row)
+        return not self.account.run.looks_first or self.account.admission.is_closed(row)
 
     async def may_be_triggered(self, row: int, provider: Provider | None = None) -> bool:
         """Whether no earlier request of the row is there; where there is one, or none can tell, the row is put away.
@@ -174,6 +174,7 @@ class LostCalls:
                 return False
             account.looked[row] = account.now()
             return True
+        account.run.stopping_since = account.now()  # where it is to be canceled, that counts from here
         await self._found(row, request, marker)
         if kept is None:
             await account.notice_gap()

@@ -283,6 +283,11 @@ class Run:
         self.outcomes[after.verdict.outcome] += 1
         return after
 
+    @property
+    def looks_first(self) -> bool:
+        """Whether what the journal may not tell of is looked for: before it is triggered, or to be canceled, too."""
+        return not self.is_closed or (self.is_canceling and not self.leaves_builds)
+
     def drives(self, target: Target) -> bool:
         """Whether this process cares for the target."""
         return self.options.drives is None or target.id in self.options.drives
