@@ -126,6 +126,26 @@ def test_a_secret_that_the_end_begins_within_is_not_half_kept():
     assert cause("y" * 1000, at_most=100) is None
 
 
+def test_a_secret_at_the_edge_of_a_long_line_is_not_half_kept():
+    redactor = Redactor()
+    redactor.add(secret := "s3cr3t" + "k" * 60)
+    for before in range(3900, 4001, 20):  # what is blotted away lets what follows move into what is kept
+        kept = cause(
+            f"error: {('token=' + 'a1' * 70 + ' ') * 30}"[:before].rsplit(" ", 1)[0] + f" {secret} it broke",
+            redact=redactor.text,
+        )
+        assert "s3cr3t" not in kept.text + kept.tail
+    assert cause("error:" + "y" * 5000).text == "***"
+
+
+def test_of_a_long_log_only_what_is_kept_is_searched_for_secrets():
+    asked = []
+    log = "error: token=abc1 is wrong\n" + "a line like many others\n" * 200_000
+    found = cause(log, at_most=len(log) + 1, redact=lambda text: asked.append(len(text)) or text)
+    assert found.text == "error: token=*** is wrong"
+    assert sum(asked) < 2 * 70_000
+
+
 def test_what_is_kept_of_a_log_is_bounded():
     found = cause("\n".join(f"error: {n} " + "long " * 500 for n in range(5000)))
     assert len(found.tail) <= LAST_CHARACTERS
@@ -134,7 +154,24 @@ def test_what_is_kept_of_a_log_is_bounded():
 
 
 @pytest.mark.parametrize(
-    "evil", ["a", "key", "eyJ", "password ", "/a", "key ", "-", "\x1b[", "token= ", "-----BEGIN ", "0", "a.", "error "]
+    "evil",
+    [
+        "a",
+        "key",
+        "eyJ",
+        "x-",
+        "token%20",
+        "password ",
+        "/a",
+        "key ",
+        "-",
+        "\x1b[",
+        "token= ",
+        "-----BEGIN ",
+        "0",
+        "a.",
+        "error ",
+    ],
 )
 def test_no_log_keeps_the_process_busy(evil):
     for width in (1900, 10**6):

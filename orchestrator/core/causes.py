@@ -14,6 +14,7 @@ from orchestrator.core.frozen import Struct
 LONGEST = 300  # characters of a line that is shown
 LONGEST_SIGNATURE = 200
 LONGEST_LINE = 2_000  # characters of a line that is looked at
+BLOTTED = 64 * 1024  # characters of the log before and with what is kept, in which secrets are looked for
 LAST_LINES, LAST_CHARACTERS = 30, 4_000  # of the log, that are kept
 
 
@@ -46,14 +47,13 @@ def cause_in(printed: str, at_most: int, redact: Callable[[str], str], repo: str
         redact: takes the known secrets out of a text.
         repo: the repository, whose name is no part of a signature.
     """
-    text = blotted(redact(cleaned(_end(printed, at_most))))
-    lines = [line[:LONGEST_LINE] for line in text.split("\n") if line.strip()]
+    lines = [line for line in cleaned(_end(printed, at_most)).split("\n") if line.strip()]
     if not lines:
         return None
-    line = _telling(lines).strip()
+    line = _shown(lines[: _telling(lines) + 1], redact)[-1].strip()
     everywhere = _EVERYWHERE.search(line)
     text = (everywhere[0] if everywhere else line)[:LONGEST]
-    tail = "\n".join(line[:LONGEST] for line in lines[-LAST_LINES:])[-LAST_CHARACTERS:]
+    tail = "\n".join(line[:LONGEST] for line in _shown(lines, redact)[-LAST_LINES:])[-LAST_CHARACTERS:]
     return Cause(signature(text, repo), text, exit=_exit(lines), tail=tail)
 
 
@@ -63,6 +63,21 @@ def _end(printed: str, at_most: int) -> str:
         return printed
     _, _, rest = raw[-at_most:].decode("utf-8", "ignore").partition("\n")
     return rest
+
+
+def _shown(lines: list[str], redact: Callable[[str], str]) -> list[str]:
+    """The last of these lines without secrets: what is kept is blotted, with enough before it to know a key's block."""
+    first, left = len(lines), BLOTTED
+    while first and left > 0:
+        first -= 1
+        left -= len(lines[first])
+    text = blotted(redact("\n".join(map(_bounded, lines[first:]))))
+    return [line for line in text.split("\n") if line.strip()]
+
+
+def _bounded(line: str) -> str:
+    """The line's beginning, without a word that is cut: half a secret would not be recognised."""
+    return line if len(line) <= 2 * LONGEST_LINE else line[: 2 * LONGEST_LINE].rpartition(" ")[0] or BLOT
 
 
 # -- cleaning ---------------------------------------------------------------------------------------------------
@@ -152,14 +167,20 @@ _SUMMARY = re.compile(r"\bfail(?:ed|ure|ures|s)?\b|\berrors?\b|✗|✖|✘|not o
 _CLASSES = (_EVERYWHERE, _OUTSIDE, _ERROR, _SUMMARY)
 
 
-def _telling(lines: list[str]) -> str:
-    """The line that says most; of several of a kind the last one, as it is nearest to the failure."""
-    worth = [line for line in lines if not _NOISE.search(line.strip())] or lines
+def _telling(lines: list[str]) -> int:
+    """The number of the line that says most; of several of a kind the last one, as it is nearest to the failure."""
+    backwards = range(len(lines) - 1, -1, -1)
+    worth = next((number for number in backwards if _is_worth(lines[number])), None)
     for pattern in _CLASSES:
-        found = next((line for line in reversed(worth) if pattern.search(line)), None)
-        if found is not None:
-            return found
-    return worth[-1]
+        for number in backwards:
+            line = lines[number][:LONGEST_LINE]
+            if pattern.search(line) and (worth is None or _is_worth(line)):
+                return number
+    return backwards[0] if worth is None else worth
+
+
+def _is_worth(line: str) -> bool:
+    return not _NOISE.search(line[:LONGEST_LINE].strip())
 
 
 _EXIT = re.compile(

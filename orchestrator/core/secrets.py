@@ -230,11 +230,11 @@ _KEY = re.compile(
 _REFERENCE = re.compile(r"^(?:env|file|command):", re.IGNORECASE)  # says where a secret stands, is none itself
 
 _HEADER = re.compile(
-    r"((?:proxy-)?authorization|(?:private|job|access|x-[a-z-]*)-token|set-cookie|cookie)"
+    r"((?:proxy-)?authorization|(?:private|job|access|x-[a-z-]{0,60})-token|set-cookie|cookie)"
     r"([\"']?\s*[:=,]\s*(?:b?\\?[\"'])?)([^\"'\r\n,;)}\]]+)",
     re.IGNORECASE,
 )
-_SCHEME = re.compile(r"\b(token|bearer|basic)(\s+|%20)(?=[^\s\"']*[0-9])([A-Za-z0-9._~+/=-]{8,})", re.IGNORECASE)
+_SCHEME = re.compile(r"\b(token|bearer|basic)(\s+|%20)(?=[^\s\"']{0,200}[0-9])([A-Za-z0-9._~+/=-]{8,})", re.IGNORECASE)
 _USERINFO = re.compile(r"(\w://)[^\s/@\"'?#]+@")
 _QUERY = re.compile(
     r"([?&;](?:access_|private_|job_|refresh_|client_)?(?:token|secret|password|api_?key|auth)=)[^\s&#\"']+",

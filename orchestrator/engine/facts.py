@@ -398,7 +398,7 @@ class AccountRun:
                 self._seek(row)
 
     def _seek(self, row: int) -> None:
-        """What the journal has lost of a run is looked for before that is canceled: a lost wave may have been open, too."""
+        """What the journal has lost of a run is looked for before that is canceled: a lost wave was open."""
         if not self.run.is_canceling or row in self.looked or not (self.may_be_asked(row) and self.must_look(row)):
             return
         rows = self.unseen.setdefault(self.admission.repo_of(row), [])

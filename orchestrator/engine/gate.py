@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from random import Random
 
 import anyio
@@ -29,6 +29,7 @@ from orchestrator.limits.rules import Traffic
 from orchestrator.providers.port import Line
 
 LOST_FOR = 60.0  # seconds after a lost answer in which the provider may still handle, and count, the call
+MOST_LATE = 10  # times in a row that a lease is looked at again for one call, before that waits for its turn again
 MOST_NEWS = 100  # changes of one rule that are journaled: a server that tells another with every answer fills no disk
 ONE_MORE_AFTER = 100  # answers, after which one connection more is tried than this machine gave before
 SKEW_EVERY = 30.0  # seconds between two readings of the provider's clock
@@ -105,6 +106,12 @@ class Sender:
 
     async def send(self, call: Call, permit: Permit) -> Answer:
         """Makes the call for which the permit is held; the errors of `core.calls.Send`."""
+        for _ in range(MOST_LATE - 1):
+            with suppress(TooLate):
+                return await self._send(call, permit)
+        return await self._send(call, permit)
+
+    async def _send(self, call: Call, permit: Permit) -> Answer:
         if self.stopped is not None:
             raise self.stopped
         if self._heartbeat is not None:
@@ -120,7 +127,7 @@ class Sender:
         except TooLate:
             permit.has_left = False
             self.calls[call.purpose] -= 1
-            return await self.send(call, permit)
+            raise
         except Unreachable as error:
             permit.has_left = False
             if not (isinstance(error, Crowded) and self._makes_do(beside)):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import deque
 
 import anyio
+import anyio.to_thread
 
 from orchestrator.core.causes import cause_in
 from orchestrator.core.errors import LookFailed, NotTriggered, RateLimited
@@ -17,6 +18,7 @@ from orchestrator.providers.port import JobLog, Provider, ShowsLogs
 
 PATIENCE = 60.0  # seconds for one log; where the limits leave no room for so long, no more are read
 TRIES = 2
+LONG = 256 * 1024  # characters of a log, which are read in some 0.2 s
 FAILED = (Outcome.FAILED, Outcome.ERRORED)
 
 
@@ -60,7 +62,9 @@ class Logs:
         log = await self._log(row)
         if log is None or kept is None or not _is_unexplained(account.progress(row)):
             return
-        found = cause_in(log.text, kept.bytes, account.run.redact, target.repo)
+        asked = log.text, kept.bytes, account.run.redact, target.repo
+        # line by line in a thread, a long log lets the run go on beside it
+        found = cause_in(*asked) if len(log.text) <= LONG else await anyio.to_thread.run_sync(cause_in, *asked)
         if found is not None:
             exit_ = found.exit if log.exit is None else log.exit
             await account.append(

@@ -1,6 +1,7 @@
 """The transport: sends one call once over aiohttp, and sorts what went wrong by whether the call may have arrived.
 
-This is the only place that knows aiohttp's client. What it guarantees to all providers:
+With `connections`, where aiohttp's client is made stricter, the only place that knows it. What it guarantees to all
+providers:
 
 * nothing is sent twice: no POST is repeated on a stale connection (aiohttp repeats only what is idempotent), idle
   connections are dropped before servers drop them, and of redirects only a 307 or 308 (and the 301 of a read about a
