@@ -190,17 +190,17 @@ def _account_facts(account: Account, skew: int | None) -> Iterator[Finding]:
 
 
 async def _repos(caller: Caller, targets: Sequence[Target]) -> list[Finding]:
-    provider, place = caller.provider, caller.gate.sender.line.declaration.place
+    provider, declared = caller.provider, caller.gate.sender.line.declaration
     found: dict[tuple[str, str], Finding] = {}
 
     async def check(key: tuple[str, str], target: Target) -> None:
         if isinstance(provider, Inspects):
-            found[key] = await _repo(caller, provider, target.repo)
+            found[key] = await _repo(caller, provider, target.repo, declared.home(target))
         elif isinstance(provider, Prepares):
             found[key] = await _prepared(caller, provider, target)
 
-    by_repo = isinstance(provider, Inspects)  # else what a trigger needs is looked up, for each place
-    some = {(target.repo, "" if by_repo else place(target)): target for target in targets}
+    key_of = declared.home if isinstance(provider, Inspects) else declared.place  # else a trigger's needs are looked up
+    some = {(target.repo, key_of(target)): target for target in targets}
     if not isinstance(provider, Inspects | Prepares):
         return [Finding(OK, "repos", "this provider cannot be asked about repositories")]
     async with anyio.create_task_group() as tasks:
@@ -219,9 +219,9 @@ async def _prepared(caller: Caller, provider: Prepares, target: Target) -> Findi
     return Finding(OK, target.repo, "it is there, and can be triggered")
 
 
-async def _repo(caller: Caller, provider: Inspects, repo: str) -> Finding:
+async def _repo(caller: Caller, provider: Inspects, repo: str, home: str) -> Finding:
     try:
-        facts = await caller.patiently(partial(provider.inspect, repo))
+        facts = await caller.patiently(partial(provider.inspect, home))
     except (NotTriggered, LookFailed) as error:
         return Finding(UNKNOWN, repo, _refusal(error))
     if facts is None:

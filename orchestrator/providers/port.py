@@ -376,6 +376,7 @@ class Declaration(Struct, frozen=True):
         place: what beside its repository decides what `prepare` finds for a target and whether its marker shows.
         rival: what two targets of a repository have in common where the service ends the build of the one that was
             triggered first; None: it lets all of them run.
+        home: the name by which `inspect` knows where a target's builds stand; by default its repository.
         target_problem: what is wrong with a target's keys taken together, and the remedy, or None.
         repo_problem: why the service cannot have a repository of this name, given the target's keys, or None.
         message_problem: what is wrong with a message (a skip command), or None.
@@ -417,6 +418,7 @@ class Declaration(Struct, frozen=True):
     lacks: frozenset[str] = frozenset()
     place: Callable[[Target], str] = lambda target: ""
     rival: Callable[[Target], str] | None = None
+    home: Callable[[Target], str] = lambda target: target.repo
     target_problem: Callable[[Target], tuple[str, str] | None] = lambda target: None
     repo_problem: Callable[[str, Mapping[str, Json]], str | None] = lambda repo, keys: None
     message_problem: Callable[[str], str | None] = lambda message: None

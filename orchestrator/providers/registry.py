@@ -32,6 +32,7 @@ PROVIDERS: Mapping[str, str] = {
     "gitlab": "orchestrator.providers.gitlab.declaration:DECLARATION",
     "buildbot": "orchestrator.providers.buildbot.declaration:DECLARATION",
     "jenkins": "orchestrator.providers.jenkins.declaration:DECLARATION",
+    "buildkite": "orchestrator.providers.buildkite.declaration:DECLARATION",
 }
 
 

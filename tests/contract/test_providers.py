@@ -2,6 +2,7 @@
 
 import pytest
 from buildbot_bench import in_state, with_requests
+from buildkite_bench import BuildkiteService
 from fake_service import FAKE, FakeProvider, FakeService
 from gitea_bench import ForgejoService, GiteaService
 from jenkins_bench import JenkinsService
@@ -226,6 +227,7 @@ SERVICES = {
     "gitlab": GitLabService,
     "buildbot": BuildbotService,
     "jenkins": JenkinsService,
+    "buildkite": BuildkiteService,
     "fake": OverFake,
     "fake that prepares": OverPreparing,
 }
