@@ -26,6 +26,7 @@ from orchestrator.lookalike.kit.http import Incoming
 from orchestrator.lookalike.kit.server import serve
 from orchestrator.providers import registry
 from orchestrator.providers.port import Line
+from orchestrator.report.view import view
 from orchestrator.testing import MemoryJournal
 
 EPOCH = 1_767_571_200.0
@@ -94,6 +95,9 @@ async def test_a_lost_answer_stays_in_doubt_and_makes_no_second_run(type_):
     assert (code, len(world.counters.accepted)) == (Exit.IN_DOUBT, 1)
     reason = history.of(f"{type_}:acme/a@main").verdict.reason
     assert re.search(r"may be this one: 4001; the newest: http\S+/acme/a/actions/runs/\d+", reason)
+    [row] = view("r1", history, EPOCH + 3600.0).targets
+    assert [build.id for build in row.builds] == ["4001"]
+    assert (row.url, row.build_id, row.request_id) == (row.builds[0].url, None, None)
 
 
 @both

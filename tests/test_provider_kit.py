@@ -4,7 +4,7 @@ import pytest
 
 from orchestrator.core.calls import Answer, Call
 from orchestrator.core.errors import AccessRefused, InDoubt, LookFailed, RateLimited, Rejected, Unreachable
-from orchestrator.core.model import Target, Trigger
+from orchestrator.core.model import Build, BuildState, Target, Trigger
 from orchestrator.providers.kit import listings
 from orchestrator.providers.kit.answers import instant, listed, message_in, not_accepted, read, read_failed
 from orchestrator.providers.kit.listings import Listing, Page, Search, entries_of, markers_in, walk
@@ -150,7 +150,7 @@ def test_rows_are_ours_or_not_or_perhaps():
     found.add("2", f"nightly {OTHER}", 120.0, "row")
     found.add("3", None, 120.0, "row")  # another trigger's, as we know
     found.add("4", None, 99.0, "row")  # before the call
-    assert (found.found(), found.candidates) == ({"1": "row"}, set())
+    assert (found.found(), found.candidates) == ({"1": "row"}, {})
 
 
 @pytest.mark.parametrize("made", [100.0, None])
@@ -162,6 +162,19 @@ def test_a_row_that_shows_no_text_may_be_ours(made):
         found.found()
     found.add("11", MARKER, made, "row")
     assert found.found() == {"11": "row"}
+
+
+def test_rows_that_may_be_ours_are_shown_as_builds_the_newest_first_and_not_endlessly_many():
+    def show(row):
+        return Build(row, BuildState.RUNNING, "going", url=f"https://toy.invalid/{row}")
+
+    found = Search(Trigger(Target("toy:acme/a", "toy", "acme/a"), 1, MARKER, "n"), (), since=100.0, show=show)
+    for number in range(1, 151):
+        found.add(str(number), None, None, str(number))
+    with pytest.raises(InDoubt) as caught:
+        found.found()
+    assert [build.id for build in caught.value.builds] == [str(number) for number in range(150, 50, -1)]
+    assert caught.value.cause.endswith("this one: 1, 2, 3, 4, 5; the newest: https://toy.invalid/150")
 
 
 def test_a_marker_on_a_request_of_another_trigger_is_in_doubt():

@@ -28,7 +28,7 @@ import re
 from collections.abc import Iterable, Iterator
 from enum import IntEnum
 
-from orchestrator.core.model import ACCOUNT, Learnt, Scope
+from orchestrator.core.model import ACCOUNT, Build, Learnt, Scope
 
 
 class Exit(IntEnum):
@@ -171,11 +171,16 @@ class AccessRefused(NotTriggered):
 
 
 class InDoubt(OrchestratorError):
-    """The call may have started something; only a lookup can tell."""
+    """The call may have started something; only a lookup can tell.
 
-    def __init__(self, cause: str) -> None:
+    Args:
+        builds: those that a lookup showed and that may be what it started, the newest first.
+    """
+
+    def __init__(self, cause: str, builds: tuple[Build, ...] = ()) -> None:
         super().__init__(cause)
         self.cause = cause
+        self.builds = builds
 
 
 class Unreadable(InDoubt):

@@ -382,13 +382,14 @@ class CauseFound(Struct, frozen=True, omit_defaults=True, gc=False):
 
 
 class Ended(Struct, frozen=True, omit_defaults=True, gc=False):
-    """Our verdict on the target."""
+    """Our verdict on the target; in doubt with the builds that may be its own, the newest first."""
 
     kind: ClassVar[str] = "ended"
     target: str
     outcome: Outcome
     code: str
     reason: str
+    builds: tuple[Build, ...] = ()
 
 
 class CancelAsked(Struct, frozen=True, omit_defaults=True, gc=False):

@@ -48,7 +48,7 @@ class Doubt(Struct, frozen=True, omit_defaults=True, gc=False):
 
 
 class Verdict(Struct, frozen=True, omit_defaults=True, gc=False):
-    """How a target ended; `root` and `steps` as of `events.Skipped`."""
+    """How a target ended; `root` and `steps` as of `events.Skipped`, `builds` as of `events.Ended`."""
 
     outcome: Outcome
     code: str
@@ -56,6 +56,7 @@ class Verdict(Struct, frozen=True, omit_defaults=True, gc=False):
     at: float
     root: str = ""
     steps: int = 0
+    builds: tuple[Build, ...] = ()
 
 
 class Restart(Struct, frozen=True, omit_defaults=True, gc=False):
@@ -225,8 +226,8 @@ def apply(progress: Progress, event: TargetEvent, at: float) -> Progress:
                 doubt=None,
                 verdict=_unless_provisional(progress.verdict),
             )
-        case Ended(outcome=outcome, code=code, reason=reason):
-            return replace(progress, verdict=Verdict(outcome, code, reason, at))
+        case Ended(outcome=outcome, code=code, reason=reason, builds=builds):
+            return replace(progress, verdict=Verdict(outcome, code, reason, at, builds=builds))
         case Released():
             return replace(progress, released=True, verdict=_unless_of_needs(progress.verdict))
         case Withdrawn(cause=cause):

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from orchestrator.core.calls import Answer, Call, Send
 from orchestrator.core.errors import InDoubt, LookFailed, NotShown, RateLimited, Unreachable
 from orchestrator.core.events import Absent, Doubted, Ended, Requested, TargetEvent
-from orchestrator.core.model import Interval, Outcome, Request, Target, Trigger
+from orchestrator.core.model import Build, Interval, Outcome, Request, Target, Trigger
 from orchestrator.core.next_step import NARROWEST, Ask, End, Find, Nothing, poll_interval
 from orchestrator.core.progress import Doubt, Progress
 from orchestrator.engine.facts import AccountRun
@@ -73,7 +73,7 @@ class LostCalls:
         except (InDoubt, LookFailed, RateLimited, Unreachable) as error:
             if isinstance(error, InDoubt):
                 self._heard_one(row)
-            await self._undecided(row, step, doubt, str(error))
+            await self._undecided(row, step, doubt, error)
             return
         self._heard_one(row)
         if request is not None:
@@ -163,7 +163,7 @@ class LostCalls:
             if isinstance(error, NotShown) and kept is None:  # then its trigger is refused, too
                 account.looked[row] = began
                 return True
-            await self._cannot_tell(row, str(error))
+            await self._cannot_tell(row, error)
             return False
         self._heard_at = account.now() if self._heard_at is None else self._heard_at
         if request is None:
@@ -180,13 +180,13 @@ class LostCalls:
             await account.notice_gap()
         return False
 
-    async def _cannot_tell(self, row: int, why: str) -> None:
+    async def _cannot_tell(self, row: int, why: Exception) -> None:
         account, now = self.account, self.account.now()
         target = account.target(row)
-        account.notice("find.undecided", target=target.id, cause=why)
+        account.notice("find.undecided", target=target.id, cause=str(why))
         if now - account.run.since > target.timeouts.accept:
             reason = f"it is not known whether an earlier run asked for it: {why}; resume looks again"
-            await account.record(row, Ended(target.id, Outcome.IN_DOUBT, "in_doubt", reason))
+            await account.record(row, Ended(target.id, Outcome.IN_DOUBT, "in_doubt", reason, _may_be(why)))
             return
         self.account.find_at(row, now + poll_interval(now - account.run.since) + account.run.random.uniform(0.0, 1.0))
 
@@ -206,12 +206,12 @@ class LostCalls:
         await account.prove_marker(row)
         await account.record(row, Requested(target.id, request.id, "found", request.handle, request.url, marker))
 
-    async def _undecided(self, row: int, step: Find, doubt: Doubt, why: str) -> None:
+    async def _undecided(self, row: int, step: Find, doubt: Doubt, why: Exception) -> None:
         account = self.account
         now = account.now()
-        account.notice("find.undecided", target=account.target(row).id, cause=why)
+        account.notice("find.undecided", target=account.target(row).id, cause=str(why))
         if now >= step.until:
-            await self._give_up(row, why)
+            await self._give_up(row, str(why), _may_be(why))
             return
         wait = poll_interval(now - doubt.end) + account.run.random.uniform(0.0, 1.0)
         settled = doubt.end + account.target(row).timeouts.settle
@@ -219,7 +219,7 @@ class LostCalls:
         soonest = settled if now < settled < now + wait else now + wait
         self.account.find_at(row, min(step.until, soonest))
 
-    async def _give_up(self, row: int, why: str) -> None:
+    async def _give_up(self, row: int, why: str, builds: tuple[Build, ...] = ()) -> None:
         """Stops looking; a person, or a later resume, can still settle it."""
         provider, target = self._provider, self.account.target(row)
         where = provider.requests_page(target) if isinstance(provider, ShowsRequests) else "the provider"
@@ -227,7 +227,12 @@ class LostCalls:
         cause = doubt.cause if doubt is not None else "the answer was lost"
         remedy = f"look at {where}, then `resume --adopt-request TARGET=ID` or `resume --assume-absent TARGET`"
         reason = f"answer lost ({cause}) and not found again: {why}; {remedy}"
-        await self.account.record(row, Ended(target.id, Outcome.IN_DOUBT, "in_doubt", reason))
+        await self.account.record(row, Ended(target.id, Outcome.IN_DOUBT, "in_doubt", reason, builds))
+
+
+def _may_be(error: Exception) -> tuple[Build, ...]:
+    """The builds that a look showed, and that may be what a lost call started."""
+    return error.builds if isinstance(error, InDoubt) else ()
 
 
 # -- what an earlier process left -------------------------------------------------------------------------------------

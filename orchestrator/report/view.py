@@ -310,6 +310,7 @@ def _stopped_by(history: History) -> tuple[str | None, str | None]:
 def _row(history: History, target: Target, provider: str, as_of: float, rules: Rules) -> Row:
     progress = history.of(target.id)
     build, verdict = progress.build, progress.verdict
+    builds = progress.builds or (verdict.builds if verdict else ())
     code, reason = (verdict.code, verdict.reason) if verdict else waits_for(history, target, as_of, rules)
     triggered = progress.asked_at if progress.triggered_at is None else progress.triggered_at
     return Row(
@@ -333,7 +334,7 @@ def _row(history: History, target: Target, provider: str, as_of: float, rules: R
         build_id=(build.id or None) if build else None,
         build_number=build.number if build else None,
         url=_url(progress),
-        builds=tuple(BuildView(one.id, one.state.value, one.url, one.number) for one in progress.builds),
+        builds=tuple(BuildView(one.id, one.state.value, one.url, one.number) for one in builds),
         triggered_at=clock(triggered) or None,
         started_at=clock(build.started_at) or None if build else None,
         finished_at=clock(_finished(progress)) or None,
@@ -350,7 +351,10 @@ def _row(history: History, target: Target, provider: str, as_of: float, rules: R
 def _url(progress: Progress) -> str | None:
     if progress.build is not None and progress.build.url is not None:
         return progress.build.url
-    return progress.request.url if progress.request is not None else None
+    if progress.request is not None:
+        return progress.request.url
+    may_be = progress.verdict.builds if progress.verdict is not None else ()
+    return may_be[0].url if may_be else None
 
 
 def _finished(progress: Progress) -> float | None:

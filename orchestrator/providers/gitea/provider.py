@@ -75,23 +75,23 @@ class Forgejo(Forge):
     async def find(self, trigger: Trigger, asked: Interval, known: Collection[str]) -> Request | None:
         """Nothing where no run of that time could be the trigger's; never a run, as none shows whose it is."""
         target, since, until = trigger.target, asked.start - WIDER, asked.end + trigger.target.timeouts.settle
-        search = Search[Run](replace(trigger, is_shown=True), known, since, "that carry no marker")
-        newest: dict[str, Run] = {}
+        search = Search[Run](
+            replace(trigger, is_shown=True),
+            known,
+            since,
+            "that carry no marker",
+            lambda run: build_of(run, self.declared)[0],
+        )
 
         def take(runs: list[Run]) -> bool:
             for run in runs:
                 is_later = run.made is not None and run.made > until
                 if not is_later and may_be(target, run, mapping(trigger.prepared).get("ref")):
                     search.add(str(run.id), None, run.seen, run)
-                    newest.setdefault(str(run.id), run)
             return bool(runs) and runs[-1].seen is not None and runs[-1].seen < since
 
         await self._walk(target, "find", take)
-        try:
-            search.found()
-        except InDoubt as doubt:
-            page = newest[max(search.candidates, key=int)].url or self.requests_page(target)
-            raise InDoubt(f"{doubt.cause}; the newest: {page}") from None
+        search.found()
         return None
 
     async def poll(self, followed: Sequence[Followed]) -> Mapping[str, Observation]:

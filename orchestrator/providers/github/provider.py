@@ -27,7 +27,7 @@ from orchestrator.core.secrets import Secrets as Stored
 from orchestrator.providers.github import wire
 from orchestrator.providers.github.declaration import AUTO
 from orchestrator.providers.github.follow import Poll
-from orchestrator.providers.github.observe import may_be
+from orchestrator.providers.github.observe import build_of, may_be
 from orchestrator.providers.kit.answers import (
     end_of,
     instant,
@@ -93,7 +93,8 @@ class GitHub(Forge):
             except Rejected as error:
                 raise NotShown(error.reason) from error
         wanted = replace(trigger, is_shown=trigger.is_shown and wire.marker_input(trigger) is not None)
-        search = Search[Mapping[str, Any]](wanted, known, since, "whose title is not shown yet")
+        unmarked = "whose title is not shown yet"
+        search = Search[Mapping[str, Any]](wanted, known, since, unmarked, lambda row: build_of(row, None)[0])
         until, ref = asked.end + target.timeouts.settle, mapping(trigger.prepared).get("ref")
 
         def take(entries: list[Mapping[str, Any]]) -> bool:
@@ -103,11 +104,7 @@ class GitHub(Forge):
             return made is not None and made < since
 
         await walk(self._send, wire.runs(target, "find", MOST_RUN_PAGES), take)
-        try:
-            ours = {int(id_): row for id_, row in search.found().items()}
-        except InDoubt as doubt:
-            newest = max(search.candidates, key=int)
-            raise InDoubt(f"{doubt.cause}; the newest: {self.requests_page(target)}/runs/{newest}") from None
+        ours = {int(id_): row for id_, row in search.found().items()}
         if not ours:
             return None
         first, *more = sorted(ours)

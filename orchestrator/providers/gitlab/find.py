@@ -10,10 +10,11 @@ from collections.abc import Collection, Mapping
 from typing import Any
 
 from orchestrator.core.calls import Send
-from orchestrator.core.errors import InDoubt, LookFailed
+from orchestrator.core.errors import LookFailed
 from orchestrator.core.model import Interval, Request, Trigger
 from orchestrator.providers.gitlab import wire
 from orchestrator.providers.gitlab.declaration import MARKER
+from orchestrator.providers.gitlab.observe import build_of
 from orchestrator.providers.kit.answers import instant, mapping, number, read, rows, text
 from orchestrator.providers.kit.listings import Search, markers_in, walk
 
@@ -60,8 +61,7 @@ class Markers:
 class Find:
     """The looks for lost calls of one account."""
 
-    def __init__(self, url: str, send: Send, markers: Markers) -> None:
-        self._url = url
+    def __init__(self, send: Send, markers: Markers) -> None:
         self._send = send
         self._markers = markers
 
@@ -73,7 +73,8 @@ class Find:
             LookFailed: the listing did not come.
         """
         since, until = asked.start - WIDER, asked.end + trigger.target.timeouts.settle
-        search = Search[Mapping[str, Any]](trigger, known, since, "whose marker may not be read")
+        unmarked = "whose marker may not be read"
+        search = Search[Mapping[str, Any]](trigger, known, since, unmarked, lambda row: build_of(row)[0])
         lead, repo = wire.home(trigger.target, trigger.prepared), trigger.target.repo
         possible: list[Mapping[str, Any]] = []
 
@@ -86,11 +87,7 @@ class Find:
         await walk(self._send, wire.listing(call, MOST_PAGES), take)
         for place, row in enumerate(possible):
             await self._add(search, trigger, lead, row, known, may_read=place < MOST_READ)
-        try:
-            ours = search.found()
-        except InDoubt as doubt:
-            newest = max(search.candidates, key=int)
-            raise InDoubt(f"{doubt.cause}; the newest: {self._url}/{repo}/-/pipelines/{newest}") from None
+        ours = search.found()
         if not ours:
             return None
         first = min(ours, key=int)  # had there been several, the first was answered

@@ -92,7 +92,7 @@ class GitLab(Triggers):
     def __init__(self, account: Account, send: Send, secrets: Secrets) -> None:
         super().__init__(account, send, secrets)
         markers = Markers(send)
-        self._find = Find(account.url, send, markers)
+        self._find = Find(send, markers)
         self._poll = Poll(account, send, markers)
 
     async def prepare(self, target: Target) -> Json:

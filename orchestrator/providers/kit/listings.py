@@ -15,11 +15,12 @@ from urllib.parse import parse_qsl, urlsplit
 from orchestrator.core.calls import Answer, Call, Send
 from orchestrator.core.errors import InDoubt, LookFailed
 from orchestrator.core.frozen import replace
-from orchestrator.core.model import Trigger
+from orchestrator.core.model import Build, Trigger
 from orchestrator.providers.kit.answers import mapping, read, rows
 
 MOST_ENTRIES = 500_000  # of one listing: more repositories or branches than anybody has
 MOST_BYTES = 128 * 1024 * 1024  # of one listing: that of 50,000 repositories
+NAMED, MOST_SHOWN = 5, 100  # of the requests that may be a lost one, in a sentence and as builds
 _MARKER = re.compile(r"\[[A-Za-z0-9._-]{1,64}\.[a-z2-7]{8}\]")
 
 _NEXT = re.compile(r'<([^<>]*)>\s*;[^<]*\brel="?next"?', re.IGNORECASE)
@@ -159,17 +160,23 @@ class Search(Generic[Row]):
         known: ids of requests of the same repo that are known to belong to other triggers.
         since: rows that were made before cannot be ours.
         unmarked: for the message: what a row lacks that may be ours.
+        show: a row as a build, for people to look at while it may be ours.
 
     Attributes:
         ours: rows that show the marker, by id.
-        candidates: ids of rows that may be ours: without a text, or any where markers may not be shown.
+        candidates: rows that may be ours, by id: without a text, or any where markers may not be shown.
 
     Raises:
         InDoubt: the trigger carried no marker.
     """
 
     def __init__(
-        self, trigger: Trigger, known: Collection[str], since: float, unmarked: str = "that show no marker yet"
+        self,
+        trigger: Trigger,
+        known: Collection[str],
+        since: float,
+        unmarked: str = "that show no marker yet",
+        show: Callable[[Row], Build] | None = None,
     ) -> None:
         if trigger.marker is None:
             raise InDoubt("the trigger carried no marker by which its request could be recognised")
@@ -180,7 +187,8 @@ class Search(Generic[Row]):
         self._is_shown = trigger.is_shown
         self._unmarked = unmarked if trigger.is_shown else "of an account that was never seen to show a marker"
         self.ours: dict[str, Row] = {}
-        self.candidates: set[str] = set()
+        self.candidates: dict[str, Row] = {}
+        self._show = show
 
     def add(self, id_: str | None, shown: str | None, made: float | None, row: Row) -> None:
         """Takes note of a row.
@@ -202,7 +210,7 @@ class Search(Generic[Row]):
         elif is_marked:
             self.ours[id_] = row
         elif (shown is None or not self._is_shown) and (made is None or made >= self._since):
-            self.candidates.add(id_)
+            self.candidates[id_] = row
 
     def found(self) -> dict[str, Row]:
         """The rows that are ours, by id; empty: certainly not there, if the listing was read to its end.
@@ -211,7 +219,10 @@ class Search(Generic[Row]):
             InDoubt: a row may be ours.
         """
         if self.candidates and not self.ours:
-            named = ", ".join(sorted(self.candidates, key=lambda id_: (len(id_), id_))[:5])
-            count = len(self.candidates)
-            raise InDoubt(f"{count} request(s) of {self._repo} {self._unmarked}, which may be this one: {named}")
+            ids = sorted(self.candidates, key=lambda id_: (len(id_), id_))
+            named, newest = ", ".join(ids[:NAMED]), [self.candidates[id_] for id_ in ids[: -MOST_SHOWN - 1 : -1]]
+            builds = () if self._show is None else tuple(map(self._show, newest))
+            page = f"; the newest: {builds[0].url}" if builds and builds[0].url else ""
+            told = f"{len(ids)} request(s) of {self._repo} {self._unmarked}, which may be this one: {named}{page}"
+            raise InDoubt(told, builds)
         return self.ours
