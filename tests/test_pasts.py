@@ -6,12 +6,12 @@ from rolling import Rolling
 
 from orchestrator.core.events import PauseAsked
 from orchestrator.core.evidence import Past
+from orchestrator.core.frozen import replace
 from orchestrator.core.history import accounts_in
 from orchestrator.core.model import DEFAULT_FAIL_ON, BuildState
-from orchestrator.core.waves import Reruns
 from orchestrator.journal.history import load
 from orchestrator.journal.outcomes import Known
-from orchestrator.journal.pasts import _past, pasts
+from orchestrator.journal.pasts import _past, usually
 from orchestrator.testing import MemoryJournal
 
 pytestmark = pytest.mark.anyio
@@ -33,7 +33,7 @@ async def nights(*scripts):
 
 async def known(journal, but="", run="n0"):
     history = await load(journal, run)
-    return await pasts(journal, targets(*NAMES), accounts_in(history.made), DEFAULT_FAIL_ON, but)
+    return (await usually(journal, targets(*NAMES), accounts_in(history.made), DEFAULT_FAIL_ON, but)).pasts
 
 
 async def test_a_targets_past_is_how_often_it_was_bad():
@@ -83,12 +83,38 @@ async def test_an_export_of_one_run_carries_what_is_known_of_its_targets():
 async def test_the_same_repository_on_another_branch_is_another_target():
     journal = await nights({"acme/b": BAD})
     history = await load(journal, "n0")
-    other = await pasts(journal, targets("acme/b@dev", "ACME/B@main"), accounts_in(history.made), DEFAULT_FAIL_ON)
-    assert other == {"fake:ACME/B@main": Past(1, 1)}
+    other = await usually(journal, targets("acme/b@dev", "ACME/B@main"), accounts_in(history.made), DEFAULT_FAIL_ON)
+    assert other.pasts == {"fake:ACME/B@main": Past(1, 1)}
 
 
 async def test_what_passed_only_after_a_rerun_is_bad_for_a_target_that_is_not_rerun():
     flaky = Known("n1", 5.0, "passed", "failed")
-    plain, again = targets("acme/a"), targets("acme/a", reruns=Reruns(1))
-    assert _past(plain[0], [flaky, Known("n2", 6.0, "passed")], DEFAULT_FAIL_ON) == Past(1, 2)
-    assert _past(again[0], [flaky, Known("n2", 6.0, "passed")], DEFAULT_FAIL_ON) == Past(0, 2)
+    known = [flaky, Known("n2", 6.0, "passed")]
+    assert _past(known, DEFAULT_FAIL_ON, by_last=False) == Past(1, 2)
+    assert _past(known, DEFAULT_FAIL_ON, by_last=True) == Past(0, 2)
+
+
+async def test_what_is_usual_of_a_service_is_learnt_from_all_of_its_targets_those_of_other_runs_included():
+    journal = await nights({"acme/a": BAD}, {"acme/a": BAD}, {})
+    history = await load(journal, "n0")
+    accounts = accounts_in(history.made)
+    one = await usually(journal, targets("acme/new"), accounts, DEFAULT_FAIL_ON)
+    assert [usual.known for usual in one.by_service.values()] == [9]
+    assert await journal.drop_runs(["n0", "n1"]) == 2
+    again = await usually(journal, targets("acme/new"), accounts, DEFAULT_FAIL_ON)
+    usual = (1 + 2) / (20 + 9)
+    wrong_by = 1.28 * (usual * (1 - usual) / (20 + 9)) ** 0.5
+    assert again.chance(targets("acme/new")[0]) == one.chance(targets("acme/new")[0]) == pytest.approx(usual + wrong_by)
+    elsewhere = {name: replace(account, url="https://other.invalid") for name, account in accounts.items()}
+    other = await usually(journal, targets("acme/new"), elsewhere, DEFAULT_FAIL_ON)
+    assert [usual.known for usual in other.by_service.values()] == [0]
+
+
+async def test_what_was_read_of_runs_that_have_ended_is_not_read_again():
+    journal = await nights({"acme/a": BAD}, {})
+    accounts, read = accounts_in((await load(journal, "n0")).made), {}
+    first = await usually(journal, targets(*NAMES), accounts, DEFAULT_FAIL_ON, read=read)
+    assert {run for run, _ in read} == {"n0", "n1"}
+    read.update((key, ()) for key in read if key[0] == "n0")
+    second = await usually(journal, targets(*NAMES), accounts, DEFAULT_FAIL_ON, read=read)
+    assert (first.pasts["fake:acme/a"], second.pasts["fake:acme/a"]) == (Past(1, 2), Past(0, 1))

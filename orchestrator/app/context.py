@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from orchestrator.providers.port import Line
 
 REACH = 10.0  # seconds for which an account may be out of reach while no run drives it
+REHEARSED = "http://127.0.0.1"  # a look-alike, whatever its port
 SANDBOX = "sandbox"  # the folder below the state that keeps rehearsals apart from what is real
 
 
@@ -145,6 +146,12 @@ class Context:
         elif "://" not in where:
             where = str(self.path(where))
         return rehearsals_of(where) if self.sandbox else where
+
+    def as_run(self, accounts: Mapping[str, Account]) -> Mapping[str, Account]:
+        """The accounts as a run has them: in a rehearsal their services are on this machine."""
+        if not self.sandbox:
+            return accounts
+        return {name: replace(account, url=REHEARSED) for name, account in accounts.items()}
 
     # -- the way to providers -----------------------------------------------------------------------------------
 

@@ -22,6 +22,7 @@ from orchestrator.core.model import Account, Build, Plan, Target
 from orchestrator.engine.opening import Caller
 from orchestrator.forecast import ASSUMED, Times, times_of, with_last_builds
 from orchestrator.journal.history import made_in
+from orchestrator.journal.outcomes import service_of
 from orchestrator.journal.port import Journal, RunRow
 from orchestrator.manifest import Answers, Manifest, Questions
 from orchestrator.providers.port import Discovers, Inspects, ListsBranches, RepoFacts
@@ -217,15 +218,16 @@ async def _names_in(
 ) -> dict[str, list[str]]:
     """Accounts of a run, each with those of ours that are of the same service.
 
-    A look-alike has a new URL in each rehearsal; what it stands for is told by the account's name.
+    Where several look-alikes stand for accounts, they are told apart by the names of these.
     """
 
     def service(account: Account) -> tuple[str, str]:
-        return account.type, account.name if context.sandbox else account.url
+        return service_of(account), account.name if context.sandbox else ""
 
+    ours = context.as_run(accounts).values()
     found: dict[str, list[str]] = {}
     for name, theirs in accounts_in(await made_in(journal, row.id)).items():
-        if same := [own.name for own in accounts.values() if service(own) == service(theirs)]:
+        if same := [own.name for own in ours if service(own) == service(theirs)]:
             found[name] = same
     return found
 

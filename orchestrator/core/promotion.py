@@ -33,29 +33,35 @@ class Usually:
         targets: of the run.
         pasts: by id of the target; those of which nothing is known are left out.
         services: account to what it is an account of.
+        others: by service, what is known of targets that are not of the run.
 
     Attributes:
+        pasts: as they were given.
         by_service: how often the targets of each service fail as a rule.
     """
 
     def __init__(
-        self, targets: Sequence[Target] = (), pasts: Mapping[str, Past] = {}, services: Mapping[str, str] = {}
+        self,
+        targets: Sequence[Target] = (),
+        pasts: Mapping[str, Past] = {},
+        services: Mapping[str, str] = {},
+        others: Mapping[str, Sequence[Past]] = {},
     ) -> None:
-        self._pasts = pasts
+        self.pasts = pasts
         self._services = services
         found: dict[str, list[Past]] = {}
         for target in targets:
             if target.skip is None:
                 found.setdefault(self._service(target), []).append(pasts.get(target.id, Past()))
-        self.by_service = {service: Usual(known) for service, known in found.items()}
+        self.by_service = {service: Usual([*known, *others.get(service, ())]) for service, known in found.items()}
 
     def chance(self, target: Target) -> float:
         """The probability with which a target fails."""
-        return self.by_service[self._service(target)].chance(self._pasts.get(target.id, Past()))
+        return self.by_service[self._service(target)].chance(self.pasts.get(target.id, Past()))
 
     def is_red(self, target: str) -> bool:
         """Whether a target fails as a rule: in at least half of the known runs, of which there are a few."""
-        past = self._pasts.get(target, Past())
+        past = self.pasts.get(target, Past())
         return past.all >= KNOWN_RUNS and 2 * past.bad >= past.all
 
     def _service(self, target: Target) -> str:

@@ -23,13 +23,14 @@ from orchestrator.core.events import (
     WaveOpened,
 )
 from orchestrator.core.frozen import Struct, replace
+from orchestrator.core.history import accounts_in
 from orchestrator.core.needs import Needs
 from orchestrator.core.progress import Progress
-from orchestrator.core.promotion import Promotion
+from orchestrator.core.promotion import Promotion, Usually
 from orchestrator.core.waves import CANCEL
 from orchestrator.engine.overlap import under_way
 from orchestrator.engine.run import Run, Wake
-from orchestrator.journal.pasts import usually
+from orchestrator.journal.pasts import Read, usually
 from orchestrator.journal.port import Lease
 
 WISHES_EVERY = 2.0  # seconds between two readings of what people wish
@@ -66,6 +67,7 @@ class Coordinator:
         self._lease = lease
         self._todo: list[Event] = []
         self._wish = 0
+        self._read: Read = {}  # of earlier runs, from the opening of one wave to the next
         self._needs = Needs((), {})
         self._releasing: dict[str, int] = {}  # by id, rows of which it is to be journaled that they are released
         self._cancels = False
@@ -137,7 +139,7 @@ class Coordinator:
         """Opens the first wave, skips what the manifest skips, and takes up what an earlier process decided."""
         run, promotion, stopped = self._run, self._promotion, self._run.history.stopped
         if self._judges and promotion.needs_history:
-            promotion.usually = await usually(run.journal, run.id, run.history)
+            promotion.usually = await self._usually()
         if stopped is not None:
             promotion.is_stopped = True
         facts = promotion.take_up(run.history.progress) if self._judges else []
@@ -154,6 +156,12 @@ class Coordinator:
         await self.decide()
         self._run.is_releasing = False  # no driver has begun
         self._has_begun = True
+
+    async def _usually(self) -> Usually:
+        """How targets fared as a rule, as the state tells it now."""
+        run, history = self._run, self._run.history
+        accounts, failures = accounts_in(history.made), history.options.failures
+        return await usually(run.journal, history.targets, accounts, failures, run.id, self._read)
 
     def _read_plan(self, overridden_until: float) -> None:
         """Skips what the manifest skips, and takes up what waits for needs."""
@@ -237,7 +245,7 @@ class Coordinator:
         self._decide(promotion.follow_up(run.now()) if self._judges else [])
         if not self._todo and (wave := promotion.to_open(run.now())) is not None:
             if promotion.needs_history and wave > 1:
-                promotion.usually = await usually(run.journal, run.id, run.history)
+                promotion.usually = await self._usually()
             ids = {run.history.targets[row].id for row in self._rows_of(wave)} if wave > 1 else ()
             held = await under_way(run.journal, run.id, run.history, ids) if ids else {}
             self._todo.append(replace(promotion.opened(wave), held=held))

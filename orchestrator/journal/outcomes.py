@@ -34,11 +34,22 @@ class Known(Struct, frozen=True, omit_defaults=True, gc=False):
     first: str = ""
 
 
-def identity(target: Target, account: Account) -> str:
-    """What tells a target apart in every run; a service on this machine is a rehearsal's, with a new port each time."""
+def service_of(account: Account) -> str:
+    """A service as every run names it, and people read it; that of a rehearsal has a new port each time."""
     host = urlsplit(account.url).hostname or ""
-    place = host if is_loopback(host) else account.url
-    return json.dumps([account.type, place, target.repo.casefold(), target.branch, dict(target.matrix), target.name])
+    return f"{account.type} at {host if is_loopback(host) else account.url}"
+
+
+def identity(target: Target, account: Account) -> str:
+    """What tells a target apart in every run."""
+    type_, _, place = service_of(account).partition(" at ")
+    return json.dumps([type_, place, target.repo.casefold(), target.branch, dict(target.matrix), target.name])
+
+
+def service_in(identity: str) -> str:
+    """The service of a target, from what tells that apart."""
+    type_, place, *_ = json.loads(identity)
+    return f"{type_} at {place}"
 
 
 def outcomes_of(run: str, history: History) -> Iterator[tuple[str, Known]]:

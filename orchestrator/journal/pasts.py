@@ -3,77 +3,87 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
+from typing import TypeAlias
 
-from orchestrator.core.evidence import KNOWN, Past
-from orchestrator.core.history import History, accounts_in
+from orchestrator.core.evidence import Past
+from orchestrator.core.history import accounts_in
 from orchestrator.core.model import Account, Outcome, Target
 from orchestrator.core.promotion import Usually
 from orchestrator.journal.history import load, made_in
-from orchestrator.journal.outcomes import Known, identity, newest, outcomes_of
+from orchestrator.journal.outcomes import Known, identity, newest, outcomes_of, service_in, service_of
 from orchestrator.journal.port import Journal
 
 RUNS = 100  # earlier runs that are read, the newest
 TARGETS = 300_000  # of them, in all: more would make a plan take minutes
 
-
-async def usually(journal: Journal, run: str, history: History) -> Usually:
-    """How the targets of a run fared as a rule, without what this run itself has shown."""
-    accounts = accounts_in(history.made)
-    found = await pasts(journal, history.targets, accounts, history.options.failures, but=run)
-    services = {name: f"{account.type} at {account.url}" for name, account in accounts.items()}
-    return Usually(history.targets, found, services)
+Read: TypeAlias = dict[tuple[str, float], Sequence[tuple[str, Known]]]
+"""By run and the time of its end, how its targets ended: what was read once need not be read again."""
 
 
-async def pasts(
+async def usually(
     journal: Journal,
     targets: Sequence[Target],
     accounts: Mapping[str, Account],
     failures: Collection[Outcome],
     but: str = "",
-) -> Mapping[str, Past]:
-    """What is known of each target, by id; those of which nothing is are left out.
+    read: Read | None = None,
+) -> Usually:
+    """How the targets of a run fared as a rule, and all others of their services.
 
     Args:
         failures: the outcomes that are bad.
-        but: a run that is left out.
+        but: a run that is left out: itself.
+        read: what was read before; what is read now is added.
     """
+    services = {name: service_of(account) for name, account in accounts.items()}
     mine = {identity(target, accounts[target.account]): target for target in targets if target.account in accounts}
-    known = await outcomes(journal, mine.keys(), but)
-    return {mine[one].id: _past(mine[one], found, failures) for one, found in known.items()}
+    own: dict[str, Past] = {}
+    others: dict[str, list[Past]] = {}
+    for one, known in (await outcomes(journal, set(services.values()), but, read)).items():
+        target = mine.get(one)
+        if target is not None:
+            own[target.id] = _past(known, failures, by_last=target.reruns.times > 0)
+        else:  # what was started again is of a manifest that says so
+            others.setdefault(service_in(one), []).append(_past(known, failures, by_last=True))
+    return Usually(targets, own, services, others)
 
 
-def _past(target: Target, known: Sequence[Known], failures: Collection[Outcome]) -> Past:
-    """By first attempts, where the target is not started again when it fails; else by the last ones."""
-    ends = [one.outcome if target.reruns.times else one.first or one.outcome for one in known]
+def _past(known: Sequence[Known], failures: Collection[Outcome], *, by_last: bool) -> Past:
+    """By last attempts, or by first ones where a target is not started again when it fails."""
+    ends = [one.outcome if by_last else one.first or one.outcome for one in known]
     return Past(sum(end in failures for end in ends), len(ends))
 
 
-async def outcomes(journal: Journal, wanted: Collection[str], but: str = "") -> Mapping[str, Sequence[Known]]:
-    """The last outcomes of targets, the newest first, by what tells each apart.
+async def outcomes(
+    journal: Journal, services: Collection[str], but: str = "", read: Read | None = None
+) -> Mapping[str, Sequence[Known]]:
+    """The last outcomes of all targets of these services, the newest first, by what tells each apart.
 
     Args:
-        wanted: what tells them apart (`outcomes.identity`).
+        services: as `outcomes.service_of` names them.
         but: a run that is left out.
+        read: as of `usually`.
     """
-    found = {one: list(known) for one, known in (await journal.outcomes(wanted)).items()}
-    rows = [row for row in await journal.runs() if row.id != but]
+    read = {} if read is None else read
+    found = {one: list(known) for one, known in (await journal.outcomes()).items() if service_in(one) in services}
     left = TARGETS
-    for row in rows[:RUNS]:
+    for row in [row for row in await journal.runs() if row.id != but][:RUNS]:
         left -= row.targets
         if left < 0:
             break
-        if not any(await _is_of(journal, row.id, wanted)):
-            continue
-        for one, known in outcomes_of(row.id, await load(journal, row.id)):
-            if one in wanted:
-                found.setdefault(one, []).append(known)
-        if len(found) == len(wanted) and all(len(known) >= KNOWN for known in found.values()):
-            break  # older ones would not count
+        key = row.id, row.ended_at or 0.0
+        if (ends := read.get(key)) is None:
+            ends = await _ends(journal, row.id, services)
+        if row.ended_at is not None:
+            read[key] = ends
+        for one, known in ends:
+            found.setdefault(one, []).append(known)
     return {one: newest(known) for one, known in found.items() if known}
 
 
-async def _is_of(journal: Journal, run: str, wanted: Collection[str]) -> list[bool]:
-    """For each target of a run whether it is one of these; read without its events."""
-    accounts = accounts_in(await made_in(journal, run))
-    targets = await journal.targets(run)
-    return [identity(one, accounts[one.account]) in wanted for one in targets if one.account in accounts]
+async def _ends(journal: Journal, run: str, services: Collection[str]) -> Sequence[tuple[str, Known]]:
+    """How the targets of a run ended on these services; of a run on others nothing is read."""
+    accounts = accounts_in(await made_in(journal, run)).values()
+    if not any(service_of(account) in services for account in accounts):
+        return ()
+    return [pair for pair in outcomes_of(run, await load(journal, run)) if service_in(pair[0]) in services]

@@ -303,8 +303,12 @@ class Journal(Protocol):
     async def changed_by_others(self) -> bool:
         """Whether anybody else wrote since this was last asked (or since the start); cheap."""
 
-    async def outcomes(self, wanted: Collection[str]) -> Mapping[str, Sequence[Known]]:
-        """How targets ended in runs that were deleted, or left out of an export, by what tells each apart."""
+    async def outcomes(self, wanted: Collection[str] | None = None) -> Mapping[str, Sequence[Known]]:
+        """How targets ended in runs that were deleted, or left out of an export, by what tells each apart.
+
+        Args:
+            wanted: what tells those apart that are wanted; None: all.
+        """
 
     async def drop_runs(self, runs: Collection[str]) -> int:
         """Deletes ended runs, but how their targets ended; returns how many."""

@@ -162,7 +162,7 @@ class SqlJournal(Journal):
         ]
 
     @override
-    async def outcomes(self, wanted: Collection[str]) -> Mapping[str, Sequence[Known]]:
+    async def outcomes(self, wanted: Collection[str] | None = None) -> Mapping[str, Sequence[Known]]:
         return await self.dialect.outcomes(wanted)
 
     @override

@@ -154,8 +154,8 @@ class Dialect(Protocol):
     async def target_ids(self, run: int) -> Sequence[str]:
         """The ids of a run's targets in plan order."""
 
-    async def outcomes(self, wanted: Collection[str]) -> Mapping[str, Sequence[Known]]:
-        """What is kept of these targets of runs that were deleted, by what tells each apart."""
+    async def outcomes(self, wanted: Collection[str] | None) -> Mapping[str, Sequence[Known]]:
+        """What is kept of these targets of runs that were deleted, by what tells each apart; None: of all."""
 
     async def drop_runs(self, runs: Collection[str]) -> Sequence[str]:
         """Deletes those of the runs that have ended, but how their targets ended; gives their ids."""

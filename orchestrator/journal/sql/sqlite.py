@@ -214,7 +214,7 @@ class Sqlite(Dialect):
 
     @override
     @_reads
-    def outcomes(self, db: sqlite3.Connection, wanted: Collection[str]) -> Mapping[str, Sequence[Known]]:
+    def outcomes(self, db: sqlite3.Connection, wanted: Collection[str] | None) -> Mapping[str, Sequence[Known]]:
         return tables.outcomes(db, wanted)
 
     @override

@@ -61,10 +61,14 @@ def _keep_outcomes(db: sqlite3.Connection, num: int) -> None:
             db.execute("INSERT OR REPLACE INTO past (target, outcomes) VALUES (?, ?)", (target, text))
 
 
-def outcomes(db: sqlite3.Connection, wanted: Collection[str]) -> Mapping[str, Sequence[Known]]:
-    """What is kept of these targets, by what tells each apart."""
-    found = ((one, db.execute("SELECT outcomes FROM past WHERE target = ?", (one,)).fetchone()) for one in wanted)
-    return {one: [from_json(Known, it) for it in json.loads(row[0])] for one, row in found if row is not None}
+def outcomes(db: sqlite3.Connection, wanted: Collection[str] | None) -> Mapping[str, Sequence[Known]]:
+    """What is kept of these targets, by what tells each apart; None: of all."""
+    query = "SELECT target, outcomes FROM past"
+    if wanted is None:
+        rows = db.execute(query).fetchall()
+    else:
+        rows = [row for one in wanted for row in db.execute(f"{query} WHERE target = ?", (one,))]
+    return {one: [from_json(Known, it) for it in json.loads(text)] for one, text in rows}
 
 
 def _history_of(db: sqlite3.Connection, num: int) -> tuple[str, History]:
