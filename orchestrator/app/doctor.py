@@ -24,6 +24,7 @@ from orchestrator.core.errors import (
     RateLimited,
     Rejected,
     UsageError,
+    flat,
 )
 from orchestrator.core.frozen import Struct
 from orchestrator.core.model import Account, Target, Timeouts
@@ -35,7 +36,7 @@ from orchestrator.report.words import plain
 
 SKEWED = 30.0  # seconds that clocks may differ before it is worth a word
 NETWORK = "look at the URL, the network and HTTPS_PROXY"
-LITTLE = 200 * 2**20  # bytes of free space below which a state is in danger
+LITTLE, TOO_LITTLE = 200 * 2**20, 2**20  # bytes of free space below which a state is in danger, or cannot be written
 
 UNSEEN_YET = "the service has not seen this branch"
 
@@ -78,8 +79,24 @@ async def doctor(
         UsageError, NotStarted, AccessRefused, LookFailed: there is no plan, as of `plan`.
     """
     findings = [finding async for finding in _machine(context)]
+    try:
+        async with shared(context, journal) as state:
+            return findings + await _accounts(source, choices, context, state)
+    except (JournalError, BaseExceptionGroup) as error:
+        broken = next((one for one in flat(error) if isinstance(one, JournalError)), None)
+        if broken is None:
+            raise
+    from orchestrator.journal.store import in_memory
+
+    findings = [finding for finding in findings if finding.about != "state"]
+    findings.append(Finding(ACCOUNT, "state", str(broken), "name another place with --state"))
+    async with in_memory(context.now) as state:  # what it was to hold concerns the limits alone
+        return findings + await _accounts(source, choices, context, state)
+
+
+async def _accounts(source: Source, choices: Choices, context: Context, state: Journal) -> list[Finding]:
+    findings: list[Finding] = []
     async with AsyncExitStack() as stack:
-        state = await stack.enter_async_context(shared(context, journal))
         planned = await plan(source, choices, context, run="doctor", journal=state)
         planned, context = await rehearsed(planned, context, stack)
         left = MOST
@@ -101,7 +118,8 @@ async def _machine(context: Context) -> AsyncIterator[Finding]:
         free = shutil.disk_usage(folder).free
         text = f"{free / 2**30:.1f} GiB free in {folder}"
         remedy = "a full disk stops a run: make room, or name another place with --state"
-        yield Finding(WARN, "disk", text, remedy) if free < LITTLE else Finding(OK, "disk", text)
+        kind = OK if free >= LITTLE else WARN if free >= TOO_LITTLE else ACCOUNT
+        yield Finding(kind, "disk", text, remedy if kind != OK else "")
     try:
         if not has_state(where):
             yield Finding(OK, "state", f"{where} (made on first use)")

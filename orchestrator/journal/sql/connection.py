@@ -6,6 +6,7 @@ under the lock file, without awaiting inside; waiting for the lock is polling, s
 
 from __future__ import annotations
 
+import errno
 import os
 import sqlite3
 import sys
@@ -18,7 +19,7 @@ from urllib.parse import quote
 import anyio
 from typing_extensions import override
 
-from orchestrator.core.errors import JournalError
+from orchestrator.core.errors import CROWDED, JournalError
 from orchestrator.journal.files import is_there, lock_file, make_private, open_private, refuse_network, unusable
 from orchestrator.journal.sql import RESTORE, damaged
 from orchestrator.journal.sql.migrations import STEPS, Step, check, check_shape, migrate
@@ -47,12 +48,13 @@ PRAGMAS = (
 )
 
 # Primary codes of SQLite, the low byte of `sqlite_errorcode`.
-BUSY, LOCKED, READONLY, IOERR, CORRUPT, FULL, CANTOPEN, TOOBIG, NOTADB = 5, 6, 8, 10, 11, 13, 14, 18, 26
+BUSY, LOCKED, NOMEM, READONLY, IOERR, CORRUPT, FULL, CANTOPEN, TOOBIG, NOTADB = 5, 6, 7, 8, 10, 11, 13, 14, 18, 26
 SAFE_AFTER = frozenset({BUSY, LOCKED, FULL, TOOBIG})
 KEPT = "nothing that was acknowledged is lost"
 REMEDIES = {
     BUSY: "another program has the state locked; end it and try again",
     LOCKED: "another program has the state locked; end it and try again",
+    NOMEM: f"not enough memory; {KEPT}",
     READONLY: f"the state cannot be written: make the file and its folder writable; {KEPT}",
     IOERR: f"the disk does not take or give the state: look at the disk, its quota and `dmesg`; {KEPT}",
     FULL: f"the disk is full: free some space, then `orchestrator resume`; {KEPT}",
@@ -88,6 +90,12 @@ def explain(error: sqlite3.Error, place: str) -> JournalError:
     return JournalError(f"{place}: {_remedy(code_of(error), error)} ({name}: {error})")
 
 
+def lacking(error: MemoryError | OSError, place: str) -> JournalError:
+    """What the machine does not give, for which the state cannot be used any more."""
+    what = "not enough memory" if isinstance(error, MemoryError) else error.strerror or str(error)
+    return JournalError(f"{place}: {what}; {KEPT}")
+
+
 class Database:
     """A connection to a state that is in memory; several processes of a test may share it.
 
@@ -114,7 +122,7 @@ class Database:
         while True:
             try:
                 return work(self.alive())
-            except (sqlite3.Error, TypeError, ValueError, OverflowError) as error:
+            except (sqlite3.Error, TypeError, ValueError, OverflowError, MemoryError) as error:
                 patience = self.unread(error, patience)
             await patience.wait()
 
@@ -124,6 +132,8 @@ class Database:
         Raises:
             JournalError: it never succeeds.
         """
+        if isinstance(error, MemoryError):
+            raise lacking(error, self.place) from error
         if not isinstance(error, sqlite3.Error):
             raise damaged(self.place, str(error)) from error
         if not is_busy(error):
@@ -193,6 +203,10 @@ class Database:
         if isinstance(error, UnicodeEncodeError):
             said = f"{self.place}: {error.object[:80]!r} is no text that can be written as UTF-8"
             raise JournalError(said) from error
+        if isinstance(error, MemoryError | OSError):
+            lack = lacking(error, self.place)
+            self._broken = str(lack)
+            raise lack from error
         if not isinstance(error, JournalError):
             self._broken = f"{self.place}: a commit was broken off; start again with `orchestrator resume`"
         raise error
@@ -429,5 +443,17 @@ def _identity(path: Path) -> Identity:
     return (found.st_dev, found.st_ino)
 
 
+def _is_crowded() -> bool:
+    try:
+        os.close(os.open(os.devnull, os.O_RDONLY))
+    except OSError as error:
+        return error.errno in (errno.EMFILE, errno.ENFILE)
+    return False
+
+
 def _remedy(code: int, error: sqlite3.Error) -> str:
+    if code == CANTOPEN and _is_crowded():
+        return f"{CROWDED}; {KEPT}"
+    if getattr(error, "sqlite_errorname", "") == "SQLITE_IOERR_SHMSIZE":  # what readers share needs room, too
+        code = FULL
     return REMEDIES.get(code, f"the state cannot be used: {type(error).__name__}. {RESTORE}")

@@ -57,7 +57,7 @@ def _reads(
         while True:
             try:
                 return work(self, database.alive(), *args, **named)
-            except (sqlite3.Error, TypeError, ValueError, OverflowError) as error:
+            except (sqlite3.Error, TypeError, ValueError, OverflowError, MemoryError) as error:
                 patience = database.unread(error, patience)
             await patience.wait()
 
