@@ -4,7 +4,7 @@ import pytest
 from gitlab_bench import bench
 
 from orchestrator.core.calls import Answer
-from orchestrator.core.errors import AccessRefused, InDoubt, LookFailed, NotTriggered, RateLimited, Rejected
+from orchestrator.core.errors import AccessRefused, InDoubt, LookFailed, NotShown, NotTriggered, RateLimited, Rejected
 from orchestrator.core.frozen import replace
 from orchestrator.core.model import Account, Build, BuildState, Interval, Request, Target, Trigger
 from orchestrator.lookalike.gitlab.settings import RepoSpec
@@ -18,7 +18,6 @@ from orchestrator.providers.gitlab.declaration import (
     target_problem,
     warn,
 )
-from orchestrator.providers.gitlab.observe import build_of, native_of
 from orchestrator.providers.gitlab.provider import GitLab, made
 
 pytestmark = pytest.mark.anyio
@@ -304,15 +303,15 @@ def test_the_declaration_keeps_gitlabs_limits():
     ],
 )
 def test_each_status_has_its_meaning_and_an_unknown_one_is_still_going(status, state):
-    assert native_of(status)[1] is state
-    assert (native_of(status)[2] is None) == (status in DECLARATION.states)
+    assert wire.native_of(status)[1] is state
+    assert (wire.native_of(status)[2] is None) == (status in DECLARATION.states)
 
 
 def test_a_pipeline_that_waits_says_for_what():
-    assert "manual job" in build_of(a_row(status="manual"))[0].reason
-    assert "resource group" in build_of(a_row(status="waiting_for_resource"))[0].reason
+    assert "manual job" in wire.build_of(a_row(status="manual"))[0].reason
+    assert "resource group" in wire.build_of(a_row(status="waiting_for_resource"))[0].reason
     warned = a_row(status="success", detailed_status={"group": "success-with-warnings"})
-    assert "warnings" in build_of(warned)[0].reason
+    assert "warnings" in wire.build_of(warned)[0].reason
 
 
 @pytest.mark.parametrize("word", ["manual", "scheduled", "waiting_for_resource", "preparing"])
@@ -354,6 +353,20 @@ async def test_as_many_are_asked_for_at_once_as_the_server_allows():
         sizes = [call.body["query"].count("pipeline(") for call in calls if call.path == "/api/graphql"]
         assert max(sizes[2:]) == most
         assert all(len(call.body["query"]) <= 10_000 for call in calls if call.path == "/api/graphql")
+
+
+async def test_a_query_is_never_longer_than_gitlab_takes():
+    there = bench(complexity=10_000)
+    many = [await there.follow() for _ in range(60)]
+    long = "/".join(["a" * 200] * 3)
+    seen = [(await there.provider.poll([one]))[one.target.id].builds[0] for one in many]
+    pages = [build.url.replace(one.target.repo, long) for build, one in zip(seen, many, strict=True)]
+    many = [replace(one, build=replace(build, url=page)) for one, build, page in zip(many, seen, pages, strict=True)]
+    sent = len(there.calls)
+    assert len(await there.provider.poll(many)) == 60
+    queries = [call.body["query"] for call in there.calls[sent:] if call.path == "/api/graphql"]
+    assert len(queries) > 3
+    assert max(map(len, queries)) <= 10_000
 
 
 async def test_without_graphql_each_is_read_by_itself():
@@ -450,6 +463,18 @@ async def test_bridges_that_another_project_hides_are_none():
     assert len(found[one.target.id].builds) == 1
 
 
+async def test_what_a_pipeline_started_may_be_forbidden_to_read_and_its_own_end_counts():
+    there = bench()
+    one, _ = await there.until(await there.follow(), lambda build: build.state.is_final)
+    send = there.service.send
+
+    async def forbidding(call):
+        return Answer(403, {"message": "403 Forbidden"}) if call.path.endswith("/bridges") else await send(call)
+
+    found = await GitLab(there.service.account, forbidding, str).poll([one])
+    assert [build.state for build in found[one.target.id].builds] == [BuildState.PASSED]
+
+
 async def test_a_pipeline_below_is_canceled_and_started_again_in_its_own_project():
     there = bench(account={"url": "http://127.0.0.1:9/lead"})
     build = Build("7", BuildState.FAILED, "failed", url="http://x/lead/acme/deep/below/-/pipelines/7")
@@ -506,6 +531,16 @@ async def test_before_a_first_trigger_the_default_branch_is_looked_up_to_know_wh
     gone = replace(unprepared, target=replace(unprepared.target, repo="acme/gone"))
     assert isinstance(await there.outcome(Answer(404, {"message": "404 Project Not Found"}),
                                           lambda: there.provider.find(gone, asked, ())), LookFailed)  # fmt: skip
+
+
+async def test_whom_a_trigger_token_lets_trigger_need_not_be_let_look():
+    hidden = Answer(404, {"message": "404 Project Not Found"})
+    for said, is_told_absent in (({}, True), ({"trigger_token": "env:TT"}, False)):
+        there = bench(said, {"trigger_token": "*"})
+        trigger, asked = await there.lose("lost_before")
+        found = await there.outcome(hidden, lambda: there.provider.find(trigger, asked, ()))  # noqa: B023  # used at once
+        assert isinstance(found, LookFailed)
+        assert isinstance(found, NotShown) is is_told_absent
 
 
 async def test_a_listing_that_goes_on_without_saying_where_proves_no_absence():

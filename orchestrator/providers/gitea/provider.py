@@ -11,10 +11,9 @@ from typing import Any
 from urllib.parse import quote, urlsplit
 
 from orchestrator.core.calls import Answer, Call, Send
-from orchestrator.core.errors import InDoubt, LookFailed, NotShown, NotTriggered, RateLimited, Rejected
+from orchestrator.core.errors import InDoubt, LookFailed, NotShown, NotTriggered, Rejected
 from orchestrator.core.frozen import replace
 from orchestrator.core.model import (
-    LONGEST_LOG,
     Account,
     Build,
     BuildState,
@@ -28,7 +27,6 @@ from orchestrator.providers.gitea import wire
 from orchestrator.providers.gitea.declaration import DECLARATION, FORGEJO
 from orchestrator.providers.gitea.wire import Run, build_of, may_be
 from orchestrator.providers.kit.answers import (
-    end_of,
     is_refusal,
     mapping,
     not_welcome,
@@ -40,6 +38,7 @@ from orchestrator.providers.kit.answers import (
 )
 from orchestrator.providers.kit.forge import Forge, repo_path, run_path
 from orchestrator.providers.kit.listings import Listing, Search, entries_of, walk
+from orchestrator.providers.kit.rounds import polled
 from orchestrator.providers.kit.workflow import Workflow, read_workflow
 from orchestrator.providers.port import Declaration, Followed, JobLog, Observation, Principal, Secrets
 
@@ -95,22 +94,9 @@ class Forgejo(Forge):
         return None
 
     async def poll(self, followed: Sequence[Followed]) -> Mapping[str, Observation]:
-        seen: dict[str, Observation] = {}
-        failures: list[str] = []
-        try:
-            for one in sorted(followed, key=lambda one: not one.fresh):
-                try:
-                    seen[one.target.id] = await (
-                        self._seek(one) if one.request.id == wire.ACCEPTED else self._look(one)
-                    )
-                except LookFailed as error:
-                    failures.append(error.cause)
-        except RateLimited:
-            if not seen:
-                raise
-        if failures and not seen:
-            raise LookFailed(failures[0])
-        return seen
+        return await polled(
+            followed, lambda one: self._seek(one) if one.request.id == wire.ACCEPTED else self._look(one)
+        )
 
     async def cancel(self, target: Target, build: Build) -> bool:
         path = f"{run_path(target.repo, build.id)}/cancel"
@@ -255,8 +241,4 @@ class Gitea(Forgejo):
         if (id_ := number(job.get("id"))) is None:
             return None
         path = f"{repo_path(target.repo)}/actions/jobs/{id_}/logs"
-        answer = await read(self._send, replace(wire.get(path, target.repo), at_most=LONGEST_LOG))
-        if answer.status != 200:
-            raise self._failed(answer, path)
-        name = quoted(job.get("name"), 100) or f"job {id_}"
-        return JobLog(name, end_of(answer.body, at_most), text(job.get("html_url")))
+        return await self._log(wire.get(path, target.repo), job, "html_url", at_most)

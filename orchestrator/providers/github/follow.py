@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from orchestrator.core.calls import Answer, Call, Send
-from orchestrator.core.errors import LookFailed, RateLimited
+from orchestrator.core.errors import LookFailed
 from orchestrator.core.frozen import replace
 from orchestrator.core.model import Build, Json, Request
 from orchestrator.limits.headers import server_time
@@ -25,6 +25,7 @@ from orchestrator.providers.kit.answers import instant, mapping, number, other_q
 from orchestrator.providers.kit.etags import Known
 from orchestrator.providers.kit.forge import run_path
 from orchestrator.providers.kit.listings import walk
+from orchestrator.providers.kit.rounds import Seen, polled
 from orchestrator.providers.port import Followed, Observation
 
 NODES, FIELDS = 100, 5  # ids in one field, and fields in one call
@@ -46,22 +47,11 @@ class Poll:
 
     async def __call__(self, followed: Sequence[Followed]) -> Mapping[str, Observation]:
         """One round; LookFailed, AccessRefused or RateLimited where nothing at all was learnt."""
-        seen: dict[str, Observation] = {}
-        failures: list[str] = []
-        try:
-            left = await self._ask_nodes(seen, failures, followed)
-            for one in sorted(left, key=lambda one: not one.fresh):
-                try:
-                    look = self._read_runs(one) if is_settled(one) else self._seek(one, followed)
-                    seen[one.target.id] = await look
-                except LookFailed as error:
-                    failures.append(error.cause)
-        except RateLimited:
-            if not seen:
-                raise
-        if failures and not seen:
-            raise LookFailed(failures[0])
-        return seen
+        return await polled(
+            followed,
+            lambda one: self._read_runs(one) if is_settled(one) else self._seek(one, followed),
+            self._ask_nodes,
+        )
 
     async def _read_runs(self, one: Followed) -> Observation:
         there = [row for id_ in ids_of(one) if (row := await self._run(one, id_)) is not None]
@@ -94,9 +84,7 @@ class Poll:
         nodes = [self._nodes.get(id_, "") for id_ in ids_of(one)]
         return nodes if all(nodes) else []
 
-    async def _ask_nodes(
-        self, seen: dict[str, Observation], failures: list[str], followed: Sequence[Followed]
-    ) -> list[Followed]:
+    async def _ask_nodes(self, seen: Seen, failures: list[str], followed: Sequence[Followed]) -> list[Followed]:
         """Asks for the states of the nodes that are known; returns the requests that must be read by themselves."""
         nodes = {one.target.id: self._nodes_of(one) for one in followed if is_settled(one) and not one.fresh}
         together = [one for one in followed if one.build is not None and nodes.get(one.target.id)]

@@ -12,7 +12,6 @@ from orchestrator.core.calls import Answer, Call, Send
 from orchestrator.core.errors import InDoubt, LookFailed, NotShown, NotTriggered, Rejected, UsageError
 from orchestrator.core.frozen import replace
 from orchestrator.core.model import (
-    LONGEST_LOG,
     Account,
     Build,
     BuildState,
@@ -29,7 +28,6 @@ from orchestrator.providers.github.declaration import AUTO
 from orchestrator.providers.github.follow import Poll
 from orchestrator.providers.github.observe import build_of, may_be
 from orchestrator.providers.kit.answers import (
-    end_of,
     instant,
     is_refusal,
     mapping,
@@ -162,12 +160,7 @@ class GitHub(Forge):
         if (id_ := number(job.get("id"))) is None:
             return None
         path = f"{repo_path(target.repo)}/actions/jobs/{id_}/logs"
-        call = replace(wire.get(path, target.repo), at_most=LONGEST_LOG, leaves=True)
-        answer = await read(self._send, call)
-        if answer.status != 200:
-            raise wire.read_failed(answer, path)
-        name = quoted(job.get("name"), 100) or f"job {id_}"
-        return JobLog(name, end_of(answer.body, at_most), text(job.get("html_url")))
+        return await self._log(replace(wire.get(path, target.repo), leaves=True), job, "html_url", at_most)
 
     async def advise(self, target: Target) -> tuple[str, str] | None:
         """What the target's workflow lacks: an input that is sent, or one that its runs show as their marker."""

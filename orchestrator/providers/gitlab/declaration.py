@@ -105,21 +105,11 @@ def account_problems(account: Account) -> Iterable[AccountProblem]:
         yield "a trigger token reads nothing, so what it starts cannot be followed", remedy, ("trigger_token",)
 
 
-def for_account(declared: Declaration, account: Account) -> Declaration:
-    """With trigger tokens alone there is no other token."""
-    return replace(declared, needs_token=False) if is_blind(account) else declared
-
-
 def warn(target: Target) -> list[str]:
     """What a person should know before this target is triggered."""
     said = target.request
     carries = target.marked and "marker_input" not in said
     return [FORBIDDEN] if carries or said.get("env") or said.get("variables") else []
-
-
-def warn_account(account: Account) -> list[str]:
-    """What a person should know of the account."""
-    return [UNFOLLOWED] if is_blind(account) else []
 
 
 DECLARATION = Declaration(
@@ -152,10 +142,11 @@ DECLARATION = Declaration(
     repo_problem=repo_problem,
     target_problem=target_problem,
     account_problems=account_problems,
-    for_account=for_account,
+    # with trigger tokens alone there is no other token
+    for_account=lambda declared, account: replace(declared, needs_token=False) if is_blind(account) else declared,
     place=lambda target: f"input {target.request['marker_input']}" if "marker_input" in target.request else "",
     warn=warn,
-    warn_account=warn_account,
+    warn_account=lambda account: [UNFOLLOWED] if is_blind(account) else [],
     learn=learn_from(HeaderFamily(CALLS, "ratelimit", per=60.0)),
     # One GraphQL call shows twenty pipelines; each is read by itself when it appears, and with its bridges at its end.
     polling=Polling(per_round=0.0, per_build=0.05, far=0, at_end=3.0),

@@ -10,11 +10,10 @@ from collections.abc import Collection, Mapping
 from typing import Any
 
 from orchestrator.core.calls import Send
-from orchestrator.core.errors import LookFailed
+from orchestrator.core.errors import NotShown
 from orchestrator.core.model import Interval, Request, Trigger
 from orchestrator.providers.gitlab import wire
 from orchestrator.providers.gitlab.declaration import MARKER
-from orchestrator.providers.gitlab.observe import build_of
 from orchestrator.providers.kit.answers import instant, mapping, number, read, rows, text
 from orchestrator.providers.kit.listings import Search, markers_in, walk
 
@@ -25,8 +24,8 @@ WIDER = 120.0  # seconds before a lost call from which rows are read: clocks dif
 SOURCES = ("api", "trigger", "pipeline")  # of pipelines that calls such as ours start
 
 
-class Markers:
-    """What pipelines show of their markers; their variables do not change, so each is asked once."""
+class Find:
+    """The looks for lost calls of one account; what pipelines show of their markers is asked once, as it stays so."""
 
     def __init__(self, send: Send) -> None:
         self._send = send
@@ -48,22 +47,12 @@ class Markers:
             if answer.status == 200 and isinstance(answer.body, list) and len(found) == len(answer.body):
                 own = [row.get("value") for row in found if row.get("key") == MARKER]
                 shown = " ".join(map(str, own)) if all(isinstance(one, str) for one in own) else None
-            else:
-                error = wire.read_failed(answer, path)
-                if answer.status not in (403, 404) or not isinstance(error, LookFailed):
-                    raise error
+            elif not isinstance(error := wire.read_failed(answer, path), NotShown | wire.Forbidden):
+                raise error
             if len(self._known) >= MOST_KNOWN:
                 self._known.clear()
             self._known[path] = shown
         return self._known[path]
-
-
-class Find:
-    """The looks for lost calls of one account."""
-
-    def __init__(self, send: Send, markers: Markers) -> None:
-        self._send = send
-        self._markers = markers
 
     async def __call__(self, trigger: Trigger, asked: Interval, known: Collection[str]) -> Request | None:
         """One look, as the port says.
@@ -74,8 +63,9 @@ class Find:
         """
         since, until = asked.start - WIDER, asked.end + trigger.target.timeouts.settle
         unmarked = "whose marker may not be read"
-        search = Search[Mapping[str, Any]](trigger, known, since, unmarked, lambda row: build_of(row)[0])
+        search = Search[Mapping[str, Any]](trigger, known, since, unmarked, lambda row: wire.build_of(row)[0])
         lead, repo = wire.home(trigger.target, trigger.prepared), trigger.target.repo
+        is_input = "marker_input" in trigger.target.request
         possible: list[Mapping[str, Any]] = []
 
         def take(entries: list[Mapping[str, Any]]) -> bool:
@@ -86,34 +76,19 @@ class Find:
         call = wire.get(f"{lead}/pipelines", repo, (("order_by", "id"), ("sort", "desc")), "find")
         await walk(self._send, wire.listing(call, MOST_PAGES), take)
         for place, row in enumerate(possible):
-            await self._add(search, trigger, lead, row, known, may_read=place < MOST_READ)
+            id_, shown = number(row.get("id")), text(row.get("name"))
+            if str(id_) in known:  # what it shows matters only where it is this marker
+                shown = shown or ""
+            elif id_ is not None and str(trigger.marker) not in (shown or "") and not is_input:
+                shown = await self.shown(lead, id_, repo, "find") if place < MOST_READ else None
+            found = list(markers_in(shown or ""))
+            if id_ is None or not found or trigger.marker in found:  # else it is another's
+                search.add(None if id_ is None else str(id_), shown, instant(row.get("created_at")), row)
         ours = search.found()
         if not ours:
             return None
         first = min(ours, key=int)  # had there been several, the first was answered
-        row, project = ours[first], number(ours[first].get("project_id"))
-        return Request(first, {"v": 1, **({} if project is None else {"project": project})}, text(row.get("web_url")))
-
-    async def _add(
-        self,
-        search: Search[Mapping[str, Any]],
-        trigger: Trigger,
-        lead: str,
-        row: Mapping[str, Any],
-        known: Collection[str],
-        *,
-        may_read: bool,
-    ) -> None:
-        """Hands a row to the search, with what is shown of its marker, unless it shows another's."""
-        id_, shown = number(row.get("id")), text(row.get("name"))
-        is_ours, is_input = str(trigger.marker) in (shown or ""), "marker_input" in trigger.target.request
-        if str(id_) in known:  # what it shows matters only where it is this marker
-            shown = shown or ""
-        elif not is_ours and not is_input and id_ is not None:
-            shown = await self._markers.shown(lead, id_, trigger.target.repo, "find") if may_read else None
-        found = list(markers_in(shown or ""))
-        if id_ is None or not found or trigger.marker in found:
-            search.add(None if id_ is None else str(id_), shown, instant(row.get("created_at")), row)
+        return wire.request_of(first, ours[first])
 
 
 def _may_be(trigger: Trigger, row: Mapping[str, Any], since: float, until: float) -> bool:

@@ -12,22 +12,23 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from itertools import accumulate
 from typing import Any
 
 from orchestrator.core.calls import Call, Send
-from orchestrator.core.errors import LookFailed, NotShown, RateLimited
+from orchestrator.core.errors import LookFailed, NotShown
 from orchestrator.core.frozen import replace
 from orchestrator.core.model import Account, Build, Json
 from orchestrator.providers.gitlab import wire
-from orchestrator.providers.gitlab.declaration import READS
-from orchestrator.providers.gitlab.find import Markers
-from orchestrator.providers.gitlab.observe import build_of, native_of
+from orchestrator.providers.gitlab.declaration import READS, REASONS
+from orchestrator.providers.gitlab.find import Find
 from orchestrator.providers.kit.answers import instant, mapping, number, other_question, read, text
 from orchestrator.providers.kit.listings import entries_of
+from orchestrator.providers.kit.rounds import Seen, polled
 from orchestrator.providers.port import Followed, Observation
 
 PER_QUERY, MOST_PER_QUERY = 20, 60  # pipelines in one GraphQL call, at first and at most
-LONGEST_QUERY = 10_000  # characters
+LONGEST_QUERY = 9_500  # characters of the fields; 10,000 with what stands around them
 LEVELS, MOST_BELOW = 3, 100  # of pipelines that start others; of pipelines below one
 MOST_HIDDEN = 5  # projects that hide variables, after which no more are asked whether the marker shows
 GRAPHQL = "/api/graphql"
@@ -36,34 +37,18 @@ GRAPHQL = "/api/graphql"
 class Poll:
     """The polls of one account. It remembers only what saves calls: no verdict rests on it."""
 
-    def __init__(self, account: Account, send: Send, markers: Markers) -> None:
+    def __init__(self, account: Account, send: Send, find: Find) -> None:
         self._url = account.url
         self._send = send
-        self._markers = markers
+        self._find = find
         self._size = PER_QUERY
         self._has_graphql = True
         self._shows: set[str] = set()  # what carries markers that were seen
         self._hidden = 0
 
     async def __call__(self, followed: Sequence[Followed]) -> Mapping[str, Observation]:
-        """One round; LookFailed, AccessRefused or RateLimited where nothing at all was learnt."""
-        seen: dict[str, Observation] = {}
-        failures: list[str] = []
-        try:
-            left = await self._ask_together(seen, failures, followed)
-            for one in sorted(left, key=lambda one: not one.fresh):
-                try:
-                    seen[one.target.id] = await self._read(one)
-                except LookFailed as error:
-                    failures.append(error.cause)
-        except RateLimited:
-            if not seen:
-                raise
-        if failures and not seen:
-            raise LookFailed(failures[0])
-        return seen
-
-    # -- one by one ---------------------------------------------------------------------------------------------
+        """One round."""
+        return await polled(followed, self._read, self._ask_together)
 
     async def _read(self, one: Followed) -> Observation:
         lead, id_ = wire.home(one.target, one.request.handle), _id_of(one)
@@ -77,7 +62,7 @@ class Poll:
             raise wire.read_failed(answer, path)
         if body["id"] != id_:
             raise LookFailed(f"{path}: {other_question(answer, 'it shows another pipeline').cause}")
-        build, warning = build_of(body)
+        build, warning = wire.build_of(body)
         builds = [build]
         if build.state.is_final:
             more, told = await self._below(lead, build, one.target.repo)
@@ -93,7 +78,7 @@ class Poll:
         is_marked: bool | None = one.marker in (text(body.get("name")) or "") or None
         if not is_marked and not carrier and one.build is None and self._hidden < MOST_HIDDEN:
             try:
-                shown = await self._markers.shown(lead, id_, one.target.repo, "poll")
+                shown = await self._find.shown(lead, id_, one.target.repo, "poll")
             except LookFailed:  # that of the pipeline is worth more: another one will tell
                 return None
             self._hidden += shown is None
@@ -107,7 +92,7 @@ class Poll:
         call = wire.get(f"{lead}/pipelines/{build.id}/bridges", repo, purpose="poll")
         try:
             bridges = await entries_of(self._send, wire.listing(call, MOST_BELOW // wire.PAGE + 1))
-        except NotShown:  # another project's, hidden from us
+        except (NotShown, wire.Forbidden):  # such as another project's
             return [], None
         found: list[Build] = []
         warning = None
@@ -115,7 +100,7 @@ class Poll:
             row = mapping(bridge.get("downstream_pipeline"))
             if number(row.get("id")) is None or bridge.get("allow_failure") is True or len(found) >= MOST_BELOW:
                 continue
-            one, told = build_of(row)
+            one, told = wire.build_of(row)
             found.append(one)
             warning = warning or told
             project = wire.project_in(one.url, self._url)
@@ -124,39 +109,35 @@ class Poll:
                 found, warning = found + more, warning or told
         return found[:MOST_BELOW], warning
 
-    # -- together -----------------------------------------------------------------------------------------------
-
-    async def _ask_together(
-        self, seen: dict[str, Observation], failures: list[str], followed: Sequence[Followed]
-    ) -> list[Followed]:
+    async def _ask_together(self, seen: Seen, failures: list[str], followed: Sequence[Followed]) -> list[Followed]:
         """Asks GraphQL for what it can show; returns the requests that must be read by themselves."""
-        names = {one.target.id: self._field(one) for one in followed if _is_going(one) and not one.fresh}
-        together = [one for one in followed if names.get(one.target.id)]
-        left = [one for one in followed if not names.get(one.target.id)]
-        if len(together) < 2:
+        asked = [(one, field) for one in followed if _is_going(one) and not one.fresh and (field := self._field(one))]
+        if len(asked) < 2:
             return list(followed)
-        while together and self._has_graphql:
-            some, together = together[: self._size], together[self._size :]
+        known = {one.target.id for one, _ in asked}
+        left = [one for one in followed if one.target.id not in known]
+        while asked and self._has_graphql:
+            lengths = accumulate(len(field) for _, field in asked[: self._size])
+            some = asked[: max(1, sum(length <= LONGEST_QUERY for length in lengths))]
             try:
-                shown = await self._states([str(names[one.target.id]) for one in some])
+                shown = await self._states([field for _, field in some])
             except LookFailed as error:
                 failures.append(error.cause)
+                asked = asked[len(some) :]
                 continue
-            if shown is None:  # it was too much at once, or there is no GraphQL
-                together = some + together
-                continue
-            for one, row in zip(some, shown, strict=True):
+            asked = asked if shown is None else asked[len(some) :]  # None: too much at once, or no GraphQL
+            for (one, _), row in zip(some, shown or (), strict=False):
                 if (observed := _going_on(one, row)) is not None:
                     seen[one.target.id] = observed
                 else:
                     left.append(one)
-        return left + together
+        return left + [one for one, _ in asked]
 
     def _field(self, one: Followed) -> str | None:
         """What shows its pipeline in a query; None where the path of its project is not known."""
         known = one.build.url if one.build is not None else None
         project = wire.project_in(known or one.request.url, self._url)
-        if project is None or len(project) > LONGEST_QUERY // 20:
+        if project is None:
             return None
         id_ = f"gid://gitlab/Ci::Pipeline/{_id_of(one)}"
         return (
@@ -206,11 +187,10 @@ def _id_of(one: Followed) -> int:
 
 def _going_on(one: Followed, row: Mapping[str, Any]) -> Observation | None:
     """What GraphQL shows of a pipeline while it goes on, in a state that is known; None: read it."""
-    native, state, warning = native_of(str(row.get("status")).lower())
+    native, state, warning = wire.native_of(str(row.get("status")).lower())
     is_it = str(row.get("id")).endswith(f"/{_id_of(one)}")
     if one.build is None or not is_it or state.is_final or warning is not None:
         return None
     began = instant(row.get("startedAt")) or one.build.started_at
-    reason = build_of({"status": native})[0].reason
-    changed: Build = replace(one.build, native=native, state=state, started_at=began, reason=reason)
+    changed: Build = replace(one.build, native=native, state=state, started_at=began, reason=REASONS.get(native))
     return Observation((changed,))

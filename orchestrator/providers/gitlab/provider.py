@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 from urllib.parse import quote, urlsplit
 
-from orchestrator.core.calls import Send
-from orchestrator.core.errors import AccessRefused, InDoubt, LookFailed, NotShown, Rejected
+from orchestrator.core.calls import Answer, Call, Send
+from orchestrator.core.errors import AccessRefused, InDoubt, LookFailed, NotShown, NotTriggered, Rejected
 from orchestrator.core.frozen import replace
 from orchestrator.core.model import (
-    LONGEST_LOG,
     Account,
     Build,
     BuildState,
@@ -22,23 +21,21 @@ from orchestrator.core.model import (
 )
 from orchestrator.limits.headers import server_time
 from orchestrator.providers.gitlab import wire
-from orchestrator.providers.gitlab.declaration import API, CALLS, PROJECTS, is_blind
-from orchestrator.providers.gitlab.find import Find, Markers
+from orchestrator.providers.gitlab.declaration import API, CALLS, PROJECTS, READS, is_blind
+from orchestrator.providers.gitlab.find import Find
 from orchestrator.providers.gitlab.follow import Poll
-from orchestrator.providers.gitlab.observe import native_of
 from orchestrator.providers.kit.answers import (
-    end_of,
     instant,
     is_refusal,
     mapping,
     not_welcome,
     number,
-    other_question,
     quoted,
     read,
     text,
 )
-from orchestrator.providers.kit.listings import Query, entries_of
+from orchestrator.providers.kit.forge import Forge, shaped
+from orchestrator.providers.kit.listings import Listing, Query, entries_of
 from orchestrator.providers.port import Followed, JobLog, Observation, Principal, Provider, RepoFacts, Secrets
 
 MOST_PAGES = 2000  # of projects, or of branches
@@ -71,8 +68,7 @@ class Triggers:
         return {"v": 1}
 
     async def trigger(self, trigger: Trigger) -> Request:
-        reference = trigger.target.request.get("trigger_token", self._account.settings.get("trigger_token"))
-        own = reference if isinstance(reference, str) else None
+        own = self._trigger_token(trigger.target)
         answer = await self._send(wire.trigger_call(trigger, own, self._secrets))
         return wire.read_receipt(trigger, answer, self._url, by_trigger_token=own is not None)
 
@@ -80,24 +76,32 @@ class Triggers:
         raise InDoubt("there is no `token` with which it could be looked for")
 
     async def poll(self, followed: Sequence[Followed]) -> Mapping[str, Observation]:
-        return {one.target.id: Observation((_accepted(one.request),)) for one in followed}
+        taken = [(one.target.id, one.request) for one in followed]
+        return {id_: Observation((Build(it.id, BuildState.ACCEPTED, "accepted", url=it.url),)) for id_, it in taken}
+
+    def _trigger_token(self, target: Target) -> str | None:
+        """The reference to the trigger token by which a target is triggered; None where it is by the account's."""
+        said = target.request.get("trigger_token", self._account.settings.get("trigger_token"))
+        return said if isinstance(said, str) else None
 
     def requests_page(self, target: Target) -> str:
         return f"{self._url}/{quote(target.repo, safe='/')}/-/pipelines"
 
 
-class GitLab(Triggers):
+class GitLab(Triggers, Forge):
     """One account on GitLab."""
+
+    heads, tags = "repository/branches", "repository/tags"
+    owners = f"{API}/groups/{{}}/projects", f"{API}/users/{{}}/projects"  # with all subgroups
 
     def __init__(self, account: Account, send: Send, secrets: Secrets) -> None:
         super().__init__(account, send, secrets)
-        markers = Markers(send)
-        self._find = Find(send, markers)
-        self._poll = Poll(account, send, markers)
+        self._find = Find(send)
+        self._poll = Poll(account, send, self._find)
 
     async def prepare(self, target: Target) -> Json:
         """The project's number, by which it is called from then on, and its default branch."""
-        facts = await self._project(target.repo)
+        facts = await self.ready(target.repo)
         return {"v": 1, "project": int(facts.id), "ref": facts.default_branch}
 
     async def find(self, trigger: Trigger, asked: Interval, known: Collection[str]) -> Request | None:
@@ -105,8 +109,15 @@ class GitLab(Triggers):
             try:
                 trigger = replace(trigger, prepared=await self.prepare(trigger.target))
             except Rejected as error:
-                raise NotShown(error.reason) from error
-        return await self._find(trigger, asked, known)
+                raise self._hidden(trigger.target, error.reason) from error
+        try:
+            return await self._find(trigger, asked, known)
+        except NotShown as error:
+            raise self._hidden(trigger.target, error.cause) from error
+
+    def _hidden(self, target: Target, cause: str) -> LookFailed:
+        """The error where the project is not shown: whom a trigger token lets trigger need not be let look."""
+        return (NotShown if self._trigger_token(target) is None else LookFailed)(cause)
 
     async def poll(self, followed: Sequence[Followed]) -> Mapping[str, Observation]:
         return await (self._poll(followed) if self._is_followed else super().poll(followed))
@@ -117,7 +128,7 @@ class GitLab(Triggers):
         answer = await read(self._send, call)
         shown = mapping(answer.body)
         if answer.status == 200 and str(shown.get("id")) == build.id:
-            state = native_of(shown.get("status"))[1]
+            state = wire.native_of(shown.get("status"))[1]
             return not build.state.is_final and (not state.is_final or state is BuildState.CANCELED)
         raise wire.refusal(answer, target) if is_refusal(answer) else wire.read_failed(answer, call.path)
 
@@ -130,7 +141,7 @@ class GitLab(Triggers):
         shown = mapping(answer.body)
         if answer.status == 201 and str(shown.get("id")) == build.id:
             changed, now = instant(shown.get("updated_at")), server_time(answer.headers)
-            is_over = native_of(shown.get("status"))[1].is_final
+            is_over = wire.native_of(shown.get("status"))[1].is_final
             if is_over and changed is not None and now is not None and now - changed > UNTOUCHED:
                 raise Rejected("not_restarted", "no job of it failed or was canceled, so GitLab started nothing again")
             return
@@ -160,43 +171,6 @@ class GitLab(Triggers):
             raise AccessRefused("insufficient_scope", f"the token has the scopes {named}, and triggering needs `api`")
         return f"(scopes: {named}{f'; ends on {quoted(ends)}' if ends else ''})"
 
-    async def inspect(self, repo: str) -> RepoFacts | None:
-        row = await self._there(repo)
-        return None if row is None else _facts(row)
-
-    async def discover(self, owner: str) -> list[RepoFacts]:
-        """The projects of a group and all its subgroups, else of a user; their topics are labels."""
-
-        def pick(row: Mapping[str, Any]) -> RepoFacts | None:
-            facts = _facts(row)
-            if facts is not None and not facts.slug.lower().startswith(f"{owner.lower()}/"):
-                raise LookFailed(f"the listing holds {quoted(facts.slug, 60)!r}, which is not of {owner}")
-            return facts
-
-        name = quote(owner, safe="")
-        try:
-            found: list[RepoFacts] = await self._all(f"{API}/groups/{name}/projects", pick, GROUP)
-        except Rejected:
-            found = await self._all(f"{API}/users/{name}/projects", pick, GROUP[2:])
-        return list({facts.id: facts for facts in found}.values())
-
-    async def branches(self, repo: str) -> list[str]:
-        path = f"{wire.project_path(repo)}/repository/branches"
-        found = await self._all(path, lambda row: text(row.get("name"), 300), (), repo)
-        return [name for name in dict.fromkeys(found) if name.isprintable()]
-
-    async def sees_branch(self, target: Target) -> bool:
-        """Whether there is such a branch, or such a tag."""
-        name, lead = quote(wire.bare_ref(target.branch or ""), safe=""), wire.project_path(target.repo)
-        for kind in ("branches", "tags"):
-            path = f"{lead}/repository/{kind}/{name}"
-            answer = await read(self._send, wire.get(path, target.repo))
-            if answer.status == 200:
-                return True
-            if answer.status != 404:
-                raise wire.read_failed(answer, path)
-        return False
-
     async def durations(self, target: Target, at_most: int) -> list[float]:
         """From making to end, of the last pipelines of the ref: listings show no other times."""
         query: Query = (("scope", "finished"), ("per_page", str(min(at_most, wire.PAGE))))
@@ -206,12 +180,8 @@ class GitLab(Triggers):
         if answer.status != 200 or not isinstance(answer.body, list):
             error = wire.read_failed(answer, call.path)
             raise Rejected("not_found", error.cause) if isinstance(error, NotShown) else error
-        rows = [mapping(row) for row in answer.body[:at_most]]
-        spans = [
-            (instant(row.get("created_at")), instant(row.get("updated_at")))
-            for row in rows
-            if row.get("status") in ("success", "failed")
-        ]
+        rows = [row for row in map(mapping, answer.body[:at_most]) if row.get("status") in ("success", "failed")]
+        spans = [(instant(row.get("created_at")), instant(row.get("updated_at"))) for row in rows]
         return [end - began for began, end in spans if began is not None and end is not None and end > began]
 
     async def logs(self, target: Target, build: Build, at_most: int) -> JobLog | None:
@@ -223,19 +193,18 @@ class GitLab(Triggers):
         if not failed or (id_ := number(failed[-1].get("id"))) is None:  # the newest stand first
             return None
         path = f"{self._pipeline(target, build).partition('/pipelines/')[0]}/jobs/{id_}/trace"
-        call = replace(wire.get(path, target.repo), at_most=LONGEST_LOG, leaves=True, headers={"Accept": "*/*"})
-        answer = await read(self._send, call)
-        if answer.status != 200:
-            raise wire.read_failed(answer, path)
-        name = quoted(failed[-1].get("name"), 100) or f"job {id_}"
-        return JobLog(name, end_of(answer.body, at_most), text(failed[-1].get("web_url")))
+        call = replace(wire.get(path, target.repo), leaves=True, headers={"Accept": "*/*"})
+        return await self._log(call, failed[-1], "web_url", at_most)
 
     async def advise(self, target: Target) -> tuple[str, str] | None:
         """That the project refuses the variables that would be sent."""
         said = target.request
         sent = ["the marker's"] if target.marked and "marker_input" not in said else []
         sent += sorted({**mapping(said.get("variables")), **mapping(said.get("env"))})
-        row = await self._there(target.repo) or {}
+        answer = await read(self._send, self._get(self._path(target.repo), target.repo))
+        if answer.status != 200:
+            raise wire.read_failed(answer, self._path(target.repo))
+        row = mapping(answer.body)
         needed = MAY_SET.get(str(row.get("ci_pipeline_variables_minimum_override_role")), 0)
         level = _level(row)
         if not sent or needed <= DEVELOPER or (level is not None and level >= needed):
@@ -252,66 +221,30 @@ class GitLab(Triggers):
         project = wire.project_in(build.url, self._url) or target.repo
         return f"{wire.project_path(project)}/pipelines/{quote(build.id, safe='')}"
 
-    async def _project(self, repo: str) -> RepoFacts:
-        """The facts of a project that can be triggered.
+    def _path(self, repo: str) -> str:
+        return wire.project_path(repo)
 
-        Raises:
-            Rejected: there is none.
-        """
-        facts = await self.inspect(repo)
-        if facts is None:
-            raise Rejected("not_found", "there is no such project, or this token may not see it")
-        if not facts.active:
-            raise Rejected("archived", "the project is archived, or CI/CD is switched off for it; leave it out")
-        return facts
+    def _get(self, path: str, repo: str | None = None) -> Call:
+        if repo is None:  # the projects of a group, or of a user
+            return wire.get(path, repo, GROUP if "/groups/" in path else GROUP[2:])
+        is_project = path == self._path(repo)
+        return replace(wire.get(path, repo), limits=(CALLS, PROJECTS) if is_project else READS)
 
-    async def _there(self, repo: str) -> Mapping[str, Any] | None:
-        """The project as GitLab shows it; None where it is not there.
+    def _facts(self, row: Mapping[str, Any]) -> RepoFacts | None:
+        visibility, level = row.get("visibility"), _level(row)
+        return shaped(
+            row,
+            row.get("path_with_namespace"),
+            active=row.get("archived") is not True and row.get("builds_access_level") != "disabled",
+            allowed=None if level is None else level >= DEVELOPER,
+            private=visibility != "public" if isinstance(visibility, str) else None,
+        )
 
-        Raises:
-            LookFailed: it cannot be learnt now.
-        """
-        path = wire.project_path(repo)
-        answer = await read(self._send, replace(wire.get(path, repo), limits=(CALLS, PROJECTS)))
-        row = mapping(answer.body)
-        facts = _facts(row) if answer.status == 200 else None
-        if facts is None:
-            if isinstance(error := wire.read_failed(answer, path), NotShown):
-                return None
-            raise error
-        if repo.lower() not in (facts.slug.lower(), facts.id) and not answer.is_moved:
-            raise LookFailed(f"{path}: {other_question(answer, f'it shows {quoted(facts.slug, 60)}').cause}")
-        return row
+    def _all_of(self, call: Call) -> Listing[Any]:
+        return wire.listing(call, MOST_PAGES)
 
-    async def _all(
-        self, path: str, pick: Callable[[Mapping[str, Any]], Any], query: Query, repo: str | None = None
-    ) -> list[Any]:
-        """What is picked of all entries of a listing; Rejected where there is no such thing."""
-        try:
-            return await entries_of(self._send, wire.listing(wire.get(path, repo, query), MOST_PAGES), pick)
-        except NotShown as error:
-            raise Rejected("not_found", error.cause) from error
-
-
-def _accepted(request: Request) -> Build:
-    return Build(request.id, BuildState.ACCEPTED, "accepted", url=request.url)
-
-
-def _facts(row: Mapping[str, Any]) -> RepoFacts | None:
-    """A project as doctor and discover want it; None where the row is none."""
-    id_, slug = number(row.get("id")), text(row.get("path_with_namespace"), 600)
-    if id_ is None or slug is None or not slug.isprintable():
-        return None
-    visibility, topics, level = row.get("visibility"), row.get("topics"), _level(row)
-    return RepoFacts(
-        id=str(id_),
-        slug=slug,
-        active=row.get("archived") is not True and row.get("builds_access_level") != "disabled",
-        may_trigger=None if level is None else level >= DEVELOPER,
-        default_branch=text(row.get("default_branch"), 300),
-        private=visibility != "public" if isinstance(visibility, str) else None,
-        labels=tuple(one for one in topics if isinstance(one, str))[:20] if isinstance(topics, list) else (),
-    )
+    def _failed(self, answer: Answer, path: str) -> NotTriggered | LookFailed:
+        return wire.read_failed(answer, path)
 
 
 def _level(row: Mapping[str, Any]) -> int | None:

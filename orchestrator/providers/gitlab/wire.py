@@ -7,16 +7,18 @@ apart by their known words, in small letters. A 4xx stores nothing; everything e
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from typing import Any
 from urllib.parse import quote, unquote, urlsplit
 
 from orchestrator.core.calls import Answer, Call
 from orchestrator.core.errors import AccessRefused, LookFailed, NotShown, NotTriggered, RateLimited, Rejected
 from orchestrator.core.frozen import replace
-from orchestrator.core.model import ACCOUNT, Json, Request, Scope, Target, Trigger
+from orchestrator.core.model import ACCOUNT, Build, BuildState, Json, Request, Scope, Target, Trigger
 from orchestrator.limits.headers import reset_after, retry_after
-from orchestrator.providers.gitlab.declaration import API, DECLARATION, MARKER, READS, WRITES
+from orchestrator.providers.gitlab.declaration import API, DECLARATION, MARKER, READS, REASONS, STATES, WRITES
 from orchestrator.providers.kit.answers import (
     check_receipt,
+    instant,
     is_refusal,
     mapping,
     not_accepted,
@@ -58,6 +60,10 @@ _MISSING = "there is no such project for this token; if a proxy turns %2F into a
 _MISSING_TRIGGER = "there is no such project, or the trigger token is not one of its own, or has expired"
 
 
+class Forbidden(LookFailed):
+    """This token may not read what is there."""
+
+
 def headers(account: object, token: str) -> Mapping[str, str]:
     """What every call carries."""
     return {"Accept": "application/json", **({"Authorization": f"Bearer {token}"} if token else {})}
@@ -84,14 +90,6 @@ def write(path: str, repo: str, body: Json = None, purpose: str = "other") -> Ca
     return Call("POST", path, (), body, purpose, limits, repo, moves=True)
 
 
-def variables_of(trigger: Trigger) -> dict[str, str]:
-    """The variables that travel, the marker's among them."""
-    said = trigger.target.request
-    sent = {str(name): str(it) for one in ("variables", "env") for name, it in mapping(said.get(one)).items()}
-    is_carried = trigger.marker is not None and "marker_input" not in said
-    return {**sent, MARKER: str(trigger.marker)} if is_carried else sent
-
-
 def trigger_call(trigger: Trigger, reference: str | None, secrets: Secrets) -> Call:
     """The call that expresses the trigger.
 
@@ -111,7 +109,9 @@ def trigger_call(trigger: Trigger, reference: str | None, secrets: Secrets) -> C
     marked = {str(carrier): trigger.marker} if carrier and trigger.marker is not None else {}
     inputs = {**mapping(said.get("inputs")), **marked}
     body.update({"inputs": inputs} if inputs else {})
-    sent, lead = variables_of(trigger), home(target, prepared)
+    sent, lead = {**mapping(said.get("variables")), **mapping(said.get("env"))}, home(target, prepared)
+    if trigger.marker is not None and not carrier:
+        sent[MARKER] = trigger.marker
     if reference is None:
         body.update({"variables": [{"key": key, "value": value} for key, value in sent.items()]} if sent else {})
         return write(f"{lead}/pipeline", target.repo, body, "trigger")
@@ -134,22 +134,22 @@ def read_receipt(trigger: Trigger, answer: Answer, url: str, *, by_trigger_token
     id_, project, page = number(body.get("id")), number(body.get("project_id")), text(body.get("web_url"))
     if answer.status == 201 and id_ is not None:
         known = number(mapping(trigger.prepared).get("project"))
-        names = [str(project)] if trigger.target.repo.isdigit() else [project_in(page, url)]
-        if known is not None and known == project and not trigger.target.repo.isdigit():
-            names = [trigger.target.repo]  # whatever it is called by now
-        names = [trigger.target.repo] if answer.is_moved else names
-        ref = str(body.get("ref")).removeprefix("refs/tags/")
-        asked = replace(trigger, marker=None, target=_bare(trigger.target))  # receipts show no variables
-        check_receipt(asked, answer, text=None, repo=names, branch=body.get("ref") and ref)
-        return Request(str(id_), {"v": 1, **({} if project is None else {"project": project})}, page)
+        name = str(project) if trigger.target.repo.isdigit() else project_in(page, url)
+        if answer.is_moved or (known is not None and known == project):
+            name = trigger.target.repo  # whatever it is called by now
+        target = replace(trigger.target, branch=trigger.target.branch and bare_ref(trigger.target.branch))
+        asked = replace(trigger, marker=None, target=target)  # receipts show no variables
+        check_receipt(asked, answer, text=None, repo=(name,), branch=body.get("ref"))
+        return request_of(str(id_), body)
     if is_refusal(answer):
         raise refusal(answer, trigger.target, by_trigger_token=by_trigger_token)
     raise not_accepted(answer, TITLE)
 
 
-def _bare(target: Target) -> Target:
-    """The target with its branch as GitLab shows it."""
-    return replace(target, branch=target.branch and bare_ref(target.branch))
+def request_of(id_: str, row: Mapping[str, Any]) -> Request:
+    """The request that made a pipeline, as it is shown: with the number of its project."""
+    project = number(row.get("project_id"))
+    return Request(id_, {"v": 1, **({} if project is None else {"project": project})}, text(row.get("web_url")))
 
 
 def bare_ref(ref: str) -> str:
@@ -230,8 +230,10 @@ def read_failed(answer: Answer, path: str) -> NotTriggered | LookFailed:
     said = message(answer) if answer.status >= 400 else ""
     if answer.status == 404 and said.lower().startswith("404"):
         return NotShown(f"{path}: there is no such thing, or this token may not see it")
-    found = limited(answer) or banned(answer) or refused(answer, TITLE)
-    return found or LookFailed(f"{path}: {odd}{f' ({said})' if said else ''}")
+    found, kind = limited(answer) or banned(answer) or refused(answer, TITLE), LookFailed
+    if answer.status == 403 and said.lower().startswith("403"):
+        kind = Forbidden
+    return found or kind(f"{path}: {odd}{f' ({said})' if said else ''}")
 
 
 def listing(call: Call, at_most: int) -> Listing[Query]:
@@ -247,3 +249,33 @@ def listing(call: Call, at_most: int) -> Listing[Query]:
         return page
 
     return whole._replace(page_of=page_of)
+
+
+def native_of(status: object) -> tuple[str, BuildState, str | None]:
+    """GitLab's word for a pipeline, what it means, and a warning where the word is not known here."""
+    word = quoted(status, 40)
+    if word in STATES:
+        return word, STATES[word], None
+    told = f"GitLab says that the pipeline is {word!r}, a word not known here; it is taken as still going"
+    return word, BuildState.RUNNING, told
+
+
+def build_of(row: Mapping[str, Any]) -> tuple[Build, str | None]:
+    """A pipeline as a build, and a warning."""
+    native, state, warning = native_of(row.get("status"))
+    has_warnings = mapping(row.get("detailed_status")).get("group") == "success-with-warnings"
+    count = number(row.get("iid"))
+    build = Build(
+        id=str(row.get("id")),
+        state=state,
+        native=native,
+        number=None if count is None else str(count),
+        url=text(row.get("web_url")),
+        sha=text(row.get("sha"), 64),
+        branch=text(row.get("ref"), 300),
+        created_at=instant(row.get("created_at")),
+        started_at=instant(row.get("started_at")),
+        finished_at=(instant(row.get("finished_at")) or instant(row.get("updated_at"))) if state.is_final else None,
+        reason="with warnings: a job that may fail did" if has_warnings else REASONS.get(native),
+    )
+    return build, warning

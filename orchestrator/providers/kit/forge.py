@@ -9,10 +9,11 @@ from urllib.parse import quote
 
 from orchestrator.core.calls import Answer, Call, Send
 from orchestrator.core.errors import LookFailed, NotShown, NotTriggered, Rejected
-from orchestrator.core.model import Target
-from orchestrator.providers.kit.answers import mapping, number, other_question, quoted, read, text
+from orchestrator.core.frozen import replace
+from orchestrator.core.model import LONGEST_LOG, Target
+from orchestrator.providers.kit.answers import end_of, mapping, number, other_question, quoted, read, text
 from orchestrator.providers.kit.listings import Listing, entries_of
-from orchestrator.providers.port import RepoFacts
+from orchestrator.providers.port import JobLog, RepoFacts
 
 
 def repo_path(repo: str) -> str:
@@ -28,15 +29,20 @@ def run_path(repo: str, run: object) -> str:
 
 def facts_of(row: Mapping[str, Any]) -> RepoFacts | None:
     """A repository as `doctor` and `discover` want it; None where the row is none."""
-    id_, slug = number(row.get("id")), text(row.get("full_name"), 300)
+    is_closed = row.get("archived") is True or row.get("disabled") is True or row.get("has_actions") is False
+    allowed = mapping(row.get("permissions")).get("push")
+    return shaped(row, row.get("full_name"), active=not is_closed, allowed=allowed, private=row.get("private"))
+
+
+def shaped(row: Mapping[str, Any], name: object, *, active: bool, allowed: object, private: object) -> RepoFacts | None:
+    """The facts of a row that names its repository so; what is of another kind than it should be is not known."""
+    id_, slug, topics = number(row.get("id")), text(name, 600), row.get("topics")
     if id_ is None or slug is None or not slug.isprintable():
         return None
-    is_closed = row.get("archived") is True or row.get("disabled") is True or row.get("has_actions") is False
-    allowed, private, topics = mapping(row.get("permissions")).get("push"), row.get("private"), row.get("topics")
     return RepoFacts(
         id=str(id_),
         slug=slug,
-        active=not is_closed,
+        active=active,
         may_trigger=allowed if isinstance(allowed, bool) else None,
         default_branch=text(row.get("default_branch"), 300),
         private=private if isinstance(private, bool) else None,
@@ -45,12 +51,25 @@ def facts_of(row: Mapping[str, Any]) -> RepoFacts | None:
 
 
 class Forge(ABC):
-    """What a provider of such a forge does about repositories; see the port for each method."""
+    """What a provider of such a forge does about repositories; see the port for each method.
 
-    tags = "git/ref/tags"  # the path of a tag, below its repository's
+    What differs from GitHub stands in the class: `heads` and `tags`, the paths of branches and tags below that of their
+    repository; `owners`, the listings of an owner's repositories, of which the first that is there counts.
+    """
+
+    heads, tags = "branches", "git/ref/tags"
+    owners = "/orgs/{}/repos", "/users/{}/repos"
 
     def __init__(self, send: Send) -> None:
         self._send = send
+
+    def _path(self, repo: str) -> str:
+        """The path of a repository."""
+        return repo_path(repo)
+
+    def _facts(self, row: Mapping[str, Any]) -> RepoFacts | None:
+        """A repository as `doctor` and `discover` want it; None where the row is none."""
+        return facts_of(row)
 
     @abstractmethod
     def _get(self, path: str, repo: str | None = None) -> Call:
@@ -66,14 +85,14 @@ class Forge(ABC):
 
     async def inspect(self, repo: str) -> RepoFacts | None:
         """The facts of a repository; None where there is none, or none for this token."""
-        call = self._get(repo_path(repo), repo)
+        call = self._get(self._path(repo), repo)
         answer = await read(self._send, call)
-        facts = facts_of(mapping(answer.body)) if answer.status == 200 else None
+        facts = self._facts(mapping(answer.body)) if answer.status == 200 else None
         if facts is None:
             if isinstance(error := self._failed(answer, call.path), NotShown):
                 return None
             raise error
-        if facts.slug.lower() != repo.lower() and not answer.is_moved:
+        if repo.lower() not in (facts.slug.lower(), facts.id) and not answer.is_moved:
             raise LookFailed(f"{call.path}: {other_question(answer, f'it shows {quoted(facts.slug, 60)}').cause}")
         return facts
 
@@ -87,42 +106,50 @@ class Forge(ABC):
         if facts is None:
             raise Rejected("not_found", "there is no such repository, or this token may not see it")
         if not facts.active:
-            raise Rejected("archived", "the repository is archived or disabled; leave it out")
+            raise Rejected("archived", "the repository is archived, or its builds are switched off; leave it out")
         return facts
 
     async def discover(self, owner: str) -> list[RepoFacts]:
         """The repositories of an organization, else of a user; their topics are labels."""
 
         def pick(row: Mapping[str, Any]) -> RepoFacts | None:
-            facts = facts_of(row)
+            facts = self._facts(row)
             if facts is not None and not facts.slug.lower().startswith(f"{owner.lower()}/"):
                 raise LookFailed(f"the listing holds {quoted(facts.slug, 60)!r}, which is not of {owner}")
             return facts
 
-        name = quote(owner, safe="")
+        first, second = (self._get(path.format(quote(owner, safe=""))) for path in self.owners)
         try:
-            found: list[RepoFacts] = await self._picked(self._get(f"/orgs/{name}/repos"), pick)
+            found: list[RepoFacts] = await self._picked(first, pick)
         except Rejected:
-            found = await self._picked(self._get(f"/users/{name}/repos"), pick)
+            found = await self._picked(second, pick)
         return list({facts.id: facts for facts in found}.values())
 
     async def branches(self, repo: str) -> list[str]:
         """The names of all branches."""
-        call = self._get(f"{repo_path(repo)}/branches", repo)
+        call = self._get(f"{self._path(repo)}/{self.heads}", repo)
         found = await self._picked(call, lambda row: text(row.get("name")))
         return [name for name in dict.fromkeys(found) if name.isprintable()]
 
     async def sees_branch(self, target: Target) -> bool:
         """Whether there is such a branch, or such a tag."""
         name = quote((target.branch or "").removeprefix("refs/heads/").removeprefix("refs/tags/"), safe="")
-        for kind in ("branches", self.tags):
-            call = self._get(f"{repo_path(target.repo)}/{kind}/{name}", target.repo)
+        for kind in (self.heads, self.tags):
+            call = self._get(f"{self._path(target.repo)}/{kind}/{name}", target.repo)
             answer = await read(self._send, call)
             if answer.status == 200:
                 return True
             if answer.status != 404:
                 raise self._failed(answer, call.path)
         return False
+
+    async def _log(self, call: Call, job: Mapping[str, Any], page: str, at_most: int) -> JobLog:
+        """The end of a job's log; its name, and the page that stands below this key, are in the job's row."""
+        answer = await read(self._send, replace(call, at_most=LONGEST_LOG))
+        if answer.status != 200:
+            raise self._failed(answer, call.path)
+        name = quoted(job.get("name"), 100) or f"job {job.get('id')}"
+        return JobLog(name, end_of(answer.body, at_most), text(job.get(page)))
 
     async def _picked(self, call: Call, pick: Callable[[Mapping[str, Any]], Any]) -> list[Any]:
         """What is picked of all entries of a listing; Rejected where there is no such thing."""
