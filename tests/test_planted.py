@@ -19,7 +19,7 @@ def test_that_nothing_is_broken():
 
 def test_each_planted_fault_is_noticed():
     done = subprocess.run(
-        [sys.executable, "-m", "tests.planted"], cwd=ROOT, check=False, capture_output=True, text=True, timeout=360.0
+        [sys.executable, "-m", "tests.planted"], cwd=ROOT, check=False, capture_output=True, text=True, timeout=900.0
     )
     assert done.returncode == 0, done.stdout + done.stderr
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import binascii
 import re
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -11,6 +10,7 @@ from typing import Any
 from orchestrator.core.frozen import Struct
 from orchestrator.core.model import Json
 from orchestrator.providers.kit.answers import mapping
+from orchestrator.providers.kit.plain_yaml import read_plain
 
 MARKER_INPUTS = ("marker", "orchestrator_marker")  # that are looked for
 LARGEST = 1024 * 1024  # bytes of a workflow's file
@@ -37,16 +37,12 @@ class Workflow(Struct, frozen=True):
 
 def read_workflow(body: Mapping[str, Any]) -> Workflow | None:
     """The workflow of what GitHub shows of its file; None where it is none that can be read."""
-    import yaml  # only where a workflow is read
-
     raw = body.get("content")
     if body.get("encoding") != "base64" or not isinstance(raw, str) or len(raw) > 2 * LARGEST:
         return None
     try:
-        loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)(base64.b64decode(raw))
-        loader.flatten_mapping = lambda node: None  # GitHub has no `<<`, and a few lines of it fill any memory
-        found = loader.get_single_data()
-    except (yaml.YAMLError, binascii.Error, ValueError, RecursionError):
+        found = read_plain(base64.b64decode(raw), LARGEST)  # GitHub has no `<<` either
+    except ValueError:  # also where it is not base64
         return None
     if not isinstance(found, Mapping):
         return None

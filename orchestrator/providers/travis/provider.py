@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -27,6 +28,7 @@ from orchestrator.providers.kit.answers import (
     timestamp,
 )
 from orchestrator.providers.kit.listings import Search, entries_of, walk
+from orchestrator.providers.kit.plain_yaml import read_plain
 from orchestrator.providers.port import Followed, JobLog, Observation, Principal, RepoFacts, Secrets
 from orchestrator.providers.travis import wire
 from orchestrator.providers.travis.declaration import CALLS, TRIGGERS
@@ -318,13 +320,6 @@ def stored_token(url: str, environ: Mapping[str, str], home: Path) -> Secret | N
 
 
 def _parse(raw: bytes, path: Path) -> object:
-    import yaml  # only where this file is needed: the client must stay quick to start
-
-    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-    try:
-        if len(raw) > LONGEST_FILE:
-            raise ValueError("too long")
-        return yaml.load(raw, loader)  # noqa: S506  # a safe loader, the C one where there is one
-    except (yaml.YAMLError, ValueError, RecursionError):  # the error would quote the text, which holds tokens
-        problem = UsageError(f"{path}: is not what the travis client writes; set TRAVIS_TOKEN instead")
-    raise problem
+    with suppress(ValueError):
+        return read_plain(raw, LONGEST_FILE)
+    raise UsageError(f"{path}: is not what the travis client writes; set TRAVIS_TOKEN instead")
