@@ -12,7 +12,9 @@ import trio.testing
 
 import orchestrator
 from orchestrator.core.frozen import replace
+from orchestrator.lookalike import buildkite as lookalike_buildkite
 from orchestrator.lookalike import github as lookalike_github
+from orchestrator.lookalike import jenkins as lookalike_jenkins
 from orchestrator.lookalike import travis as lookalike_travis
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGALRM)
@@ -39,7 +41,7 @@ def quick_polls(monkeypatch):
 @pytest.fixture
 def quick_rehearsals(monkeypatch, quick_polls):
     """Real sockets and real time, but a rehearsal's look-alike lives a hundred times as fast, as its setting says."""
-    for package in (lookalike_github, lookalike_travis):
+    for package in (lookalike_buildkite, lookalike_github, lookalike_jenkins, lookalike_travis):
         fitted = package.fitted
         monkeypatch.setattr(package, "fitted", lambda *said, fitted=fitted: replace(fitted(*said), time_scale=100.0))
 

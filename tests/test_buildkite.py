@@ -86,6 +86,16 @@ async def test_a_few_old_builds_behind_many_are_read_by_themselves():
     assert len(world.calls) - sent == 1 + 4
 
 
+async def test_a_listing_that_fails_is_not_made_up_for_by_hundreds_of_calls():
+    world = bench()
+    followed = await many(world, 50)
+    sent = len(world.calls)
+    assert isinstance(await world.outcome(Answer(500), lambda: world.provider.poll(followed)), LookFailed)
+    assert len(world.calls) - sent == 1
+    strangers = [replace(one, marker=None) for one in followed]
+    assert len(await world.provider.poll(strangers)) == 20
+
+
 @pytest.mark.parametrize(
     ("row", "native", "state"),
     [
@@ -245,6 +255,7 @@ def program(tmp_path, capsys):
     return Program(tmp_path, capsys, BUILDKITE_TOKEN="sandbox-token")
 
 
+@pytest.mark.usefixtures("quick_rehearsals")
 def test_a_rehearsal_triggers_follows_and_reports(program):
     program.write("orchestrator.yaml", MANIFEST)
     assert program("run", "--sandbox", "-q", "-o", "json") in (0, 1)

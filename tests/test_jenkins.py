@@ -97,6 +97,30 @@ async def test_hundreds_are_followed_by_one_listing_of_the_queue_and_one_of_thei
         many = [replace(one, request=seen[one.target.id].request or one.request) for one in many]
 
 
+async def test_a_listing_that_fails_is_tried_again_before_hundreds_are_read_one_by_one():
+    world = bench(build=(900.0, 900.0))
+    many = [await world.follow() for _ in range(10)]
+    world.service.wait(4.0)
+    seen = await world.provider.poll(many)
+    many = [replace(one, request=seen[one.target.id].request) for one in many]
+    genuine = world.provider._send
+
+    told = iter((500, 500, 404))
+
+    async def send(call):
+        return Answer(next(told)) if call.path == "/job/acme/api/json" else await genuine(call)
+
+    world.provider._poll._send = send
+    for calls in (0, 0, 0, 10):
+        sent = len(world.calls)
+        if calls:
+            assert len(await world.provider.poll(many)) == calls
+        else:
+            with pytest.raises(LookFailed):
+                await world.provider.poll(many)
+        assert len(world.calls) - sent == calls
+
+
 async def test_an_equal_item_that_waits_takes_the_trigger_in():
     marked, unmarked = bench(), bench(None, spec={"parameters": ("OTHER",)})
     for world, word in ((marked, "queued"), (unmarked, "merged")):
@@ -357,6 +381,7 @@ def program(tmp_path, capsys):
     return Program(tmp_path, capsys, JENKINS_TOKEN="sandbox-token")
 
 
+@pytest.mark.usefixtures("quick_rehearsals")
 def test_a_rehearsal_triggers_follows_and_reports(program):
     program.write("orchestrator.yaml", MANIFEST)
     assert program("run", "--sandbox", "-q", "-o", "json") in (0, 1)

@@ -34,6 +34,7 @@ from orchestrator.providers.kit.answers import (
 from orchestrator.providers.kit.listings import Search, entries_of, walk
 from orchestrator.providers.port import Followed, JobLog, Observation, Principal, RepoFacts, Secrets
 
+MOST_ALONE = 20  # builds that are read by themselves in a round, beside those that must be fresh
 FEW = 3  # builds from which on a listing is cheaper than reading each
 MOST_PAGES, MOST_PIPELINES = 50, 1000  # of a hundred rows
 EARLIER = 300.0  # seconds before a request was made from which the listing begins: clocks differ
@@ -63,7 +64,7 @@ class Buildkite:
     async def find(self, trigger: Trigger, asked: Interval, known: Collection[str]) -> Request | None:
         """Finds the build of a lost answer again, by the marker in its meta-data; not filtered, so that all is seen."""
         target, since, until = trigger.target, asked.start - WIDER, asked.end + trigger.target.timeouts.settle
-        search = Search[Mapping[str, Any]](trigger, known, since)
+        search = Search[Mapping[str, Any]](trigger, known, since, show=lambda row: build_of(row)[0])
 
         def take(entries: list[Mapping[str, Any]]) -> bool:
             for row in entries:
@@ -85,6 +86,7 @@ class Buildkite:
     async def poll(self, followed: Sequence[Followed]) -> Mapping[str, Observation]:
         seen: dict[str, Observation] = {}
         failures: list[str] = []
+        later: set[str] = set()  # whose listing failed: they are not read one by one
         groups: defaultdict[tuple[str, str], list[Followed]] = defaultdict(list)
         for one in followed:
             if not one.fresh and (run := wire.run_of(one.marker)) is not None:
@@ -92,10 +94,15 @@ class Buildkite:
         try:
             for (owner, run), some in groups.items():
                 if len(some) >= FEW:
-                    await self._list(seen, failures, owner, run, some)
-            for one in followed:
-                if one.target.id not in seen:
-                    await self._look(seen, failures, one)
+                    try:
+                        await self._list(seen, owner, run, some)
+                    except LookFailed as error:
+                        failures.append(error.cause)
+                        later.update(one.target.id for one in some)
+            left = [one for one in followed if one.target.id not in seen.keys() | later]
+            fresh, others = [one for one in left if one.fresh], [one for one in left if not one.fresh]
+            for one in (*fresh, *sorted(others, key=lambda one: -one.polls)[:MOST_ALONE]):
+                await self._look(seen, failures, one)
         except RateLimited:
             if not seen:
                 raise
@@ -103,9 +110,7 @@ class Buildkite:
             raise LookFailed(failures[0])
         return seen
 
-    async def _list(
-        self, seen: dict[str, Observation], failures: list[str], owner: str, run: str, some: Sequence[Followed]
-    ) -> None:
+    async def _list(self, seen: dict[str, Observation], owner: str, run: str, some: Sequence[Followed]) -> None:
         """Sees what the listing of a run shows; of no more pages than calls that it saves."""
         wanted, pages = {one.request.id: one for one in some}, 0
 
@@ -121,10 +126,7 @@ class Buildkite:
         since = min(one.since for one in some) - EARLIER
         query = ((f"meta_data[{RUN}]", run), ("created_from", timestamp(since)))
         path = f"{wire.organization(owner)}/builds"
-        try:
-            await walk(self._send, wire.listing(path, owner, query, "poll", 2 * MOST_PIPELINES), take)
-        except LookFailed as error:
-            failures.append(error.cause)
+        await walk(self._send, wire.listing(path, owner, query, "poll", 2 * MOST_PIPELINES), take)
 
     async def _look(self, seen: dict[str, Observation], failures: list[str], one: Followed) -> None:
         try:
@@ -237,7 +239,15 @@ class Buildkite:
 
 
 def observed(one: Followed, row: Mapping[str, Any]) -> Observation:
-    """What a build shows."""
+    """What a build of a request shows."""
+    build, warning = build_of(row)
+    shown = wire.shown_in(row)
+    marked = shown == one.marker if one.marker is not None and shown is not None else None
+    return Observation((build,), marked=marked, warning=warning)
+
+
+def build_of(row: Mapping[str, Any]) -> tuple[Build, str | None]:
+    """A build as it is shown, and a warning where its state is not known here."""
     word, warning = quoted(row.get("state"), 40), None
     state = STATES.get(word)
     if state is None:
@@ -245,8 +255,7 @@ def observed(one: Followed, row: Mapping[str, Any]) -> Observation:
         warning = f"Buildkite says that the build is {word!r}, a word not known here; it is waited for"
     if row.get("blocked") is True and word in ("passed", "blocked"):  # it counts as finished there, and is not
         word, state = "blocked", STATES["blocked"]
-    count, shown = number(row.get("number")), wire.shown_in(row)
-    sha = text(row.get("commit"), 64)
+    count, sha = number(row.get("number")), text(row.get("commit"), 64)
     build = Build(
         id=str(row.get("id")),
         state=state,
@@ -260,8 +269,7 @@ def observed(one: Followed, row: Mapping[str, Any]) -> Observation:
         finished_at=instant(row.get("finished_at")) if state.is_final else None,
         reason=REASONS.get(word),
     )
-    marked = shown == one.marker if one.marker is not None and shown is not None else None
-    return Observation((build,), marked=marked, warning=warning)
+    return build, warning
 
 
 def _facts(row: Mapping[str, Any], owner: str) -> RepoFacts | None:

@@ -7,12 +7,12 @@ build is found by its `queueId`. Jobs that are alone in their folder are read by
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
 
 from orchestrator.core.calls import Answer, Send
-from orchestrator.core.errors import LookFailed, RateLimited
+from orchestrator.core.errors import LookFailed, NotShown, RateLimited
 from orchestrator.core.frozen import replace
 from orchestrator.core.model import Build, BuildState, Json, Target
 from orchestrator.providers.jenkins import wire
@@ -21,6 +21,7 @@ from orchestrator.providers.kit.answers import LATEST, listed, mapping, number, 
 from orchestrator.providers.port import Followed, Observation
 
 FEW = 4  # requests from which on a listing is cheaper than reading each
+ENOUGH = 3  # failures in a row after which a folder's jobs are read by themselves
 NEWEST = 5  # builds of each job in the listing of a folder
 QUEUE = "queue-"  # with which the id of a place in the queue begins
 WAITS, CANCELED, MERGED = "queued", "cancelled", "merged"
@@ -33,7 +34,7 @@ class Poll:
         self._send = send
         self._url = url
         self._find_job = find_job
-        self._too_large: set[str] = set()  # folders whose listing could not be read
+        self._failed: Counter[str] = Counter()  # by folder, listings in a row that could not be read
 
     async def __call__(self, followed: Sequence[Followed]) -> Mapping[str, Observation]:
         """One round; LookFailed, AccessRefused or RateLimited where nothing at all was learnt."""
@@ -41,8 +42,8 @@ class Poll:
         failures: list[str] = []
         try:
             seen.update({one.target.id: self._merged(one) for one in followed if one.request.handle.get(MERGED)})
-            left = await self._in_queue(seen, [one for one in followed if one.target.id not in seen])
-            for one in await self._in_folders(seen, left):
+            left = await self._in_queue(seen, failures, [one for one in followed if one.target.id not in seen])
+            for one in await self._in_folders(seen, failures, left):
                 try:
                     seen[one.target.id] = await self._alone(one)
                 except LookFailed as error:
@@ -54,12 +55,18 @@ class Poll:
             raise LookFailed(failures[0])
         return seen
 
-    async def _in_queue(self, seen: dict[str, Observation], followed: Sequence[Followed]) -> list[Followed]:
-        """Sees the requests that wait; returns the others."""
+    async def _in_queue(
+        self, seen: dict[str, Observation], failures: list[str], followed: Sequence[Followed]
+    ) -> list[Followed]:
+        """Sees the requests that wait; returns the others, as far as it is known that they do not."""
         waiting = [one for one in followed if number_of(one) is None and not one.fresh]
         if len(waiting) < FEW:
             return list(followed)
-        items = {wire.item_of(row): row for row in await self.queue("poll")}
+        try:
+            items = {wire.item_of(row): row for row in await self.queue("poll")}
+        except LookFailed as error:
+            failures.append(error.cause)
+            return [one for one in followed if one not in waiting]
         for one in waiting:
             if (item := items.get(_item_of(one))) is not None:
                 seen[one.target.id] = self._waits(one, item)
@@ -73,25 +80,31 @@ class Poll:
             return listed(answer, mapping(answer.body).get("items"), call.path, wire.TITLE)
         raise wire.read_failed(answer, call.path)
 
-    async def _in_folders(self, seen: dict[str, Observation], followed: Sequence[Followed]) -> list[Followed]:
-        """Sees the builds that the listings of folders show; returns the other requests."""
+    async def _in_folders(
+        self, seen: dict[str, Observation], failures: list[str], followed: Sequence[Followed]
+    ) -> list[Followed]:
+        """Sees the builds that the listings of folders show; returns the other requests, but where a listing failed."""
         folders: defaultdict[str, list[Followed]] = defaultdict(list)
         for one in followed:
             if not one.fresh and (job := one.request.handle.get("job")) is not None:
                 folders[str(job).rpartition("/job/")[0]].append(one)
+        later: set[str] = set()
         for folder, some in folders.items():
-            if len(some) >= FEW and folder not in self._too_large:
+            if len(some) < FEW or self._failed[folder] >= ENOUGH:
+                continue
+            try:
                 await self._in_folder(seen, folder, some)
-        return [one for one in followed if one.target.id not in seen]
+                self._failed[folder] = 0
+            except LookFailed as error:
+                self._failed[folder] += ENOUGH if isinstance(error, NotShown) else 1
+                failures.append(error.cause)
+                later.update(one.target.id for one in some)
+        return [one for one in followed if one.target.id not in seen.keys() | later]
 
     async def _in_folder(self, seen: dict[str, Observation], folder: str, some: Sequence[Followed]) -> None:
         call = wire.get(folder, f"jobs[name,builds[{wire.ROW}]{{0,{NEWEST}}}]", purpose="poll")
-        try:
-            answer = await read(self._send, call)
-        except LookFailed:
-            self._too_large.add(folder)
-            return
-        if answer.status != 200:
+        answer = await read(self._send, call)
+        if answer.status != 200 or not isinstance(mapping(answer.body).get("jobs"), list):
             raise wire.read_failed(answer, call.path)
         jobs = {
             f"{folder}{wire.job_path(name)}": rows(row.get("builds"))
@@ -165,25 +178,10 @@ class Poll:
         return Build(f"{QUEUE}{_item_of(one)}", state, native, url=url, branch=one.target.branch, reason=reason)
 
     def _begun(self, one: Followed, job: str, row: Mapping[str, Any]) -> Observation:
-        """What a build shows."""
-        found, item = str(row["number"]), wire.item_of(row) or _item_of(one)
-        native, state, warning = native_of(row)
-        began, took = _seconds(row.get("timestamp")), _seconds(row.get("duration"))
-        shas = [mapping(each.get("lastBuiltRevision")).get("SHA1") for each in rows(row.get("actions"))]
-        build = Build(
-            found,
-            state,
-            native,
-            number=found,
-            url=f"{self._url}{job}/{found}/",
-            sha=next((sha for sha in shas if isinstance(sha, str) and sha.isalnum() and len(sha) <= 64), None),
-            branch=one.target.branch,
-            created_at=began,
-            started_at=began,
-            finished_at=began + took if state.is_final and began is not None and took is not None else None,
-            replaces=f"{QUEUE}{item}",
-        )
-        handle: dict[str, Json] = {**one.request.handle, "v": 1, "job": job, "number": int(found)}
+        """What a build of a request shows."""
+        build, warning = build_of(row, f"{self._url}{job}/", one.target.branch)
+        build = replace(build, replaces=f"{QUEUE}{_item_of(one)}")
+        handle: dict[str, Json] = {**one.request.handle, "v": 1, "job": job, "number": int(build.id)}
         request = replace(one.request, handle=handle, url=build.url)
         return self._checked(one, row, Observation((build,), request=request, warning=warning))
 
@@ -195,6 +193,34 @@ class Poll:
         if shown and shown != one.marker and one.request.handle.get("marked"):
             return Observation(marked=False, warning="Jenkins shows another trigger's marker there; it is not taken")
         return replace(seen, marked=shown == one.marker)
+
+
+def build_of(row: Mapping[str, Any], page: str, branch: str | None) -> tuple[Build, str | None]:
+    """A row as a build, be it one or an item that still waits, and a warning where its state is not known here.
+
+    Args:
+        page: of its job.
+    """
+    count = number(row.get("number"))
+    if count is None:
+        return Build(f"{QUEUE}{wire.item_of(row)}", BuildState.QUEUED, WAITS, url=page, branch=branch), None
+    native, state, warning = native_of(row)
+    began, took = seconds(row.get("timestamp")), seconds(row.get("duration"))
+    shas = [mapping(each.get("lastBuiltRevision")).get("SHA1") for each in rows(row.get("actions"))]
+    build = Build(
+        id=str(count),
+        state=state,
+        native=native,
+        number=str(count),
+        url=f"{page}{count}/",
+        sha=next((sha for sha in shas if isinstance(sha, str) and sha.isalnum() and len(sha) <= 64), None),
+        branch=branch,
+        created_at=began,
+        started_at=began,
+        finished_at=began + took if state.is_final and began is not None and took is not None else None,
+        reason="unstable: it ran to its end, and tests failed" if native == "UNSTABLE" else None,
+    )
+    return build, warning
 
 
 def native_of(row: Mapping[str, Any]) -> tuple[str, BuildState, str | None]:
@@ -230,7 +256,8 @@ def _ours(one: Followed, found: Sequence[Mapping[str, Any]], count: int | None =
     return None
 
 
-def _seconds(millis: object) -> float | None:
+def seconds(millis: object) -> float | None:
+    """An instant or a duration, as Jenkins writes it; None for anything else."""
     if isinstance(millis, bool) or not isinstance(millis, int | float) or not 0 < millis < LATEST * 1000:
         return None
     return millis / 1000.0

@@ -14,7 +14,7 @@ from orchestrator.core.model import Account, Build, BuildState, Interval, Json, 
 from orchestrator.limits.headers import number as in_header
 from orchestrator.providers.jenkins import wire
 from orchestrator.providers.jenkins.declaration import MARKER, job_of, parameters_of
-from orchestrator.providers.jenkins.follow import QUEUE, Poll
+from orchestrator.providers.jenkins.follow import QUEUE, Poll, build_of, seconds
 from orchestrator.providers.kit.answers import end_of, mapping, not_welcome, number, quoted, read, refused, rows, text
 from orchestrator.providers.kit.listings import Listing, Page, Search, entries_of, walk
 from orchestrator.providers.port import Followed, JobLog, Observation, Principal, RepoFacts, Secrets
@@ -60,9 +60,19 @@ class Jenkins:
         it is seen where a build of that time was deleted, or is about to appear.
         """
         target, since, until = trigger.target, asked.start - WIDER, asked.end + trigger.target.timeouts.settle
-        prepared = mapping(trigger.prepared or await self.prepare(target))
+        try:
+            prepared = mapping(trigger.prepared or await self.prepare(target))
+        except Rejected as error:
+            raise NotShown(error.reason) from error
         path, is_shown = str(prepared.get("path")), trigger.is_shown and prepared.get("marker") is True
-        search = Search[Mapping[str, Any]](replace(trigger, is_shown=is_shown), known, since)
+        page, unmarked = f"{self._url}{path}/", "that show no marker yet"
+        search = Search[Mapping[str, Any]](
+            replace(trigger, is_shown=is_shown),
+            known,
+            since,
+            unmarked,
+            lambda row: build_of(row, page, target.branch)[0],
+        )
 
         def take(row: Mapping[str, Any], made: float | None) -> None:
             shown = wire.parameter(row)
@@ -71,7 +81,7 @@ class Jenkins:
 
         for row in await self._poll.queue("find"):
             if wire.is_of(row, path):
-                take(row, _seconds(row.get("inQueueSince")))
+                take(row, seconds(row.get("inQueueSince")))
         gap = await self._builds(path, target.repo, since, until, take)
         ours = search.found()
         if not ours:
@@ -171,7 +181,7 @@ class Jenkins:
     async def _page(self, path: str, repo: str) -> Mapping[str, Any]:
         answer = await read(self._send, wire.get(path, _JOB, repo))
         row = mapping(answer.body)
-        if answer.status == 200 and isinstance(row.get("_class"), str):
+        if answer.status == 200 and row.keys() & {"_class", "buildable", "property"}:
             return row
         error = wire.read_failed(answer, path)
         raise Rejected("not_found", error.cause) if isinstance(error, NotShown) else error
@@ -261,7 +271,7 @@ class Jenkins:
 
         def some(entries: list[Mapping[str, Any]]) -> bool:
             for row in entries:
-                made, count = _seconds(row.get("timestamp")), number(row.get("number"))
+                made, count = seconds(row.get("timestamp")), number(row.get("number"))
                 take(row, made)
                 if made is None or count is None:
                     raise InDoubt("a build shows no number or time, so that the listing proves nothing")
@@ -287,8 +297,3 @@ class Jenkins:
             if made < since:
                 return None
         return None if expected == 1 else f"builds before {expected} were deleted, and one of them may be this one"
-
-
-def _seconds(millis: object) -> float | None:
-    is_one = isinstance(millis, int | float) and not isinstance(millis, bool) and millis > 0
-    return float(millis) / 1000.0 if is_one else None  # type: ignore[arg-type]  # it is a number

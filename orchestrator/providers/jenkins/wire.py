@@ -99,6 +99,8 @@ def prepared_of(target_branch: str | None, sent: Mapping[str, str], row: Mapping
     """
     declared = declared_in(row)
     found: dict[str, Json] = {"v": 1, "path": path, "parameters": declared, "marker": MARKER in declared}
+    if not isinstance(row.get("property"), list):  # it does not say what it declares: then all is sent
+        return {**found, "marker": None, "branch": BRANCH[0] if target_branch is not None else None}
     if row.get("buildable") is False:
         raise Rejected("disabled", _REMEDIES["disabled"])
     if unknown := [name for name in sent if name not in declared]:
