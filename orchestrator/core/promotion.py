@@ -176,7 +176,7 @@ class Promotion:
         """What the rules say at that instant, and the verdict on the wave where all its targets are settled."""
         if self.is_stopped:
             return []
-        stop = next((look for look in self.looks(at) if look.holds), None)
+        stop = next((look for look in self.looks(at) if look.holds), None) if self._bad else None  # none holds without
         facts: list[Event] = []
         if self._may_be_judged(wave):
             judged, stop = self._judged(wave, stop)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Sequence
 from fractions import Fraction
+from functools import cache
 
 from orchestrator.core.evidence import NEEDED, Block
 from orchestrator.core.frozen import Struct
@@ -77,12 +78,17 @@ def failed(rules: Rules, counts: Counts) -> Look | None:
     if not when.failed.endswith("%"):
         return Look(FAILED, counts.bad >= int(when.failed), True, f"{counts.bad:,} bad, {when.failed} stop the run")
     is_sure = counts.settled >= when.after
-    share = Fraction(when.failed[:-1]) / 100
+    share = _share(when.failed)
     holds = is_sure and counts.bad > 0 and counts.bad >= share * counts.sent
     percent = f" ({100 * counts.bad / counts.sent:.1f} %)" if counts.sent else ""
     early = "" if is_sure else f", once {when.after:,} are settled (now {counts.settled:,})"
     text = f"{counts.bad:,} bad of {counts.sent:,} sent{percent}, {when.failed} stop the run{early}"
     return Look(FAILED, holds, is_sure, text)
+
+
+@cache
+def _share(text: str) -> Fraction:
+    return Fraction(text[:-1]) / 100
 
 
 def in_a_row(rules: Rules, counts: Counts) -> Look | None:

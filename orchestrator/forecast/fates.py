@@ -29,6 +29,7 @@ class Fates:
         self._pasts = times.pasts
         self._usual = times.failing
         self._needed = needed
+        self._some_fail = any(times.failing.values())
         self._owed: defaultdict[tuple[str, bool], float] = defaultdict(lambda: FIRST)
 
     def fails(self, row: int, account: str, repo: str, before: int) -> bool:
@@ -38,6 +39,8 @@ class Fates:
             repo: as limits count it.
             before: how often the row's build has failed in this run.
         """
+        if not self._some_fail:
+            return False
         usual, past = self._usual.get(account, 0.0), self._pasts.get((account, repo), UNKNOWN)
         chance = (past.bad + before + usual) / (past.all + before + 1)
         if chance >= RED or row in self._needed:
