@@ -11,7 +11,7 @@ from cli_machine import Program
 from orchestrator.core.calls import Answer
 from orchestrator.core.errors import AccessRefused, InDoubt, LookFailed, RateLimited, Rejected
 from orchestrator.core.frozen import replace
-from orchestrator.core.model import Account, BuildState, Interval, Target, Trigger
+from orchestrator.core.model import Account, BuildState, Interval, Request, Target, Trigger
 from orchestrator.core.secrets import Secrets
 from orchestrator.lookalike.buildkite import BuildkiteLookAlike
 from orchestrator.lookalike.buildkite.settings import RepoSpec, Settings
@@ -111,6 +111,14 @@ def test_each_state_means_what_is_declared(row, native, state):
     seen = observed(followed, {"id": "x", "number": 1, **row})
     assert (seen.builds[0].native, seen.builds[0].state.value) == (native, state)
     assert (seen.warning is not None) == (native in ("melted", ""))
+
+
+async def test_a_request_that_a_person_names_by_its_number_is_followed_and_canceled():
+    world = bench()
+    one = await world.follow()
+    seen = await world.poll(replace(one, request=Request("1")))
+    assert seen.builds[0].id == one.request.id
+    assert await world.provider.cancel(one.target, seen.builds[0])
 
 
 async def test_a_build_that_a_newer_one_replaced_is_superseded():

@@ -12,7 +12,7 @@ from cli_machine import Program
 from orchestrator.core.calls import Answer
 from orchestrator.core.errors import AccessRefused, InDoubt, LookFailed, RateLimited, Rejected
 from orchestrator.core.frozen import replace
-from orchestrator.core.model import Account, BuildState, Target, Trigger
+from orchestrator.core.model import Account, BuildState, Request, Target, Trigger
 from orchestrator.core.secrets import Secrets
 from orchestrator.lookalike.jenkins import JenkinsLookAlike
 from orchestrator.lookalike.jenkins.settings import RepoSpec, Settings
@@ -83,6 +83,17 @@ async def test_a_build_is_found_by_its_item_when_the_queue_has_forgotten_it():
     seen, _ = await shown(world, one)
     assert seen.builds[0].id == "1"
     assert world.calls[-1].path.endswith(f"{one.target.repo[5:]}/api/json")
+
+
+async def test_a_request_that_a_person_names_by_its_item_is_followed():
+    world = bench("dev", spec={"branches": ("dev",), "parameters": (MARKER,)})
+    one = await world.follow()
+    named = replace(one, request=Request(one.request.id))
+    for seconds, id_ in ((0.0, "queue-41"), (4.0, "1"), (400.0, "1")):
+        world.service.wait(seconds)
+        seen, _ = await shown(world, named)
+        assert seen.builds[0].id == id_
+    assert seen.builds[0].url.endswith("/job/dev/1/")
 
 
 async def test_hundreds_are_followed_by_one_listing_of_the_queue_and_one_of_their_folder():
