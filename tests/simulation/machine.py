@@ -143,9 +143,11 @@ class Driving:
     Attributes:
         code: the exit code, None where it died or failed; `error` how it failed.
         facts: what the engine told, with the time.
+        knows_more: whether its state was put back under it, so that the journal tells less than it knows.
     """
 
     def __init__(self, machine: Machine, job: Job, fate: Fate, name: str, options: Mapping[str, Any]) -> None:
+        self.knows_more = False
         self.machine = machine
         self.job = job
         self.fate = fate
@@ -289,6 +291,7 @@ class Machine:
         for driving in self.driven:
             if not driving.gone.is_set():
                 driving.state = state
+                driving.knows_more = True
                 driving.journal.stay(state)
 
     def _kill_all(self) -> None:

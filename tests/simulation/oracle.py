@@ -339,10 +339,9 @@ def _stream_order(written: list[Written]) -> Iterator[str]:
 
 def _exit_codes(result: Play, job: Job) -> Iterator[str]:
     """The process that left last says what the journal says, unless that was put back under it."""
-    back = result.schedule.twist.put_back
-    if back is not None and back.is_live:
-        return
     history = result.histories[job.id]
-    codes = [driving.code for driving in result.machine.driven if driving.job.id == job.id and driving.code is not None]
-    if codes and history.exit_code is not None and exit_code(history, Options().failures) != history.exit_code:
-        yield f"{job.id}: exit code {history.exit_code}, but its history says {exit_code(history, Options().failures)}"
+    left = [driving for driving in result.machine.driven if driving.job.id == job.id and driving.code is not None]
+    if not left or left[-1].knows_more or history.exit_code is None:
+        return
+    if (said := exit_code(history, Options().failures)) != history.exit_code:
+        yield f"{job.id}: exit code {history.exit_code}, but its history says {said}"

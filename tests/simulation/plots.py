@@ -10,7 +10,6 @@ from collections.abc import Callable, Mapping
 from orchestrator.app.overlap import OVERLAPS
 from orchestrator.core.frozen import replace
 from orchestrator.core.model import Outcome, Target
-from orchestrator.engine.run import HOUR
 from orchestrator.lookalike.kit.faults import FaultRule
 from orchestrator.lookalike.travis.settings import RepoSpec, Shares
 from orchestrator.providers.travis.declaration import DECLARATION
@@ -158,9 +157,8 @@ def _sole_target(account: str, repo: str) -> Target:
 def _put_back(dice: Dice, schedule: Schedule) -> Schedule:
     at = dice.late(2.0, 90.0)
     back = PutBack(max(0.5, at - dice.late(0.5, 40.0)), at, dice.chance(0.4))
-    steps = tuple(
-        (when, by) for when, by in schedule.steps if abs(by) < HOUR
-    )  # what lies further back is not looked for
+    # not among the steps of all worlds: an hour and more is what a look into the past has to allow for
+    steps = ((dice.late(0.5, 90.0), dice.choice((-5000.0, 5000.0))),) if dice.chance(0.2) else schedule.steps
     return replace(schedule, steps=steps, twist=Twist(put_back=back))
 
 
