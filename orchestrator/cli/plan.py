@@ -21,8 +21,11 @@ from orchestrator.core.errors import Exit
 from orchestrator.core.events import to_json
 from orchestrator.core.frozen import replace
 from orchestrator.core.model import ACCOUNT, Account, Target
+from orchestrator.core.secrets import shown
 from orchestrator.core.times import clock, counted, elapsed, period, rounded
 from orchestrator.forecast import AccountForecast, Advice, Forecast, Use
+from orchestrator.providers import registry
+from orchestrator.providers.port import references_in
 from orchestrator.report.words import plain
 
 FORMATS = ("text", "json", "curl")
@@ -127,7 +130,7 @@ def _forecast(cast: Forecast) -> Iterator[str]:
                 f"{elapsed(each.start)}-{elapsed(each.end)} {each.rule}{each.subject}" for each in one.spans
             )
             yield f"  waits for{of}: {plain(spans)}"
-        yield f"  headroom{of}: {plain('; '.join(_headroom(one)))}"
+        yield f"  headroom{of}: {plain('; '.join(_headroom(one))) or 'no limit to come near'}"
     for advice in cast.advice:
         shorter = f"{rounded(advice.last_trigger)} instead of {rounded(cast.last_trigger)}"
         yield f"  suggestion: {plain(advice.what)}: {shorter} to the last trigger"
@@ -152,8 +155,8 @@ def _rest(use: Use) -> str:
 
 def _account(name: str, account: Account, one: AccountForecast | None, now: float) -> Iterator[str]:
     limits = ", ".join(str(limit) for limit in account.limits)
-    yield f"account {name}: {account.type} at {account.url}, token {account.token or 'as the provider has it'}"
-    yield f"  limits: {limits}; {account.connections} connections" + (
+    yield f"account {name}: {account.type} at {account.url}, {_token(account)}"
+    yield f"  limits: {limits or 'none'}; {account.connections} connections" + (
         f"; in flight {account.in_flight}" if account.in_flight else ""
     )
     yield from (f"  {plain(line)}" for line in concurrency_lines(account, now))
@@ -162,6 +165,13 @@ def _account(name: str, account: Account, one: AccountForecast | None, now: floa
         binding = f"; binding: {plain(bound.rule + bound.subject)}" if bound is not None else "; no limit makes it wait"
         calls = f"{counted(one.triggers, 'trigger')}, about {counted(one.looks, 'look')}"
         yield f"  calls: {calls}; last trigger after {rounded(one.last_trigger)}{binding}"
+
+
+def _token(account: Account) -> str:
+    declared = registry.declared(account)
+    if found := references_in(account, declared):
+        return f"secret {', '.join(map(shown, found))}"
+    return f"token {account.token or ('as the provider has it' if declared.needs_token else 'none')}"
 
 
 def concurrency_lines(account: Account, now: float) -> Iterator[str]:

@@ -19,8 +19,7 @@ from orchestrator.providers import registry
 EXAMPLE = """\
 the look-alike answers at {url} until Ctrl-C; to use it, in another terminal:
 
-  export {variable}={token}
-  providers:
+{export}  providers:
     {type}: {{url: "{url}"}}
 
 what it was asked: curl -s {url}/sandbox/stats"""
@@ -53,7 +52,8 @@ async def sandbox(
         if face.flags.stdout == "json":
             face.tell(json.dumps({"url": served.url, "token": served.token}))
         else:
-            face.tell(EXAMPLE.format(url=served.url, token=served.token, variable=variable, type=type_))
+            export = f"  export {variable}={served.token}\n" if registry.declaration(type_).needs_token else ""
+            face.tell(EXAMPLE.format(url=served.url, export=export, type=type_))
         async for _ in received:
             face.note("orchestrator: the sandbox ends")
             break

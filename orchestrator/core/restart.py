@@ -38,6 +38,11 @@ def shows_restart(before: Build, seen: Build, asked_at: float) -> bool:
     return seen.finished_at is None or seen.finished_at > asked_at - READINGS_DIFFER
 
 
+def is_another(before: Build, seen: Build, asked_at: float) -> bool:
+    """Whether it is a build that the restart made, where the service makes a new one of another id."""
+    return seen.id != before.id and seen.created_at is not None and seen.created_at > asked_at - READINGS_DIFFER
+
+
 def became(
     before: Build, seen: Sequence[Build], asked_at: float, *, began: float, settled: float, until: float
 ) -> Became:
@@ -49,6 +54,8 @@ def became(
         settled: from when on a look that begins then shows what the lost call did.
         until: how long it is looked at.
     """
+    if any(is_another(before, build, asked_at) for build in seen):
+        return Became.RESTARTED
     found = next((build for build in seen if build.id == before.id), None)
     if found is None:
         return Became.UNREADABLE if began >= until else Became.UNSETTLED

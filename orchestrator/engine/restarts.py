@@ -9,7 +9,7 @@ from orchestrator.core.events import Absent, Ended, Requested, Restarted, Sighte
 from orchestrator.core.model import Build, Request
 from orchestrator.core.next_step import Find, poll_interval, timed_out, verdict_of
 from orchestrator.core.progress import Doubt, Restart
-from orchestrator.core.restart import Became, became
+from orchestrator.core.restart import Became, became, is_another
 from orchestrator.engine.facts import RESTARTED, AccountRun
 from orchestrator.engine.follow import by_our_clock
 from orchestrator.providers.port import Followed, Provider
@@ -56,9 +56,10 @@ class LostRestarts:
             shown = (await self._provider.poll([one])).get(target.id)
         except (InDoubt, LookFailed, RateLimited, Unreachable) as error:
             return (), str(error)
-        builds = [build for build in (shown.builds if shown is not None else ()) if build.id == before.id]
-        why = "it may still start" if builds else "the build is not shown"
-        return [by_our_clock(build, before, account.sender.skew or 0) for build in builds], why
+        known, skew = {before.id: before}, account.sender.skew or 0
+        all_ = [by_our_clock(one, known.get(one.id), skew) for one in (shown.builds if shown is not None else ())]
+        builds = [one for one in all_ if one.id == before.id or is_another(before, one, restart.asked_at)]
+        return builds, "it may still start" if builds else "the build is not shown"
 
     def _made(self, row: int) -> Request:
         """The request of the build."""

@@ -63,7 +63,7 @@ class Lookups:
     def _numbers(self, targets: Sequence[Target]) -> list[tuple[str, str]]:
         """Repositories given by a number of which the name is not known, on accounts where others are given by name."""
         named = {target.account for target in targets if "/" in target.repo}
-        given = ((target.account, target.repo) for target in targets if "/" not in target.repo)
+        given = ((target.account, target.repo) for target in targets if target.repo.isascii() and target.repo.isdigit())
         return [key for key in dict.fromkeys(given) if key[0] in named and key not in self.answers.numbers]
 
     def repos(self, account: str, owner: str) -> Sequence[RepoFacts] | None:

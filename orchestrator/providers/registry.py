@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from orchestrator.core.errors import UsageError
 from orchestrator.core.model import Account
-from orchestrator.providers.port import Declaration, Line
+from orchestrator.providers.port import Declaration, Line, references_in
 
 if TYPE_CHECKING:
     from importlib.metadata import EntryPoint
@@ -121,12 +121,14 @@ async def connect(
     Raises:
         UsageError: the token cannot be resolved, or the URL must not be used.
     """
+    from orchestrator.core.secrets import Secret
     from orchestrator.providers.kit import transport as http  # imported when needed: `check` and `--help` know no HTTP
 
     said = declared(account)
     token = token_of(account, said, secrets)
     headers = load(said.headers)(account, "" if token is None else token.reveal())
-    factory, hide = load(said.factory), () if token is None else (token,)
+    factory, hide = load(said.factory), [secrets.resolve(one) for one in references_in(account, said)]
+    hide += [] if token is None else [token]
     mark = Secret("").fingerprint(account.url) if token is None else token.fingerprint(account.url)
     async with http.transport(account, headers, proxies=proxies, ca_file=ca_file, hide=hide) as send:
         yield Line(account, said, send, lambda send: factory(account, send, secrets), mark)

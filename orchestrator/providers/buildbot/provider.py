@@ -86,29 +86,33 @@ class Buildbot:
         return await self._poll(followed)
 
     async def cancel(self, target: Target, build: Build) -> bool:
-        """Asks to cancel a request that waits, or to stop a build; that nothing happens, Buildbot answers the same."""
-        is_place = build.id.startswith(QUEUED)
-        what, id_ = ("buildrequests", build.id.removeprefix(QUEUED)) if is_place else ("builds", build.id)
+        """Stops what runs of the request, which may have been tried again; else cancels the request."""
+        id_ = build.id.removeprefix(QUEUED)
         if not id_.isascii() or not id_.isdigit():
             raise Rejected("not_found", f"there is no build {build.id[:40]!r}")
-        path = f"/{what}/{id_}"
-        [row, *_] = wire.rows_in(await read(self._send, wire.get(path)), path, what) or [{}]
+        if id_ == build.id:
+            [found, *_] = await self._below(f"/builds/{id_}", "builds") or [{}]
+            id_ = str(number(found.get("buildrequestid")) or 0)
+        path = f"/buildrequests/{id_}"
+        [row, *_] = await self._below(path, "buildrequests") or [{}]
         if not isinstance(row.get("complete"), bool):
             raise LookFailed(f"{path}: it does not show whether it has ended")
         if row["complete"]:
             return False
-        method = "cancel" if is_place else "stop"
+        method, builds = "cancel", await self._below(f"{path}/builds")
+        for build_id in (number(one.get("buildid")) for one in builds if one.get("complete") is False):
+            path, method = f"/builds/{build_id}", "stop"  # a right to stop is not one to cancel
         session = await self._open_session()
         asked = wire.control(path, method, {"reason": CANCELED}, f"{method} {id_}", session)
         answer = await read(self._send, asked)
         body = mapping(answer.body)
-        if answer.status != 200 or "result" not in body or "error" in body:
-            if answer.status == 403 and self._is_proven:
-                self._forget_session()
-                raise LookFailed("Buildbot does not know the session any more")
-            error = wire.refusal(answer)
-            raise LookFailed(f"{asked.path}: {error.cause}") if isinstance(error, InDoubt) else error
-        return True
+        if answer.status == 200 and "result" in body and "error" not in body:
+            return True
+        if answer.status == 403 and self._is_proven:
+            self._forget_session()
+            raise LookFailed("Buildbot does not know the session any more")
+        error = wire.refusal(answer)
+        raise LookFailed(f"{path}: {error.cause}") if isinstance(error, InDoubt) else error
 
     async def restart(self, target: Target, build: Build) -> None:
         """Builds the same again: a new request, which the old build's number leads to (Buildbot 4.0 and newer)."""
@@ -151,7 +155,9 @@ class Buildbot:
         answer = await read(self._send, call)
         if answer.status != 200:
             raise wire.read_failed(answer, call.path)
-        return JobLog(quoted(step.get("name"), 100) or f"step {step_id}", end_of(answer.body, at_most), build.url)
+        said = answer.body if isinstance(answer.body, str) else ""
+        printed, exit_ = wire.printed_in(said)
+        return JobLog(quoted(step.get("name"), 100) or f"step {step_id}", end_of(printed, at_most), build.url, exit_)
 
     async def advise(self, target: Target) -> tuple[str, str] | None:
         """What the target's scheduler lacks."""
@@ -196,9 +202,9 @@ class Buildbot:
     async def _rows(self, what: str, fields: Sequence[str], pairs: wire.Pairs) -> list[Mapping[str, Any]]:
         return await wire.listed(self._send, what, fields, pairs, "find")
 
-    async def _below(self, path: str) -> list[Mapping[str, Any]]:
-        """What belongs to something else."""
-        return wire.rows_in(await read(self._send, wire.get(path)), path, path.rpartition("/")[2])
+    async def _below(self, path: str, key: str = "") -> list[Mapping[str, Any]]:
+        """What stands there, under that key: by default the last part of the path."""
+        return wire.rows_in(await read(self._send, wire.get(path)), path, key or path.rpartition("/")[2])
 
     async def _scheduler(self, target: Target) -> wire.Scheduler:
         """The target's scheduler; asked once for the account.
@@ -211,7 +217,7 @@ class Buildbot:
         if name not in self._schedulers or target.id in asked:  # who asks again wants to know it anew
             path = wire.scheduler_path(name)
             try:
-                found = wire.rows_in(await read(self._send, wire.get(path)), path, "forceschedulers")
+                found = await self._below(path, "forceschedulers")
             except NotShown as error:
                 names = [quoted(row.get("name"), 60) for row in await self._below("/forceschedulers")]
                 known = ", ".join(names[:10]) or "none"

@@ -8,6 +8,7 @@ several names those that are unknown are left out without a word: the receipt mu
 from __future__ import annotations
 
 import base64
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 from urllib.parse import quote
@@ -100,6 +101,8 @@ class Scheduler(Struct, frozen=True):
         return "reason" in self.fields and "reason" not in self.fixed
 
 
+_BEGUN = " using PTY: "  # with which the last line begins that stands before what a command prints
+_ENDED = re.compile(r"program finished with exit code (\d{1,9})\nelapsedTime=\S+\s*\Z")
 _DECLARE = "declare it in master.cfg, or leave it out: Buildbot would drop it"
 
 
@@ -276,6 +279,14 @@ async def listed(
     if not all(number(row.get(fields[0])) is not None for row in entries):
         raise LookFailed(f"{call.path}: a row has no {fields[0]}")
     return entries
+
+
+def printed_in(log: str) -> tuple[str, int | None]:
+    """What a command printed, without what Buildbot wrote before and after it, and its exit code."""
+    ended = _ENDED.search(log, max(0, len(log) - 500))
+    body, code = (log, None) if ended is None else (log[: ended.start()], int(ended[1]))
+    begun = body.find(_BEGUN)
+    return (body if begun < 0 else body[begun:].partition("\n")[2]), code
 
 
 def scheduler_in(name: str, row: Mapping[str, Any]) -> Scheduler:
