@@ -7,7 +7,7 @@ import pytest
 
 from orchestrator.core.errors import UsageError
 from orchestrator.lookalike.gitlab import GitLabLookAlike
-from orchestrator.lookalike.gitlab.settings import RepoSpec, Settings, parse
+from orchestrator.lookalike.gitlab.settings import RepoSpec, Settings
 from orchestrator.lookalike.kit.http import Incoming
 
 HEADERS = {"private-token": "sandbox-token", "host": "gl.test"}
@@ -208,7 +208,7 @@ def test_offsets_lead_on_by_headers_and_keys_by_a_link_alone():
     assert (ask.headers["x-next-page"], ask.headers["x-total"], ask.headers["x-total-pages"]) == ("2", "5", "3")
     ask("GET", "/api/v4/groups/acme/projects?per_page=2&page=3")
     assert ask.headers["x-next-page"] == ""
-    assert 'rel="prev"' in ask.headers["link"]
+    assert (ask.headers["x-prev-page"], 'rel="next"' in ask.headers["link"]) == ("2", False)
     path, seen = "/api/v4/groups/acme/projects?per_page=2&pagination=keyset&order_by=id&sort=asc", []
     while path:
         seen += [row["id"] for row in ask("GET", path)[1]]
@@ -280,6 +280,9 @@ def test_a_project_that_moved_is_elsewhere_by_its_number():
 
 
 def test_settings_are_read_as_those_of_every_type():
+    def parse(given):
+        return GitLabLookAlike.from_settings(given).settings
+
     found = parse({"repos": ["acme/deep/a", {"slug": "b/c", "rests": "manual"}], "time_scale": 10, "build": "20s"})
     assert [spec.slug for spec in found.repos] == ["acme/deep/a", "b/c"]
     assert found.scaled().build == (2.0, 2.0)

@@ -118,3 +118,11 @@ async def test_what_was_read_of_runs_that_have_ended_is_not_read_again():
     read.update((key, ()) for key in read if key[0] == "n0")
     second = await usually(journal, targets(*NAMES), accounts, DEFAULT_FAIL_ON, read=read)
     assert (first.pasts["fake:acme/a"], second.pasts["fake:acme/a"]) == (Past(1, 2), Past(0, 1))
+
+
+async def test_a_hundred_runs_of_others_since_do_not_hide_how_a_target_fared():
+    journal = await nights({"acme/a": BAD})
+    for number in range(101):
+        await make_run(journal, targets(f"acme/x{number}"), f"o{number}", FakeService().epoch + 9000.0)
+    assert len(await journal.runs()) == 102
+    assert (await known(journal))["fake:acme/a"] == Past(1, 1)

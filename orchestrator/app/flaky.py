@@ -10,7 +10,7 @@ from orchestrator.core.history import accounts_in
 from orchestrator.core.model import Outcome
 from orchestrator.journal.history import load
 from orchestrator.journal.outcomes import Known, identity, outcomes_of
-from orchestrator.journal.pasts import RUNS
+from orchestrator.journal.pasts import within_bounds
 from orchestrator.journal.port import Journal
 
 SCHEMA = "orchestrator.flaky/1"
@@ -62,7 +62,7 @@ async def flaky(journal: Journal, name: str | None) -> tuple[list[Record], int]:
         raise UsageError(f"there is no run of the name {name!r}; `orchestrator runs` lists what there is")
     records: dict[str, Record] = {}
     known: dict[str, list[Known]] = {}
-    for row in rows[:RUNS]:
+    for row in within_bounds(rows):
         history = await load(journal, row.id)
         accounts = accounts_in(history.made)
         for target in [target for target in history.targets if target.account in accounts]:

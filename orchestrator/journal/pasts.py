@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import TypeAlias
 
 from orchestrator.core.evidence import Past
@@ -11,10 +11,10 @@ from orchestrator.core.model import Account, Outcome, Target
 from orchestrator.core.promotion import Usually
 from orchestrator.journal.history import load, made_in
 from orchestrator.journal.outcomes import Known, identity, newest, outcomes_of, service_in, service_of
-from orchestrator.journal.port import Journal
+from orchestrator.journal.port import Journal, RunRow
 
-RUNS = 100  # earlier runs that are read, the newest
-TARGETS = 300_000  # of them, in all: more would make a plan take minutes
+RUNS = 2_000  # earlier runs that are read, the newest: a second
+TARGETS = 300_000  # of them, in all: some eight seconds
 
 Read: TypeAlias = dict[tuple[str, float], Sequence[tuple[str, Known]]]
 """By run and the time of its end, how its targets ended: what was read once need not be read again."""
@@ -66,11 +66,7 @@ async def outcomes(
     """
     read = {} if read is None else read
     found = {one: list(known) for one, known in (await journal.outcomes()).items() if service_in(one) in services}
-    left = TARGETS
-    for row in [row for row in await journal.runs() if row.id != but][:RUNS]:
-        left -= row.targets
-        if left < 0:
-            break
+    for row in within_bounds([row for row in await journal.runs() if row.id != but]):
         key = row.id, row.ended_at or 0.0
         if (ends := read.get(key)) is None:
             ends = await _ends(journal, row.id, services)
@@ -79,6 +75,16 @@ async def outcomes(
         for one, known in ends:
             found.setdefault(one, []).append(known)
     return {one: newest(known) for one, known in found.items() if known}
+
+
+def within_bounds(rows: Sequence[RunRow]) -> Iterator[RunRow]:
+    """Those of these runs, the newest first, that are read to know how targets fared."""
+    left = TARGETS
+    for row in rows[:RUNS]:
+        left -= row.targets
+        if left < 0:
+            return
+        yield row
 
 
 async def _ends(journal: Journal, run: str, services: Collection[str]) -> Sequence[tuple[str, Known]]:

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
-from secrets import token_hex
 from typing import Any
 
 from orchestrator.core.frozen import Struct, replace
 from orchestrator.core.model import Account, Target
 from orchestrator.core.rehearsal import NOTHING_SAID, Rehearsal
-from orchestrator.lookalike.kit.life import LifeSettings
+from orchestrator.lookalike.kit.life import LifeSettings, brisk
 from orchestrator.lookalike.kit.settings import Count, Duration, Share, Slug, most, scaled, with_repos
 
 
@@ -57,7 +56,7 @@ def fitted(targets: Iterable[Target], accounts: Collection[Account], rehearsal: 
 
     Where a rehearsal says what goes wrong, nothing goes wrong by itself.
     """
-    key, limits = token_hex(8), [limit for account in accounts for limit in account.limits]
+    limits = [limit for account in accounts for limit in account.limits]
     repos: dict[str, RepoSpec] = {}
     for target in targets:
         slug = f"{target.owner}/{target.request.get('pipeline') or target.repo.partition('/')[2]}"
@@ -65,14 +64,9 @@ def fitted(targets: Iterable[Target], accounts: Collection[Account], rehearsal: 
         if target.branch == "master":
             repos[slug.lower()] = replace(spec, default_branch="master")
     return Settings(
+        **brisk(rehearsal),
         repos=tuple(repos.values()),
-        rehearsal=rehearsal,
         shares=Shares() if rehearsal else Shares(failed=0.06, not_run=0.01),
-        queue=(0.3, 1.5),
-        build=(2.0, 8.0),
-        latency=(0.01, 0.03),
-        token=f"sandbox-{key}",
-        login=f"sandbox-{key[:6]}",
         user_calls=most(limits, "calls", 50, 60.0),
         calls=most(limits, "calls_per_organization", 200, 60.0),
     )

@@ -11,7 +11,7 @@ from orchestrator.core.frozen import Struct
 from orchestrator.lookalike.gitea import shapes
 from orchestrator.lookalike.gitea.rows import Repo, Run, Tables
 from orchestrator.lookalike.kit.http import Incoming, Object, Refused, Reply, json_reply, moment, route, text
-from orchestrator.lookalike.kit.life import LAST_WORDS, Stage
+from orchestrator.lookalike.kit.life import Stage
 
 SWAGGER = "http://sandbox.invalid/api/swagger"
 MOST_PAGE, USUAL_PAGE = 50, 30
@@ -236,9 +236,5 @@ def log(context: Context) -> Reply:
     run = context.tables.runs.get(int(context.names["job"]) - 500_000)
     if run is None or run.repo is not context.repo() or run.stage is not Stage.OVER:
         raise failed(404, "The target couldn't be found.")
-    told, is_bad = context.tables.settings.rehearsal.printed((run.slug,), run.branch), run.outcome != "success"
-    last = int(context.tables.chance.roll("log", run.slug) * len(LAST_WORDS))
-    lines = [f"{run.slug} #{run.nth}" if told is None else told]
-    lines += [LAST_WORDS[last]] if is_bad and told is None else []
-    lines += ["exitcode '1': failure"] if is_bad else []
-    return text(200, "".join(f"{moment(run.updated_at)} {line}\n" for line in "\n".join(lines).splitlines()))
+    lines = [*context.tables.life.printed(run), *(["exitcode '1': failure"] if run.outcome != "success" else [])]
+    return text(200, "".join(f"{moment(run.updated_at)} {line}\n" for line in lines))

@@ -9,7 +9,7 @@ from typing import Any
 from orchestrator.core.frozen import Struct, replace
 from orchestrator.core.model import Target
 from orchestrator.core.rehearsal import NOTHING_SAID, Rehearsal
-from orchestrator.lookalike.kit.life import LifeSettings
+from orchestrator.lookalike.kit.life import LifeSettings, brisk
 from orchestrator.lookalike.kit.settings import Count, Share, Slug, scaled, with_repos
 
 NEWEST = "1.28.0"
@@ -66,7 +66,6 @@ def fitted(targets: Iterable[Target], version: str, rehearsal: Rehearsal = NOTHI
 
     Where a rehearsal says what goes wrong, nothing goes wrong by itself.
     """
-    key = token_hex(8)
     repos: dict[str, RepoSpec] = {}
     for target in targets:
         spec, said = repos.setdefault(target.repo.lower(), RepoSpec(target.repo)), target.request
@@ -80,15 +79,10 @@ def fitted(targets: Iterable[Target], version: str, rehearsal: Rehearsal = NOTHI
             inputs=_with(spec.inputs, *names),
         )
     return Settings(
+        **brisk(rehearsal),
         repos=tuple(repos.values()),
-        rehearsal=rehearsal,
         shares=Shares() if rehearsal else Shares(failed=0.06, skipped=0.01),
-        queue=(0.3, 1.5),
-        build=(2.0, 8.0),
-        latency=(0.01, 0.03),
-        token=f"sandbox-{key}",
-        login=f"sandbox-{key[:6]}",
-        user_id=int(key[:7], 16),
+        user_id=int(token_hex(4), 16),
         version=version,
     )
 

@@ -22,7 +22,6 @@ from orchestrator.lookalike.kit.http import (
     route,
     text,
 )
-from orchestrator.lookalike.kit.life import LAST_WORDS
 
 DOCS = "https://docs.github.com/rest"
 ALLOWED = {"ref", "inputs", "return_run_details"}
@@ -288,13 +287,10 @@ def log(context: Context) -> Reply:
     run = context.tables.runs.get(int(context.names["job"]) - FIRST_JOB + FIRST_RUN)
     if run is None or run.repo is not context.repo() or run.status != "completed":
         raise failed(404, "Not Found")
-    told, is_bad = context.tables.settings.rehearsal.printed((run.slug,), run.branch), run.outcome != "success"
-    lines = ["##[group]Run make test", "##[endgroup]", f"{run.slug} #{run.nth}" if told is None else told]
-    last = int(context.tables.chance.roll("log", run.slug) * len(LAST_WORDS))
-    lines += [LAST_WORDS[last]] if is_bad and told is None else []
-    lines += ["##[error]Process completed with exit code 1."] if is_bad else []
+    lines = ["##[group]Run make test", "##[endgroup]", *context.tables.life.printed(run)]
+    lines += ["##[error]Process completed with exit code 1."] if run.outcome != "success" else []
     at = moment(run.updated_at)
-    return text(200, "".join(f"{at} {line}\n" for line in "\n".join(lines).splitlines()))
+    return text(200, "".join(f"{at} {line}\n" for line in lines))
 
 
 @route("GET /repos/{owner}/{repo}/actions/runs/{run:int}/artifacts")

@@ -9,7 +9,7 @@ from typing import Any
 from orchestrator.core.frozen import Struct, replace
 from orchestrator.core.model import Account, Target
 from orchestrator.core.rehearsal import NOTHING_SAID, Rehearsal
-from orchestrator.lookalike.kit.life import LifeSettings
+from orchestrator.lookalike.kit.life import LifeSettings, brisk
 from orchestrator.lookalike.kit.settings import Count, Duration, Share, Slug, most, scaled, with_repos
 
 ENTERPRISE = "/api/v3"  # with which the URL of an Enterprise Server ends
@@ -73,7 +73,7 @@ def fitted(targets: Iterable[Target], accounts: Collection[Account], rehearsal: 
 
     Where a rehearsal says what goes wrong, nothing goes wrong by itself.
     """
-    key, limits = token_hex(8), [limit for account in accounts for limit in account.limits]
+    limits = [limit for account in accounts for limit in account.limits]
     repos: dict[str, RepoSpec] = {}
     for target in targets:
         spec = repos.setdefault(target.repo.lower(), RepoSpec(target.repo))
@@ -91,17 +91,12 @@ def fitted(targets: Iterable[Target], accounts: Collection[Account], rehearsal: 
 
     is_enterprise = bool(accounts) and all(account.url.rstrip("/").endswith(ENTERPRISE) for account in accounts)
     return Settings(
+        **brisk(rehearsal),
         prefix=ENTERPRISE if is_enterprise else "",
         version="3.21.0" if is_enterprise else None,
         repos=tuple(repos.values()),
-        rehearsal=rehearsal,
         shares=Shares() if rehearsal else Shares(failed=0.06, startup_failure=0.01, skipped=0.01),
-        queue=(0.3, 1.5),
-        build=(2.0, 8.0),
-        latency=(0.01, 0.03),
-        token=f"sandbox-{key}",
-        login=f"sandbox-{key[:6]}",
-        user_id=int(key[:7], 16),
+        user_id=int(token_hex(4), 16),
         calls=most(limits, "calls", 5000, 3600.0),
         points=most(limits, "points", 900, 60.0),
         writes=most(limits, "triggers", 500, 3600.0),

@@ -20,7 +20,7 @@ from orchestrator.core.rehearsal import NOTHING_SAID, Rehearsal
 from orchestrator.lookalike.gitlab import routes
 from orchestrator.lookalike.gitlab.context import Context, failed
 from orchestrator.lookalike.gitlab.rows import Tables
-from orchestrator.lookalike.gitlab.settings import Settings, fitted, parse
+from orchestrator.lookalike.gitlab.settings import Settings, fitted
 from orchestrator.lookalike.kit import LookAlike
 from orchestrator.lookalike.kit.counters import FixedWindows
 from orchestrator.lookalike.kit.http import (
@@ -34,6 +34,7 @@ from orchestrator.lookalike.kit.http import (
     json_reply,
     text,
 )
+from orchestrator.lookalike.kit.settings import with_repos
 
 ROUTES = Routes(routes)
 OFTEN = {"message": {"error": "This endpoint has been requested too many times. Try again later."}}
@@ -55,7 +56,7 @@ class GitLabLookAlike(LookAlike):
     @classmethod
     @override
     def from_settings(cls, given: Mapping[str, Any]) -> Self:
-        return cls(parse(given))
+        return cls(with_repos(Settings, given))
 
     @classmethod
     @override

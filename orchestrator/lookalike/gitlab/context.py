@@ -72,14 +72,12 @@ class Context(Struct):
             return self._linked(reply, {"next": {**query, "id_after": shown[-1].id}} if more else {})
         shown, more = page_of(rows, query, MOST_PAGE, USUAL_PAGE)
         page, size = int(query.get("page") or 1), min(MOST_PAGE, int(query.get("per_page") or USUAL_PAGE))
-        last = max(1, -(-len(rows) // size))
         reply = json_reply(200, [show(row) for row in shown])
-        following = {"next": str(page + 1) if more else "", "prev": str(page - 1) if page > 1 else ""}
-        counts = {"": page, "-per": size, "-next": following["next"], "-prev": following["prev"]}
-        reply.headers.update({f"X{name}-Page": str(it) for name, it in counts.items()})
-        reply.headers.update({"X-Total": str(len(rows)), "X-Total-Pages": str(last)})
-        links = {name: it for name, it in following.items() if it} | {"first": "1", "last": str(last)}
-        return self._linked(reply, {name: {**query, "page": it, "per_page": size} for name, it in links.items()})
+        counts = {"Page": page, "Per-Page": size, "Next-Page": page + 1 if more else "", "Total": len(rows)}
+        counts.update({"Prev-Page": page - 1 if page > 1 else "", "Total-Pages": max(1, -(-len(rows) // size))})
+        reply.headers.update({f"X-{name}": str(it) for name, it in counts.items()})
+        links = {"next": page + 1} if more else {}
+        return self._linked(reply, {name: {**query, "page": it} for name, it in {**links, "first": 1}.items()})
 
     def _linked(self, reply: Reply, links: Mapping[str, Mapping[str, Any]]) -> Reply:
         there = [f'<{self.base}{self.call.path}?{urlencode(it)}>; rel="{name}"' for name, it in links.items()]

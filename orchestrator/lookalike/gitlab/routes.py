@@ -11,7 +11,7 @@ from orchestrator.lookalike.gitlab.context import Context, failed, lacking, refu
 from orchestrator.lookalike.gitlab.rows import ATTEMPTS, Pipeline, Project
 from orchestrator.lookalike.gitlab.settings import ANY
 from orchestrator.lookalike.kit.http import Object, Refused, Reply, exact, json_reply, route, text
-from orchestrator.lookalike.kit.life import LAST_WORDS, Stage
+from orchestrator.lookalike.kit.life import Stage
 
 COST = 9  # of one pipeline in a query
 LEAD = "/api/v4/projects/{project}"
@@ -221,11 +221,8 @@ def trace(context: Context) -> Reply:
     row = context.tables.pipelines.get(int(context.names["job"]) // ATTEMPTS)
     if row is None or row.project is not context.project():
         raise failed(404, "404 Not Found")
-    told, is_bad = context.tables.settings.rehearsal.printed((row.slug,), row.branch), row.outcome != "success"
-    lines = ["\x1b[0KRunning with gitlab-runner 18.6.0\x1b[0;m", f"{row.slug} #{row.nth}" if told is None else told]
-    last = int(context.tables.chance.roll("log", row.slug) * len(LAST_WORDS))
-    lines += [LAST_WORDS[last]] if is_bad and told is None else []
-    lines += ["\x1b[31;1mERROR: Job failed: exit code 1\x1b[0;m"] if is_bad else []
+    lines = ["\x1b[0KRunning with gitlab-runner 18.6.0\x1b[0;m", *context.tables.life.printed(row)]
+    lines += ["\x1b[31;1mERROR: Job failed: exit code 1\x1b[0;m"] if row.outcome != "success" else []
     return text(200, "".join(f"{line}\n" for line in lines))
 
 

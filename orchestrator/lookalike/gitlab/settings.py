@@ -5,13 +5,13 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Iterable, Mapping
 from secrets import token_hex
-from typing import Annotated, Any
+from typing import Annotated
 
 from orchestrator.core.frozen import Struct, replace
 from orchestrator.core.model import Account, Target
 from orchestrator.core.rehearsal import NOTHING_SAID, Rehearsal
-from orchestrator.lookalike.kit.life import LifeSettings
-from orchestrator.lookalike.kit.settings import Count, Duration, Share, checked, most, scaled, with_repos, words
+from orchestrator.lookalike.kit.life import LifeSettings, brisk
+from orchestrator.lookalike.kit.settings import Count, Duration, Share, checked, most, scaled, words
 
 ANY = "*"  # as a trigger token: any will do
 RESTS = ("", "waiting_for_resource", "preparing", "waiting_for_callback", "manual", "scheduled")
@@ -20,19 +20,7 @@ Project = Annotated[str, checked("a project's path, group/name", lambda it: _PAT
 
 
 class RepoSpec(Struct, frozen=True):
-    """One project (docs/sandbox.md).
-
-    Args:
-        inputs: that its CI file declares.
-        names: its `workflow: name` shows the marker.
-        variables: whether pipeline variables may be set, and `hidden`, whether they may be read by nobody.
-        builds: whether CI/CD is switched on, and `filtered`, whether its rules want no pipeline.
-        rests: the state in which a pipeline stays while others wait in the queue, or run.
-        starts: projects in which each pipeline starts another; the project itself for a child.
-        may_fail: whether those may fail.
-        trigger_token: of its own; `*` for any.
-        moved_to: it was renamed so.
-    """
+    """One project (docs/sandbox.md has each key)."""
 
     slug: Project
     branches: tuple[str, ...] = ()
@@ -83,17 +71,12 @@ class Settings(LifeSettings, frozen=True, kw_only=True):
         return scaled(self, self.time_scale, "queue", "build", "change", "minute")
 
 
-def parse(given: Mapping[str, Any]) -> Settings:
-    """Settings from a map; see `with_repos`."""
-    return with_repos(Settings, given)
-
-
 def fitted(targets: Iterable[Target], accounts: Collection[Account], rehearsal: Rehearsal = NOTHING_SAID) -> Settings:
     """Pipelines of some seconds, a few of which do not pass, with all that the targets name, and room for the limits.
 
     Where a rehearsal says what goes wrong, nothing goes wrong by itself.
     """
-    key, limits = token_hex(8), [limit for account in accounts for limit in account.limits]
+    limits = [limit for account in accounts for limit in account.limits]
     repos: dict[str, RepoSpec] = {}
     for target in targets:
         slug = f"sandbox/project-{target.repo}" if target.repo.isdigit() else target.repo
@@ -103,15 +86,10 @@ def fitted(targets: Iterable[Target], accounts: Collection[Account], rehearsal: 
         branches = spec.branches if target.branch is None else tuple(dict.fromkeys((*spec.branches, target.branch)))
         repos[target.repo.lower()] = replace(spec, branches=branches, inputs=tuple(dict.fromkeys(inputs)), names=True)
     return Settings(
+        **brisk(rehearsal),
         repos=tuple(repos.values()),
-        rehearsal=rehearsal,
         shares=Shares() if rehearsal else Shares(failed=0.06, skipped=0.01),
-        queue=(0.3, 1.5),
-        build=(2.0, 8.0),
-        latency=(0.01, 0.03),
-        token=f"sandbox-{key}",
-        login=f"sandbox-{key[:6]}",
-        user_id=int(key[:7], 16),
+        user_id=int(token_hex(4), 16),
         calls=most(limits, "calls", 2000, 60.0),
         projects=most(limits, "projects", 400, 60.0),
         creates=most(limits, "triggers_per_repo", 25, 60.0),

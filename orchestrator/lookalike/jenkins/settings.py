@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
-from secrets import token_hex
 from typing import Annotated, Any
 
 from orchestrator.core.frozen import Struct, replace
 from orchestrator.core.model import Account, Target
 from orchestrator.core.rehearsal import NOTHING_SAID, Rehearsal
-from orchestrator.lookalike.kit.life import LifeSettings
+from orchestrator.lookalike.kit.life import LifeSettings, brisk
 from orchestrator.lookalike.kit.settings import Count, Duration, Share, checked, scaled, with_repos
 
 MARKER, BRANCH = "ORCHESTRATOR_MARKER", "BRANCH"
@@ -62,21 +61,16 @@ def fitted(targets: Iterable[Target], accounts: Collection[Account], rehearsal: 
 
     Where a rehearsal says what goes wrong, nothing goes wrong by itself.
     """
-    key, repos = token_hex(8), dict[str, RepoSpec]()
+    repos = dict[str, RepoSpec]()
     for target in targets:
         said, name = target.request, str(target.request.get("job") or target.repo)
         spec = repos.setdefault(name.lower(), RepoSpec(name))
         more = [*_keys(said.get("parameters")), *_keys(said.get("env"))]
         repos[name.lower()] = replace(spec, parameters=tuple(dict.fromkeys((*spec.parameters, *more))))
     return Settings(
+        **brisk(rehearsal),
         repos=tuple(repos.values()),
-        rehearsal=rehearsal,
         shares=Shares() if rehearsal else Shares(failed=0.05, unstable=0.01, not_built=0.01),
-        queue=(0.3, 1.5),
-        build=(2.0, 8.0),
-        latency=(0.01, 0.03),
-        token=f"sandbox-{key}",
-        login=f"sandbox-{key[:6]}",
     )
 
 

@@ -9,8 +9,11 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Sequence
 from enum import StrEnum
+from secrets import token_hex
+from typing import Any
 
 from orchestrator.core.frozen import Struct
+from orchestrator.core.rehearsal import Rehearsal
 from orchestrator.lookalike.kit import CommonSettings, EventQueue
 from orchestrator.lookalike.kit.faults import Chance
 from orchestrator.lookalike.kit.settings import Count, Range
@@ -38,6 +41,16 @@ class LifeSettings(CommonSettings, frozen=True, kw_only=True):
     build: Range = (30.0, 300.0)
     change: Range = (0.5, 1.0)
     concurrency: Count = 60
+
+
+def brisk(rehearsal: Rehearsal) -> dict[str, Any]:
+    """What a rehearsal's look-alike is like, whatever its service: builds of some seconds, and a user of its own.
+
+    Limits are remembered for a user, so that one rehearsal would slow down the next.
+    """
+    key = token_hex(8)
+    told = {"rehearsal": rehearsal, "token": f"sandbox-{key}", "login": f"sandbox-{key[:6]}"}
+    return {**told, "queue": (0.3, 1.5), "build": (2.0, 8.0), "latency": (0.01, 0.03)}
 
 
 class Lived(Struct, eq=False, kw_only=True):
@@ -109,6 +122,14 @@ class Life:
     def end(self, at: float, build: Lived, outcome: str) -> None:
         """It ends at once, with this word."""
         self._end(at, build, build.attempt, outcome)
+
+    def printed(self, build: Lived) -> list[str]:
+        """The lines that its job prints: what a rehearsal says, else which build it is, and why it failed."""
+        told = self._settings.rehearsal.printed((build.slug,), build.branch)
+        if told is not None:
+            return told.splitlines()
+        why = LAST_WORDS[int(self._chance.roll("log", build.slug) * len(LAST_WORDS))]
+        return [f"{build.slug} #{build.nth}", *([] if build.outcome == self._words.passed else [why])]
 
     def _wait(self, at: float, build: Lived, attempt: int) -> None:
         if build.attempt != attempt or build.stage is Stage.OVER:

@@ -104,7 +104,7 @@ def trigger_call(trigger: Trigger, reference: str | None, secrets: Secrets) -> C
     said, carrier = target.request, target.request.get("marker_input")
     ref = target.branch or mapping(prepared).get("ref")
     if ref is None and prepared is not None:
-        raise Rejected("ref_not_found", "which branch? without `token` the default one cannot be looked up")
+        raise Rejected("ref_not_found", "which branch? the default one is not known; without `token` nobody may look")
     body: dict[str, Json] = {"ref": ref or "the default branch"}
     marked = {str(carrier): trigger.marker} if carrier and trigger.marker is not None else {}
     inputs = {**mapping(said.get("inputs")), **marked}
