@@ -581,13 +581,21 @@ async def test_whose_token_it_is_and_what_it_may():
     who = await there.provider.whoami()
     assert (who.id, who.login) == ("127.0.0.1:9/user/77", "sandbox")
     assert "scopes: api" in who.detail
-    reads = bench(scopes=("read_api",))
-    with pytest.raises(AccessRefused) as caught:
-        await reads.provider.whoami()
-    assert caught.value.code == "insufficient_scope"
-    by_trigger = bench(scopes=("read_api",), account={"settings": {"trigger_token": "env:TT"}})
-    assert "read_api" in (await by_trigger.provider.whoami()).detail
     assert isinstance(await there.outcome(Answer(200, "<html>"), there.provider.whoami), AccessRefused)
+
+
+async def test_doctor_is_told_of_a_token_that_may_only_read_unless_a_trigger_token_triggers():
+    there = bench(scopes=("read_api",))
+    target = there.service.target()
+    assert "read_api" in (await there.provider.whoami()).detail
+    text, remedy = await there.provider.advise(target)
+    assert "may not trigger" in text
+    assert "`api`" in remedy
+    by_trigger_token = replace(target, request={"trigger_token": "env:TT"})
+    assert await there.provider.advise(by_trigger_token) is None
+    with pytest.raises(AccessRefused) as caught:
+        await there.provider.trigger(Trigger(target, 1, TEXT, "r", {"v": 1}))
+    assert caught.value.code == "insufficient_scope"
 
 
 async def test_a_project_that_is_archived_or_has_no_ci_is_refused_before_the_trigger():

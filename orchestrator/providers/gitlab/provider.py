@@ -7,7 +7,7 @@ from typing import Any
 from urllib.parse import quote, urlsplit
 
 from orchestrator.core.calls import Answer, Call, Send
-from orchestrator.core.errors import AccessRefused, InDoubt, LookFailed, NotShown, NotTriggered, Rejected
+from orchestrator.core.errors import InDoubt, LookFailed, NotShown, NotTriggered, Rejected
 from orchestrator.core.frozen import replace
 from orchestrator.core.model import (
     Account,
@@ -96,6 +96,7 @@ class GitLab(Triggers, Forge):
 
     def __init__(self, account: Account, send: Send, secrets: Secrets) -> None:
         super().__init__(account, send, secrets)
+        self._scopes = ""  # of a token that may not trigger
         self._find = Find(send)
         self._poll = Poll(account, send, self._find)
 
@@ -148,7 +149,7 @@ class GitLab(Triggers, Forge):
         raise wire.refusal(answer, target) if is_refusal(answer) else InDoubt(f"HTTP {answer.status}")
 
     async def whoami(self) -> Principal | None:
-        """Whose token it is, its scopes, and when it ends; a token that may only read is told before a run starts."""
+        """Whose token it is, its scopes, and when it ends."""
         answer = await read(self._send, wire.get(f"{API}/user"))
         body = mapping(answer.body)
         if answer.status != 200 or number(body.get("id")) is None or not text(body.get("username")):
@@ -167,8 +168,7 @@ class GitLab(Triggers, Forge):
                 raise error
             return ""
         named = quoted(", ".join(one for one in scopes if isinstance(one, str)), 100)
-        if "api" not in scopes and "trigger_token" not in self._account.settings:
-            raise AccessRefused("insufficient_scope", f"the token has the scopes {named}, and triggering needs `api`")
+        self._scopes = "" if "api" in scopes else named
         return f"(scopes: {named}{f'; ends on {quoted(ends)}' if ends else ''})"
 
     async def durations(self, target: Target, at_most: int) -> list[float]:
@@ -197,8 +197,10 @@ class GitLab(Triggers, Forge):
         return await self._log(call, failed[-1], "web_url", at_most)
 
     async def advise(self, target: Target) -> tuple[str, str] | None:
-        """That the project refuses the variables that would be sent."""
+        """That the token may not trigger, or that the project refuses the variables that would be sent."""
         said = target.request
+        if self._scopes and self._trigger_token(target) is None:
+            return f"the token may not trigger: its scopes are {self._scopes}", "make one with the scope `api`"
         sent = ["the marker's"] if target.marked and "marker_input" not in said else []
         sent += sorted({**mapping(said.get("variables")), **mapping(said.get("env"))})
         answer = await read(self._send, self._get(self._path(target.repo), target.repo))
