@@ -16,6 +16,7 @@ from orchestrator.core.model import Account, BuildState, Request, Target, Trigge
 from orchestrator.core.secrets import Secrets
 from orchestrator.lookalike.jenkins import JenkinsLookAlike
 from orchestrator.lookalike.jenkins.settings import RepoSpec, Settings
+from orchestrator.lookalike.kit.http import text
 from orchestrator.lookalike.kit.server import serve
 from orchestrator.providers import registry
 from orchestrator.providers.jenkins import wire
@@ -376,6 +377,16 @@ async def test_a_wrong_token_is_seen_at_once(tmp_path):
     async with provider_over(tmp_path, RepoSpec("acme/a"), token="wrong") as (provider, _):
         with pytest.raises(AccessRefused):
             await provider.whoami()
+
+
+async def test_credentials_that_a_server_repeats_are_blotted_out(tmp_path):
+    async with provider_over(tmp_path, RepoSpec("acme/a")) as (provider, world):
+        target = Target("jenkins:acme/a@main", "jenkins", "acme/a", "main")
+        trigger = Trigger(target, 1, "[r.abcdefgh]", "r", await provider.prepare(target))
+        world.answer = lambda call, now, stuck: text(418, f"you sent {call.headers['authorization']}")
+        with pytest.raises(Rejected) as caught:
+            await provider.trigger(trigger)
+        assert "you sent Basic ***" in caught.value.reason
 
 
 MANIFEST = """\

@@ -129,6 +129,8 @@ async def connect(
     headers = load(said.headers)(account, "" if token is None else token.reveal())
     factory, hide = load(said.factory), [secrets.resolve(one) for one in references_in(account, said)]
     hide += [] if token is None else [token]
+    if sent := headers.get("Authorization", "").rpartition(" ")[2]:  # which need not show the token itself (`Basic`)
+        hide.append(Secret(sent))
     mark = Secret("").fingerprint(account.url) if token is None else token.fingerprint(account.url)
     async with http.transport(account, headers, proxies=proxies, ca_file=ca_file, hide=hide) as send:
         yield Line(account, said, send, lambda send: factory(account, send, secrets), mark)
