@@ -87,6 +87,16 @@ def test_an_account_without_a_token_is_connected_without_one(tmp_path):
 
 @pytest.mark.anyio
 @pytest.mark.parametrize("anyio_backend", ["asyncio"])
+async def test_a_way_to_an_account_without_a_token_is_opened(tmp_path):
+    lines = []
+    for url in ("http://127.0.0.1:1", "http://127.0.0.1:2"):
+        async with registry.connect(Account("b", "buildbot", url), Secrets({}, tmp_path, tmp_path)) as line:
+            lines.append(line)
+    assert lines[0].token_hash != lines[1].token_hash
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("anyio_backend", ["asyncio"])
 async def test_headers_of_a_call_and_its_signature_stand_instead_of_those_of_the_account():
     seen, sizes = [], []
 
