@@ -19,6 +19,10 @@ from orchestrator.lookalike import travis as lookalike_travis
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGALRM)
 
+# A shell's background job ignores Ctrl-C, and event loops do not give that back: all tests begin as in the foreground.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
 # Modules are imported when they are needed. One that is imported for the first time while a test has something patched
 # would keep the patched thing for all tests after it, so all are imported before the first.
 for module in pkgutil.walk_packages(orchestrator.__path__, "orchestrator."):
