@@ -146,6 +146,16 @@ async def test_an_equal_item_that_waits_takes_the_trigger_in():
         assert (seen.builds[0].state is BuildState.SUPERSEDED) == (word == "merged")
 
 
+@pytest.mark.usefixtures("quick_rehearsals")
+def test_targets_of_one_job_with_other_parameters_are_judged_apart(program):
+    text = MANIFEST.partition("defaults")[0] + "targets: [acme/a, {repo: acme/a, name: b, parameters: {NOPE: x}}]\n"
+    program.write("orchestrator.yaml", text)
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr("orchestrator.lookalike.jenkins.settings._keys", lambda value: ())
+        assert program("run", "--sandbox", "-q", "-o", "json") == 1
+    assert [target["code"] for target in program.json["targets"]] == ["passed", "undeclared_parameters"]
+
+
 async def test_an_item_and_a_build_are_canceled_also_where_one_became_the_other():
     world = bench()
     one = await world.follow()

@@ -219,6 +219,8 @@ async def _repos(caller: Caller, targets: Sequence[Target]) -> list[Finding]:
 
     key_of = declared.home if isinstance(provider, Inspects) else declared.place  # else a trigger's needs are looked up
     some = {(target.repo, key_of(target)): target for target in targets}
+    if isinstance(provider, Prepares) and not isinstance(provider, Inspects):
+        some = {key: target for key, target in some.items() if target.skip is None}
     if not isinstance(provider, Inspects | Prepares):
         return [Finding(OK, "repos", "this provider cannot be asked about repositories")]
     async with anyio.create_task_group() as tasks:

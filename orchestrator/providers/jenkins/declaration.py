@@ -68,8 +68,8 @@ def account_problems(account: Account) -> Iterable[AccountProblem]:
 
 
 def place(target: Target) -> str:
-    """The job, and its branch: what is looked up before a trigger."""
-    return f"{job_of(target)} {target.branch or ''}".rstrip()
+    """The job, its branch, and the names of parameters: what is looked up, and judged, before a trigger."""
+    return " ".join([job_of(target), target.branch or "-", *sorted(parameters_of(target))])
 
 
 DECLARATION = Declaration(

@@ -184,7 +184,7 @@ class Jenkins:
         if answer.status == 200 and row.keys() & {"_class", "buildable", "property"}:
             return row
         error = wire.read_failed(answer, path)
-        raise Rejected("not_found", error.cause) if isinstance(error, NotShown) else error
+        raise Rejected("not_found", wire.MISSING) if isinstance(error, NotShown) else error
 
     async def _find_job(self, target: Target) -> str:
         try:

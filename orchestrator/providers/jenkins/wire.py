@@ -36,9 +36,9 @@ REDIRECTS = r"^\.?$|^(?:https?://[^/?#]+)?/(?:[^?#]*/)?(?:queue/item/\d+/?|job/[
 NO_CRUMB = "no valid crumb"
 _ITEM = re.compile(r"/queue/item/(\d{1,18})/?$")
 
-_MISSING = "there is no such job for this user: a name is misspelt, or the user may not see it (Job/Read)"
+MISSING = "there is no such job for this user: a name is misspelt, or the user may not see it (Job/Read)"
 _REMEDIES = {
-    "not_found": _MISSING,
+    "not_found": MISSING,
     "insufficient_access": "the user may not start this job (Job/Build)",
     "disabled": "the job is disabled; enable it, or `skip` the target",
     "bad_parameters": "the job does not take these parameters",
@@ -157,7 +157,7 @@ def read_failed(answer: Answer, path: str) -> NotTriggered | LookFailed:
     """The error for a call that only reads and was not answered as it should be."""
     odd = f"not the JSON of {TITLE}" if answer.status == 200 else f"HTTP {answer.status}"
     if answer.status == 404:
-        return NotShown(f"{path}: {_MISSING} ({told_by(answer.body)})")
+        return NotShown(f"{path}: {MISSING} ({told_by(answer.body)})")
     return refused(answer, TITLE) or LookFailed(f"{path}: {odd}")
 
 
