@@ -10,7 +10,7 @@ import pytest
 
 from orchestrator.core.detection import detection_of
 from orchestrator.core.errors import Exit, InDoubt, Unreadable
-from orchestrator.core.events import RunEnded, RunMade, to_json
+from orchestrator.core.events import Ended, RunEnded, RunMade, to_json
 from orchestrator.core.frozen import asdict
 from orchestrator.core.model import Account, Limit, Outcome, Target, Timeouts
 from orchestrator.core.next_step import NARROWEST, poll_interval
@@ -26,6 +26,7 @@ from orchestrator.lookalike.travis.settings import RepoSpec, Settings, Shares, n
 from orchestrator.providers.port import Line
 from orchestrator.providers.travis.declaration import DECLARATION
 from orchestrator.providers.travis.provider import Travis
+from orchestrator.report.story import sentence_of
 from orchestrator.testing import MemoryJournal
 
 pytestmark = pytest.mark.anyio
@@ -209,6 +210,28 @@ async def test_a_request_that_stays_pending_for_ever_is_in_doubt_and_never_repea
     assert code == Exit.IN_DOUBT
     assert history.of("travis:acme/a@main").verdict.outcome is Outcome.IN_DOUBT
     assert world.counters.by_repo() == {"acme/a": 1, "acme/b": 1}
+
+
+@pytest.mark.parametrize(
+    ("settings", "timeouts", "reason", "evidence"),
+    [
+        (
+            {"shares": Shares(never_processed=1.0)},
+            Timeouts(accept=600.0),
+            "no build appeared",
+            "the last look showed request 31337 without a build",
+        ),
+        ({"concurrency": 0}, Timeouts(queue=600.0), "did not start", "the last look showed build 1 created"),
+        ({"build": (9e9, 9e9)}, Timeouts(build=600.0), "did not end", "the last look showed build 1 started"),
+    ],
+)
+async def test_what_nothing_comes_of_ends_with_what_the_last_look_showed(settings, timeouts, reason, evidence):
+    world = TravisLookAlike(Settings(repos=(RepoSpec("acme/a"),), **settings))
+    journal = MemoryJournal(now=now)
+    await drive(world, wanted_of(world.settings.repos, timeouts=timeouts), journal=journal)
+    (ended,) = (one.event for one in await journal.read("r1", {}) if isinstance(one.event, Ended))
+    assert (ended.outcome, ended.reason, ended.evidence) == (Outcome.TIMED_OUT, reason, evidence)
+    assert evidence in sentence_of(ended)
 
 
 async def test_a_ban_ends_all_traffic_with_its_first_answer():

@@ -1,6 +1,7 @@
 """The engine over GitHub's look-alike, in virtual time."""
 
 import random
+from collections import Counter
 from contextlib import asynccontextmanager
 from datetime import date
 from itertools import pairwise
@@ -14,7 +15,8 @@ from orchestrator.core.calls import Answer
 from orchestrator.core.errors import Exit
 from orchestrator.core.events import MarkerProven, Prepared, Sighted
 from orchestrator.core.frozen import replace
-from orchestrator.core.model import Build, BuildState, Outcome
+from orchestrator.core.model import Build, BuildState, Causes, Outcome
+from orchestrator.core.next_step import NARROWEST
 from orchestrator.core.progress import NEW, apply
 from orchestrator.engine.engine import Engine, Options
 from orchestrator.journal.history import load
@@ -35,7 +37,7 @@ def now():
     return EPOCH + anyio.current_time()
 
 
-async def played(targets, *specs, over=lambda send: send, **settings):
+async def played(targets, *specs, over=lambda send: send, options=None, **settings):
     """The run's history, journal and look-alike, once it has ended; `over` stands between it and the engine."""
     text = f"version: 1\nname: weekly\nproviders: {{github: {{}}}}\ntargets: {targets}\n"
     read = manifests.read("m.yaml", text.encode(), declarations=known(), load=lambda name: b"")
@@ -50,7 +52,7 @@ async def played(targets, *specs, over=lambda send: send, **settings):
     journal = MemoryJournal(now=now)
     await journal.make_run("r1", made_of(plan, {}), plan.targets, now())
     process = Process("here", "boot", 1, "1")
-    engine = Engine("r1", journal, connect, Options(), now=now, process=process, random=random.Random(1))
+    engine = Engine("r1", journal, connect, options or Options(), now=now, process=process, random=random.Random(1))
     code = await engine.run()
     return await load(journal, "r1"), journal, world, code
 
@@ -65,6 +67,31 @@ async def test_triggers_are_a_second_apart_and_never_refused():
     assert all(later - earlier >= 1.0 for earlier, later in pairwise(times))
     assert set(world.counters.statuses) == {"200"}
     assert world.stats()["duplicates"] == {}
+
+
+@pytest.mark.slow
+async def test_a_thousand_runs_are_followed_with_few_calls_of_graphql_and_two_reads_each():
+    count, calls = 1000, Counter()
+    specs = [RepoSpec(f"acme/r{n}") for n in range(count)]
+    entry = f"[{{repos: [{', '.join(spec.slug for spec in specs)}], workflow: ci.yml, branches: [main]}}]"
+
+    def over(send):
+        async def counted(call):
+            kinds = {"graphql": "graphql", "/jobs": "log", "/actions/runs/": "run"}
+            calls[next((kind for part, kind in kinds.items() if part in call.path), "other")] += 1
+            return await send(call)
+
+        return counted
+
+    world_of = {"build": (600.0, 1800.0), "concurrency": count, "shares": Shares(failed=0.05)}
+    logs = Options(causes=Causes())
+    history, _, world, code = await played(entry, *specs, over=over, options=logs, **world_of)
+    assert code is Exit.FAILED
+    lives = [history.of(target.id).verdict.at - history.of(target.id).requested_at for target in history.targets]
+    assert calls["graphql"] <= 0.05 * sum(lives) / NARROWEST
+    assert calls["log"] > len(history.targets) * 0.05
+    assert calls["run"] + calls["log"] <= 2.2 * count
+    assert not {"403", "429"} & set(world.counters.statuses)
 
 
 async def test_two_workflows_of_one_repository_are_prepared_and_proven_apart():

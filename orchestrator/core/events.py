@@ -382,7 +382,12 @@ class CauseFound(Struct, frozen=True, omit_defaults=True, gc=False):
 
 
 class Ended(Struct, frozen=True, omit_defaults=True, gc=False):
-    """Our verdict on the target; in doubt with the builds that may be its own, the newest first."""
+    """Our verdict on the target.
+
+    Args:
+        builds: in doubt: those that may be its own, the newest first.
+        evidence: where a timeout gave it: what the last look showed.
+    """
 
     kind: ClassVar[str] = "ended"
     target: str
@@ -390,6 +395,7 @@ class Ended(Struct, frozen=True, omit_defaults=True, gc=False):
     code: str
     reason: str
     builds: tuple[Build, ...] = ()
+    evidence: str = ""
 
 
 class CancelAsked(Struct, frozen=True, omit_defaults=True, gc=False):

@@ -8,7 +8,7 @@ from orchestrator.core.concurrency import Entry
 from orchestrator.core.errors import AccessRefused, LookFailed, NotTriggered, RateLimited, Rejected, Unreachable
 from orchestrator.core.events import Canceling, Ended, Refused, Requested, Sighted, TargetEvent
 from orchestrator.core.frozen import replace
-from orchestrator.core.model import Build, BuildState, Request, Target
+from orchestrator.core.model import Build, BuildState, Request
 from orchestrator.core.next_step import NARROWEST, Poll, next_poll, timed_out
 from orchestrator.core.progress import Progress, Restart
 from orchestrator.core.restart import READINGS_DIFFER, shows_restart
@@ -46,7 +46,8 @@ class Follow:
         """One poll of these rows."""
         try:
             now = self.account.now()
-            followed = {row: self._followed(row, now) for row in rows if isinstance(self.account.step(row), Poll)}
+            steps = ((row, self.account.step(row)) for row in rows)
+            followed = {row: self._followed(row, step, now) for row, step in steps if isinstance(step, Poll)}
             await self._take_in(followed, await self._observed(list(followed.values())), now)
         finally:
             self.under_way -= 1
@@ -62,8 +63,8 @@ class Follow:
             self.account.notice("look.failed", cause=str(error), builds=len(followed))
         return {}
 
-    def _followed(self, row: int, now: float) -> Followed:
-        progress, step = self.account.progress(row), self.account.step(row)
+    def _followed(self, row: int, step: Poll, now: float) -> Followed:
+        progress = self.account.progress(row)
         since = progress.requested_at or now
         return Followed(
             self.account.target(row),
@@ -72,7 +73,7 @@ class Follow:
             progress.build or _to_come(progress),
             since=since,
             polls=self.account.polled[row],
-            fresh=isinstance(step, Poll) and now >= step.deadline,
+            fresh=now >= step.deadline,
             age=now - since,
         )
 
@@ -100,6 +101,8 @@ class Follow:
             if refusal.scope is not None:  # for a reason that holds for more than its target
                 await self.account.refuse(AccessRefused(refusal.code, refusal.reason, refusal.scope))
             return (Refused(target.id, refusal.code, refusal.reason),)
+        if not (observation.builds or observation.request):
+            return self._out_of_time(row, one, observation)
         known = {build.id: build for build in self.account.progress(row).builds}
         skew, restart = self.account.sender.skew or 0, self.account.restart(row)
         earlier = {restart.before.id: restart.before, **known} if restart is not None else known
@@ -107,7 +110,7 @@ class Follow:
         ours = [build for build in ours if restart is None or _is_since(restart, build)]
         seen: list[TargetEvent] = self._renewed(row, observation.request)
         seen += [Sighted(target.id, build) for build in ours if known.get(build.id) != build]
-        return seen or self._out_of_time(row, target, one)
+        return seen or self._out_of_time(row, one, observation)
 
     def _renewed(self, row: int, request: Request | None) -> list[TargetEvent]:
         """The handle in its new form, where it changed."""
@@ -116,12 +119,11 @@ class Follow:
             return []
         return [Requested(self.account.target(row).id, request.id, progress.how, request.handle, request.url)]
 
-    def _out_of_time(self, row: int, target: Target, one: Followed) -> Sequence[TargetEvent]:
-        step = self.account.step(row)
-        if not one.fresh or not isinstance(step, Poll):
+    def _out_of_time(self, row: int, one: Followed, observation: Observation) -> Sequence[TargetEvent]:
+        if not one.fresh or not isinstance(step := self.account.step(row), Poll):
             return ()
         end = timed_out(step.why)
-        return (Ended(target.id, end.outcome, end.code, end.reason),)
+        return (Ended(one.target.id, end.outcome, end.code, end.reason, evidence=_shown(one, observation)),)
 
     def _again(self, row: int, began: float) -> None:
         account = self.account
@@ -227,6 +229,15 @@ class Follow:
 def _is_since(restart: Restart, build: Build) -> bool:
     """Whether the build is not only seen as it had ended before; a restart takes a moment to show."""
     return build.id != restart.before.id or shows_restart(restart.before, build, restart.asked_at)
+
+
+def _shown(one: Followed, observation: Observation) -> str:
+    """What a look shows of a request that nothing comes of any more."""
+    if observation.warning is not None:
+        return observation.warning
+    if one.build is None:
+        return f"the last look showed request {one.request.id} without a build"
+    return f"the last look showed build {one.build.number or one.build.id} {one.build.native}"
 
 
 def _to_come(progress: Progress) -> Build | None:

@@ -145,7 +145,12 @@ def _ended(event: events.Ended) -> Line:
     return _PASSED if event.outcome is Outcome.PASSED else _NOT_PASSED
 
 
-_PASSED = Line("target.ended", lambda e: f"ended {spoken(e.outcome)}: {e.reason} ({e.code})", _of("target", "outcome"))
+def _verdict(event: events.Ended) -> str:
+    told = f"ended {spoken(event.outcome)}: {event.reason} ({event.code})"
+    return f"{told}; {event.evidence}" if event.evidence else told
+
+
+_PASSED = Line("target.ended", _verdict, _of("target", "outcome"))
 _NOT_PASSED = Line(_PASSED.name, _PASSED.sentence, _of("target", "outcome", "reason"), WARNING)
 _OVERRIDDEN = Line(
     "run.goes_on",

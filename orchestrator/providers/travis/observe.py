@@ -74,7 +74,9 @@ def of_requests(followed: Followed, bodies: Sequence[Mapping[str, Any]], url: st
 
 
 def of_builds(followed: Followed, found: Sequence[Mapping[str, Any]], url: str) -> Observation:
-    """What a listing of builds shows of a target's builds."""
+    """What a listing of builds shows of a target's builds; nothing where that is the one build as it was last seen."""
+    if len(found) == 1 and _is_as_before(followed.build, found[0]):
+        return NOTHING
     builds, warning = _builds(followed, [(build, build) for build in found], url)
     return Observation(builds, marked=_marked_by(followed, [message_of(build) for build in found]), warning=warning)
 
@@ -102,6 +104,15 @@ def _builds(
             warning = f"Travis says that the build is {native!r}, a word not known here; it is taken as still going"
         builds[id_] = _build(followed, id_, native, build, about, url)
     return tuple(builds[id_] for id_ in sorted(builds)), warning
+
+
+def _is_as_before(known: Build | None, row: Mapping[str, Any]) -> bool:
+    """Whether a build that goes on shows nothing new: most rows of most polls."""
+    if known is None or known.state.is_final or known.number is None or known.sha is None:
+        return False
+    is_started = row.get("started_at") is not None
+    same = (str(row.get("id")), row.get("state"), is_started) == (known.id, known.native, known.started_at is not None)
+    return same and known.native in STATES
 
 
 def _build(
