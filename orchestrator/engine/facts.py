@@ -161,7 +161,11 @@ class AccountRun:
 
     def step(self, row: int) -> Step:
         """What to do next with a row."""
-        return self.step_after(row, self.progress(row), self.now())
+        return self.step_at(row, self.now())
+
+    def step_at(self, row: int, at: float) -> Step:
+        """As `step`, at an instant that is known already."""
+        return self.step_after(row, self.progress(row), at)
 
     def step_after(self, row: int, progress: Progress, at: float) -> Step:
         """What to do next with a row that has come so far."""

@@ -46,7 +46,7 @@ class Follow:
         """One poll of these rows."""
         try:
             now = self.account.now()
-            steps = ((row, self.account.step(row)) for row in rows)
+            steps = ((row, self.account.step_at(row, now)) for row in rows)
             followed = {row: self._followed(row, step, now) for row, step in steps if isinstance(step, Poll)}
             await self._take_in(followed, await self._observed(list(followed.values())), now)
         finally:
@@ -127,14 +127,14 @@ class Follow:
 
     def _again(self, row: int, began: float) -> None:
         account = self.account
-        now, step = account.now(), account.step(row)
+        step = account.step_at(row, began)
         if not isinstance(step, Poll):
             return
         account.polled[row] += 1
         if account.run.is_canceling:
             account.cancel_soon(row)
         due = next_poll(began, began - account.changed[row])
-        account.poll_at(row, min(due, step.deadline) if step.deadline > now else due)
+        account.poll_at(row, min(due, step.deadline) if step.deadline > began else due)
 
     # -- cancel -------------------------------------------------------------------------------------------------
 
