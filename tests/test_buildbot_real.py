@@ -56,9 +56,9 @@ def manifest_of(url, account=""):
     lines = [f"version: 1\nname: real\ncauses: {{logs: 20}}\nproviders: {{buildbot: {{url: '{url}'{account}}}}}"]
     lines += ["defaults: {scheduler: force, branches: [main], message: from a test}", "targets:"]
     for number in range(56):
-        if number == 20:  # it keeps the only slot of its builder busy, so that both that follow wait
-            lines.append("  - {repo: merge, name: first, branch: other, properties: {seconds: 25}}")
-        if number == 22:
+        if number == 3:  # it keeps the only slot of its builder busy, so that both that follow wait
+            lines.append("  - {repo: merge, name: first, branch: other, properties: {seconds: 40}}")
+        if number == 6:  # long before the server is killed, which may come between a request and its merge
             lines += [f"  - {{repo: merge, name: {name}, properties: {{seconds: 1}}}}" for name in ("old", "new")]
         outcome = 4 if number in ERRORS else 2 if number % 10 == 0 else 0
         seconds, builder = 90 if number == LONG else 1, BUILDERS[number % 10]
@@ -95,7 +95,7 @@ def test_sixty_builds_end_as_the_database_of_a_real_buildbot_has_them(place, tmp
         assert report["totals"]["canceled"] == 1
         assert (report["totals"]["failed"], report["totals"]["errored"]) == (6, 2)
         assert report["totals"]["passed"] == 60 - 11
-        assert {one["text"] for one in report["causes"]} == {"make: *** [test] Error 2", "make: *** [test] Error 4"}
+        assert [one["signature"] for one in report["causes"]] == ["make: *** [test] Error <n>"]
         assert master.table("select count(*) from builds where results = 5") != [(0,)], "no build was tried again"
         assert limiter.answered(429)
     finally:
