@@ -10,8 +10,9 @@ import pytest
 from fake_service import FAKE, FakeProvider, FakeService, targets
 from test_engine import engine
 
+from orchestrator.app.resume import refuse_what_is_sure
 from orchestrator.core.calls import Answer, Call
-from orchestrator.core.errors import Exit, InDoubt, Rejected
+from orchestrator.core.errors import Exit, InDoubt, Rejected, UsageError
 from orchestrator.core.events import PauseAsked, RestartAsked, Restarted, RunMade, Stopped, UnpauseAsked, to_json
 from orchestrator.core.frozen import replace
 from orchestrator.core.model import Account, BuildState
@@ -23,7 +24,6 @@ from orchestrator.testing import Crash, MemoryJournal
 pytestmark = pytest.mark.anyio
 
 DECLARED = replace(FAKE, restarts=True)
-LASTS = 60.0  # seconds, from a start to the end
 ONCE = Reruns(1)
 P, F, E = BuildState.PASSED, BuildState.FAILED, BuildState.ERRORED
 
@@ -47,12 +47,14 @@ class World(FakeService):
     Attributes:
         answers: what befalls each restart of a repository: `ok`, `lost_after`, `lost_before`, `refused`.
         started: when each build was started, again and again.
+        lasts: seconds from a start to the end.
     """
 
     ends: dict = field(default_factory=dict)
     answers: dict = field(default_factory=dict)
     started: dict = field(default_factory=dict)
     asked: Counter = field(default_factory=Counter)
+    lasts: float = 60.0
 
     def _answer(self, call):
         if not call.path.startswith("/restart/"):
@@ -75,9 +77,9 @@ class World(FakeService):
         build = {"id": f"b{one.id}", "url": f"https://ci.invalid/b{one.id}", "started_at": began}
         if one.canceled_at is not None:
             return {**build, "state": "canceled", "finished_at": one.canceled_at}
-        if now < began + LASTS:
+        if now < began + self.lasts:
             return {**build, "state": "running"}
-        return {**build, "state": state.value, "finished_at": began + LASTS}
+        return {**build, "state": state.value, "finished_at": began + self.lasts}
 
     @asynccontextmanager
     async def connect(self, account):
@@ -150,6 +152,28 @@ async def test_a_lost_answer_is_settled_by_the_build(word, asked):
     assert verdicts(history) == {"acme/a": ("passed", "passed_after_rerun")}
     assert world.asked["acme/a"] == asked
     assert len(world.requests) == len(world.started["1"]) == 1
+
+
+async def test_a_build_that_ends_again_within_the_same_seconds_is_seen_to_have_ended_again():
+    world = World(ends={"acme/a": (F, F), "acme/b": (E, P)}, lasts=0.5)
+    _, history, _, _ = await drive(world, "acme/a", "acme/b")
+    assert verdicts(history) == {"acme/a": ("failed", "failed_every_time"), "acme/b": ("passed", "passed_after_rerun")}
+    assert world.now() < 60.0 + world.started["1"][0]
+
+
+async def test_of_a_lost_rerun_a_person_is_not_asked_since_its_build_tells():
+    world = World(ends={"acme/a": (F,)}, answers={"acme/a": ("lost_before",)})
+    journal = MemoryJournal(now=world.now)
+    await make(journal, targets("acme/a", reruns=ONCE), world)
+    await engine(journal, world, timeout=75.0).run()
+    history = await load(journal, "r1")
+    assert history.of("fake:acme/a").is_restarting
+    with pytest.raises(UsageError, match="not in doubt, its request is 1"):
+        refuse_what_is_sure(history, ["fake:acme/a"], "--adopt-request")
+    await engine(journal, world, adopt_request={"fake:acme/a": "7"}).run()
+    history = await load(journal, "r1")
+    assert history.of("fake:acme/a").request.id == "1"
+    assert world.asked["acme/a"] == 2
 
 
 async def test_no_more_than_at_most_of_a_wave_are_started_again_and_that_is_told_once():

@@ -36,11 +36,18 @@ FOUND_WITHIN = {  # a bug: in which world, and within how many seeds
     "triggers-after-a-stop": ("rollout", 30),
     "approved-by-nobody": ("rollout", 30),
     "a-wave-of-nothing-passed": ("rollout", 60),
+    "a-rerun-by-a-new-request": ("rollout", 10),
+    "reruns-after-a-stop": ("rollout", 30),
+    "an-old-end-ends-the-new-start": ("reruns", 20),
+    "reruns-without-an-end": ("reruns", 10),
+    "reruns-of-a-whole-wave": ("rollout", 40),
+    "a-lost-restart-is-asked-again-at-once": ("reruns", 60),
 }
 
 
 # The same of schedules with a plot or weather.
 ONCE_WRONG_IN_A_PLOT = (3, 127, 188, 324, 519, 774, 862, 883, 1247, 1420, 1545, 1781)
+ONCE_WRONG_WITH_RERUNS = (75, 640, 2225)
 
 
 def wrong(seeds, *, plain=False, shares=SHARES):
@@ -54,9 +61,12 @@ def test_no_schedule_of_failures_breaks_a_promise():
 def test_what_the_simulation_once_found_stays_mended():
     assert wrong(ONCE_WRONG, plain=True) == {}
     assert wrong(ONCE_WRONG_IN_A_PLOT, shares={}) == {}
+    assert wrong(ONCE_WRONG_WITH_RERUNS, shares={"reruns": 1.0}) == {}
 
 
-@pytest.mark.parametrize(("world", "seeds"), [("outage", 10), ("put-back", 30), ("mixed", 30), ("rollout", 30)])
+@pytest.mark.parametrize(
+    ("world", "seeds"), [("outage", 10), ("put-back", 30), ("mixed", 30), ("rollout", 30), ("reruns", 30)]
+)
 def test_no_schedule_in_a_world_with_its_own_guard_breaks_a_promise(world, seeds):
     assert wrong(range(seeds), shares={world: 1.0}) == {}
 

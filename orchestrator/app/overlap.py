@@ -12,7 +12,6 @@ from orchestrator.core.frozen import Struct, replace
 from orchestrator.core.history import History, accounts_in, exit_code
 from orchestrator.core.model import COORDINATOR, Account, Outcome, Target, marker_of
 from orchestrator.core.options import RunOptions
-from orchestrator.core.progress import Progress
 from orchestrator.core.rollout import recounted
 from orchestrator.engine.overlap import is_same
 from orchestrator.engine.run import LEASE, Clocks, look_since
@@ -257,9 +256,3 @@ def old_marker(history: History, run: str, target: Target) -> str | None:
         return made.options.look_for[target.id]  # that run did not come to know, either
     is_unknown = made.options.adopt or len(history.hosts) > 1
     return marker_of(made.name, run, target.id) if is_unknown and target.marked else None
-
-
-def is_in_doubt(progress: Progress) -> bool:
-    """Whether a call of the target may have started a build that is not known."""
-    verdict = progress.verdict
-    return progress.asked_at is not None or (verdict is not None and verdict.outcome is Outcome.IN_DOUBT)

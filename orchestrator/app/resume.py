@@ -8,7 +8,7 @@ from functools import partial
 from orchestrator.app.context import Context
 from orchestrator.app.drive import Drive, Ended, accounts_of, ended, refuse_rehearsal, resolve
 from orchestrator.app.lookups import times_in
-from orchestrator.app.overlap import Held, is_in_doubt, make_instead, old_marker
+from orchestrator.app.overlap import Held, make_instead, old_marker
 from orchestrator.app.plan import MANY, Choices, Planned, forecast_kept
 from orchestrator.app.runs import meant, named, the_one
 from orchestrator.app.waves import in_waves
@@ -75,7 +75,7 @@ def refuse_what_is_sure(history: History, ids: Iterable[str], flag: str, run: st
     """
     for id_ in ids:
         progress = history.of(id_)
-        if is_in_doubt(progress):
+        if progress.is_in_doubt:
             continue
         known = f"its request is {progress.request.id}" if progress.request else "no answer of it was lost"
         raise UsageError(
@@ -98,7 +98,7 @@ async def refuse_what_is_retried(run: str, history: History, journal: Journal) -
 
 async def _can_be_settled(run: str, history: History, journal: Journal) -> bool:
     """Whether a target is in doubt that no later run has asked for again."""
-    is_doubtful = any(is_in_doubt(history.of(target.id)) for target in history.targets)
+    is_doubtful = any(history.of(target.id).is_in_doubt for target in history.targets)
     return is_doubtful and not await _retried(run, history, journal)
 
 
@@ -109,7 +109,7 @@ async def _retried(run: str, history: History, journal: Journal) -> list[tuple[s
         (other, target.id)
         for other in later
         for target in await journal.targets(other)
-        if is_in_doubt(history.of(target.id))
+        if history.of(target.id).is_in_doubt
     ]
 
 

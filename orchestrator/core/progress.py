@@ -129,6 +129,12 @@ class Progress(Struct, frozen=True, gc=False):
         return self.request is not None or self.asked_at is not None
 
     @property
+    def is_in_doubt(self) -> bool:
+        """Whether a call may have made a request that is not known; a lost rerun is not: its build will tell."""
+        is_open = self.asked_at is not None and self.request is None
+        return is_open or (self.verdict is not None and self.verdict.outcome is Outcome.IN_DOUBT)
+
+    @property
     def was_rerun(self) -> bool:
         """Whether its build was asked to start again since it had failed in this run."""
         return self.reruns > 0 or (self.restart is not None and self.restart.is_rerun)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from array import array
 from collections import OrderedDict
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from heapq import heappop, heappush
 
 from orchestrator.core.errors import AccessRefused, RateLimited
@@ -20,10 +20,12 @@ from orchestrator.core.events import (
     TargetEvent,
 )
 from orchestrator.core.frozen import replace
-from orchestrator.core.model import ACCOUNT, Json, Outcome, Scope, Target, marker_of, scopes_around, unseen
+from orchestrator.core.model import ACCOUNT, Build, Json, Outcome, Scope, Target, marker_of, scopes_around, unseen
 from orchestrator.core.next_step import FIRST_POLL, Again, Ask, End, Find, Nothing, Poll, Step, backoff, next_step, tick
 from orchestrator.core.options import OldBuild
 from orchestrator.core.progress import Progress, Restart, apply
+from orchestrator.core.reruns import FAILED
+from orchestrator.core.restart import is_later
 from orchestrator.engine.coordinator import Coordinator
 from orchestrator.engine.gate import Sender
 from orchestrator.engine.run import Run, Wake
@@ -143,6 +145,7 @@ class AccountRun:
         }
         self._coordinator = coordinator
         self._targets = run.history.targets
+        self._ends: dict[tuple[int, int], Build] = {}  # by row and start, builds that failed, by the provider's clock
         self._canceled: dict[int, float] = {}  # when its cancel was last asked for
         self._known: dict[str, set[str]] | None = None
         self._repo_of: dict[str, str] = {}  # by id, as far as needed for that
@@ -235,6 +238,19 @@ class AccountRun:
         if last is None or old is None or last.before != unseen(old.build):
             return last
         return replace(last, before=old.as_seen)
+
+    def attempt(self, row: int, told: Build, known: Mapping[str, Build]) -> Build | None:
+        """What is known of the attempt of a build that the provider tells of; None where it is a new one.
+
+        Args:
+            known: by id, the row's builds as last seen, by our clock.
+        """
+        progress = self.progress(row)
+        start = progress.reruns + progress.is_restarting
+        is_new = is_later(self._ends.get((row, start - 1)), told)
+        if self._targets[row].reruns.times and told.state in FAILED and (is_new or not start):
+            self._ends[row, start] = told
+        return None if is_new else known.get(told.id)
 
     def may_be_triggered(self, row: int) -> bool:
         """Whether nothing was started, and nothing decided, for the row, and nobody wants it canceled."""

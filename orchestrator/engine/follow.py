@@ -106,8 +106,9 @@ class Follow:
         known = {build.id: build for build in self.account.progress(row).builds}
         skew, restart = self.account.sender.skew or 0, self.account.restart(row)
         earlier = {restart.before.id: restart.before, **known} if restart is not None else known
-        ours = [by_our_clock(build, earlier.get(build.id), skew) for build in observation.builds]
-        ours = [build for build in ours if restart is None or _is_since(restart, build)]
+        ours = [by_our_clock(told, self.account.attempt(row, told, earlier), skew) for told in observation.builds]
+        if restart is not None and not one.fresh:  # the fresh look of a clock that ran out is believed
+            ours = [build for build in ours if _is_since(restart, build)]
         seen: list[TargetEvent] = self._renewed(row, observation.request)
         seen += [Sighted(target.id, build) for build in ours if known.get(build.id) != build]
         return seen or self._out_of_time(row, one, observation)

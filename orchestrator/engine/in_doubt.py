@@ -289,8 +289,8 @@ def _has_stepped(account: AccountRun, skew: int | None) -> bool:
 
 
 def _said_by_a_person(account: AccountRun, row: int, target: Target, progress: Progress) -> Sequence[TargetEvent]:
-    options, verdict = account.run.options, progress.verdict
-    if progress.asked_at is None and (verdict is None or verdict.outcome is not Outcome.IN_DOUBT):
+    options = account.run.options
+    if not progress.is_in_doubt:
         return ()
     if request := options.adopt_request.get(target.id):
         return (Requested(target.id, request, "adopted"),)

@@ -57,7 +57,8 @@ class LostRestarts:
         except (InDoubt, LookFailed, RateLimited, Unreachable) as error:
             return (), str(error)
         known, skew = {before.id: before}, account.sender.skew or 0
-        all_ = [by_our_clock(one, known.get(one.id), skew) for one in (shown.builds if shown is not None else ())]
+        told = shown.builds if shown is not None else ()
+        all_ = [by_our_clock(one, account.attempt(row, one, known), skew) for one in told]
         builds = [one for one in all_ if one.id == before.id or is_another(before, one, restart.asked_at)]
         return builds, "it may still start" if builds else "the build is not shown"
 

@@ -13,6 +13,7 @@ network   calls that travel: they arrive although their sender died, and answers
 machine   processes with a wall clock and a journal, and when they die
 play      plays a schedule until its runs have ended
 rollouts  waves, the person who approves and pauses, and what must hold of them
+reruns    builds that failed and are started again, and what must hold of them
 people    retry, say what became of doubts, start runs that overlap
 oracle    what must hold, judged by what the service itself counted: evidence sorts that, rules judges the limits
 planted   bugs to be put in on purpose, to see that the oracle finds them
@@ -22,6 +23,7 @@ Some faults have a world of their own (`plots.WORLDS`), since a guard of its own
 outage    for a while the service answers nothing; what that may spend is bounded, and all is settled after it
 put-back  the state is put back to an earlier instant, also under a process that is at work; nothing is asked for twice
 rollout   a run in waves, with a person who approves, denies and pauses; no wave opens before its verdict
+reruns    any plot, with builds that are started again when they failed; none makes a second request
 mixed     triggers are answered with the receipt of another one; nothing takes what is not its own
 
 As long as a guard is missing, `plots.SHARES` has 0 for its world, and the test that plays it is expected to fail. With

@@ -79,6 +79,7 @@ def count(result: Play, figures: Counter[str]) -> None:
     figures["runs overlapping"] += "r9" in result.made
     for history in result.histories.values():
         for target in history.targets:
+            figures["reruns"] += history.of(target.id).reruns
             if how := history.of(target.id).how:
                 figures[f"requests {how}"] += 1
             verdict = history.of(target.id).verdict

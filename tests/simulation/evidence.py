@@ -72,13 +72,22 @@ class Evidence:
         """Whether a person named that request as the target's."""
         return (job.id, target.id, request) in self._named
 
-    def before_restart(self, build: Build) -> str:
-        """How a build that was restarted had ended before."""
-        return self._world.ends[build.id][build.restarts - 1]
+    def ends(self, build: Build) -> list[str]:
+        """How the build ended each time."""
+        return self._world.ends.get(build.id, [])
 
     def ended(self, build: Build) -> list[float]:
         """When the build ended, in true seconds; several times where it was restarted."""
         return self._world.ended.get(build.id, [])
+
+    def last_end(self, build: Build, until: float) -> list[float]:
+        """When the build ended, in true seconds; empty where it was started again until then, and has not since."""
+        began = max((at for at in self.restarted(str(build.id)) if at <= until), default=-math.inf)
+        return [at for at in self.ended(build)[-1:] if at > began]
+
+    def restarted(self, build: str) -> list[float]:
+        """When the build was started again, in true seconds."""
+        return self._world.restarted.get(int(build), [])
 
 
 def states(result: Play, job: Job) -> Iterator[tuple[State, list[Written]]]:

@@ -28,6 +28,7 @@ from orchestrator.lookalike.travis.rows import Request
 from .evidence import Evidence, states
 from .machine import Written
 from .play import Play
+from .reruns import reruns_hold
 from .rollouts import Checked
 from .rules import keeps_rules
 from .schedule import PATIENCE, Job
@@ -62,7 +63,7 @@ def _all(result: Play) -> Iterator[str]:
         yield from _exit_codes(result, job)
         for target in job.targets:
             yield from _target(result, evidence, job, target)
-    yield from _restarts(evidence)
+    yield from reruns_hold(result, evidence)
     yield from _outage(result)
     yield from _replaced(result)
 
@@ -205,7 +206,7 @@ def _nothing_there(target: Target, written: list[Written], made: list[tuple[Requ
         requested = requested or isinstance(event, Requested)
         if isinstance(event, Absent) and "a person said so" in event.evidence:
             made = [(row, order) for row, order in made if order > one.order]  # the person answers for those before
-        elif isinstance(event, Absent | Withdrawn) or (isinstance(event, Refused) and not requested):
+        elif isinstance(event, Absent | Withdrawn | Refused) and not requested:  # else it tells of a restart
             for row, order in made:
                 if order < one.order:
                     yield f"{target.id}: {event.kind} at {one.time:.1f}, but request {row.id} exists"
@@ -221,7 +222,7 @@ def _in_time(target: Target, written: list[Written], evidence: Evidence) -> Iter
         row = evidence.rows.get(int(request)) if request else None
         if not isinstance(event, Ended) or event.outcome is not Outcome.TIMED_OUT or row is None:
             continue
-        ends = [at for build in row.builds for at in evidence.ended(build)[-1:]]
+        ends = [at for build in row.builds for at in evidence.last_end(build, one.time)]
         if ends and max(ends) < one.time - LOOK:
             yield f"{target.id} is timed out at {one.time:.1f} ({event.reason}); its build ended at {max(ends):.1f}"
 
@@ -263,11 +264,9 @@ def _is_refused(evidence: Evidence, job: Job, target: Target, progress: Progress
 
 
 def _state_of(evidence: Evidence, progress: Progress) -> str:
-    build = evidence.builds.get(progress.build.id if progress.build else "")
-    if build is None:
-        return "none of the service's"
-    is_old = build.restarts > 0 and progress.how != "restarted"
-    return evidence.before_restart(build) if is_old else build.state
+    """How its build ended as it was seen; whether that was so, `reruns_hold` tells."""
+    build = progress.build
+    return build.state.value if build is not None and build.id in evidence.builds else "none of the service's"
 
 
 def _open(result: Play, job: Job, target: Target) -> Iterator[str]:
@@ -275,12 +274,6 @@ def _open(result: Play, job: Job, target: Target) -> Iterator[str]:
     history = result.histories[job.id]
     if history.exit_code in (None, 0) and job.cancel_at is None and result.schedule.twist.overlap is None:
         yield f"{target.id} is open, and the exit code is {history.exit_code}"
-
-
-def _restarts(evidence: Evidence) -> Iterator[str]:
-    for build in evidence.builds.values():
-        if build.restarts > 1:
-            yield f"build {build.id} was restarted {build.restarts} times"
 
 
 def _outage(result: Play) -> Iterator[str]:

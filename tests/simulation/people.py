@@ -16,7 +16,7 @@ from orchestrator.core.errors import NotStarted, OrchestratorError
 from orchestrator.core.events import CancelAsked, RunMade
 from orchestrator.core.frozen import Struct, replace
 from orchestrator.core.history import History
-from orchestrator.core.model import Account, Outcome, Plan, Target
+from orchestrator.core.model import Account, Plan, Target
 from orchestrator.engine.opening import Caller, gate_for
 from orchestrator.engine.run import Clocks
 from orchestrator.journal.history import load
@@ -81,7 +81,7 @@ class Person:
             return {}
         absent, adopted = set(), {}
         for target in history.targets:
-            if _is_in_doubt(history, target) and self._dice.chance(0.8):
+            if history.of(target.id).is_in_doubt and self._dice.chance(0.8):
                 request = self._known_of(job, target, is_right=self._dice.chance(words.right))
                 said = Said(self._stage.kernel.ticket(), job.id, target.id, request)
                 self._stage.result.said.append(said)
@@ -186,9 +186,3 @@ class Person:
 def said_by(target: Target) -> str:
     """The message of a target."""
     return str(target.request["message"])
-
-
-def _is_in_doubt(history: History, target: Target) -> bool:
-    progress = history.of(target.id)
-    verdict = progress.verdict
-    return progress.asked_at is not None or (verdict is not None and verdict.outcome is Outcome.IN_DOUBT)

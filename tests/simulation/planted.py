@@ -2,25 +2,33 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 from orchestrator.app import resume
-from orchestrator.core import promotion
+from orchestrator.core import promotion, reruns, restart
 from orchestrator.core.course import Course
 from orchestrator.core.errors import InDoubt, LookFailed, RateLimited, Unreachable
 from orchestrator.core.events import Absent, Ended, Event, Intended, target_of
-from orchestrator.core.model import Trigger
+from orchestrator.core.frozen import replace
+from orchestrator.core.model import Build, Target, Trigger
 from orchestrator.core.next_step import Find, Poll, timed_out
+from orchestrator.core.progress import Progress
+from orchestrator.core.restart import Became
 from orchestrator.core.stop_rules import Look
-from orchestrator.core.waves import Wave
+from orchestrator.core.waves import Reruns, Wave
+from orchestrator.engine import follow, restarts
 from orchestrator.engine.coordinator import Coordinator
 from orchestrator.engine.facts import AccountRun
 from orchestrator.engine.follow import Follow
 from orchestrator.engine.in_doubt import LostCalls
 from orchestrator.engine.shared_limits import SharedLimits
+from orchestrator.engine.trigger import Triggers
 from orchestrator.journal.sql import Document, sqlite, tables
+from orchestrator.limits.admission import Candidate
+from orchestrator.limits.budget import Permit
 from orchestrator.limits.rules import Traffic
 from orchestrator.providers.travis import wire
 
@@ -212,6 +220,79 @@ def a_wave_of_nothing_passed() -> Iterator[None]:
         yield
 
 
+@contextmanager
+def a_rerun_by_a_new_request() -> Iterator[None]:
+    """A build that failed is not started again: another one is asked for."""
+    with _patched(AccountRun, old=lambda self, row: self.run.restarts.get(self.target(row).id)):
+        yield
+
+
+@contextmanager
+def reruns_after_a_stop() -> Iterator[None]:
+    """A stop ends the triggering of new requests only."""
+    take, may_leave = Triggers.take, Triggers._may_leave
+
+    def is_due(self: AccountRun, row: int, target: Target, progress: Progress) -> bool:
+        return progress.asked_at is None and self.run.places.take(target, progress)
+
+    def take_reruns(self: Triggers, now: float) -> tuple[Candidate, Permit] | None:
+        is_closed, self._run.is_closed = self._run.is_closed, self._run.is_closed and not self._account.reruns
+        try:
+            return take(self, now)
+        finally:
+            self._run.is_closed = is_closed
+
+    async def let_leave(self: Triggers, candidate: Candidate, permit: Permit) -> bool:
+        if candidate.row not in self._account.reruns:
+            return await may_leave(self, candidate, permit)
+        return not await self._gate.reserve(permit, candidate.costs, candidate.repo, trigger=True)
+
+    with (
+        _patched(AccountRun, _is_rerun_due=is_due, has_idle_reruns=False),
+        _patched(Triggers, take=take_reruns, _may_leave=let_leave),
+    ):
+        yield
+
+
+@contextmanager
+def an_old_end_ends_the_new_start() -> Iterator[None]:
+    """A build that was started again is believed to have ended as long as it still shows how it had."""
+    with _patched(follow, _is_since=lambda restart, build: True):
+        yield
+
+
+@contextmanager
+def reruns_without_an_end() -> Iterator[None]:
+    """A build is started again once more than is written."""
+
+    as_written = reruns.is_wanted
+
+    def is_wanted(target: Target, progress: Progress) -> bool:
+        most = target.reruns.times
+        return as_written(replace(target, reruns=Reruns(most + 1)) if most else target, progress)
+
+    with _patched(reruns, is_wanted=is_wanted):
+        yield
+
+
+@contextmanager
+def reruns_of_a_whole_wave() -> Iterator[None]:
+    """However many of a wave failed, all are started again."""
+    with _patched(reruns.Places, _most=lambda self, target: math.inf):
+        yield
+
+
+@contextmanager
+def a_lost_restart_is_asked_again_at_once() -> Iterator[None]:
+    """A look at a build whose restart was lost is believed before the call must have arrived."""
+
+    def hasty(before: Build, seen: Sequence[Build], asked_at: float, **times: float) -> Became:
+        return restart.became(before, seen, asked_at, **{**times, "settled": -math.inf})
+
+    with _patched(restarts, became=hasty):
+        yield
+
+
 BUGS: Mapping[str, Callable[[], Any]] = {
     "intent-after-the-call": intent_after_the_call,
     "find-before-the-settle-time": find_before_the_settle_time,
@@ -228,6 +309,12 @@ BUGS: Mapping[str, Callable[[], Any]] = {
     "triggers-after-a-stop": triggers_after_a_stop,
     "approved-by-nobody": approved_by_nobody,
     "a-wave-of-nothing-passed": a_wave_of_nothing_passed,
+    "a-rerun-by-a-new-request": a_rerun_by_a_new_request,
+    "reruns-after-a-stop": reruns_after_a_stop,
+    "an-old-end-ends-the-new-start": an_old_end_ends_the_new_start,
+    "reruns-without-an-end": reruns_without_an_end,
+    "reruns-of-a-whole-wave": reruns_of_a_whole_wave,
+    "a-lost-restart-is-asked-again-at-once": a_lost_restart_is_asked_again_at_once,
 }
 
 

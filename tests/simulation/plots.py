@@ -14,6 +14,7 @@ from orchestrator.lookalike.kit.faults import FaultRule
 from orchestrator.lookalike.travis.settings import RepoSpec, Shares
 from orchestrator.providers.travis.declaration import DECLARATION
 
+from .reruns import with_reruns
 from .rollouts import in_waves
 from .schedule import TIMEOUTS, Dice, Job, Schedule, fate_of, plain_schedule_of
 from .twist import Again, Disaster, Mixed, Outage, Overlap, PutBack, Twist, Words
@@ -31,7 +32,7 @@ LOSES = ("lost_before", "lost_after", "timeout_before", "timeout_after", "error_
 
 # How many schedules are played in which world, drawn from a stream of its own, instead of with the plot that they had.
 # A world with 0 waits for the guard against it; the package's docstring says how to let it in.
-SHARES: Mapping[str, float] = {"outage": 0.02, "put-back": 0.05, "mixed": 0.05, "rollout": 0.05}
+SHARES: Mapping[str, float] = {"outage": 0.02, "put-back": 0.05, "mixed": 0.05, "rollout": 0.05, "reruns": 0.05}
 
 
 def schedule_of(seed: int, *, plain: bool = False, shares: Mapping[str, float] = SHARES) -> Schedule:
@@ -169,7 +170,14 @@ def _mixed(dice: Dice, schedule: Schedule) -> Schedule:
 def _rolled_out(dice: Dice, schedule: Schedule) -> Schedule:
     """One run in waves, with a person who approves and pauses; now and then its state is carried elsewhere."""
     plot = "carried" if dice.chance(0.2) else "none"
-    return in_waves(dice, replace(schedule, twist=Twist(disaster=_disaster(dice, plot) if plot == "carried" else None)))
+    twist = Twist(disaster=_disaster(dice, plot) if plot == "carried" else None)
+    schedule, dice = in_waves(dice, replace(schedule, twist=twist)), Dice(f"reruns {schedule.seed}")
+    return with_reruns(dice, schedule) if dice.chance(0.5) else schedule
+
+
+def _rerun(dice: Dice, schedule: Schedule) -> Schedule:
+    """Whatever else befalls it, with builds that are started again."""
+    return with_reruns(dice, _with_plot(schedule.seed, schedule))
 
 
 WORLDS: Mapping[str, Callable[[Dice, Schedule], Schedule]] = {
@@ -177,4 +185,5 @@ WORLDS: Mapping[str, Callable[[Dice, Schedule], Schedule]] = {
     "put-back": _put_back,
     "mixed": _mixed,
     "rollout": _rolled_out,
+    "reruns": _rerun,
 }

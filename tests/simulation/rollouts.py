@@ -14,6 +14,7 @@ from orchestrator.core.events import (
     Intended,
     PauseAsked,
     Paused,
+    RestartAsked,
     Stopped,
     UnpauseAsked,
     Unpaused,
@@ -143,8 +144,8 @@ class Checked:
     def _entry(self, one: Written) -> Iterator[str]:
         event = one.entry.event
         if (target := target_of(event)) is not None:
-            if isinstance(event, Intended):
-                yield from self._intended(one, event)
+            if isinstance(event, Intended | RestartAsked):
+                yield from self._asked(one, event)
             before = self._progress.get(target, NEW)
             self._progress[target] = apply(before, event, one.entry.at)  # type: ignore[arg-type]  # those with a target
             return
@@ -166,14 +167,14 @@ class Checked:
             case Stopped():
                 self._stopped = event
 
-    def _intended(self, one: Written, event: Intended) -> Iterator[str]:
-        wave = self._wave_of.get(event.target, 1)
+    def _asked(self, one: Written, event: Intended | RestartAsked) -> Iterator[str]:
+        wave, what = self._wave_of.get(event.target, 1), f"{event.target} is {event.kind} at {one.time:.1f}"
         if wave not in self._opened:
-            yield f"{event.target} is intended at {one.time:.1f}, but its wave {wave} is not open"
+            yield f"{what}, but its wave {wave} is not open"
         if self._paused:
-            yield f"{event.target} is intended at {one.time:.1f} while the run is paused"
+            yield f"{what} while the run is paused"
         if self._stopped is not None:
-            yield f"{event.target} is intended at {one.time:.1f} after the stop by {self._stopped.rule}"
+            yield f"{what} after the stop by {self._stopped.rule}"
 
     def _judge(self, one: Written, event: WaveJudged) -> Iterator[str]:
         wave = event.wave

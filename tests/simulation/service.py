@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from orchestrator.lookalike.kit.http import Incoming, Reply
 from orchestrator.lookalike.travis import TravisLookAlike
-from orchestrator.lookalike.travis.rows import Build
+from orchestrator.lookalike.travis.rows import Build, Job
 from orchestrator.lookalike.travis.settings import Settings
 
 
@@ -20,6 +20,7 @@ class Service(TravisLookAlike):
     Attributes:
         callers: by a request's id, what the call that made it named as its own id.
         ended: by a build's id, when it ended, each time, in true seconds, and `ends`, how.
+        restarted: by a build's id, when it was started again, each time, in true seconds.
     """
 
     def __init__(self, settings: Settings, began: float, time: Callable[[], float]) -> None:
@@ -29,6 +30,8 @@ class Service(TravisLookAlike):
         self.callers: dict[int, str] = {}
         self.ended: dict[int, list[float]] = {}
         self.ends: dict[int, list[str]] = {}
+        self.restarted: dict[int, list[float]] = {}
+        self._again, self.builds._begin_again = self.builds._begin_again, self._note_restart  # type: ignore[method-assign]
         self._end, self.builds._end = self.builds._end, self._note_end  # type: ignore[method-assign]
 
     def step(self, by: float) -> None:
@@ -62,3 +65,7 @@ class Service(TravisLookAlike):
         self.ended.setdefault(build.id, []).append(self.true(at))
         self.ends.setdefault(build.id, []).append(state)
         self._end(at, build, state)
+
+    def _note_restart(self, at: float, build: Build, jobs: Sequence[Job]) -> None:
+        self.restarted.setdefault(build.id, []).append(self.true(at))
+        self._again(at, build, jobs)

@@ -29,7 +29,7 @@ def _drawn(result: Play) -> Iterator[str]:
     for job in result.jobs:
         yield f"  run {job.id}: starts {job.starts:.1f}, rival {job.rival}, cancel {job.cancel_at}"
         for target in job.targets:
-            yield f"    {target.id} needs={target.needs} marked={target.marked} skip={target.skip}"
+            yield f"    {target.id} needs={target.needs} marked={target.marked} skip={target.skip} {target.reruns}"
         for fate in job.fates:
             yield f"    {fate}"
 
