@@ -45,7 +45,7 @@ def is_another(before: Build, seen: Build, asked_at: float) -> bool:
 
 def is_later(before: Build | None, seen: Build) -> bool:
     """Whether a build has ended once more since it was seen to end; both by the provider's clock, so to the second."""
-    if before is None or before.finished_at is None or seen.finished_at is None:
+    if before is None or before.id != seen.id or before.finished_at is None or seen.finished_at is None:
         return False
     began, again = before.started_at, seen.started_at
     return before.finished_at < seen.finished_at and (began is None or again is None or began < again)
