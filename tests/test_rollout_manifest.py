@@ -72,6 +72,10 @@ def test_worse_than_usual_is_a_probability_or_true_for_the_usual_one(written, al
             "write 20 or more",
         ),
         (
+            'rollout: {waves: [1, {name: "1", upto: 50%}, 100%]}',
+            "m.yaml:3:29: rollout.waves[1].name: two waves are named `1`; name one otherwise",
+        ),
+        (
             "rollout: {waves: [{name: a, upto: 1}, {name: a, upto: 100%}]}",
             "m.yaml:3:46: rollout.waves[1].name: two waves are named `a`; name one otherwise",
         ),

@@ -59,7 +59,8 @@ def _stop_when(place: Place, diagnostics: Diagnostics) -> StopWhen:
 
 
 def _waves(place: Place, diagnostics: Diagnostics) -> Iterator[WaveRule]:
-    names: set[str] = set()
+    unnamed = [not (isinstance(one, dict) and one.get("name")) for one in place.value]
+    names = {str(number) for number, is_unnamed in enumerate(unnamed, 1) if is_unnamed}  # those have their number
     last = ""
     for index, written in enumerate(place.value):
         here = place.at(index)
