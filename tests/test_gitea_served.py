@@ -157,6 +157,7 @@ targets:
 """
 
 
+@pytest.mark.usefixtures("quick_rehearsals")
 def test_a_rehearsal_of_both_triggers_follows_and_reports(program, quick_polls):
     program.write("orchestrator.yaml", MANIFEST)
     told = ("--sandbox-fails", "acme/c", "--sandbox-slow", "acme/**=50ms")

@@ -99,6 +99,7 @@ targets: [acme/a, acme/deep/er/b@main, {repo: acme/c, branches: [main, dev], inp
 """
 
 
+@pytest.mark.usefixtures("quick_rehearsals")
 def test_a_rehearsal_triggers_follows_and_reports(program):
     program.write("orchestrator.yaml", MANIFEST)
     assert program("run", "--sandbox", "-q", "-o", "json") in (0, 1)
@@ -114,6 +115,7 @@ def test_a_rehearsal_triggers_follows_and_reports(program):
     assert "triggers_per_repo 25/1m" in {row["limit"] for row in report["limits"]}
 
 
+@pytest.mark.usefixtures("quick_rehearsals")
 def test_a_rehearsal_with_trigger_tokens_alone_ends_when_all_is_accepted(program):
     account = "{gitlab: {trigger_token: env:TT, follow: none}}"
     program.write("orchestrator.yaml", f"version: 1\nproviders: {account}\ntargets: [acme/a@main]\n")
