@@ -33,6 +33,7 @@ PROVIDERS: Mapping[str, str] = {
     "buildbot": "orchestrator.providers.buildbot.declaration:DECLARATION",
     "jenkins": "orchestrator.providers.jenkins.declaration:DECLARATION",
     "buildkite": "orchestrator.providers.buildkite.declaration:DECLARATION",
+    "webhook": "orchestrator.providers.webhook.declaration:DECLARATION",
 }
 
 

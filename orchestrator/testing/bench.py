@@ -29,6 +29,7 @@ class Service(ABC):
         step: seconds after which a poll may show something new.
         empty_receipts: statuses of receipts that have no body: they tell no id.
         echoes: whether a receipt shows what was asked: its marker, repository or branch.
+        selects: whether a lookup shows only what carries the marker, so that no row need show it.
         missing: a repository that the service does not have.
         owner: whose repositories, `repos`, fill more than one page; for a provider that discovers.
         failing: a repository whose builds fail, with a log; for a provider that shows logs, or starts builds again.
@@ -42,6 +43,7 @@ class Service(ABC):
     step: float = 5.0
     empty_receipts: Collection[int] = ()
     echoes: bool = True
+    selects: bool = False
     missing: str = "nobody/there-is-none"
     owner: str = ""
     repos: Collection[str] = ()

@@ -24,11 +24,14 @@ from orchestrator.lookalike.gitlab.settings import RepoSpec as GitLabRepo
 from orchestrator.lookalike.gitlab.settings import Settings as GitLabSettings
 from orchestrator.lookalike.travis import TravisLookAlike
 from orchestrator.lookalike.travis.settings import RepoSpec, Settings
+from orchestrator.lookalike.webhook import USUAL, WebhookLookAlike
 from orchestrator.providers import registry
 from orchestrator.providers.buildbot.declaration import DECLARATION as BUILDBOT
 from orchestrator.providers.github.declaration import DECLARATION as GITHUB
 from orchestrator.providers.gitlab.declaration import DECLARATION as GITLAB
 from orchestrator.providers.travis.declaration import DECLARATION as TRAVIS
+from orchestrator.providers.webhook.declaration import DECLARATION as WEBHOOK
+from orchestrator.testing.bench import SECRET
 from orchestrator.testing.contract import LookAlikeService, ProviderContract, Service
 
 MANY = tuple(RepoSpec(f"many/svc-{n:03}") for n in range(250))
@@ -175,6 +178,24 @@ class BuildbotService(LookAlikeService):
         return with_requests(body, lambda row: {**row, **in_state(native)})
 
 
+class WebhookService(LookAlikeService):
+    account = Account("webhook", "webhook", "http://127.0.0.1:9", "env:T", settings=USUAL)
+    declaration = WEBHOOK.for_account(WEBHOOK, account)
+    step = 1.0
+    echoes, selects = False, True
+    refusals = (
+        (Answer(401, {"message": "who?"}), AccessRefused, "account"),
+        (Answer(429, {"message": "slow down"}), RateLimited, "account"),
+        (Answer(404, {"message": "no such repository"}), Rejected, ""),
+        (Answer(422, {"message": "no such ref"}), Rejected, ""),
+    )
+
+    def __init__(self):
+        mine = [f"acme/svc-{n:03}" for n in range(1, 20)]
+        given = {"repos": mine, "queue": 1, "build": 9, "token": SECRET}
+        super().__init__(WebhookLookAlike.from_settings(given), mine)
+
+
 class OverFake(Service):
     declaration = FAKE
     account = Account("fake", "fake", FAKE.url)
@@ -228,6 +249,7 @@ SERVICES = {
     "buildbot": BuildbotService,
     "jenkins": JenkinsService,
     "buildkite": BuildkiteService,
+    "webhook": WebhookService,
     "fake": OverFake,
     "fake that prepares": OverPreparing,
 }

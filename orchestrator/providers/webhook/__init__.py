@@ -1,0 +1,1 @@
+"""Any service with an HTTP API: the manifest's account describes it."""
