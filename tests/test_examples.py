@@ -57,8 +57,9 @@ async def test_every_example_manifest_plays_against_the_sandbox_to_its_end(path)
     @asynccontextmanager
     async def connect(account):
         declared, made = known()[account.type], load_code(known()[account.type].factory)
-        send = worlds[account.name].send(now, anyio.sleep, random.Random(1))
-        yield Line(account, declared, send, lambda send: made(account, send, lambda reference: ""), "hash")
+        world = worlds[account.name]
+        send = world.send(now, anyio.sleep, random.Random(1))
+        yield Line(account, declared, send, lambda send: made(account, send, lambda _: world.settings.token), "hash")
 
     journal = MemoryJournal(now=now)
     rollout = plan.rollout or Rollout()

@@ -139,7 +139,7 @@ def test_a_wrong_signature_is_a_doubt_unless_the_account_says_that_it_is_a_refus
     code, found, _ = outcomes(program, *timeouts)
     assert (code, found) == (1, {"acme/x@main": ("rejected", "http_500")})
     written(tmp_path, hooks, {"trigger": trigger, "sign": sign, "follow": "none"})
-    code, found, _ = outcomes(program, *timeouts, "--again")
+    code, found, _ = outcomes(program, *timeouts)
     assert (code, found["acme/x@main"][0]) == (3, "in_doubt")
     assert not (tmp_path / "seen.txt").exists()
 
@@ -152,7 +152,7 @@ def test_an_id_is_read_and_a_wrong_token_refused(program, tmp_path, hooks):
     code, found, report = outcomes(program)
     assert (code, found, report["targets"][0]["request_id"]) == (0, {"acme/x": ("passed", "accepted")}, "r-1")
     written(tmp_path, hooks, {"token": "env:HOOK_KEY", **account}, ["acme/x"])
-    code, found, _ = outcomes(program, "--again")
+    code, found, _ = outcomes(program)
     assert (code, found) == (1, {"acme/x": ("rejected", "http_403")})
 
 
@@ -209,7 +209,7 @@ def test_after_a_fault_of_wiremock_the_trigger_is_looked_up_and_not_sent_again(p
     stub(wiremock, "POST", "/build/.*", {"fault": fault})
     stub(wiremock, "GET", r"/runs\?marker=.*", {"status": 200, "jsonBody": {"items": []}})
     written(tmp_path, wiremock, {**ACCOUNT, "limits": {"triggers": "1000/1s"}}, ["acme/x"])
-    code, found, _ = outcomes(program, "--timeout", "20s")
+    code, found, _ = outcomes(program, "--timeout", "6s")
     assert code in (3, 8)
     assert found["acme/x"][0] in ("in_doubt", None)
     assert posts(wiremock) == 1
