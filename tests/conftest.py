@@ -3,6 +3,7 @@ import logging
 import os
 import pkgutil
 import signal
+import sys
 import tempfile
 import threading
 import warnings
@@ -12,10 +13,8 @@ import trio.testing
 
 import orchestrator
 from orchestrator.core.frozen import replace
-from orchestrator.lookalike import buildkite as lookalike_buildkite
-from orchestrator.lookalike import github as lookalike_github
-from orchestrator.lookalike import jenkins as lookalike_jenkins
-from orchestrator.lookalike import travis as lookalike_travis
+from orchestrator.providers import registry
+from orchestrator.providers.registry import load
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGALRM)
 
@@ -45,7 +44,8 @@ def quick_polls(monkeypatch):
 @pytest.fixture
 def quick_rehearsals(monkeypatch, quick_polls):
     """Real sockets and real time, but a rehearsal's look-alike lives a hundred times as fast, as its setting says."""
-    for package in (lookalike_buildkite, lookalike_github, lookalike_jenkins, lookalike_travis):
+    for name in {load(registry.declaration(type_).lookalike).__module__ for type_ in registry.PROVIDERS}:
+        package = sys.modules[name]
         fitted = package.fitted
         monkeypatch.setattr(package, "fitted", lambda *said, fitted=fitted: replace(fitted(*said), time_scale=100.0))
 

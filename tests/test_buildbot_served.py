@@ -173,6 +173,7 @@ targets: [acme/a, acme/b@main, {repo: some thing, builders: [x, y], properties: 
 """
 
 
+@pytest.mark.usefixtures("quick_rehearsals")
 def test_a_rehearsal_triggers_follows_and_reports(program):
     program.write("orchestrator.yaml", MANIFEST)
     assert program("run", "--sandbox", "-q", "-o", "json") in (0, 1), program.err

@@ -320,6 +320,7 @@ def test_a_rehearsal_is_made_from_the_description_itself():
     assert look_alike.repos == {"acme/x": "acme/x"}
 
 
+@pytest.mark.usefixtures("quick_rehearsals")
 def test_the_example_is_rehearsed_whole_by_the_command_line(tmp_path, capsys):
     program = Program(tmp_path, capsys, CI_TOKEN="unused")
     example = Path(__file__).parents[1] / "manifests" / "webhook.yaml"

@@ -157,20 +157,7 @@ class WebhookLookAlike(LookAlike):
     def for_plan(
         cls, targets: Iterable[Target], accounts: Collection[Account], rehearsal: Rehearsal = NOTHING_SAID
     ) -> Self:
-        [account] = accounts
-        rates = [limit.calls * max(1.0, 60 / limit.per) for limit in account.limits if limit.kind == "triggers"]
-        settings = Settings(
-            repos=tuple(dict.fromkeys(target.repo for target in targets)),
-            service=account.settings,
-            failed=0.0 if rehearsal else 0.06,
-            rehearsal=rehearsal,
-            queue=(0.3, 1.5),
-            build=(2.0, 8.0),
-            latency=(0.01, 0.03),
-            token=f"sandbox-{token_hex(8)}",
-            triggers=10 + int(max(rates, default=600)),
-        )
-        return cls(settings)
+        return cls(fitted(targets, accounts, rehearsal))
 
     @override
     def stats(self) -> Object:
@@ -238,6 +225,23 @@ class WebhookLookAlike(LookAlike):
         self.life.start(now, run, stuck=stuck)
         status = said.get("accepted", ACCEPTED)
         return json_reply(202 if 202 in status else status[0], placed(said["id"], run.id, {}) if "id" in said else {})
+
+
+def fitted(targets: Iterable[Target], accounts: Collection[Account], rehearsal: Rehearsal = NOTHING_SAID) -> Settings:
+    """Builds of some seconds, a few of which fail, of all that the targets name, with room for the account's limits."""
+    [account] = accounts
+    rates = [limit.calls * max(1.0, 60 / limit.per) for limit in account.limits if limit.kind == "triggers"]
+    return Settings(
+        repos=tuple(dict.fromkeys(target.repo for target in targets)),
+        service=account.settings,
+        failed=0.0 if rehearsal else 0.06,
+        rehearsal=rehearsal,
+        queue=(0.3, 1.5),
+        build=(2.0, 8.0),
+        latency=(0.01, 0.03),
+        token=f"sandbox-{token_hex(8)}",
+        triggers=10 + int(max(rates, default=600)),
+    )
 
 
 def placed(pointer: str, value: Json, into: Json) -> Json:
