@@ -6,7 +6,7 @@ from orchestrator.core.frozen import replace
 from orchestrator.core.model import Account
 from orchestrator.core.rehearsal import Rehearsal
 from orchestrator.lookalike.gitea import ForgejoLookAlike, GiteaLookAlike
-from orchestrator.lookalike.gitea.settings import RepoSpec, Settings
+from orchestrator.lookalike.gitea.settings import RepoSpec
 from orchestrator.providers.gitea.declaration import DECLARATION, FORGEJO
 from orchestrator.testing.bench import Bench, LookAlikeService
 
@@ -51,9 +51,9 @@ class GiteaService(LookAlikeService):
         kind = type(self).look_alike
         specs = [RepoSpec(slug, **(spec or {})) for slug in (*REPOS, self.failing, *MANY)]
         specs.append(RepoSpec(self.branched, branches=BRANCHES))
-        given = {"queue": (1.0, 1.0), "build": (9.0, 9.0), "version": kind.newest, **settings}
+        given = {"queue": (1.0, 1.0), "build": (9.0, 9.0), **settings}
         told = Rehearsal(fails=(self.failing,))
-        super().__init__(kind(Settings(repos=tuple(specs), rehearsal=told, **given)), REPOS)
+        super().__init__(kind(kind.kind(repos=tuple(specs), rehearsal=told, **given)), REPOS)
 
     def target(self):
         return replace(super().target(), request={"workflow": "ci.yml"})

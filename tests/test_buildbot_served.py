@@ -9,9 +9,10 @@ from orchestrator.core.errors import UsageError
 from orchestrator.core.model import Account, Target, Trigger
 from orchestrator.core.secrets import Secrets
 from orchestrator.lookalike.buildbot import BuildbotLookAlike
-from orchestrator.lookalike.buildbot.settings import RepoSpec, Settings, parse
+from orchestrator.lookalike.buildbot.settings import RepoSpec, Settings
 from orchestrator.lookalike.kit.http import Harm, Incoming
 from orchestrator.lookalike.kit.server import serve
+from orchestrator.lookalike.kit.settings import with_repos
 from orchestrator.providers import registry
 
 pytestmark = pytest.mark.anyio
@@ -143,10 +144,10 @@ def test_cancel_stop_and_rebuild_are_answered_whatever_happens():
 
 
 def test_settings_are_checked():
-    assert len(parse({"repos": 3}).repos) == 3
-    assert parse({"repos": [{"slug": "x", "builder": "y"}, "acme/z"]}).repos[1].name == "z"
+    assert len(with_repos(Settings, {"repos": 3}).repos) == 3
+    assert with_repos(Settings, {"repos": [{"slug": "x", "builder": "y"}, "acme/z"]}).repos[1].name == "z"
     with pytest.raises(UsageError, match="unknown key `frob`"):
-        parse({"frob": 1})
+        with_repos(Settings, {"frob": 1})
 
 
 async def test_a_session_is_opened_over_sockets_although_its_redirect_leads_elsewhere(tmp_path):

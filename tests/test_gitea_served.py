@@ -20,10 +20,11 @@ from orchestrator.engine.engine import Engine, Options
 from orchestrator.journal.history import load
 from orchestrator.journal.port import Process
 from orchestrator.lookalike.gitea import ForgejoLookAlike, GiteaLookAlike
-from orchestrator.lookalike.gitea.settings import RepoSpec, Settings, parse
+from orchestrator.lookalike.gitea.settings import RepoSpec, Settings
 from orchestrator.lookalike.kit.faults import FaultRule
 from orchestrator.lookalike.kit.http import Incoming
 from orchestrator.lookalike.kit.server import serve
+from orchestrator.lookalike.kit.settings import with_repos
 from orchestrator.providers import registry
 from orchestrator.providers.port import Line
 from orchestrator.report.view import view
@@ -52,8 +53,7 @@ async def played(type_, targets, *specs, **settings):
     read = manifests.read("m.yaml", text.encode(), declarations=registry.known(), load=lambda name: b"")
     plan = manifests.expand(read, today=date(2026, 1, 5))
     kind = KINDS[type_]
-    given = {"build": (20.0, 30.0), "version": kind.newest, **settings}
-    world = kind(Settings(repos=specs, **given))
+    world = kind(kind.kind(repos=specs, **{"build": (20.0, 30.0), **settings}))
     send = world.send(now, anyio.sleep, random.Random(1))
     declared = registry.declaration(type_)
 
@@ -132,7 +132,7 @@ async def test_a_dispatch_cancels_what_an_earlier_one_started():
 def test_a_repository_that_was_renamed_is_triggered_under_its_old_name(type_, tmp_path):
     async def play():
         kind = KINDS[type_]
-        look_alike = kind(Settings(repos=(RepoSpec("acme/old", moved_to="acme/new"),), version=kind.newest))
+        look_alike = kind(kind.kind(repos=(RepoSpec("acme/old", moved_to="acme/new"),)))
         async with serve(look_alike) as served:
             account = Account(type_, type_, served.url, token="env:T")
             async with registry.connect(account, Secrets({"T": served.token}, tmp_path, tmp_path)) as line:
@@ -252,8 +252,8 @@ class Visitor:
 
     def __init__(self, kind=GiteaLookAlike, **settings):
         spec = RepoSpec("acme/api", **settings.pop("spec", {}))
-        given = {"repos": (spec,), "queue": (1.0, 1.0), "build": (2.0, 2.0), "version": kind.newest, **settings}
-        self.world = kind(Settings(**given))
+        given = {"repos": (spec,), "queue": (1.0, 1.0), "build": (2.0, 2.0), **settings}
+        self.world = kind(kind.kind(**given))
         self.now = EPOCH
         self.headers = {}
 
@@ -306,8 +306,8 @@ def test_inputs_that_are_not_declared_are_dropped_without_a_word():
 
 
 def test_settings_are_read_and_odd_ones_refused():
-    found = parse({"repos": 2, "time_scale": 10}, "1.28.0")
+    found = with_repos(Settings, {"repos": 2, "time_scale": 10})
     assert [spec.slug for spec in found.repos] == ["acme/svc-001", "acme/svc-002"]
     assert found.scaled().build == (3.0, 30.0)
     with pytest.raises(Exception, match="twice"):
-        parse({"repos": ["a/b", "A/b"]}, "1.28.0")
+        with_repos(Settings, {"repos": ["a/b", "A/b"]})

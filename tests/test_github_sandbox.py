@@ -6,8 +6,9 @@ import pytest
 
 from orchestrator.core.errors import UsageError
 from orchestrator.lookalike.github import GitHubLookAlike
-from orchestrator.lookalike.github.settings import RepoSpec, Settings, parse
+from orchestrator.lookalike.github.settings import RepoSpec, Settings
 from orchestrator.lookalike.kit.http import Incoming
+from orchestrator.lookalike.kit.settings import with_repos
 
 HEADERS = {"authorization": "Bearer sandbox-token", "user-agent": "test", "host": "gh.test"}
 DISPATCH = "/repos/acme/api/actions/workflows/ci.yml/dispatches"
@@ -161,8 +162,8 @@ def test_graphql_shows_states_by_node_and_no_more_than_a_hundred():
 
 
 def test_settings_are_read_and_odd_ones_refused():
-    assert [spec.slug for spec in parse({"repos": 2}).repos] == ["acme/svc-001", "acme/svc-002"]
-    assert parse({"repos": ["a/b", {"slug": "a/c", "topics": ["x"]}]}).repos[1].topics == ("x",)
+    assert [spec.slug for spec in with_repos(Settings, {"repos": 2}).repos] == ["acme/svc-001", "acme/svc-002"]
+    assert with_repos(Settings, {"repos": ["a/b", {"slug": "a/c", "topics": ["x"]}]}).repos[1].topics == ("x",)
     for wrong in ({"repos": ["a/b", "A/b"]}, {"repos": 10**9}, {"burst": "off"}, {"repos": [{"slug": "a/b", "x": 1}]}):
         with pytest.raises(UsageError):
-            parse(wrong)
+            with_repos(Settings, wrong)

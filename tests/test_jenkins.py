@@ -151,7 +151,7 @@ def test_targets_of_one_job_with_other_parameters_are_judged_apart(program):
     text = MANIFEST.partition("defaults")[0] + "targets: [acme/a, {repo: acme/a, name: b, parameters: {NOPE: x}}]\n"
     program.write("orchestrator.yaml", text)
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr("orchestrator.lookalike.jenkins.settings._keys", lambda value: ())
+        patched.setattr("orchestrator.lookalike.jenkins.settings.keys_of", lambda value: ())
         assert program("run", "--sandbox", "-q", "-o", "json") == 1
     assert [target["code"] for target in program.json["targets"]] == ["passed", "undeclared_parameters"]
 

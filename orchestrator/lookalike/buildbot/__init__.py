@@ -6,57 +6,44 @@ Here is the way in. Behind it are the services (`routes`), and what there is and
 from __future__ import annotations
 
 import json
-from collections import Counter
 from collections.abc import Collection, Iterable, Mapping
-from typing import Any, Self
 from urllib.parse import urlencode
 
 from typing_extensions import override
 
-from orchestrator.core.model import Account, Target
-from orchestrator.core.rehearsal import NOTHING_SAID, Rehearsal
 from orchestrator.lookalike.buildbot import routes
 from orchestrator.lookalike.buildbot.routes import Context, failed
 from orchestrator.lookalike.buildbot.rows import Tables
-from orchestrator.lookalike.buildbot.settings import Settings, fitted, parse
-from orchestrator.lookalike.kit import LookAlike
+from orchestrator.lookalike.buildbot.settings import Settings
 from orchestrator.lookalike.kit.http import Effect, Harm, Incoming, NoRoute, Object, Reply, Routes
+from orchestrator.lookalike.kit.service import Service
 
-ROUTES = Routes(routes)
 LONGEST_LINE = 16_384  # characters of the line of a call, beyond which the server hangs up
 
 
-class BuildbotLookAlike(LookAlike):
+class BuildbotLookAlike(Service):
     """A Buildbot with force schedulers, builders, and one step in each build."""
 
     settings: Settings
+    kind = Settings
+    served = Routes(routes)
 
     def __init__(self, settings: Settings, began: float | None = None) -> None:
         super().__init__(settings, began)
         self.tables = Tables(settings.scaled(), self.chance, self.events, self.counters)
         self._body = b""
 
-    @classmethod
-    @override
-    def from_settings(cls, given: Mapping[str, Any]) -> Self:
-        return cls(parse(given))
-
-    @classmethod
-    @override
-    def for_plan(
-        cls, targets: Iterable[Target], accounts: Collection[Account], rehearsal: Rehearsal = NOTHING_SAID
-    ) -> Self:
-        return cls(fitted(targets, accounts, rehearsal))
-
     @override
     def headers(self, token: str) -> Mapping[str, str]:
         return {"accept": "application/json"}
 
     @override
+    def states(self) -> Iterable[str]:
+        return (row.outcome or row.stage.value for row in self.tables.requests)
+
+    @override
     def stats(self) -> Object:
-        over = Counter(row.outcome or row.stage.value for row in self.tables.requests)
-        ran = sum(row.ran_at is not None for row in self.tables.requests)
-        return {**super().stats(), "builds": ran, "build_states": dict(over)}
+        return {**super().stats(), "builds": sum(row.ran_at is not None for row in self.tables.requests)}
 
     @override
     def handle(self, call: Incoming, now: float) -> Reply:
@@ -77,9 +64,9 @@ class BuildbotLookAlike(LookAlike):
 
     @override
     def answer(self, call: Incoming, now: float, stuck: bool) -> Reply:
-        path = call.path.removeprefix(self.settings.prefix)
+        path = self.below(call.path)
         try:
-            _, service, names = ROUTES.find(call.method, path)
+            _, service, names = self.served.find(call.method, path)
         except NoRoute as error:
             if error.allowed and call.method != "GET":
                 raise failed(400, "invalid HTTP method") from None

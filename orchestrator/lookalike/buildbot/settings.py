@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
-from secrets import token_hex
-from typing import Annotated, Any
+from typing import Annotated, Self
+
+from typing_extensions import override
 
 from orchestrator.core.frozen import Struct
 from orchestrator.core.model import Account, Target
-from orchestrator.core.rehearsal import NOTHING_SAID, Rehearsal
-from orchestrator.lookalike.kit.life import LifeSettings
-from orchestrator.lookalike.kit.settings import TEXT, Count, Share, scaled, with_repos
+from orchestrator.lookalike.kit.service import ServiceSettings
+from orchestrator.lookalike.kit.settings import TEXT, Count, Share
 from orchestrator.providers.buildbot.declaration import builders_of, properties_of
 
 
@@ -34,7 +34,7 @@ class Shares(Struct, frozen=True):
     canceled: Share = 0.0
 
 
-class Settings(LifeSettings, frozen=True, kw_only=True):
+class Settings(ServiceSettings, frozen=True, kw_only=True):
     """A Buildbot: who is there, what its schedulers take, how fast it lives (docs/sandbox.md has each key)."""
 
     repos: tuple[RepoSpec, ...] = ()
@@ -47,42 +47,25 @@ class Settings(LifeSettings, frozen=True, kw_only=True):
     any_password: bool = False  # a rehearsal's secrets are made up
     shares: Shares = Shares()
 
-    def scaled(self) -> Settings:
-        """The same with all durations divided by the time scale."""
-        return scaled(self, self.time_scale, "queue", "build", "change")
-
-
-def parse(given: Mapping[str, Any]) -> Settings:
-    """Settings from a map; see `with_repos`."""
-    return with_repos(Settings, given)
-
-
-def fitted(targets: Iterable[Target], accounts: Collection[Account], rehearsal: Rehearsal = NOTHING_SAID) -> Settings:
-    """Builds of some seconds, a few of which do not pass, with all builders and parameters that the targets name.
-
-    Where a rehearsal says what goes wrong, nothing goes wrong by itself.
-    """
-    repos: dict[str, RepoSpec] = {}
-    schedulers: dict[str, None] = {}
-    parameters = {"orchestrator_marker": None}
-    for target in targets:
-        for name in builders_of(target):
-            repos.setdefault(name, RepoSpec(target.repo, name))
-        schedulers[str(target.request.get("scheduler"))] = None
-        parameters |= dict.fromkeys(properties_of(target))
-    logins = [account.settings["login"] for account in accounts if "login" in account.settings]
-    users = [str(login["user"]) for login in logins if isinstance(login, Mapping)]
-    return Settings(
-        repos=tuple(repos.values()),
-        schedulers=tuple(schedulers),
-        parameters=tuple(parameters),
-        rehearsal=rehearsal,
-        shares=Shares() if rehearsal else Shares(failed=0.06, errored=0.02),
-        queue=(0.3, 1.5),
-        build=(2.0, 8.0),
-        latency=(0.01, 0.03),
-        closed=bool(users),
-        any_password=True,
-        login=users[0] if users else "sandbox",
-        token=f"sandbox-{token_hex(8)}",
-    )
+    @classmethod
+    @override
+    def fitted(cls, targets: Iterable[Target], accounts: Collection[Account]) -> Self:
+        repos: dict[str, RepoSpec] = {}
+        schedulers: dict[str, None] = {}
+        parameters = {"orchestrator_marker": None}
+        for target in targets:
+            for name in builders_of(target):
+                repos.setdefault(name, RepoSpec(target.repo, name))
+            schedulers[str(target.request.get("scheduler"))] = None
+            parameters |= dict.fromkeys(properties_of(target))
+        logins = [account.settings["login"] for account in accounts if "login" in account.settings]
+        users = [str(login["user"]) for login in logins if isinstance(login, Mapping)]
+        return cls(
+            repos=tuple(repos.values()),
+            schedulers=tuple(schedulers),
+            parameters=tuple(parameters),
+            shares=Shares(failed=0.06, errored=0.02),
+            closed=bool(users),
+            any_password=True,
+            others={f"sandbox-{user}": user for user in users},
+        )

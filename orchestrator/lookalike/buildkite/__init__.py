@@ -5,32 +5,29 @@ Behind it are the services (`routes`), what there is and becomes of it (`rows`),
 
 from __future__ import annotations
 
-import json
-from collections import Counter
-from collections.abc import Collection, Iterable, Mapping
-from typing import Any, Self
+from collections.abc import Iterable
 from urllib.parse import unquote
 
 from typing_extensions import override
 
-from orchestrator.core.model import Account, Target
-from orchestrator.core.rehearsal import NOTHING_SAID, Rehearsal
 from orchestrator.lookalike.buildkite import routes
 from orchestrator.lookalike.buildkite.routes import Context, failed
 from orchestrator.lookalike.buildkite.rows import Tables
-from orchestrator.lookalike.buildkite.settings import Settings, fitted, parse
-from orchestrator.lookalike.kit import LookAlike
+from orchestrator.lookalike.buildkite.settings import Settings
 from orchestrator.lookalike.kit.counters import FixedWindows
-from orchestrator.lookalike.kit.http import Incoming, NoRoute, Object, Refused, Reply, Routes, credentials, json_reply
+from orchestrator.lookalike.kit.http import Incoming, NoRoute, Refused, Reply, Routes, json_reply
+from orchestrator.lookalike.kit.service import Service, object_in
 
-ROUTES = Routes(routes)
 WARNING = "You have exceeded your API rate limit."
 
 
-class BuildkiteLookAlike(LookAlike):
+class BuildkiteLookAlike(Service):
     """A Buildkite with organizations, pipelines, and builds of one job each."""
 
     settings: Settings
+    kind = Settings
+    served = Routes(routes)
+    named = ("org", "pipeline")
 
     def __init__(self, settings: Settings, began: float | None = None) -> None:
         super().__init__(settings, began)
@@ -39,29 +36,9 @@ class BuildkiteLookAlike(LookAlike):
         self._minutes = FixedWindows(self._scaled.minute)
         self._used: dict[str, int] = {}  # by the headers' lead, calls of the window that is counted for this call
 
-    @classmethod
     @override
-    def from_settings(cls, given: Mapping[str, Any]) -> Self:
-        return cls(parse(given))
-
-    @classmethod
-    @override
-    def for_plan(
-        cls, targets: Iterable[Target], accounts: Collection[Account], rehearsal: Rehearsal = NOTHING_SAID
-    ) -> Self:
-        return cls(fitted(targets, accounts, rehearsal))
-
-    @override
-    def stats(self) -> Object:
-        states = dict(Counter(build.state for build in self.tables.builds))
-        return {**super().stats(), "builds": len(self.tables.builds), "build_states": states}
-
-    @override
-    def repo_names(self, path: str) -> Collection[str]:
-        names = ROUTES.names(path.removeprefix(self.settings.prefix))
-        if not {"org", "pipeline"} <= names.keys():
-            return ()
-        return (f"{unquote(names['org'])}/{unquote(names['pipeline'])}".lower(),)
+    def states(self) -> Iterable[str]:
+        return (build.state for build in self.tables.builds)
 
     @override
     def answer(self, call: Incoming, now: float, stuck: bool) -> Reply:
@@ -73,28 +50,22 @@ class BuildkiteLookAlike(LookAlike):
             raise
 
     def _served(self, call: Incoming, now: float, stuck: bool) -> Reply:
-        path = call.path.removeprefix(self.settings.prefix).rstrip("/")  # as Rails does
-        self._admit(call, ROUTES.names(path).get("org"), now)
+        path = self.below(call.path).rstrip("/")  # as Rails does
+        self._admit(call, self.served.names(path).get("org"), now)
         try:
-            _, service, names = ROUTES.find(call.method, path)
-            body = json.loads(call.body or b"{}")
+            _, service, names = self.served.find(call.method, path)
+            body = object_in(call, lambda problem: failed(400, problem))
         except NoRoute:
             raise failed(404, "Not Found") from None
-        except ValueError:
-            raise failed(400, "Problems parsing JSON") from None
-        if not isinstance(body, dict):
-            raise failed(400, "Body should be a JSON object")
-        base = f"http://{call.headers.get('host', '127.0.0.1')}{self.settings.prefix}"
-        reply: Reply = service(Context(call, now, self.tables, base, body, names, stuck))
+        reply: Reply = service(Context(call, now, self.tables, self.base(call), body, names, stuck))
         return reply
 
     def _admit(self, call: Incoming, org: str | None, now: float) -> None:
         """Who may call, and how often: of the user in all, and of the organization where it is about one."""
-        found = credentials(call.headers.get("authorization"))
-        known = {self.settings.token: self.settings.login, **self.settings.others}
-        if found is None or found.scheme.lower() != "bearer" or found.secret not in known:
+        if (token := self.token_in(call, "bearer")) is None:
             raise failed(401, "Authentication required. Please supply a valid API Access Token")
-        self._used["RateLimit-User"] = self._minutes.count(f"user {known[found.secret]}", now)
+        user = self.settings.others.get(token, self.settings.login)
+        self._used["RateLimit-User"] = self._minutes.count(f"user {user}", now)
         if org is not None:
             self._used["RateLimit"] = self._minutes.count(f"org {unquote(org).lower()}", now)
         for lead, scope in (("RateLimit", "rest"), ("RateLimit-User", "rest_user")):

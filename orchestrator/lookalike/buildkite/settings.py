@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
-from typing import Any
+from collections.abc import Collection, Iterable
+from typing import Self
+
+from typing_extensions import override
 
 from orchestrator.core.frozen import Struct, replace
 from orchestrator.core.model import Account, Target
-from orchestrator.core.rehearsal import NOTHING_SAID, Rehearsal
-from orchestrator.lookalike.kit.life import LifeSettings, brisk
-from orchestrator.lookalike.kit.settings import Count, Duration, Share, Slug, most, scaled, with_repos
+from orchestrator.lookalike.kit.service import ServiceSettings
+from orchestrator.lookalike.kit.settings import Count, Duration, Share, Slug, most
 
 
 class RepoSpec(Struct, frozen=True):
@@ -32,8 +33,10 @@ class Shares(Struct, frozen=True):
     not_run: Share = 0.0
 
 
-class Settings(LifeSettings, frozen=True, kw_only=True):
+class Settings(ServiceSettings, frozen=True, kw_only=True):
     """A Buildkite: who is there, how fast it lives, how many calls a minute it takes (docs/buildkite.md)."""
+
+    spans = (*ServiceSettings.spans, "minute")
 
     repos: tuple[RepoSpec, ...] = ()
     shares: Shares = Shares()
@@ -41,32 +44,19 @@ class Settings(LifeSettings, frozen=True, kw_only=True):
     calls: Count = 200
     minute: Duration = 60.0
 
-    def scaled(self) -> Settings:
-        """The same with all durations divided by the time scale."""
-        return scaled(self, self.time_scale, "queue", "build", "change", "minute")
-
-
-def parse(given: Mapping[str, Any]) -> Settings:
-    """Settings from a map; see `with_repos`."""
-    return with_repos(Settings, given)
-
-
-def fitted(targets: Iterable[Target], accounts: Collection[Account], rehearsal: Rehearsal = NOTHING_SAID) -> Settings:
-    """Builds of some seconds, a few of which do not pass, with all that the targets name, and room for the limits.
-
-    Where a rehearsal says what goes wrong, nothing goes wrong by itself.
-    """
-    limits = [limit for account in accounts for limit in account.limits]
-    repos: dict[str, RepoSpec] = {}
-    for target in targets:
-        slug = f"{target.owner}/{target.request.get('pipeline') or target.repo.partition('/')[2]}"
-        spec = repos.setdefault(slug.lower(), RepoSpec(slug))
-        if target.branch == "master":
-            repos[slug.lower()] = replace(spec, default_branch="master")
-    return Settings(
-        **brisk(rehearsal),
-        repos=tuple(repos.values()),
-        shares=Shares() if rehearsal else Shares(failed=0.06, not_run=0.01),
-        user_calls=most(limits, "calls", 50, 60.0),
-        calls=most(limits, "calls_per_organization", 200, 60.0),
-    )
+    @classmethod
+    @override
+    def fitted(cls, targets: Iterable[Target], accounts: Collection[Account]) -> Self:
+        limits = [limit for account in accounts for limit in account.limits]
+        repos: dict[str, RepoSpec] = {}
+        for target in targets:
+            slug = f"{target.owner}/{target.request.get('pipeline') or target.repo.partition('/')[2]}"
+            spec = repos.setdefault(slug.lower(), RepoSpec(slug))
+            if target.branch == "master":
+                repos[slug.lower()] = replace(spec, default_branch="master")
+        return cls(
+            repos=tuple(repos.values()),
+            shares=Shares(failed=0.06, not_run=0.01),
+            user_calls=most(limits, "calls", 50, 60.0),
+            calls=most(limits, "calls_per_organization", 200, 60.0),
+        )

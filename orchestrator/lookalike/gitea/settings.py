@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable
 from secrets import token_hex
-from typing import Any
+from typing import Self
+
+from typing_extensions import override
 
 from orchestrator.core.frozen import Struct, replace
-from orchestrator.core.model import Target
-from orchestrator.core.rehearsal import NOTHING_SAID, Rehearsal
-from orchestrator.lookalike.kit.life import LifeSettings, brisk
-from orchestrator.lookalike.kit.settings import Count, Share, Slug, scaled, with_repos
-
-NEWEST = "1.28.0"
+from orchestrator.core.model import Account, Target
+from orchestrator.lookalike.kit.service import ServiceSettings
+from orchestrator.lookalike.kit.settings import Count, Share, Slug, joined, keys_of
 
 
 class RepoSpec(Struct, frozen=True):
@@ -40,7 +39,7 @@ class Shares(Struct, frozen=True):
     skipped: Share = 0.0
 
 
-class Settings(LifeSettings, frozen=True, kw_only=True):
+class Settings(ServiceSettings, frozen=True, kw_only=True):
     """Who is there, how fast it lives (docs/sandbox.md has each key); `version` is of Gitea, or of Forgejo."""
 
     repos: tuple[RepoSpec, ...] = ()
@@ -48,48 +47,32 @@ class Settings(LifeSettings, frozen=True, kw_only=True):
     default_branch: str = "main"
     user_id: Count = 77
     shares: Shares = Shares()
-    version: str = NEWEST
+    version: str = "1.28.0"
     cancels: bool = True
 
-    def scaled(self) -> Settings:
-        """The same with all durations divided by the time scale."""
-        return scaled(self, self.time_scale, "queue", "build", "change")
-
-
-def parse(given: Mapping[str, Any], version: str) -> Settings:
-    """Settings from a map; see `with_repos`."""
-    return with_repos(Settings, {"version": version, **given})
-
-
-def fitted(targets: Iterable[Target], version: str, rehearsal: Rehearsal = NOTHING_SAID) -> Settings:
-    """Builds of some seconds, a few of which do not pass, with all that the targets name.
-
-    Where a rehearsal says what goes wrong, nothing goes wrong by itself.
-    """
-    repos: dict[str, RepoSpec] = {}
-    for target in targets:
-        spec, said = repos.setdefault(target.repo.lower(), RepoSpec(target.repo)), target.request
-        default = spec.default_branch or (None if target.branch == "main" else target.branch)
-        names = (*_keys(said.get("inputs")), *_keys(said.get("env")))
-        repos[target.repo.lower()] = replace(
-            spec,
-            default_branch=default if default == "master" else None,
-            branches=_with(spec.branches, *([] if target.branch is None else [target.branch])),
-            workflows=_with(spec.workflows, str(said.get("workflow"))),
-            inputs=_with(spec.inputs, *names),
+    @classmethod
+    @override
+    def fitted(cls, targets: Iterable[Target], accounts: Collection[Account]) -> Self:
+        repos: dict[str, RepoSpec] = {}
+        for target in targets:
+            spec, said = repos.setdefault(target.repo.lower(), RepoSpec(target.repo)), target.request
+            default = spec.default_branch or (None if target.branch == "main" else target.branch)
+            names = (*keys_of(said.get("inputs")), *keys_of(said.get("env")))
+            repos[target.repo.lower()] = replace(
+                spec,
+                default_branch=default if default == "master" else None,
+                branches=joined(spec.branches, target.branch),
+                workflows=joined(spec.workflows, str(said.get("workflow"))),
+                inputs=joined(spec.inputs, *names),
+            )
+        return cls(
+            repos=tuple(repos.values()),
+            shares=Shares(failed=0.06, skipped=0.01),
+            user_id=int(token_hex(4), 16),
         )
-    return Settings(
-        **brisk(rehearsal),
-        repos=tuple(repos.values()),
-        shares=Shares() if rehearsal else Shares(failed=0.06, skipped=0.01),
-        user_id=int(token_hex(4), 16),
-        version=version,
-    )
 
 
-def _keys(value: object) -> tuple[str, ...]:
-    return tuple(map(str, value)) if isinstance(value, Mapping) else ()
+class ForgejoSettings(Settings, frozen=True, kw_only=True):
+    """Those of a Forgejo."""
 
-
-def _with(known: tuple[str, ...], *more: str) -> tuple[str, ...]:
-    return tuple(dict.fromkeys((*known, *more)))
+    version: str = "16.0.0"

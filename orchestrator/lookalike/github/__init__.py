@@ -7,34 +7,29 @@ becomes of it (`rows`), and how it is shown (`shapes`).
 from __future__ import annotations
 
 import hashlib
-import json
-from collections import Counter
-from collections.abc import Collection, Iterable, Mapping
-from typing import Any, Self
-from urllib.parse import unquote
+from collections.abc import Iterable, Mapping
 
 from typing_extensions import override
 
-from orchestrator.core.model import Account, Target
-from orchestrator.core.rehearsal import NOTHING_SAID, Rehearsal
 from orchestrator.lookalike.github import routes
 from orchestrator.lookalike.github.routes import NEWEST, Context, failed
 from orchestrator.lookalike.github.rows import Tables
-from orchestrator.lookalike.github.settings import Settings, fitted, parse
-from orchestrator.lookalike.kit import LookAlike
+from orchestrator.lookalike.github.settings import Settings
 from orchestrator.lookalike.kit.counters import FixedWindows, SlidingWindow
-from orchestrator.lookalike.kit.http import JSON, Incoming, NoRoute, Object, Refused, Reply, Routes, credentials
+from orchestrator.lookalike.kit.http import JSON, Incoming, NoRoute, Refused, Reply, Routes
+from orchestrator.lookalike.kit.service import Service, object_in
 
-ROUTES = Routes(routes)
 VERSIONS = ("2022-11-28", NEWEST)
 SECONDARY = "You have exceeded a secondary rate limit. Please wait a few minutes before you try again."
 ABOUT_SECONDARY = "https://docs.github.com/rest/overview/rate-limits-for-the-rest-api#about-secondary-rate-limits"
 
 
-class GitHubLookAlike(LookAlike):
+class GitHubLookAlike(Service):
     """GitHub with repositories, workflows, runs and one job in each."""
 
     settings: Settings
+    kind = Settings
+    served = Routes(routes)
 
     def __init__(self, settings: Settings, began: float | None = None) -> None:
         super().__init__(settings, began)
@@ -46,34 +41,13 @@ class GitHubLookAlike(LookAlike):
         self._left = 0
         self.windows = (60.0, self._scaled.hour, self._scaled.hour)
 
-    @classmethod
-    @override
-    def from_settings(cls, given: Mapping[str, Any]) -> Self:
-        return cls(parse(given))
-
-    @classmethod
-    @override
-    def for_plan(
-        cls, targets: Iterable[Target], accounts: Collection[Account], rehearsal: Rehearsal = NOTHING_SAID
-    ) -> Self:
-        return cls(fitted(targets, accounts, rehearsal))
-
     @override
     def headers(self, token: str) -> Mapping[str, str]:
         return {**super().headers(token), "user-agent": "sandbox", "x-github-api-version": VERSIONS[0]}
 
     @override
-    def stats(self) -> Object:
-        runs = self.tables.runs.values()
-        states = dict(Counter(run.outcome or run.status for run in runs))
-        return {**super().stats(), "builds": len(runs), "build_states": states}
-
-    @override
-    def repo_names(self, path: str) -> Collection[str]:
-        names = ROUTES.names(path.removeprefix(self.settings.prefix))
-        if not {"owner", "repo"} <= names.keys():
-            return ()
-        return (f"{unquote(names['owner'])}/{unquote(names['repo'])}".lower(),)
+    def states(self) -> Iterable[str]:
+        return (run.outcome or run.status for run in self.tables.runs.values())
 
     @override
     def answer(self, call: Incoming, now: float, stuck: bool) -> Reply:
@@ -86,18 +60,13 @@ class GitHubLookAlike(LookAlike):
             raise
 
     def _served(self, call: Incoming, now: float, stuck: bool) -> Reply:
-        path = call.path.removeprefix(self.settings.prefix)
+        path = self.below(call.path)
         try:
-            _, service, names = ROUTES.find(call.method, path)
-            body = json.loads(call.body or b"{}")
+            _, service, names = self.served.find(call.method, path)
+            body = object_in(call, lambda problem: failed(400, problem))
         except NoRoute:
             raise failed(404, "Not Found") from None
-        except ValueError:
-            raise failed(400, "Problems parsing JSON") from None
-        if not isinstance(body, dict):
-            raise failed(400, "Body should be a JSON object")
-        base = f"http://{call.headers.get('host', '127.0.0.1')}{self.settings.prefix}"
-        reply: Reply = service(Context(call, now, self.tables, base, body, names, stuck))
+        reply: Reply = service(Context(call, now, self.tables, self.base(call), body, names, stuck))
         return reply
 
     def _admit(self, call: Incoming, now: float) -> None:
@@ -106,14 +75,13 @@ class GitHubLookAlike(LookAlike):
             raise failed(
                 403, "Request forbidden by administrative rules. Please make sure your request has a User-Agent"
             )
-        found = credentials(call.headers.get("authorization"))
-        known = {self.settings.token: self.settings.login, **self.settings.others}
-        if found is None or found.scheme.lower() not in ("bearer", "token") or found.secret not in known:
+        token = self.token_in(call, "bearer", "token")
+        if token is None:
             raise failed(401, "Bad credentials")
         version = call.headers.get("x-github-api-version", VERSIONS[0])
         if version not in VERSIONS[: 1 if self.settings.version else 2]:
             raise failed(400, f"The API version {version!r} is not supported")
-        self._left = self.settings.calls - self._calls.count(found.secret, now)
+        self._left = self.settings.calls - self._calls.count(token, now)
         if self._left < 0:
             raise failed(403, f"API rate limit exceeded for user ID {self.settings.user_id}.")
         is_write = call.method != "GET" and not call.path.endswith("/graphql")

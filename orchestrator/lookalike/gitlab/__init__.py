@@ -8,25 +8,20 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections import Counter
 from collections.abc import Collection, Iterable, Mapping
-from typing import Any, Self
+from typing import Any
 from urllib.parse import parse_qsl, unquote
 
 from typing_extensions import override
 
-from orchestrator.core.model import Account, Target
-from orchestrator.core.rehearsal import NOTHING_SAID, Rehearsal
 from orchestrator.lookalike.gitlab import routes
 from orchestrator.lookalike.gitlab.context import Context, failed
 from orchestrator.lookalike.gitlab.rows import Tables
-from orchestrator.lookalike.gitlab.settings import Settings, fitted
-from orchestrator.lookalike.kit import LookAlike
+from orchestrator.lookalike.gitlab.settings import Settings
 from orchestrator.lookalike.kit.counters import FixedWindows
 from orchestrator.lookalike.kit.http import (
     Incoming,
     NoRoute,
-    Object,
     Refused,
     Reply,
     Routes,
@@ -34,16 +29,17 @@ from orchestrator.lookalike.kit.http import (
     json_reply,
     text,
 )
-from orchestrator.lookalike.kit.settings import with_repos
+from orchestrator.lookalike.kit.service import Service
 
-ROUTES = Routes(routes)
 OFTEN = {"message": {"error": "This endpoint has been requested too many times. Try again later."}}
 
 
-class GitLabLookAlike(LookAlike):
+class GitLabLookAlike(Service):
     """GitLab with projects, pipelines and one job in each."""
 
     settings: Settings
+    kind = Settings
+    served = Routes(routes)
 
     def __init__(self, settings: Settings, began: float | None = None) -> None:
         super().__init__(settings, began)
@@ -53,32 +49,19 @@ class GitLabLookAlike(LookAlike):
         self._calls, self._projects, self._creates = FixedWindows(minute), FixedWindows(minute), FixedWindows(minute)
         self.windows = (minute, minute, minute)
 
-    @classmethod
     @override
-    def from_settings(cls, given: Mapping[str, Any]) -> Self:
-        return cls(with_repos(Settings, given))
-
-    @classmethod
-    @override
-    def for_plan(
-        cls, targets: Iterable[Target], accounts: Collection[Account], rehearsal: Rehearsal = NOTHING_SAID
-    ) -> Self:
-        return cls(fitted(targets, accounts, rehearsal))
-
-    @override
-    def stats(self) -> Object:
-        states = dict(Counter(row.status for row in self.tables.pipelines.values()))
-        return {**super().stats(), "builds": len(self.tables.pipelines), "build_states": states}
+    def states(self) -> Iterable[str]:
+        return (row.status for row in self.tables.pipelines.values())
 
     @override
     def repo_names(self, path: str) -> Collection[str]:
-        name = unquote(ROUTES.names(path.removeprefix(self.settings.prefix)).get("project", "")).lower()
+        name = unquote(self.served.names(self.below(path)).get("project", "")).lower()
         project = self.tables.projects.get(name) or self.tables.moved.get(name)
         return (name,) if project is None else (name, project.slug.lower(), project.spec.slug.lower())
 
     @override
     def answer(self, call: Incoming, now: float, stuck: bool) -> Reply:
-        path = call.path.removeprefix(self.settings.prefix)
+        path = self.below(call.path)
         is_known = self._is_known(call)
         limits = self._counted(call, now) if is_known else {}
         try:
@@ -118,7 +101,7 @@ class GitLabLookAlike(LookAlike):
 
     def _served(self, call: Incoming, path: str, now: float, is_known: bool, stuck: bool) -> Reply:
         try:
-            route, service, names = ROUTES.find(call.method, path)
+            route, service, names = self.served.find(call.method, path)
         except NoRoute as error:
             raise failed(405 if error.allowed else 404, f"{405 if error.allowed else 404} Not Found") from None
         is_trigger, is_read = service is routes.trigger, call.method == "GET" or service is routes.graphql
@@ -130,9 +113,10 @@ class GitLabLookAlike(LookAlike):
         most = self.settings.projects if route.template == f"GET {routes.LEAD}" else 0
         if most and self._projects.count("projects", now) > most:
             raise Refused(json_reply(429, OFTEN), "too often")
-        base = f"http://{call.headers.get('host', '127.0.0.1')}{self.settings.prefix}"
         body = {**dict(call.query), **_body(call)} if is_trigger else _body(call)
-        reply: Reply = service(Context(call, now, self.tables, self._creates, base, body, names, is_known, stuck))
+        reply: Reply = service(
+            Context(call, now, self.tables, self._creates, self.base(call), body, names, is_known, stuck)
+        )
         return reply
 
 

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable
 from secrets import token_hex
-from typing import Annotated
+from typing import Annotated, Self
+
+from typing_extensions import override
 
 from orchestrator.core.frozen import Struct, replace
 from orchestrator.core.model import Account, Target
-from orchestrator.core.rehearsal import NOTHING_SAID, Rehearsal
-from orchestrator.lookalike.kit.life import LifeSettings, brisk
-from orchestrator.lookalike.kit.settings import Count, Duration, Share, checked, most, scaled, words
+from orchestrator.lookalike.kit.service import ServiceSettings
+from orchestrator.lookalike.kit.settings import Count, Duration, Share, checked, joined, keys_of, most, words
 
 ANY = "*"  # as a trigger token: any will do
 RESTS = ("", "waiting_for_resource", "preparing", "waiting_for_callback", "manual", "scheduled")
@@ -50,8 +51,10 @@ class Shares(Struct, frozen=True):
     skipped: Share = 0.0
 
 
-class Settings(LifeSettings, frozen=True, kw_only=True):
+class Settings(ServiceSettings, frozen=True, kw_only=True):
     """A GitLab: who is there, how fast it lives, which limits it keeps; a limit of 0 is none (docs/sandbox.md)."""
+
+    spans = (*ServiceSettings.spans, "minute")
 
     repos: tuple[RepoSpec, ...] = ()
     branches: tuple[str, ...] = ("main",)
@@ -66,31 +69,26 @@ class Settings(LifeSettings, frozen=True, kw_only=True):
     graphql: bool = True
     complexity: Count = 250
 
-    def scaled(self) -> Settings:
-        """The same with all durations divided by the time scale."""
-        return scaled(self, self.time_scale, "queue", "build", "change", "minute")
-
-
-def fitted(targets: Iterable[Target], accounts: Collection[Account], rehearsal: Rehearsal = NOTHING_SAID) -> Settings:
-    """Pipelines of some seconds, a few of which do not pass, with all that the targets name, and room for the limits.
-
-    Where a rehearsal says what goes wrong, nothing goes wrong by itself.
-    """
-    limits = [limit for account in accounts for limit in account.limits]
-    repos: dict[str, RepoSpec] = {}
-    for target in targets:
-        slug = f"sandbox/project-{target.repo}" if target.repo.isdigit() else target.repo
-        spec = repos.setdefault(target.repo.lower(), RepoSpec(slug, trigger_token=ANY))
-        carrier, own = target.request.get("marker_input"), target.request.get("inputs")
-        inputs = [*spec.inputs, *(own if isinstance(own, Mapping) else ()), *([str(carrier)] if carrier else [])]
-        branches = spec.branches if target.branch is None else tuple(dict.fromkeys((*spec.branches, target.branch)))
-        repos[target.repo.lower()] = replace(spec, branches=branches, inputs=tuple(dict.fromkeys(inputs)), names=True)
-    return Settings(
-        **brisk(rehearsal),
-        repos=tuple(repos.values()),
-        shares=Shares() if rehearsal else Shares(failed=0.06, skipped=0.01),
-        user_id=int(token_hex(4), 16),
-        calls=most(limits, "calls", 2000, 60.0),
-        projects=most(limits, "projects", 400, 60.0),
-        creates=most(limits, "triggers_per_repo", 25, 60.0),
-    )
+    @classmethod
+    @override
+    def fitted(cls, targets: Iterable[Target], accounts: Collection[Account]) -> Self:
+        limits = [limit for account in accounts for limit in account.limits]
+        repos: dict[str, RepoSpec] = {}
+        for target in targets:
+            slug = f"sandbox/project-{target.repo}" if target.repo.isdigit() else target.repo
+            spec = repos.setdefault(target.repo.lower(), RepoSpec(slug, trigger_token=ANY))
+            carrier, own = target.request.get("marker_input"), keys_of(target.request.get("inputs"))
+            repos[target.repo.lower()] = replace(
+                spec,
+                branches=joined(spec.branches, target.branch),
+                inputs=joined(spec.inputs, *own, str(carrier) if carrier else None),
+                names=True,
+            )
+        return cls(
+            repos=tuple(repos.values()),
+            shares=Shares(failed=0.06, skipped=0.01),
+            user_id=int(token_hex(4), 16),
+            calls=most(limits, "calls", 2000, 60.0),
+            projects=most(limits, "projects", 400, 60.0),
+            creates=most(limits, "triggers_per_repo", 25, 60.0),
+        )

@@ -6,31 +6,28 @@ Behind it are the services (`routes`), what there is and becomes of it (`rows`),
 from __future__ import annotations
 
 import base64
-from collections import Counter
 from collections.abc import Collection, Iterable, Mapping
-from typing import Any, Self
 
 from typing_extensions import override
 
-from orchestrator.core.model import Account, Target
-from orchestrator.core.rehearsal import NOTHING_SAID, Rehearsal
 from orchestrator.lookalike.jenkins import routes
 from orchestrator.lookalike.jenkins.routes import COOKIE, CRUMB, FIELD, Context, failed, job_names
 from orchestrator.lookalike.jenkins.rows import Tables
-from orchestrator.lookalike.jenkins.settings import Settings, fitted, parse
+from orchestrator.lookalike.jenkins.settings import Settings
 from orchestrator.lookalike.jenkins.shapes import Shapes
-from orchestrator.lookalike.kit import LookAlike
 from orchestrator.lookalike.kit.counters import FixedWindows
-from orchestrator.lookalike.kit.http import Incoming, NoRoute, Object, Refused, Reply, Routes, credentials, text
+from orchestrator.lookalike.kit.http import Incoming, NoRoute, Refused, Reply, Routes, credentials, text
+from orchestrator.lookalike.kit.service import Service
 
-ROUTES = Routes(routes)
 VERSION = "2.528.1"
 
 
-class JenkinsLookAlike(LookAlike):
+class JenkinsLookAlike(Service):
     """A Jenkins with folders, jobs, a queue and builds; `requests`: behind a proxy that allows so many a minute."""
 
     settings: Settings
+    kind = Settings
+    served = Routes(routes)
 
     def __init__(self, settings: Settings, began: float | None = None) -> None:
         super().__init__(settings, began)
@@ -38,32 +35,18 @@ class JenkinsLookAlike(LookAlike):
         self.tables = Tables(self._scaled, self.chance, self.events, self.counters)
         self._calls = FixedWindows(self._scaled.minute)
 
-    @classmethod
-    @override
-    def from_settings(cls, given: Mapping[str, Any]) -> Self:
-        return cls(parse(given))
-
-    @classmethod
-    @override
-    def for_plan(
-        cls, targets: Iterable[Target], accounts: Collection[Account], rehearsal: Rehearsal = NOTHING_SAID
-    ) -> Self:
-        return cls(fitted(targets, accounts, rehearsal))
-
     @override
     def headers(self, token: str) -> Mapping[str, str]:
         basic = base64.b64encode(f"{self.settings.login}:{token}".encode()).decode()
         return {**super().headers(token), "authorization": f"Basic {basic}"}
 
     @override
-    def stats(self) -> Object:
-        builds = [item for item in self.tables.items.values() if item.number is not None]
-        states = dict(Counter(item.outcome or "building" for item in builds))
-        return {**super().stats(), "builds": len(builds), "build_states": states}
+    def states(self) -> Iterable[str]:
+        return (item.outcome or "building" for item in self.tables.items.values() if item.number is not None)
 
     @override
     def repo_names(self, path: str) -> Collection[str]:
-        names = ROUTES.names(path.removeprefix(self.settings.prefix))
+        names = self.served.names(self.below(path))
         job = self.tables.find(job_names(names["job"])) if "job" in names else None
         return () if job is None else (job.spec.slug.lower(),)
 
@@ -80,13 +63,12 @@ class JenkinsLookAlike(LookAlike):
     def _served(self, call: Incoming, now: float, stuck: bool) -> Reply:
         self._admit(call, now)
         try:
-            _, service, names = ROUTES.find(call.method, call.path.removeprefix(self.settings.prefix))
+            _, service, names = self.served.find(call.method, self.below(call.path))
         except NoRoute as error:
             raise failed(
                 405 if error.allowed else 404, "Method Not Allowed" if error.allowed else "Not Found"
             ) from None
-        base = f"http://{call.headers.get('host', '127.0.0.1')}{self.settings.prefix}"
-        reply: Reply = service(Context(call, now, self.tables, Shapes(self.tables, base, now), names, stuck))
+        reply: Reply = service(Context(call, now, self.tables, Shapes(self.tables, self.base(call), now), names, stuck))
         return reply
 
     def _admit(self, call: Incoming, now: float) -> None:

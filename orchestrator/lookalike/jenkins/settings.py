@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
-from typing import Annotated, Any
+from collections.abc import Collection, Iterable
+from typing import Annotated, Self
+
+from typing_extensions import override
 
 from orchestrator.core.frozen import Struct, replace
 from orchestrator.core.model import Account, Target
-from orchestrator.core.rehearsal import NOTHING_SAID, Rehearsal
-from orchestrator.lookalike.kit.life import LifeSettings, brisk
-from orchestrator.lookalike.kit.settings import Count, Duration, Share, checked, scaled, with_repos
+from orchestrator.lookalike.kit.service import ServiceSettings
+from orchestrator.lookalike.kit.settings import Count, Duration, Share, checked, joined, keys_of
 
 MARKER, BRANCH = "ORCHESTRATOR_MARKER", "BRANCH"
 
@@ -36,8 +37,10 @@ class Shares(Struct, frozen=True):
     not_built: Share = 0.0
 
 
-class Settings(LifeSettings, frozen=True, kw_only=True):
+class Settings(ServiceSettings, frozen=True, kw_only=True):
     """A Jenkins: who is there, how fast it lives (docs/jenkins.md). `crumbs`: the token is a password."""
+
+    spans = (*ServiceSettings.spans, "left", "minute")
 
     repos: tuple[RepoSpec, ...] = ()
     shares: Shares = Shares()
@@ -46,33 +49,16 @@ class Settings(LifeSettings, frozen=True, kw_only=True):
     requests: Count = 0
     minute: Duration = 60.0
 
-    def scaled(self) -> Settings:
-        """The same with all durations divided by the time scale."""
-        return scaled(self, self.time_scale, "queue", "build", "change", "left", "minute")
-
-
-def parse(given: Mapping[str, Any]) -> Settings:
-    """Settings from a map; see `with_repos`."""
-    return with_repos(Settings, given)
-
-
-def fitted(targets: Iterable[Target], accounts: Collection[Account], rehearsal: Rehearsal = NOTHING_SAID) -> Settings:
-    """Builds of some seconds, a few of which do not pass, with all that the targets name, each with its parameters.
-
-    Where a rehearsal says what goes wrong, nothing goes wrong by itself.
-    """
-    repos = dict[str, RepoSpec]()
-    for target in targets:
-        said, name = target.request, str(target.request.get("job") or target.repo)
-        spec = repos.setdefault(name.lower(), RepoSpec(name))
-        more = [*_keys(said.get("parameters")), *_keys(said.get("env"))]
-        repos[name.lower()] = replace(spec, parameters=tuple(dict.fromkeys((*spec.parameters, *more))))
-    return Settings(
-        **brisk(rehearsal),
-        repos=tuple(repos.values()),
-        shares=Shares() if rehearsal else Shares(failed=0.05, unstable=0.01, not_built=0.01),
-    )
-
-
-def _keys(value: object) -> tuple[str, ...]:
-    return tuple(map(str, value)) if isinstance(value, Mapping) else ()
+    @classmethod
+    @override
+    def fitted(cls, targets: Iterable[Target], accounts: Collection[Account]) -> Self:
+        repos = dict[str, RepoSpec]()
+        for target in targets:
+            said, name = target.request, str(target.request.get("job") or target.repo)
+            spec = repos.setdefault(name.lower(), RepoSpec(name))
+            more = [*keys_of(said.get("parameters")), *keys_of(said.get("env"))]
+            repos[name.lower()] = replace(spec, parameters=joined(spec.parameters, *more))
+        return cls(
+            repos=tuple(repos.values()),
+            shares=Shares(failed=0.05, unstable=0.01, not_built=0.01),
+        )

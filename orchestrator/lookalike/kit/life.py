@@ -9,11 +9,8 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Sequence
 from enum import StrEnum
-from secrets import token_hex
-from typing import Any
 
 from orchestrator.core.frozen import Struct
-from orchestrator.core.rehearsal import Rehearsal
 from orchestrator.lookalike.kit import CommonSettings, EventQueue
 from orchestrator.lookalike.kit.faults import Chance
 from orchestrator.lookalike.kit.settings import Count, Range
@@ -41,16 +38,6 @@ class LifeSettings(CommonSettings, frozen=True, kw_only=True):
     build: Range = (30.0, 300.0)
     change: Range = (0.5, 1.0)
     concurrency: Count = 60
-
-
-def brisk(rehearsal: Rehearsal) -> dict[str, Any]:
-    """What a rehearsal's look-alike is like, whatever its service: builds of some seconds, and a user of its own.
-
-    Limits are remembered for a user, so that one rehearsal would slow down the next.
-    """
-    key = token_hex(8)
-    told = {"rehearsal": rehearsal, "token": f"sandbox-{key}", "login": f"sandbox-{key[:6]}"}
-    return {**told, "queue": (0.3, 1.5), "build": (2.0, 8.0), "latency": (0.01, 0.03)}
 
 
 class Lived(Struct, eq=False, kw_only=True):

@@ -102,6 +102,16 @@ def with_repos(kind: type[T], given: Mapping[str, Any]) -> T:
     return found
 
 
+def keys_of(value: object) -> tuple[str, ...]:
+    """The keys of what may be a map."""
+    return tuple(map(str, value)) if isinstance(value, Mapping) else ()
+
+
+def joined(known: tuple[str, ...], *more: str | None) -> tuple[str, ...]:
+    """The names that are known, and those that are told besides, each once."""
+    return tuple(dict.fromkeys((*known, *(name for name in more if name is not None))))
+
+
 def most(limits: Sequence[Limit], kind: str, least: int, per: float) -> int:
     """What the limits of accounts let through of a kind in a span of time, and a little more."""
     rules = [limit for limit in limits if limit.kind == kind and limit.per <= per]
