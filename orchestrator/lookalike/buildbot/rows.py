@@ -11,7 +11,8 @@ from orchestrator.lookalike.kit import EventQueue
 from orchestrator.lookalike.kit.counters import Counters, marker_in
 from orchestrator.lookalike.kit.faults import Chance
 from orchestrator.lookalike.kit.http import Object, exact
-from orchestrator.lookalike.kit.life import Life, Lived, Stage, Words
+from orchestrator.lookalike.kit.life import Lived, Stage, Words
+from orchestrator.lookalike.kit.rows import Rows
 from orchestrator.providers.buildbot.declaration import RESULTS
 
 FIRST_BUILD = 10_000  # builds and requests are numbered apart
@@ -68,19 +69,16 @@ class Buildset(Struct, eq=False):
     rebuilt: int | None = None
 
 
-class Tables:
+class Tables(Rows[Settings]):
     """All rows, oldest first; numbers count from 1."""
 
+    words = Words("success", "failure", "cancelled")
+    outcomes = (("failure", "failed"), ("exception", "errored"), ("cancelled", "canceled"))
+
     def __init__(self, settings: Settings, chance: Chance, events: EventQueue, counters: Counters) -> None:
-        self.settings = settings
-        self.counters = counters
-        self.chance = chance
+        super().__init__(settings, chance, events, counters)
         self.buildsets: list[Buildset] = []
         self.requests: list[Request] = []
-        chances = [("failure", settings.shares.failed), ("exception", settings.shares.errored)]
-        chances += [("cancelled", settings.shares.canceled)]
-        words = Words("success", "failure", "cancelled", [(word, share) for word, share in chances if share > 0])
-        self.life = Life(settings, chance, events, words)
         specs = sorted(settings.repos, key=lambda spec: chance.roll("builder", spec.name))  # in no order that one knows
         self.builders = {spec.name: Builder(number, spec) for number, spec in enumerate(specs, 1)}
 

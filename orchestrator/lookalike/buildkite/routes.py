@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 from urllib.parse import unquote, urlencode
 
-from orchestrator.core.frozen import Struct
 from orchestrator.lookalike.buildkite import shapes
 from orchestrator.lookalike.buildkite.rows import Build, Pipeline, Tables
-from orchestrator.lookalike.kit.http import Incoming, Object, Refused, Reply, exact, json_reply, page_of, route, text
+from orchestrator.lookalike.kit import rows as kit
+from orchestrator.lookalike.kit.http import Object, Refused, Reply, exact, json_reply, page_of, route, text
 from orchestrator.lookalike.kit.life import LAST_WORDS, Stage
 
 MOST_PAGE, DEEPEST = 100, 100_000  # rows of a page; beyond that many a listing is refused
@@ -18,21 +18,8 @@ FINISHED = ("passed", "failed", "blocked", "canceled")
 _META = re.compile(r"meta_data\[(.+)\]")
 
 
-class Context(Struct):
+class Context(kit.Context[Tables]):
     """One call, and all that there is."""
-
-    call: Incoming
-    now: float
-    tables: Tables
-    base: str
-    body: Mapping[str, Any]
-    names: Mapping[str, str]
-    stuck: bool
-
-    @property
-    def query(self) -> dict[str, str]:
-        """What was asked besides, the last of each name."""
-        return dict(self.call.query)
 
     def pipeline(self) -> Pipeline:
         """The pipeline of the path."""

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 from uuid import UUID
 
-from typing_extensions import override
-
 from orchestrator.core.frozen import Struct, field
 from orchestrator.lookalike.buildkite.settings import RepoSpec, Settings
 from orchestrator.lookalike.kit import EventQueue
 from orchestrator.lookalike.kit.counters import Counters, marker_in
 from orchestrator.lookalike.kit.faults import Chance
-from orchestrator.lookalike.kit.http import Object, exact
-from orchestrator.lookalike.kit.life import Life, Lived, Stage, Words
+from orchestrator.lookalike.kit.http import Object
+from orchestrator.lookalike.kit.life import Stage, Words
+from orchestrator.lookalike.kit.rows import Row, Rows
 
 OUTCOMES = (("failed", "failed"), ("canceled", "canceled"), ("not_run", "not_run"))
 STATE = {Stage.QUEUED: "scheduled", Stage.RUNNING: "running"}
@@ -27,14 +26,15 @@ class Pipeline(Struct, eq=False):
     builds: list[Build] = field(default_factory=list)
 
 
-class Build(Lived, eq=False, kw_only=True):
+class Build(Row, eq=False, kw_only=True):
     """A build; `sent` is what it was created with."""
+
+    told = ("id", "nth", "branch", "sent", "state", "attempt")
 
     id: str
     pipeline: Pipeline
     sent: Object
     source: str
-    visible_at: float
     rebuilt_from: Build | None = None
 
     @property
@@ -53,24 +53,16 @@ class Build(Lived, eq=False, kw_only=True):
         found: Object = self.sent.get("meta_data") or {}
         return found
 
-    def as_json(self) -> Object:
-        """It as it was sent, and what became of it."""
-        own = ("id", "nth", "branch", "sent", "state", "attempt")
-        received, marker = exact(self.created_at), marker_in(self.marked)
-        more = {name: getattr(self, name) for name in own}
-        return {"repo": self.slug, "received_at": received, "marker": marker, **more}
 
-
-class Tables:
+class Tables(Rows[Settings]):
     """Pipelines by organization and slug, in lower case, and all builds in the order of making."""
 
+    words = Words("passed", "failed", "canceled", ("not_run",))
+    outcomes = OUTCOMES
+
     def __init__(self, settings: Settings, chance: Chance, events: EventQueue, counters: Counters) -> None:
-        self.settings = settings
-        self.chance = chance
-        self.counters = counters
+        super().__init__(settings, chance, events, counters)
         self.builds: list[Build] = []
-        chances = [(word, share) for word, name in OUTCOMES if (share := getattr(settings.shares, name)) > 0]
-        self.life = Living(settings, chance, events, Words("passed", "failed", "canceled", chances, ("not_run",)))
         self.pipelines = {
             spec.slug.lower(): Pipeline(self.uuid("pipeline", spec.slug), spec) for spec in settings.repos
         }
@@ -93,27 +85,13 @@ class Tables:
             pipeline=pipeline,
             sent=sent,
             source=source,
-            visible_at=at + self.chance.between(self.settings.lag, "lag", slug, nth),
+            visible_at=self.seen_at(at, slug, nth),
             rebuilt_from=of,
         )
         for other in pipeline.builds if pipeline.spec.skips else ():
             if other.stage is Stage.QUEUED and other.branch == build.branch:
-                self.life.skip(at, other)
+                self.life.end(at, other, SKIPPED)
         pipeline.builds.append(build)
         self.builds.append(build)
-        self.counters.accepted.append(build)
-        self.life.start(at, build, stuck=stuck)
+        self.accept(at, build, stuck=stuck)
         return build
-
-
-class Living(Life):
-    """How builds live here: one may be skipped for another."""
-
-    def skip(self, at: float, build: Lived) -> None:
-        """It ends now, and ran nothing."""
-        self._end(at, build, build.attempt, SKIPPED)
-
-    @override
-    def again(self, at: float, build: Lived) -> None:
-        super().again(at, build)
-        build.ran_at = None

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 from urllib.parse import unquote, urlencode
 
-from orchestrator.core.frozen import Struct
 from orchestrator.lookalike.gitea import shapes
 from orchestrator.lookalike.gitea.rows import Repo, Run, Tables
-from orchestrator.lookalike.kit.http import Incoming, Object, Refused, Reply, json_reply, moment, route, text
+from orchestrator.lookalike.kit import rows as kit
+from orchestrator.lookalike.kit.http import Object, Refused, Reply, json_reply, moment, route, text
 from orchestrator.lookalike.kit.life import Stage
 
 SWAGGER = "http://sandbox.invalid/api/swagger"
@@ -25,16 +25,9 @@ on:
 INPUT = '      {name}: {{type: string, required: false, default: ""}}\n'
 
 
-class Context(Struct):
+class Context(kit.Context[Tables]):
     """One call, and all that there is; `is_forgejo`: which of the two it is."""
 
-    call: Incoming
-    now: float
-    tables: Tables
-    base: str
-    body: Mapping[str, Any]
-    names: Mapping[str, str]
-    stuck: bool
     is_forgejo: bool
 
     @property
@@ -76,7 +69,7 @@ class Context(Struct):
 
     def page(self, rows: Sequence[Any], show: Callable[[Any], Object], key: str = "") -> Reply:
         """A page of rows, with the link to the next one; one beyond the last is empty."""
-        query = dict(self.call.query)
+        query = self.query
         asked = (query.get(name, "") for name in ("limit", "page"))
         size, page = (int(given) if given.isdecimal() else 0 for given in asked)
         size, page = min(size or USUAL_PAGE, MOST_PAGE), page or 1
@@ -124,7 +117,7 @@ def dispatch(context: Context) -> Reply:
     run = tables.start(context.now, repo, workflow, branch, dict(body.get("inputs") or {}), stuck=context.stuck)
     if context.is_forgejo and body.get("return_run_info") is True:
         return json_reply(201, {"id": run.id, "run_number": run.nth, "jobs": ["build"]})
-    wants = dict(context.call.query).get("return_run_details") in ("true", "True", "1")
+    wants = context.query.get("return_run_details") in ("true", "True", "1")
     if wants and not context.is_forgejo and context.is_since((1, 27), (0, 0)):
         page = f"{context.base}/{run.slug}/actions/runs/{run.id}"
         shown = {"workflow_run_id": run.id, "run_url": shapes.run_url(run, context.base), "html_url": page}
@@ -203,7 +196,7 @@ def branch(context: Context) -> Reply:
 @route("GET /repos/{owner}/{repo}/contents/{folder}/workflows/{workflow}")
 def contents(context: Context) -> Reply:
     repo, file = context.repo(), unquote(context.names["workflow"])
-    is_there = dict(context.call.query).get("ref") in (*repo.branches, None) and file in repo.spec.workflows
+    is_there = context.query.get("ref") in (*repo.branches, None) and file in repo.spec.workflows
     if not is_there or context.names["folder"] != (".forgejo" if context.is_forgejo else ".gitea"):
         raise failed(404, "The target couldn't be found.")
     written = "".join(["    inputs:\n", *(INPUT.format(name=name) for name in repo.spec.inputs)])
@@ -213,7 +206,7 @@ def contents(context: Context) -> Reply:
 
 @route("GET /repos/{owner}/{repo}/actions/runs")
 def runs(context: Context) -> Reply:
-    repo, query = context.repo(), dict(context.call.query)
+    repo, query = context.repo(), context.query
     rows = [run for run in reversed(repo.runs) if run.visible_at <= context.now]
     rows = [run for run in rows if query.get("branch") in (None, run.branch)]
     return context.page(rows, context.show, "workflow_runs")

@@ -9,8 +9,9 @@ from orchestrator.lookalike.gitea.settings import RepoSpec, Settings
 from orchestrator.lookalike.kit import EventQueue
 from orchestrator.lookalike.kit.counters import Counters
 from orchestrator.lookalike.kit.faults import Chance
-from orchestrator.lookalike.kit.http import Object, exact
-from orchestrator.lookalike.kit.life import Life, Lived, Stage, Words
+from orchestrator.lookalike.kit.http import Object
+from orchestrator.lookalike.kit.life import Stage, Words
+from orchestrator.lookalike.kit.rows import Row, Rows
 
 FIRST_RUN, FIRST_REPO = 4001, 11
 OUTCOMES = (("failure", "failed"), ("cancelled", "canceled"), ("skipped", "skipped"))
@@ -27,36 +28,30 @@ class Repo(Struct, eq=False):
     runs: list[Run] = field(default_factory=list)
 
 
-class Run(Lived, eq=False, kw_only=True):
+class Run(Row, eq=False, kw_only=True):
     """A run of a workflow; `sent` is what came with it and is declared, `marked` is there for the counters alone."""
+
+    told = ("id", "workflow", "branch", "sent", "outcome", "attempt")
 
     id: int
     repo: Repo
     workflow: str
     sent: Object
-    visible_at: float
     marked: str | None = None
 
-    def as_json(self) -> Object:
-        """It as it was sent, and what became of it."""
-        own = ("id", "workflow", "branch", "sent", "outcome", "attempt")
-        more = {name: getattr(self, name) for name in own}
-        return {"repo": self.slug, "received_at": exact(self.created_at), "marker": None, **more}
 
-
-class Tables:
+class Tables(Rows[Settings]):
     """Repositories by name, runs by id."""
 
+    words = Words("success", "failure", "cancelled", ("skipped",))
+    outcomes = OUTCOMES
+
     def __init__(self, settings: Settings, chance: Chance, events: EventQueue, counters: Counters) -> None:
-        self.settings = settings
-        self.chance = chance
-        self.counters = counters
+        super().__init__(settings, chance, events, counters)
         self.repos: dict[str, Repo] = {}
         self.moved: dict[str, Repo] = {}
         self.runs: dict[int, Run] = {}
         self._ids = count(FIRST_RUN, 3)
-        chances = [(word, share) for word, name in OUTCOMES if (share := getattr(settings.shares, name)) > 0]
-        self.life = Life(settings, chance, events, Words("success", "failure", "cancelled", chances, ("skipped",)))
         for number, spec in enumerate(settings.repos):
             self._add(number, spec)
 
@@ -83,10 +78,9 @@ class Tables:
             repo=repo,
             workflow=workflow,
             sent={name: value for name, value in sent.items() if name in repo.spec.inputs},
-            visible_at=at + self.chance.between(self.settings.lag, "lag", repo.slug, nth),
+            visible_at=self.seen_at(at, repo.slug, nth),
         )
         repo.runs.append(run)
         self.runs[run.id] = run
-        self.counters.accepted.append(run)
-        self.life.start(at, run, stuck=stuck)
+        self.accept(at, run, stuck=stuck)
         return run

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import base64
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 from urllib.parse import unquote
 
-from orchestrator.core.frozen import Struct
 from orchestrator.lookalike.github import shapes
 from orchestrator.lookalike.github.rows import FIRST_JOB, FIRST_RUN, Repo, Run, Tables
+from orchestrator.lookalike.kit import rows as kit
 from orchestrator.lookalike.kit.http import (
-    Incoming,
     Object,
     Refused,
     Reply,
@@ -41,16 +40,8 @@ SHOWS = 'run-name: "${{ inputs.marker || github.event.client_payload.marker || g
 INPUT = '      {name}: {{type: string, required: false, default: ""}}\n'
 
 
-class Context(Struct):
+class Context(kit.Context[Tables]):
     """One call, and all that there is."""
-
-    call: Incoming
-    now: float
-    tables: Tables
-    base: str
-    body: Mapping[str, Any]
-    names: Mapping[str, str]
-    stuck: bool
 
     @property
     def actor(self) -> Object:
@@ -88,7 +79,7 @@ class Context(Struct):
 
     def page(self, rows: Sequence[Any], show: Callable[[Any], Object], key: str = "") -> Reply:
         """A page of rows, with the link to the next one."""
-        query = dict(self.call.query)
+        query = self.query
         shown, more = page_of(rows, query, MOST_PAGE)
         entries = [show(row) for row in shown]
         reply = json_reply(200, {"total_count": len(rows), key: entries} if key else entries)
@@ -231,7 +222,7 @@ def branch(context: Context) -> Reply:
 @route("GET /repos/{owner}/{repo}/contents/.github/workflows/{workflow}")
 def contents(context: Context) -> Reply:
     repo = context.repo()
-    file, marker, ref = context.workflow(repo), repo.spec.marker, dict(context.call.query).get("ref", "")
+    file, marker, ref = context.workflow(repo), repo.spec.marker, context.query.get("ref", "")
     if ref.removeprefix("refs/heads/") not in (*repo.branches, ""):
         raise failed(404, f"No commit found for the ref {ref}")
     names = [*repo.spec.inputs, *(["marker"] if marker else [])]
@@ -257,7 +248,7 @@ def one_workflow(context: Context) -> Reply:
 @route("GET /repos/{owner}/{repo}/actions/runs")
 @route("GET /repos/{owner}/{repo}/actions/workflows/{workflow}/runs")
 def runs(context: Context) -> Reply:
-    repo, query = context.repo(), dict(context.call.query)
+    repo, query = context.repo(), context.query
     rows = [run for run in reversed(repo.runs) if run.visible_at <= context.now]
     if "workflow" in context.names:
         rows = [run for run in rows if run.workflow == context.workflow(repo)]

@@ -9,8 +9,9 @@ from orchestrator.lookalike.github.settings import RepoSpec, Settings
 from orchestrator.lookalike.kit import EventQueue
 from orchestrator.lookalike.kit.counters import Counters, marker_in
 from orchestrator.lookalike.kit.faults import Chance
-from orchestrator.lookalike.kit.http import Object, exact
-from orchestrator.lookalike.kit.life import Life, Lived, Stage, Words
+from orchestrator.lookalike.kit.http import Object
+from orchestrator.lookalike.kit.life import Stage, Words
+from orchestrator.lookalike.kit.rows import Row, Rows
 
 FIRST_RUN, FIRST_JOB, FIRST_REPO, FIRST_WORKFLOW = 30_792_680_906, 58_000_000_001, 4711, 7001
 UNRUN = ("startup_failure", "skipped")
@@ -30,15 +31,16 @@ class Repo(Struct, eq=False):
     runs: list[Run] = field(default_factory=list)
 
 
-class Run(Lived, eq=False, kw_only=True):
+class Run(Row, eq=False, kw_only=True):
     """A run of a workflow; `sent` is what came with it."""
+
+    told = ("id", "workflow", "event", "branch", "sent", "status", "outcome", "attempt")
 
     id: int
     repo: Repo
     workflow: str
     event: str
     title: str
-    visible_at: float
     sent: Object
     marked: str | None
 
@@ -52,27 +54,19 @@ class Run(Lived, eq=False, kw_only=True):
         """GitHub's word for how far it has come."""
         return STATUS[self.stage]
 
-    def as_json(self) -> Object:
-        """It as it was sent, and what became of it."""
-        own = ("id", "workflow", "event", "branch", "sent", "status", "outcome", "attempt")
-        received, marker = exact(self.created_at), marker_in(self.marked)
-        more = {name: getattr(self, name) for name in own}
-        return {"repo": self.slug, "received_at": received, "marker": marker, **more}
 
-
-class Tables:
+class Tables(Rows[Settings]):
     """Repositories by name, runs by id."""
 
+    words = Words("success", "failure", "cancelled", UNRUN)
+    outcomes = OUTCOMES
+
     def __init__(self, settings: Settings, chance: Chance, events: EventQueue, counters: Counters) -> None:
-        self.settings = settings
-        self.chance = chance
-        self.counters = counters
+        super().__init__(settings, chance, events, counters)
         self.repos: dict[str, Repo] = {}
         self.moved: dict[str, Repo] = {}
         self.runs: dict[int, Run] = {}
         self._ids = count(FIRST_RUN, 7)
-        chances = [(word, share) for word, name in OUTCOMES if (share := getattr(settings.shares, name)) > 0]
-        self.life = Life(settings, chance, events, Words("success", "failure", "cancelled", chances, UNRUN))
         for number, spec in enumerate(settings.repos):
             self._add(number, spec)
 
@@ -99,12 +93,11 @@ class Tables:
             workflow=workflow,
             event=event,
             title=marked if marked is not None and repo.spec.marker else workflow.rpartition(".")[0],
-            visible_at=at + self.chance.between(self.settings.lag, "lag", repo.slug, nth),
+            visible_at=self.seen_at(at, repo.slug, nth),
             sent=sent,
             marked=marked,
         )
         repo.runs.append(run)
         self.runs[run.id] = run
-        self.counters.accepted.append(run)
-        self.life.start(at, run, stuck=stuck)
+        self.accept(at, run, stuck=stuck)
         return run

@@ -115,7 +115,7 @@ class GitLabLookAlike(Service):
             raise Refused(json_reply(429, OFTEN), "too often")
         body = {**dict(call.query), **_body(call)} if is_trigger else _body(call)
         reply: Reply = service(
-            Context(call, now, self.tables, self._creates, self.base(call), body, names, is_known, stuck)
+            Context(call, now, self.tables, self.base(call), body, names, stuck, self._creates, is_known)
         )
         return reply
 

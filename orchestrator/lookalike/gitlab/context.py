@@ -6,27 +6,20 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 from urllib.parse import unquote, urlencode
 
-from orchestrator.core.frozen import Struct
 from orchestrator.lookalike.gitlab import shapes
 from orchestrator.lookalike.gitlab.rows import Pipeline, Project, Tables
+from orchestrator.lookalike.kit import rows as kit
 from orchestrator.lookalike.kit.counters import FixedWindows
-from orchestrator.lookalike.kit.http import Incoming, Object, Refused, Reply, json_reply, page_of, text
+from orchestrator.lookalike.kit.http import Object, Refused, Reply, json_reply, page_of, text
 
 MOST_PAGE, USUAL_PAGE = 100, 20
 
 
-class Context(Struct):
+class Context(kit.Context[Tables]):
     """One call, and all that there is; `creates` counts new pipelines, `is_known` says whether a user calls."""
 
-    call: Incoming
-    now: float
-    tables: Tables
     creates: FixedWindows
-    base: str
-    body: Mapping[str, Any]
-    names: Mapping[str, str]
     is_known: bool
-    stuck: bool
 
     @property
     def user(self) -> Object:
@@ -63,7 +56,7 @@ class Context(Struct):
 
     def page(self, rows: Sequence[Any], show: Callable[[Any], Object]) -> Reply:
         """A page of rows, by offset or by keys, with the headers that lead on."""
-        query = dict(self.call.query)
+        query = self.query
         if query.get("pagination") == "keyset":
             after = int(query.get("id_after", "0"))
             rows = sorted((row for row in rows if row.id > after), key=lambda row: row.id)

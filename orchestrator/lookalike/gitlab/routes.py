@@ -120,7 +120,7 @@ def version(context: Context) -> Reply:
 @route("GET /api/v4/groups/{group}/projects")
 @route("GET /api/v4/users/{group}/projects")
 def projects(context: Context) -> Reply:
-    lead, query = f"{_group(context)}/" if "group" in context.names else "", dict(context.call.query)
+    lead, query = f"{_group(context)}/" if "group" in context.names else "", context.query
     is_whole = query.get("include_subgroups", "").lower() == "true" or not lead
     rows = [row for row in context.tables.listed if row.slug.lower().startswith(lead.lower())]
     rows = [row for row in rows if is_whole or "/" not in row.slug.removeprefix(lead)]
@@ -170,7 +170,7 @@ def _branch(name: str, sha: str) -> Object:
 
 @route(f"GET {LEAD}/pipelines")
 def pipelines(context: Context) -> Reply:
-    query = dict(context.call.query)
+    query = context.query
     rows = [row for row in reversed(context.project().pipelines) if row.visible_at <= context.now]
     if "source" not in query:
         rows = [row for row in rows if row.source != "parent_pipeline"]

@@ -9,13 +9,14 @@ from orchestrator.lookalike.gitlab.settings import RepoSpec, Settings
 from orchestrator.lookalike.kit import EventQueue
 from orchestrator.lookalike.kit.counters import Counters, marker_in
 from orchestrator.lookalike.kit.faults import Chance
-from orchestrator.lookalike.kit.http import Object, exact
-from orchestrator.lookalike.kit.life import Life, Lived, Stage, Words
+from orchestrator.lookalike.kit.http import Object
+from orchestrator.lookalike.kit.life import Stage, Words
+from orchestrator.lookalike.kit.rows import Row, Rows
 
 FIRST_PIPELINE, FIRST_PROJECT = 910_023, 77
 ATTEMPTS = 100  # a job's number is that of its pipeline times this, and the attempt
 UNRUN = ("skipped",)
-OUTCOMES = ("failed", "canceled", "skipped")
+OUTCOMES = tuple((word, word) for word in ("failed", "canceled", "skipped"))
 RESTS_RUNNING = ("manual", "scheduled")
 
 
@@ -30,8 +31,10 @@ class Project(Struct, eq=False):
     pipelines: list[Pipeline] = field(default_factory=list)
 
 
-class Pipeline(Lived, eq=False, kw_only=True):
+class Pipeline(Row, eq=False, kw_only=True):
     """A pipeline with one job; `below` are those that it started."""
+
+    told = ("id", "source", "branch", "variables", "inputs", "status", "attempt")
 
     id: int
     project: Project
@@ -39,7 +42,6 @@ class Pipeline(Lived, eq=False, kw_only=True):
     variables: dict[str, str]
     inputs: Object
     name: str | None
-    visible_at: float
     marked: str | None
     is_canceling: bool = False
     below: list[Pipeline] = field(default_factory=list)
@@ -61,28 +63,21 @@ class Pipeline(Lived, eq=False, kw_only=True):
         """The commit at the head of its ref."""
         return self.project.branches.get(self.branch, "0" * 40)
 
-    def as_json(self) -> Object:
-        """It as it was sent, and what became of it."""
-        own = ("id", "source", "branch", "variables", "inputs", "status", "attempt")
-        received, marker = exact(self.created_at), marker_in(self.marked)
-        return {"repo": self.slug, "received_at": received, "marker": marker, **{it: getattr(self, it) for it in own}}
 
-
-class Tables:
+class Tables(Rows[Settings]):
     """Projects by path and number, pipelines by number."""
 
+    words = Words("success", "failed", "canceled", UNRUN)
+    outcomes = OUTCOMES
+
     def __init__(self, settings: Settings, chance: Chance, events: EventQueue, counters: Counters) -> None:
-        self.settings = settings
-        self.chance = chance
-        self.counters = counters
+        super().__init__(settings, chance, events, counters)
         self.projects: dict[str, Project] = {}
         self.moved: dict[str, Project] = {}
         self.listed: list[Project] = []
         self.groups: dict[str, str] = {}  # paths, as they are written
         self.pipelines: dict[int, Pipeline] = {}
         self._ids = count(FIRST_PIPELINE)
-        chances = [(word, share) for word in OUTCOMES if (share := getattr(settings.shares, word)) > 0]
-        self.life = Life(settings, chance, events, Words("success", "failed", "canceled", chances, UNRUN))
         for number, spec in enumerate(settings.repos):
             self._add(FIRST_PROJECT + number, spec)
 
@@ -128,7 +123,7 @@ class Tables:
             variables=sent,
             inputs=inputs,
             name=marked if project.spec.names else None,
-            visible_at=at + self.chance.between(self.settings.lag, "lag", project.slug, nth),
+            visible_at=self.seen_at(at, project.slug, nth),
             marked=marked,
         )
         project.pipelines.append(found)

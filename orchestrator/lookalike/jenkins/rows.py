@@ -9,10 +9,10 @@ from typing_extensions import override
 from orchestrator.core.frozen import Struct, field
 from orchestrator.lookalike.jenkins.settings import MARKER, RepoSpec, Settings
 from orchestrator.lookalike.kit import EventQueue
-from orchestrator.lookalike.kit.counters import Counters, marker_in
+from orchestrator.lookalike.kit.counters import Counters
 from orchestrator.lookalike.kit.faults import Chance
-from orchestrator.lookalike.kit.http import Object, exact
-from orchestrator.lookalike.kit.life import Life, Lived, Stage, Words
+from orchestrator.lookalike.kit.life import Stage, Words
+from orchestrator.lookalike.kit.rows import Row, Rows
 
 OUTCOMES = (("FAILURE", "failed"), ("UNSTABLE", "unstable"), ("ABORTED", "canceled"), ("NOT_BUILT", "not_built"))
 
@@ -27,13 +27,14 @@ class Job(Struct, eq=False):
     builds: list[Item] = field(default_factory=list)  # in the order of their numbers
 
 
-class Item(Lived, eq=False, kw_only=True):
+class Item(Row, eq=False, kw_only=True):
     """An item of the queue, and the build that it becomes; `number` is that of the build."""
+
+    told = ("id", "number", "branch", "sent", "outcome")
 
     id: int
     job: Job
     sent: dict[str, str]
-    visible_at: float
     number: int | None = None
 
     @override
@@ -52,29 +53,21 @@ class Item(Lived, eq=False, kw_only=True):
         """Whether it stands in the queue."""
         return self.stage is Stage.QUEUED
 
-    def as_json(self) -> Object:
-        """It as it was sent, and what became of it."""
-        own = ("id", "number", "branch", "sent", "outcome")
-        received, marker = exact(self.created_at), marker_in(self.marked)
-        more = {name: getattr(self, name) for name in own}
-        return {"repo": self.slug, "received_at": received, "marker": marker, **more}
 
-
-class Tables:
+class Tables(Rows[Settings]):
     """Jobs by path, in lower case, and items by number."""
 
+    words = Words("SUCCESS", "FAILURE", "ABORTED")
+    outcomes = OUTCOMES
+
     def __init__(self, settings: Settings, chance: Chance, events: EventQueue, counters: Counters) -> None:
-        self.settings = settings
-        self.chance = chance
-        self.counters = counters
+        super().__init__(settings, chance, events, counters)
         self.root = Job((), "hudson.model.Hudson", RepoSpec("root"))
         self.items: dict[int, Item] = {}
         self.waiting: dict[int, Item] = {}
         self._ids = count(41)
         self._equal: dict[tuple[object, ...], Item] = {}  # the last one of each
         self._made: dict[str, int] = {}
-        chances = [(word, share) for word, name in OUTCOMES if (share := getattr(settings.shares, name)) > 0]
-        self.life = Life(settings, chance, events, Words("SUCCESS", "FAILURE", "ABORTED", chances))
         for spec in settings.repos:
             *folders, name = spec.slug.split("/")
             inside = self.root
@@ -116,9 +109,8 @@ class Tables:
             created_at=at,
             job=job,
             sent=sent,
-            visible_at=at + self.chance.between(self.settings.lag, "lag", slug, nth),
+            visible_at=self.seen_at(at, slug, nth),
         )
         self.items[item.id] = self.waiting[item.id] = self._equal[key] = item
-        self.counters.accepted.append(item)
-        self.life.start(at, item, stuck=stuck)
+        self.accept(at, item, stuck=stuck)
         return item, True

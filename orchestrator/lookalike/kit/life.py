@@ -68,23 +68,30 @@ class Lived(Struct, eq=False, kw_only=True):
 
 
 class Words(Struct, frozen=True):
-    """The service's words for ends. `chances`: by chance, with shares; `unrun`: that never begin."""
+    """The service's words for ends; `unrun`: of builds that never begin."""
 
     passed: str
     failed: str
     canceled: str
-    chances: Sequence[tuple[str, float]] = ()
     unrun: Sequence[str] = ()
 
 
 class Life:
-    """Lets builds live."""
+    """Lets builds live; `chances` are words for ends other than passed, with their shares."""
 
-    def __init__(self, settings: LifeSettings, chance: Chance, events: EventQueue, words: Words) -> None:
+    def __init__(
+        self,
+        settings: LifeSettings,
+        chance: Chance,
+        events: EventQueue,
+        words: Words,
+        chances: Sequence[tuple[str, float]] = (),
+    ) -> None:
         self._settings = settings
         self._chance = chance
         self._events = events
         self._words = words
+        self._chances = chances
         self._waiting: dict[str, deque[tuple[Lived, int]]] = {}
         self._running: dict[str, int] = {}
 
@@ -152,5 +159,5 @@ class Life:
     def _outcome(self, build: Lived) -> str:
         if self._settings.rehearsal.is_to_fail((build.slug,), build.branch, build.attempt - 1):
             return self._words.failed
-        found = self._chance.first_below(self._words.chances, "end", build.slug, build.nth, build.attempt)
+        found = self._chance.first_below(self._chances, "end", build.slug, build.nth, build.attempt)
         return found or self._words.passed

@@ -136,7 +136,7 @@ class WebhookLookAlike(LookAlike):
         self._ids = count(FIRST)
         self._triggers = SlidingWindow(own.minute)
         chances = [("failed", own.failed)] if own.failed else []
-        self.life = Life(own, self.chance, self.events, Words("passed", "failed", "canceled", chances))
+        self.life = Life(own, self.chance, self.events, Words("passed", "failed", "canceled"), chances)
         self.windows = (own.minute, own.minute, own.minute * 60)
 
     @classmethod
