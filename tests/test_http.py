@@ -23,7 +23,7 @@ from orchestrator.core.errors import (
 from orchestrator.core.frozen import replace
 from orchestrator.core.model import Account
 from orchestrator.core.secrets import Secret
-from orchestrator.providers.kit.answers import LARGEST
+from orchestrator.providers.kit.bodies import LARGEST
 from orchestrator.providers.kit.transport import Proxies, transport
 
 pytestmark = pytest.mark.anyio

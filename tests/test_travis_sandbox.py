@@ -13,7 +13,7 @@ from orchestrator.lookalike.kit.http import Harm, Incoming
 from orchestrator.lookalike.kit.settings import Rule
 from orchestrator.lookalike.travis import TravisLookAlike
 from orchestrator.lookalike.travis.settings import RepoSpec, Settings, Shares, numbered
-from orchestrator.providers.kit.answers import value
+from orchestrator.providers.kit.bodies import value
 from orchestrator.providers.port import Followed
 from orchestrator.providers.travis.declaration import DECLARATION
 from orchestrator.providers.travis.provider import Travis

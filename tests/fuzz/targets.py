@@ -11,7 +11,7 @@ from orchestrator.core.errors import InDoubt, LookFailed, NotTriggered
 from orchestrator.core.model import Account, Build, BuildState, Interval, Request, Target, Trigger
 from orchestrator.manifest import Answers, ManifestError, expand, questions, read
 from orchestrator.providers import registry
-from orchestrator.providers.kit.answers import value
+from orchestrator.providers.kit.bodies import value
 from orchestrator.providers.port import Followed, JobLog, Observation, Principal, RepoFacts
 from orchestrator.providers.travis.provider import Travis
 

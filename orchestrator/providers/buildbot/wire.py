@@ -18,6 +18,7 @@ from orchestrator.core.errors import InDoubt, LookFailed, NotShown, NotTriggered
 from orchestrator.core.frozen import Struct
 from orchestrator.core.model import Json, Request, Target, Trigger
 from orchestrator.providers.buildbot.declaration import DECLARATION, MARKER_PROPERTY, builders_of, properties_of
+from orchestrator.providers.kit import answers
 from orchestrator.providers.kit.answers import (
     is_refusal,
     mapping,
@@ -249,8 +250,7 @@ def read_failed(answer: Answer, path: str) -> NotTriggered | LookFailed:
     said = message(answer) if answer.status >= 400 else ""
     if answer.status == 404 and said.startswith("not found"):
         return NotShown(f"{path}: there is no such thing")
-    odd = f"not the JSON of {TITLE}" if answer.status == 200 else f"HTTP {answer.status}"
-    return refused(answer, TITLE) or LookFailed(f"{path}: {odd}{f' ({said})' if said else ''}")
+    return answers.read_failed(answer, path, TITLE, said)
 
 
 def rows_in(answer: Answer, path: str, key: str) -> list[Mapping[str, Any]]:

@@ -21,6 +21,7 @@ from orchestrator.providers.kit.answers import (
     end_of,
     instant,
     is_refusal,
+    known_word,
     mapping,
     not_welcome,
     number,
@@ -248,11 +249,8 @@ def observed(one: Followed, row: Mapping[str, Any]) -> Observation:
 
 def build_of(row: Mapping[str, Any]) -> tuple[Build, str | None]:
     """A build as it is shown, and a warning where its state is not known here."""
-    word, warning = quoted(row.get("state"), 40), None
-    state = STATES.get(word)
-    if state is None:
-        state = BuildState.RUNNING
-        warning = f"Buildkite says that the build is {word!r}, a word not known here; it is waited for"
+    word = quoted(row.get("state"), 40)
+    state, warning = known_word(word, STATES, wire.TITLE)
     if row.get("blocked") is True and word in ("passed", "blocked"):  # it counts as finished there, and is not
         word, state = "blocked", STATES["blocked"]
     count, sha = number(row.get("number")), text(row.get("commit"), 64)

@@ -11,17 +11,19 @@ from typing import Any
 from urllib.parse import quote
 
 from orchestrator.core.calls import Answer, Call
-from orchestrator.core.errors import AccessRefused, LookFailed, NotShown, NotTriggered, RateLimited, Rejected
+from orchestrator.core.errors import AccessRefused, LookFailed, NotShown, NotTriggered, RateLimited
 from orchestrator.core.frozen import replace
 from orchestrator.core.model import ACCOUNT, Json, Request, Scope, Target, Trigger
 from orchestrator.limits.headers import reset_after
 from orchestrator.providers.buildkite.declaration import BOTH, DECLARATION, MARKER, RUN, pipeline_of
+from orchestrator.providers.kit import answers
 from orchestrator.providers.kit.answers import (
     check_receipt,
     is_refusal,
     mapping,
     message_in,
     not_accepted,
+    not_done,
     number,
     quoted,
     refused,
@@ -126,8 +128,7 @@ def refusal(answer: Answer, owner: str) -> NotTriggered:
         return rejected("not_found", _MISSING, said)
     if answer.status == 422 and said:
         return rejected("invalid", "the pipeline does not take this build", said)
-    error = not_accepted(answer, TITLE)
-    return error if isinstance(error, NotTriggered) else Rejected(f"http_{answer.status}", str(error))
+    return not_done(answer, TITLE)
 
 
 def limited(answer: Answer, owner: str) -> RateLimited | None:
@@ -150,12 +151,10 @@ def limited(answer: Answer, owner: str) -> RateLimited | None:
 
 def read_failed(answer: Answer, path: str, owner: str = "") -> NotTriggered | LookFailed:
     """The error for a call that only reads and was not answered as it should be."""
-    odd = f"not the JSON of {TITLE}" if answer.status == 200 else f"HTTP {answer.status}"
     said = quoted(message_in(mapping(answer.body)))
     if answer.status == 404 and said:
         return NotShown(f"{path}: {_MISSING} ({said})")
-    failed = LookFailed(f"{path}: {odd}{f' ({said})' if said and answer.status >= 400 else ''}")
-    return limited(answer, owner) or refused(answer, TITLE) or failed
+    return limited(answer, owner) or answers.read_failed(answer, path, TITLE, said)
 
 
 def listing(path: str, owner: str, query: Query, purpose: str, at_most: int, repo: str | None = None) -> Listing[Query]:

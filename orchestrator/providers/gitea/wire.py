@@ -12,18 +12,21 @@ from typing import Any
 from urllib.parse import quote
 
 from orchestrator.core.calls import Answer, Call
-from orchestrator.core.errors import AccessRefused, LookFailed, NotShown, NotTriggered, Rejected
+from orchestrator.core.errors import AccessRefused, LookFailed, NotShown, NotTriggered
 from orchestrator.core.frozen import Struct, replace
-from orchestrator.core.model import Build, BuildState, Json, Request, Target, Trigger
+from orchestrator.core.model import Build, Json, Request, Target, Trigger
 from orchestrator.limits.headers import server_time
 from orchestrator.providers.gitea.declaration import API, CALLS, REASONS, TRIGGERS
+from orchestrator.providers.kit import answers
 from orchestrator.providers.kit.answers import (
     check_receipt,
     instant,
     is_refusal,
+    known_word,
     mapping,
     message_in,
     not_accepted,
+    not_done,
     number,
     quoted,
     refused,
@@ -144,17 +147,14 @@ def refusal(answer: Answer, declared: Declaration) -> NotTriggered:
             return rejected("insufficient_access", "the token's user may not write to this repository", said)
         if answer.status == 404:
             return rejected("not_found", _MISSING, said)
-    error = not_accepted(answer, declared.title)
-    return error if isinstance(error, NotTriggered) else Rejected(f"http_{answer.status}", str(error))
+    return not_done(answer, declared.title)
 
 
 def read_failed(answer: Answer, path: str, declared: Declaration) -> NotTriggered | LookFailed:
     """The error for a call that only reads and was not answered as it should be."""
-    odd = f"not the JSON of {declared.title}" if answer.status == 200 else f"HTTP {answer.status}"
     if answer.status == 404 and _is_own(answer):
         return NotShown(f"{path}: there is no such thing, or this token may not see it")
-    said = quoted(message_in(answer.body)) if answer.status >= 400 else ""
-    return refused(answer, declared.title) or LookFailed(f"{path}: {odd}{f' ({said})' if said else ''}")
+    return answers.read_failed(answer, path, declared.title, quoted(message_in(answer.body)))
 
 
 def lacks_scope(answer: Answer) -> AccessRefused | None:
@@ -208,8 +208,7 @@ def bare(ref: str) -> str:
 
 def build_of(run: Run, declared: Declaration) -> tuple[Build, str | None]:
     """A run as a build, and a warning; a word that is not known here is still going."""
-    state = declared.states.get(run.word, BuildState.RUNNING)
-    is_known = run.word in declared.states or run.word in ("", COMPLETED)
+    state, warning = known_word(run.word, declared.states, declared.title, "run")
     build = Build(
         id=str(run.id),
         state=state,
@@ -223,8 +222,7 @@ def build_of(run: Run, declared: Declaration) -> tuple[Build, str | None]:
         finished_at=run.ended if state.is_final else None,
         reason=REASONS[declared.type].get(run.word),
     )
-    told = f"{declared.title} says that the run is {run.word!r}, a word not known here; it is taken as still going"
-    return build, None if is_known else told
+    return build, None if run.word in ("", COMPLETED) else warning
 
 
 def may_be(target: Target, run: Run, ref: Json) -> bool:

@@ -16,10 +16,12 @@ from orchestrator.core.frozen import replace
 from orchestrator.core.model import ACCOUNT, Build, BuildState, Json, Request, Scope, Target, Trigger
 from orchestrator.limits.headers import reset_after, retry_after
 from orchestrator.providers.gitlab.declaration import API, DECLARATION, MARKER, READS, REASONS, STATES, WRITES
+from orchestrator.providers.kit import answers
 from orchestrator.providers.kit.answers import (
     check_receipt,
     instant,
     is_refusal,
+    known_word,
     mapping,
     not_accepted,
     number,
@@ -226,14 +228,11 @@ def banned(answer: Answer) -> AccessRefused | None:
 
 def read_failed(answer: Answer, path: str) -> NotTriggered | LookFailed:
     """The error for a call that only reads and was not answered as it should be."""
-    odd = "not the JSON of GitLab" if answer.status == 200 else f"HTTP {answer.status}"
     said = message(answer) if answer.status >= 400 else ""
     if answer.status == 404 and said.lower().startswith("404"):
         return NotShown(f"{path}: there is no such thing, or this token may not see it")
-    found, kind = limited(answer) or banned(answer) or refused(answer, TITLE), LookFailed
-    if answer.status == 403 and said.lower().startswith("403"):
-        kind = Forbidden
-    return found or kind(f"{path}: {odd}{f' ({said})' if said else ''}")
+    kind = Forbidden if answer.status == 403 and said.lower().startswith("403") else LookFailed
+    return limited(answer) or banned(answer) or answers.read_failed(answer, path, TITLE, said, kind)
 
 
 def listing(call: Call, at_most: int) -> Listing[Query]:
@@ -254,10 +253,7 @@ def listing(call: Call, at_most: int) -> Listing[Query]:
 def native_of(status: object) -> tuple[str, BuildState, str | None]:
     """GitLab's word for a pipeline, what it means, and a warning where the word is not known here."""
     word = quoted(status, 40)
-    if word in STATES:
-        return word, STATES[word], None
-    told = f"GitLab says that the pipeline is {word!r}, a word not known here; it is taken as still going"
-    return word, BuildState.RUNNING, told
+    return word, *known_word(word, STATES, TITLE, "pipeline")
 
 
 def build_of(row: Mapping[str, Any]) -> tuple[Build, str | None]:

@@ -12,12 +12,23 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
 
 from orchestrator.core.calls import Answer, Send
-from orchestrator.core.errors import LookFailed, NotShown, RateLimited
+from orchestrator.core.errors import LookFailed, NotShown
 from orchestrator.core.frozen import replace
 from orchestrator.core.model import Build, BuildState, Json, Target
 from orchestrator.providers.jenkins import wire
 from orchestrator.providers.jenkins.declaration import STATES
-from orchestrator.providers.kit.answers import LATEST, listed, mapping, number, other_question, quoted, read, rows
+from orchestrator.providers.kit.answers import (
+    LATEST,
+    known_word,
+    listed,
+    mapping,
+    number,
+    other_question,
+    quoted,
+    read,
+    rows,
+)
+from orchestrator.providers.kit.rounds import Seen, polled
 from orchestrator.providers.port import Followed, Observation
 
 FEW = 4  # requests from which on a listing is cheaper than reading each
@@ -38,22 +49,12 @@ class Poll:
 
     async def __call__(self, followed: Sequence[Followed]) -> Mapping[str, Observation]:
         """One round; LookFailed, AccessRefused or RateLimited where nothing at all was learnt."""
-        seen: dict[str, Observation] = {}
-        failures: list[str] = []
-        try:
-            seen.update({one.target.id: self._merged(one) for one in followed if one.request.handle.get(MERGED)})
-            left = await self._in_queue(seen, failures, [one for one in followed if one.target.id not in seen])
-            for one in await self._in_folders(seen, failures, left):
-                try:
-                    seen[one.target.id] = await self._alone(one)
-                except LookFailed as error:
-                    failures.append(error.cause)
-        except RateLimited:
-            if not seen:
-                raise
-        if failures and not seen:
-            raise LookFailed(failures[0])
-        return seen
+        return await polled(followed, self._alone, self._together)
+
+    async def _together(self, seen: Seen, failures: list[str], followed: Sequence[Followed]) -> list[Followed]:
+        seen.update({one.target.id: self._merged(one) for one in followed if one.request.handle.get(MERGED)})
+        left = await self._in_queue(seen, failures, [one for one in followed if one.target.id not in seen])
+        return await self._in_folders(seen, failures, left)
 
     async def _in_queue(
         self, seen: dict[str, Observation], failures: list[str], followed: Sequence[Followed]
@@ -231,9 +232,7 @@ def native_of(row: Mapping[str, Any]) -> tuple[str, BuildState, str | None]:
     word = quoted(row.get("result"), 40)
     if row.get("building") is not False or not word:
         return "building", BuildState.RUNNING, None
-    if word in STATES:
-        return word, STATES[word], None
-    return word, BuildState.RUNNING, f"Jenkins says that the build is {word!r}, a word not known here; it is waited for"
+    return word, *known_word(word, STATES, wire.TITLE)
 
 
 def number_of(one: Followed) -> int | None:

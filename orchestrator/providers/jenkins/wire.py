@@ -16,11 +16,13 @@ from orchestrator.core.calls import Answer, Call
 from orchestrator.core.errors import LookFailed, NotShown, NotTriggered, RateLimited, Rejected
 from orchestrator.core.model import ACCOUNT, Account, Json, Request, Trigger
 from orchestrator.providers.jenkins.declaration import BRANCH, CALLS, DECLARATION, MARKER, TRIGGERS, parameters_of
+from orchestrator.providers.kit import answers
 from orchestrator.providers.kit.answers import (
     is_refusal,
     mapping,
     message_in,
     not_accepted,
+    not_done,
     number,
     refused,
     rejected,
@@ -149,16 +151,14 @@ def refusal(answer: Answer) -> NotTriggered:
     if answer.status in _CODES and is_own and refused(answer, TITLE) is None:
         code = _CODES[answer.status]
         return rejected(code, _REMEDIES[code], f"HTTP {answer.status}")
-    error = not_accepted(answer, TITLE)
-    return error if isinstance(error, NotTriggered) else Rejected(f"http_{answer.status}", str(error))
+    return not_done(answer, TITLE)
 
 
 def read_failed(answer: Answer, path: str) -> NotTriggered | LookFailed:
     """The error for a call that only reads and was not answered as it should be."""
-    odd = f"not the JSON of {TITLE}" if answer.status == 200 else f"HTTP {answer.status}"
     if answer.status == 404:
         return NotShown(f"{path}: {MISSING} ({told_by(answer.body)})")
-    return refused(answer, TITLE) or LookFailed(f"{path}: {odd}")
+    return answers.read_failed(answer, path, TITLE)
 
 
 def parameter(row: Mapping[str, Any], name: str = MARKER) -> str | None:

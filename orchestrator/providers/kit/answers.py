@@ -7,10 +7,9 @@ Whatever is quoted from a server is cut and cleaned before a person sees it.
 from __future__ import annotations
 
 import json
-import zlib
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Mapping
 from datetime import UTC, datetime
-from typing import Any, NoReturn
+from typing import Any
 
 from orchestrator.core.calls import Answer, Call, Send
 from orchestrator.core.errors import (
@@ -21,20 +20,15 @@ from orchestrator.core.errors import (
     RateLimited,
     Rejected,
     Unreachable,
-    Unreadable,
 )
-from orchestrator.core.model import ACCOUNT, Json, Trigger
+from orchestrator.core.model import ACCOUNT, BuildState, Json, Trigger
 from orchestrator.limits.headers import retry_after
+from orchestrator.providers.kit.bodies import Doubled
 
 LATEST = 4_102_444_800.0  # the year 2100: what is later is none of our times
-LARGEST = 8 * 1024 * 1024  # bytes of an answer, before and after decompression
 
 # Statuses of proxies that say nothing of whether the call went through.
 UNDECIDED = frozenset({408, 425, 499})
-
-
-class Doubled(dict[str, Any]):
-    """A JSON object with a key twice: which of the two is meant nobody knows, so it is as if it were none."""
 
 
 async def read(send: Send, call: Call) -> Answer:
@@ -78,6 +72,12 @@ def not_accepted(answer: Answer, title: str) -> NotTriggered | InDoubt:
         return refused_before(answer, title)
     code = "not_found" if answer.status == 404 else f"http_{answer.status}"
     return rejected(code, f"{title} refuses the trigger (HTTP {answer.status})", quoted(message_in(answer.body)))
+
+
+def not_done(answer: Answer, title: str) -> NotTriggered:
+    """As above, of a call that is known to have done nothing, whatever its answer is."""
+    error = not_accepted(answer, title)
+    return error if isinstance(error, NotTriggered) else Rejected(f"http_{answer.status}", str(error))
 
 
 def is_refusal(answer: Answer) -> bool:
@@ -144,10 +144,12 @@ def other_question(answer: Answer, why: str) -> InDoubt:
     return InDoubt(f"HTTP {answer.status}, an answer to another question: {why}")
 
 
-def read_failed(answer: Answer, path: str, title: str) -> NotTriggered | LookFailed:
-    """The error for a call that only reads and was not answered as it should be."""
+def read_failed(
+    answer: Answer, path: str, title: str, said: str = "", kind: type[LookFailed] = LookFailed
+) -> NotTriggered | LookFailed:
+    """The error for a call that only reads and was not answered as it should be; `said` are the service's words."""
     odd = f"not the JSON of {title}" if answer.status == 200 else f"HTTP {answer.status}"
-    return refused(answer, title) or LookFailed(f"{path}: {odd}")
+    return refused(answer, title) or kind(f"{path}: {odd}{f' ({said})' if said and answer.status >= 400 else ''}")
 
 
 def listed(answer: Answer, found: object, path: str, title: str) -> list[Mapping[str, Any]]:
@@ -200,6 +202,16 @@ def message_in(body: Json) -> str:
     return next((text for text in found if isinstance(text, str)), "")
 
 
+def known_word(
+    word: str, states: Mapping[str, BuildState], title: str, what: str = "build"
+) -> tuple[BuildState, str | None]:
+    """What a service's word for a build means; one that is not known here is still going, with a warning."""
+    if word in states:
+        return states[word], None
+    told = f"{title} says that the {what} is {word!r}, a word not known here; it is taken as still going"
+    return BuildState.RUNNING, told
+
+
 def quoted(value: object, at_most: int = 300) -> str:
     """A server's text, fit to be shown: one line, no control characters, not long; empty for what is no text."""
     text = value if isinstance(value, str) else ""
@@ -243,62 +255,3 @@ def instant(value: object) -> float | None:
 def timestamp(seconds: float) -> str:
     """An instant as services read it, in whole seconds, rounded down."""
     return datetime.fromtimestamp(int(seconds), UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-
-
-def unpacked(raw: bytes, encoding: str, at_most: int | None = None) -> bytes:
-    """The body without its compression; its beginning where no more of it is wanted.
-
-    Raises:
-        InDoubt: it is torn, broken or too large.
-    """
-    if encoding in ("", "identity") or not raw:
-        return raw[:at_most]
-    if encoding.lower() not in ("gzip", "deflate"):
-        raise Unreadable("the answer is compressed in a way that was not asked for")
-    unpack = zlib.decompressobj(wbits=47)  # gzip or zlib, whichever it is
-    try:
-        body = unpack.decompress(raw, (LARGEST if at_most is None else at_most) + 1)
-    except zlib.error:
-        raise Unreadable("the answer's compression is broken") from None
-    if at_most is not None:
-        return body[:at_most]
-    if len(body) > LARGEST:
-        too_large()
-    if not unpack.eof:
-        raise InDoubt("the answer is torn")
-    return body
-
-
-def too_large() -> NoReturn:
-    """The answer is larger than any that is wanted."""
-    raise Unreadable(f"the answer is larger than {LARGEST // 2**20} MiB")
-
-
-def without(body: bytes, secrets: Iterable[bytes]) -> bytes:
-    """The body with secrets blotted out: some servers repeat what they were sent."""
-    for secret in secrets:
-        if secret in body:
-            body = body.replace(secret, b"***")
-    return body
-
-
-def value(body: bytes) -> Json:
-    """The JSON value, or the text where it is none. Servers mislabel bodies, so the label is not asked."""
-    decoded = body.decode("utf-8-sig", "replace")
-    try:
-        found: Json = _from_json(decoded)
-    except (ValueError, RecursionError):
-        return decoded
-    return found
-
-
-def _no_constant(name: str) -> NoReturn:
-    raise ValueError(name)  # NaN and Infinity are no JSON
-
-
-def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    made = dict(pairs)
-    return made if len(made) == len(pairs) else Doubled(made)
-
-
-_from_json = json.JSONDecoder(object_pairs_hook=_object, parse_constant=_no_constant).decode

@@ -40,7 +40,8 @@ from orchestrator.core.errors import (
 )
 from orchestrator.core.model import Account
 from orchestrator.core.secrets import Secret
-from orchestrator.providers.kit.answers import LARGEST, quoted, too_large, unpacked, value, without
+from orchestrator.providers.kit.answers import quoted
+from orchestrator.providers.kit.bodies import LARGEST, too_large, unpacked, value, without
 from orchestrator.providers.kit.connections import (
     MOST_READ,
     Connector,
