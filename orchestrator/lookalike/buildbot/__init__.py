@@ -12,7 +12,7 @@ from urllib.parse import urlencode
 from typing_extensions import override
 
 from orchestrator.lookalike.buildbot import routes
-from orchestrator.lookalike.buildbot.routes import Context, failed
+from orchestrator.lookalike.buildbot.context import Context, failed
 from orchestrator.lookalike.buildbot.rows import Tables
 from orchestrator.lookalike.buildbot.settings import Settings
 from orchestrator.lookalike.kit.http import Effect, Harm, Incoming, NoRoute, Object, Reply, Routes

@@ -11,7 +11,7 @@ from orchestrator.lookalike.buildkite import shapes
 from orchestrator.lookalike.buildkite.rows import Build, Pipeline, Tables
 from orchestrator.lookalike.kit import rows as kit
 from orchestrator.lookalike.kit.http import Object, Refused, Reply, exact, json_reply, page_of, route, text
-from orchestrator.lookalike.kit.life import LAST_WORDS, Stage
+from orchestrator.lookalike.kit.life import Stage
 
 MOST_PAGE, DEEPEST = 100, 100_000  # rows of a page; beyond that many a listing is refused
 FINISHED = ("passed", "failed", "blocked", "canceled")
@@ -211,11 +211,8 @@ def one_build(context: Context) -> Reply:
 def log(context: Context) -> Reply:
     """As text for those who want text, else within JSON."""
     build, tables = context.job(), context.tables
-    told, is_bad = tables.settings.rehearsal.printed((build.slug,), build.branch), build.state == "failed"
-    last = int(tables.chance.roll("log", build.slug) * len(LAST_WORDS))
-    lines = ["~~~ Running commands", "$ make test", f"{build.slug} #{build.nth}" if told is None else told]
-    lines += [LAST_WORDS[last]] if is_bad and told is None else []
-    lines += ["The command exited with status 1"] if is_bad else []
+    lines = ["~~~ Running commands", "$ make test", *tables.life.printed(build)]
+    lines += ["The command exited with status 1"] if build.state == "failed" else []
     printed = "".join(f"{line}\n" for line in lines)
     if context.call.path.endswith(".txt") or context.call.headers.get("accept", "").startswith("text/"):
         return text(200, printed)

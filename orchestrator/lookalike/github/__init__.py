@@ -12,7 +12,8 @@ from collections.abc import Iterable, Mapping
 from typing_extensions import override
 
 from orchestrator.lookalike.github import routes
-from orchestrator.lookalike.github.routes import NEWEST, Context, failed
+from orchestrator.lookalike.github.context import Context, failed
+from orchestrator.lookalike.github.routes import NEWEST
 from orchestrator.lookalike.github.rows import Tables
 from orchestrator.lookalike.github.settings import Settings
 from orchestrator.lookalike.kit.counters import FixedWindows, SlidingWindow

@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 from urllib.parse import parse_qsl, unquote
 
 from orchestrator.core.frozen import Struct
 from orchestrator.lookalike.jenkins.rows import Item, Job, Tables
 from orchestrator.lookalike.jenkins.shapes import Shapes, parse, shallow
 from orchestrator.lookalike.kit.http import HTML, Incoming, Object, Refused, Reply, json_reply, route, text
-from orchestrator.lookalike.kit.life import LAST_WORDS, Stage
+from orchestrator.lookalike.kit.life import Stage
 
 CRUMB, FIELD = "5f0c1a77e3", "Jenkins-Crumb"
 COOKIE = "JSESSIONID.sandbox=node0sandbox"
-CONTROL = ("delay", "token", "cause", "json")  # what a trigger says beside parameters
 
 
 class Context(Struct):
@@ -204,10 +202,7 @@ def page(context: Context) -> Reply:
 
 def printed(context: Context, item: Item) -> str:
     """What a build printed."""
-    told, is_bad = context.tables.settings.rehearsal.printed((item.slug,), item.branch), item.outcome == "FAILURE"
-    last = int(context.tables.chance.roll("log", item.slug) * len(LAST_WORDS))
-    lines: list[Any] = [f"Started by user {context.tables.settings.login}", "+ make test"]
-    lines += [f"{item.slug} #{item.number}" if told is None else told]
-    lines += [LAST_WORDS[last]] if is_bad and told is None else []
-    lines += ["Build step 'Execute shell' marked build as failure"] if is_bad else []
+    tables = context.tables
+    lines = [f"Started by user {tables.settings.login}", "+ make test", *tables.life.printed(item)]
+    lines += ["Build step 'Execute shell' marked build as failure"] if item.outcome == "FAILURE" else []
     return "".join(f"{line}\n" for line in [*lines, f"Finished: {item.outcome}"])

@@ -123,7 +123,8 @@ class Life:
         if told is not None:
             return told.splitlines()
         why = LAST_WORDS[int(self._chance.roll("log", build.slug) * len(LAST_WORDS))]
-        return [f"{build.slug} #{build.nth}", *([] if build.outcome == self._words.passed else [why])]
+        has_failed = build.outcome not in (None, self._words.passed, self._words.canceled)
+        return [f"{build.slug} #{build.nth}", *([why] if has_failed else [])]
 
     def _wait(self, at: float, build: Lived, attempt: int) -> None:
         if build.attempt != attempt or build.stage is Stage.OVER:

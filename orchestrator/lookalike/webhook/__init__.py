@@ -5,10 +5,8 @@ So a rehearsal plays the description itself: a pointer that leads elsewhere than
 
 from __future__ import annotations
 
-import json
-import re
 from collections import Counter
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping
 from itertools import count
 from secrets import token_hex
 from typing import Any, Self
@@ -17,16 +15,17 @@ from urllib.parse import unquote
 from typing_extensions import override
 
 from orchestrator.core.errors import UsageError
-from orchestrator.core.frozen import Struct, field
-from orchestrator.core.model import Account, BuildState, Json, Target
+from orchestrator.core.frozen import field
+from orchestrator.core.model import Account, BuildState, Target
 from orchestrator.core.rehearsal import NOTHING_SAID, Rehearsal
 from orchestrator.lookalike.kit import LookAlike
 from orchestrator.lookalike.kit.counters import SlidingWindow
 from orchestrator.lookalike.kit.http import Incoming, Object, Refused, Reply, exact, json_reply
 from orchestrator.lookalike.kit.life import Life, LifeSettings, Lived, Stage, Words
 from orchestrator.lookalike.kit.settings import Count, Duration, Share, Slug, convert, read, scaled
+from orchestrator.lookalike.webhook.templates import Pattern, name_of, placed
 from orchestrator.providers.webhook.declaration import ACCEPTED, STATES, described, problems
-from orchestrator.providers.webhook.description import MARKER, REQUEST, TOKEN, Described, parts_of
+from orchestrator.providers.webhook.description import MARKER, REQUEST, TOKEN
 
 FIRST = 5001
 UNNAMED = "unnamed/unnamed"  # the repository of a trigger that names none
@@ -88,39 +87,6 @@ class Run(Lived, eq=False, kw_only=True):
         return {"received_at": exact(self.created_at), "marker": self.marked, **own}
 
 
-class Pattern(Struct):
-    """One kind of call, and how what it sent is read back."""
-
-    call: Described
-    path: re.Pattern[str]
-
-    @classmethod
-    def of(cls, call: Described) -> Pattern:
-        """That of a described call."""
-        return cls(call, _pattern(str(call.said["path"]).partition("?")[0], "[^/]+"))
-
-    def read(self, call: Incoming, path: str) -> Object | None:
-        """The values of the names in a call; None where it is another call."""
-        found = self.path.fullmatch(path)
-        if call.method != self.call.method or found is None:
-            return None
-        values: Object = {_name(group): unquote(value) for group, value in found.groupdict().items()}
-        query = str(self.call.said["path"]).partition("?")[2]
-        written = (part.partition("=")[::2] for part in query.split("&") if part)
-        pairs = [(unquote(text), dict(call.query).get(unquote(name), "")) for name, text in written]
-        pairs += [
-            (text, call.headers.get(name.lower(), "")) for name, text in self.call.said.get("headers", {}).items()
-        ]
-        for template, value in pairs:
-            values.update(_read(template, value))
-        if "body" in self.call.said:
-            try:
-                values.update(_read(self.call.said["body"], json.loads(call.body or b"null")))
-            except ValueError:
-                raise Refused(json_reply(400, {"message": "the body is no JSON"}), "no JSON") from None
-        return values
-
-
 class WebhookLookAlike(LookAlike):
     """The service with its builds."""
 
@@ -167,7 +133,7 @@ class WebhookLookAlike(LookAlike):
     @override
     def repo_names(self, path: str) -> Collection[str]:
         found = self._patterns["trigger"].path.fullmatch(path.removeprefix(self.settings.prefix))
-        named = {_name(group): unquote(value) for group, value in (found.groupdict() if found else {}).items()}
+        named = {name_of(group): unquote(value) for group, value in (found.groupdict() if found else {}).items()}
         slug = _slug(named)
         return () if slug == UNNAMED else (slug.lower(),)
 
@@ -244,18 +210,6 @@ def fitted(targets: Iterable[Target], accounts: Collection[Account], rehearsal: 
     )
 
 
-def placed(pointer: str, value: Json, into: Json) -> Json:
-    """The JSON value with another one where the pointer leads; what lies on the way is made."""
-    if not pointer:
-        return value
-    key, slash, rest = pointer[1:].partition("/")
-    key, rest = key.replace("~1", "/").replace("~0", "~"), slash + rest
-    if key.isdecimal():
-        return [*[{}] * int(key), placed(rest, value, {})]
-    inner = into.get(key, {}) if isinstance(into, Mapping) else {}
-    return {**(into if isinstance(into, Mapping) else {}), key: placed(rest, value, inner)}
-
-
 def _word(states: Mapping[str, str], state: BuildState) -> str:
     """The service's word for a state; where it has none, that for one like it."""
     alike = {BuildState.QUEUED: BuildState.RUNNING, BuildState.CANCELED: BuildState.FAILED}
@@ -274,40 +228,6 @@ def _slug(values: Mapping[str, Any]) -> str:
         return f"{values['target.owner']}/{values['target.name']}"
     id_ = str(values.get("target.id", ""))
     return id_.partition(":")[2].partition("@")[0] or UNNAMED
-
-
-def _read(template: Json, value: Json) -> Object:
-    """The values of the names in a template, as they stand in what was made of it."""
-    if isinstance(template, str):
-        parts = parts_of(template)
-        if len(parts) == 1 and not isinstance(parts[0], str):
-            return {parts[0].name: value}
-        found = _pattern(template, ".*").fullmatch(str(value))
-        return {_name(group): text for group, text in found.groupdict().items()} if found else {}
-    if isinstance(template, Mapping):
-        pairs = ((inner, value.get(key) if isinstance(value, Mapping) else None) for key, inner in template.items())
-    elif isinstance(template, Sequence):
-        pairs = zip(template, value if isinstance(value, list) else [], strict=False)  # type: ignore[assignment]
-    else:
-        return {}
-    return {name: one for inner, given in pairs for name, one in _read(inner, given).items()}
-
-
-def _pattern(template: str, fits: str) -> re.Pattern[str]:
-    seen: set[str] = set()
-    written = ""
-    for part in parts_of(template):
-        if isinstance(part, str):
-            written += re.escape(part)
-            continue
-        group = part.name.replace(".", "__")
-        written += f"(?P={group})" if group in seen else f"(?P<{group}>{fits})"
-        seen.add(group)
-    return re.compile(written, re.DOTALL)
-
-
-def _name(group: str) -> str:
-    return group.replace("__", ".")
 
 
 def _failed(status: int, message: str) -> Refused:
