@@ -213,5 +213,5 @@ DECLARATION = Declaration(
     learn=learn,
     # The listing of the newest shows a hundred; the active builds of an owner are one call; some of those that ended
     # unseen share a page.
-    polling=Polling(page=100, per_owner=1.0, far=300, at_end=0.4),
+    polling=Polling(page=100, per_owner=1.0, far=100, at_end=0.35),
 )
