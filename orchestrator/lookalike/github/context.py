@@ -9,13 +9,7 @@ from urllib.parse import unquote
 from orchestrator.lookalike.github import shapes
 from orchestrator.lookalike.github.rows import Repo, Run, Tables
 from orchestrator.lookalike.kit import rows as kit
-from orchestrator.lookalike.kit.http import (
-    Object,
-    Refused,
-    Reply,
-    json_reply,
-    page_of,
-)
+from orchestrator.lookalike.kit.http import Object, Refused, Reply, json_reply, page_of
 
 DOCS = "https://docs.github.com/rest"
 MOST_PAGE = 100

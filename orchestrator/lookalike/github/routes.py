@@ -9,14 +9,7 @@ from urllib.parse import unquote
 from orchestrator.lookalike.github import shapes
 from orchestrator.lookalike.github.context import MOST_PAGE, Context, failed
 from orchestrator.lookalike.github.rows import FIRST_JOB, FIRST_RUN, Run
-from orchestrator.lookalike.kit.http import (
-    Object,
-    Reply,
-    json_reply,
-    moment,
-    route,
-    text,
-)
+from orchestrator.lookalike.kit.http import Object, Reply, json_reply, moment, route, text
 
 ALLOWED = {"ref", "inputs", "return_run_details"}
 MOST_INPUTS, MOST_PAYLOAD, LONGEST = 25, 10, 65_535

@@ -19,16 +19,7 @@ from orchestrator.lookalike.gitlab.context import Context, failed
 from orchestrator.lookalike.gitlab.rows import Tables
 from orchestrator.lookalike.gitlab.settings import Settings
 from orchestrator.lookalike.kit.counters import FixedWindows
-from orchestrator.lookalike.kit.http import (
-    Incoming,
-    NoRoute,
-    Refused,
-    Reply,
-    Routes,
-    credentials,
-    json_reply,
-    text,
-)
+from orchestrator.lookalike.kit.http import Incoming, NoRoute, Refused, Reply, Routes, credentials, json_reply, text
 from orchestrator.lookalike.kit.service import Service
 
 OFTEN = {"message": {"error": "This endpoint has been requested too many times. Try again later."}}

@@ -7,20 +7,14 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from orchestrator.core.calls import Send
-from orchestrator.core.errors import (
-    AccessRefused,
-    InDoubt,
-    LookFailed,
-    NotShown,
-    Rejected,
-    Unreachable,
-)
+from orchestrator.core.errors import AccessRefused, InDoubt, LookFailed, NotShown, Rejected, Unreachable
 from orchestrator.core.frozen import replace
 from orchestrator.core.model import LONGEST_LOG, Account, Build, Interval, Json, Request, Target, Trigger
 from orchestrator.providers.buildbot import wire
 from orchestrator.providers.buildbot.declaration import builders_of
 from orchestrator.providers.buildbot.follow import Poll
 from orchestrator.providers.buildbot.observe import QUEUED, at
+from orchestrator.providers.buildbot.scheduler import Scheduler, scheduler_in
 from orchestrator.providers.kit.answers import end_of, mapping, not_welcome, number, quoted, read, text
 from orchestrator.providers.kit.listings import Search, markers_in
 from orchestrator.providers.port import Followed, JobLog, Observation, Principal, Secrets, within
@@ -44,7 +38,7 @@ class Buildbot:
         self._password = account.token or within(account.settings, ("login", "password"))  # a rehearsal has its own
         self._session = ""
         self._is_proven = False  # whether the session was ever good enough for something
-        self._schedulers: dict[str, wire.Scheduler] = {}
+        self._schedulers: dict[str, Scheduler] = {}
         self._asked: dict[str, set[str]] = {}  # by scheduler, the targets that were told of it
         self._poll = Poll(send, self._url)
 
@@ -206,7 +200,7 @@ class Buildbot:
         """What stands there, under that key: by default the last part of the path."""
         return wire.rows_in(await read(self._send, wire.get(path)), path, key or path.rpartition("/")[2])
 
-    async def _scheduler(self, target: Target) -> wire.Scheduler:
+    async def _scheduler(self, target: Target) -> Scheduler:
         """The target's scheduler; asked once for the account.
 
         Raises:
@@ -225,7 +219,7 @@ class Buildbot:
                 raise Rejected("scheduler_not_found", reason) from error
             if len(found) != 1 or found[0].get("name") != name:
                 raise LookFailed(f"{path}: it shows another scheduler")
-            self._schedulers[name] = wire.scheduler_in(name, found[0])
+            self._schedulers[name] = scheduler_in(name, found[0])
             asked.clear()
         asked.add(target.id)
         return self._schedulers[name]

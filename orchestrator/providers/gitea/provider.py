@@ -13,16 +13,7 @@ from urllib.parse import quote, urlsplit
 from orchestrator.core.calls import Answer, Call, Send
 from orchestrator.core.errors import InDoubt, LookFailed, NotShown, NotTriggered, Rejected
 from orchestrator.core.frozen import replace
-from orchestrator.core.model import (
-    Account,
-    Build,
-    BuildState,
-    Interval,
-    Json,
-    Request,
-    Target,
-    Trigger,
-)
+from orchestrator.core.model import Account, Build, BuildState, Interval, Json, Request, Target, Trigger
 from orchestrator.providers.gitea import wire
 from orchestrator.providers.gitea.declaration import DECLARATION, FORGEJO
 from orchestrator.providers.gitea.wire import Run, build_of, may_be

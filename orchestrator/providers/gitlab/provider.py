@@ -9,31 +9,13 @@ from urllib.parse import quote, urlsplit
 from orchestrator.core.calls import Answer, Call, Send
 from orchestrator.core.errors import InDoubt, LookFailed, NotShown, NotTriggered, Rejected
 from orchestrator.core.frozen import replace
-from orchestrator.core.model import (
-    Account,
-    Build,
-    BuildState,
-    Interval,
-    Json,
-    Request,
-    Target,
-    Trigger,
-)
+from orchestrator.core.model import Account, Build, BuildState, Interval, Json, Request, Target, Trigger
 from orchestrator.limits.headers import server_time
 from orchestrator.providers.gitlab import wire
 from orchestrator.providers.gitlab.declaration import API, CALLS, PROJECTS, READS, is_blind
 from orchestrator.providers.gitlab.find import Find
 from orchestrator.providers.gitlab.follow import Poll
-from orchestrator.providers.kit.answers import (
-    instant,
-    is_refusal,
-    mapping,
-    not_welcome,
-    number,
-    quoted,
-    read,
-    text,
-)
+from orchestrator.providers.kit.answers import instant, is_refusal, mapping, not_welcome, number, quoted, read, text
 from orchestrator.providers.kit.forge import Forge, shaped
 from orchestrator.providers.kit.listings import Listing, Query, entries_of
 from orchestrator.providers.port import Followed, JobLog, Observation, Principal, Provider, RepoFacts, Secrets

@@ -9,13 +9,7 @@ from typing import Any, Literal, TypedDict
 from orchestrator.core.frozen import replace
 from orchestrator.core.model import Account, BuildState, Findability, Limit, Target
 from orchestrator.providers.port import Declaration, Key, Polling
-from orchestrator.providers.webhook.description import (
-    BRANCH,
-    MARKER,
-    Described,
-    Problem,
-    pointer_problem,
-)
+from orchestrator.providers.webhook.description import BRANCH, MARKER, Described, Problem, pointer_problem
 
 CALLS = "calls"
 TRIGGERS = "triggers"

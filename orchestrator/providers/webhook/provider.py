@@ -12,15 +12,7 @@ from orchestrator.core.calls import Answer, Call, Send
 from orchestrator.core.errors import InDoubt, LookFailed, NotTriggered, Rejected
 from orchestrator.core.frozen import replace
 from orchestrator.core.model import Account, Build, BuildState, Interval, Json, Request, Target, Trigger
-from orchestrator.providers.kit.answers import (
-    message_in,
-    quoted,
-    read,
-    read_failed,
-    refused,
-    rejected,
-    text,
-)
+from orchestrator.providers.kit.answers import message_in, quoted, read, read_failed, refused, rejected, text
 from orchestrator.providers.port import Followed, Observation, Secrets
 from orchestrator.providers.webhook.declaration import ACCEPTED, CALLS, REFUSED, STATES, TRIGGERS, described
 from orchestrator.providers.webhook.description import (
