@@ -207,13 +207,13 @@ PLANTS: tuple[Plant, ...] = (
     ),
     Plant(
         "the old build's end is taken for that of the new one",
-        (Edit("orchestrator/engine/follow.py", "restart is None or _is_since(restart, build)", "build.id"),),
+        (Edit("orchestrator/engine/follow.py", "if _is_since(restart, build)]", "if build.id]"),),
         CALLS,
         "started_again",
     ),
     Plant(
         "the old build's end is read by the wrong clock",
-        (Edit("orchestrator/engine/follow.py", "earlier.get(build.id), skew)", "earlier.get(build.id), 0)"),),
+        (Edit("orchestrator/engine/follow.py", "told, earlier), skew)", "told, earlier), 0)"),),
         CALLS,
         "started_again",
     ),
