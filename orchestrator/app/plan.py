@@ -284,8 +284,9 @@ def foreign_hosts(plan: Plan) -> list[tuple[str, str]]:
     """Accounts, with the host, whose token goes elsewhere than to the provider's own hosts or this machine."""
     found = []
     for name, account in plan.accounts.items():
-        host = urlsplit(account.url).hostname or account.url
-        if host not in registry.declared(account).hosts and not is_loopback(host):
+        said, host = registry.declared(account), urlsplit(account.url).hostname or account.url
+        has_secret = account.token is not None or said.needs_token or bool(references_in(account, said))
+        if has_secret and host not in said.hosts and not is_loopback(host):
             found.append((name, host))
     return found
 

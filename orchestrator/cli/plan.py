@@ -121,16 +121,17 @@ def _forecast(cast: Forecast) -> Iterator[str]:
     yield f"forecast: {plain(cast.text)}"
     if not cast.accounts:
         return
-    yield f"  last build: ends after about {rounded(cast.last_build)}"
-    several = len(cast.accounts) > 1
+    slowest = max(cast.accounts.values(), key=lambda one: one.last_build, default=None)
+    decides = f"; account {plain(slowest.account)} decides it" if slowest is not None and len(cast.accounts) > 1 else ""
+    yield f"  last build: ends after about {rounded(cast.last_build)}{decides}"
     for name, one in cast.accounts.items():
-        of = f" of account {name}" if several else ""
+        whose = f"account {plain(name)} " if len(cast.accounts) > 1 else ""
         if one.spans:
             spans = ", ".join(
                 f"{elapsed(each.start)}-{elapsed(each.end)} {each.rule}{each.subject}" for each in one.spans
             )
-            yield f"  waits for{of}: {plain(spans)}"
-        yield f"  headroom{of}: {plain('; '.join(_headroom(one))) or 'no limit to come near'}"
+            yield f"  {whose}waits for: {plain(spans)}"
+        yield f"  {whose}headroom: {plain('; '.join(_headroom(one))) or 'no limit to come near'}"
     for advice in cast.advice:
         shorter = f"{rounded(advice.last_trigger)} instead of {rounded(cast.last_trigger)}"
         yield f"  suggestion: {plain(advice.what)}: {shorter} to the last trigger"
