@@ -17,9 +17,11 @@ from orchestrator.lookalike.kit import service
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGALRM)
 
-# A shell's background job ignores Ctrl-C, and event loops do not give that back: all tests begin as in the foreground.
-if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
-    signal.signal(signal.SIGINT, signal.default_int_handler)
+# A shell's background job ignores Ctrl-C, one under nohup SIGHUP, and event loops do not give that back: all tests begin
+# as in the foreground.
+for each, usual in ((signal.SIGINT, signal.default_int_handler), (signal.SIGHUP, signal.SIG_DFL)):
+    if signal.getsignal(each) is signal.SIG_IGN:
+        signal.signal(each, usual)
 
 # Modules are imported when they are needed. One that is imported for the first time while a test has something patched
 # would keep the patched thing for all tests after it, so all are imported before the first.

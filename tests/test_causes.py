@@ -77,6 +77,11 @@ def test_different_causes_have_different_signatures(one, other):
     assert signature(one) != signature(other)
 
 
+def test_a_service_that_names_its_worker_first_has_said_nothing_of_the_failure():
+    log = 'Worker information\r\n$ make test\r\nmake: *** [test] Error 1\r\nThe command "make test" exited with 1.\r\n'
+    assert cause_in(log, 4096, lambda text: text).text == "make: *** [test] Error 1"
+
+
 def test_what_says_it_all_is_one_cause_whichever_program_says_it():
     disk = [f"{program}: /x/{n}: No space left on device\n{DONE}" for n, program in enumerate(("tar", "cp", "ld"))]
     assert len({cause(printed).signature for printed in disk}) == 1

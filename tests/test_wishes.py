@@ -91,6 +91,8 @@ async def test_a_denied_run_stops_says_how_to_go_on_and_is_not_approved_any_more
     run = await waiting()
     told = await approve(run.journal, "r1", "jo", 5.0, deny=True)
     assert told.hint.line() == "to open it all the same: orchestrator resume r1 --override-stop"
+    with pytest.raises(NotStarted, match="was denied by jo; `orchestrator resume r1 --override-stop`"):
+        await approve(run.journal, "r1", "al", 5.5)
     assert await said(run) == [Denied("jo", 5.0, 2)]
     assert await run.drive() == Exit.STOPPED
     again = await approve(run.journal, "r1", "al", 6.0, deny=True)
@@ -99,6 +101,7 @@ async def test_a_denied_run_stops_says_how_to_go_on_and_is_not_approved_any_more
         await approve(run.journal, "r1", "al", 6.0)
     report = await run.report()
     assert (report.run.status, report.run.stopped_by) == ("stopped", "denied")
+    assert "<li>wave 2 (early)" in render(report, "html")
 
 
 async def test_a_pause_and_its_end_are_said_once():

@@ -68,6 +68,11 @@ async def approve(
         return Said(
             f"{called(history.waves, number)} was {'denied' if deny else 'approved'} already, by {plain(said.by)}"
         )
+    if isinstance(said, Denied):
+        raise NotStarted(
+            f"{called(history.waves, number)} was denied by {plain(said.by)}; "
+            f"`orchestrator resume {row.id} --override-stop` opens it all the same"
+        )
     await journal.wish(row.id, (Denied if deny else Approved)(by, now, number))
     if deny:
         sentence = f"{called(history.waves, number)} is denied by {plain(by)}: the run stops, and nothing more is sent"

@@ -143,7 +143,7 @@ _NOISE = re.compile(  # what follows from the failure, or happens after it
     r"^make(?:\[\d+\])?: (?:\*\*\* .*error \d+|leaving|entering)|failed with exit (?:code|status)|build step .* marked|"
     r"^finished: |npm err! (?:code|errno|syscall|a complete log|\s+/)|^npm err!\s*$|job failed: exit|cleaning up|"
     r"^(?:upload|sav|stor|cach|post job)[a-z]* |error is not recoverable|^error: (?:failed|aborting)|^\W*$|\[help \d|"
-    r"^\$ |^=+ .* in [\d.]+s|command failed with exit|^exit code",
+    r"^worker information$|^\$ |^=+ .* in [\d.]+s|command failed with exit|^exit code",
     re.IGNORECASE,
 )
 _EVERYWHERE = re.compile(  # what says it all, whichever program says it

@@ -15,7 +15,7 @@ import jinja2
 
 from orchestrator.core.frozen import Struct
 from orchestrator.core.times import clock, counted, duration
-from orchestrator.report.formats.text import forecast_lines, headline
+from orchestrator.report.formats.text import forecast_lines, headline, wave_lines
 from orchestrator.report.groups import ORDER, causes, counts, flake_line, groups, reason_of, word_of
 from orchestrator.report.view import Report, Row
 from orchestrator.report.words import epoch, link, plain
@@ -69,6 +69,7 @@ def render(report: Report, *, at_most: int = AT_MOST) -> str:
         headline=headline(report),
         causes=[Told(one.text, len(one.rows), one.rows[0]) for one in causes(report)[:CAUSES_AT_MOST]],
         flaky=flake_line(report),
+        waves=[line.strip() for line in wave_lines(report)],
         foreseen=list(forecast_lines(report.forecast)) if report.forecast is not None else [],
         title=plain(report.run.name) or report.run.id,
         counts=[Count(number, word, 100 * number / total) for number, word in counts(report)],
