@@ -17,8 +17,8 @@ from orchestrator.lookalike.kit import service
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGALRM)
 
-# A shell's background job ignores Ctrl-C, one under nohup SIGHUP, and event loops do not give that back: all tests begin
-# as in the foreground.
+# A shell's background job ignores Ctrl-C, one under nohup SIGHUP, and event loops do not give that back: all tests
+# begin as in the foreground.
 for each, usual in ((signal.SIGINT, signal.default_int_handler), (signal.SIGHUP, signal.SIG_DFL)):
     if signal.getsignal(each) is signal.SIG_IGN:
         signal.signal(each, usual)
