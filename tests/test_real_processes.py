@@ -259,6 +259,35 @@ def test_an_exported_run_is_finished_on_another_machine(places):
     assert_one_for_each(place, place.report())
 
 
+def test_a_rollout_that_is_killed_in_its_second_wave_goes_on_on_another_machine_wave_by_wave(places):
+    place = places(faults=FAULTS, seed=5, repos=40)
+    place.manifest(range(1, 41))
+    with (place.folder / "orchestrator.yaml").open("a") as file:
+        file.write("rollout: {waves: [2, 50%, 100%], order: file, stop_when: {failed: 60%, after: 5}}\n")
+    process = place.start("run", "--run-id", "one")
+    place.wait_for(8)
+    process.kill()
+    process.communicate()
+    assert place.run("report", "one", "-o", "json=before.json")[0] == Exit.OK
+    assert place.run("runs", "one", "--export", "carried.db")[0] == Exit.OK
+    state = f"sqlite:///{place.folder}/carried.db"
+    code, _, err = place.run("resume", "one", "-o", "json=r.json", ORCHESTRATOR_STATE=state)
+    assert code == Exit.OK, err
+    before, after = place.report("before.json"), place.report()
+    assert_one_for_each(place, after)
+    assert [row["wave"] for row in after["targets"]] == [row["wave"] for row in before["targets"]]
+    assert [(wave["targets"], wave["verdict"]) for wave in after["run"]["waves"]] == [
+        (2, "undecided"),
+        (18, "go"),
+        (20, "go"),
+    ]
+    assert before["run"]["waves"][0] == after["run"]["waves"][0]
+    assert before["run"]["waves"][1]["verdict"] is None
+    opened = [wave["opened_at"] for wave in after["run"]["waves"]]
+    asked = [min(row["triggered_at"] for row in after["targets"] if row["wave"] == number) for number in (1, 2, 3)]
+    assert all(one <= other for one, other in zip(opened, asked, strict=True))
+
+
 @pytest.mark.parametrize("how", ["killed", "interrupted", "live"])
 def test_a_state_that_was_put_back_starts_nothing_twice(places, how):
     place = places(repos=60)
