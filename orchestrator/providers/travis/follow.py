@@ -43,6 +43,7 @@ from orchestrator.providers.travis.wire import (
 )
 
 FEW, KNOWN = 10, 200  # requests that were dealt with: so many tell how long that takes, and the last ones count
+SOMEWHAT = 0.5  # seconds; two polls of one age are seldom just as old
 ASSUMED = 2.0  # seconds that it takes as long as that is not known
 LATE = 0.9  # share of them that were dealt with sooner than one that is late
 SINGLES = 100  # requests read one by one in a round, fresh ones apart; the others wait for the next
@@ -94,9 +95,9 @@ class Ages:
 
     @property
     def usual(self) -> float:
-        """The age at which nearly all have been dealt with."""
+        """The age at which nearly all have been dealt with: somewhat above that at which they still had no build."""
         known = sorted(self._known)
-        return known[math.ceil(LATE * len(known)) - 1] if len(known) >= FEW else ASSUMED
+        return known[math.ceil(LATE * len(known)) - 1] + SOMEWHAT if len(known) >= FEW else ASSUMED
 
 
 class Ranks:
