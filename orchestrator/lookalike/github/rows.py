@@ -82,6 +82,7 @@ class Tables(Rows[Settings]):
     def start(self, at: float, repo: Repo, workflow: str, event: str, branch: str, sent: Object, *, stuck: bool) -> Run:
         """A new run; `stuck`: it stays queued for ever."""
         marked = next((text for text in sent.values() if isinstance(text, str) and marker_in(text)), None)
+        shown = marked or str(sent.get("marker") or "")  # as the `run-name` says
         nth = len(repo.runs) + 1
         run = Run(
             id=next(self._ids),
@@ -92,7 +93,7 @@ class Tables(Rows[Settings]):
             repo=repo,
             workflow=workflow,
             event=event,
-            title=marked if marked is not None and repo.spec.marker else workflow.rpartition(".")[0],
+            title=shown if shown and repo.spec.marker else workflow.rpartition(".")[0],
             visible_at=self.seen_at(at, repo.slug, nth),
             sent=sent,
             marked=marked,

@@ -2,15 +2,36 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 from orchestrator.lookalike.github.rows import FIRST_JOB, FIRST_RUN, Repo, Run
 from orchestrator.lookalike.kit.http import Object, moment
+
+# What follows the address of a person, and of a repository, in the addresses of theirs that are shown with them.
+OF_USER = """
+events=/events{/privacy} followers=/followers following=/following{/other_user} gists=/gists{/gist_id}
+organizations=/orgs received_events=/received_events repos=/repos starred=/starred{/owner}{/repo}
+subscriptions=/subscriptions
+"""
+OF_REPO = """
+archive=/{archive_format}{/ref} assignees=/assignees{/user} blobs=/git/blobs{/sha} branches=/branches{/branch}
+collaborators=/collaborators{/collaborator} comments=/comments{/number} commits=/commits{/sha}
+compare=/compare/{base}...{head} contents=/contents/{+path} contributors=/contributors deployments=/deployments
+downloads=/downloads events=/events forks=/forks git_commits=/git/commits{/sha} git_refs=/git/refs{/sha}
+git_tags=/git/tags{/sha} hooks=/hooks issue_comment=/issues/comments{/number} issue_events=/issues/events{/number}
+issues=/issues{/number} keys=/keys{/key_id} labels=/labels{/name} languages=/languages merges=/merges
+milestones=/milestones{/number} notifications=/notifications{?since,all,participating} pulls=/pulls{/number}
+releases=/releases{/id} stargazers=/stargazers statuses=/statuses/{sha} subscribers=/subscribers
+subscription=/subscription tags=/tags teams=/teams trees=/git/trees{/sha}
+"""
 
 
 def user(login: str, id_: int, base: str) -> Object:
     """An account of a person."""
     api = f"{base}/users/{login}"
     return {"id": id_, "node_id": f"U_{id_}", "login": login, "name": login, "type": "User", "url": api,
-            "html_url": f"{base}/{login}", "avatar_url": f"{base}/{login}.png", "site_admin": False}  # fmt: skip
+            "html_url": f"{base}/{login}", "avatar_url": f"{base}/{login}.png", "gravatar_id": "", "site_admin": False,
+            **_addresses(OF_USER, api)}  # fmt: skip
 
 
 def minimal(repo: Repo, base: str) -> Object:
@@ -18,7 +39,13 @@ def minimal(repo: Repo, base: str) -> Object:
     owner, _, name = repo.slug.partition("/")
     return {"id": repo.id, "node_id": f"R_{repo.id}", "name": name, "full_name": repo.slug,
             "private": repo.spec.private, "owner": user(owner, 9, base), "fork": False, "description": None,
-            "url": f"{base}/repos/{repo.slug}", "html_url": f"{base}/{repo.slug}"}  # fmt: skip
+            "url": f"{base}/repos/{repo.slug}", "html_url": f"{base}/{repo.slug}",
+            **_addresses(OF_REPO, f"{base}/repos/{repo.slug}")}  # fmt: skip
+
+
+@lru_cache(maxsize=1000)
+def _addresses(table: str, lead: str) -> Object:
+    return {f"{name}_url": lead + rest for name, _, rest in (one.partition("=") for one in table.split())}
 
 
 def whole(repo: Repo, base: str) -> Object:
