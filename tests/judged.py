@@ -1,0 +1,48 @@
+"""For the judges: a look-alike in a process of its own, what our report says of a run against it, and waiting."""
+
+import json
+import os
+import subprocess
+import sys
+import time
+from contextlib import contextmanager
+
+OURS = (sys.executable, "-m", "orchestrator")
+PATIENCE = 30.0  # seconds
+
+
+@contextmanager
+def served(type_, *words):
+    """Where the look-alike is, and its token.
+
+    Args:
+        words: settings, `KEY=VALUE`, and whatever else `orchestrator sandbox` takes.
+    """
+    given = [word for one in words for word in (("--set", one) if "=" in one else (one,))]
+    command = [*OURS, "sandbox", "--type", type_, *given, "-o", "json"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE) as process:
+        try:
+            there = json.loads(process.stdout.readline())
+            yield there["url"], there["token"]
+        finally:
+            process.terminate()
+
+
+def reported(folder, manifest, token):
+    """What our report says of the manifest's targets; the token is in the variable `TOKEN`."""
+    (folder / "m.yaml").write_text(manifest)
+    command = [*OURS, "run", folder / "m.yaml", "--state", folder / "state", "-q", "-o", "json"]
+    environ = {**os.environ, "TOKEN": token, "HOME": str(folder)}
+    done = subprocess.run(command, env=environ, capture_output=True, text=True, check=False, timeout=120)
+    targets = json.loads(done.stdout)["targets"]
+    assert len({target["outcome"] for target in targets}) > 1, "all ends alike judge nothing"
+    return targets
+
+
+def until(ask, is_reached):
+    """What is shown once it is as wanted."""
+    end = time.monotonic() + PATIENCE
+    while not is_reached(found := ask()):
+        assert time.monotonic() < end, f"after {PATIENCE:g} s it is {found}"
+        time.sleep(0.2)  # a service tells nobody: it is asked
+    return found
