@@ -34,6 +34,7 @@ from orchestrator.app.overlap import FORBID, SKIP
 from orchestrator.app.plan import Choices, Planned, Source
 from orchestrator.app.rehearse import rehearsed
 from orchestrator.app.start import AnotherPlan
+from orchestrator.app.which import exact, named
 from orchestrator.core.errors import Exit, NotStarted, UsageError
 from orchestrator.core.frozen import replace
 from orchestrator.core.model import Outcome
@@ -142,7 +143,7 @@ async def start(
     if overlap not in (FORBID, SKIP):
         raise UsageError(f"overlap: {overlap!r}; here there are {FORBID} and {SKIP}: to replace a run, cancel it first")
     async with writable(context) as journal, AsyncExitStack() as stack:
-        if run is not None and (row := await stored.exact(journal, run)) is not None:
+        if run is not None and (row := await exact(journal, run)) is not None:
             for sentence in await starting.edits(row, source, choices, journal, context, overlap):
                 context.observer.notice("run.differs", run=row.id, text=sentence)
             return await _driven(await resuming.resume(row, journal, choices, context), leave, context)
@@ -173,7 +174,7 @@ async def follow(
     """
     context = context or _here()
     async with writable(context) as journal:
-        row = await stored.named(journal, run)
+        row = await named(journal, run)
         if drives:
             return await _driven(
                 await resuming.resume(row, journal, Choices(), context, look_again=True), leave, context
@@ -206,7 +207,7 @@ async def cancel(
     """
     context = context or _here()
     async with writable(context) as journal:
-        row = await stored.named(journal, run)
+        row = await named(journal, run)
         if row.ended_at is not None:
             _, found = await stored.report(context, row.id)
             return Canceled(Exit.NOT_STARTED), found

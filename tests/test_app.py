@@ -18,8 +18,9 @@ from orchestrator.app.overlap import Held
 from orchestrator.app.plan import Choices, Source, plan
 from orchestrator.app.rehearse import rehearsed
 from orchestrator.app.resume import choose, resume, retry
-from orchestrator.app.runs import exact, report, runs, why
+from orchestrator.app.runs import report, runs, why
 from orchestrator.app.start import start
+from orchestrator.app.which import exact
 from orchestrator.core.errors import Exit, NotStarted
 from orchestrator.core.events import Ended, Intended, RunEnded
 from orchestrator.core.model import BuildState, Outcome

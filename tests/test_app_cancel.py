@@ -8,7 +8,8 @@ from web import Page, Server
 from orchestrator.app.cancel import cancel, canceled
 from orchestrator.app.plan import Choices
 from orchestrator.app.resume import resume
-from orchestrator.app.runs import canceled_by, exact, meant
+from orchestrator.app.runs import canceled_by, meant
+from orchestrator.app.which import exact
 from orchestrator.core.calls import Answer
 from orchestrator.core.errors import Exit
 from orchestrator.core.events import CANCELED, CancelAsked, Canceling, Stopped

@@ -10,7 +10,7 @@ from orchestrator.app.drive import Drive
 from orchestrator.app.onlookers import let_go
 from orchestrator.app.plan import Choices
 from orchestrator.app.resume import resume
-from orchestrator.app.runs import exact
+from orchestrator.app.which import exact
 from orchestrator.core.errors import Exit
 from orchestrator.core.events import Claimed
 from orchestrator.core.frozen import replace

@@ -170,7 +170,7 @@ def test_prune_forgets_only_what_is_named_and_lists_it(named, left, program):
 def test_prune_of_a_run_that_is_not_there_forgets_nothing_and_says_so(program):
     tell(program, "one", P, P, P)
     assert program("runs", "--prune", "1s", "NOSUCH", "--state", "s") == Exit.USAGE
-    assert "no run in this state begins with 'NOSUCH'; nothing was forgotten" in program.err
+    assert "no run in this state begins with 'NOSUCH', or has it in its id; nothing was forgotten" in program.err
     assert program("runs", "--prune", "1s", "--open", "--state", "s") == Exit.USAGE
     assert "--open and --prune do not go together" in program.err
     program("runs", "--state", "s", "-o", "json")

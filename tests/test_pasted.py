@@ -19,7 +19,7 @@ import orchestrator
 from orchestrator.app.context import Silent, writable
 from orchestrator.app.plan import Choices
 from orchestrator.app.resume import resume
-from orchestrator.app.runs import exact
+from orchestrator.app.which import exact
 from orchestrator.app.start import made_of
 from orchestrator.cli.main import ALIASES, VERBS, root
 from orchestrator.core.errors import Exit

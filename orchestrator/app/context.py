@@ -14,6 +14,7 @@ from pathlib import Path
 from random import Random
 from typing import TYPE_CHECKING, Any, Protocol
 
+from orchestrator.app.which import some_of
 from orchestrator.core.errors import CROWDED, JournalError, OrchestratorError, UsageError
 from orchestrator.core.frozen import replace
 from orchestrator.core.model import Account, Plan, Target
@@ -343,4 +344,4 @@ async def _knows(where: str, run: str, context: Context) -> bool:
     from orchestrator.journal.store import open_journal
 
     async with open_journal(where, now=context.now, read_only=True) as journal:
-        return bool(await journal.runs(run))
+        return bool(await some_of(journal, run))

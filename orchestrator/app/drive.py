@@ -11,7 +11,7 @@ import anyio
 from orchestrator.app.context import Context
 from orchestrator.app.onlookers import LOOK_EVERY, LOOKS_PER_WISH, WISHES, let_go
 from orchestrator.app.plan import Choices
-from orchestrator.app.runs import exact
+from orchestrator.app.which import exact
 from orchestrator.core.errors import Exit, JournalError, LeaseLost, UsageError, flat
 from orchestrator.core.frozen import Struct, collect_now, replace
 from orchestrator.core.history import History, accounts_in, exit_code

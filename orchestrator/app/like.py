@@ -6,7 +6,7 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 
 from orchestrator.app.context import Context, readable
-from orchestrator.app.runs import named
+from orchestrator.app.which import named
 from orchestrator.core.errors import UsageError
 from orchestrator.core.frozen import replace
 from orchestrator.core.history import History, accounts_in

@@ -5,7 +5,7 @@ from __future__ import annotations
 import anyio
 
 from orchestrator.app.context import Context
-from orchestrator.app.runs import exact
+from orchestrator.app.which import exact
 from orchestrator.core.events import DriveAsked
 from orchestrator.core.history import History
 from orchestrator.engine.coordinator import WISHES_EVERY

@@ -10,7 +10,8 @@ from orchestrator.app.drive import Drive, Ended, accounts_of, ended, refuse_rehe
 from orchestrator.app.lookups import times_in
 from orchestrator.app.overlap import Held, make_instead, old_marker
 from orchestrator.app.plan import MANY, Choices, Planned, forecast_kept
-from orchestrator.app.runs import meant, named, the_one
+from orchestrator.app.runs import meant, the_one
+from orchestrator.app.which import named
 from orchestrator.app.waves import in_waves
 from orchestrator.core.errors import JournalError, NotStarted, UsageError
 from orchestrator.core.frozen import Struct, replace

@@ -7,13 +7,13 @@ from pathlib import Path
 
 from orchestrator.app.context import Context, has_state, readable
 from orchestrator.app.lookups import times_in
+from orchestrator.app.which import latest, named, none_of, some_of
 from orchestrator.core.errors import Exit, UsageError
 from orchestrator.core.events import CancelAsked, Stopped
 from orchestrator.core.frozen import Struct, replace
 from orchestrator.core.history import History, accounts_in
 from orchestrator.core.model import Phase, Target
 from orchestrator.core.selection import EVERYTHING, Selection, chosen, some
-from orchestrator.core.times import clock
 from orchestrator.forecast import Expected, expected
 from orchestrator.journal.history import facts_of, load, made_in
 from orchestrator.journal.port import Entry, Journal, RunRow
@@ -21,73 +21,16 @@ from orchestrator.providers import registry
 from orchestrator.report.merged import merged as merge
 from orchestrator.report.view import Report, view
 
-LISTED = 10
 NAMED = 20
 END_OF_STREAM = 2**31  # no stream has so many entries
 
 
-async def named(journal: Journal, text: str) -> RunRow:
-    """The run whose id is, or alone begins with, this text.
-
-    Raises:
-        UsageError: none, or several.
-    """
-    rows = await journal.runs(text)
-    whole = [row for row in rows if row.id == text]
-    if whole or len(rows) == 1:
-        return (whole or list(rows))[0]
-    if not rows:
-        raise UsageError(f"no run in this state begins with {text!r}; `orchestrator runs` lists them")
-    raise UsageError(f"{len(rows)} runs begin with {text!r}; write more of it:\n{_listed(rows)}")
-
-
-async def exact(journal: Journal, run: str) -> RunRow | None:
-    """The run of exactly this id, None when there is none."""
-    return next((row for row in await journal.runs(run) if row.id == run), None)
-
-
-async def latest(journal: Journal, text: str | None) -> RunRow:
-    """The named run, by default the latest.
-
-    Raises:
-        UsageError: there is none.
-    """
-    if text is not None:
-        return await named(journal, text)
-    rows = await journal.runs()
-    if not rows:
-        raise UsageError("there are no runs in this state yet; `orchestrator run` makes one")
-    return rows[0]
-
-
-async def only_open(journal: Journal, text: str | None) -> RunRow:
-    """The named run, by default the only open one.
-
-    Raises:
-        UsageError: none is open, or several are.
-    """
-    if text is not None:
-        return await named(journal, text)
-    rows = await journal.runs(open_only=True)
-    if len(rows) == 1:
-        return rows[0]
-    if not rows:
-        raise UsageError("no run in this state is open; `orchestrator runs` lists them all")
-    raise UsageError(f"{len(rows)} runs are open; say which:\n{_listed(rows)}")
-
-
-def _listed(rows: Sequence[RunRow]) -> str:
-    """Runs as lines to choose from."""
-    lines = [f"  {row.id}  {clock(row.made_at)}  {row.name}, {row.targets:,} targets" for row in rows[:LISTED]]
-    return "\n".join([*lines, f"  ... and {len(rows) - LISTED} more"] if len(rows) > LISTED else lines)
-
-
-async def runs(context: Context, prefix: str = "", *, open_only: bool = False) -> Sequence[RunRow]:
-    """The runs whose ids begin with a text, newest first; none where there is no state yet and no run was named."""
-    if not prefix and not has_state(context.state_path):
+async def runs(context: Context, which: str = "", *, open_only: bool = False) -> Sequence[RunRow]:
+    """The runs that a text may mean, newest first; none where there is no state yet and no run was named."""
+    if not which and not has_state(context.state_path):
         return ()
-    async with readable(context, prefix or None) as journal:
-        return await journal.runs(prefix, open_only=open_only)
+    async with readable(context, which or None) as journal:
+        return await some_of(journal, which, open_only=open_only)
 
 
 async def canceled_by(rows: Sequence[RunRow], journal: Journal) -> Mapping[str, str]:
@@ -120,15 +63,15 @@ async def waiting(rows: Sequence[RunRow], journal: Journal, now: float) -> Mappi
     return found
 
 
-async def old_runs(journal: Journal, prefix: str, before: float) -> Sequence[RunRow]:
-    """The runs whose ids begin with a text and that ended before an instant.
+async def old_runs(journal: Journal, which: str, before: float) -> Sequence[RunRow]:
+    """The runs that a text may mean and that ended before an instant.
 
     Raises:
-        UsageError: no run's id begins so.
+        UsageError: it means none.
     """
-    rows = await journal.runs(prefix)
-    if prefix and not rows:
-        raise UsageError(f"no run in this state begins with {prefix!r}; nothing was forgotten")
+    rows = await some_of(journal, which)
+    if which and not rows:
+        raise UsageError(f"{none_of(rows, which)}; nothing was forgotten")
     return [row for row in rows if row.ended_at is not None and row.ended_at < before]
 
 

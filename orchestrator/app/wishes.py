@@ -5,7 +5,7 @@ Nothing here acts on a run: a wish goes into the journal, and whoever drives the
 
 from __future__ import annotations
 
-from orchestrator.app.runs import named
+from orchestrator.app.which import named
 from orchestrator.core.course import DENIED, Course, called
 from orchestrator.core.errors import NotStarted, UsageError
 from orchestrator.core.events import Approved, Denied, PauseAsked, UnpauseAsked

@@ -18,8 +18,9 @@ from orchestrator.app.rehearse import rehearsed
 from orchestrator.app.resume import choose, refuse_another_parent
 from orchestrator.app.resume import resume as resume_run
 from orchestrator.app.resume import retry as retry_run
-from orchestrator.app.runs import exact, latest, meant, named, only_open
+from orchestrator.app.runs import meant
 from orchestrator.app.start import edits, forget_rehearsal, new_id, ready, start
+from orchestrator.app.which import exact, latest, named, only_open
 from orchestrator.cli.face import Face, person, verb
 from orchestrator.cli.flags import ENDS, ENV, OUTPUT, PACE, PARAMS, REHEARSE, SELECT, outcomes, run_id
 from orchestrator.cli.plan import SOURCE, show

@@ -46,7 +46,7 @@ EXIT_STATUS = click.option("--exit-status", is_flag=True, help="Exit with the ru
     formats=TEXT,
 )
 async def runs(face: Face, run: str | None, only_open: bool, prune: str | None, export: str | None) -> None:
-    """List the runs in the state, newest first; RUN is the beginning of an id, for --prune too."""
+    """List the runs in the state, newest first; RUN narrows them down, for --prune too: a part of an id, or @NAME."""
     given = [flag for flag, it in (("--open", only_open), ("--prune", prune), ("--export", export)) if it]
     if len(given) > 1:
         raise UsageError(f"runs: {' and '.join(given)} do not go together")
