@@ -19,8 +19,8 @@ import orchestrator
 from orchestrator.app.context import Silent, writable
 from orchestrator.app.plan import Choices
 from orchestrator.app.resume import resume
-from orchestrator.app.which import exact
 from orchestrator.app.start import made_of
+from orchestrator.app.which import exact
 from orchestrator.cli.main import ALIASES, VERBS, root
 from orchestrator.core.errors import Exit
 from orchestrator.core.events import Doubted, Ended, Intended, Interrupted, RunEnded

@@ -10,7 +10,12 @@ from orchestrator.journal.port import RunRow
 
 ROWS = [
     RunRow(id_, name, 0.0, 3)
-    for id_, name in (("20260103-bb", "nightly"), ("20260102-ab", "bump"), ("20260101-aa", "nightly"), ("ab", "nightly"))
+    for id_, name in (
+        ("20260103-bb", "nightly"),
+        ("20260102-ab", "bump"),
+        ("20260101-aa", "nightly"),
+        ("ab", "nightly"),
+    )
 ]
 
 

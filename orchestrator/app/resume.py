@@ -11,8 +11,8 @@ from orchestrator.app.lookups import times_in
 from orchestrator.app.overlap import Held, make_instead, old_marker
 from orchestrator.app.plan import MANY, Choices, Planned, forecast_kept
 from orchestrator.app.runs import meant, the_one
-from orchestrator.app.which import named
 from orchestrator.app.waves import in_waves
+from orchestrator.app.which import named
 from orchestrator.core.errors import JournalError, NotStarted, UsageError
 from orchestrator.core.frozen import Struct, replace
 from orchestrator.core.history import History

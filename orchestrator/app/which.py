@@ -91,6 +91,7 @@ async def only_open(journal: Journal, text: str | None) -> RunRow:
 
 
 def none_of(rows: Sequence[RunRow], text: str) -> str:
+    """That none of these runs is meant, with the names that there are, where a name was asked for."""
     if text.startswith(BY_NAME):
         name, names = text.removeprefix(BY_NAME), {row.name for row in rows}
         hint = f"; {near(name, names)}" if names else ""
