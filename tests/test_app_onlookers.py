@@ -18,7 +18,7 @@ from orchestrator.core.history import History
 from orchestrator.core.model import COORDINATOR, Outcome, Request
 from orchestrator.core.progress import Progress, Verdict
 from orchestrator.core.waves import Reruns
-from orchestrator.report.groups import Hint
+from orchestrator.report.hints import Hint
 
 pytestmark = pytest.mark.anyio
 

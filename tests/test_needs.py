@@ -46,7 +46,7 @@ async def test_all_that_one_root_took_along_is_one_group():
     _, history, _ = await drive(chain(6), FakeService({"acme/r0": FAILS}))
     found = groups(view("r1", history, 0.0))
     assert [(group.word, group.reason, len(group.rows)) for group in found] == [
-        ("failed", "build failed", 1),
+        ("failed", "the build failed", 1),
         ("skipped", "fake:acme/r0 did not pass, and they need it", 5),
     ]
 

@@ -106,7 +106,7 @@ def test_text_lets_nothing_steer_the_terminal():
 
 def test_a_thousand_reasons_do_not_make_a_thousand_lines():
     names = [f"travis:acme/r{n}@main" for n in range(1000)]
-    report = seen(told([target(name) for name in names], *((1, Refused(name, "code", name)) for name in names)))
+    report = seen(told([target(name) for name in names], *((1, Refused(name, f"code_{n}", name)) for n, name in enumerate(names))))
     text = render(report, "text")
     assert len(text.splitlines()) < 70
     assert "975 more targets for 975 other reasons" in text
@@ -204,7 +204,7 @@ def test_causes_stand_in_every_format_and_are_never_rendered():
     ]
     report = seen(told([target(A), target(B)], *facts))
     assert "2 of 2: <script>" in render(report, "text")
-    assert "FAILED (2) build failed: <script>" in render(report, "text")
+    assert "FAILED (2) the build failed: <script>" in render(report, "text")
     page = render(report, "html")
     assert "<b>2</b> &lt;script&gt;alert(1)" in page
     assert "javascript:x" not in page

@@ -9,7 +9,7 @@ from orchestrator.core.frozen import replace
 from orchestrator.core.model import Outcome
 from orchestrator.report import EVENTS, render
 from orchestrator.report import FORMATS as ALL
-from orchestrator.report.groups import next_steps
+from orchestrator.report.hints import next_steps
 from orchestrator.report.merged import merged
 from orchestrator.report.view import view
 

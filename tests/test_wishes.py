@@ -11,7 +11,7 @@ from orchestrator.core.events import Approved, Denied, PauseAsked, UnpauseAsked
 from orchestrator.core.waves import WaveRule
 from orchestrator.journal.history import load
 from orchestrator.report import render
-from orchestrator.report.groups import next_steps
+from orchestrator.report.hints import next_steps
 from orchestrator.report.reasons import waits_for
 
 pytestmark = pytest.mark.anyio

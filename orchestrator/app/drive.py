@@ -22,7 +22,7 @@ from orchestrator.journal.history import facts_of, load, made_in, read_on
 from orchestrator.journal.port import Journal
 from orchestrator.journal.process import this_process, up
 from orchestrator.report import EVENTS
-from orchestrator.report.groups import Hint
+from orchestrator.report.hints import Hint
 from orchestrator.report.reasons import next_wait
 from orchestrator.report.view import Report, view
 

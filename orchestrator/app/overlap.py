@@ -18,7 +18,7 @@ from orchestrator.engine.run import LEASE, Clocks, look_since
 from orchestrator.journal.history import load, made_in, opened_in
 from orchestrator.journal.port import Journal, Lease, Overlap, RunRow
 from orchestrator.journal.process import this_process, up
-from orchestrator.report.groups import Hint
+from orchestrator.report.hints import Hint
 
 Accounts: TypeAlias = Mapping[str, Account]
 

@@ -14,7 +14,7 @@ from orchestrator.core.history import History
 from orchestrator.core.times import clock, counted
 from orchestrator.journal.history import load
 from orchestrator.journal.port import Journal, RunRow
-from orchestrator.report.groups import Hint
+from orchestrator.report.hints import Hint
 from orchestrator.report.words import plain, short
 
 LONGEST = 100  # characters of a name

@@ -205,7 +205,7 @@ class Face:
 
     def _text(self, report: Report, *, colour: bool = False) -> str:
         from orchestrator.report import render
-        from orchestrator.report.groups import next_steps
+        from orchestrator.report.hints import next_steps
 
         hints = [hint.line(self.flags.suffix) for hint in next_steps(report)]
         import shutil

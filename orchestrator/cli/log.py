@@ -22,7 +22,7 @@ from orchestrator.core.events import (
 )
 from orchestrator.core.model import Outcome
 from orchestrator.core.secrets import Redactor
-from orchestrator.report.groups import Hint
+from orchestrator.report.hints import Hint
 from orchestrator.report.story import LOOK_AT_BUILD, LOOKUP, line_of
 from orchestrator.report.words import plain
 

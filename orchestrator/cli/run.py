@@ -30,7 +30,7 @@ from orchestrator.core.model import Outcome
 from orchestrator.core.selection import EVERYTHING
 from orchestrator.core.times import clock, counted
 from orchestrator.journal.port import Journal, RunRow
-from orchestrator.report.groups import Hint
+from orchestrator.report.hints import Hint
 from orchestrator.report.words import shell
 
 NAMED = 10  # targets that are left out for one reason

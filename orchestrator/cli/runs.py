@@ -23,7 +23,8 @@ from orchestrator.journal.port import RunRow
 from orchestrator.report import FORMATS
 from orchestrator.report.diff import as_json, as_text, compare
 from orchestrator.report.formats.text import headline, wave_lines
-from orchestrator.report.groups import Hint, counts, for_a_person, going_on
+from orchestrator.report.groups import counts
+from orchestrator.report.hints import Hint, for_a_person, going_on
 from orchestrator.report.reasons import TURN, held_by, unmet_needs
 from orchestrator.report.view import Report
 from orchestrator.report.why import explain

@@ -98,6 +98,20 @@ def clock(at: float | None) -> str:
         return ""
 
 
+def moment(at: float, now: float, *, is_end: bool = False) -> str:
+    """An instant for people, to the minute, with its date where it lies on another day: `04:02 UTC`.
+
+    Args:
+        now: the instant from which it is seen.
+        is_end: something lasts until then: rounded up, so that it is over when the clock shows this.
+    """
+    whole = clock(-(-at // 60) * 60 if is_end else at)
+    if not whole:
+        return "an unknown time"
+    day, _, time = whole.partition("T")
+    return f"{time[:5]} UTC" if clock(now).startswith(day) else f"{day} {time[:5]} UTC"
+
+
 @lru_cache(maxsize=10_000)  # the targets of a run share few seconds
 def _second(whole: int) -> str:
     return f"{datetime.fromtimestamp(whole, UTC).replace(tzinfo=None).isoformat()}Z"

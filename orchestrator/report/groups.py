@@ -1,21 +1,22 @@
-"""What did not pass, by outcome and reason, in the order in which it deserves attention, and what may be done next."""
+"""What did not pass, by outcome and cause, in the order in which it deserves attention."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Sequence
+import re
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
 
-from orchestrator.core.events import CANCELED
 from orchestrator.core.frozen import Struct
-from orchestrator.core.model import Outcome
-from orchestrator.core.next_step import AFTER_RERUN
+from orchestrator.core.model import Outcome, Phase
+from orchestrator.core.next_step import AFTER_RERUN, EVERY_TIME
 from orchestrator.core.times import counted
+from orchestrator.report.marks import Mark, mark
 from orchestrator.report.view import Report, Row
-from orchestrator.report.words import plain, shell, short
+from orchestrator.report.words import plain, short
 
 IN_DOUBT = "in doubt"
 OPEN = "open"
 FLAKES = 20  # targets that passed only after a rerun, that are named
-BACK = 10  # targets that the way back names
 FAILED = (Outcome.FAILED, Outcome.ERRORED)  # whose logs may tell why
 
 # Doubt first: it is the one thing that a person has to settle. What was left out on purpose comes last.
@@ -67,11 +68,65 @@ def cause_lines(report: Report, at_most: int) -> Iterator[str]:
 
 
 class Group(Struct, frozen=True):
-    """Targets that did not pass in the same way for the same reason."""
+    """Targets that did not pass for the same cause.
+
+    Args:
+        word: the outcome as people read it; `in doubt` and `open` too.
+        code: the stable word that they share.
+        reason: the cause in words, the same for all.
+        said: the beginning that the reasons of all of them share.
+    """
 
     word: str
+    code: str
     reason: str
     rows: Sequence[Row]
+    said: str = ""
+
+    @property
+    def mark(self) -> Mark:
+        """How it is shown; of what is open, how far the first target has come."""
+        first = self.rows[0]
+        if self.word == IN_DOUBT:
+            return mark(Outcome.IN_DOUBT)
+        return mark(Phase(first.phase) if first.outcome is None else Outcome(first.outcome))
+
+    @property
+    def did_not_pass(self) -> bool:
+        """Whether it is a verdict, and none that leaves a target out or open."""
+        return self.word not in (IN_DOUBT, OPEN, Outcome.SKIPPED.value)
+
+    @property
+    def owners(self) -> Sequence[tuple[str, int]]:
+        """Whose repositories they are, the most frequent first."""
+        found = Counter(row.target.owner for row in self.rows)
+        return sorted(found.items(), key=lambda one: (-one[1], one[0]))
+
+    def differs(self, row: Row) -> str:
+        """What is said of this target and not of all; empty where nothing is."""
+        if row.root:
+            return ""
+        if row.cause is not None:
+            return "" if self.reason.endswith(row.cause.text) else row.cause.text
+        rest = (row.reason or "").removeprefix(self.said).strip()
+        is_bracketed = rest.startswith("(") and rest.endswith(")")
+        return rest[1:-1] if is_bracketed else rest.lstrip(":;, ")
+
+
+# By code: the words that take the place of how our own reasons begin. Of a doubt each target has its own story.
+_WORDS = {
+    "build_failed": ("build failed", "the build failed"),
+    "build_errored": ("build errored", "the build errored"),
+    "build_canceled": ("build canceled", "the build was canceled, not by this run"),
+    "canceled_by_us": ("canceled by this run", "this run canceled the build"),
+    "not_started": ("did not start", "the build did not start in time"),
+    "not_ended": ("did not end", "the build did not end in time"),
+    EVERY_TIME: ("", "the build failed every time"),
+    "in_doubt": ("", "in doubt: nobody knows whether a build was started"),
+}
+# By code: what is said where the reasons have nothing in common.
+_ELSE = {"needs": "waits for others that it needs", "frozen": "left alone for a while, as the service asks"}
+_BOUNDARY = re.compile(r" \(|: |; |, |$")
 
 
 def word_of(row: Row) -> str:
@@ -81,20 +136,53 @@ def word_of(row: Row) -> str:
     return OPEN if row.outcome is None else row.outcome.replace("_", " ")
 
 
-def shared_reason(row: Row) -> str:
-    """Why the target did not pass, the same for all that one target took along, or whose logs say the same."""
-    return f"{row.root} did not pass, and they need it" if row.root else reason_of(row)
-
-
 def groups(report: Report) -> list[Group]:
-    """All groups, doubtful ones first, then by outcome, the largest first."""
-    found: dict[tuple[str, str], list[Row]] = {}
+    """All groups, doubtful ones first, then by outcome, the largest first.
+
+    Targets share a group when their outcome and its code are the same, and what their logs say or the target that they
+    needed. Their reasons may differ in detail.
+    """
+    found: dict[tuple[str, str, str], list[Row]] = {}
     for row in report.targets:
         if row.outcome != Outcome.PASSED:
-            same = shared_reason(row) if row.cause is None else f"{row.reason}: {row.cause.signature}"
-            found.setdefault((word_of(row), same), []).append(row)
-    made = [Group(word, shared_reason(rows[0]), rows) for (word, _), rows in found.items()]
+            found.setdefault(_key(row), []).append(row)
+    made = [_group(word, code, rows) for (word, code, _), rows in found.items()]
     return sorted(made, key=lambda group: (ORDER.index(group.word), -len(group.rows)))
+
+
+def _key(row: Row) -> tuple[str, str, str]:
+    word, code = word_of(row), row.code or ""
+    if row.root:
+        return word, code, row.root
+    if row.cause is not None:
+        return word, code, row.cause.signature
+    return word, code, row.account if code == "account_stopped" else ""
+
+
+def _group(word: str, code: str, rows: Sequence[Row]) -> Group:
+    first = rows[0]
+    if first.root:
+        return Group(word, code, f"{first.root} did not pass, and they need it", rows)
+    said = _beginning([row.reason or "" for row in rows])
+    begins, words = _WORDS.get(code, ("", ""))
+    if words and not begins:
+        said = ""
+    rest = said.removeprefix(begins) if words and said.startswith(begins) else said
+    reason = f"{words}{rest}" if words else said or _ELSE.get(code) or code.replace("_", " ") or "no reason is known"
+    if first.cause is not None:
+        reason = f"{reason}: {first.cause.text}"
+    return Group(word, code, reason, rows, said)
+
+
+def _beginning(reasons: Sequence[str]) -> str:
+    """The longest whole part with which all of them begin."""
+    shortest = min(reasons, key=len)
+    ends = [found.start() for found in _BOUNDARY.finditer(shortest)]
+    for end in reversed(ends):
+        start = shortest[:end]
+        if all(one.startswith(start) and _BOUNDARY.match(one, end) for one in set(reasons)):
+            return start
+    return ""
 
 
 def reason_of(row: Row) -> str:
@@ -157,96 +245,3 @@ def to_rerun(rows: Iterable[Row]) -> tuple[list[Row], list[Row]]:
         may_run = row.is_in_doubt or (row.outcome is None and row.request_id is not None)
         (unsafe if may_run else safe).append(row)
     return safe, unsafe
-
-
-# -- what a person may run next, as values: a face writes them as command lines, or as buttons ---------------------
-
-
-class Hint(Struct, frozen=True):
-    """One command.
-
-    Args:
-        run: the run that it is about.
-        words: what follows the run's id, as a shell takes it.
-        label: what is written before it.
-    """
-
-    verb: str
-    run: str
-    words: tuple[str, ...] = ()
-    label: str = ""
-
-    def line(self, suffix: str = "") -> str:
-        """The command line, with its label.
-
-        Args:
-            suffix: appended to it, such as ` --state DIR`.
-        """
-        return self.label + " ".join(["orchestrator", self.verb, self.run, *self.words]) + suffix
-
-
-def next_steps(report: Report) -> Iterator[Hint]:
-    """What can be done about a run that did not wholly pass; a rehearsal cannot go on, since its sandbox is gone."""
-    found = {group.word: group.rows[0] for group in reversed(groups(report))}
-    run = report.run
-    if not found:
-        return
-    yield from for_a_person(report)
-    first = found.get(IN_DOUBT) or next(iter(reversed(found.values())))
-    yield Hint("why", first.run or run.id, (shell(first.id),), "why:    ")
-    if not report.is_rehearsal:
-        for id_ in run.merged or (run.id,):
-            words = {word_of(row) for row in report.targets if row.run in ("", id_)} & set(ORDER)
-            yield from _onwards(report, id_, words)
-    yield from _back(report)
-    yield Hint("report", run.id, (*(("--merged",) if run.merged else ()), "-o", "csv"), "all:    ")
-
-
-def for_a_person(report: Report) -> Iterator[Hint]:
-    """What lets a run go on that waits for a person."""
-    run = report.run
-    if run.waits_for == "pause":
-        yield Hint("unpause", run.id, (), "unpause:   ")
-    elif run.waits_for == "approval":
-        wave = next((one for one in run.waves if one.opened_at is None), None)
-        words = () if wave is None else ("--wave", shell(wave.name))
-        yield Hint("approve", run.id, words, "open it:   ")
-        yield Hint("approve", run.id, (*words, "--deny"), "or not:    ")
-
-
-def _back(report: Report) -> Iterator[Hint]:
-    """What takes back to the version before what a stopped rollout has built."""
-    run = report.run
-    built = [row for row in report.targets if row.build_id is not None]
-    if run.manifest is None or len(run.waves) < 2 or not built or not is_stopped(report):
-        return
-    old = [word for name in run.params for word in ("-p", f"{shell(name)}=OLD")]
-    only = [word for row in built[:BACK] for word in ("--only", shell(row.id))]
-    some = f" ({BACK} of the {len(built):,} that were built)" if len(built) > BACK else ""
-    yield Hint("run", shell(run.manifest), (*old, *only), f"back{some}:   ")
-
-
-def _onwards(report: Report, id_: str, found: Collection[str]) -> Iterator[Hint]:
-    """What takes one run on; of several only the newest is retried, else what a later one settled were asked again."""
-    run = report.run
-    is_canceled = run.stopped_by == CANCELED
-    if IN_DOUBT in found or (OPEN in found and not is_canceled):
-        yield going_on(report, id_, "go on:  ")
-    is_newest = id_ == (run.merged or (id_,))[-1]
-    if is_newest and (set(found) - {OPEN, IN_DOUBT, "skipped"} or (OPEN in found and is_canceled)):
-        yield Hint("retry", id_, (), "again:  ")
-
-
-def going_on(report: Report, run: str, label: str) -> Hint:
-    """What goes on with the run; a rule that stopped it must be overridden for that."""
-    return Hint("resume", run, ("--override-stop",) if is_stopped(report) else (), label)
-
-
-def is_stopped(report: Report) -> bool:
-    """Whether a rule keeps targets from being sent."""
-    return report.run.status == "stopped" and stopped_by_rule(report) and report.run.stopped_by != CANCELED
-
-
-def stopped_by_rule(report: Report) -> bool:
-    """Whether a rule or a person stopped the run, and no account."""
-    return report.run.stopped_by is not None and not report.run.stopped_by.startswith("account ")

@@ -38,6 +38,8 @@ def merged(reports: Sequence[Report]) -> Report:
         status=last.run.status if going_on or is_open else "ended",
         stopped_by=last.run.stopped_by if is_open else None,
         stopped_why=last.run.stopped_why if is_open else None,
+        stopped_at=last.run.stopped_at if is_open else None,
+        accounts_stopped=last.run.accounts_stopped if is_open else (),
         exit_code=None if going_on else int(severest([*_codes(first, targets), *_left(last, is_open=is_open)])),
         merged=tuple(report.run.id for report in reports),
     )

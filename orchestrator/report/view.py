@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from operator import attrgetter
 
 from orchestrator.core.causes import Cause
-from orchestrator.core.course import SOAK, Waiting, called
+from orchestrator.core.course import SOAK, Waiting
 from orchestrator.core.detection import Detection, detection_of
 from orchestrator.core.frozen import Struct, field, gc_paused
 from orchestrator.core.history import History, accounts_in
@@ -21,6 +21,7 @@ from orchestrator.core.times import clock
 from orchestrator.core.waves import Wave
 from orchestrator.journal.port import Entry
 from orchestrator.providers import registry
+from orchestrator.report.halts import StoppedAccount, accounts_stopped, bound, stopped_by, waits_until
 from orchestrator.report.reasons import Rules, waits_for
 
 SCHEMA = "orchestrator.report/1"
@@ -56,8 +57,11 @@ class RunView(Struct, frozen=True):
         finished_at: when the run ended or its last process left; None while it goes on, here or detached.
         stopped_by: the rule, the signal, `timeout` or `account NAME`; None where nothing stopped it.
         stopped_why: the rule's arithmetic or the account's cause.
+        stopped_at: the bound of that rule as it was written: `5%`, `3`; None where it has none.
         merged: the runs that it shows as one, oldest first (`report.merged`); empty where it is one run.
         waits_for: `approval`, `soak` or `pause`; None where nothing of that holds it.
+        waits_until: when that soak is over, or the quiet hours in which the run is; None where neither holds it.
+        accounts_stopped: those on which no further call is made, until a process takes the run up again.
         paused_by: who holds it; None where nobody does.
         detection_seconds: from the ends of its builds to our knowing; None where none was seen to end.
     """
@@ -78,6 +82,9 @@ class RunView(Struct, frozen=True):
     waits_for: str | None = None
     paused_by: str | None = None
     detection_seconds: Detection | None = None
+    stopped_at: str | None = None
+    waits_until: str | None = None
+    accounts_stopped: tuple[StoppedAccount, ...] = ()
 
 
 class BuildView(Struct, frozen=True):
@@ -224,7 +231,7 @@ def view(run_id: str, history: History, now: float) -> Report:
     with gc_paused():
         rows = tuple(_row(history, one, types.get(one.account, one.account), as_of, rules) for one in history.targets)
     return Report(
-        run=_run(run_id, history, now),
+        run=_run(run_id, history, accounts, now),
         totals=totals_of(rows),
         targets=rows,
         limits=_limits(history, accounts),
@@ -237,11 +244,11 @@ def view(run_id: str, history: History, now: float) -> Report:
     )
 
 
-def _run(run_id: str, history: History, now: float) -> RunView:
+def _run(run_id: str, history: History, accounts: Mapping[str, Account], now: float) -> RunView:
     made = history.made
     waiting = None if history.stopped is not None else history.course.waiting(history.waves, now)
     status = _status(history, waiting, now)
-    by, why = _stopped_by(history)
+    by, why = stopped_by(history)
     pause = history.course.pause
     return RunView(
         id=run_id,
@@ -259,6 +266,9 @@ def _run(run_id: str, history: History, now: float) -> RunView:
         waits_for=None if waiting is None or history.has_ended else waiting.kind,
         paused_by=None if pause is None or history.has_ended else pause.by,
         detection_seconds=detection_of(history),
+        stopped_at=bound(history),
+        waits_until=None if history.left_at is not None else waits_until(history, accounts, waiting, now),
+        accounts_stopped=tuple(accounts_stopped(history, accounts)),
     )
 
 
@@ -289,22 +299,6 @@ def _is_for_a_person(history: History, waiting: Waiting, now: float) -> bool:
         return False
     is_blocked = history.interrupted is not None and history.interrupted.signal == "account"
     return not is_blocked and not any(one.may_exist and not one.is_done for one in history.progress.values())
-
-
-def _stopped_by(history: History) -> tuple[str | None, str | None]:
-    """What stopped the run and why; the rule goes before the way in which the process then left."""
-    if history.stopped is not None:
-        rule, why, wave = history.stopped.rule, history.stopped.arithmetic, history.stopped.wave
-        where = f"{called(history.waves, wave)}: " if why and wave and len(history.waves) > 1 else ""
-        return rule, f"{where}{why}" or None
-    for account, stop in history.accounts_stopped.items():
-        return f"account {account}", stop.cause
-    for (account, scope), freeze in history.frozen.items():
-        if history.interrupted is not None and history.interrupted.signal == "account" and scope.kind == "owner":
-            return f"account {account}", f"{scope}: {freeze.cause}"
-    if history.interrupted is None or history.interrupted.signal == "detached":
-        return None, None
-    return history.interrupted.signal, None
 
 
 def _row(history: History, target: Target, provider: str, as_of: float, rules: Rules) -> Row:

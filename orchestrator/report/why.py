@@ -26,7 +26,7 @@ from orchestrator.core.model import Outcome, Target, scopes_around
 from orchestrator.core.progress import Doubt, Progress
 from orchestrator.core.times import clock, duration
 from orchestrator.journal.port import Entry
-from orchestrator.report.groups import Hint
+from orchestrator.report.hints import Hint
 from orchestrator.report.reasons import held_by, unmet_needs, waits_for
 from orchestrator.report.story import sentence_of, spoken
 from orchestrator.report.words import plain, shell, sound

@@ -62,7 +62,8 @@ def plain_run(run: RunView) -> dict[str, Any]:
     """The run as a JSON object."""
     found = {name: value for name, value in asdict(run).items() if name != "merged" or value}
     seen = None if run.detection_seconds is None else asdict(run.detection_seconds)
-    return {**found, "waves": [asdict(wave) for wave in run.waves], "detection_seconds": seen}
+    lists = {name: [asdict(one) for one in getattr(run, name)] for name in ("waves", "accounts_stopped")}
+    return {**found, **lists, "detection_seconds": seen}
 
 
 def _forecast(forecast: ForecastView | None) -> dict[str, Any] | None:

@@ -17,11 +17,9 @@ from orchestrator.report.groups import (
     counts,
     flake_line,
     groups,
-    is_stopped,
-    next_steps,
     shares,
-    stopped_by_rule,
 )
+from orchestrator.report.hints import is_stopped, next_steps, stopped_by_rule
 from orchestrator.report.view import ForecastView, LimitView, Report, Row
 from orchestrator.report.words import plain, seconds_between, short
 
