@@ -106,7 +106,8 @@ def test_text_lets_nothing_steer_the_terminal():
 
 def test_a_thousand_reasons_do_not_make_a_thousand_lines():
     names = [f"travis:acme/r{n}@main" for n in range(1000)]
-    report = seen(told([target(name) for name in names], *((1, Refused(name, f"code_{n}", name)) for n, name in enumerate(names))))
+    refused = [(1, Refused(name, f"code_{n}", name)) for n, name in enumerate(names)]
+    report = seen(told([target(name) for name in names], *refused))
     text = render(report, "text")
     assert len(text.splitlines()) < 70
     assert "975 more targets for 975 other reasons" in text
