@@ -39,6 +39,7 @@ ACTS = {  # beside the flags of every verb
     "flaky": {"output"},
     "doctor": {"params", "output", *SELECT},
     "sandbox": {"output"},
+    "help": set(),
 }
 VALUES = {
     "params": "a=b",

@@ -7,10 +7,13 @@ beginning of an id or, where no id begins so, a part of one; it must fit a singl
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from orchestrator.core.errors import UsageError, near
 from orchestrator.core.times import clock
-from orchestrator.journal.port import Journal, RunRow
+
+if TYPE_CHECKING:  # `check` starts without a journal
+    from orchestrator.journal.port import Journal, RunRow
 
 LATEST, BY_NAME = "latest", "@"
 LISTED = 10

@@ -20,7 +20,15 @@ NAMED = 50
 _SEVERITY = (WARN, UNKNOWN, REPO, ACCOUNT)  # the worst stands last, where it is still on the screen
 
 
-@verb(*SOURCE, flags=(*PARAMS, *SELECT, *OUTPUT), formats=TEXT)
+@verb(
+    *SOURCE,
+    flags=(*PARAMS, *SELECT, *OUTPUT),
+    formats=TEXT,
+    examples=(
+        ("would a run of orchestrator.yaml work?", "orchestrator doctor"),
+        ("only some of it, quietly", "orchestrator doctor --only 'acme/*' -q"),
+    ),
+)
 async def doctor(face: Face, manifest: str | None, repos: tuple[str, ...], lines: str | None, like: str | None) -> Exit:
     """Ask each account of MANIFEST who we are, and each repository whether it is there, active and allowed.
 

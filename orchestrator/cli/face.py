@@ -13,8 +13,10 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from orchestrator.cli.command import Verb
 from orchestrator.cli.flags import ALWAYS, Flags, declared, taken
-from orchestrator.cli.main import Machine, let_go_of_stdout, not_here
+from orchestrator.cli.help import Rows, Terms
+from orchestrator.cli.main import Machine, let_go_of_stdout
 from orchestrator.core.errors import Exit, JournalError, NotStarted, OrchestratorError, UsageError, flat
 from orchestrator.core.frozen import Struct, asdict, replace
 from orchestrator.report.words import shell
@@ -328,23 +330,12 @@ def person() -> str:
     return f"{user()}@{socket.gethostname()}"
 
 
-class Verb(click.Command):
-    """A verb that refuses a flag on which it does not act, and names the verbs that do."""
-
-    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        """As click does it, with more to say of a flag that is not here."""
-        try:
-            return super().parse_args(ctx, args)
-        except click.NoSuchOption as error:
-            own = [name for option in self.params for name in option.opts]
-            raise click.UsageError(not_here(self.name or "", error.option_name, own), ctx) from None
-
-
 def verb(
     *options: Callable[[Any], Any],
     flags: Sequence[str] = (),
     formats: Sequence[str] | None = None,
-    epilog: str | None = None,
+    terms: Terms = (),
+    examples: Rows = (),
 ) -> Callable[[Callable[..., Any]], click.Command]:
     """Makes a click command of a function that takes a `Face` and the verb's own options; sync or async.
 
@@ -352,6 +343,8 @@ def verb(
         options: arguments and options of its own.
         flags: the shared flags on which it acts, by the names of their fields, beside those of every verb.
         formats: what it may write with `-o`; None: the reports' formats; empty: whatever it checks itself.
+        terms: more lists for its help, each with its title.
+        examples: for its help: what a command line does, and the command line.
     """
 
     def decorate(function: Callable[..., Any]) -> click.Command:
@@ -375,7 +368,8 @@ def verb(
         shared = [flag.option(name) for name, flag in declared().items() if name in (*ALWAYS, *flags)]
         for option in reversed([*options, *shared]):
             decorated = option(decorated)
-        return click.command(function.__name__.rstrip("_"), cls=Verb, epilog=epilog)(decorated)
+        name, own = function.__name__.rstrip("_"), {"terms": terms, "examples": examples, "formats": formats}
+        return click.command(name, cls=Verb, **own)(decorated)
 
     return decorate
 

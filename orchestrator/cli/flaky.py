@@ -19,7 +19,12 @@ from orchestrator.report.words import plain
 AT_MOST = 50  # targets that are named in text
 
 
-@verb(click.argument("name", required=False), flags=OUTPUT, formats=TEXT)
+@verb(
+    click.argument("name", required=False),
+    flags=OUTPUT,
+    formats=TEXT,
+    examples=(("of the runs of one name", "orchestrator flaky nightly"),),
+)
 async def flaky(face: Face, name: str | None) -> Exit:
     """List the targets that pass only now and then, the most unsteady first, over the runs of the state.
 

@@ -21,6 +21,7 @@ import click
 
 from orchestrator import __version__
 from orchestrator.cli.files import free_files
+from orchestrator.cli.help import Context, Formatter
 from orchestrator.core.errors import (
     AccessRefused,
     Exit,
@@ -50,13 +51,21 @@ VERBS: Mapping[str, tuple[str, str]] = {  # in the order in which a person needs
     "approve": ("wishes", "Let the next wave of a rollout open, or deny it."),
     "pause": ("wishes", "Hold the triggers of a run; its builds are followed on."),
     "unpause": ("wishes", "Let a paused run go on."),
-    "cancel": ("run", "Cancel exactly the builds that a run started."),
+    "cancel": ("cancel", "Cancel exactly the builds that a run started."),
     "report": ("runs", "Render a run's report in any format, at any time."),
     "diff": ("runs", "Compare two runs."),
     "why": ("runs", "Tell what happened to one target, and what it waits for."),
     "flaky": ("flaky", "List the targets that pass only now and then, with numbers."),
     "doctor": ("doctor", "Ask each account and repository whether a run would work."),
     "sandbox": ("sandbox", "Serve a look-alike of a provider on loopback."),
+    "help": ("topics", "Tell about exit codes, limits, doubts and other topics."),
+}
+STAGES: Mapping[str, Sequence[str]] = {  # every verb once; in help
+    "Before a run": ("init", "check", "doctor", "plan", "schema"),
+    "A run": ("run", "resume", "retry", "watch"),
+    "While it goes on": ("cancel", "pause", "unpause", "approve"),
+    "What happened": ("status", "report", "why", "runs", "diff", "flaky"),
+    "Besides": ("sandbox", "help"),
 }
 DRIVING = frozenset({"run", "resume", "retry", "doctor"})  # verbs that certainly call a provider
 LACKS = {  # what a machine may refuse to anybody
@@ -116,6 +125,8 @@ class Machine(Struct, frozen=True):
 class Verbs(click.Group):
     """The verbs, each imported when it is used; their help lines stand in one table."""
 
+    context_class = Context
+
     def list_commands(self, ctx: click.Context) -> list[str]:
         """In the order in which a person needs them."""
         return list(VERBS)
@@ -125,13 +136,17 @@ class Verbs(click.Group):
         name = ALIASES.get(cmd_name, cmd_name)
         if name not in VERBS:
             return None
-        command = getattr(importlib.import_module(f"orchestrator.cli.{VERBS[name][0]}"), name)
+        module = importlib.import_module(f"orchestrator.cli.{VERBS[name][0]}")
+        command = getattr(module, name, None) or getattr(module, f"{name}_")  # `help` is a function of Python's
         return command if isinstance(command, click.Command) else None
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """From the table, so that nothing is loaded."""
-        with formatter.section("Verbs"):
-            formatter.write_dl([(name, help_) for name, (_, help_) in VERBS.items()])
+        if isinstance(formatter, Formatter):
+            formatter.align((name, "") for name in VERBS)
+        for stage, names in STAGES.items():
+            with formatter.section(stage):
+                formatter.write_dl([(name, VERBS[name][1]) for name in names])
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]
@@ -189,8 +204,10 @@ def not_here(verb: str, flag: str, own: Sequence[str]) -> str:
 
 @click.group(
     cls=Verbs,
-    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
-    epilog="`orchestrator VERB --help` tells more. Exit codes and examples are in the README.",
+    context_settings={"help_option_names": ["-h", "--help"]},
+    subcommand_metavar="VERB ...",
+    epilog="`orchestrator VERB --help` shows a verb's flags with examples, `orchestrator help` lists topics such as "
+    "exit-codes, limits and doubts.",
 )
 @click.version_option(__version__, "-V", "--version", prog_name="orchestrator", message="%(prog)s %(version)s")
 def root() -> None:

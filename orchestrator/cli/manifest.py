@@ -22,6 +22,10 @@ from orchestrator.report.words import plain, shell
 @verb(
     click.argument("directory", required=False, default="."),
     TYPE,
+    examples=(
+        ("for Travis, here", "orchestrator init"),
+        ("for GitHub Actions, with a workflow", "orchestrator init rebuild --type github"),
+    ),
 )
 def init(face: Face, directory: str, type_: str) -> None:
     """Write orchestrator.yaml, commented, into DIRECTORY (by default this one); nothing is overwritten.
@@ -48,7 +52,15 @@ def init(face: Face, directory: str, type_: str) -> None:
         face.tell("\n".join([*(f"wrote {path}" for path in paths), f"edit it, then: {verbs} --sandbox"]))
 
 
-@verb(click.argument("manifest", required=False), flags=(*PARAMS, *SELECT, *OUTPUT), formats=TEXT)
+@verb(
+    click.argument("manifest", required=False),
+    flags=(*PARAMS, *SELECT, *OUTPUT),
+    formats=TEXT,
+    examples=(
+        ("orchestrator.yaml", "orchestrator check"),
+        ("another file, for a script", "orchestrator check nightly.yaml -o json"),
+    ),
+)
 def check(face: Face, manifest: str | None) -> Exit:
     """Validate MANIFEST (by default orchestrator.yaml, - for stdin) offline; every problem is told at once.
 
@@ -77,7 +89,11 @@ def check(face: Face, manifest: str | None) -> Exit:
     return Exit.OK
 
 
-@verb(flags=OUTPUT, formats=("json",))
+@verb(
+    flags=OUTPUT,
+    formats=("json",),
+    examples=(("a file for an editor", "orchestrator schema > orchestrator.schema.json"),),
+)
 def schema(face: Face) -> None:
     """Print the JSON Schema (draft 2020-12) of manifests, derived from the code that validates them."""
     face.json(manifests.json_schema(registry.installed()))

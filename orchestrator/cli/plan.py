@@ -15,6 +15,7 @@ from orchestrator.app.rehearse import curl_lines
 from orchestrator.app.waves import with_blocks
 from orchestrator.cli.face import Face, verb
 from orchestrator.cli.flags import OUTPUT, PACE, PARAMS, SELECT
+from orchestrator.cli.help import Group, option
 from orchestrator.cli.plan_waves import wave_lines, waves_json
 from orchestrator.core.concurrency import QueueRule, quiet_until
 from orchestrator.core.errors import Exit
@@ -32,23 +33,41 @@ FORMATS = ("text", "json", "curl")
 MANIFEST = click.argument("manifest", required=False)
 SOURCE = (
     MANIFEST,
-    click.option(
+    option(
         "--repo",
         "repos",
+        group=Group.WHAT,
         multiple=True,
         metavar="OWNER/NAME[@BRANCH]",
-        help="A repository to build; repeatable.",
+        help="A repository to build, without a manifest; repeatable.",
     ),
-    click.option("--from", "lines", metavar="FILE|-", help="File with one target per line (- for stdin)."),
-    click.option("--like", metavar="RUN", help="For a list: message, env, config and account as in that run."),
+    option(
+        "--from",
+        "lines",
+        group=Group.WHAT,
+        metavar="FILE|-",
+        help="A list of targets, one a line, without a manifest (- for stdin).",
+    ),
+    option(
+        "--like",
+        group=Group.WHAT,
+        metavar="RUN",
+        help="For a list: message, env, config and account as in that run.",
+    ),
 )
 
 
 @verb(
     *SOURCE,
-    click.option("--offline", is_flag=True, help="Ask no provider; what only one knows is left out."),
+    option("--offline", group=Group.SAFETY, is_flag=True, help="Ask no provider; what only one knows is left out."),
     flags=(*PARAMS, *SELECT, *PACE, *OUTPUT),
     formats=(),
+    examples=(
+        ("what orchestrator.yaml would send, and how long it takes", "orchestrator plan"),
+        ("without asking anybody", "orchestrator plan --offline"),
+        ("with another parameter, and builds bounded", "orchestrator plan -p image=ubuntu:26.04 -j 40"),
+        ("the calls as a shell script, without the token", "orchestrator plan -o curl"),
+    ),
 )
 async def plan(
     face: Face, manifest: str | None, repos: tuple[str, ...], lines: str | None, like: str | None, offline: bool

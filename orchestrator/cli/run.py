@@ -1,4 +1,4 @@
-"""The verbs that drive a run: `run` and `retry` make one; `resume`, `watch` and `cancel` take one up."""
+"""The verbs that drive a run: `run` and `retry` make one; `resume` and `watch` take one up."""
 
 from __future__ import annotations
 
@@ -7,8 +7,6 @@ from contextlib import AsyncExitStack
 
 import click
 
-from orchestrator.app.cancel import cancel as cancel_run
-from orchestrator.app.cancel import canceled
 from orchestrator.app.context import writable
 from orchestrator.app.drive import Drive
 from orchestrator.app.onlookers import let_go
@@ -18,23 +16,26 @@ from orchestrator.app.rehearse import rehearsed
 from orchestrator.app.resume import choose, refuse_another_parent
 from orchestrator.app.resume import resume as resume_run
 from orchestrator.app.resume import retry as retry_run
-from orchestrator.app.runs import meant
 from orchestrator.app.start import edits, forget_rehearsal, new_id, ready, start
-from orchestrator.app.which import exact, latest, named, only_open
-from orchestrator.cli.face import Face, person, verb
-from orchestrator.cli.flags import ENDS, ENV, OUTPUT, PACE, PARAMS, REHEARSE, SELECT, outcomes, run_id
+from orchestrator.app.which import exact, latest, only_open
+from orchestrator.cli.cancel import see_to_it
+from orchestrator.cli.face import Face, verb
+from orchestrator.cli.flags import ENDS, ENV, OUTPUT, PACE, PARAMS, REHEARSE, SELECT
+from orchestrator.cli.help import Group, option
 from orchestrator.cli.plan import SOURCE, show
+from orchestrator.cli.values import outcomes, run_id
 from orchestrator.core.errors import Exit, JournalError, UsageError
 from orchestrator.core.frozen import Struct, replace
 from orchestrator.core.model import Outcome
-from orchestrator.core.selection import EVERYTHING
-from orchestrator.core.times import clock, counted
+from orchestrator.core.times import clock
 from orchestrator.journal.port import Journal, RunRow
 from orchestrator.report.hints import Hint
 from orchestrator.report.words import shell
 
 NAMED = 10  # targets that are left out for one reason
-NAMED_LEFT = 20  # targets that could not be canceled
+DETACH = option(
+    "--detach", group=Group.STOP, is_flag=True, help="Return when nothing is left to trigger; print the run's id."
+)
 
 
 class Wanted(Struct, frozen=True):
@@ -48,21 +49,36 @@ class Wanted(Struct, frozen=True):
 
 @verb(
     *SOURCE,
-    click.option(
-        "given", "--run-id", envvar=f"{ENV}RUN_ID", metavar="ID", help="The run's id; with it, running again is safe."
+    option(
+        "given",
+        "--run-id",
+        group=Group.SAFETY,
+        unset="a new one",
+        envvar=f"{ENV}RUN_ID",
+        metavar="ID",
+        help="The run's id; with it, running again is safe.",
     ),
-    click.option(
+    option(
         "--overlap",
+        group=Group.SAFETY,
         type=click.Choice(OVERLAPS),
         default=FORBID,
         envvar=f"{ENV}OVERLAP",
         help="When another open run holds a target.",
     ),
-    click.option("--adopt", is_flag=True, help="The state was lost: look for this run's markers first."),
-    click.option("--detach", is_flag=True, help="Return when nothing is left to trigger; print the run's id."),
-    click.option("-n", "--dry-run", is_flag=True, help="The same as the verb plan."),
+    option("--adopt", group=Group.SAFETY, is_flag=True, help="The state was lost: look for this run's markers first."),
+    option("-n", "--dry-run", group=Group.SAFETY, is_flag=True, help="The same as the verb plan."),
+    DETACH,
     flags=(*PARAMS, *SELECT, *PACE, *ENDS, *REHEARSE, *OUTPUT),
     formats=(),
+    examples=(
+        ("all of orchestrator.yaml, with a page to look at", "orchestrator run -o html=report.html"),
+        ("a rehearsal: nothing leaves this machine", "orchestrator run --sandbox"),
+        ("some of it, few builds at once", "orchestrator run --only 'acme/*' -j 20"),
+        ("every night, from cron: again is safe", "orchestrator run -q --run-id nightly-$(date +%F)"),
+        ("a list, without a manifest", "orchestrator run --from repos.txt"),
+        ("stop when it goes wrong", "orchestrator run --max-fail 5%"),
+    ),
 )
 async def run(
     face: Face,
@@ -170,7 +186,11 @@ def _tell_of(face: Face, row: RunRow) -> None:
     face.note(f"run {row.id} exists and {ended if row.ended_at is not None else 'is open: going on with its plan'}")
 
 
-@verb(click.argument("run", required=False), flags=OUTPUT)
+@verb(
+    click.argument("run", required=False),
+    flags=OUTPUT,
+    examples=(("a run that a CI job or another terminal drives", "orchestrator watch latest"),),
+)
 async def watch(face: Face, run: str | None) -> Exit:
     """Follow RUN (by default the latest) to its end; nothing is triggered.
 
@@ -185,11 +205,29 @@ async def watch(face: Face, run: str | None) -> Exit:
 
 @verb(
     click.argument("run", required=False),
-    click.option("--assume-absent", multiple=True, metavar="TARGET", help="In doubt: you looked, there is no build."),
-    click.option("--adopt-request", multiple=True, metavar="TARGET=ID", help="In doubt: this is its request."),
-    click.option("--override-stop", is_flag=True, help="Go on although a rule stopped the run."),
-    click.option("--detach", is_flag=True, help="Return when nothing is left to trigger."),
+    option(
+        "--assume-absent",
+        group=Group.SAFETY,
+        multiple=True,
+        metavar="TARGET",
+        help="In doubt: you looked, there is no build.",
+    ),
+    option(
+        "--adopt-request",
+        group=Group.SAFETY,
+        multiple=True,
+        metavar="TARGET=ID",
+        help="In doubt: this is its request.",
+    ),
+    option("--override-stop", group=Group.STOP, is_flag=True, help="Go on although a rule stopped the run."),
+    DETACH,
     flags=(*SELECT, *PACE, *ENDS, *OUTPUT),
+    examples=(
+        ("the only open run", "orchestrator resume"),
+        ("the latest of a name, slower", "orchestrator resume @nightly --rate 10/30s"),
+        ("although a rule stopped it", "orchestrator resume latest --override-stop"),
+        ("settle a doubt: that is its request", "orchestrator resume latest --adopt-request acme/api@main=31337"),
+    ),
 )
 async def resume(
     face: Face,
@@ -220,11 +258,30 @@ async def resume(
 
 @verb(
     click.argument("run", required=False),
-    click.option("--outcome", metavar="LIST", help="Only targets with these outcomes (default: all but passed)."),
-    click.option("--same-commit", is_flag=True, help="Restart the old builds instead of making new ones."),
-    click.option("new", "--run-id", envvar=f"{ENV}RUN_ID", metavar="ID", help="The new run's id."),
-    click.option("--detach", is_flag=True, help="Return when nothing is left to trigger."),
+    option(
+        "--outcome",
+        group=Group.WHAT,
+        metavar="LIST",
+        help="Only targets with these outcomes.",
+        unset="all but passed and in_doubt",
+    ),
+    option("--same-commit", group=Group.WHAT, is_flag=True, help="Restart the old builds instead of making new ones."),
+    option(
+        "new",
+        "--run-id",
+        group=Group.SAFETY,
+        unset="a new one",
+        envvar=f"{ENV}RUN_ID",
+        metavar="ID",
+        help="The new run's id; with it, running again is safe.",
+    ),
+    DETACH,
     flags=(*SELECT, *PACE, *ENDS, *OUTPUT),
+    examples=(
+        ("what did not pass in the latest run", "orchestrator retry"),
+        ("only what failed, on the same commits", "orchestrator retry @nightly --outcome failed --same-commit"),
+        ("what is in doubt: looked up first, then triggered", "orchestrator retry latest --outcome in_doubt"),
+    ),
 )
 async def retry(
     face: Face, run: str | None, outcome: str | None, same_commit: bool, new: str | None, detach: bool
@@ -258,59 +315,3 @@ async def retry(
             merged = Hint("report", new, ("--merged", "-o", "FORMAT=FILE")).line(face.flags.suffix)
             face.note(f"the report files of {row.id} are left as they are; both runs as one: {merged}")
         return face.conclude(await face.attend(drive, f"{row.name} {new}"), detach=detach)
-
-
-@verb(
-    click.argument("run", required=False),
-    click.option("--keep-builds", is_flag=True, help="Only end the run; its builds go on."),
-    flags=(*SELECT, *OUTPUT),
-)
-async def cancel(face: Face, run: str | None, keep_builds: bool) -> Exit:
-    """Cancel exactly the builds that RUN started, and trigger no more of it.
-
-    With --only and the like only these are canceled, or never triggered, and the run goes on with the others. Builds
-    that others started are left alone. When another process is at work on the run, that process does it.
-    """
-    if run is None and not face.machine.may_ask:
-        raise UsageError("cancel: say which run; `orchestrator runs --open` lists them")
-    async with writable(face.context) as journal:
-        row = await (only_open(journal, None) if run is None else named(journal, run))
-        if keep_builds and face.choices.meant != EVERYTHING:
-            raise UsageError("cancel: --keep-builds ends the whole run; it does not go with --only and the like")
-        if row.ended_at is not None:
-            face.note(f"run {row.id} has ended already (exit {row.exit_code}); there is nothing to cancel")
-            return Exit.NOT_STARTED
-        only = await meant(row, journal, face.choices.meant)
-        what = "End this run; its builds go on" if keep_builds else "Cancel the builds of this run"
-        some = f"{len(only):,} of " if only else ""
-        face.confirm(f"{what}: {row.name} {row.id}, {some}{row.targets:,} targets?")
-        return await see_to_it(face, row, journal, keep_builds=keep_builds, only=only)
-
-
-async def see_to_it(
-    face: Face,
-    row: RunRow,
-    journal: Journal,
-    *,
-    keep_builds: bool = False,
-    quietly: bool = False,
-    only: tuple[str, ...] = (),
-) -> Exit:
-    """Cancels a run, waits until its builds have ended, and says what could not be canceled."""
-    drive = await cancel_run(row, journal, person(), face.choices, face.context, keep_builds=keep_builds, only=only)
-    if row.driven:
-        face.note(f"another process is at work on {row.id}; it was asked to cancel")
-    ended = await face.attend(drive, f"cancel {row.id}")
-    if quietly:
-        return ended.code
-    found = await canceled(ended, journal, only)
-    if found.going_on:
-        face.note(f"{counted(found.going_on, 'build')} not canceled yet: the account is blocked")
-    for id_, why in found.left[:NAMED_LEFT]:
-        face.note(f"not canceled: {id_}: {why}")
-    if len(found.left) > NAMED_LEFT:
-        face.note(f"... and {len(found.left) - NAMED_LEFT:,} more")
-    face.show(ended.report, is_silent=face.flags.quiet and found.code is Exit.OK)
-    if found.code is Exit.ACCOUNT:
-        face.note(f"orchestrator: nothing is lost; go on with: orchestrator resume {row.id}{face.flags.suffix}")
-    return found.code

@@ -12,7 +12,8 @@ from orchestrator.app import runs as app
 from orchestrator.app.context import readable, writable
 from orchestrator.cli.face import TEXT, Face, verb
 from orchestrator.cli.flags import OUTPUT, SELECT
-from orchestrator.cli.flags import duration as seconds_of
+from orchestrator.cli.help import Group, option
+from orchestrator.cli.values import duration as seconds_of
 from orchestrator.core.errors import Exit, UsageError
 from orchestrator.core.events import CANCELED
 from orchestrator.core.frozen import replace
@@ -35,16 +36,22 @@ MOVED = (
     "is open, and moves with the file: resume it there and no more here (each looks up what the other one triggered)"
 )
 DRIVEN = "; end the process that drives it first"
-EXIT_STATUS = click.option("--exit-status", is_flag=True, help="Exit with the run's own code.")
+EXIT_STATUS = option("--exit-status", group=Group.OUTPUT, is_flag=True, help="Exit with the run's own code.")
 
 
 @verb(
     click.argument("run", required=False),
-    click.option("--open", "only_open", is_flag=True, help="Only those that have not ended."),
-    click.option("--prune", metavar="30d", help="Forget runs that ended longer ago than that."),
-    click.option("--export", metavar="FILE", help="Write the state (or only RUN) into one file, for another machine."),
+    option("--open", "only_open", is_flag=True, help="Only those that have not ended."),
+    option("--prune", metavar="30d", help="Forget runs that ended longer ago than that."),
+    option("--export", metavar="FILE", help="Write the state (or only RUN) into one file, for another machine."),
     flags=OUTPUT,
     formats=TEXT,
+    examples=(
+        ("what there is", "orchestrator runs"),
+        ("those of one name", "orchestrator runs @nightly"),
+        ("forget what ended a month ago", "orchestrator runs --prune 30d"),
+        ("take one to another machine", "orchestrator runs latest --export run.db"),
+    ),
 )
 async def runs(face: Face, run: str | None, only_open: bool, prune: str | None, export: str | None) -> None:
     """List the runs in the state, newest first; RUN narrows them down, for --prune too: a part of an id, or @NAME."""
@@ -120,7 +127,17 @@ def _table(rows: Sequence[RunRow], cancelers: Mapping[str, str], waiting: Mappin
         yield f"{row.id:<{width}}  {_status(row):<6}  {end:<8}  {row.targets:>7,} targets  {name}"
 
 
-@verb(click.argument("run", required=False), EXIT_STATUS, flags=(*SELECT, *OUTPUT), formats=TEXT)
+@verb(
+    click.argument("run", required=False),
+    EXIT_STATUS,
+    flags=(*SELECT, *OUTPUT),
+    formats=TEXT,
+    examples=(
+        ("the latest run", "orchestrator status"),
+        ("the latest of a name, for a script", "orchestrator status @nightly -o json"),
+        ("how a target fared of late", "orchestrator status acme/api@main"),
+    ),
+)
 async def status(face: Face, run: str | None, exit_status: bool) -> int:
     """Show where RUN (by default the latest) stands: how many are done, how far the others are, what they wait for."""
     row, report = await app.report(face.context, run, face.choices.meant)
@@ -190,7 +207,16 @@ def _next(row: RunRow, report: Report) -> Iterator[Hint]:
         yield Hint("report", row.id, (), "report:    ")
 
 
-@verb(click.argument("words", nargs=-1, required=True, metavar="[RUN] TARGET"), EXIT_STATUS, flags=OUTPUT, formats=TEXT)
+@verb(
+    click.argument("words", nargs=-1, required=True, metavar="[RUN] TARGET"),
+    EXIT_STATUS,
+    flags=OUTPUT,
+    formats=TEXT,
+    examples=(
+        ("a target of the latest run", "orchestrator why acme/api@main"),
+        ("one of an earlier run", "orchestrator why @nightly 'travis:acme/api@main[python=3.12]'"),
+    ),
+)
 async def why(face: Face, words: tuple[str, ...], exit_status: bool) -> int:
     """Tell what happened to TARGET in RUN (by default the latest), and what it waits for.
 
@@ -226,10 +252,20 @@ def foreseen_lines(found: Expected, now: float, *, has_needs: bool) -> Iterator[
 
 @verb(
     click.argument("run", required=False),
-    click.option("--merged", is_flag=True, help="RUN and all its retries as one: each target as the last run left it."),
+    option(
+        "--merged",
+        group=Group.OUTPUT,
+        is_flag=True,
+        help="RUN and all its retries as one: each target as the last run left it.",
+    ),
     EXIT_STATUS,
     flags=(*SELECT, *OUTPUT),
-    epilog="\b\nFormats:\n" + "\n".join(f"  {name:<9} {one.help}" for name, one in FORMATS.items()),
+    examples=(
+        ("the latest run", "orchestrator report"),
+        ("a page, and a file for the CI server", "orchestrator report latest -o html=report.html -o junit=report.xml"),
+        ("what failed, as a list", "orchestrator report @nightly -o list"),
+    ),
+    terms=[("Formats", [(name, one.help) for name, one in FORMATS.items()])],
 )
 async def report(face: Face, run: str | None, merged: bool, exit_status: bool) -> int:
     """Render the report of RUN (by default the latest) in any format: -o FORMAT[=FILE]."""
@@ -246,6 +282,7 @@ async def report(face: Face, run: str | None, merged: bool, exit_status: bool) -
     EXIT_STATUS,
     flags=(*SELECT, *OUTPUT),
     formats=TEXT,
+    examples=(("the latest run against Monday's", "orchestrator diff nightly-2026-01-05 latest"),),
 )
 async def diff(face: Face, before: str, after: str, exit_status: bool) -> int:
     """Tell what is newly failing, fixed, still failing, new and gone in run B, compared with run A.

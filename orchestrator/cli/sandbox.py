@@ -12,6 +12,7 @@ from orchestrator.app.context import read_file
 from orchestrator.app.plan import LARGEST
 from orchestrator.cli.face import TEXT, Face, verb
 from orchestrator.cli.flags import OUTPUT, TYPE
+from orchestrator.cli.help import option
 from orchestrator.cli.main import Machine
 from orchestrator.core.errors import Exit, UsageError
 from orchestrator.providers import registry
@@ -28,11 +29,22 @@ what it was asked: curl -s {url}/sandbox/stats"""
 @verb(
     TYPE,
     click.argument("settings", required=False, metavar="[SETTINGS]"),
-    click.option("--port", type=click.IntRange(0, 65535), default=0, help="By default any that is free."),
-    click.option("--repos", type=click.IntRange(min=1), metavar="N", help="So many repositories: acme/svc-001 and on."),
-    click.option("--set", "pairs", multiple=True, metavar="K=V", help="One setting; V is YAML."),
+    option(
+        "--port",
+        type=click.IntRange(0, 65535),
+        default=0,
+        unset="any free one",
+        metavar="N",
+        help="Where it listens.",
+    ),
+    option("--repos", type=click.IntRange(min=1), metavar="N", help="So many repositories: acme/svc-001 and on."),
+    option("--set", "pairs", multiple=True, metavar="K=V", help="One setting; V is YAML; repeatable."),
     flags=OUTPUT,
     formats=TEXT,
+    examples=(
+        ("a Travis with 300 repositories", "orchestrator sandbox --repos 300"),
+        ("a GitLab, at a known port", "orchestrator sandbox --type gitlab --port 8080"),
+    ),
 )
 async def sandbox(
     face: Face, type_: str, settings: str | None, port: int, repos: int | None, pairs: tuple[str, ...]
