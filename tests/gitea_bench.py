@@ -31,6 +31,7 @@ class GiteaService(LookAlikeService):
     failing = "acme/fails"
     owner, repos = "many", MANY
     branched, branches = "acme/branchy", BRANCHES
+    renamed = ("acme/old", "acme/new")
     empty_receipts = (204,)
     refusals = (
         (said(403, "user should have a permission to write to a repo"), Rejected, ""),
@@ -50,7 +51,7 @@ class GiteaService(LookAlikeService):
     def __init__(self, spec=None, **settings):
         kind = type(self).look_alike
         specs = [RepoSpec(slug, **(spec or {})) for slug in (*REPOS, self.failing, *MANY)]
-        specs.append(RepoSpec(self.branched, branches=BRANCHES))
+        specs += [RepoSpec(self.branched, branches=BRANCHES), RepoSpec("acme/old", moved_to="acme/new")]
         given = {"queue": (1.0, 1.0), "build": (9.0, 9.0), **settings}
         told = Rehearsal(fails=(self.failing,))
         super().__init__(kind(kind.kind(repos=tuple(specs), rehearsal=told, **given)), REPOS)

@@ -243,17 +243,24 @@ async def test_the_marker_is_read_once_from_the_files_ref():
     assert trigger.prepared == {"v": 1, "marker": "marker"}
 
 
-async def test_a_named_input_needs_no_look():
-    there = bench({"workflow": "ci.yml", "marker_input": "batch"})
-    await there.wish()
-    assert there.calls == []
+@pytest.mark.parametrize("said", [{"workflow": "ci.yml", "marker_input": "batch"}, {"event": "go"}])
+async def test_where_no_file_is_read_the_repository_is_asked_what_it_is_called(said):
+    there = bench(said)
+    trigger = await there.wish()
+    assert [call.path for call in there.calls] == ["/repos/acme/svc-001"]
+    assert trigger.prepared == {"v": 1}
 
 
 async def test_a_file_that_is_not_shown_to_the_token_carries_no_marker_but_a_limit_is_no_such_answer():
-    there, target = bench(), a_target()
+    there = bench()
+    target, shown = there.service.target(), there.service.send
     for answer in (Answer(404, {"message": "Not Found"}), Answer(403, {"message": "Resource not accessible by x"})):
-        found = await there.outcome(answer, lambda: there.provider.prepare(target))
-        assert found["marker"] is None
+
+        async def send(call, answer=answer):
+            return answer if "/contents/" in call.path else await shown(call)
+
+        there.service.send = send
+        assert (await there.provider.prepare(target))["marker"] is None
     for answer, kind in ((Answer(403, {"message": "secondary rate limit"}), RateLimited), (Answer(502), LookFailed)):
         assert isinstance(await there.outcome(answer, lambda: there.provider.prepare(target)), kind)
 
@@ -504,11 +511,12 @@ def test_graphql_of_an_enterprise_server_stands_beside_its_api():
 @pytest.mark.parametrize(("status", "old"), [("3.20.1", True), ("3.21.0", False), ("4.0", False)])
 async def test_an_enterprise_server_says_its_version_once(status, old):
     there = bench(url="http://127.0.0.1:9/api/v3")
-    answer = Answer(200, {"installed_version": status})
+    shown = {"installed_version": status, "id": 7, "full_name": "acme/api"}
     target = a_target(marker_input="none")
-    assert (await there.outcome(answer, lambda: there.provider.prepare(target))).get("old", False) is old
-    await there.provider.prepare(target)
-    assert [call.path for call in there.calls] == ["/meta"]
+    for _ in range(2):
+        found = await there.outcome(Answer(200, shown), lambda: there.provider.prepare(target))
+        assert found.get("old", False) is old
+    assert [call.path for call in there.calls] == ["/meta", "/repos/acme/api", "/repos/acme/api"]
 
 
 def test_the_token_is_the_variable_of_actions_or_what_gh_has(tmp_path):

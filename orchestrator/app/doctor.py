@@ -13,6 +13,7 @@ import anyio
 
 from orchestrator.app.ahead import MOST, REMEDY, missing_of, with_branches
 from orchestrator.app.context import Context, has_state, may_write, readable, shared
+from orchestrator.app.names import pairs
 from orchestrator.app.plan import Choices, Source, plan
 from orchestrator.app.rehearse import rehearsed
 from orchestrator.core.errors import (
@@ -31,7 +32,7 @@ from orchestrator.core.model import Account, Target, Timeouts
 from orchestrator.core.times import counted
 from orchestrator.engine.opening import Caller
 from orchestrator.journal.port import Journal
-from orchestrator.providers.port import Advises, Inspects, Prepares, RepoFacts, SaysWho
+from orchestrator.providers.port import Advises, Inspects, Prepares, RepoFacts, SaysWho, repository_in
 from orchestrator.report.words import plain
 
 SKEWED = 30.0  # seconds that clocks may differ before it is worth a word
@@ -151,7 +152,7 @@ async def _account(
         async with context.gate(account, journal, _reach(targets)) as caller:
             findings = [await _who(account, caller)]
             if findings[0].kind != ACCOUNT:
-                findings += await _repos(caller, targets)
+                findings += await _repos(caller, account, targets)
                 bad = {finding.about for finding in findings if finding.kind != OK}
                 good = [target for target in with_branches(targets) if target.repo not in bad]
                 missing, looked = await missing_of(caller, account, good, journal, context, at_most)
@@ -207,15 +208,20 @@ def _account_facts(account: Account, skew: int | None) -> Iterator[Finding]:
         yield Finding(WARN, account.name, text, "set this machine's clock; the run allows for it meanwhile")
 
 
-async def _repos(caller: Caller, targets: Sequence[Target]) -> list[Finding]:
+async def _repos(caller: Caller, account: Account, targets: Sequence[Target]) -> list[Finding]:
     provider, declared = caller.provider, caller.gate.sender.line.declaration
     found: dict[tuple[str, str], Finding] = {}
+    names: dict[str, str] = {}  # by what is written, what repositories are called now
 
     async def check(key: tuple[str, str], target: Target) -> None:
+        name = None
         if isinstance(provider, Inspects):
-            found[key] = await _repo(caller, provider, target.repo, declared.home(target))
+            found[key], name = await _repo(caller, provider, target.repo, declared.home(target))
+            name = name if declared.old_names or target.repo.isdecimal() else None
         elif isinstance(provider, Prepares):
-            found[key] = await _prepared(caller, provider, target)
+            found[key], name = await _prepared(caller, provider, target)
+        if name is not None:
+            names[target.repo] = name
 
     key_of = declared.home if isinstance(provider, Inspects) else declared.place  # else a trigger's needs are looked up
     some = {(target.repo, key_of(target)): target for target in targets}
@@ -226,27 +232,31 @@ async def _repos(caller: Caller, targets: Sequence[Target]) -> list[Finding]:
     async with anyio.create_task_group() as tasks:
         for key, target in some.items():
             tasks.start_soon(check, key, target)
-    return [found[key] for key in some]
+    sent = [target for target in targets if target.skip is None]
+    same = [Finding(REPO, *pair) for pair in pairs(sent, names, account)]
+    return [*(found[key] for key in some), *same]
 
 
-async def _prepared(caller: Caller, provider: Prepares, target: Target) -> Finding:
+async def _prepared(caller: Caller, provider: Prepares, target: Target) -> tuple[Finding, str | None]:
+    """What is found of a target's repository, and what that is called now where it is told."""
     try:
-        await caller.patiently(partial(provider.prepare, target))
+        prepared = await caller.patiently(partial(provider.prepare, target))
     except Rejected as error:
-        return Finding(REPO, target.repo, error.reason)
+        return Finding(REPO, target.repo, error.reason), None
     except (NotTriggered, LookFailed) as error:
-        return Finding(UNKNOWN, target.repo, _refusal(error))
-    return Finding(OK, target.repo, "it is there, and can be triggered")
+        return Finding(UNKNOWN, target.repo, _refusal(error)), None
+    return Finding(OK, target.repo, "it is there, and can be triggered"), repository_in(prepared)
 
 
-async def _repo(caller: Caller, provider: Inspects, repo: str, home: str) -> Finding:
+async def _repo(caller: Caller, provider: Inspects, repo: str, home: str) -> tuple[Finding, str | None]:
+    """As `_prepared`."""
     try:
         facts = await caller.patiently(partial(provider.inspect, home))
     except (NotTriggered, LookFailed) as error:
-        return Finding(UNKNOWN, repo, _refusal(error))
+        return Finding(UNKNOWN, repo, _refusal(error)), None
     if facts is None:
-        return Finding(REPO, repo, "there is no such repository, or the token may not see it", "check its name")
-    return _judged(repo, facts)
+        return Finding(REPO, repo, "there is no such repository, or the token may not see it", "check its name"), None
+    return _judged(repo, facts), facts.slug
 
 
 def _judged(repo: str, facts: RepoFacts) -> Finding:

@@ -10,6 +10,7 @@ from orchestrator import manifest as manifests
 from orchestrator.app import lookups
 from orchestrator.app.context import Context
 from orchestrator.app.drive import Drive
+from orchestrator.app.names import refuse_twins
 from orchestrator.app.overlap import FORBID, SKIP, Left, end, make_instead
 from orchestrator.app.plan import (
     Choices,
@@ -76,12 +77,14 @@ async def start(
         replaces: the runs that were canceled for this one.
 
     Raises:
-        UsageError: a secret cannot be resolved, or the plan holds what is not acted on.
+        UsageError: a secret cannot be resolved, the plan holds what is not acted on, or two names of one repository.
+        LookFailed, AccessRefused: as `refuse_twins`.
         Held: other open runs hold targets.
         JournalError: there is a run of this id.
     """
     ready(planned, context)
     plan = planned.plan
+    await refuse_twins(plan, context, journal)
     cast, foreseen = forecast_kept(planned, await lookups.times_in(journal, plan.name, plan.accounts, context), context)
     made = made_of(plan, _kept(planned, context), forecast=cast)
     targets, ended = await make_instead(run, made, plan.targets, journal, context, overlap, replaces)

@@ -9,6 +9,7 @@ import click
 
 from orchestrator.app.ahead import looked_ahead
 from orchestrator.app.lookups import times_of_state
+from orchestrator.app.names import refuse_twins
 from orchestrator.app.plan import Planned, Source, forecast_of, warnings_of
 from orchestrator.app.plan import plan as planned_of
 from orchestrator.app.rehearse import curl_lines
@@ -89,6 +90,7 @@ async def show(face: Face, source: Source, *, offline: bool) -> Exit:
         return Exit.OK
     times = await times_of_state(context, planned.plan)
     if not offline:
+        await refuse_twins(planned.plan, context, shows_first=True)
         unseen, times = await looked_ahead(planned.plan, times, context)
         planned = replace(planned, plan=replace(planned.plan, warnings=(*planned.plan.warnings, *unseen)))
     planned = await with_blocks(planned, context)

@@ -34,6 +34,7 @@ from orchestrator.core.times import clock
 from orchestrator.engine.facts import RESTARTED, AccountRun
 from orchestrator.engine.gate import Gate
 from orchestrator.engine.in_doubt import LostCalls
+from orchestrator.engine.twins import Twins
 from orchestrator.limits.admission import Candidate, Wait
 from orchestrator.limits.budget import Permit
 from orchestrator.limits.rules import NOTHING
@@ -72,6 +73,7 @@ class Triggers:
         self._in_doubt = in_doubt
         self._prepares = provider if isinstance(provider, Prepares) else None
         self._unprepared: dict[str, int] = {}  # by place, how often what its triggers need could not be looked up
+        self._twins = Twins(account)
         self._strangers = set[str]()  # repositories that were refused so since the provider itself last answered
         self._unprepared_since: dict[str, float] = {}
         self._quiet_until = -math.inf
@@ -118,6 +120,10 @@ class Triggers:
             gate.settle(permit)  # what is looked up takes permits of its own
             await account.flush()  # a lookup may take long, and what is deferred is not durable yet
             await self._prepare(row, place, self._prepares)
+            return
+        if (twin := self._twins.of(row, place)) is not None:
+            gate.settle(permit)
+            await account.record(row, twin)
             return
         target, attempt = account.target(row), account.progress(row).attempts + 1
         old, is_rerun = account.old(row), account.progress(row).request is not None

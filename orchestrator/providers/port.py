@@ -28,6 +28,8 @@ from orchestrator.core.model import (
     Trigger,
 )
 
+LONGEST_REPO = 600  # characters of a repository's name that are believed
+
 
 class Followed(Struct, frozen=True):
     """A request that is being followed, as `poll` gets it.
@@ -138,10 +140,19 @@ class Prepares(Protocol):
     async def prepare(self, target: Target) -> Json:
         """Opaque JSON for `Trigger.prepared`; asked once for a repository, and a `place` in it.
 
+        Where the service answers to old names of a repository, or to its number, the map has the key `repository`: what
+        the service calls it now. Two names of one repository are not both triggered then.
+
         Raises:
             Rejected: there is no such repo.
             LookFailed: it cannot be learnt now.
         """
+
+
+def repository_in(prepared: Json) -> str | None:
+    """What the service calls the repository now, as `prepare` found; None where it does not tell."""
+    name = prepared.get("repository") if isinstance(prepared, Mapping) else None
+    return name if isinstance(name, str) and 0 < len(name) <= LONGEST_REPO and name.isprintable() else None
 
 
 @runtime_checkable
@@ -370,6 +381,7 @@ class Declaration(Struct, frozen=True):
         states: the provider's native build states and what they mean.
         fold_case: whether `ACME/x` and `acme/x` are one repository.
         repo_ids: whether a repository may be given by number.
+        old_names: whether the service answers to the old names of a repository that was renamed or moved.
         any_repo: whether a repository may be any text but `@`, `:` and control characters, not only `owner/name`.
         clones: hosts of the repositories' clone URLs, with the keys of a target that go with each; the first is usual.
         lacks: keys that every target has, but not one of this provider.
@@ -413,6 +425,7 @@ class Declaration(Struct, frozen=True):
     token_fallback: str | None = None
     fold_case: bool = True
     repo_ids: bool = False
+    old_names: bool = False
     any_repo: bool = False
     clones: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     lacks: frozenset[str] = frozenset()

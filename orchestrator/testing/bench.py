@@ -6,6 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Iterable, Sequence
 from random import Random
 from typing import Any
+from urllib.parse import parse_qsl, urlsplit
 
 from typing_extensions import override
 
@@ -34,6 +35,7 @@ class Service(ABC):
         owner: whose repositories, `repos`, fill more than one page; for a provider that discovers.
         failing: a repository whose builds fail, with a log; for a provider that shows logs, or starts builds again.
         branched: a repository, and `branches`, its branches; for a provider that lists them.
+        renamed: the old and the present name of a repository; for a service that answers to old names.
         refusals: answers to a trigger in the service's own words; the error that each must be, and its scope.
         taught: answers to a trigger, and what each teaches about limits.
     """
@@ -50,6 +52,7 @@ class Service(ABC):
     failing: str = ""
     branched: str = ""
     branches: Collection[str] = ()
+    renamed: tuple[str, str] = ("", "")
     refusals: Sequence[tuple[Answer, type[NotTriggered], str]] = ()
     taught: Sequence[tuple[Answer, Learnt]] = ()
 
@@ -98,7 +101,13 @@ class LookAlikeService(Service):
 
     @override
     async def send(self, call: Call) -> Answer:
-        return await self._send(call)
+        answer = await self._send(call)
+        is_followed = call.moves or (call.method == "GET" and call.repo is not None)
+        if answer.status not in ((301, 307, 308) if is_followed else (307, 308)):
+            return answer
+        there = urlsplit(answer.headers.get("location", ""))  # as the transport follows it
+        moved = replace(call, path=there.path, query=tuple(parse_qsl(there.query)), beside=True)
+        return replace(await self._send(moved), is_moved=True)
 
     @override
     def now(self) -> float:

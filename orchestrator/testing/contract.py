@@ -205,6 +205,18 @@ class ProviderContract:
         if bench.declaration.finds.can_tell:
             assert not isinstance(await bench.find(lost, asked), Request)
 
+    async def test_a_repository_that_was_renamed_is_told_by_its_present_name_before_it_is_triggered(
+        self, bench: Bench
+    ) -> None:
+        old, new = bench.service.renamed
+        if bench.declaration.old_names:
+            assert isinstance(bench.provider, port.Prepares)
+            trigger = await bench.wish(old)
+            assert port.repository_in(trigger.prepared) == new
+            assert port.repository_in((await bench.wish(new)).prepared) in (None, new)
+            await bench.provider.trigger(trigger)
+            assert bench.service.accepted(replace(trigger.target, repo=new)) == 1
+
     async def test_a_build_goes_on_to_its_end(self, bench: Bench) -> None:
         one, seen = await bench.until(await bench.follow(), is_final)
         assert not any(before.state.is_final for before, _ in pairwise(seen))

@@ -94,6 +94,7 @@ class GitHubService(LookAlikeService):
     failing = "acme/fails"
     owner, repos = "many", [spec.slug for spec in GITHUB_MANY]
     branched, branches = "acme/branchy", BRANCHES
+    renamed = ("acme/old", "acme/new")
     empty_receipts = (204,)
     refusals = (
         (Answer(403, FORBIDDEN), Rejected, ""),
@@ -108,7 +109,8 @@ class GitHubService(LookAlikeService):
 
     def __init__(self):
         mine = tuple(GitHubRepo(f"acme/svc-{n:03}") for n in range(1, 20))
-        repos = (*mine, GitHubRepo("acme/branchy", branches=BRANCHES), GitHubRepo(self.failing), *GITHUB_MANY)
+        special = GitHubRepo("acme/branchy", branches=BRANCHES), GitHubRepo("acme/old", moved_to="acme/new")
+        repos = (*mine, *special, GitHubRepo(self.failing), *GITHUB_MANY)
         told, quick = Rehearsal(fails=(self.failing,)), {"queue": (1.0, 1.0), "build": (9.0, 9.0)}
         settings = GitHubSettings(repos=repos, points=10**6, rehearsal=told, **quick)
         super().__init__(GitHubLookAlike(settings), [spec.slug for spec in mine])
@@ -130,6 +132,7 @@ class GitLabService(LookAlikeService):
     failing = "acme/fails"
     owner, repos = "many", [spec.slug for spec in GITLAB_MANY]
     branched, branches = "acme/deep/branchy", BRANCHES
+    renamed = ("acme/old", "acme/deep/new")
     refusals = (
         (Answer(400, {"message": {"base": ["Reference not found"]}}), Rejected, ""),
         (Answer(400, FORBIDDEN_VARIABLES), Rejected, ""),
@@ -145,7 +148,8 @@ class GitLabService(LookAlikeService):
 
     def __init__(self):
         mine = tuple(GitLabRepo(f"acme/svc-{n:03}") for n in range(1, 20))
-        repos = (*mine, GitLabRepo(self.branched, branches=BRANCHES), GitLabRepo(self.failing), *GITLAB_MANY)
+        special = GitLabRepo(self.branched, branches=BRANCHES), GitLabRepo("acme/old", moved_to="acme/deep/new")
+        repos = (*mine, *special, GitLabRepo(self.failing), *GITLAB_MANY)
         told, quick = Rehearsal(fails=(self.failing,)), {"queue": (1.0, 1.0), "build": (9.0, 9.0)}
         settings = GitLabSettings(repos=repos, calls=0, projects=0, creates=0, rehearsal=told, **quick)
         super().__init__(GitLabLookAlike(settings), [spec.slug for spec in mine])

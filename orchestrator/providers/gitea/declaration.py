@@ -107,6 +107,7 @@ def _declared(type_: str, title: str, host: str, states: Mapping[str, BuildState
             f".{type_}/workflows/ci.yml": "orchestrator.providers.gitea:starter-workflow.yaml",
         },
         token_env=f"{type_.upper()}_TOKEN",
+        old_names=True,
         clones={host: {}},
         repo_problem=repo_problem,
         target_problem=target_problem,

@@ -27,7 +27,7 @@ from orchestrator.providers.kit.answers import (
     read,
     text,
 )
-from orchestrator.providers.kit.forge import Forge, repo_path, run_path
+from orchestrator.providers.kit.forge import Forge, renamed, repo_path, run_path
 from orchestrator.providers.kit.listings import Listing, Search, entries_of, walk
 from orchestrator.providers.kit.rounds import polled
 from orchestrator.providers.kit.workflow import Workflow, read_workflow
@@ -53,10 +53,9 @@ class Forgejo(Forge):
         self._target_of: dict[int, str] = {}  # by run that was accepted without an id
 
     async def prepare(self, target: Target) -> Json:
-        """The default branch, where the target names none: a dispatch wants one."""
-        if target.branch is not None:
-            return {"v": 1}
-        return {"v": 1, "ref": (await self.ready(target.repo)).default_branch}
+        """What the repository is called now, and the default branch where the target names none: one is wanted."""
+        facts = await self.ready(target.repo)
+        return {"v": 1, **({} if target.branch else {"ref": facts.default_branch}), **renamed(target, facts)}
 
     async def trigger(self, trigger: Trigger) -> Request:
         answer = await self._send(wire.trigger_call(trigger))

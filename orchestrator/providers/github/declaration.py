@@ -149,6 +149,7 @@ DECLARATION = Declaration(
     },
     token_env="GH_TOKEN",  # noqa: S106  # the name of a variable, not a token
     token_fallback="orchestrator.providers.github.provider:stored_token",  # noqa: S106  # where the code stands
+    old_names=True,
     clones={"github.com": {}},
     repo_problem=repo_problem,
     target_problem=target_problem,

@@ -37,7 +37,7 @@ from orchestrator.providers.kit.answers import (
     read,
     text,
 )
-from orchestrator.providers.kit.forge import Forge, repo_path, run_path
+from orchestrator.providers.kit.forge import Forge, renamed, repo_path, run_path
 from orchestrator.providers.kit.listings import Listing, Query, Search, entries_of, walk
 from orchestrator.providers.kit.workflow import LINES, Workflow, read_workflow
 from orchestrator.providers.port import Followed, JobLog, Observation, Principal, Secrets
@@ -60,20 +60,27 @@ class GitHub(Forge):
         self._is_old: bool | None = None if is_enterprise else False
         self._poll = Poll(send, (f"{lead}/api/graphql", True) if is_enterprise else ("/graphql", False))
         self._canceled: set[str] = set()
+        self._moved: set[str] = set()  # repositories of which a redirect showed that they are called otherwise now
 
     async def prepare(self, target: Target) -> Json:
-        """The default branch where it is needed, the input that carries the marker, and whether the server is old."""
+        """The default branch where it is needed, the input that carries the marker, and whether the server is old.
+
+        What the repository is called now, too: a file that is read without a redirect stands under that name.
+        """
         found: dict[str, Json] = {"v": 1}
-        if "event" in target.request:
-            return found
-        if target.branch is None:
-            found["ref"] = (await self.ready(target.repo)).default_branch
-        if target.marked and target.request.get("marker_input", AUTO) == AUTO:
+        is_event, is_read = "event" in target.request, False
+        facts = await self.ready(target.repo) if is_event or target.branch is None else None
+        if facts is not None and not is_event:
+            found["ref"] = facts.default_branch
+        if not is_event and target.marked and target.request.get("marker_input", AUTO) == AUTO:
             workflow = await self._workflow(target, target.branch or found.get("ref"))
             found["marker"] = None if workflow is None else workflow.carrier()
-        if await self._tells_no_ids():
+            is_read = workflow is not None and target.repo.lower() not in self._moved
+        if not is_event and await self._tells_no_ids():
             found["old"] = True
-        return found
+        if facts is None and not is_read:
+            facts = await self.ready(target.repo)
+        return found | (renamed(target, facts) if facts is not None else {})
 
     async def trigger(self, trigger: Trigger) -> Request:
         answer = await self._send(wire.trigger_call(trigger))
@@ -194,6 +201,8 @@ class GitHub(Forge):
     async def _there(self, path: str, repo: str, query: Query = ()) -> Mapping[str, Any]:
         """What is there; empty where it is not, or not for this token."""
         answer = await read(self._send, wire.get(path, repo, query))
+        if answer.is_moved:
+            self._moved.add(repo.lower())
         error = wire.read_failed(answer, path)
         is_told = answer.status in (200, 403, 404) and isinstance(answer.body, Mapping)
         if not is_told or (answer.status != 200 and not isinstance(error, LookFailed)):

@@ -109,7 +109,8 @@ def warn(target: Target) -> list[str]:
     """What a person should know before this target is triggered."""
     said = target.request
     carries = target.marked and "marker_input" not in said
-    return [FORBIDDEN] if carries or said.get("env") or said.get("variables") else []
+    lead = "`env` becomes variables; " if said.get("env") else ""
+    return [f"{lead}{FORBIDDEN}"] if carries or said.get("env") or said.get("variables") else []
 
 
 DECLARATION = Declaration(
@@ -138,6 +139,7 @@ DECLARATION = Declaration(
     starters={"orchestrator.yaml": "orchestrator.providers.gitlab:starter.yaml"},
     token_env="GITLAB_TOKEN",  # noqa: S106  # the name of a variable, not a token
     repo_ids=True,
+    old_names=True,
     clones={"gitlab.com": {}},
     repo_problem=repo_problem,
     target_problem=target_problem,

@@ -16,7 +16,7 @@ from orchestrator.providers.gitlab.declaration import API, CALLS, PROJECTS, READ
 from orchestrator.providers.gitlab.find import Find
 from orchestrator.providers.gitlab.follow import Poll
 from orchestrator.providers.kit.answers import instant, is_refusal, mapping, not_welcome, number, quoted, read, text
-from orchestrator.providers.kit.forge import Forge, shaped
+from orchestrator.providers.kit.forge import Forge, renamed, shaped
 from orchestrator.providers.kit.listings import Listing, Query, entries_of
 from orchestrator.providers.port import Followed, JobLog, Observation, Principal, Provider, RepoFacts, Secrets
 
@@ -83,9 +83,9 @@ class GitLab(Triggers, Forge):
         self._poll = Poll(account, send, self._find)
 
     async def prepare(self, target: Target) -> Json:
-        """The project's number, by which it is called from then on, and its default branch."""
+        """The project's number, by which it is called from then on, its default branch, and what it is called now."""
         facts = await self.ready(target.repo)
-        return {"v": 1, "project": int(facts.id), "ref": facts.default_branch}
+        return {"v": 1, "project": int(facts.id), "ref": facts.default_branch, **renamed(target, facts)}
 
     async def find(self, trigger: Trigger, asked: Interval, known: Collection[str]) -> Request | None:
         if trigger.prepared is None and trigger.target.branch is None:  # taken over from a journal

@@ -10,10 +10,10 @@ from urllib.parse import quote
 from orchestrator.core.calls import Answer, Call, Send
 from orchestrator.core.errors import LookFailed, NotShown, NotTriggered, Rejected
 from orchestrator.core.frozen import replace
-from orchestrator.core.model import LONGEST_LOG, Target
+from orchestrator.core.model import LONGEST_LOG, Json, Target
 from orchestrator.providers.kit.answers import end_of, mapping, number, other_question, quoted, read, text
 from orchestrator.providers.kit.listings import Listing, entries_of
-from orchestrator.providers.port import JobLog, RepoFacts
+from orchestrator.providers.port import LONGEST_REPO, JobLog, RepoFacts
 
 
 def repo_path(repo: str) -> str:
@@ -36,7 +36,7 @@ def facts_of(row: Mapping[str, Any]) -> RepoFacts | None:
 
 def shaped(row: Mapping[str, Any], name: object, *, active: bool, allowed: object, private: object) -> RepoFacts | None:
     """The facts of a row that names its repository so; what is of another kind than it should be is not known."""
-    id_, slug, topics = number(row.get("id")), text(name, 600), row.get("topics")
+    id_, slug, topics = number(row.get("id")), text(name, LONGEST_REPO), row.get("topics")
     if id_ is None or slug is None or not slug.isprintable():
         return None
     return RepoFacts(
@@ -48,6 +48,11 @@ def shaped(row: Mapping[str, Any], name: object, *, active: bool, allowed: objec
         private=private if isinstance(private, bool) else None,
         labels=tuple(one for one in topics if isinstance(one, str))[:20] if isinstance(topics, list) else (),
     )
+
+
+def renamed(target: Target, facts: RepoFacts) -> dict[str, Json]:
+    """For `prepare`: what the repository is called now, where the target names it otherwise."""
+    return {} if facts.slug.lower() == target.repo.lower() else {"repository": facts.slug}
 
 
 class Forge(ABC):
