@@ -158,3 +158,35 @@ def test_plan_says_which_account_decides_and_sends_no_token_where_there_is_none(
     assert "account github waits for: " in program.out
     assert "warning: account internal sends its token to ci.corp.example" in program.out
     assert "account buildbot sends its token" not in program.out
+
+
+SEVERAL = """\
+version: 1
+providers: {one: {type: github}, two: {type: github}, three: {type: gitlab}, jenkins: {url: "https://j.corp", user: me},
+  buildbot: {url: "https://b.corp"}, gitea: {}, travis: {}, buildkite: {}}
+defaults: {env: {IMAGE: x}}
+targets:
+  - {repos: [acme/a, acme/b], account: one, workflow: ci.yml}
+  - {repo: acme/c, account: one, workflow: ci.yml, env: {MORE: y}}
+  - {repos: [acme/a, acme/b], account: two, workflow: ci.yml}
+  - {repos: [acme/a, acme/b], account: three}
+  - {repo: acme/a, account: jenkins}
+  - {repo: acme/a, account: buildbot, scheduler: force}
+  - {repo: acme/a, account: gitea, workflow: ci.yml}
+  - {repo: acme/a, account: travis}
+  - {repo: acme/a, account: buildkite}
+"""
+
+
+def test_plan_warns_once_for_each_account_whose_service_may_refuse_or_drop_env(tmp_path, capsys):
+    program = Program(tmp_path, capsys)
+    program.write("orchestrator.yaml", SEVERAL)
+    assert program("plan", "--offline", "-o", "json") == 0, program.err
+    told = [text for text in program.json["warnings"] if "`env` becomes" in text]
+    assert [text.partition(" becomes ")[0] for text in told] == [
+        f"account {name}: `env`" for name in ("one", "two", "three", "jenkins", "buildbot", "gitea")
+    ]
+    alone = "version: 1\nproviders: {github: {}}\ndefaults: {env: {A: b}, workflow: ci.yml}\ntargets: [acme/a]\n"
+    program.write("orchestrator.yaml", alone)
+    assert program("plan", "--offline", "-o", "json") == 0, program.err
+    assert [text for text in program.json["warnings"] if text.startswith("`env` becomes inputs")]

@@ -229,13 +229,17 @@ def _walked(manifest: Manifest, answers: Answers, today: datetime.date) -> Expan
 
 
 def _warnings_of(expander: Expander) -> list[str]:
-    """The providers' warnings about the targets, each sentence once; texts that hold a config are read for it."""
-    declared = expander.manifest.declared
+    """The providers' warnings about the targets, each sentence once for an account; texts that hold a config are read.
+
+    Where there are several accounts, each is named: what one service may refuse, another takes.
+    """
+    declared, many = expander.manifest.declared, len(expander.manifest.accounts) > 1
     found: dict[str, None] = {}
     for target in expander.targets.samples.values():
         legible = _read_configs(target.request, found)
         shown = target if legible is target.request else replace(target, request=legible)
-        found |= dict.fromkeys(declared[target.account].warn(shown))
+        lead = f"account {target.account}: " if many else ""
+        found |= dict.fromkeys(f"{lead}{warning}" for warning in declared[target.account].warn(shown))
     return list(found)
 
 

@@ -48,6 +48,10 @@ KEYS: Mapping[str, Key] = {
 SETTINGS: Mapping[str, Key] = {
     "login": Key(Login, "`{user, password: env:NAME}`, where only those who have logged in may force builds"),
 }
+UNDECLARED = (
+    "`env` becomes parameters: a scheduler that does not declare one of them is refused, as Buildbot would drop it "
+    "without a word; `orchestrator doctor` names the schedulers"
+)
 MERGED = (
     "Buildbot merges requests of one builder and branch that wait together: all but the newest end as superseded, "
     "unless the builder has `collapseRequests=False`"
@@ -100,7 +104,8 @@ def account_problems(account: Account) -> Iterator[AccountProblem]:
 
 def warn(target: Target) -> list[str]:
     """What a person should know before this target is triggered."""
-    return [MERGED] if target.matrix or target.name is not None else []
+    undeclared = [UNDECLARED] if target.request.get("env") else []
+    return [*undeclared, *([MERGED] if target.matrix or target.name is not None else [])]
 
 
 DECLARATION = Declaration(

@@ -30,6 +30,10 @@ KEYS: Mapping[str, Key] = {
     "parameters": Key(dict[str, str | int | float | bool], "parameters of the job; `env` is added to them"),
 }
 
+UNDECLARED = (
+    "`env` becomes parameters: a job that does not declare one of them is refused, as Jenkins would drop it without a "
+    "word; `orchestrator doctor` names the jobs"
+)
 UNMARKED = "without a marker a lost answer stays in doubt as long as any build of that time could be the one asked for"
 
 
@@ -72,6 +76,11 @@ def place(target: Target) -> str:
     return " ".join([job_of(target), target.branch or "-", *sorted(parameters_of(target))])
 
 
+def warn(target: Target) -> list[str]:
+    """What a person should know before this target is triggered."""
+    return [*([UNDECLARED] if target.request.get("env") else []), *([] if target.marked else [UNMARKED])]
+
+
 DECLARATION = Declaration(
     type="jenkins",
     title="Jenkins",
@@ -93,7 +102,7 @@ DECLARATION = Declaration(
     target_problem=target_problem,
     account_problems=account_problems,
     place=place,
-    warn=lambda target: () if target.marked else (UNMARKED,),
+    warn=warn,
     # One listing shows a folder with the last builds of its jobs, another one all that waits.
     polling=Polling(per_round=1.0, per_owner=1.0, page=1, at_end=0.1),
 )
