@@ -16,7 +16,7 @@ from orchestrator.core.errors import Exit
 PAGE = Path(__file__).parent.parent / "docs" / "reference" / "flags.md"
 SELECT = {"only", "exclude", "label", "first"}
 PACE = {"in_flight", "ignore_quiet_hours", "rate"}
-ENDS = {"max_fail", "fail_fast", "timeout", "fail_on"}
+ENDS = {"max_fail", "fail_fast", "timeout", "fail_on", "notify"}
 REHEARSE = {"sandbox_fails", "sandbox_flakes", "sandbox_slow", "sandbox_log"}
 ACTS = {  # beside the flags of every verb
     "init": set(),
@@ -52,6 +52,7 @@ VALUES = {
     "max_fail": "20%",
     "timeout": "1h",
     "fail_on": "failed",
+    "notify": "env:HOOK",
     "state": "s",
     "sandbox_fails": "acme/a",
     "sandbox_flakes": "acme/b",

@@ -20,9 +20,10 @@ FLOORS = {
     "engine": 3,
     "forecast": 3,
     "report": 4,
-    "app": 5,
-    "testing": 5,
-    "cli": 6,
+    "hooks": 5,
+    "app": 6,
+    "testing": 6,
+    "cli": 7,
 }
 # packages of one floor that may know each other, and rooms that may look up
 BESIDE = {("manifest", "providers"), ("journal", "providers"), ("forecast", "engine"), ("engine", "forecast")}

@@ -52,10 +52,11 @@ class Server:
         monkeypatch.setattr(registry, "PROVIDERS", {"fake": "fake_service:FAKE"})
         self.service = FakeService({f"acme/{name}": script for name, script in scripts.items()})
         self.folder, self.disk = folder, Disk()
+        self.environ = {}
 
     def context(self, page):
         made = FakeContext(
-            environ={"T": "t0ken-of-the-test"},
+            environ={"T": "t0ken-of-the-test", **self.environ},
             cwd=self.folder,
             home=self.folder,
             now=self.service.now,

@@ -175,6 +175,19 @@ class Context:
             self._promised -= account.connections
 
     @asynccontextmanager
+    async def elsewhere(self, account: Account) -> AsyncIterator[Send]:
+        """Opens the way to a server that is no provider, without a token, as the environment says.
+
+        Raises:
+            UsageError: its URL must not be used.
+        """
+        from orchestrator.providers.kit.transport import Proxies, transport
+
+        proxies, ca_file = Proxies.of(self.environ), self.environ.get("SSL_CERT_FILE") or None
+        async with transport(account, {}, proxies=proxies, ca_file=ca_file) as send:
+            yield send
+
+    @asynccontextmanager
     async def gate(self, account: Account, journal: Journal, reach: float | None = None) -> AsyncIterator[Caller]:
         """Calls of an account outside a run, within the limits that all processes of the state share.
 

@@ -11,6 +11,7 @@ import anyio
 from orchestrator.app.context import Context
 from orchestrator.app.onlookers import LOOK_EVERY, LOOKS_PER_WISH, WISHES, let_go
 from orchestrator.app.plan import Choices
+from orchestrator.app.telling import Telling
 from orchestrator.app.which import exact
 from orchestrator.core.errors import Exit, JournalError, LeaseLost, UsageError, flat
 from orchestrator.core.frozen import Struct, collect_now, replace
@@ -152,6 +153,7 @@ class Drive:
         options = Options.over(history.options, self._choices, rates=rates, **given)
         if len(history.targets) >= LARGE:
             collect_now()
+        telling = Telling(run, history, options, context) if options.notify else None
         engine = self._engine = Engine(
             run,
             self._journal,
@@ -162,7 +164,7 @@ class Drive:
             process=this_process(),
             up=context.up or up,
             random=context.random,
-            observer=context.observer,
+            observer=telling or context.observer,
             history=history,
             is_new=self._is_new,
             redact=context.redactor.text,
@@ -174,6 +176,8 @@ class Drive:
         try:
             async with anyio.create_task_group() as tasks:
                 tasks.start_soon(self._show_progress, engine)
+                if telling is not None:
+                    tasks.start_soon(telling.run)
                 # A task of its own: what its calls wait for wakes the engine alone, and not everybody who awaits it.
                 async with anyio.create_task_group() as driving:
                     driving.start_soon(engine.run)
@@ -181,12 +185,17 @@ class Drive:
         except BaseExceptionGroup as group:
             if engine.history is not None and all(_is_of_the_state(error) for error in flat(group)):
                 self.left = await self._as_known(engine.history)
+                if telling is not None:
+                    await telling.left(self.left.report, self.left.code, self._journal)
             raise sole(group) from None
         finally:
             self._engine = None
         known, code, self._was_handed_over = engine.history, engine.code, engine.is_handed_over
         del engine  # its rows are not needed for the report, and may be many
-        return await ended(run, known or await load(self._journal, run), code, self._choices, context, self._journal)
+        left = await ended(run, known or await load(self._journal, run), code, self._choices, context, self._journal)
+        if telling is not None:
+            await telling.left(left.report, left.code, self._journal)
+        return left
 
     async def _as_known(self, history: History) -> Ended:
         """How the run was left when its state could not be used any more: what was journaled until then."""

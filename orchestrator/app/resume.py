@@ -16,11 +16,12 @@ from orchestrator.app.which import named
 from orchestrator.core.errors import JournalError, NotStarted, UsageError
 from orchestrator.core.frozen import Struct, replace
 from orchestrator.core.history import History
-from orchestrator.core.model import Json, Outcome, Plan, Target
+from orchestrator.core.model import Json, Notify, Outcome, Plan, Target
 from orchestrator.core.options import OldBuild
 from orchestrator.core.progress import Progress
 from orchestrator.core.selection import EVERYTHING, Selection, some
 from orchestrator.engine.run import look_since
+from orchestrator.hooks.notify import checked as check_notify
 from orchestrator.journal.history import load
 from orchestrator.journal.port import Journal, RunRow
 from orchestrator.providers.port import Followed
@@ -188,13 +189,17 @@ async def retry(what: Chosen, new: str, journal: Journal, choices: Choices, cont
     if not what.targets:
         onwards = "" if what.history.has_ended else f"; `orchestrator resume {what.old}` goes on with what is open"
         raise NotStarted(f"nothing to retry: no target of that run has such an outcome; nothing was sent{onwards}")
+    for one in choices.notify:
+        check_notify(one, context.secrets)
     accounts = {account.name: account for account in accounts_of(what.history)}
     rollout = None if what.history.made is None else what.history.made.rollout
     plan = Plan(what.name, tuple(what.targets), accounts, rollout=rollout)
     plan, _ = await in_waves(plan, new, context, journal)
     planned = Planned(plan, choices)
     cast, _ = forecast_kept(planned, await times_in(journal, what.name, accounts, context), context)
-    await make(new, what.old, what.history, plan, journal, context, what.same_commit, cast, choices.reports)
+    await make(
+        new, what.old, what.history, plan, journal, context, what.same_commit, cast, choices.reports, choices.notify
+    )
     return Drive(new, journal, choices, context, is_new=True)
 
 
@@ -298,6 +303,7 @@ async def make(
     same_commit: bool,
     forecast: Mapping[str, Json] | None = None,
     reports: Mapping[str, str] = {},  # never changed
+    notify: Sequence[Notify] = (),
 ) -> None:
     """Makes the new run of the plan in the journal; the reports of the old one stay as that wrote them.
 
@@ -308,6 +314,7 @@ async def make(
         raise JournalError(f"run {old} has no beginning in this state")
     # without what holds for the old run only
     kept = replace(history.options, reports=reports or {}, adopt=False, selection=())
+    kept = replace(kept, notify=tuple(notify)) if notify else kept
     kept = replace(kept, look_for={}, look_since=None, restart={})
     targets = plan.targets
     known = {target.id: history.of(target.id) for target in targets}

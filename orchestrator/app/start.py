@@ -29,6 +29,7 @@ from orchestrator.core.frozen import Struct
 from orchestrator.core.model import DEFAULT_FAIL_ON, Account, Json, Plan, Target
 from orchestrator.core.options import RunOptions
 from orchestrator.core.times import counted
+from orchestrator.hooks.notify import checked as check_notify
 from orchestrator.journal.history import load
 from orchestrator.journal.port import Journal, RunRow
 from orchestrator.manifest import Answers
@@ -114,6 +115,7 @@ def _kept(planned: Planned, context: Context) -> RunOptions:
     chosen["fail_on"] = (
         choices.fail_on if choices.fail_on is not None else tuple(sorted(plan.fail_on or DEFAULT_FAIL_ON))
     )
+    chosen["notify"] = (*(() if context.sandbox else plan.notify), *choices.notify)  # a rehearsal disturbs nobody
     chosen |= {"sandbox": context.sandbox, "selection": choices.picked, "causes": plan.causes}
     return RunOptions(**chosen)
 
@@ -126,6 +128,8 @@ def ready(planned: Planned, context: Context) -> None:
     """
     plan = planned.plan
     context.resolve(plan.accounts.values(), plan.targets)
+    for one in _kept(planned, context).notify:
+        check_notify(one, context.secrets)
     unmarked = [target.id for target in plan.targets if not target.marked] if planned.choices.adopt else []
     if unmarked:
         raise UsageError(

@@ -12,7 +12,7 @@ from orchestrator.cli.help import Group, Option
 from orchestrator.cli.values import Output
 from orchestrator.core.errors import UsageError
 from orchestrator.core.frozen import Struct
-from orchestrator.core.model import LONGEST_LOG, Outcome
+from orchestrator.core.model import LONGEST_LOG, Notify, Outcome
 from orchestrator.providers import registry
 from orchestrator.report.words import shell
 
@@ -25,7 +25,7 @@ ALWAYS = ("state", "sandbox", "yes", "quiet", "verbose", "log_format", "no_color
 PARAMS, OUTPUT = ("params",), ("output",)
 SELECT = ("only", "exclude", "label", "first")
 PACE = ("in_flight", "ignore_quiet_hours", "rate")
-ENDS = ("max_fail", "fail_fast", "timeout", "fail_on")
+ENDS = ("max_fail", "fail_fast", "timeout", "fail_on", "notify")
 REHEARSE = ("sandbox_fails", "sandbox_flakes", "sandbox_slow", "sandbox_log")
 
 
@@ -152,6 +152,16 @@ class Flags(Struct, frozen=True):
             unset="~/.local/state/orchestrator",
         ),
     ] = None
+    notify: Annotated[
+        tuple[Notify, ...],
+        many(
+            Group.OUTPUT,
+            "--notify REF",
+            "Tell of the end, and when a person is waited for: env:NAME of a URL; repeatable.",
+            "the manifest's",
+            values.notify,
+        ),
+    ] = ()
     yes: Annotated[bool, switch(Group.SAFETY, "--yes", "Answer every question with yes.")] = False
     sandbox: Annotated[
         bool, switch(Group.REHEARSAL, "--sandbox", "Use the built-in look-alike, with a state of its own.")

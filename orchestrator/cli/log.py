@@ -51,7 +51,15 @@ _EVENTS = frozenset(
 )
 _MAY_REPEAT = frozenset({"account.hello_failed", "look.failed", "prepare.failed", "trigger.unreachable"})
 _WARNINGS = frozenset(
-    {*_MAY_REPEAT, "cancel.failed", "connections.bounded", "limit.raised", "provider.warning", "queue.unread"}
+    {
+        *_MAY_REPEAT,
+        "cancel.failed",
+        "connections.bounded",
+        "limit.raised",
+        "notify.failed",
+        "provider.warning",
+        "queue.unread",
+    }
 )
 _INFOS = frozenset({"quiet.began", "run.canceled", "run.waits", "targets.taken_over", "trigger.unreachable"})
 _ANSWERS: Mapping[str, str] = {"approval": "approve", "pause": "unpause"}  # the verb for what a run waits for

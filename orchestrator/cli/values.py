@@ -7,9 +7,10 @@ from collections.abc import Sequence
 
 from orchestrator.core.errors import Exit, UsageError
 from orchestrator.core.frozen import Struct
-from orchestrator.core.model import Outcome
+from orchestrator.core.model import Notify, Outcome
 from orchestrator.core.times import parse_duration
 
+REFERENCE = re.compile(r"(?:env:[A-Za-z_]\w*|file:.+|command:.+)", re.DOTALL)
 RUN_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 
 
@@ -163,3 +164,14 @@ def fail_on(text: str) -> tuple[Outcome, ...]:
     if Outcome.PASSED in found:
         raise UsageError("--fail-on: passed is no failure; leave it out")
     return tuple(sorted(found))
+
+
+def notify(texts: Sequence[str]) -> tuple[Notify, ...]:
+    """Who is told of a run.
+
+    Raises:
+        UsageError: it is no reference.
+    """
+    if not all(map(REFERENCE.fullmatch, texts)):  # not repeated: somebody may have written the URL, with its secret
+        raise UsageError("--notify: name where the URL stands, as env:NAME or file:PATH, never the URL itself")
+    return tuple(map(Notify, texts))

@@ -373,6 +373,23 @@ class Causes(Struct, frozen=True, omit_defaults=True):
     bytes: int = 64 * 1024
 
 
+END, STOP, FIRST_FAILURE, CHANGED, WAITING = NOTIFY_ON = ("end", "stop", "first_failure", "changed", "waiting")
+
+
+class Notify(Struct, frozen=True, omit_defaults=True, gc=False):
+    """Who is told what of a run.
+
+    Args:
+        to: a reference to where: a webhook's URL, or the URL of a chat or a mail as the library `apprise` knows them.
+        on: what is worth a message, of `NOTIFY_ON`.
+        key: a reference to what a webhook's messages are signed with; None: its URL, which only both sides know.
+    """
+
+    to: str
+    on: tuple[str, ...] = (END, WAITING)
+    key: str | None = None
+
+
 class Plan(Struct, frozen=True, omit_defaults=True, gc=False):
     """Targets in the order of triggering, after expansion and selection, with all that a run needs to know.
 
@@ -386,6 +403,7 @@ class Plan(Struct, frozen=True, omit_defaults=True, gc=False):
         waves: what came of it; empty before the targets are selected.
         causes: which logs are read; None: none.
         rehearsal: what look-alikes are told.
+        notify: who is told what of the run.
     """
 
     name: str
@@ -401,6 +419,7 @@ class Plan(Struct, frozen=True, omit_defaults=True, gc=False):
     waves: tuple[Wave, ...] = ()
     causes: Causes | None = None
     rehearsal: Rehearsal = NOTHING_SAID
+    notify: tuple[Notify, ...] = ()
 
 
 DEFAULT_FAIL_ON = frozenset(

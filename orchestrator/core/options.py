@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from orchestrator.core.frozen import DAMAGES, Struct, convert, field
-from orchestrator.core.model import DEFAULT_FAIL_ON, Build, Causes, Json, Outcome, Request, unseen
+from orchestrator.core.model import DEFAULT_FAIL_ON, Build, Causes, Json, Notify, Outcome, Request, unseen
 
 
 class OldBuild(Struct, frozen=True, omit_defaults=True, gc=False):
@@ -41,6 +41,7 @@ class RunOptions(Struct, frozen=True, omit_defaults=True, gc=False):
         restart: target id to what is started again.
         causes: which logs of failed builds are read; None: none.
         selection: the flags that chose among the manifest's targets, as words.
+        notify: who is told what of it.
     """
 
     fail_on: tuple[Json, ...] | None = None
@@ -54,6 +55,7 @@ class RunOptions(Struct, frozen=True, omit_defaults=True, gc=False):
     restart: Mapping[str, OldBuild] = field(default_factory=dict)
     causes: Causes | None = None
     selection: tuple[str, ...] = ()
+    notify: tuple[Notify, ...] = ()
 
     @property
     def failures(self) -> frozenset[Outcome]:

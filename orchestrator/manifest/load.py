@@ -14,7 +14,7 @@ from typing import Any
 
 from orchestrator.core.errors import near
 from orchestrator.core.frozen import Struct, field, replace
-from orchestrator.core.model import DEFAULT_FAIL_ON, Account, Causes, Expect, Json, Outcome, Plan, Target
+from orchestrator.core.model import DEFAULT_FAIL_ON, Account, Causes, Expect, Json, Notify, Outcome, Plan, Target
 from orchestrator.core.rehearsal import NOTHING_SAID, Rehearsal
 from orchestrator.core.waves import Rollout
 from orchestrator.manifest.accounts import accounts_of, default_of, idle_caps, quiet_of
@@ -25,6 +25,7 @@ from orchestrator.manifest.graphs import Graph
 from orchestrator.manifest.layers import MERGED_BY_NAME, Compiler, Layer, bases_of
 from orchestrator.manifest.lists import Listing
 from orchestrator.manifest.lookups import Answers, Questions
+from orchestrator.manifest.notify import notify_of
 from orchestrator.manifest.params import values_of
 from orchestrator.manifest.rehearsal import causes_for, causes_of, rehearsal_of
 from orchestrator.manifest.rollout import check_alone, rollout_of
@@ -61,6 +62,7 @@ class Manifest(Struct, frozen=True, eq=False):
     graph: Graph | None = None
     causes: Causes | None = None
     rehearsal: Rehearsal = NOTHING_SAID
+    notify: Sequence[Notify] = ()
     raw: Mapping[str, Value] = {}
     bases: Mapping[str, Layer] = {}
     broken_accounts: frozenset[str] = frozenset()
@@ -146,6 +148,7 @@ def _settled(
         graph=files.read_graph(raw),
         causes=causes_of(raw, files),
         rehearsal=rehearsal_of(raw, files),
+        notify=notify_of(raw, diagnostics),
         raw=raw,
         listings=_listings(files, validator),
         warnings=(*accounts.warnings, *diagnostics.warnings),
@@ -196,6 +199,7 @@ def expand(manifest: Manifest, answers: Answers | None = None, *, today: datetim
         reports=manifest.reports,
         causes=causes_for(manifest.raw, manifest.causes, targets),
         rehearsal=manifest.rehearsal,
+        notify=tuple(manifest.notify),
         rollout=manifest.rollout,
         warnings=(
             *manifest.warnings,

@@ -18,7 +18,7 @@ from pydantic_core import CoreSchema
 from pydantic_core import core_schema as core
 
 from orchestrator.core.concurrency import QUIET
-from orchestrator.core.model import Limit, Outcome
+from orchestrator.core.model import NOTIFY_ON, Limit, Outcome
 from orchestrator.core.times import DURATION, LIMIT
 from orchestrator.core.waves import CANCEL, FOLLOW, ORDERS, WITHOUT_NEED
 from orchestrator.providers.port import Declaration, Key
@@ -135,6 +135,7 @@ LIMITS: Keys = {
         either(PLACES, use("Queue")),
         "triggers go while fewer builds of the owner wait or run, other people's included; a number, or a map",
     ),
+    "notify": (list_of(use("Notify")), "who is told what of a run; references only, never a URL"),
     "quiet_hours": (QUIET_HOURS, "when no trigger is sent, as `mon-fri 08:00-18:00 Europe/Berlin`"),
     "share": (
         core.str_schema(pattern=PART, strict=True),
@@ -267,6 +268,14 @@ CAUSES: Keys = {
         "how much of a log's end is kept, as 64KiB (default) or 1MiB",
     ),
 }
+NOTIFY: Keys = {
+    "to": (SECRET, "where the URL stands: of a webhook, or of a chat or a mail as `apprise` knows them"),
+    "on": (
+        either(one_of(*NOTIFY_ON), list_of(one_of(*NOTIFY_ON), 1)),
+        "what is worth a message (default: end, waiting)",
+    ),
+    "key": (SECRET, "where the key stands that a webhook's messages are signed with (default: its URL)"),
+}
 MANIFEST: Keys = {
     "version": (one_of(1), "of the manifest's format"),
     "name": (
@@ -284,6 +293,7 @@ MANIFEST: Keys = {
     "expect": (use("Expect"), "how many targets there should be; else nothing is started"),
     "fail_on": (list_of(one_of(*(outcome.value for outcome in Outcome))), "outcomes that make the exit code 1"),
     "reports": (map_of(NAMED, FILLED), "report format and the file it is written to"),
+    "notify": (list_of(use("Notify")), "who is told what of a run; references only, never a URL"),
     "quiet_hours": (QUIET_HOURS, "when no trigger is sent, on every account that has none in its `limits`"),
     "causes": (either(one_of(False), use("Causes")), "which logs of failed builds are read for their cause; or `off`"),
     "rehearsal": (use("Rehearsal"), "what a run with --sandbox is to see go wrong; ignored without"),
@@ -323,6 +333,7 @@ def definitions(declarations: Mapping[str, Declaration]) -> CoreSchema:
         keys_of("Reruns", "How often a failed build is started again.", RERUN, ["times"]),
         keys_of("NeedsFrom", "A file of needs.", NEEDS_FROM, ["file"]),
         keys_of("Causes", "Why builds failed, as their logs say.", CAUSES),
+        keys_of("Notify", "Who is told what of a run.", NOTIFY, ["to"]),
         keys_of("Rehearsal", "What goes wrong in the sandbox.", REHEARSAL),
     ]
     return core.definitions_schema(use("Manifest"), found)

@@ -215,6 +215,8 @@ class _Builder:
         frame.merging = key is _MERGE
         if frame.merging:
             return
+        if written == "on" and len(self.stack) == 3 and self.stack[1].key == "notify":
+            key = written  # a key of ours that YAML takes for true
         frame.key = key if type(key) is str else None
         if frame.key is None:
             found = f"{written!s}, {kind(key)}" if written is not None else kind(key)
