@@ -10,7 +10,7 @@ from manifest_helpers import KNOWN, plan_of
 from orchestrator.core.concurrency import Cap, Concurrency, QueueRule, parse_quiet
 from orchestrator.core.model import Account, Build, BuildState, Limit, Plan, Target
 from orchestrator.core.options import Options
-from orchestrator.core.times import elapsed, rounded
+from orchestrator.core.times import moment, rounded
 from orchestrator.forecast import ASSUMED, Times, forecast, times_of, with_last_builds
 from orchestrator.forecast.durations import LATENCY, DealtDurations
 from orchestrator.forecast.polls import Polls
@@ -316,15 +316,18 @@ def test_looks_that_are_taken_in_one_go_are_no_more_than_their_limit_allows(call
 
 @pytest.mark.parametrize(
     ("seconds", "text"),
-    [(0, "0 s"), (45, "45 s"), (600, "10 min"), (7200, "2 h"), (9000, "2 h 30 min"), (100000, "27 h")],
+    [(0, "0 s"), (45, "45 s"), (600, "10 min"), (7200, "2 h"), (9000, "2 h 30 min"), (100000, "1 d 4 h")],
 )
 def test_durations_are_said_for_people(seconds, text):
     assert rounded(seconds) == text
 
 
 def test_instants_are_said_for_people():
-    assert [elapsed(each) for each in (0, 30, 3599, 6664)] == ["0:00", "0:30", "59:59", "1:51:04"]
-
+    at = 1767574800.0  # 2026-01-05T01:00:00Z
+    assert moment(at + 61, at) == "01:01 UTC"
+    assert moment(at + 61, at, is_end=True) == "01:02 UTC"
+    assert moment(at + 86400, at) == "2026-01-06 01:00 UTC"
+    assert moment(math.inf, at) == "an unknown time"
 
 def test_no_forecast_waits_for_ever():
     assert math.isfinite(

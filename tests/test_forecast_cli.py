@@ -38,11 +38,11 @@ def program(tmp_path, capsys):
 def test_a_plan_says_what_binds_when_what_helps_and_what_is_left_for_people(program):
     assert program("plan", "--offline") == 0
     for line in (
-        "forecast: 13 triggers, the last after 60 min; what takes longest is triggers_per_repo 10/1h of acme/api",
-        "  last build: ends after about 65 min",
-        "  waits for: 0:02-1:00:00 triggers_per_repo 10/1h of acme/api",
+        "forecast: 13 triggers, the last after 1 h; what takes longest is triggers_per_repo 10/1h of acme/api",
+        "  last build: ends after about 1 h 5 min",
+        "  waits for: triggers_per_repo 10/1h of acme/api from 2 s to 1 h",
         "acme/api: nothing of triggers_per_repo 10/1h",
-        "  suggestion: at most 10 targets of a repository (2 targets left out): 2 s instead of 60 min",
+        "  suggestion: at most 10 targets of a repository (2 targets left out): 2 s instead of 1 h",
         "  assumes: no build is known from earlier runs: 5 min each, started 2 s after the trigger",
     ):
         assert line in program.out, program.out
@@ -108,7 +108,7 @@ def test_a_report_tells_what_was_forecast_beside_what_happened():
         "actual_last_trigger_seconds": pytest.approx(63.0, abs=1.0),
         "actual_last_build_seconds": pytest.approx(113.0, abs=1.0),
     }
-    line = "forecast: last trigger after 1m 03s, 1m 01s were forecast; last build after 1m 53s, 6m 40s were forecast"
+    line = "forecast: last trigger after 1 min 3 s, 1 min 1 s were forecast; last build after 1 min 53 s, 6 min 40 s were forecast"
     assert line in render(told_, "text")
 
 

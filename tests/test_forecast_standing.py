@@ -134,7 +134,7 @@ def test_what_is_expected_is_told_in_words():
     assert list(foreseen_lines(Expected(NOW + 720.0, waits), NOW, has_needs=True)) == [
         "waits for triggers_per_repo 10/1h of acme/api: next at 2026-01-05T00:10:00Z; before it 3 others",
         "waits for triggers 4/1m of account a: next at 2026-01-05T00:00:00Z; it is the next",
-        "expected at about 2026-01-05T00:12:00Z (in 12m 00s), if all that it needs passes",
+        "expected at about 2026-01-05T00:12:00Z (in 12 min), if all that it needs passes",
     ]
     assert list(foreseen_lines(Expected(None, ()), NOW, has_needs=False)) == []
 

@@ -31,7 +31,7 @@ STARTING = replace(GOING, phases={Phase.DONE: 4, Phase.WAITING: 5})
         (
             {"is_canceling": True, "gives_up_in": 75.4},
             "canceling: waits for 3 builds to stop and 2 requests to show a build, or none; "
-            "gives up in 1m 15s unless one more stops",
+            "gives up in 1 min 15 s unless one more stops",
         ),
         ({"is_driven": False}, "nobody drives the run: nothing is triggered"),
     ],

@@ -84,7 +84,7 @@ def test_text_names_at_most_fifty_and_says_how_many_more():
 
 
 def test_text_does_not_name_what_passed():
-    assert rendered("passed", "text") == ("2 targets: 2 passed\nnightly passed-1: ended after 6m 40s, exit 0\n")
+    assert rendered("passed", "text") == ("2 targets: 2 passed\nnightly passed-1: ended after 6 min 40 s, exit 0\n")
 
 
 def test_text_cuts_no_id_and_no_url_on_a_narrow_terminal():
@@ -498,7 +498,7 @@ def test_a_rejected_request_is_no_last_build():
 
 @pytest.mark.parametrize("name", ["text", "markdown", "html"])
 def test_people_read_what_was_forecast_beside_what_happened(name):
-    assert "last build after 9s, 20s were forecast" in render(foretold(*BUILT, *REJECTED), name)
+    assert "last build after 9 s, 20 s were forecast" in render(foretold(*BUILT, *REJECTED), name)
 
 
 def test_what_passed_only_after_a_rerun_is_named_in_every_format_for_people():

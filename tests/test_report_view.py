@@ -224,7 +224,7 @@ def test_the_uses_of_limits_agree_with_the_calls_when_processes_were_killed_or_c
         "triggers_per_repo 10/1h": 2,
         "in_flight 1": 0,
     }
-    assert "waited: 3m 00s for in_flight 1 of travis" in render(report, "text")
+    assert "waited: 3 min for in_flight 1 of travis" in render(report, "text")
 
 
 def test_a_limit_that_was_learnt_on_the_way_is_reported_as_well():
@@ -397,7 +397,7 @@ def test_every_format_renders_a_run_without_targets(name):
 
 @pytest.mark.parametrize(
     ("seconds", "text"),
-    [(0, "0s"), (59.6, "1m 00s"), (751, "12m 31s"), (11100, "3h 05m"), (187200, "2d 04h"), (-3, "0s")],
+    [(0, "0 s"), (59.6, "1 min"), (751, "12 min 31 s"), (11100, "3 h 5 min"), (187200, "2 d 4 h"), (-3, "0 s")],
 )
 def test_a_duration_has_two_units(seconds, text):
     assert duration(seconds) == text

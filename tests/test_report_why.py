@@ -39,7 +39,7 @@ def test_a_target_in_doubt_names_every_way_out():
 
 def test_an_open_doubt_says_which_look_is_awaited_and_until_when():
     text = "\n".join(explained("running", "travis:acme/lost@main"))
-    assert "a lookup may say 'not there' after 2026-01-05T01:02:01Z (in 31s)" in text
+    assert "a lookup may say 'not there' after 2026-01-05T01:02:01Z (in 31 s)" in text
     assert "by 2026-01-05T02:01:01Z" in text
 
 

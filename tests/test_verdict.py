@@ -80,7 +80,7 @@ def test_a_forecast_stands_beside_what_was():
     )
     facts = [*asked(*NAMES), *[(9, Sighted(name, Build("1", BuildState.PASSED, "passed"))) for name in NAMES]]
     assert of(*facts, *passed(*NAMES), (40, RunEnded(0)), made=made).then == (
-        "Nothing to do. The 30s were 1m 00s in the forecast."
+        "Nothing to do. The 30 s were 1 min in the forecast."
     )
 
 
@@ -175,7 +175,7 @@ def test_two_accounts_that_stopped_are_both_named():
 def test_ctrl_c_says_how_far_it_came_and_what_goes_on():
     found = of(*asked(*NAMES[:4]), *passed(NAMES[0]), (30, Interrupted("SIGINT", 130)))
     assert found.pill == "interrupted · exit 130"
-    assert found.sentence == "Ctrl-C after 30s. 4 of 10 were sent; 3 of their builds go on."
+    assert found.sentence == "Ctrl-C after 30 s. 4 of 10 were sent; 3 of their builds go on."
     assert found.then == "Go on: orchestrator resume r1"
 
 
@@ -184,7 +184,7 @@ def test_a_time_out_is_the_persons_own():
     assert found.pill == "out of time · exit 8"
     assert (
         found.sentence
-        == "The time that --timeout gives was over after 30s. 4 of 10 were sent; 4 of their builds go on."
+        == "The time that --timeout gives was over after 30 s. 4 of 10 were sent; 4 of their builds go on."
     )
 
 

@@ -24,7 +24,7 @@ from orchestrator.core.events import to_json
 from orchestrator.core.frozen import replace
 from orchestrator.core.model import ACCOUNT, Account, Target
 from orchestrator.core.secrets import shown
-from orchestrator.core.times import clock, counted, elapsed, period, rounded
+from orchestrator.core.times import clock, counted, period, rounded
 from orchestrator.forecast import AccountForecast, Advice, Forecast, Use
 from orchestrator.providers import registry
 from orchestrator.providers.port import references_in
@@ -149,7 +149,7 @@ def _forecast(cast: Forecast) -> Iterator[str]:
         whose = f"account {plain(name)} " if len(cast.accounts) > 1 else ""
         if one.spans:
             spans = ", ".join(
-                f"{elapsed(each.start)}-{elapsed(each.end)} {each.rule}{each.subject}" for each in one.spans
+                f"{each.rule}{each.subject} from {rounded(each.start)} to {rounded(each.end)}" for each in one.spans
             )
             yield f"  {whose}waits for: {plain(spans)}"
         yield f"  {whose}headroom: {plain('; '.join(_headroom(one))) or 'no limit to come near'}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from datetime import UTC, datetime
 from functools import lru_cache
@@ -59,33 +60,20 @@ def _is_whole(seconds: float, unit: str, size: float) -> bool:
 
 
 def duration(seconds: float) -> str:
-    """A duration that was measured, in two units: `42s`, `12m 31s`, `3h 05m`, `2d 04h`."""
+    """A duration for people, in its two largest units: `42 s`, `1 min 53 s`, `3 h 5 min`, `2 d 4 h`."""
     whole = max(0, round(seconds))
-    if whole < 60:
-        return f"{whole}s"
-    if whole < 3600:
-        return f"{whole // 60}m {whole % 60:02}s"
-    if whole < 86400:
-        return f"{whole // 3600}h {whole % 3600 // 60:02}m"
-    return f"{whole // 86400}d {whole % 86400 // 3600:02}h"
+    sizes = [(size, unit) for size, unit in ((86400, "d"), (3600, "h"), (60, "min"), (1, "s")) if whole >= size]
+    shown = []
+    for size, unit in sizes[:2]:
+        number, whole = divmod(whole, size)
+        shown.append(f"{number:,} {unit}" if number else "")
+    return " ".join(filter(None, shown)) or "0 s"
 
 
 def rounded(seconds: float) -> str:
     """A duration that is foretold, as precise as a forecast is: `45 s`, `12 min`, `3 h`, `2 h 30 min`."""
-    if seconds < 120:
-        return f"{seconds:.0f} s"
-    minutes = round(seconds / 60)
-    if minutes < 120:
-        return f"{minutes} min"
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours} h {minutes} min" if minutes and hours < 24 else f"{hours:,} h"
-
-
-def elapsed(seconds: float) -> str:
-    """A time since the start: `0:00`, `0:30`, `1:51:04`."""
-    whole = round(seconds)
-    minutes, rest = divmod(whole, 60)
-    return f"{minutes}:{rest:02}" if minutes < 60 else f"{minutes // 60}:{minutes % 60:02}:{rest:02}"
+    step = 1 if seconds < 120 else 60 if seconds < 86400 else 3600
+    return duration(round(max(0.0, seconds) / step) * step)
 
 
 def clock(at: float | None) -> str:
@@ -105,7 +93,7 @@ def moment(at: float, now: float, *, is_end: bool = False) -> str:
         now: the instant from which it is seen.
         is_end: something lasts until then: rounded up, so that it is over when the clock shows this.
     """
-    whole = clock(-(-at // 60) * 60 if is_end else at)
+    whole = clock(-(-at // 60) * 60 if is_end and math.isfinite(at) else at)
     if not whole:
         return "an unknown time"
     day, _, time = whole.partition("T")
