@@ -329,6 +329,7 @@ def test_instants_are_said_for_people():
     assert moment(at + 86400, at) == "2026-01-06 01:00 UTC"
     assert moment(math.inf, at) == "an unknown time"
 
+
 def test_no_forecast_waits_for_ever():
     assert math.isfinite(
         cast(50, 1, concurrency=Concurrency(caps=(Cap("owner", 1),)), more={"times": QUICK}).last_build
