@@ -39,6 +39,7 @@ ACTS = {  # beside the flags of every verb
     "flaky": {"output"},
     "doctor": {"params", "output", *SELECT},
     "sandbox": {"output"},
+    "completion": set(),
     "help": set(),
 }
 VALUES = {

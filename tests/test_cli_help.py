@@ -65,7 +65,7 @@ def test_examples_stand_last_and_are_taken(verb, program):
     assert program.out.rstrip().endswith(found.examples[-1][1])
     for _, line in found.examples:
         assert f"  {line}\n" in program.out
-        words = shlex.split(line, comments=False)
+        words = shlex.split(line.removeprefix('eval "$(').removesuffix(')"'))
         words = words[: next((at for at, word in enumerate(words) if word in (">", "|")), None)]
         assert words[0] == "orchestrator"
         context = command(words[1]).make_context(words[1], words[2:], parent=click.Context(root))
@@ -121,8 +121,9 @@ def test_a_topic_that_is_not_there_is_an_error_with_the_nearest(program):
 def test_commands_that_topics_show_exist():
     for name, topic in TOPICS.items():
         for line in topic.text.splitlines():
-            if line.startswith("  orchestrator "):
-                for part in line.split("|"):
+            if line.startswith(("  orchestrator ", "  eval")):
+                for part in line.strip().removeprefix('eval "$(').removesuffix(')"').split("|"):
                     words = shlex.split(part)
+                    words = words[: words.index(">")] if ">" in words else words
                     context = command(words[1]).make_context(words[1], words[2:], parent=click.Context(root))
                     assert context.params is not None, name

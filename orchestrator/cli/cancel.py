@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import click
-
 from orchestrator.app.cancel import cancel as cancel_run
 from orchestrator.app.cancel import canceled
 from orchestrator.app.context import writable
@@ -11,7 +9,7 @@ from orchestrator.app.runs import meant
 from orchestrator.app.which import named, only_open
 from orchestrator.cli.face import Face, person, verb
 from orchestrator.cli.flags import OUTPUT, SELECT
-from orchestrator.cli.help import Group, option
+from orchestrator.cli.help import Group, argument, option
 from orchestrator.core.errors import Exit, UsageError
 from orchestrator.core.selection import EVERYTHING
 from orchestrator.core.times import counted
@@ -21,7 +19,7 @@ NAMED_LEFT = 20  # targets that could not be canceled
 
 
 @verb(
-    click.argument("run", required=False),
+    argument("run", "runs", required=False),
     option("--keep-builds", group=Group.STOP, is_flag=True, help="Only end the run; its builds go on."),
     flags=(*SELECT, *OUTPUT),
     examples=(

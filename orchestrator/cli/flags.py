@@ -36,6 +36,7 @@ class Flag:
         spec: `-j --in-flight N`: its names, and what stands for its value.
         read: makes the field's value of what click gives; raises UsageError.
         unset: what holds where it is not given, in words; a flag without a value is off.
+        completes: as of `help.Completes`.
         settings: more for `click.option`.
     """
 
@@ -46,6 +47,7 @@ class Flag:
         text: str,
         read: Callable[[Any], Any] | None = None,
         unset: str = "",
+        completes: str = "",
         **settings: Any,
     ) -> None:
         words = spec.split()
@@ -53,7 +55,8 @@ class Flag:
         self.read = read
         envvar = ENV + self.names[-1].lstrip("-").replace("-", "_").upper()
         metavar = "".join(words[len(self.names) :]) or None
-        self.settings = {"help": text, "envvar": envvar, "metavar": metavar, "group": group, "unset": unset, **settings}
+        self.settings = {"help": text, "envvar": envvar, "metavar": metavar, "group": group, **settings}
+        self.settings |= {"unset": unset, "completes": completes}
 
     def option(self, name: str) -> Callable[[Any], Any]:
         """The same for click."""
@@ -69,12 +72,14 @@ class TypeOption(Option):
         return super().get_help_record(ctx)
 
 
-TYPE = click.option("--type", "type_", cls=TypeOption, default="travis", metavar="TYPE")
+TYPE = click.option("--type", "type_", cls=TypeOption, default="travis", metavar="TYPE", completes="providers")
 
 
-def many(group: Group, spec: str, text: str, unset: str = "", read: Callable[[Any], Any] = tuple) -> Flag:
+def many(
+    group: Group, spec: str, text: str, unset: str = "", read: Callable[[Any], Any] = tuple, completes: str = ""
+) -> Flag:
     """A flag that may be repeated."""
-    return Flag(group, spec, text, read, unset, multiple=True)
+    return Flag(group, spec, text, read, unset, completes, multiple=True)
 
 
 def switch(group: Group, spec: str, text: str) -> Flag:
@@ -91,14 +96,25 @@ class Flags(Struct, frozen=True):
 
     params: Annotated[
         Mapping[str, str],
-        many(Group.WHAT, "-p --param K=V", "A parameter of the manifest; repeatable.", "the manifest's", values.params),
+        many(
+            Group.WHAT,
+            "-p --param K=V",
+            "A parameter of the manifest; repeatable.",
+            "the manifest's",
+            values.params,
+            "params",
+        ),
     ] = {}
     only: Annotated[
-        tuple[str, ...], many(Group.WHAT, "--only GLOB", "Only these repos, repo@branch or ids; repeatable.", "all")
+        tuple[str, ...],
+        many(Group.WHAT, "--only GLOB", "Only these repos, repo@branch or ids; repeatable.", "all", completes="globs"),
     ] = ()
-    exclude: Annotated[tuple[str, ...], many(Group.WHAT, "--exclude GLOB", "All but these; repeatable.", "none")] = ()
+    exclude: Annotated[
+        tuple[str, ...], many(Group.WHAT, "--exclude GLOB", "All but these; repeatable.", "none", completes="globs")
+    ] = ()
     label: Annotated[
-        tuple[str, ...], many(Group.WHAT, "--label A,B", "With all these labels; repeat for `or`.", "all")
+        tuple[str, ...],
+        many(Group.WHAT, "--label A,B", "With all these labels; repeat for `or`.", "all", completes="labels"),
     ] = ()
     first: Annotated[int | None, Flag(Group.WHAT, "--first N", "Only the first N.", unset="all", **NUMBER)] = None
     in_flight: Annotated[
@@ -119,6 +135,7 @@ class Flags(Struct, frozen=True):
             "The limit on triggers; repeatable.",
             "the manifest's, else the provider's",
             values.rates,
+            "accounts",
         ),
     ] = {}
     ignore_quiet_hours: Annotated[
@@ -141,6 +158,7 @@ class Flags(Struct, frozen=True):
             "Outcomes that make the exit code 1; `none` for none.",
             values.fail_on,
             "the manifest's, else all but passed, skipped, in_doubt",
+            "outcomes",
         ),
     ] = None
     state: Annotated[
@@ -150,6 +168,7 @@ class Flags(Struct, frozen=True):
             "--state DIR|URL",
             "Where runs are remembered.",
             unset="~/.local/state/orchestrator",
+            completes="files",
         ),
     ] = None
     notify: Annotated[
@@ -168,7 +187,12 @@ class Flags(Struct, frozen=True):
     ] = False
     sandbox_fails: Annotated[
         tuple[str, ...],
-        many(Group.REHEARSAL, "--sandbox-fails GLOB", "With --sandbox: builds of these repositories fail."),
+        many(
+            Group.REHEARSAL,
+            "--sandbox-fails GLOB",
+            "With --sandbox: builds of these repositories fail.",
+            completes="globs",
+        ),
     ] = ()
     sandbox_flakes: Annotated[
         tuple[str, ...],
@@ -176,6 +200,7 @@ class Flags(Struct, frozen=True):
             Group.REHEARSAL,
             "--sandbox-flakes GLOB",
             "With --sandbox: they fail the first time, and pass when rerun.",
+            completes="globs",
         ),
     ] = ()
     sandbox_slow: Annotated[
@@ -196,6 +221,7 @@ class Flags(Struct, frozen=True):
             "Write in this format; repeat for several files.",
             "text on stdout",
             values.outputs,
+            "formats",
         ),
     ] = ()
     quiet: Annotated[bool, switch(Group.OUTPUT, "-q --quiet", "Print nothing when the exit code is 0.")] = False

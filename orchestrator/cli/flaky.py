@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-import click
-
 from orchestrator.app.context import readable
 from orchestrator.app.flaky import SCHEMA, Record
 from orchestrator.app.flaky import flaky as flaky_in
 from orchestrator.cli.face import TEXT, Face, verb
 from orchestrator.cli.flags import OUTPUT
+from orchestrator.cli.help import argument
 from orchestrator.core.errors import Exit
 from orchestrator.core.frozen import asdict
 from orchestrator.core.times import counted
@@ -20,7 +19,7 @@ AT_MOST = 50  # targets that are named in text
 
 
 @verb(
-    click.argument("name", required=False),
+    argument("name", "names", required=False),
     flags=OUTPUT,
     formats=TEXT,
     examples=(("of the runs of one name", "orchestrator flaky nightly"),),

@@ -5,10 +5,13 @@ from __future__ import annotations
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from enum import StrEnum
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import click
 from click.formatting import wrap_text
+
+if TYPE_CHECKING:
+    from click.shell_completion import CompletionItem
 
 NARROWEST, WIDEST = 40, 160  # columns
 SIDE_BY_SIDE = 64  # columns from which a text stands beside its term, else below it
@@ -30,16 +33,42 @@ class Group(StrEnum):
     OUTPUT = "Output"
 
 
-class Option(click.Option):
+class Completes(click.Parameter):
+    """A parameter of which the shell offers values; `completes` names the function in `complete` that finds them."""
+
+    completes = ""
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        """What may stand here."""
+        if not self.completes:
+            return super().shell_complete(ctx, incomplete)
+        from orchestrator.cli.complete import offered  # only when a shell asks
+
+        return offered(self.completes, ctx, incomplete)
+
+
+class Argument(Completes, click.Argument):
+    """An argument; `completes` as of `Completes`."""
+
+    def __init__(self, *names: Any, completes: str = "", **settings: Any) -> None:
+        super().__init__(*names, **settings)
+        self.completes = completes
+
+
+class Option(Completes, click.Option):
     """An option that knows its group and, in words, its default.
 
     Args:
         group: where help shows it.
         unset: what holds where it is not given, in words; empty: click's own default, as far as it says something.
+        completes: as of `Completes`.
     """
 
-    def __init__(self, *names: Any, group: Group = Group.OWN, unset: str = "", **settings: Any) -> None:
+    def __init__(
+        self, *names: Any, group: Group = Group.OWN, unset: str = "", completes: str = "", **settings: Any
+    ) -> None:
         super().__init__(*names, **settings)
+        self.completes = completes
         self.group = group
         self.unset = unset
 
@@ -64,6 +93,11 @@ class Option(click.Option):
         variable = self.envvar if isinstance(self.envvar, str) else ""
         facts = [f"default: {self.standard}"] * bool(self.standard) + [f"env: {variable}"] * bool(variable)
         return f"[{'; '.join(facts)}]" if facts else ""
+
+
+def argument(name: str, completes: str = "", **settings: Any) -> Callable[[Any], Any]:
+    """An argument of a verb; `completes` as of `Completes`."""
+    return click.argument(name, cls=Argument, completes=completes, **settings)
 
 
 def option(*names: str, group: Group = Group.OWN, **settings: Any) -> Callable[[Any], Any]:

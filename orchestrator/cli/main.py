@@ -16,6 +16,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
@@ -36,6 +37,9 @@ from orchestrator.core.errors import (
 )
 from orchestrator.core.frozen import Struct
 from orchestrator.core.secrets import Redactor
+
+if TYPE_CHECKING:
+    from click.shell_completion import CompletionItem
 
 VERBS: Mapping[str, tuple[str, str]] = {  # in the order in which a person needs them: the module, a line of help
     "init": ("manifest", "Write a commented manifest to start from."),
@@ -58,6 +62,7 @@ VERBS: Mapping[str, tuple[str, str]] = {  # in the order in which a person needs
     "flaky": ("flaky", "List the targets that pass only now and then, with numbers."),
     "doctor": ("doctor", "Ask each account and repository whether a run would work."),
     "sandbox": ("sandbox", "Serve a look-alike of a provider on loopback."),
+    "completion": ("completion", "Print what makes bash, zsh or fish complete our commands."),
     "help": ("topics", "Tell about exit codes, limits, doubts and other topics."),
 }
 STAGES: Mapping[str, Sequence[str]] = {  # every verb once; in help
@@ -65,7 +70,7 @@ STAGES: Mapping[str, Sequence[str]] = {  # every verb once; in help
     "A run": ("run", "resume", "retry", "watch"),
     "While it goes on": ("cancel", "pause", "unpause", "approve"),
     "What happened": ("status", "report", "why", "runs", "diff", "flaky"),
-    "Besides": ("sandbox", "help"),
+    "Besides": ("sandbox", "completion", "help"),
 }
 DRIVING = frozenset({"run", "resume", "retry", "doctor"})  # verbs that certainly call a provider
 LACKS = {  # what a machine may refuse to anybody
@@ -83,6 +88,9 @@ EXITS: Sequence[tuple[type[OrchestratorError], Exit]] = (
     (LookFailed, Exit.ACCOUNT),
     (InDoubt, Exit.IN_DOUBT),
 )
+
+
+COMPLETES = "_ORCHESTRATOR_COMPLETE"  # in the environment: the shell that asks what may stand at the end of a line
 
 
 class Machine(Struct, frozen=True):
@@ -148,12 +156,19 @@ class Verbs(click.Group):
             with formatter.section(stage):
                 formatter.write_dl([(name, VERBS[name][1]) for name in names])
 
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        """From the table, so that nothing is loaded."""
+        from click.shell_completion import CompletionItem
+
+        found = [CompletionItem(name, help=text) for name, (_, text) in VERBS.items() if name.startswith(incomplete)]
+        return found or click.Command.shell_complete(self, ctx, incomplete)
+
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
         """As click does it, with a suggestion for a slip of the fingers."""
         name = args[0]
-        if not name.startswith("-") and name not in VERBS and name not in ALIASES:
+        if not ctx.resilient_parsing and not name.startswith("-") and name not in VERBS and name not in ALIASES:
             from difflib import get_close_matches
 
             near = get_close_matches(name, [*VERBS, *ALIASES], n=1)
@@ -228,6 +243,11 @@ def run(argv: Sequence[str], machine: Machine | None = None) -> int:
     try:
         if is_ours:
             _mend_streams()
+        if not argv and (shell := machine.environ.get(COMPLETES)):
+            from orchestrator.cli.completion import answer
+
+            return answer(machine, shell, in_time=is_ours)
+        if is_ours:
             _load(argv)
         code = root.main(list(argv), prog_name="orchestrator", standalone_mode=False, obj=machine)
         sys.stdout.flush()

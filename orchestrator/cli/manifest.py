@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import click
-
 from orchestrator import manifest as manifests
 from orchestrator.app.plan import DEFAULT, Source, read_manifest, today
 from orchestrator.cli.face import TEXT, Face, verb
 from orchestrator.cli.flags import OUTPUT, PARAMS, SELECT, TYPE
+from orchestrator.cli.help import argument
 from orchestrator.core.errors import Exit, UsageError
 from orchestrator.core.selection import chosen, nothing
 from orchestrator.core.times import counted
@@ -20,7 +19,7 @@ from orchestrator.report.words import plain, shell
 
 
 @verb(
-    click.argument("directory", required=False, default="."),
+    argument("directory", "files", required=False, default="."),
     TYPE,
     examples=(
         ("for Travis, here", "orchestrator init"),
@@ -53,7 +52,7 @@ def init(face: Face, directory: str, type_: str) -> None:
 
 
 @verb(
-    click.argument("manifest", required=False),
+    argument("manifest", "files", required=False),
     flags=(*PARAMS, *SELECT, *OUTPUT),
     formats=TEXT,
     examples=(

@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-import click
-
 from orchestrator.app.ahead import looked_ahead
 from orchestrator.app.lookups import times_of_state
 from orchestrator.app.names import refuse_twins
@@ -16,7 +14,7 @@ from orchestrator.app.rehearse import curl_lines
 from orchestrator.app.waves import with_blocks
 from orchestrator.cli.face import Face, verb
 from orchestrator.cli.flags import OUTPUT, PACE, PARAMS, SELECT
-from orchestrator.cli.help import Group, option
+from orchestrator.cli.help import Group, argument, option
 from orchestrator.cli.plan_waves import wave_lines, waves_json
 from orchestrator.core.concurrency import QueueRule, quiet_until
 from orchestrator.core.errors import Exit
@@ -31,7 +29,7 @@ from orchestrator.providers.port import references_in
 from orchestrator.report.words import plain
 
 FORMATS = ("text", "json", "curl")
-MANIFEST = click.argument("manifest", required=False)
+MANIFEST = argument("manifest", "files", required=False)
 SOURCE = (
     MANIFEST,
     option(
@@ -40,6 +38,7 @@ SOURCE = (
         group=Group.WHAT,
         multiple=True,
         metavar="OWNER/NAME[@BRANCH]",
+        completes="globs",
         help="A repository to build, without a manifest; repeatable.",
     ),
     option(
@@ -47,12 +46,14 @@ SOURCE = (
         "lines",
         group=Group.WHAT,
         metavar="FILE|-",
+        completes="files",
         help="A list of targets, one a line, without a manifest (- for stdin).",
     ),
     option(
         "--like",
         group=Group.WHAT,
         metavar="RUN",
+        completes="runs",
         help="For a list: message, env, config and account as in that run.",
     ),
 )

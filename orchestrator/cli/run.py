@@ -21,7 +21,7 @@ from orchestrator.app.which import exact, latest, only_open
 from orchestrator.cli.cancel import see_to_it
 from orchestrator.cli.face import Face, verb
 from orchestrator.cli.flags import ENDS, ENV, OUTPUT, PACE, PARAMS, REHEARSE, SELECT
-from orchestrator.cli.help import Group, option
+from orchestrator.cli.help import Group, argument, option
 from orchestrator.cli.plan import SOURCE, show
 from orchestrator.cli.values import outcomes, run_id
 from orchestrator.core.errors import Exit, JournalError, UsageError
@@ -187,7 +187,7 @@ def _tell_of(face: Face, row: RunRow) -> None:
 
 
 @verb(
-    click.argument("run", required=False),
+    argument("run", "runs", required=False),
     flags=OUTPUT,
     examples=(("a run that a CI job or another terminal drives", "orchestrator watch latest"),),
 )
@@ -204,12 +204,13 @@ async def watch(face: Face, run: str | None) -> Exit:
 
 
 @verb(
-    click.argument("run", required=False),
+    argument("run", "runs", required=False),
     option(
         "--assume-absent",
         group=Group.SAFETY,
         multiple=True,
         metavar="TARGET",
+        completes="targets",
         help="In doubt: you looked, there is no build.",
     ),
     option(
@@ -217,6 +218,7 @@ async def watch(face: Face, run: str | None) -> Exit:
         group=Group.SAFETY,
         multiple=True,
         metavar="TARGET=ID",
+        completes="requests",
         help="In doubt: this is its request.",
     ),
     option("--override-stop", group=Group.STOP, is_flag=True, help="Go on although a rule stopped the run."),
@@ -257,11 +259,12 @@ async def resume(
 
 
 @verb(
-    click.argument("run", required=False),
+    argument("run", "runs", required=False),
     option(
         "--outcome",
         group=Group.WHAT,
         metavar="LIST",
+        completes="outcomes",
         help="Only targets with these outcomes.",
         unset="all but passed and in_doubt",
     ),

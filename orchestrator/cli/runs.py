@@ -6,13 +6,11 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import nullcontext
 
-import click
-
 from orchestrator.app import runs as app
 from orchestrator.app.context import readable, writable
 from orchestrator.cli.face import TEXT, Face, verb
 from orchestrator.cli.flags import OUTPUT, SELECT
-from orchestrator.cli.help import Group, option
+from orchestrator.cli.help import Group, argument, option
 from orchestrator.cli.values import duration as seconds_of
 from orchestrator.core.errors import Exit, UsageError
 from orchestrator.core.events import CANCELED
@@ -40,10 +38,15 @@ EXIT_STATUS = option("--exit-status", group=Group.OUTPUT, is_flag=True, help="Ex
 
 
 @verb(
-    click.argument("run", required=False),
+    argument("run", "runs", required=False),
     option("--open", "only_open", is_flag=True, help="Only those that have not ended."),
     option("--prune", metavar="30d", help="Forget runs that ended longer ago than that."),
-    option("--export", metavar="FILE", help="Write the state (or only RUN) into one file, for another machine."),
+    option(
+        "--export",
+        metavar="FILE",
+        completes="files",
+        help="Write the state (or only RUN) into one file, for another machine.",
+    ),
     flags=OUTPUT,
     formats=TEXT,
     examples=(
@@ -128,7 +131,7 @@ def _table(rows: Sequence[RunRow], cancelers: Mapping[str, str], waiting: Mappin
 
 
 @verb(
-    click.argument("run", required=False),
+    argument("run", "runs_or_targets", required=False),
     EXIT_STATUS,
     flags=(*SELECT, *OUTPUT),
     formats=TEXT,
@@ -208,7 +211,7 @@ def _next(row: RunRow, report: Report) -> Iterator[Hint]:
 
 
 @verb(
-    click.argument("words", nargs=-1, required=True, metavar="[RUN] TARGET"),
+    argument("words", "runs_or_targets", nargs=-1, required=True, metavar="[RUN] TARGET"),
     EXIT_STATUS,
     flags=OUTPUT,
     formats=TEXT,
@@ -251,7 +254,7 @@ def foreseen_lines(found: Expected, now: float, *, has_needs: bool) -> Iterator[
 
 
 @verb(
-    click.argument("run", required=False),
+    argument("run", "runs", required=False),
     option(
         "--merged",
         group=Group.OUTPUT,
@@ -277,8 +280,8 @@ async def report(face: Face, run: str | None, merged: bool, exit_status: bool) -
 
 
 @verb(
-    click.argument("before", metavar="A"),
-    click.argument("after", metavar="B"),
+    argument("before", "runs", metavar="A"),
+    argument("after", "runs", metavar="B"),
     EXIT_STATUS,
     flags=(*SELECT, *OUTPUT),
     formats=TEXT,

@@ -12,7 +12,7 @@ from orchestrator.app.context import read_file
 from orchestrator.app.plan import LARGEST
 from orchestrator.cli.face import TEXT, Face, verb
 from orchestrator.cli.flags import OUTPUT, TYPE
-from orchestrator.cli.help import option
+from orchestrator.cli.help import argument, option
 from orchestrator.cli.main import Machine
 from orchestrator.core.errors import Exit, UsageError
 from orchestrator.providers import registry
@@ -28,7 +28,7 @@ what it was asked: curl -s {url}/sandbox/stats"""
 
 @verb(
     TYPE,
-    click.argument("settings", required=False, metavar="[SETTINGS]"),
+    argument("settings", "files", required=False, metavar="[SETTINGS]"),
     option(
         "--port",
         type=click.IntRange(0, 65535),

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import click
 
 from orchestrator.cli.face import Face, verb
-from orchestrator.cli.help import Formatter
+from orchestrator.cli.help import Formatter, argument
 from orchestrator.cli.main import ALIASES, VERBS, root
 from orchestrator.core.errors import Exit, UsageError, near
 from orchestrator.core.frozen import Struct
@@ -236,6 +236,24 @@ ROWS
             ("ORCHESTRATOR_PARAM_NAME", "the parameter NAME of the manifest, in lower case"),
         ),
     ),
+    "completion": Topic(
+        "how to make the shell complete verbs, flags, runs and targets",
+        """\
+bash, in ~/.bashrc:
+
+  eval "$(orchestrator completion bash)"
+
+zsh, in ~/.zshrc, below compinit:
+
+  eval "$(orchestrator completion zsh)"
+
+fish, once:
+
+  orchestrator completion fish > ~/.config/fish/completions/orchestrator.fish
+
+What is offered comes from the state and from the manifest of this directory; nobody is asked, and no secret is read.
+""",
+    ),
 }
 
 
@@ -265,7 +283,7 @@ def listed(formatter: Formatter) -> str:
 
 
 @verb(
-    click.argument("topic", required=False),
+    argument("topic", "topics", required=False),
     examples=(
         ("which topics there are", "orchestrator help"),
         ("what an exit code means", "orchestrator help exit-codes"),

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import click
-
 from orchestrator.app import wishes as app
 from orchestrator.app.context import writable
 from orchestrator.cli.face import Face, user, verb
-from orchestrator.cli.help import option
+from orchestrator.cli.help import argument, option
 
-RUN = click.argument("run")
+RUN = argument("run", "runs")
 BY = option("--by", metavar="WHO", unset="the user", help="In whose name.")
 
 
