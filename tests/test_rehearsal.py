@@ -47,6 +47,39 @@ def test_the_rehearsal_of_the_manifest_acts_and_flags_count_before_it(program):
     assert outcomes(program) == {"acme/lib": "passed", "acme/app": "failed", "acme/web": "passed", "acme/big": "failed"}
 
 
+@pytest.mark.usefixtures("quick_rehearsals")
+def test_of_a_rehearsal_that_is_over_only_what_works_is_advised(program):
+    program.write("bump.yaml", MANIFEST + "params: {v: '1'}\nrollout: {waves: [{upto: 1, approve: true}, 100%]}\n")
+    assert program("run", "bump.yaml", "-p", "v=2 3", "--sandbox", "--detach", "--run-id", "try") == Exit.OK
+    again = "rehearse it again: orchestrator run bump.yaml -p 'v=2 3' --sandbox\n"
+    assert program("approve", "try", "--deny", "--sandbox") == Exit.OK
+    assert again in program.err
+    assert program("approve", "try", "--sandbox") == Exit.NOT_STARTED
+    assert "rehearse it again: `orchestrator run bump.yaml -p 'v=2 3' --sandbox`" in program.err
+    assert program("why", "try", "acme/big", "--sandbox") == Exit.OK
+    assert again in program.out
+    for words in (("status", "try"), ("report", "try"), ("unpause", "try")):
+        assert program(*words, "--sandbox") == Exit.OK
+        assert "resume" not in program.out + program.err
+    assert program("resume", "try", "--override-stop", "--sandbox") == Exit.USAGE
+    assert "rehearse it again with `orchestrator run bump.yaml -p 'v=2 3' --sandbox`" in program.err
+    assert "orchestrator sandbox" not in program.err
+
+
+@pytest.mark.usefixtures("quick_rehearsals")
+def test_the_story_of_a_target_tells_who_approved_its_wave_before_anybody_heeds_it(program):
+    program.write(
+        "bump.yaml", MANIFEST + "rollout: {waves: [{upto: 1, name: first, approve: true}, {upto: 100%, name: rest}]}\n"
+    )
+    assert program("run", "bump.yaml", "--sandbox", "--detach", "--run-id", "try") == Exit.OK
+    assert program("pause", "try", "--by", "al", "--sandbox") == Exit.OK
+    assert program("approve", "try", "--by", "jo", "--sandbox") == Exit.OK
+    assert program("why", "try", "acme/big", "--sandbox") == Exit.OK
+    assert " approved wave 2 (rest)\n" in program.out
+    assert "the verdict on wave 1 (first) is go: " in program.out
+    assert "now: paused by al" in program.out
+
+
 def test_flags_of_a_rehearsal_are_refused_where_nothing_is_rehearsed(program):
     assert program("run", "--sandbox-fails", "acme/lib") == Exit.USAGE
     assert "add --sandbox" in program.err

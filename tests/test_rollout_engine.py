@@ -2,10 +2,11 @@
 
 import anyio
 import pytest
-from fake_service import FakeService, Script, make_run, targets
+from fake_service import FAKE, FakeService, Script, make_run, targets
 from rolling import BAD, Rolling, names, rollout
 
 from orchestrator.app.overlap import names_in
+from orchestrator.cli.live import summary
 from orchestrator.core.errors import Exit
 from orchestrator.core.events import (
     Approved,
@@ -22,6 +23,8 @@ from orchestrator.core.events import (
 from orchestrator.core.history import accounts_in
 from orchestrator.core.model import BuildState, Outcome, Timeouts
 from orchestrator.core.waves import CANCEL, StopWhen
+from orchestrator.forecast.durations import ASSUMED
+from orchestrator.forecast.remaining import expected
 from orchestrator.journal.history import load
 from orchestrator.testing import MemoryJournal
 
@@ -143,6 +146,24 @@ async def test_a_wave_waits_for_a_person_and_opens_once_approved():
     assert run.engine.code == Exit.OK
     assert [fact.by for fact in run.facts(WaveOpened)] == ["", "jo"]
     assert (await run.report()).run.waves[1].approved_by == "jo"
+
+
+@pytest.mark.parametrize("wish", [Approved, PauseAsked])
+async def test_while_a_person_is_waited_for_nothing_is_foretold(wish):
+    run = await Rolling.of(4, rollout("2", "3", "100%", approve=True))
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(run.drive)
+        await anyio.sleep(600.0)
+        if wish is PauseAsked:
+            await run.wish(wish)
+        await anyio.sleep(10.0)
+        shown, history = run.engine.snapshot(), await load(run.journal, "r1")
+        assert (shown.triggered_per_minute, shown.seconds_left) == (None, None)
+        assert "2 waiting; " in summary(shown)
+        assert summary(shown).endswith(shown.held_by)
+        found = expected(history, history.targets[3], {"fake": FAKE}, run.service.now(), ASSUMED)
+        assert found.at is None
+        tasks.cancel_scope.cancel()
 
 
 async def test_an_approval_is_of_a_verdict_and_does_not_count_before_it():

@@ -96,11 +96,13 @@ async def test_a_denied_run_stops_says_how_to_go_on_and_is_not_approved_any_more
     assert await said(run) == [Denied("jo", 5.0, 2)]
     assert await run.drive() == Exit.STOPPED
     again = await approve(run.journal, "r1", "al", 6.0, deny=True)
-    assert again.sentence == "wave early was denied by jo already"
+    assert again.sentence == "jo denied wave 2 (early) already"
     with pytest.raises(NotStarted, match="resume r1 --override-stop"):
         await approve(run.journal, "r1", "al", 6.0)
     report = await run.report()
     assert (report.run.status, report.run.stopped_by) == ("stopped", "denied")
+    assert render(report, "text").startswith("nightly r1: stopped: jo denied wave 2 (early) after ")
+    assert {row.reason for row in report.targets if row.code == "denied"} == {"not triggered: jo denied wave 2 (early)"}
     assert "<li>wave 2 (early)" in render(report, "html")
 
 
@@ -143,6 +145,44 @@ async def test_reports_say_for_whom_a_run_waits_and_what_to_type():
         ("approval", "wave 2 (early) waits for a person to approve it"),
         ("wave", "wave 3 (rest) opens after the verdict on wave 2 (early)"),
     ]
+
+
+async def test_an_approval_that_nobody_heeds_yet_is_told_with_what_opens_the_wave():
+    run = await waiting()
+    await approve(run.journal, "r1", "jo", 5.0)
+    history, report = await load(run.journal, "r1"), await run.report()
+    told = "wave 2 (early), approved by jo at 1970-01-01T00:00:05Z, opens when the run is resumed"
+    assert waits_for(history, history.targets[1], run.service.now()) == ("wave", told)
+    for form in ("text", "markdown"):
+        assert told.replace("(", "&#40;").replace(")", "&#41;") in render(report, form) or told in render(report, form)
+    assert "approved by jo at 1970-01-01T00:00:05Z, not opened" in render(report, "text")
+    assert report.run.waves[1].approved_at == "1970-01-01T00:00:05Z"
+
+
+async def test_the_page_has_each_wave_with_its_times():
+    run = await waiting()
+    await approve(run.journal, "r1", "jo", 5.0)
+    await run.drive(detach=True)
+    report = await run.report()
+    [first, second, third] = report.run.waves
+    page = render(report, "html")
+    assert f"<li>wave 1 (canary), 1 target: opened at {first.opened_at}, judged at {first.judged_at}, go: " in page
+    assert "<li>wave 2 (early), 1 target: approved by jo at 1970-01-01T00:00:05Z, opened at " in page
+    assert "<li>wave 3 (rest), 4 targets: not opened" in page
+    assert second.approved_at == "1970-01-01T00:00:05Z"
+    assert third.approved_at is None
+
+
+async def test_the_story_of_a_target_tells_an_approval_while_the_run_is_paused():
+    run = await waiting()
+    await pause(run.journal, "r1", "al", 4.0)
+    await approve(run.journal, "r1", "jo", 5.0)
+    history = await load(run.journal, "r1")
+    assert waits_for(history, history.targets[1], run.service.now()) == (
+        "paused",
+        "paused by al at 1970-01-01T00:00:04Z; "
+        "wave 2 (early), approved by jo at 1970-01-01T00:00:05Z, opens after that",
+    )
 
 
 async def test_whoever_drives_the_run_heeds_what_is_said_in_another_terminal():

@@ -23,7 +23,7 @@ from orchestrator.journal.history import facts_of, load, made_in, read_on
 from orchestrator.journal.port import Journal
 from orchestrator.journal.process import this_process, up
 from orchestrator.report import EVENTS
-from orchestrator.report.hints import Hint
+from orchestrator.report.hints import onwards
 from orchestrator.report.reasons import next_wait
 from orchestrator.report.view import Report, view
 
@@ -241,7 +241,7 @@ class Drive:
     def _tell_unattended(self, history: History) -> None:
         """That nobody drives the run, what that leaves undone, and the command that goes on."""
         left = sum(history.of(target.id).phase is Phase.WAITING for target in history.targets)
-        next_ = Hint("resume", self.run_id)
+        next_ = onwards(self.run_id, history)
         self._context.observer.notice("run.unattended", run=self.run_id, not_triggered=left, next=next_)
 
     async def _until_driven(self) -> None:
@@ -323,9 +323,11 @@ def refuse_rehearsal(history: History) -> None:
         UsageError: it is one.
     """
     if history.options.sandbox:
+        again = onwards("", history)
+        way = "start a new one" if again is None else f"rehearse it again with `{again.command}`"
         raise UsageError(
-            "this was a rehearsal with --sandbox, and its sandbox ended with its process; start a new one, or serve "
-            "one that stays with `orchestrator sandbox` and name its URL in the manifest"
+            "this was a rehearsal with --sandbox, and its sandbox ended with its process, so nothing of it can go on: "
+            f"{way}. One that outlives a run is served as docs/sandbox.md tells under 'Serve it'"
         )
 
 

@@ -12,10 +12,10 @@ from orchestrator.core.errors import Exit, UsageError
 from orchestrator.core.events import CancelAsked, Stopped
 from orchestrator.core.frozen import Struct, replace
 from orchestrator.core.history import History, accounts_in
-from orchestrator.core.model import Phase, Target
+from orchestrator.core.model import COORDINATOR, Phase, Target
 from orchestrator.core.selection import EVERYTHING, Selection, chosen, some
 from orchestrator.forecast import Expected, expected
-from orchestrator.journal.history import facts_of, load, made_in
+from orchestrator.journal.history import facts_of, load, made_in, read_wishes
 from orchestrator.journal.port import Entry, Journal, RunRow
 from orchestrator.providers import registry
 from orchestrator.report.merged import merged as merge
@@ -198,6 +198,8 @@ async def why(context: Context, name: str, run: str | None = None) -> Story:
             for entry in batch:
                 history.add(entry.account, entry.seq, entry.at, entry.event)
             entries.extend(batch)
+        wishes = await read_wishes(journal, row.id, history)
+        entries += [Entry(COORDINATOR, 0, wish.at, wish) for wish in wishes]
         target, now = the_one(history.targets, name, row.id), context.now()
         foreseen = await _expected(journal, context, history, target, now) if _may_come(history, target) else None
     return Story(row.id, target, history, entries, now, foreseen, history.exit_code)

@@ -6,7 +6,7 @@ Nothing here acts on a run: a wish goes into the journal, and whoever drives the
 from __future__ import annotations
 
 from orchestrator.app.which import named
-from orchestrator.core.course import DENIED, Course, called
+from orchestrator.core.course import DENIED, Course, called, stop_told
 from orchestrator.core.errors import NotStarted, UsageError
 from orchestrator.core.events import Approved, Denied, PauseAsked, UnpauseAsked
 from orchestrator.core.frozen import Struct
@@ -14,7 +14,7 @@ from orchestrator.core.history import History
 from orchestrator.core.times import clock, counted
 from orchestrator.journal.history import load
 from orchestrator.journal.port import Journal, RunRow
-from orchestrator.report.hints import Hint
+from orchestrator.report.hints import OVERRIDE_STOP, Hint, onwards
 from orchestrator.report.words import plain, short
 
 LONGEST = 100  # characters of a name
@@ -55,7 +55,7 @@ async def approve(
     course, waits = history.course, history.course.following(history.waves)
     if (known := _known(history, number, deny=deny)) is not None:
         return Said(known)
-    _refuse_stopped(history, row.id)
+    _refuse_stopped(row.id, history)
     number = waits if number is None else number
     if number is None or number != waits or number == 1:
         raise NotStarted(
@@ -69,17 +69,14 @@ async def approve(
             f"{called(history.waves, number)} was {'denied' if deny else 'approved'} already, by {plain(said.by)}"
         )
     if isinstance(said, Denied):
-        raise NotStarted(
-            f"{called(history.waves, number)} was denied by {plain(said.by)}; "
-            f"`orchestrator resume {row.id} --override-stop` opens it all the same"
-        )
+        ways = _all_the_same(row.id, history, "opens it")
+        raise NotStarted(f"{called(history.waves, number)} was denied by {plain(said.by)}{ways}")
     await journal.wish(row.id, (Denied if deny else Approved)(by, now, number))
     if deny:
         sentence = f"{called(history.waves, number)} is denied by {plain(by)}: the run stops, and nothing more is sent"
-        return Said(sentence, Hint("resume", row.id, ("--override-stop",), "to open it all the same: "))
-    targets = counted(history.waves[number - 1].targets, "target")
-    opens = f"it opens {_when(history, now)}"
-    return Said(f"{called(history.waves, number)}, {targets}, is approved by {plain(by)}: {opens}", _onwards(row))
+        return Said(sentence, onwards(row.id, history, OVERRIDE_STOP, "to open it all the same: "))
+    wave = f"{called(history.waves, number)}, {counted(history.waves[number - 1].targets, 'target')}"
+    return Said(f"{wave}, is approved by {plain(by)}: it opens {_when(history, now)}", _onwards(row, history))
 
 
 async def pause(journal: Journal, run: str, by: str, now: float) -> Said:
@@ -107,9 +104,9 @@ async def unpause(journal: Journal, run: str, by: str, now: float) -> Said:
     """
     row, history = await _open_run(journal, run)
     if history.course.pause is None:
-        return Said(f"run {row.id} is not paused", _onwards(row))
+        return Said(f"run {row.id} is not paused", _onwards(row, history))
     await journal.wish(row.id, UnpauseAsked(by, now))
-    return Said(f"run {row.id} goes on, as {plain(by)} says", _onwards(row))
+    return Said(f"run {row.id} goes on, as {plain(by)} says", _onwards(row, history))
 
 
 async def _open_run(journal: Journal, run: str) -> tuple[RunRow, History]:
@@ -141,12 +138,21 @@ def _known(history: History, number: int | None, *, deny: bool) -> str | None:
     return None
 
 
-def _refuse_stopped(history: History, run: str) -> None:
+def _refuse_stopped(run: str, history: History) -> None:
     stopped = history.stopped
     if stopped is None:
         return
-    ways = "" if stopped.by_person else f"; `orchestrator resume {run} --override-stop` goes on all the same"
-    raise NotStarted(f"run {run} was stopped, {stopped.rule}: {plain(stopped.arithmetic)}{ways}")
+    ways = "" if stopped.by_person else _all_the_same(run, history, "goes on")
+    raise NotStarted(f"run {run} was stopped: {plain(stop_told(stopped))}{ways}")
+
+
+def _all_the_same(run: str, history: History, what: str) -> str:
+    """What overrides a stop, as the end of a sentence; empty where nothing can be typed."""
+    hint = onwards(run, history, OVERRIDE_STOP)
+    if hint is None:
+        return ""
+    is_resumed = hint.verb == "resume"
+    return f"; `{hint.command}` {what} all the same" if is_resumed else f"; {hint.label}`{hint.command}`"
 
 
 def _not_yet(history: History, number: int | None) -> str:
@@ -174,5 +180,5 @@ def _when(history: History, now: float) -> str:
     return "at once" if until is None else f"when its soak is over, at {clock(until)}"
 
 
-def _onwards(row: RunRow) -> Hint | None:
-    return None if row.driven else Hint("resume", row.id, (), "nobody drives the run now: ")
+def _onwards(row: RunRow, history: History) -> Hint | None:
+    return None if row.driven else onwards(row.id, history, (), "nobody drives the run now: ")

@@ -74,6 +74,6 @@ async def see_to_it(
     if len(found.left) > NAMED_LEFT:
         face.note(f"... and {len(found.left) - NAMED_LEFT:,} more")
     face.show(ended.report, is_silent=face.flags.quiet and found.code is Exit.OK)
-    if found.code is Exit.ACCOUNT:
+    if found.code is Exit.ACCOUNT and not ended.report.is_rehearsal:
         face.note(f"orchestrator: nothing is lost; go on with: orchestrator resume {row.id}{face.flags.suffix}")
     return found.code

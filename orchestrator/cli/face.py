@@ -308,7 +308,7 @@ class Face:
                 self.note(self._text(ended.report))
         else:
             self.show(ended.report, is_silent=is_silent)
-        if code in (Exit.SIGINT, Exit.SIGTERM, Exit.TIMEOUT, Exit.ACCOUNT) and not flags.sandbox:
+        if code in (Exit.SIGINT, Exit.SIGTERM, Exit.TIMEOUT, Exit.ACCOUNT) and not ended.report.is_rehearsal:
             self.note(f"orchestrator: nothing is lost; go on with: orchestrator resume {run}{flags.suffix}")
         return code
 

@@ -36,6 +36,7 @@ class Standing(Struct, frozen=True, omit_defaults=True, gc=False):
 
     Args:
         by: who approved it; empty where nobody was asked.
+        approved_at: when they did (wall clock); None where nobody was asked.
         judged_at: when its verdict was given; None as long as there is none.
         verdict: `go`, `stop`, `undecided`; empty as long as there is none.
         why: the arithmetic of that.
@@ -50,6 +51,7 @@ class Standing(Struct, frozen=True, omit_defaults=True, gc=False):
     rule: str = ""
     why: str = ""
     wish: int = 0
+    approved_at: float | None = None
 
 
 class Waiting(Struct, frozen=True, gc=False):
@@ -70,6 +72,11 @@ def called(waves: Sequence[Wave], number: int) -> str:
     """A wave as people call it: `wave 2 (early)`."""
     name = waves[number - 1].name if 0 < number <= len(waves) else str(number)
     return f"wave {number}" + (f" ({name})" if name != str(number) else "")
+
+
+def stop_told(stopped: Stopped) -> str:
+    """What stopped a run: the rule with its numbers; a denial says by itself who denied what."""
+    return stopped.arithmetic if stopped.rule == DENIED else f"{stopped.rule}: {stopped.arithmetic}"
 
 
 class Course:
@@ -104,8 +111,8 @@ class Course:
     def add(self, event: WaveOpened | WaveJudged | Stopped | Paused | Unpaused, at: float) -> None:
         """Takes a fact in."""
         match event:
-            case WaveOpened(wave=wave, blocks=blocks, by=by, held=held):
-                self.waves[wave] = Standing(at, by, blocks)
+            case WaveOpened(wave=wave, blocks=blocks, by=by, held=held, approved_at=approved_at):
+                self.waves[wave] = Standing(at, by, blocks, approved_at=approved_at)
                 self.held |= held
                 self.blocks += blocks
             case WaveJudged(wave=wave, verdict=verdict, rule=rule, arithmetic=why, wish=wish):
@@ -172,10 +179,12 @@ class Course:
             return Approved(OVERRIDE, at, wave)
         return said
 
-    def approved_by(self, wave: int) -> str:
-        """Who lets this wave open; empty where nobody did so far."""
-        said = self.answer(wave)
-        return said.by if isinstance(said, Approved) else ""
+    def approval(self, wave: int) -> Approved | None:
+        """Who lets this wave open, or let it, and when; None where nobody did so far."""
+        said, opened = self.answer(wave), self.waves.get(wave)
+        if opened is None:
+            return said if isinstance(said, Approved) else None
+        return Approved(opened.by, opened.approved_at or 0.0, wave) if opened.by else None
 
     def waiting(self, waves: Sequence[Wave], now: float) -> Waiting | None:
         """What the run waits for, beside builds; None where nothing is in the way, or there is nothing to open.
@@ -189,21 +198,46 @@ class Course:
             return Waiting(PAUSE, wave or 0)
         if wave is None or wave == 1:
             return None
-        if waves[wave - 2].approve and not self.approved_by(wave):
+        if waves[wave - 2].approve and self.approval(wave) is None:
             return Waiting(APPROVAL, wave)
         until = self.soaks_until(waves, now)
         return None if until is None else Waiting(SOAK, wave, until)
+
+    def is_up_to_a_person(self, waves: Sequence[Wave], upto: int) -> bool:
+        """Whether nobody can foretell when this wave is open and triggered, since a person has still to let it."""
+        still = range(max(self.waves, default=0) + 1, upto + 1)
+        is_asked = any(wave > 1 and waves[wave - 2].approve and self.approval(wave) is None for wave in still)
+        return self.pause is not None or is_asked
 
     def told(self, waiting: Waiting, waves: Sequence[Wave]) -> str:
         """What the run waits for, as a sentence."""
         if waiting.kind == PAUSE:
             pause = self.pause
-            return "paused" if pause is None else f"paused by {pause.by} at {clock(pause.at)}"
+            held = "paused" if pause is None else f"paused by {pause.by} at {clock(pause.at)}"
+            by = self._approved(waiting.wave)
+            return f"{held}; {called(waves, waiting.wave)}, {by}, opens after that" if by else held
         name = called(waves, waiting.wave)
         if waiting.kind == SOAK:
             before = called(waves, waiting.wave - 1)
-            return f"{name} opens at {clock(waiting.until)}, when the soak after {before} is over"
+            by = self._approved(waiting.wave)
+            return f"{name}{by and f', {by},'} opens at {clock(waiting.until)}, when the soak after {before} is over"
         return f"{name} waits for a person to approve it"
+
+    def _approved(self, wave: int) -> str:
+        """That a person lets a wave open, as an attribute of it; empty where nobody does."""
+        said = self.approval(wave)
+        return "" if said is None else f"approved by {said.by}{f' at {clock(said.at)}' if said.at else ''}"
+
+    def of_next(self, waves: Sequence[Wave], *, is_left: bool) -> str:
+        """What is known of a wave for which nothing has to be waited any more, as a sentence.
+
+        Args:
+            is_left: whether no process drives the run.
+        """
+        wave = self.following(waves) or 1
+        by, before = self._approved(wave), self.waves.get(wave - 1)
+        said = by or ("" if before is None else f"with the verdict {before.verdict} on {called(waves, wave - 1)}")
+        return f"{called(waves, wave)}, {said}, opens {'when the run is resumed' if is_left else 'now'}"
 
     def soaks_until(self, waves: Sequence[Wave], now: float) -> float | None:
         """When the soak before the next wave is over, whatever else it waits for; None where none is left."""

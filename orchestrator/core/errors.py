@@ -76,6 +76,9 @@ def flat(error: BaseException) -> Iterator[BaseException]:
         yield error
 
 
+SANDBOX = " --sandbox"  # the end of the suffix of a rehearsal
+
+
 class OrchestratorError(Exception):
     """Any error that this package raises on purpose."""
 
@@ -83,7 +86,12 @@ class OrchestratorError(Exception):
 
     def text(self, suffix: str = "") -> str:
         """The message; the suffix, such as ` --state DIR`, is appended to each command line that it advises."""
-        return re.sub("`(orchestrator [^`]+)`", lambda found: f"`{found[1]}{suffix}`", str(self))
+        return re.sub("`(orchestrator [^`]+)`", lambda found: f"`{suffixed(found[1], suffix)}`", str(self))
+
+
+def suffixed(command: str, suffix: str) -> str:
+    """A command line with what a face appends to each, such as ` --state DIR --sandbox`, once."""
+    return command + (suffix.removesuffix(SANDBOX) if SANDBOX in command else suffix)
 
 
 class NotTriggered(OrchestratorError):

@@ -58,6 +58,7 @@ class WaveOpened(Struct, frozen=True, omit_defaults=True, gc=False):
         targets: how many; those that are skipped do not count.
         blocks: those whose last target stands in it, each with the number of failures that stops the run.
         by: who approved it; empty where nobody was asked.
+        approved_at: when (wall clock of who did); None where nobody was asked, and in runs of older versions.
         held: targets that another open run has under way, each with that run; each waits until it is `released`.
     """
 
@@ -68,6 +69,7 @@ class WaveOpened(Struct, frozen=True, omit_defaults=True, gc=False):
     blocks: tuple[Block, ...] = ()
     by: str = ""
     held: Mapping[str, str] = field(default_factory=dict)
+    approved_at: float | None = None
 
 
 class WaveJudged(Struct, frozen=True, omit_defaults=True, gc=False):

@@ -13,7 +13,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from itertools import accumulate
 
 from orchestrator.core import evidence
-from orchestrator.core.course import DENIED, GO, STOP, UNDECIDED, Course
+from orchestrator.core.course import DENIED, GO, STOP, UNDECIDED, Course, called
 from orchestrator.core.events import Denied, Event, Stopped, WaveJudged, WaveOpened
 from orchestrator.core.evidence import Block, Past, Usual
 from orchestrator.core.model import Outcome, Target
@@ -300,7 +300,7 @@ class Promotion:
         if not isinstance(said, Denied):
             return []
         self.is_stopped = True
-        return [Stopped(DENIED, f"wave {self.waves[wave - 1].name} was denied by {said.by}", wave=wave)]
+        return [Stopped(DENIED, f"{said.by} denied {called(self.waves, wave)}", wave=wave)]
 
     def _may_be_judged(self, wave: int) -> bool:
         standing = self.course.waves.get(wave)
@@ -336,10 +336,9 @@ class Promotion:
 
     def opened(self, wave: int) -> WaveOpened:
         """The fact that a wave is opened."""
-        one = self.waves[wave - 1]
-        return WaveOpened(
-            wave, one.name, one.targets, self.blocks(wave - 1, wave), self.course.approved_by(wave) if wave > 1 else ""
-        )
+        one, said = self.waves[wave - 1], self.course.approval(wave)
+        by, at = ("", None) if said is None else (said.by, said.at)
+        return WaveOpened(wave, one.name, one.targets, self.blocks(wave - 1, wave), by, approved_at=at)
 
     def overridden(self, stopped: Stopped, forgiven: int, now: float) -> Stopped:
         """The fact that a person overrides a stop; what is settled until now counts in no rule any more.

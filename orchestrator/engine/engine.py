@@ -75,9 +75,10 @@ class Snapshot(Struct, frozen=True, omit_defaults=True):
     """Where a run stands now, for people.
 
     Args:
-        triggered_per_minute: since this process began; None where another one triggers.
+        triggered_per_minute: since this process began; None where another one triggers, or nothing may be triggered.
         waiting_for: the one limit or rule that the next trigger waits for.
-        seconds_left: to the last trigger, as far as the run's forecast and the account's limits tell.
+        seconds_left: to the last trigger, as far as the run's forecast and the account's limits tell; None where that
+            is up to a person.
         accounts_stopped: account to cause.
         held_by: who or what keeps the next wave from being opened, or triggers from leaving, as a sentence.
         doubts: of those in phase `requested`, those in doubt: the answer was lost, and the request is looked up.
@@ -213,14 +214,18 @@ class Engine:
         if run is None:
             return None
         minutes = max(run.now() - run.since, 1.0) / 60.0
+        course, waves = run.history.course, run.history.waves
+        is_unknown = run.is_closed or course.is_up_to_a_person(waves, len(waves))
+        left = None if is_unknown else max(_forecast_left(run), *(one.seconds_left for one in drivers), 0.0)
+        waits = None if self._coordinator is None else self._coordinator.waits_for
         return Snapshot(
             targets=len(run.history.targets),
             phases={phase: n for phase, n in run.phases.items() if n},
             outcomes={outcome: n for outcome, n in run.outcomes.items() if n},
-            triggered_per_minute=run.triggered / minutes,
+            triggered_per_minute=run.triggered / minutes if waits is None else None,
             waiting_for=next((str(driver.wait) for driver in drivers if driver.wait.rule), None),
-            held_by=self._coordinator.waits_for if self._coordinator is not None else None,
-            seconds_left=max(_forecast_left(run), *(driver.seconds_left for driver in drivers), 0.0),
+            held_by=waits,
+            seconds_left=left,
             accounts_stopped={driver.account.name: str(s) for driver in drivers if (s := driver.sender.stopped)},
             doubts=run.doubts,
             is_canceling=run.is_canceling,

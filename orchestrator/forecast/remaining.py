@@ -41,7 +41,7 @@ class Expected(Struct, frozen=True):
     """What is expected for a waiting target.
 
     Args:
-        at: when its trigger leaves, about (wall clock); None where no end is in sight.
+        at: when its trigger leaves, about (wall clock); None where no end is in sight, or a person is waited for.
         waits: the limits that hold it back now, the narrowest first.
     """
 
@@ -68,7 +68,8 @@ def expected(
         waits.append(Waits(LOOK, f"of {target.repo}", until, 0))
     run.run(until=row)
     asked = run.asked[row]
-    return Expected(max(now + asked, until) if asked >= 0.0 else None, tuple(waits))
+    is_known = asked >= 0.0 and not history.course.is_up_to_a_person(history.waves, target.wave)
+    return Expected(max(now + asked, until) if is_known else None, tuple(waits))
 
 
 def reasons(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 
 from orchestrator.core.concurrency import quiet_until
-from orchestrator.core.course import SOAK, Waiting, called
+from orchestrator.core.course import DENIED, SOAK, Waiting, called
 from orchestrator.core.frozen import Struct
 from orchestrator.core.history import History
 from orchestrator.core.model import Account, Phase
@@ -34,7 +34,8 @@ def stopped_by(history: History) -> tuple[str | None, str | None]:
     """What stopped the run and why; the rule goes before the way in which the process then left."""
     if history.stopped is not None:
         rule, why, wave = history.stopped.rule, history.stopped.arithmetic, history.stopped.wave
-        where = f"{called(history.waves, wave)}: " if why and wave and len(history.waves) > 1 else ""
+        is_apart = why and wave and len(history.waves) > 1 and rule != DENIED  # which names its wave itself
+        where = f"{called(history.waves, wave)}: " if is_apart else ""
         return rule, f"{where}{why}" or None
     for account, stop in history.accounts_stopped.items():
         return f"account {account}", stop.cause

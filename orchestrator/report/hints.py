@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator
 
+from orchestrator.core.errors import suffixed
 from orchestrator.core.events import CANCELED
 from orchestrator.core.frozen import Struct
+from orchestrator.core.history import History
 from orchestrator.report.groups import IN_DOUBT, OPEN, ORDER, groups, word_of
 from orchestrator.report.view import Report
 from orchestrator.report.words import shell
@@ -33,7 +35,37 @@ class Hint(Struct, frozen=True):
         Args:
             suffix: appended to it, such as ` --state DIR`.
         """
-        return self.label + " ".join(["orchestrator", self.verb, self.run, *self.words]) + suffix
+        return self.label + suffixed(self.command, suffix)
+
+    @property
+    def command(self) -> str:
+        """The command line alone."""
+        return " ".join(["orchestrator", self.verb, self.run, *self.words])
+
+
+OVERRIDE_STOP = ("--override-stop",)
+REHEARSE_AGAIN = "its sandbox ends with its process; rehearse it again: "
+
+
+def onwards(run: str, history: History, words: tuple[str, ...] = (), label: str = "") -> Hint | None:
+    """What takes on a run that no process drives: a resume; a rehearsal, which cannot go on, is begun anew.
+
+    Every command line that advises a resume is made here, or in `going_on`, since not every run can be resumed.
+
+    Args:
+        words: what follows the run's id, where it is resumed.
+
+    Returns:
+        None for a rehearsal of what stands in no file: nothing can be typed that works.
+    """
+    made = history.made
+    if not history.options.sandbox:
+        return Hint("resume", run, words, label)
+    if made is None or made.manifest is None or made.manifest == "-":
+        return None
+    given = [word for name, value in made.params.items() for word in ("-p", shell(f"{name}={value}"))]
+    selected = map(shell, history.options.selection)
+    return Hint("run", shell(made.manifest), (*given, *selected, "--sandbox"), REHEARSE_AGAIN)
 
 
 def next_steps(report: Report) -> Iterator[Hint]:
@@ -90,7 +122,7 @@ def _onwards(report: Report, id_: str, found: Collection[str]) -> Iterator[Hint]
 
 def going_on(report: Report, run: str, label: str) -> Hint:
     """What goes on with the run; a rule that stopped it must be overridden for that."""
-    return Hint("resume", run, ("--override-stop",) if is_stopped(report) else (), label)
+    return Hint("resume", run, OVERRIDE_STOP if is_stopped(report) else (), label)
 
 
 def is_stopped(report: Report) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator
 
-from orchestrator.core.course import DENIED, PAUSE, called
+from orchestrator.core.course import DENIED, PAUSE, called, stop_told
 from orchestrator.core.errors import UsageError
 from orchestrator.core.history import History, accounts_in
 from orchestrator.core.model import BuildState, Outcome, Phase, Target, scopes_around
@@ -122,7 +122,7 @@ def _before(history: History, target: Target, now: float) -> tuple[str, str] | N
         else:
             is_open = target.wave == 1 or target.wave in history.course.waves
             word = "run_stopped" if is_open else "wave_not_opened"
-        return word, f"not triggered, {stopped.rule}: {stopped.arithmetic}"
+        return word, f"not triggered{': ' if stopped.rule == DENIED else ', '}{stop_told(stopped)}"
     if target.wave not in history.course.waves and (held := _wave(history, target, now)) is not None:
         return held
     waiting = list(unmet_needs(history, target))
@@ -144,6 +144,8 @@ def _wave(history: History, target: Target, now: float) -> tuple[str, str] | Non
         return PAUSED if waiting.kind == PAUSE else waiting.kind, course.told(waiting, waves)
     if target.wave == 1:
         return None
+    if target.wave == course.following(waves):
+        return "wave", course.of_next(waves, is_left=history.left_at is not None)
     return "wave", f"{called(waves, target.wave)} opens after the verdict on {called(waves, target.wave - 1)}"
 
 

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeAlias
 
 from orchestrator.core import events
-from orchestrator.core.course import STOP
+from orchestrator.core.course import STOP, called, stop_told
 from orchestrator.core.events import Event
 from orchestrator.core.frozen import Struct
 from orchestrator.core.model import Outcome
 from orchestrator.core.times import clock
+from orchestrator.core.waves import Wave
 
 DEBUG, INFO, WARNING, ERROR = "debug", "info", "warning", "error"
 
@@ -70,8 +71,16 @@ def line_of(event: Event) -> Line:
     return found if isinstance(found, Line) else found(event)
 
 
-def sentence_of(event: Event) -> str:
-    """The event as a sentence without its subject."""
+def sentence_of(event: Event, waves: Sequence[Wave] = ()) -> str:
+    """The event as a sentence without its subject.
+
+    Args:
+        waves: of the run, where it has several, so that they are called by their names.
+    """
+    if isinstance(event, events.WaveJudged):
+        return _judged(event, called(waves, event.wave))
+    if isinstance(event, events.Approved | events.Denied):
+        return f"{event.by} {event.kind} {called(waves, event.wave) if event.wave else 'the wave that waits'}"
     return line_of(event).sentence(event)
 
 
@@ -131,9 +140,9 @@ def _opened(event: events.WaveOpened) -> str:
     return f"wave {event.wave}{name} was opened{f', approved by {event.by}' if event.by else ''}{stops}"
 
 
-def _judged(event: events.WaveJudged) -> str:
+def _judged(event: events.WaveJudged, wave: str = "") -> str:
     rule = f" by {event.rule}" if event.rule else ""
-    return f"the verdict on wave {event.wave} is {event.verdict}{rule}: {event.arithmetic}"
+    return f"the verdict on {wave or f'wave {event.wave}'} is {event.verdict}{rule}: {event.arithmetic}"
 
 
 def _cause(event: events.CauseFound) -> str:
@@ -160,7 +169,7 @@ _OVERRIDDEN = Line(
 )
 _STOPPED = Line(
     "run.stopped",
-    lambda e: f"the run stopped triggering: {e.rule}, {e.arithmetic}",
+    lambda e: f"the run stopped triggering: {stop_told(e)}",
     _of("rule", why="arithmetic"),
     ERROR,
 )

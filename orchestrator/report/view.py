@@ -36,6 +36,7 @@ class WaveView(Struct, frozen=True):
         verdict: `go`, `stop`, `undecided`; None where it was not judged.
         why: the arithmetic of the verdict.
         approved_by: who let it open; None where nobody was asked, or has answered.
+        approved_at: when they did, by the clock of where they did.
     """
 
     wave: int
@@ -46,6 +47,7 @@ class WaveView(Struct, frozen=True):
     verdict: str | None
     why: str | None
     approved_by: str | None
+    approved_at: str | None = None
 
 
 class RunView(Struct, frozen=True):
@@ -274,12 +276,13 @@ def _run(run_id: str, history: History, accounts: Mapping[str, Account], now: fl
 
 def _wave(history: History, wave: Wave) -> WaveView:
     standing, course = history.course.waves.get(wave.number), history.course
-    by = course.approved_by(wave.number) if standing is None else standing.by
+    said = course.approval(wave.number)
+    approved = (None, None) if said is None else (said.by, clock(said.at or None) or None)
     if standing is None:
-        return WaveView(wave.number, wave.name, wave.targets, None, None, None, None, by or None)
+        return WaveView(wave.number, wave.name, wave.targets, None, None, None, None, *approved)
     opened, judged = clock(standing.opened_at) or None, clock(standing.judged_at) or None
     verdict, why = standing.verdict or None, standing.why or None
-    return WaveView(wave.number, wave.name, wave.targets, opened, judged, verdict, why, by or None)
+    return WaveView(wave.number, wave.name, wave.targets, opened, judged, verdict, why, *approved)
 
 
 def _status(history: History, waiting: Waiting | None, now: float) -> str:

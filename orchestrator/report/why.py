@@ -9,6 +9,8 @@ from typing import Any
 from orchestrator.core.course import APPROVAL, PAUSE
 from orchestrator.core.events import (
     AccountStopped,
+    Approved,
+    Denied,
     Frozen,
     Interrupted,
     Paused,
@@ -26,7 +28,7 @@ from orchestrator.core.model import Outcome, Target, scopes_around
 from orchestrator.core.progress import Doubt, Progress
 from orchestrator.core.times import clock, duration
 from orchestrator.journal.port import Entry
-from orchestrator.report.hints import Hint
+from orchestrator.report.hints import Hint, onwards
 from orchestrator.report.reasons import held_by, unmet_needs, waits_for
 from orchestrator.report.story import sentence_of, spoken
 from orchestrator.report.words import plain, shell, sound
@@ -102,7 +104,7 @@ def explain(
         foreseen: when it is expected to be triggered, and what it waits for until then, a line each.
     """
     progress = history.of(target.id)
-    verdict = progress.verdict
+    verdict, chain = progress.verdict, _chain(target, entries)
     return Explained(
         run_id,
         target.id,
@@ -110,7 +112,7 @@ def explain(
         progress.phase.value,
         verdict.outcome.value if verdict is not None else None,
         (verdict.code or None) if verdict is not None else waits_for(history, target, now)[0],
-        tuple(Told(clock(one.at), one.event.kind, sentence_of(one.event)) for one in _chain(target, entries)),
+        tuple(Told(clock(one.at), one.event.kind, sentence_of(one.event, history.waves)) for one in chain),
         tuple(_now(target, history, now, run_id, foreseen)),
     )
 
@@ -137,6 +139,8 @@ def concerns(entry: Entry, target: Target) -> bool:
             return True
         case WaveOpened(wave=wave):
             return wave == target.wave
+        case Approved(wave=wave) | Denied(wave=wave):
+            return wave in (0, target.wave)
         case WaveJudged(wave=wave):
             return target.wave - 1 <= wave <= target.wave
         case Paused() | Unpaused():
@@ -177,12 +181,10 @@ def _now(target: Target, history: History, now: float, run_id: str, foreseen: It
     yield from foreseen
     if progress.doubt is not None:
         yield from (_restart if progress.is_restarting else _doubt)(target, progress.doubt, now)
-    if history.left_at is not None and history.options.sandbox:
-        yield "its sandbox ended with its process: nothing can go on"
-    elif history.left_at is not None:
+    if history.left_at is not None:
         is_stopped = history.stopped is not None and not history.stopped.by_person
         words = ("--override-stop",) if is_stopped and not progress.may_exist else ()
-        yield Hint("resume", run_id, words, "nobody drives the run now: ")
+        yield onwards(run_id, history, words, "nobody drives the run now: ") or "its sandbox ended with its process"
 
 
 def _for_a_person(history: History, target: Target, now: float, run_id: str) -> Iterator[Hint]:

@@ -11,7 +11,7 @@ from orchestrator.app import resume
 from orchestrator.core import promotion, reruns, restart
 from orchestrator.core.course import Course
 from orchestrator.core.errors import InDoubt, LookFailed, RateLimited, Unreachable
-from orchestrator.core.events import Absent, Ended, Event, Intended, target_of
+from orchestrator.core.events import Absent, Approved, Ended, Event, Intended, target_of
 from orchestrator.core.frozen import replace
 from orchestrator.core.model import Build, Target, Trigger
 from orchestrator.core.next_step import Find, Poll, timed_out
@@ -209,7 +209,7 @@ def triggers_after_a_stop() -> Iterator[None]:
 @contextmanager
 def approved_by_nobody() -> Iterator[None]:
     """A wave does not wait for the person who is to approve it."""
-    with _patched(Course, approved_by=lambda self, wave: "nobody"):
+    with _patched(Course, approval=lambda self, wave: Approved("nobody", 0.0, wave)):
         yield
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import textwrap
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
+from orchestrator.core.course import DENIED
 from orchestrator.core.events import CANCELED
 from orchestrator.core.times import counted, duration
 from orchestrator.report.groups import (
@@ -20,7 +21,7 @@ from orchestrator.report.groups import (
     shares,
 )
 from orchestrator.report.hints import is_stopped, next_steps, stopped_by_rule
-from orchestrator.report.view import ForecastView, LimitView, Report, Row
+from orchestrator.report.view import ForecastView, LimitView, Report, Row, WaveView
 from orchestrator.report.words import plain, seconds_between, short
 
 AT_MOST = 50  # targets that are named; the rest is a number
@@ -82,9 +83,17 @@ def wave_lines(report: Report) -> Iterator[str]:
         elif one.verdict:
             state = f"{one.verdict}: {plain(one.why or '')}"
         else:
-            state = "stopped before its verdict" if is_stopped(report) else "open, no verdict yet"
-        by = f"approved by {plain(one.approved_by)}, " if one.approved_by else ""
-        yield f"  wave {one.wave}{name}, {counted(one.targets, 'target')}: {by}{state}"
+            until = "stopped before its verdict" if is_stopped(report) else "no verdict yet"
+            state = f"opened at {one.opened_at}, {until}"
+        yield f"  wave {one.wave}{name}, {counted(one.targets, 'target')}: {', '.join([*_times(one), state])}"
+
+
+def _times(wave: WaveView) -> Iterator[str]:
+    """When a wave was approved and by whom, opened and judged."""
+    if wave.approved_by:
+        yield f"approved by {plain(wave.approved_by)}" + (f" at {wave.approved_at}" if wave.approved_at else "")
+    if wave.judged_at:
+        yield f"opened at {wave.opened_at}, judged at {wave.judged_at}"
 
 
 def headline(report: Report) -> str:
@@ -94,9 +103,12 @@ def headline(report: Report) -> str:
     words = [run.status + (f" for {_WAITS[run.waits_for]}" if run.status == "waiting" and run.waits_for else "")]
     if run.stopped_by == CANCELED:
         words = [CANCELED]
+    elif run.stopped_by == DENIED:
+        words = [f"{run.status}: {plain(run.stopped_why or run.stopped_by)}"]
     elif run.stopped_by is not None:
         words.append(f"by {plain(run.stopped_by)}")
-    if run.stopped_why is not None and stopped_by_rule(report):  # an account's cause stands with its targets
+    if run.stopped_why is not None and run.stopped_by != DENIED and stopped_by_rule(report):
+        # the cause of an account stands with its targets
         words.append(f"({plain(run.stopped_why)})")
     if lasted is not None:
         words.append(f"after {duration(lasted)}")
