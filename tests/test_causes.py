@@ -30,8 +30,10 @@ def cause(printed, at_most=64 * 1024, redact=str, repo="acme/widget"):
         ("a\r\n10%\r50%\r100%\r\n\x1b[31mfatal: bad object\x1b[0m\r\n" + DONE, "fatal: bad object", 2),
         ("2026-01-05T01:02:03.4567890Z ##[error]boom: nothing works\n2026-01-05T01:02:03Z Cleaning up\n",
          "##[error]boom: nothing works", None),
-        ("nothing that sounds bad\nand then silence\n", "and then silence", None),
-        ("Process completed with exit code 137.\n", "Process completed with exit code 137.", 137),
+        ("nothing that sounds bad\nand then silence\n", "last output: and then silence", None),
+        ("Process completed with exit code 137.\n", "exited with 137, and the end of its log does not say why", 137),
+        ("$ make test\n" + DONE, "exited with 2, and the end of its log does not say why", 2),
+        ("##[group]Run make\n+ make -j\n> make\n", "it failed, and the end of its log does not say why", None),
     ],
 )  # fmt: skip
 def test_the_line_that_says_most_is_the_cause(printed, text, code):

@@ -15,6 +15,7 @@ LONGEST = 300  # characters of a line that is shown
 LONGEST_SIGNATURE = 200
 LONGEST_LINE = 2_000  # characters of a line that is looked at
 BLOTTED = 64 * 1024  # characters of the log before and with what is kept, in which secrets are looked for
+LAST_SAID = "last output: "  # before a line that nothing marks as the cause
 LAST_LINES, LAST_CHARACTERS = 30, 4_000  # of the log, that are kept
 
 
@@ -38,23 +39,35 @@ class Cause(Struct, frozen=True, omit_defaults=True, gc=False):
     tail: str = ""
 
 
-def cause_in(printed: str, at_most: int, redact: Callable[[str], str], repo: str = "") -> Cause | None:
+def cause_in(
+    printed: str, at_most: int, redact: Callable[[str], str], repo: str = "", code: int | None = None
+) -> Cause | None:
     """The cause that a log shows; None where it shows nothing.
+
+    A line that only stands last is told as such, and what says no more than that the build failed is not told at all.
 
     Args:
         printed: the log, or its end.
         at_most: bytes of its end that are looked at.
         redact: takes the known secrets out of a text.
         repo: the repository, whose name is no part of a signature.
+        code: with which the job exited, where the service tells; None: as the log says.
     """
     lines = [line for line in cleaned(_end(printed, at_most)).split("\n") if line.strip()]
     if not lines:
         return None
-    line = _shown(lines[: _telling(lines) + 1], redact)[-1].strip()
+    code = _exit(lines) if code is None else code
+    tail = "\n".join(line[:LONGEST] for line in _shown(lines, redact)[-LAST_LINES:])[-LAST_CHARACTERS:]
+    number, is_telling = _telling(lines)
+    if number is None:
+        exited = "it failed" if code is None else f"exited with {code}"
+        text = f"{exited}, and the end of its log does not say why"
+        return Cause(text, text, exit=code, tail=tail)
+    line = _shown(lines[: number + 1], redact)[-1].strip()
     everywhere = _EVERYWHERE.search(line)
     text = (everywhere[0] if everywhere else line)[:LONGEST]
-    tail = "\n".join(line[:LONGEST] for line in _shown(lines, redact)[-LAST_LINES:])[-LAST_CHARACTERS:]
-    return Cause(signature(text, repo), text, exit=_exit(lines), tail=tail)
+    said = text if is_telling else f"{LAST_SAID}{text}"[:LONGEST]
+    return Cause(signature(text, repo), said, exit=code, tail=tail)
 
 
 def _end(printed: str, at_most: int) -> str:
@@ -143,7 +156,8 @@ _NOISE = re.compile(  # what follows from the failure, or happens after it
     r"^make(?:\[\d+\])?: (?:\*\*\* .*error \d+|leaving|entering)|failed with exit (?:code|status)|build step .* marked|"
     r"^finished: |npm err! (?:code|errno|syscall|a complete log|\s+/)|^npm err!\s*$|job failed: exit|cleaning up|"
     r"^(?:upload|sav|stor|cach|post job)[a-z]* |error is not recoverable|^error: (?:failed|aborting)|^\W*$|\[help \d|"
-    r"^worker information$|^\$ |^=+ .* in [\d.]+s|command failed with exit|^exit code",
+    r"^worker information$|^\$ |^\+{1,3} \S|^> \S|^##\[(?:group|endgroup|command|section)\]|^run \S|^done\b|"
+    r"^=+ .* in [\d.]+s|command failed with exit|^exit code",
     re.IGNORECASE,
 )
 _EVERYWHERE = re.compile(  # what says it all, whichever program says it
@@ -160,23 +174,29 @@ _OUTSIDE = re.compile(  # the machine, the network, the account: it hardly matte
     re.IGNORECASE,
 )
 _ERROR = re.compile(
-    r"error|exception|fatal|panic|undefined reference|^e {2,}\S",
+    r"error|exception|fatal|panic|undefined reference|^e {2,}\S|^npm err!",
     re.IGNORECASE,
 )
+_OF_MAKE = re.compile(r"^make(?:\[\d+\])?: \*\*\* ")  # better than nothing: it names what was made
 _SUMMARY = re.compile(r"\bfail(?:ed|ure|ures|s)?\b|\berrors?\b|✗|✖|✘|not ok", re.IGNORECASE)
 _CLASSES = (_EVERYWHERE, _OUTSIDE, _ERROR, _SUMMARY)
 
 
-def _telling(lines: list[str]) -> int:
-    """The number of the line that says most; of several of a kind the last one, as it is nearest to the failure."""
+def _telling(lines: list[str]) -> tuple[int | None, bool]:
+    """The number of the line that says most, and whether it sounds like a failure at all.
+
+    Of several of a kind it is the last one, as it is nearest to the failure. None where all lines are commands, or only
+    say that the build has failed.
+    """
     backwards = range(len(lines) - 1, -1, -1)
     worth = next((number for number in backwards if _is_worth(lines[number])), None)
     for pattern in _CLASSES:
         for number in backwards:
             line = lines[number][:LONGEST_LINE]
-            if pattern.search(line) and (worth is None or _is_worth(line)):
-                return number
-    return backwards[0] if worth is None else worth
+            if pattern.search(line) and _is_worth(line):
+                return number, True
+    made = next((number for number in backwards if _OF_MAKE.search(lines[number][:LONGEST_LINE])), None)
+    return (worth, False) if made is None or worth is not None else (made, True)
 
 
 def _is_worth(line: str) -> bool:

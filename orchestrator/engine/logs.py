@@ -62,13 +62,12 @@ class Logs:
         log = await self._log(row)
         if log is None or kept is None or not _is_unexplained(account.progress(row)):
             return
-        asked = log.text, kept.bytes, account.run.redact, target.repo
+        asked = log.text, kept.bytes, account.run.redact, target.repo, log.exit
         # line by line in a thread, a long log lets the run go on beside it
         found = cause_in(*asked) if len(log.text) <= LONG else await anyio.to_thread.run_sync(cause_in, *asked)
         if found is not None:
-            exit_ = found.exit if log.exit is None else log.exit
             await account.append(
-                CauseFound(target.id, found.signature, found.text, log.job, exit_, log.url, found.tail)
+                CauseFound(target.id, found.signature, found.text, log.job, found.exit, log.url, found.tail)
             )
 
     async def _log(self, row: int) -> JobLog | None:
