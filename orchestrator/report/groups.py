@@ -156,7 +156,8 @@ def _key(row: Row) -> tuple[str, str, str]:
         return word, code, row.root
     if row.cause is not None:
         return word, code, row.cause.signature
-    return word, code, row.account if code == "account_stopped" else ""
+    apart = {"account_stopped": row.account, "wave": str(row.wave)}  # each has a sentence of its own
+    return word, code, apart.get(code, "")
 
 
 def _group(word: str, code: str, rows: Sequence[Row]) -> Group:
