@@ -16,7 +16,7 @@ from orchestrator.core.errors import Exit
 PAGE = Path(__file__).parent.parent / "docs" / "reference" / "flags.md"
 SELECT = {"only", "exclude", "label", "first"}
 PACE = {"in_flight", "ignore_quiet_hours", "rate"}
-ENDS = {"max_fail", "fail_fast", "timeout", "fail_on", "notify"}
+ENDS = {"max_fail", "fail_fast", "timeout", "fail_on", "notify", "metrics_file"}
 REHEARSE = {"sandbox_fails", "sandbox_flakes", "sandbox_slow", "sandbox_log"}
 ACTS = {  # beside the flags of every verb
     "init": set(),
@@ -54,6 +54,7 @@ VALUES = {
     "timeout": "1h",
     "fail_on": "failed",
     "notify": "env:HOOK",
+    "metrics_file": "m.prom",
     "state": "s",
     "sandbox_fails": "acme/a",
     "sandbox_flakes": "acme/b",

@@ -48,7 +48,7 @@ def sent(monkeypatch):
 
         return post
 
-    monkeypatch.setattr("orchestrator.app.telling.webhook", posting)
+    monkeypatch.setattr("orchestrator.app.hooks.webhook", posting)
     return got
 
 
@@ -128,7 +128,7 @@ async def test_a_message_that_cannot_be_sent_is_told_and_the_exit_code_stays(ser
 
         return post
 
-    monkeypatch.setattr("orchestrator.app.telling.webhook", posting)
+    monkeypatch.setattr("orchestrator.app.hooks.webhook", posting)
     page = Page()
     assert await driven(server, "one", "a", given=choices(END), page=page) is Exit.OK
     assert len(tries) == 2
@@ -142,7 +142,7 @@ async def test_a_webhook_that_never_answers_holds_the_end_up_for_seconds_only(se
 
         return post
 
-    monkeypatch.setattr("orchestrator.app.telling.webhook", posting)
+    monkeypatch.setattr("orchestrator.app.hooks.webhook", posting)
     page, began = Page(), anyio.current_time()
     assert await driven(server, "one", "a", given=choices(END), page=page) is Exit.OK
     assert page.told["notify.failed"]["error"] == "it took too long"

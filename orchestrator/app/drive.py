@@ -8,10 +8,10 @@ from pathlib import Path
 
 import anyio
 
-from orchestrator.app.context import Context
+from orchestrator.app.context import Context, Observer
+from orchestrator.app.hooks import Hooks
 from orchestrator.app.onlookers import LOOK_EVERY, LOOKS_PER_WISH, WISHES, let_go
 from orchestrator.app.plan import Choices
-from orchestrator.app.telling import Telling
 from orchestrator.app.which import exact
 from orchestrator.core.errors import Exit, JournalError, LeaseLost, UsageError, flat
 from orchestrator.core.frozen import Struct, collect_now, replace
@@ -153,18 +153,18 @@ class Drive:
         options = Options.over(history.options, self._choices, rates=rates, **given)
         if len(history.targets) >= LARGE:
             collect_now()
-        telling = Telling(run, history, options, context) if options.notify else None
+        hooks = Hooks.of(run, history, options, context)
         engine = self._engine = Engine(
             run,
             self._journal,
-            context.connect,
+            context.connect if hooks is None else hooks.connect,
             options,
             now=context.now,
             ticks=context.ticks,
             process=this_process(),
             up=context.up or up,
             random=context.random,
-            observer=telling or context.observer,
+            observer=hooks or context.observer,
             history=history,
             is_new=self._is_new,
             redact=context.redactor.text,
@@ -175,9 +175,9 @@ class Drive:
             engine.interrupt(self._signal)
         try:
             async with anyio.create_task_group() as tasks:
-                tasks.start_soon(self._show_progress, engine)
-                if telling is not None:
-                    tasks.start_soon(telling.run)
+                tasks.start_soon(self._show_progress, engine, hooks or context.observer)
+                if hooks is not None:
+                    tasks.start_soon(hooks.run)
                 # A task of its own: what its calls wait for wakes the engine alone, and not everybody who awaits it.
                 async with anyio.create_task_group() as driving:
                     driving.start_soon(engine.run)
@@ -185,16 +185,16 @@ class Drive:
         except BaseExceptionGroup as group:
             if engine.history is not None and all(_is_of_the_state(error) for error in flat(group)):
                 self.left = await self._as_known(engine.history)
-                if telling is not None:
-                    await telling.left(self.left.report, self.left.code, self._journal)
+                if hooks is not None:
+                    await hooks.left(self.left.report, self.left.code, self._journal)
             raise sole(group) from None
         finally:
             self._engine = None
         known, code, self._was_handed_over = engine.history, engine.code, engine.is_handed_over
         del engine  # its rows are not needed for the report, and may be many
         left = await ended(run, known or await load(self._journal, run), code, self._choices, context, self._journal)
-        if telling is not None:
-            await telling.left(left.report, left.code, self._journal)
+        if hooks is not None:
+            await hooks.left(left.report, left.code, self._journal)
         return left
 
     async def _as_known(self, history: History) -> Ended:
@@ -205,11 +205,11 @@ class Drive:
             files = {**history.options.reports, **self._choices.reports}
             return Ended(Exit.STATE, view(self.run_id, history, self._context.now()), files)
 
-    async def _show_progress(self, engine: Engine) -> None:
+    async def _show_progress(self, engine: Engine, observer: Observer) -> None:
         while True:
             snapshot = engine.snapshot()
             if snapshot is not None:
-                self._context.observer.progress(snapshot)
+                observer.progress(snapshot)
             await anyio.sleep(PROGRESS_EVERY)
 
     # -- following ----------------------------------------------------------------------------------------------

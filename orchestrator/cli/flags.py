@@ -25,7 +25,7 @@ ALWAYS = ("state", "sandbox", "yes", "quiet", "verbose", "log_format", "no_color
 PARAMS, OUTPUT = ("params",), ("output",)
 SELECT = ("only", "exclude", "label", "first")
 PACE = ("in_flight", "ignore_quiet_hours", "rate")
-ENDS = ("max_fail", "fail_fast", "timeout", "fail_on", "notify")
+ENDS = ("max_fail", "fail_fast", "timeout", "fail_on", "notify", "metrics_file")
 REHEARSE = ("sandbox_fails", "sandbox_flakes", "sandbox_slow", "sandbox_log")
 
 
@@ -181,6 +181,10 @@ class Flags(Struct, frozen=True):
             values.notify,
         ),
     ] = ()
+    metrics_file: Annotated[
+        str | None,
+        Flag(Group.OUTPUT, "--metrics-file FILE", "Keep a file in Prometheus' text format up to date.", unset="none"),
+    ] = None
     yes: Annotated[bool, switch(Group.SAFETY, "--yes", "Answer every question with yes.")] = False
     sandbox: Annotated[
         bool, switch(Group.REHEARSAL, "--sandbox", "Use the built-in look-alike, with a state of its own.")
@@ -251,6 +255,7 @@ class Flags(Struct, frozen=True):
 
         shared = {name: getattr(self, name) for name in Choices.__struct_fields__ if name in self.__struct_fields__}
         shared["max_fail"] = "1" if self.fail_fast else self.max_fail
+        shared["metrics_file"] = None if self.metrics_file is None else str(cwd / Path(self.metrics_file).expanduser())
         return Choices(reports=self.files(cwd), rehearsal=self.rehearsal(cwd), **shared)
 
     def rehearsal(self, cwd: Path) -> "Rehearsal":

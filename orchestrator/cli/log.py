@@ -56,6 +56,7 @@ _WARNINGS = frozenset(
         "cancel.failed",
         "connections.bounded",
         "limit.raised",
+        "metrics.unwritten",
         "notify.failed",
         "provider.warning",
         "queue.unread",

@@ -90,6 +90,7 @@ class Options(RunOptions, frozen=True, omit_defaults=True, kw_only=True):
         adopt_request: target id to the provider's request id, as a person says.
         ignore_quiet_hours: trigger in quiet hours too.
         rates: limits on triggers that the accounts have here, as of `Pace`.
+        metrics_file: where this process writes how the run goes on, for a monitoring system.
         drives: ids of the targets that this process cares for; the others stay as they are. None: all.
     """
 
@@ -103,6 +104,7 @@ class Options(RunOptions, frozen=True, omit_defaults=True, kw_only=True):
     ignore_quiet_hours: bool = False
     rates: Mapping[str, str] = field(default_factory=dict)
     drives: frozenset[str] | None = None
+    metrics_file: str | None = None
 
     def pace(self, kept: RunOptions) -> Pace:
         """What differs from what the run was made with, and holds back its triggers."""
