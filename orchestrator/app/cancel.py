@@ -19,12 +19,13 @@ class Canceled(Struct, frozen=True):
 
     Args:
         left: targets that could not be canceled, each with the reason.
-        going_on: builds that go on only because their account is blocked.
+        going_on: builds that go on only because their account is blocked, and `blocked`, the names of such accounts.
     """
 
     code: Exit
     left: tuple[tuple[str, str], ...] = ()
     going_on: int = 0
+    blocked: tuple[str, ...] = ()
 
 
 async def cancel(
@@ -69,7 +70,7 @@ async def canceled(ended: Ended, journal: Journal, only: tuple[str, ...] = ()) -
         return Canceled(Exit.FAILED, tuple((id_, _why_open(one)) for id_, one in progress.items() if _is_open(one)))
     going_on = going_on if ended.code is Exit.ACCOUNT else 0
     if ended.code not in (Exit.OK, Exit.FAILED, Exit.STOPPED):
-        return Canceled(ended.code, going_on=going_on)
+        return Canceled(ended.code, going_on=going_on, blocked=tuple(history.accounts_stopped) if going_on else ())
     left = tuple((id_, one.cancel_note) for id_, one in progress.items() if one.cancel_note)
     return Canceled(Exit.FAILED if left else Exit.OK, left)
 

@@ -68,7 +68,9 @@ async def see_to_it(
         return ended.code
     found = await canceled(ended, journal, only)
     if found.going_on:
-        face.note(f"{counted(found.going_on, 'build')} not canceled yet: the account is blocked")
+        names = ", ".join(found.blocked)
+        why = f"account {names} is blocked" if len(found.blocked) == 1 else f"accounts {names} are blocked"
+        face.note(f"{counted(found.going_on, 'build')} not canceled yet: {why}")
     for id_, why in found.left[:NAMED_LEFT]:
         face.note(f"not canceled: {id_}: {why}")
     if len(found.left) > NAMED_LEFT:
