@@ -1,5 +1,6 @@
 """One run over several services: limits, outages and refusals of one account leave the others alone."""
 
+import itertools
 import json
 import random
 from contextlib import asynccontextmanager
@@ -12,11 +13,14 @@ from cli_machine import Program
 
 from orchestrator import manifest as manifests
 from orchestrator.app.start import made_of
+from orchestrator.core.calls import Answer
 from orchestrator.core.errors import Exit
 from orchestrator.core.frozen import replace
 from orchestrator.engine.engine import Engine, Options
 from orchestrator.journal.history import load
 from orchestrator.journal.port import Process
+from orchestrator.lookalike.github import SECONDARY
+from orchestrator.lookalike.kit.counters import worst_window
 from orchestrator.lookalike.kit.faults import FaultRule
 from orchestrator.providers import registry
 from orchestrator.providers.port import Line
@@ -45,6 +49,7 @@ class Estate:
         self.plan = plan
         self.journal = MemoryJournal(now=now)
         self.refused = set()
+        self.over = {}  # by account, what stands between it and its look-alike
         self.worlds = {}
         for name, account in plan.accounts.items():
             mine = [target for target in plan.targets if target.account == name]
@@ -55,7 +60,7 @@ class Estate:
     async def connect(self, account):
         world, said = self.worlds[account.name], registry.declared(account)
         token = "not-the-token" if account.name in self.refused else world.settings.token
-        send = world.send(now, anyio.sleep, random.Random(1), token)
+        send = self.over.get(account.name, lambda send: send)(world.send(now, anyio.sleep, random.Random(1), token))
         made = registry.load(said.factory)
         yield Line(account, said, send, lambda send: made(account, send, lambda _: token), "hash")
 
@@ -109,7 +114,7 @@ async def test_an_account_that_is_refused_stops_alone():
     assert all(count == 1 for taken in estate.taken().values() for count in taken.values())
 
 
-@pytest.mark.parametrize("name", ["github", "gitlab", "buildkite", "internal"])
+@pytest.mark.parametrize("name", ["github", "gitlab", "buildkite", "buildbot", "internal"])
 async def test_an_outage_of_one_service_doubles_nothing_anywhere(name):
     estate = Estate(plan_of())
     rules = [FaultRule("lost_after", nth=(1,)), FaultRule("error_before", between=(1.0, 60.0), methods=())]
@@ -120,6 +125,58 @@ async def test_an_outage_of_one_service_doubles_nothing_anywhere(name):
     others = [verdict for id_, verdict in outcomes.items() if not id_.startswith(f"{name}:")]
     assert all(others)
     assert all(count == 1 for taken in estate.taken().values() for count in taken.values())
+
+
+MANY = {"github": 15, "gitlab": 30, "buildkite": 55, "buildbot": 6}
+KEYS = {"github": ", workflow: ci.yml", "buildbot": ", scheduler: force"}
+RATES = {"github": (1, 1.0), "gitlab": (5, 1.0)}  # triggers and seconds, where the service itself would not refuse more
+
+
+def frozen_once(send):
+    """GitHub's secondary limit, at the fifth trigger, for two minutes."""
+    triggers = itertools.count(1)
+
+    async def sent(call):
+        if call.purpose == "trigger" and next(triggers) == 5:
+            return Answer(403, {"message": SECONDARY}, {"retry-after": "120"})
+        return await send(call)
+
+    return sent
+
+
+async def times_of(over=()):
+    """By account, when each trigger was accepted, and with which statuses its calls were answered."""
+    accounts = "{github: {}, gitlab: {}, buildkite: {}, buildbot: {url: 'https://ci.example'}}"
+    repos = {name: ", ".join(f"acme/{name}-{n}" for n in range(many)) for name, many in MANY.items()}
+    entries = [
+        f"  - {{repos: [{those}], account: {name}, branches: [main]{KEYS.get(name, '')}}}\n"
+        for name, those in repos.items()
+    ]
+    text = f"version: 1\nname: many\nproviders: {accounts}\ntargets:\n{''.join(entries)}"
+    read = manifests.read("m.yaml", text.encode(), declarations=registry.known(), load=lambda name: b"")
+    estate = Estate(manifests.expand(read, today=date(2026, 1, 5)))
+    estate.over, began = dict(over), now()
+    await estate.begin()
+    await estate.drive()
+    assert all((await estate.outcomes()).values())
+    return {
+        name: (sorted(row.created_at - began for row in world.counters.accepted), set(world.counters.statuses))
+        for name, world in estate.worlds.items()
+    }
+
+
+async def test_each_service_sees_its_own_limits_kept_and_a_freeze_of_one_slows_no_other():
+    calm, frozen = await times_of(), await times_of({"github": frozen_once})
+    for name, (times, statuses) in [*calm.items(), *frozen.items()]:
+        assert len(times) == MANY[name]
+        assert not {"403", "429"} & statuses, name
+        at_most, per = RATES.get(name, (len(times), 1.0))
+        assert worst_window(times, per - 0.001) <= at_most, name
+    spans = {name: (one[0][-1], frozen[name][0][-1]) for name, one in calm.items()}
+    for name in ("gitlab", "buildkite", "buildbot"):
+        alone, beside = spans[name]
+        assert beside == pytest.approx(alone, abs=2.0), name
+    assert spans["github"][1] - spans["github"][0] > 100.0
 
 
 @pytest.mark.parametrize("seed", range(12))
