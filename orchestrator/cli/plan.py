@@ -26,6 +26,8 @@ from orchestrator.core.times import clock, counted, period, rounded
 from orchestrator.forecast import AccountForecast, Advice, Forecast, Use
 from orchestrator.providers import registry
 from orchestrator.providers.port import references_in
+from orchestrator.report.minutes import as_json as as_minutes
+from orchestrator.report.minutes import line as minutes_line
 from orchestrator.report.words import plain
 
 FORMATS = ("text", "json", "curl")
@@ -154,6 +156,7 @@ def _forecast(cast: Forecast) -> Iterator[str]:
             )
             yield f"  {whose}waits for: {plain(spans)}"
         yield f"  {whose}headroom: {plain('; '.join(_headroom(one))) or 'no limit to come near'}"
+    yield from (f"  builds run: {line}" for line in minutes_line(cast.minutes, "about "))
     for advice in cast.advice:
         shorter = f"{rounded(advice.last_trigger)} instead of {rounded(cast.last_trigger)}"
         yield f"  suggestion: {plain(advice.what)}: {shorter} to the last trigger"
@@ -291,6 +294,7 @@ def _forecast_json(cast: Forecast) -> dict[str, Any]:
         "text": cast.text,
         "levels": cast.levels,
         **cast.kept,
+        "minutes": as_minutes(cast.minutes),
         "supposed": list(cast.supposed),
         "advice": [{"what": advice.what, **_seconds(advice)} for advice in cast.advice],
     }

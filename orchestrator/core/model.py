@@ -195,6 +195,17 @@ class Timeouts(Struct, frozen=True, omit_defaults=True, gc=False):
     reach: float = 600.0
 
 
+class Cost(Struct, frozen=True, omit_defaults=True, gc=False):
+    """An amount of money.
+
+    Args:
+        currency: as people write it, `USD`.
+    """
+
+    amount: float
+    currency: str
+
+
 class Account(Struct, frozen=True, omit_defaults=True, gc=False, rename={"concurrency": "brake"}):
     """One configured use of a provider; a key under `providers:`. It holds references to secrets, never a secret."""
 
@@ -209,6 +220,7 @@ class Account(Struct, frozen=True, omit_defaults=True, gc=False, rename={"concur
     insecure: bool = False
     settings: Mapping[str, Json] = field(default_factory=dict)  # whatever else the provider's declaration allows here
     concurrency: Concurrency = UNLIMITED  # what holds triggers back for the sake of the CI and of other people
+    cost_per_minute: Cost | None = None  # of a minute that a build runs
 
 
 class Target(Struct, frozen=True, omit_defaults=True, gc=False):

@@ -81,6 +81,7 @@ def forecast(
         run.waves,
         run.asked,
         run.steps,
+        times.minutes(plan),
     )
 
 

@@ -9,7 +9,8 @@ from statistics import median
 
 from orchestrator.core.evidence import Past
 from orchestrator.core.frozen import Struct, field, replace
-from orchestrator.core.model import Build, Target
+from orchestrator.core.minutes import Minutes, summed
+from orchestrator.core.model import Build, Plan, Target
 from orchestrator.core.next_step import FIRST_POLL, NARROWEST, next_poll, tick
 from orchestrator.core.reruns import FAILED
 from orchestrator.forecast.at_once import Place, Span, shown_by
@@ -61,6 +62,14 @@ class Times(Struct, frozen=True):
         """
         lengths = self.repos.get((account, repo)) or self.accounts.get(account) or (self.runs,)
         return self.queued.get(account, self.starts), lengths
+
+    def minutes(self, plan: Plan) -> Sequence[Minutes]:
+        """What the builds of a plan are expected to run in all; nothing where no earlier build tells of any."""
+        if not self.repos and not self.accounts:
+            return ()
+        wanted = [target for target in plan.targets if target.skip is None]
+        lengths = ((target, self.build(target.account, target.repo.lower())[1]) for target in wanted)
+        return summed(((one.account, one.owner, sum(all_) / len(all_)) for one, all_ in lengths), plan.accounts)
 
 
 ASSUMED = Times()

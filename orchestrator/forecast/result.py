@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from operator import attrgetter
 
 from orchestrator.core.frozen import Struct, field
+from orchestrator.core.minutes import Minutes
 from orchestrator.core.model import ACCOUNT, Account, Limit, Target
 from orchestrator.providers.port import Declaration
 
@@ -116,6 +117,7 @@ class Forecast(Struct, frozen=True):
         waves: by number.
         asked: for each target of the plan when its trigger leaves; negative where it never does.
         steps: events of the simulation.
+        minutes: what the builds are expected to run, by owner; empty where no earlier build tells.
     """
 
     last_trigger: float
@@ -130,6 +132,7 @@ class Forecast(Struct, frozen=True):
     waves: Mapping[int, WaveForecast] = field(default_factory=dict)
     asked: Sequence[float] = ()
     steps: int = 0
+    minutes: Sequence[Minutes] = ()
 
 
 class Binding:

@@ -21,7 +21,7 @@ from orchestrator.core.concurrency import (
 )
 from orchestrator.core.errors import near
 from orchestrator.core.frozen import replace
-from orchestrator.core.model import Account, Limit, Target
+from orchestrator.core.model import Account, Cost, Limit, Target
 from orchestrator.core.selection import raised
 from orchestrator.core.times import parse_duration, parse_limit
 from orchestrator.manifest.diagnostics import Diagnostics, Place, Value
@@ -118,6 +118,7 @@ class _Reader(NamedTuple):
             insecure=written.get("insecure", False),
             settings=self._settings(),
             concurrency=Concurrency(tuple(self._caps()), self._queue(), self._quiet_hours()),
+            cost_per_minute=Cost(**written["cost_per_minute"]) if "cost_per_minute" in written else None,
         )
         for text, remedy, keys in self.declaration.account_problems(account):
             self.report(text, remedy, *keys)
@@ -223,7 +224,7 @@ def _with(value: Mapping[str, Value], keys: Sequence[str], new: Value) -> dict[s
     return {**value, first: _with(value[first], more, new) if more else new}
 
 
-_KEYS = ("type", "url", "token", "limits", "defaults", "insecure", "reruns")
+_KEYS = ("type", "url", "token", "limits", "defaults", "insecure", "reruns", "cost_per_minute")
 
 
 def reference(place: Place, diagnostics: Diagnostics) -> str | None:

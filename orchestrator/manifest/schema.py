@@ -268,6 +268,10 @@ CAUSES: Keys = {
         "how much of a log's end is kept, as 64KiB (default) or 1MiB",
     ),
 }
+COST: Keys = {
+    "amount": (core.float_schema(ge=0, le=1e6, allow_inf_nan=False, strict=True), "of money, as 0.008"),
+    "currency": (core.str_schema(pattern=r"[A-Za-z]{2,5}", strict=True), "as USD"),
+}
 NOTIFY: Keys = {
     "to": (SECRET, "where the URL stands: of a webhook, or of a chat or a mail as `apprise` knows them"),
     "on": (
@@ -333,6 +337,7 @@ def definitions(declarations: Mapping[str, Declaration]) -> CoreSchema:
         keys_of("Reruns", "How often a failed build is started again.", RERUN, ["times"]),
         keys_of("NeedsFrom", "A file of needs.", NEEDS_FROM, ["file"]),
         keys_of("Causes", "Why builds failed, as their logs say.", CAUSES),
+        keys_of("Cost", "What a minute of a build costs.", COST, ["amount", "currency"]),
         keys_of("Notify", "Who is told what of a run.", NOTIFY, ["to"]),
         keys_of("Rehearsal", "What goes wrong in the sandbox.", REHEARSAL),
     ]
@@ -368,6 +373,7 @@ def _account(declarations: Mapping[str, Declaration]) -> Keys:
         "token": (SECRET, "env:NAME, file:PATH or command:ARGV, or a map of one of them"),
         "limits": (use("Limits"), "limits that replace the provider's defaults, as 40/30s"),
         "defaults": (use("Shared"), "defaults of this account's targets; they win over the global ones"),
+        "cost_per_minute": (use("Cost"), "what a minute costs that a build runs; shown by `plan` and reports"),
         "insecure": (YES_OR_NO, "allows plain http to a host that is not this machine"),
         "reruns": RERUNS,
     }

@@ -21,6 +21,7 @@ _WORDS = {
     "dict_type": "a map",
     "model_type": "a map",
     "int_type": "a whole number",
+    "float_type": "a number",
     "bool_type": "true or false",
     "date_type": "a date",
     "date_from_datetime_inexact": "a date",

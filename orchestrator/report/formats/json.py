@@ -21,6 +21,7 @@ from orchestrator.core.next_step import AFTER_RERUN
 from orchestrator.core.times import clock
 from orchestrator.providers import registry
 from orchestrator.report.groups import SharedCause, causes, reason_of, to_rerun, word_of
+from orchestrator.report.minutes import as_json, used
 from orchestrator.report.view import SCHEMA, BuildView, ForecastView, Report, Row, RunView
 from orchestrator.report.words import epoch, plain
 
@@ -42,7 +43,8 @@ def render(report: Report) -> Iterator[str]:
     yield '],\n "limits": ['
     for number, limit in enumerate(report.limits):
         yield f"{',' if number else ''}\n  {_dump(asdict(limit))}"
-    yield f'],\n "calls": {_dump(dict(report.calls))},\n "forecast": {_dump(_forecast(report.forecast))}}}\n'
+    yield f'],\n "calls": {_dump(dict(report.calls))},\n "minutes": {_dump(as_json(used(report)))},\n'
+    yield f' "forecast": {_dump(_forecast(report.forecast))}}}\n'
 
 
 def plain_row(row: Row) -> dict[str, Any]:
