@@ -189,7 +189,7 @@ def test_the_lines_of_the_readme_work_in_a_script_although_a_repository_is_rejec
     code, out = day.job(f"{start}\necho started $RUN >&2\n{follow}")
     assert re.search("^started [0-9TZa-z-]+$", out, re.MULTILINE)
     assert code == Exit.FAILED
-    assert f"{REPOS + 1} targets: 1 rejected, {REPOS} passed" in out
+    assert f"\u2713 {REPOS:,} passed   \u2298 1 rejected" in out
 
 
 def _steps(block):

@@ -69,35 +69,72 @@ def many(number, outcome=Outcome.FAILED, reason="build failed"):
 # -- text ------------------------------------------------------------------------------------------------------------
 
 
-def test_text_begins_with_doubt_and_names_the_next_commands():
+def test_text_begins_with_doubt_and_ends_with_verdict_and_commands():
     text = rendered("mixed", "text")
-    assert text.startswith("14 targets: 1 in doubt, 2 failed")
-    assert "orchestrator resume mixed-1" in text
-    assert "orchestrator retry mixed-1" in text
-    assert "orchestrator why mixed-1 travis:acme/lost@main" in text
+    assert text.startswith("?   1  in doubt: nobody knows whether a build was started\n")
+    end = text.split("\n\n")[-1].splitlines()
+    assert end == [
+        "settle the doubts orchestrator resume mixed-1",
+        "build again       orchestrator retry mixed-1",
+        "one target        orchestrator why mixed-1 acme/lost@main",
+        "every target      orchestrator report mixed-1 -o csv",
+    ]
+    assert "? in doubt \u00b7 exit 3  4 of 14 passed." in text
+
+
+def test_the_path_of_the_page_stands_last():
+    assert rendered("mixed", "text", page="out/report.html").splitlines()[-1] == "the page          out/report.html"
+
+
+def test_without_colour_the_bar_is_of_letters_in_a_frame_and_with_it_as_wide_as_the_terminal():
+    (plain_bar,) = [line for line in rendered("mixed", "text", width=60).splitlines() if line.startswith("[?")]
+    assert len(plain_bar) == 60
+    assert set(plain_bar) == set("[?x!o/-^.=]")
+    drawn = [line for line in rendered("mixed", "text", width=60, colour=True).splitlines() if "\u2501" in line]
+    assert [line.count("\u2501") for line in drawn] == [60]
+
+
+def test_urls_hide_behind_words_only_where_the_terminal_has_links():
+    linked = rendered("mixed", "text", links=True)
+    url = "https://app.travis-ci.com/github/acme/api/builds/555002"
+    assert f"\x1b]8;;{url}\x1b\\build #402\x1b]8;;\x1b\\" in linked
+    assert f"  {url}" not in linked
+
+
+def test_on_a_low_terminal_fewer_targets_are_named_and_the_verdict_is_seen():
+    report = many(400)
+    assert len(render(report, "text", height=24).splitlines()) <= 23
+    assert "\u2026 " in render(report, "text", height=24)
 
 
 def test_text_names_at_most_fifty_and_says_how_many_more():
     text = render(many(400), "text")
     assert text.count("https://ci.example/") == 50
-    assert "... and 350 more" in text
+    assert "\u2026 350 more" in text
 
 
 def test_text_does_not_name_what_passed():
-    assert rendered("passed", "text") == ("2 targets: 2 passed\nnightly passed-1: ended after 6 min 40 s, exit 0\n")
+    assert rendered("passed", "text", width=20) == (
+        "[==================]\n\u2713 2 passed\n\u2713 passed \u00b7 exit 0\n  All 2 passed.\n"
+        "  nightly passed-1,\n  2 targets, 6 min\n  40 s\n"
+    )
 
 
 def test_text_cuts_no_id_and_no_url_on_a_narrow_terminal():
     wide, narrow = rendered("mixed", "text", width=200), rendered("mixed", "text", width=40)
-    for word in re.findall(r"\S*(?:travis:|https:)\S+", wide):
-        assert word in narrow
+    words = re.findall(r"\S*(?:acme/|https:)\S+", wide)
+    assert len(words) > 12
+    assert [word for word in words if word not in narrow] == []
 
 
 def test_text_has_colour_only_when_asked():
     assert "\x1b" not in rendered("mixed", "text")
     painted = rendered("mixed", "text", colour=True)
-    assert re.sub(r"\x1b\[[0-9;]*m", "", painted) == rendered("mixed", "text")
-    assert painted != rendered("mixed", "text")
+    bare = re.sub(r"\x1b\[[0-9;]*m", "", painted).split("\n\n")
+    plain = rendered("mixed", "text").split("\n\n")
+    assert bare[:2] == plain[:2]  # bar and totals are letters and symbols where nothing is coloured
+    assert bare[2].splitlines()[-3:] == plain[2].splitlines()[-3:]
+    assert bare[3] == plain[3]
 
 
 def test_text_lets_nothing_steer_the_terminal():
@@ -110,13 +147,13 @@ def test_a_thousand_reasons_do_not_make_a_thousand_lines():
     report = seen(told([target(name) for name in names], *refused))
     text = render(report, "text")
     assert len(text.splitlines()) < 70
-    assert "975 more targets for 975 other reasons" in text
+    assert "975 more targets for 975 other causes" in text
 
 
 def test_a_run_stopped_by_a_rule_says_how_to_override_it():
     facts = [(1, Stopped("max_fail", "1 of 2 failed; 1 stop the run")), (2, Interrupted("stopped", 5))]
     text = render(seen(told([target(A)], *facts)), "text")
-    assert "stopped by max_fail (1 of 2 failed; 1 stop the run)" in text
+    assert "\u2298 stopped by max-fail \u00b7 exit 5  1 of 2 failed; 1 stop the run. 1 was not sent." in text
     assert "orchestrator resume r1 --override-stop" in text
 
 
@@ -204,8 +241,7 @@ def test_causes_stand_in_every_format_and_are_never_rendered():
         )
     ]
     report = seen(told([target(A), target(B)], *facts))
-    assert "2 of 2: <script>" in render(report, "text")
-    assert "FAILED (2) the build failed: <script>" in render(report, "text")
+    assert "\u00d7   2  the build failed: <script>" in render(report, "text")
     page = render(report, "html")
     assert "<b>2</b> &lt;script&gt;alert(1)" in page
     assert "javascript:x" not in page

@@ -86,7 +86,7 @@ def test_a_merged_report_names_its_runs_for_programs():
 def test_of_several_runs_the_newest_is_retried_and_why_asks_the_one_that_left_the_target():
     found = merged([report("r1", a=F, b=F), report("r2", b=F, a=P)])
     assert [hint.line() for hint in next_steps(found)] == [
-        "why:    orchestrator why r2 travis:acme/b@main",
-        "again:  orchestrator retry r2",
-        "all:    orchestrator report r1 --merged -o csv",
+        "build again: orchestrator retry r2",
+        "one target: orchestrator why r2 acme/b@main",
+        "every target: orchestrator report r1 --merged -o csv",
     ]

@@ -101,7 +101,7 @@ async def test_a_denied_run_stops_says_how_to_go_on_and_is_not_approved_any_more
         await approve(run.journal, "r1", "al", 6.0)
     report = await run.report()
     assert (report.run.status, report.run.stopped_by) == ("stopped", "denied")
-    assert render(report, "text").startswith("nightly r1: stopped: jo denied wave 2 (early) after ")
+    assert "denied \u00b7 exit 5  jo denied wave 2 (early). 5 were not sent." in render(report, "text")
     assert {row.reason for row in report.targets if row.code == "denied"} == {"not triggered: jo denied wave 2 (early)"}
     assert "<li>wave 2 (early)" in render(report, "html")
 
@@ -135,10 +135,11 @@ async def test_a_pause_that_nobody_heeds_yet_is_shown_all_the_same():
 async def test_reports_say_for_whom_a_run_waits_and_what_to_type():
     run = await waiting()
     report = await run.report()
-    assert "waiting for a person to approve the next wave" in render(report, "text")
+    shown = " ".join(render(report, "text").split())
+    assert "waits for approval \u00b7 exit 0 Wave 2 (early) waits for a person to approve it." in shown
     lines = [hint.line() for hint in next_steps(report)]
-    assert "open it:   orchestrator approve r1 --wave early" in lines
-    assert "or not:    orchestrator approve r1 --wave early --deny" in lines
+    assert "open it: orchestrator approve r1 --wave early" in lines
+    assert "or not: orchestrator approve r1 --wave early --deny" in lines
     history = await load(run.journal, "r1")
     told = [waits_for(history, target, run.service.now()) for target in history.targets[1:3]]
     assert told == [

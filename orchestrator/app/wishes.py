@@ -74,7 +74,7 @@ async def approve(
     await journal.wish(row.id, (Denied if deny else Approved)(by, now, number))
     if deny:
         sentence = f"{called(history.waves, number)} is denied by {plain(by)}: the run stops, and nothing more is sent"
-        return Said(sentence, onwards(row.id, history, OVERRIDE_STOP, "to open it all the same: "))
+        return Said(sentence, onwards(row.id, history, OVERRIDE_STOP, "to open it all the same"))
     wave = f"{called(history.waves, number)}, {counted(history.waves[number - 1].targets, 'target')}"
     return Said(f"{wave}, is approved by {plain(by)}: it opens {_when(history, now)}", _onwards(row, history))
 
@@ -88,7 +88,7 @@ async def pause(journal: Journal, run: str, by: str, now: float) -> Said:
     """
     row, history = await _open_run(journal, run)
     held = history.course.pause
-    let_go = Hint("unpause", row.id, (), "to let it go on: ")
+    let_go = Hint("unpause", row.id, (), "to let it go on")
     if held is not None:
         return Said(f"run {row.id} was paused already, by {plain(held.by)} at {clock(held.at)}", let_go)
     await journal.wish(row.id, PauseAsked(by, now))
@@ -152,7 +152,7 @@ def _all_the_same(run: str, history: History, what: str) -> str:
     if hint is None:
         return ""
     is_resumed = hint.verb == "resume"
-    return f"; `{hint.command}` {what} all the same" if is_resumed else f"; {hint.label}`{hint.command}`"
+    return f"; `{hint.command}` {what} all the same" if is_resumed else f"; {hint.label}: `{hint.command}`"
 
 
 def _not_yet(history: History, number: int | None) -> str:
@@ -181,4 +181,4 @@ def _when(history: History, now: float) -> str:
 
 
 def _onwards(row: RunRow, history: History) -> Hint | None:
-    return None if row.driven else onwards(row.id, history, (), "nobody drives the run now: ")
+    return None if row.driven else onwards(row.id, history, (), "nobody drives the run now")

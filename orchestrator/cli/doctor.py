@@ -40,7 +40,7 @@ async def doctor(face: Face, manifest: str | None, repos: tuple[str, ...], lines
     if face.flags.stdout == "json":
         face.json([replace(one, kind=REPO) if one.kind == UNKNOWN else one for one in findings])
     elif not (face.flags.quiet and code is Exit.OK):
-        face.tell("\n".join(_lines(findings)))
+        face.tell_lines(_lines(findings))
     return code
 
 

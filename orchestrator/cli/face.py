@@ -5,11 +5,11 @@ from __future__ import annotations
 import inspect
 import os
 import sys
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager, suppress
 from functools import cached_property, wraps
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TextIO, TypeVar
 
 import click
 
@@ -34,7 +34,8 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 SUMMARY = "GITHUB_STEP_SUMMARY"
-WIDEST = 160  # columns; wider lines are hard to read
+TEXT_WIDTH = 100  # columns of a report that no terminal shows
+NOTHING: Mapping[str, str] = {}
 TEXT = ("text", "json")
 DRIVES = ("run", "watch", "resume", "retry", "cancel")  # the run's own exit code stands, shown or not
 
@@ -119,6 +120,18 @@ class Face:
                 self.is_unshown = True
                 self._say(f"orchestrator: the output could not be shown: {error.strerror or error}")
 
+    def tell_lines(self, lines: Iterable[str]) -> None:
+        """Prints lines for people on stdout; on a terminal each is wrapped to its width."""
+        self.tell(self._fitted("\n".join(lines), sys.stdout))
+
+    def _fitted(self, text: str, stream: TextIO) -> str:
+        width = self.machine.columns(stream)
+        if width is None:
+            return text
+        from orchestrator.report.wrap import fit
+
+        return fit(text, width)
+
     def note(self, text: str) -> None:
         """Prints on stderr: what a person may also want to know; with `-q` at the end, and only if all is not well."""
         if self.flags.quiet:
@@ -128,7 +141,7 @@ class Face:
 
     def _say(self, text: str) -> None:
         with suppress(OSError):  # the run matters more than what is said of it
-            click.echo(text, err=True)
+            click.echo(self._fitted(text, sys.stderr), err=True)
 
     def tell_withheld(self) -> None:
         """Prints what `-q` has kept back."""
@@ -189,11 +202,12 @@ class Face:
 
     # -- reports ------------------------------------------------------------------------------------------------
 
-    def show(self, report: Report, *, is_silent: bool = False) -> None:
+    def show(self, report: Report, *, is_silent: bool = False, files: Mapping[str, str] = NOTHING) -> None:
         """Prints the report on stdout: the text report, or what `-o FORMAT` without a file asks for.
 
         Args:
             is_silent: whether the text report is left out (`-q` and all went well).
+            files: path to format of the reports that were written, too.
         """
         from orchestrator.report import render
 
@@ -201,19 +215,30 @@ class Face:
         if name is None and is_silent:
             return
         if name in (None, "text"):
-            self.tell(self._text(report, colour=self.machine.colours(sys.stdout, self.flags.no_color)))
+            self.tell(self._text(report, sys.stdout, files))
         else:
             self.tell(render(report, name).rstrip("\n"))
 
-    def _text(self, report: Report, *, colour: bool = False) -> str:
+    def _text(self, report: Report, stream: TextIO, files: Mapping[str, str]) -> str:
+        """The text report for a stream: as wide and as high as its terminal."""
         from orchestrator.report import render
-        from orchestrator.report.hints import next_steps
 
-        hints = [hint.line(self.flags.suffix) for hint in next_steps(report)]
-        import shutil
+        machine, no_color = self.machine, self.flags.no_color
+        page = next((path for path, name in files.items() if name == "html"), None)
+        return render(
+            replace(report, suffix=self.flags.suffix),
+            "text",
+            width=machine.columns(stream) or TEXT_WIDTH,
+            height=machine.lines(stream),
+            colour=machine.colours(stream, no_color),
+            links=machine.links(stream, no_color),
+            page=page and self._near(page),
+        ).rstrip("\n")
 
-        width = min(WIDEST, shutil.get_terminal_size((100, 24)).columns)
-        return render(report, "text", width=width, colour=colour, hints=hints).rstrip("\n")
+    def _near(self, path: str) -> str:
+        """The path as a person would type it here."""
+        place = Path(path)
+        return str(place.relative_to(self.machine.cwd)) if place.is_relative_to(self.machine.cwd) else path
 
     def write(self, report: Report, files: Mapping[str, str]) -> bool:
         """Writes each file atomically; one that cannot be written does not keep the others from it.
@@ -305,9 +330,9 @@ class Face:
         if detach and flags.stdout is None:
             self.tell(run)  # alone on stdout, so that a script can keep it
             if not is_silent:
-                self.note(self._text(ended.report))
+                self.note(self._text(ended.report, sys.stderr, ended.files))
         else:
-            self.show(ended.report, is_silent=is_silent)
+            self.show(ended.report, is_silent=is_silent, files=ended.files)
         if code in (Exit.SIGINT, Exit.SIGTERM, Exit.TIMEOUT, Exit.ACCOUNT) and not ended.report.is_rehearsal:
             self.note(f"orchestrator: nothing is lost; go on with: orchestrator resume {run}{flags.suffix}")
         return code

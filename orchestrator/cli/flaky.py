@@ -35,7 +35,7 @@ async def flaky(face: Face, name: str | None) -> Exit:
         rows = [{**asdict(one), "runs": one.runs} for one in found]
         face.json({"schema": SCHEMA, "name": name, "steady": steady, "targets": rows})
     else:
-        face.tell("\n".join(_lines(found, steady)))
+        face.tell_lines(_lines(found, steady))
     return Exit.OK
 
 

@@ -16,7 +16,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TextIO
 
 import click
 
@@ -124,10 +124,42 @@ class Machine(Struct, frozen=True):
         """Whether stderr is a terminal that can move its cursor."""
         return not self.is_ci and sys.stderr.isatty() and self.environ.get("TERM", "") not in ("", "dumb")
 
+    def columns(self, stream: TextIO) -> int | None:
+        """How wide lines may be: as the terminal is, or as `COLUMNS` says; None where nothing does."""
+        said = self.environ.get("COLUMNS", "")
+        return int(said) if said.isdecimal() and 0 < int(said) < 10_000 else _size(stream)[0]
+
+    def lines(self, stream: TextIO) -> int | None:
+        """How high the terminal is; None where there is none."""
+        return _size(stream)[1]
+
+    def links(self, stream: object, no_color: bool) -> bool:
+        """Whether a terminal is known to show OSC 8 links; elsewhere URLs stand in full."""
+        said = self.environ.get("FORCE_HYPERLINK", "")
+        if not self.colours(stream, no_color) or said == "0":
+            return False
+        vte = self.environ.get("VTE_VERSION", "")
+        known = (
+            self.environ.get("TERM_PROGRAM") in ("iTerm.app", "WezTerm", "vscode", "Hyper", "ghostty"),
+            self.environ.get("TERM", "").partition("-")[0] in ("alacritty", "foot"),
+            self.environ.get("TERM") in ("xterm-kitty", "xterm-ghostty"),
+            vte.isdecimal() and int(vte) >= 5000,
+            bool(self.environ.get("WT_SESSION") or self.environ.get("KONSOLE_VERSION")),
+        )
+        return bool(said) or (any(known) and not self.environ.get("TMUX"))
+
     def colours(self, stream: object, no_color: bool) -> bool:
         """Whether a stream may be coloured."""
         is_terminal = bool(getattr(stream, "isatty", lambda: False)())
         return is_terminal and not no_color and not self.environ.get("NO_COLOR") and self.environ.get("TERM") != "dumb"
+
+
+def _size(stream: TextIO) -> tuple[int, int] | tuple[None, None]:
+    try:
+        columns, lines = os.get_terminal_size(stream.fileno())
+    except (OSError, ValueError, AttributeError):  # no terminal, or none that tells
+        return None, None
+    return (columns, lines) if columns and lines else (None, None)
 
 
 class Verbs(click.Group):
@@ -361,8 +393,13 @@ def _bug(machine: Machine, error: BaseException) -> int:
 
 def _complain(machine: Machine, text: str) -> None:
     first, *rest = machine.redactor.text(text).splitlines() or [""]
+    lines, width = "\n".join([f"orchestrator: {first}", *rest]), machine.columns(sys.stderr)
+    if width is not None:
+        from orchestrator.report.wrap import fit
+
+        lines = fit(lines, width)
     with suppress(OSError):  # where nobody can be told, the exit code still tells
-        click.echo("\n".join([f"orchestrator: {first}", *rest]), err=True)
+        click.echo(lines, err=True)
 
 
 def let_go_of_stdout() -> None:

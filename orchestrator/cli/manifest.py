@@ -48,7 +48,7 @@ def init(face: Face, directory: str, type_: str) -> None:
     if not face.flags.quiet:
         there = "" if directory == "." else f" {shell(str(Path(directory) / DEFAULT))}"
         verbs = "; ".join(f"orchestrator {verb}{there}" for verb in ("check", "plan", "run"))
-        face.tell("\n".join([*(f"wrote {path}" for path in paths), f"edit it, then: {verbs} --sandbox"]))
+        face.tell_lines([*(f"wrote {path}" for path in paths), f"edit it, then: {verbs} --sandbox"])
 
 
 @verb(

@@ -101,7 +101,7 @@ async def show(face: Face, source: Source, *, offline: bool) -> Exit:
     if face.flags.stdout == "json":
         face.json(as_json(planned, cast, context.now()))
     else:
-        face.tell("\n".join(as_text(planned, cast, context.now(), shows_all=bool(face.flags.verbose))))
+        face.tell_lines(as_text(planned, cast, context.now(), shows_all=bool(face.flags.verbose)))
     return Exit.OK
 
 

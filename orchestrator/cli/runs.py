@@ -149,7 +149,7 @@ async def status(face: Face, run: str | None, exit_status: bool) -> int:
     else:
         hints = [hint.line(face.flags.suffix) for hint in _next(row, report)]
         waits = await _next_triggers(face, row, report) if row.driven else []
-        face.tell("\n".join([*_lines(row, report), *waits, *hints]))
+        face.tell_lines([*_lines(row, report), *waits, *hints])
     return (report.run.exit_code or 0) if exit_status else Exit.OK
 
 
@@ -203,11 +203,11 @@ def _next(row: RunRow, report: Report) -> Iterator[Hint]:
     if row.ended_at is None:
         yield from for_a_person(report)
     if row.ended_at is None and row.driven:
-        yield Hint("watch", row.id, (), "follow it: ")
+        yield Hint("watch", row.id, (), "follow it")
     elif row.ended_at is None and not report.is_rehearsal:
-        yield going_on(report, row.id, "go on:     ")
+        yield going_on(report, row.id, "go on")
     elif report.totals["targets"] > report.totals["passed"]:
-        yield Hint("report", row.id, (), "report:    ")
+        yield Hint("report", row.id, (), "report")
 
 
 @verb(
@@ -234,7 +234,7 @@ async def why(face: Face, words: tuple[str, ...], exit_status: bool) -> int:
     if face.flags.stdout == "json":
         face.json(found.for_programs(face.flags.suffix))
     else:
-        face.tell("\n".join(found.for_people(face.flags.suffix)))
+        face.tell_lines(found.for_people(face.flags.suffix))
     return (story.exit_code or 0) if exit_status else Exit.OK
 
 
@@ -296,5 +296,8 @@ async def diff(face: Face, before: str, after: str, exit_status: bool) -> int:
     first = await app.settled(face.context, before, selection, may_be_empty=True)
     second = await app.settled(face.context, after, selection, may_be_empty=bool(first.targets))
     changes = compare(first, second)
-    face.tell((as_json(changes) if face.flags.stdout == "json" else as_text(changes)).rstrip("\n"))
+    if face.flags.stdout == "json":
+        face.tell(as_json(changes).rstrip("\n"))
+    else:
+        face.tell_lines(as_text(changes).rstrip("\n").split("\n"))
     return (second.run.exit_code or 0) if exit_status else Exit.OK

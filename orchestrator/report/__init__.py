@@ -36,7 +36,7 @@ class Format(Struct, frozen=True):
 
 EVENTS = "events"  # the format that wants the facts of the journal
 FORMATS: Mapping[str, Format] = {
-    "text": Format("text:render", "txt", "what did not pass, by reason, for people"),
+    "text": Format("text:render", "txt", "what did not pass, by cause, and the verdict, for people"),
     "json": Format("json:render", "json", "everything, for programs (schema orchestrator.report/1)"),
     "jsonl": Format("json:json_lines", "jsonl", "a JSON object a line for each target"),
     "events": Format("events:render", "jsonl", "the facts of the run, a JSON object a line"),

@@ -10,9 +10,9 @@ from orchestrator.core.frozen import Struct
 from orchestrator.core.model import Outcome, Phase
 from orchestrator.core.next_step import AFTER_RERUN, EVERY_TIME
 from orchestrator.core.times import counted
-from orchestrator.report.marks import Mark, mark
+from orchestrator.report.marks import OUTCOMES, PHASES, Mark, mark
 from orchestrator.report.view import Report, Row
-from orchestrator.report.words import plain, short
+from orchestrator.report.words import plain
 
 IN_DOUBT = "in doubt"
 OPEN = "open"
@@ -55,16 +55,11 @@ def causes(report: Report) -> list[SharedCause]:
     return sorted(made, key=lambda one: -len(one.rows))
 
 
-def cause_lines(report: Report, at_most: int) -> Iterator[str]:
-    """The same as lines for a person, with how many logs they rest on."""
-    found = causes(report)
-    read, failed = sum(len(one.rows) for one in found), sum(row.outcome in FAILED for row in report.targets)
-    for one in found[:at_most]:
-        yield f"{len(one.rows):,} of {read:,}: {short(one.text)}"
-    if len(found) > at_most:
-        yield f"{counted(len(found) - at_most, 'more cause')} in -o json"
-    if found and read < failed:
-        yield f"by the logs of {read:,} of {counted(failed, 'failed build')}"
+def read_line(report: Report) -> str:
+    """On how many logs the causes rest, where some were not read; empty otherwise."""
+    read = sum(row.cause is not None for row in report.targets)
+    failed = sum(row.outcome in FAILED for row in report.targets)
+    return f"by the logs of {read:,} of {counted(failed, 'failed build')}" if 0 < read < failed else ""
 
 
 class Group(Struct, frozen=True):
@@ -85,11 +80,13 @@ class Group(Struct, frozen=True):
 
     @property
     def mark(self) -> Mark:
-        """How it is shown; of what is open, how far the first target has come."""
+        """How it is shown; of what is open, how far most of it has come."""
         first = self.rows[0]
         if self.word == IN_DOUBT:
             return mark(Outcome.IN_DOUBT)
-        return mark(Phase(first.phase) if first.outcome is None else Outcome(first.outcome))
+        if first.outcome is not None:
+            return mark(Outcome(first.outcome))
+        return mark(Phase(Counter(row.phase for row in self.rows).most_common(1)[0][0]))
 
     @property
     def did_not_pass(self) -> bool:
@@ -125,7 +122,11 @@ _WORDS = {
     "in_doubt": ("", "in doubt: nobody knows whether a build was started"),
 }
 # By code: what is said where the reasons have nothing in common.
-_ELSE = {"needs": "waits for others that it needs", "frozen": "left alone for a while, as the service asks"}
+_ELSE = {
+    "skip": "skipped by the manifest",
+    "needs": "waits for others that it needs",
+    "frozen": "left alone for a while, as the service asks",
+}
 _BOUNDARY = re.compile(r" \(|: |; |, |$")
 
 
@@ -192,6 +193,12 @@ def reason_of(row: Row) -> str:
     return reason if row.cause is None else f"{reason}: {row.cause.text}"
 
 
+def short_id(report: Report, row: Row) -> str:
+    """The target's id without the account, where all have the same one and the rest says it: verbs take both."""
+    is_needed = len(report.accounts) > 1 or "#" in row.id or not row.id.startswith(f"{row.account}:")
+    return row.id if is_needed else row.id.removeprefix(f"{row.account}:")
+
+
 def flakes(report: Report) -> list[Row]:
     """The targets that passed only after their build was started again."""
     return [row for row in report.targets if row.code == AFTER_RERUN]
@@ -231,6 +238,18 @@ def counts(report: Report) -> Iterator[tuple[int, str]]:
     skipped = tally.pop(Outcome.SKIPPED.value)
     tally[Outcome.SKIPPED.value] = skipped
     yield from ((number, word) for word, number in tally.items() if number)
+
+
+def tally(report: Report) -> list[tuple[Mark, int]]:
+    """How many there are of each outcome, and of what is open how far it has come, in the order of a bar."""
+    found: Counter[Outcome | Phase] = Counter()
+    for row in report.targets:
+        if row.is_in_doubt:
+            found[Outcome.IN_DOUBT] += 1
+        else:
+            found[Phase(row.phase) if row.outcome is None else Outcome(row.outcome)] += 1
+    keys: list[Outcome | Phase] = [*OUTCOMES, *PHASES]
+    return [(mark(key), found[key]) for key in keys if found[key]]
 
 
 def to_rerun(rows: Iterable[Row]) -> tuple[list[Row], list[Row]]:

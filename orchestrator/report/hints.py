@@ -8,7 +8,7 @@ from orchestrator.core.errors import suffixed
 from orchestrator.core.events import CANCELED
 from orchestrator.core.frozen import Struct
 from orchestrator.core.history import History
-from orchestrator.report.groups import IN_DOUBT, OPEN, ORDER, groups, word_of
+from orchestrator.report.groups import IN_DOUBT, OPEN, ORDER, groups, short_id, word_of
 from orchestrator.report.view import Report
 from orchestrator.report.words import shell
 
@@ -21,7 +21,7 @@ class Hint(Struct, frozen=True):
     Args:
         run: the run that it is about.
         words: what follows the run's id, as a shell takes it.
-        label: what is written before it.
+        label: what it is for, in a few words.
     """
 
     verb: str
@@ -30,12 +30,16 @@ class Hint(Struct, frozen=True):
     label: str = ""
 
     def line(self, suffix: str = "") -> str:
-        """The command line, with its label.
+        """The command line behind its label.
 
         Args:
             suffix: appended to it, such as ` --state DIR`.
         """
-        return self.label + suffixed(self.command, suffix)
+        return f"{self.label}: {self.typed(suffix)}" if self.label else self.typed(suffix)
+
+    def typed(self, suffix: str = "") -> str:
+        """The command line alone, with the suffix."""
+        return suffixed(self.command, suffix)
 
     @property
     def command(self) -> str:
@@ -44,7 +48,7 @@ class Hint(Struct, frozen=True):
 
 
 OVERRIDE_STOP = ("--override-stop",)
-REHEARSE_AGAIN = "its sandbox ends with its process; rehearse it again: "
+REHEARSE_AGAIN = "its sandbox ends with its process; rehearse it again"
 
 
 def onwards(run: str, history: History, words: tuple[str, ...] = (), label: str = "") -> Hint | None:
@@ -76,25 +80,25 @@ def next_steps(report: Report) -> Iterator[Hint]:
         return
     yield from for_a_person(report)
     first = found.get(IN_DOUBT) or next(iter(reversed(found.values())))
-    yield Hint("why", first.run or run.id, (shell(first.id),), "why:    ")
     if not report.is_rehearsal:
         for id_ in run.merged or (run.id,):
             words = {word_of(row) for row in report.targets if row.run in ("", id_)} & set(ORDER)
             yield from _onwards(report, id_, words)
     yield from _back(report)
-    yield Hint("report", run.id, (*(("--merged",) if run.merged else ()), "-o", "csv"), "all:    ")
+    yield Hint("why", first.run or run.id, (shell(short_id(report, first)),), "one target")
+    yield Hint("report", run.id, (*(("--merged",) if run.merged else ()), "-o", "csv"), "every target")
 
 
 def for_a_person(report: Report) -> Iterator[Hint]:
     """What lets a run go on that waits for a person."""
     run = report.run
     if run.waits_for == "pause":
-        yield Hint("unpause", run.id, (), "unpause:   ")
+        yield Hint("unpause", run.id, (), "let it go on")
     elif run.waits_for == "approval":
         wave = next((one for one in run.waves if one.opened_at is None), None)
         words = () if wave is None else ("--wave", shell(wave.name))
-        yield Hint("approve", run.id, words, "open it:   ")
-        yield Hint("approve", run.id, (*words, "--deny"), "or not:    ")
+        yield Hint("approve", run.id, words, "open it")
+        yield Hint("approve", run.id, (*words, "--deny"), "or not")
 
 
 def _back(report: Report) -> Iterator[Hint]:
@@ -106,7 +110,7 @@ def _back(report: Report) -> Iterator[Hint]:
     old = [word for name in run.params for word in ("-p", f"{shell(name)}=OLD")]
     only = [word for row in built[:BACK] for word in ("--only", shell(row.id))]
     some = f" ({BACK} of the {len(built):,} that were built)" if len(built) > BACK else ""
-    yield Hint("run", shell(run.manifest), (*old, *only), f"back{some}:   ")
+    yield Hint("run", shell(run.manifest), (*old, *only), f"back{some}")
 
 
 def _onwards(report: Report, id_: str, found: Collection[str]) -> Iterator[Hint]:
@@ -114,10 +118,10 @@ def _onwards(report: Report, id_: str, found: Collection[str]) -> Iterator[Hint]
     run = report.run
     is_canceled = run.stopped_by == CANCELED
     if IN_DOUBT in found or (OPEN in found and not is_canceled):
-        yield going_on(report, id_, "go on:  ")
+        yield going_on(report, id_, "settle the doubts" if OPEN not in found else "go on")
     is_newest = id_ == (run.merged or (id_,))[-1]
     if is_newest and (set(found) - {OPEN, IN_DOUBT, "skipped"} or (OPEN in found and is_canceled)):
-        yield Hint("retry", id_, (), "again:  ")
+        yield Hint("retry", id_, (), "build again")
 
 
 def going_on(report: Report, run: str, label: str) -> Hint:

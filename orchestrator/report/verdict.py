@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING
 from orchestrator.core.course import APPROVAL, DENIED, PAUSE, SOAK
 from orchestrator.core.errors import Exit
 from orchestrator.core.events import CANCELED
-from orchestrator.core.frozen import replace
 from orchestrator.core.model import Outcome, Phase
 from orchestrator.core.stop_rules import FAILED, IN_A_ROW, MAX_FAIL, NEEDS, NOTHING_PASSED, WORSE
 from orchestrator.core.times import counted, duration, moment
@@ -81,7 +80,7 @@ def verdict_now(snapshot: Snapshot, now: float, *, ahead: Ahead = UNKNOWN) -> Ve
     return Verdict(State.RUNNING, "running", None, running_sentence(found, ahead, now))
 
 
-_RESUME = re.compile(r"(,? ?and )?\bresume( in an hour| later)?\.?$")
+_RESUME = re.compile(r"(,? ?(and|then) )?\bresume( in an hour| later)?\.?$")
 _SIGNALS = {"SIGINT": "Ctrl-C", "SIGHUP": "The terminal was closed (SIGHUP)"}
 _RULES = {
     MAX_FAIL: "stopped by max-fail",
@@ -145,7 +144,7 @@ class _Telling:
         """What to do then, by a command; a rehearsal's sandbox is gone, so nothing can go on there."""
         if self._report.is_rehearsal and hint.verb in ("resume", "retry", "watch"):
             return "It was a rehearsal; nothing is left that could go on.", "", ""
-        return f"{label}:", replace(hint, label="").line(self._report.suffix), after
+        return f"{label}:", hint.typed(self._report.suffix), after
 
     @property
     def _newest(self) -> str:
@@ -226,7 +225,8 @@ class _Telling:
         word = _RULES.get(rule, f"stopped by {plain(rule)}" if rule else "stopped")
         if bound:
             word = f"stopped by {bound} in a row" if rule == IN_A_ROW else f"{word} {bound}"
-        why = f"{capital(short(run.stopped_why))}." if run.stopped_why else ""
+        why = short(run.stopped_why or "")
+        why = f"{why if rule == DENIED else capital(why)}." if why else ""  # a denial begins with a person's name
         unsent = f"{were(found.unsent)} not sent." if found.unsent else "Everything had been sent."
         label = "Let it open all the same" if rule == DENIED else "Go on all the same"
         return self._made(State.STOPPED, word, why, unsent, self._doubts(), then=self._go_on(label))

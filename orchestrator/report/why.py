@@ -171,7 +171,7 @@ def _now(target: Target, history: History, now: float, run_id: str, foreseen: It
     if history.has_ended:
         yield f"the run has ended; {_left_open(progress)}: {sentence}"
         if not history.options.sandbox:
-            yield Hint("retry", run_id, (), "a new run triggers it: ")
+            yield Hint("retry", run_id, (), "a new run triggers it")
         return
     yield f"now: {sentence}"
     yield from held_by(history, target, now)
@@ -184,7 +184,7 @@ def _now(target: Target, history: History, now: float, run_id: str, foreseen: It
     if history.left_at is not None:
         is_stopped = history.stopped is not None and not history.stopped.by_person
         words = ("--override-stop",) if is_stopped and not progress.may_exist else ()
-        yield onwards(run_id, history, words, "nobody drives the run now: ") or "its sandbox ended with its process"
+        yield onwards(run_id, history, words, "nobody drives the run now") or "its sandbox ended with its process"
 
 
 def _for_a_person(history: History, target: Target, now: float, run_id: str) -> Iterator[Hint]:
@@ -193,10 +193,10 @@ def _for_a_person(history: History, target: Target, now: float, run_id: str) -> 
     if waiting is None or history.of(target.id).may_exist:
         return
     if waiting.kind == PAUSE:
-        yield Hint("unpause", run_id, (), "let it go on: ")
+        yield Hint("unpause", run_id, (), "let it go on")
     elif waiting.kind == APPROVAL and target.wave >= waiting.wave:
         name = shell(history.waves[waiting.wave - 1].name)
-        yield Hint("approve", run_id, ("--wave", name), "open the wave: ")
+        yield Hint("approve", run_id, ("--wave", name), "open the wave")
 
 
 def _left_open(progress: Progress) -> str:
@@ -225,6 +225,6 @@ def _in(seconds: float) -> str:
 
 def _ways_out(target: Target, run_id: str) -> Iterator[Hint]:
     name = shell(target.id)
-    yield Hint("resume", run_id, (), "look it up again:      ")
-    yield Hint("resume", run_id, ("--assume-absent", name), "you see no build:      ")
-    yield Hint("resume", run_id, ("--adopt-request", f"{name}=ID"), "you see its request:   ")
+    yield Hint("resume", run_id, (), "look it up again")
+    yield Hint("resume", run_id, ("--assume-absent", name), "you see no build")
+    yield Hint("resume", run_id, ("--adopt-request", f"{name}=ID"), "you see its request")
