@@ -48,16 +48,61 @@ def served(program, **settings):
     assert world.counters.accepted == []
 
 
-def test_what_is_wrong_stands_last_with_what_to_do_about_it(program):
+def test_what_is_wrong_stands_first_with_what_to_do_about_it(program):
     with served(program, skew=90.0):
         assert program("doctor") == Exit.FAILED
-    assert re.sub("differ by (89|90) s", "differ by 90 s", program.out).splitlines()[-6:] == [
-        "ok    travis: limits: triggers 40/30s, calls 1800/1m, triggers_per_repo 10/1h; 16 connections",
-        "WARN  travis: our clocks differ by 90 s; set this machine's clock; the run allows for it meanwhile",
-        "BAD   acme/off: builds are switched off; activate it at the provider, or `skip` it",
-        "BAD   acme/closed: the token may not trigger builds here; give its user push access",
-        "BAD   acme/gone: there is no such repository, or the token may not see it; check its name",
-        "10 checks: 3 repositories would be refused, the others are fine; nothing was triggered",
+    assert re.sub("differ by (89|90) s", "differ by 90 s", program.out).splitlines()[:9] == [
+        "BAD   acme/off: builds are switched off",
+        "      to do: activate it at the provider, or `skip` it",
+        "BAD   acme/closed: the token may not trigger builds here",
+        "      to do: give its user push access",
+        "BAD   acme/gone: there is no such repository, or the token may not see it",
+        "      to do: check its name and the token's user",
+        "WARN  travis: our clocks differ by 90 s",
+        "      to do: set this machine's clock; the run allows for it meanwhile",
+        "ok    acme/good: active, allowed, default branch main",
+    ]
+    assert program.out.endswith(
+        "10 checks: 3 repositories would be refused, the others are fine; nothing was triggered\n"
+    )
+
+
+def test_what_the_manifest_skips_is_not_looked_at(program):
+    with served(program) as world:
+        text = (program.folder / "orchestrator.yaml").read_text()
+        for name in ("off", "closed", "gone"):
+            text = text.replace(f"  - acme/{name}\n", f"  - {{repo: acme/{name}, skip: frozen}}\n")
+        program.write("orchestrator.yaml", text)
+        assert program("doctor") == Exit.OK
+        assert len(world.counters.calls) == 3  # who we are, twice, and the one repository
+    assert "3 targets that the manifest skips: not looked at" in program.out
+    assert "acme/off" not in program.out
+
+
+def test_an_account_of_which_all_is_skipped_is_not_asked(program):
+    program.write("orchestrator.yaml", "version: 1\ntargets: [{repo: acme/a, skip: frozen}]\n")
+    assert program("doctor") == Exit.OK  # no token is there
+    assert "1 target that the manifest skips: not looked at" in program.out
+
+
+def test_of_many_only_trouble_is_told_and_the_same_once():
+    fine = [Finding("ok", f"acme/r{n}", "active, allowed, default branch main") for n in range(1_180)]
+    off = [Finding("repo", f"acme/off{n}", "builds are switched off", "activate it") for n in range(20)]
+    lost = [
+        Finding(UNKNOWN, f"acme/x{n}", f"nothing was learnt: /repo/acme/x{n}: HTTP 500", "ask again") for n in (1, 2)
+    ]
+    lines = list(_lines([*fine, *off, *lost, Finding("account", "lab", "no token; make one")]))
+    assert lines == [
+        "BAD   lab: no token",
+        "      to do: make one",
+        "BAD   20 repositories: builds are switched off",
+        "      to do: activate it",
+        f"      {', '.join(f'acme/off{n}' for n in range(10))} and 10 more in -o json",
+        "BAD   2 repositories: nothing was learnt: /repo/it: HTTP 500",
+        "      to do: ask again",
+        "      acme/x1, acme/x2",
+        "ok    1,180 repositories are there, and can be triggered",
+        "1,203 checks: a run would not work; fix the BAD lines first",
     ]
 
 
@@ -210,7 +255,8 @@ async def test_what_could_not_be_seen_is_told_and_the_exit_code_agrees(tmp_path)
     assert {one.kind for one in found} == {UNKNOWN}
     assert code is Exit.FAILED
     assert took < 600
-    assert all(line.startswith("BAD ") for line in _lines(found) if "acme/" in line)
+    assert next(_lines(found)).startswith("BAD   12 repositories: ")
+    assert all(one.remedy for one in found)
 
 
 def test_an_account_out_of_reach_is_waited_for_as_long_as_the_manifest_says(program):

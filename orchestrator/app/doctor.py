@@ -39,6 +39,16 @@ SKEWED = 30.0  # seconds that clocks may differ before it is worth a word
 NETWORK = "look at the URL, the network and HTTPS_PROXY"
 LITTLE, TOO_LITTLE = 200 * 2**20, 2**20  # bytes of free space below which a state is in danger, or cannot be written
 
+SEEN = ("active, allowed", "it is there")  # how what is said of a repository begins that can be triggered
+AGAIN = "ask again later; a run looks again by itself"
+SKIP = "mend that at the service, or `skip` it"
+LOOK = "check the account's `url` and `token`; `orchestrator help secrets` tells where a token may stand"
+TO_DO = {  # by the code of a refusal that does not say it itself
+    "banned": "wait until that is over; nothing is asked meanwhile",
+    "unreachable": NETWORK,
+    "insufficient_scope": "make a token that has it",
+}
+
 UNSEEN_YET = "the service has not seen this branch"
 
 OK, WARN, UNKNOWN, REPO, ACCOUNT = "ok", "warning", "unknown", "repo", "account"
@@ -51,7 +61,7 @@ class Finding(Struct, frozen=True):
         kind: `ok`, `warning`, `unknown` (no answer), `repo` (this one would be refused), `account` (nothing would
             work on it).
         about: an account, a repository, or a part of this machine.
-        remedy: what to do about it; empty where nothing is.
+        remedy: what to do about it; empty where nothing is, or where the text says it behind a semicolon.
     """
 
     kind: str
@@ -102,10 +112,15 @@ async def _accounts(source: Source, choices: Choices, context: Context, state: J
         planned, context = await rehearsed(planned, context, stack)
         left = MOST
         for name, account in planned.plan.accounts.items():
-            targets = [target for target in planned.plan.targets if target.account == name]
-            found, looked = await _account(account, targets, state, context, left)
-            findings += found
-            left -= looked
+            every = [target for target in planned.plan.targets if target.account == name]
+            targets = [target for target in every if target.skip is None]
+            if targets:
+                found, looked = await _account(account, targets, state, context, left)
+                findings += found
+                left -= looked
+            if len(every) > len(targets):
+                skipped = counted(len(every) - len(targets), "target")
+                findings.append(Finding(OK, name, f"{skipped} that the manifest skips: not looked at"))
     return findings
 
 
@@ -160,8 +175,14 @@ async def _account(
                 findings += await _advice(caller, [target for target in targets if target.repo not in bad])
             return findings + list(_account_facts(account, caller.skew)), looked
     except (UsageError, AccessRefused) as error:
-        remedy = NETWORK if isinstance(error, AccessRefused) and error.code == "unreachable" else ""
-        return [Finding(ACCOUNT, account.name, str(error), remedy)], looked
+        return [_bad_account(account, error)], looked
+
+
+def _bad_account(account: Account, error: Exception) -> Finding:
+    """An account on which nothing would work; most refusals end with what to do."""
+    text, code = _refusal(error), error.code if isinstance(error, AccessRefused) else ""
+    says_it = "; " in text and code != "unreachable"
+    return Finding(ACCOUNT, account.name, text, "" if says_it else TO_DO.get(code, LOOK))
 
 
 async def _who(account: Account, caller: Caller) -> Finding:
@@ -171,8 +192,9 @@ async def _who(account: Account, caller: Caller) -> Finding:
     try:
         principal = await caller.patiently(provider.whoami)
     except (NotTriggered, LookFailed) as error:
-        remedy = "" if isinstance(error, AccessRefused) else NETWORK
-        return Finding(ACCOUNT, account.name, _refusal(error), remedy)
+        if isinstance(error, AccessRefused):
+            return _bad_account(account, error)
+        return Finding(ACCOUNT, account.name, _refusal(error), NETWORK)
     if principal is None:
         return Finding(OK, account.name, f"{account.url}; it does not say who we are")
     return Finding(OK, account.name, f"{account.url}, as {plain(principal.login)} {plain(principal.detail)}".rstrip())
@@ -225,15 +247,12 @@ async def _repos(caller: Caller, account: Account, targets: Sequence[Target]) ->
 
     key_of = declared.home if isinstance(provider, Inspects) else declared.place  # else a trigger's needs are looked up
     some = {(target.repo, key_of(target)): target for target in targets}
-    if isinstance(provider, Prepares) and not isinstance(provider, Inspects):
-        some = {key: target for key, target in some.items() if target.skip is None}
     if not isinstance(provider, Inspects | Prepares):
         return [Finding(OK, "repos", "this provider cannot be asked about repositories")]
     async with anyio.create_task_group() as tasks:
         for key, target in some.items():
             tasks.start_soon(check, key, target)
-    sent = [target for target in targets if target.skip is None]
-    same = [Finding(REPO, *pair) for pair in pairs(sent, names, account)]
+    same = [Finding(REPO, *pair) for pair in pairs(targets, names, account)]
     return [*(found[key] for key in some), *same]
 
 
@@ -242,9 +261,9 @@ async def _prepared(caller: Caller, provider: Prepares, target: Target) -> tuple
     try:
         prepared = await caller.patiently(partial(provider.prepare, target))
     except Rejected as error:
-        return Finding(REPO, target.repo, error.reason), None
+        return Finding(REPO, target.repo, error.reason, "" if "; " in error.reason else SKIP), None
     except (NotTriggered, LookFailed) as error:
-        return Finding(UNKNOWN, target.repo, _refusal(error)), None
+        return Finding(UNKNOWN, target.repo, _refusal(error), AGAIN), None
     return Finding(OK, target.repo, "it is there, and can be triggered"), repository_in(prepared)
 
 
@@ -253,9 +272,10 @@ async def _repo(caller: Caller, provider: Inspects, repo: str, home: str) -> tup
     try:
         facts = await caller.patiently(partial(provider.inspect, home))
     except (NotTriggered, LookFailed) as error:
-        return Finding(UNKNOWN, repo, _refusal(error)), None
+        return Finding(UNKNOWN, repo, _refusal(error), AGAIN), None
     if facts is None:
-        return Finding(REPO, repo, "there is no such repository, or the token may not see it", "check its name"), None
+        text, remedy = "there is no such repository, or the token may not see it", "check its name and the token's user"
+        return Finding(REPO, repo, text, remedy), None
     return _judged(repo, facts), facts.slug
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Sequence
 
-from orchestrator.app.doctor import ACCOUNT, OK, REPO, UNKNOWN, WARN, Finding, code_of
+from orchestrator.app.doctor import ACCOUNT, OK, REPO, SEEN, UNKNOWN, WARN, Finding, code_of
 from orchestrator.app.doctor import doctor as findings_of
 from orchestrator.app.plan import Source
 from orchestrator.cli.face import TEXT, Face, verb
@@ -16,8 +16,10 @@ from orchestrator.core.frozen import replace
 from orchestrator.core.times import counted
 from orchestrator.report.words import plain
 
-NAMED = 50
-_SEVERITY = (WARN, UNKNOWN, REPO, ACCOUNT)  # the worst stands last, where it is still on the screen
+NAMED = 10  # abouts of one kind of trouble that are named
+WORDS = {OK: "ok", WARN: "WARN"}  # else BAD
+MACHINE = ("sqlite", "disk", "state")
+ORDER = (ACCOUNT, REPO, UNKNOWN, WARN)
 
 
 @verb(
@@ -45,22 +47,47 @@ async def doctor(face: Face, manifest: str | None, repos: tuple[str, ...], lines
 
 
 def _lines(findings: Sequence[Finding]) -> Iterator[str]:
-    """What is fine, of repositories only a few; then what is not, in full; last how much of which there is."""
-    fine = [finding for finding in findings if finding.kind == OK]
-    hidden = [finding for finding in fine if "/" in finding.about][NAMED:]
-    skip = set(map(id, hidden))
-    yield from (_line(finding) for finding in fine if id(finding) not in skip)
-    if hidden:
-        yield f"ok    ... {len(hidden):,} more"
-    wrong = sorted((finding for finding in findings if finding.kind != OK), key=lambda one: _SEVERITY.index(one.kind))
-    yield from map(_line, wrong)
+    """What is not well first, the same trouble once, with what to do; what is well as a number; last how many."""
+    groups: dict[tuple[str, str, str], list[Finding]] = {}
+    for one in findings:
+        if one.kind != OK:
+            groups.setdefault((one.kind, one.text.replace(one.about, "it"), one.remedy), []).append(one)
+    for _, same in sorted(groups.items(), key=lambda group: ORDER.index(group[0][0])):
+        yield from _trouble(same)
+    yield from _well([finding for finding in findings if finding.kind == OK])
     yield _sum(findings)
 
 
-def _line(finding: Finding) -> str:
-    mark = {OK: "ok  ", WARN: "WARN"}.get(finding.kind, "BAD ")
-    remedy = f"; {finding.remedy}" if finding.remedy else ""
-    return f"{mark}  {plain(finding.about)}: {plain(finding.text)}{remedy}"
+def _trouble(same: Sequence[Finding]) -> Iterator[str]:
+    first, *others = same
+    about, text = plain(first.about), plain(first.text)
+    if others:
+        what = "repositories" if first.kind in (REPO, UNKNOWN) else "places"
+        about, text = f"{len(same):,} {what}", plain(first.text.replace(first.about, "it"))
+    text, _, said = (text, "", first.remedy) if first.remedy else text.rpartition("; ")
+    yield f"{WORDS.get(first.kind, 'BAD'):<4}  {about}: {text or said}"
+    if text and said:
+        yield f"      to do: {plain(said)}"
+    if others:
+        more = f" and {len(same) - NAMED:,} more in -o json" if len(same) > NAMED else ""
+        yield f"      {', '.join(plain(one.about) for one in same[:NAMED])}{more}"
+
+
+def _well(fine: Sequence[Finding]) -> Iterator[str]:
+    """What is well: repositories as a number, every account on a line, and the machine."""
+    repos = [finding for finding in fine if finding.text.startswith(SEEN)]
+    if len(repos) == 1:
+        yield f"ok    {plain(repos[0].about)}: {plain(repos[0].text)}"
+    elif repos:
+        yield f"ok    {len(repos):,} repositories are there, and can be triggered"
+    facts: dict[str, list[str]] = {}
+    for finding in fine:
+        if not finding.text.startswith(SEEN):
+            facts.setdefault(finding.about, []).append(plain(finding.text))
+    machine = [f"{about} {text}" for about in MACHINE for text in facts.pop(about, ())]
+    for about, texts in [*facts.items(), ("this machine", machine)]:
+        if texts:
+            yield f"ok    {plain(about)}: {'; '.join(texts)}"
 
 
 def _sum(findings: Sequence[Finding]) -> str:
