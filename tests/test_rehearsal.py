@@ -137,7 +137,6 @@ def test_what_the_log_of_a_rehearsed_failure_says_is_the_cause_in_the_report(pro
     words = ("--sandbox-fails", "acme/*b", "--sandbox-log", "acme/**=disk.log", "--sandbox-slow", "**=10s")
     assert program("run", "--sandbox", *words) == Exit.FAILED
     assert "\u00d7   2  the build failed: No space left on device" in program.out
-    assert "FAILED (2) the build failed: No space left on device" in program.out
     assert program("report", "--sandbox", "-o", "json") == Exit.OK
     [found] = program.json["causes"]
     assert found == {
