@@ -34,7 +34,7 @@ ROOMS = {  # yaml: what people write for us, with positions; what services and t
     "sqlite3": ("journal/*", "testing/__init__.py"),
     "asyncio": ("providers/kit/*", "lookalike/kit/*", "journal/*"),
     "click": ("cli/*",),
-    "rich": ("cli/*",),
+    "rich": ("cli/*", "report/wrap.py"),  # there how wide a text is drawn
     "pytest": ("testing/contract.py",),
 }
 PRINTS = ("cli/*", "__main__.py")
