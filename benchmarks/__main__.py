@@ -25,6 +25,7 @@ ROWS = (
     "startup",
     "resume",
     "report",
+    "page",
     "simulation",
     "forecast",
 )

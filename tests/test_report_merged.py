@@ -74,7 +74,7 @@ def test_every_format_shows_a_merged_report(format_):
     text = render(found, format_)
     assert "acme/b" in text
     if format_ in ("text", "html", "markdown"):
-        assert "retried as r2" in text
+        assert "retried as r2" in text.replace("<b><bdi>", "")
 
 
 def test_a_merged_report_names_its_runs_for_programs():

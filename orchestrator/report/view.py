@@ -21,6 +21,7 @@ from orchestrator.core.times import clock
 from orchestrator.core.waves import Wave
 from orchestrator.journal.port import Entry
 from orchestrator.providers import registry
+from orchestrator.report.bounds import Bounds, bounds
 from orchestrator.report.halts import StoppedAccount, accounts_stopped, bound, stopped_by, waits_until
 from orchestrator.report.reasons import Rules, waits_for
 
@@ -201,6 +202,9 @@ class Report(Struct, frozen=True):
         fail_on: the outcomes that make its exit code 1.
         facts: what the journal holds, each with its run; only where a format wants it, else empty.
         suffix: what is appended to the command lines that it advises, such as ` --state DIR`.
+        bounds: what it could have done at most.
+        to_come: of a run that goes on, what is expected of each open target: when it is triggered, when its build
+            starts and ends (wall clock); only where a format wants it, else empty.
     """
 
     run: RunView
@@ -214,6 +218,8 @@ class Report(Struct, frozen=True):
     is_rehearsal: bool = False
     fail_on: frozenset[Outcome] = DEFAULT_FAIL_ON
     suffix: str = ""
+    bounds: Bounds = Bounds()
+    to_come: Sequence[tuple[float, float, float]] = ()
     facts: Sequence[tuple[str, Entry]] = ()
 
 
@@ -243,6 +249,7 @@ def view(run_id: str, history: History, now: float) -> Report:
         forecast=_forecast(history),
         is_rehearsal=history.options.sandbox,
         fail_on=history.options.failures,
+        bounds=bounds(history, accounts),
     )
 
 

@@ -41,7 +41,7 @@ def link(url: str | None) -> str | None:
     """The URL, when it is one that a click may safely open."""
     if url is None or not url.startswith(("https://", "http://")):
         return None
-    return re.sub(r"[\s\x00-\x1f<>\"']", "", url)
+    return re.sub(r"[\s\x00-\x1f<>\"']", "", _ODD.sub("", url))
 
 
 def sound(text: str) -> str:
