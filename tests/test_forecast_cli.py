@@ -8,11 +8,13 @@ from golden.story import ACCOUNTS, START, target, told
 from leases import claim
 
 from orchestrator.app import resume
-from orchestrator.app.lookups import times_in
+from orchestrator.app.lookups import REHEARSED_AT_ONCE, REHEARSED_BY_TYPE, times_in
 from orchestrator.core.events import Ended, Intended, Requested, RunMade, Sighted, from_json
 from orchestrator.core.frozen import replace
 from orchestrator.core.model import Account, Build, BuildState, Outcome, Plan
 from orchestrator.journal.history import load
+from orchestrator.lookalike.kit.life import LifeSettings
+from orchestrator.lookalike.travis.settings import demo
 from orchestrator.report import render
 from orchestrator.report.view import view
 from orchestrator.testing import MemoryJournal
@@ -68,6 +70,23 @@ def test_quiet_hours_that_are_ignored_put_nothing_off(program):
 
 
 @pytest.mark.slow  # builds of some seconds, in real time
+def test_a_rehearsal_is_forecast_with_as_many_builds_at_once_as_its_look_alike_runs(program):
+    """What it runs at once is a setting of the look-alike: jobs, of which a build has one or two."""
+    settings = demo()
+    least, most = settings.jobs
+    assert REHEARSED_BY_TYPE["travis"] == settings.concurrency / ((least + most) / 2)
+    assert LifeSettings().concurrency == REHEARSED_AT_ONCE
+    program.write("many.yaml", "version: 1\ntargets:\n" + "".join(f"  - acme/r{n}@main\n" for n in range(240)))
+    assert program("plan", "many.yaml", "--sandbox", "--rate", "240/1s", "-o", "json") == 0
+    found = program.json["forecast"]
+    assert 25 < found["last_build_seconds"] < 60  # 240 builds of 5 s, 40 at once; without a bound it were 7
+    assert "the sandbox runs about 40 builds of acme at once" in found["supposed"]
+    program.write("few.yaml", "version: 1\nrollout: {stop_when: {worse_than_usual: true}}\ntargets: [acme/r1@main]\n")
+    assert program("plan", "few.yaml", "--sandbox") == 0
+    assert "assumes: builds fail as usual, so that worse_than_usual stops nothing" in program.out
+    assert "at once" not in program.out.partition("waves:")[0]
+
+
 def test_a_rehearsal_keeps_what_was_forecast_and_the_next_plan_knows_its_builds(program):
     program.write("one.yaml", "version: 1\ntargets: [acme/a]\n")
     program("run", "one.yaml", "--sandbox", "-o", "json")

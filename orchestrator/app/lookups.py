@@ -5,6 +5,7 @@ For a rehearsal both are made up.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any, TypeAlias
@@ -34,6 +35,8 @@ LARGEST = 20_000  # targets of a run that is read
 INVENTED = 12  # repositories of an owner that a rehearsed manifest discovers
 BRANCHES = ("main", "master", "develop", "release/1.0", "release/2.0")
 REHEARSED = Times(latency=0.02, starts=1.0, runs=5.0)  # the middle of what the look-alike does
+REHEARSED_AT_ONCE = 60  # builds of an owner that it runs at once
+REHEARSED_BY_TYPE = {"travis": 40}  # which counts jobs, and whose builds have one or two
 
 LastBuilds: TypeAlias = dict[str, tuple[float, tuple[float, ...]]]
 """By repository, as limits count it: until when this holds (wall clock), and the seconds that its last builds ran."""
@@ -230,6 +233,18 @@ async def _names_in(
         if same := [own.name for own in ours if service(own) == service(theirs)]:
             found[name] = same
     return found
+
+
+def as_rehearsed(times: Times, plan: Plan) -> Times:
+    """The same with how many builds of an owner the look-alike of a rehearsal runs at once, unless runs showed it."""
+    places = Counter((target.account, target.owner.lower()) for target in plan.targets if target.skip is None)
+    bounds = {name: REHEARSED_BY_TYPE.get(account.type, REHEARSED_AT_ONCE) for name, account in plan.accounts.items()}
+    at_once = {
+        (name, owner): bounds[name]
+        for (name, owner), targets in places.items()
+        if targets > bounds[name] and not times.at_once.keys() & {(name, owner), (name, "")}
+    }
+    return replace(times, at_once={**at_once, **times.at_once}, rehearsed=frozenset(at_once))
 
 
 def _assumed(context: Context) -> Times:

@@ -310,6 +310,7 @@ def forecast_of(planned: Planned, times: Times, context: Context) -> Forecast:
     """The forecast of a run that starts now, with what would help."""
     from orchestrator.forecast import forecast
 
+    times = _supposed(times, planned, context)
     return forecast(*_to_simulate(planned, context), start=context.now(), times=times)
 
 
@@ -319,10 +320,18 @@ def forecast_kept(planned: Planned, times: Times, context: Context) -> tuple[Map
     from orchestrator.forecast.simulate import Simulation
 
     plan, declarations, options = _to_simulate(planned, context)
+    times = _supposed(times, planned, context)
     with gc_paused():
         run = Simulation(plan, declarations, options, context.now(), times)
         run.run()
         return run.kept, warnings(plan, run, declarations, options)
+
+
+def _supposed(times: Times, planned: Planned, context: Context) -> Times:
+    """With what is known of a look-alike, where it is a rehearsal."""
+    from orchestrator.app.lookups import as_rehearsed
+
+    return as_rehearsed(times, planned.plan) if context.sandbox else times
 
 
 def _to_simulate(planned: Planned, context: Context) -> tuple[Plan, Mapping[str, Declaration], Options]:

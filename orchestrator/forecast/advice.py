@@ -141,7 +141,10 @@ def supposed(plan: Plan, times: Times) -> Iterator[str]:
     for (name, owner), bound in times.at_once.items():
         if any(target.account == name and owner in ("", target.owner.lower()) for target in plan.targets):
             whose = f" of {owner}" if owner else ""
-            yield f"the service runs {counted(bound, 'build')}{whose} at once, as earlier runs showed"
+            if (name, owner) in times.rehearsed:
+                yield f"the sandbox runs about {counted(bound, 'build')}{whose} at once"
+            else:
+                yield f"the service runs {counted(bound, 'build')}{whose} at once, as earlier runs showed"
     again = [name for name in times.failing if any(t.account == name and t.reruns.times for t in plan.targets)]
     minds = again or (times.failing and (plan.rollout is not None or any(t.needs for t in plan.targets)))
     fails = f"and as many builds fail{' and are started again' if again else ''} as before"
@@ -151,6 +154,8 @@ def supposed(plan: Plan, times: Times) -> Iterator[str]:
     yield f"no answer is lost: one that is costs its target {rounded(settle)} (`settle`) before it may be asked again"
     if any(wave.approve for wave in plan.waves):
         yield "each wave that waits for an approval gets it at once"
+    if plan.rollout is not None and plan.rollout.stop_when.worse_than_usual is not None:
+        yield "builds fail as usual, so that worse_than_usual stops nothing, nor does a wave of which nothing passes"
     if times.beside:
         named = f"{', '.join(times.beside[:NAMED])}{', ...' if len(times.beside) > NAMED else ''}"
         yield f"runs that go on in this state are not counted ({named}): of the same account, all take longer"

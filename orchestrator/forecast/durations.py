@@ -38,6 +38,7 @@ class Times(Struct, frozen=True):
         failing: by account, the share of those builds that failed, where some did.
         pasts: by account and repository, how many of those builds failed.
         at_once: how many builds the service runs at once, where earlier runs showed that.
+        rehearsed: the places in `at_once` of which no run showed it, but a look-alike does so.
         looked_up: places in `repos` of which only the provider's last builds tell.
     """
 
@@ -51,6 +52,7 @@ class Times(Struct, frozen=True):
     failing: Mapping[str, float] = field(default_factory=dict)
     pasts: Mapping[Place, Past] = field(default_factory=dict)
     at_once: Mapping[Place, int] = field(default_factory=dict)
+    rehearsed: frozenset[Place] = frozenset()
     looked_up: frozenset[tuple[str, str]] = frozenset()
     beside: tuple[str, ...] = ()
 
