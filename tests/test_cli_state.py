@@ -2,6 +2,8 @@
 
 import gc
 import json
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 import anyio
@@ -18,6 +20,7 @@ from orchestrator.core.model import COORDINATOR, DEFAULT_FAIL_ON, Account, Build
 from orchestrator.core.options import RunOptions
 from orchestrator.core.secrets import Redactor
 from orchestrator.journal.process import this_process
+from orchestrator.journal.sql.tables import within
 from orchestrator.journal.store import open_journal
 from orchestrator.lookalike.kit.server import serve
 from orchestrator.lookalike.travis import TravisLookAlike
@@ -76,6 +79,29 @@ def test_a_run_is_found_by_a_prefix_that_is_unique(program):
     assert "2026-two" in program.err
     assert program("status", "2027", "--state", "s") == Exit.USAGE
     assert "orchestrator runs" in program.err
+
+
+def of_a_newer_version(program, *runs):
+    """Each of these runs ends with an event that this program does not know."""
+    with closing(sqlite3.connect(program.folder / "s" / "state.db")) as db, db:
+        db.execute("INSERT INTO kind (num, name) VALUES (99, 'teleported')")
+        for run in runs:
+            own = "SELECT stream.num FROM stream JOIN run ON run.num = stream.run WHERE run.id = ? LIMIT 1"
+            (num,) = db.execute(own, (run,)).fetchone()
+            last = "SELECT max(key) FROM event WHERE key BETWEEN ? AND ?"
+            db.execute(f"UPDATE event SET kind = 99 WHERE key = ({last})", within(num))  # from above
+
+
+def test_runs_that_a_newer_version_wrote_are_refused_and_no_others(program):
+    tell(program, "old", P, F, P)
+    tell(program, "left", P, F, None, ends=False)
+    tell(program, "known", P, F, P)
+    of_a_newer_version(program, "old", "left")
+    for words in (("runs",), ("flaky",), ("status", "known"), ("plan", "--repo", "acme/other@main")):
+        assert program(*words, "--state", "s") == Exit.OK, words
+    for words in (("status", "old"), ("resume", "left"), ("report", "left"), ("retry", "old")):
+        assert program(*words, "--state", "s") == Exit.STATE
+        assert "'teleported' that this version does not know; upgrade" in program.err
 
 
 def test_a_whole_id_wins_over_longer_ones(program):

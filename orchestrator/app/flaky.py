@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from orchestrator.core.errors import UsageError
+from orchestrator.core.errors import UnknownEvents, UsageError
 from orchestrator.core.frozen import Struct, replace
 from orchestrator.core.history import accounts_in
 from orchestrator.core.model import Outcome
@@ -63,7 +63,10 @@ async def flaky(journal: Journal, name: str | None) -> tuple[list[Record], int]:
     records: dict[str, Record] = {}
     known: dict[str, list[Known]] = {}
     for row in within_bounds(rows):
-        history = await load(journal, row.id)
+        try:
+            history = await load(journal, row.id)
+        except UnknownEvents:  # of a newer version: only that run is refused
+            continue
         accounts = accounts_in(history.made)
         for target in [target for target in history.targets if target.account in accounts]:
             record = Record(target.id, target.account, target.repo, target.branch)

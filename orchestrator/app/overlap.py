@@ -6,7 +6,7 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import TypeAlias
 
 from orchestrator.app.context import Context
-from orchestrator.core.errors import NotStarted
+from orchestrator.core.errors import NotStarted, UnknownEvents
 from orchestrator.core.events import CANCELED, RunEnded, RunMade, Stopped
 from orchestrator.core.frozen import Struct, replace
 from orchestrator.core.history import History, accounts_in, exit_code
@@ -103,9 +103,20 @@ async def names_in(row: RunRow, accounts: Accounts, targets: Sequence[Target], j
         found |= {other + id_.removeprefix(name): id_ for other in same for id_ in mine}
     targets = await journal.targets(row.id) if found else ()
     is_cut = any(target.wave > 1 for target in targets)
-    opened = {1, *(await opened_in(journal, row.id, theirs) if is_cut else ())}
+    try:
+        opened = {1, *(await opened_in(journal, row.id, theirs) if is_cut else ())}
+    except UnknownEvents:  # of a newer version: it may hold them all
+        opened = {target.wave for target in targets}
     known = {target.id for target in targets if target.wave in opened}  # nobody holds those of other waves
     return {id_: ours for id_, ours in found.items() if id_ in known}
+
+
+async def _left(one: Holder, journal: Journal) -> Left | None:
+    """What is known of it; None where a newer version wrote it, which alone can end it."""
+    try:
+        return Left(one.row, await load(journal, one.row.id), one.names)
+    except UnknownEvents:
+        return None
 
 
 async def make_run(
@@ -177,7 +188,7 @@ async def make_instead(
     accounts = accounts_in(made)
     found = [] if overlap == ALLOW else [one for one in await holders(accounts, targets, journal) if one.names]
     rows = [one.row for one in found]
-    lefts = [Left(one.row, await load(journal, one.row.id), one.names) for one in found if not one.row.driven]
+    lefts = [left for one in found if not one.row.driven and (left := await _left(one, journal)) is not None]
     lefts = [left for left in lefts if not left.is_starting(context.now())]
     gone = [one for one in lefts if one.row.id != made.parent and (overlap == REPLACE or one.holds_nothing)]
     # each rehearsal has a world of its own, and a retry has only what its parent has done with

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from orchestrator.app.context import Context, has_state, readable
 from orchestrator.app.lookups import times_in
 from orchestrator.app.which import latest, named, none_of, some_of
-from orchestrator.core.errors import Exit, UsageError
+from orchestrator.core.errors import Exit, UnknownEvents, UsageError
 from orchestrator.core.events import CancelAsked, Stopped
 from orchestrator.core.frozen import Struct, replace
 from orchestrator.core.history import History, accounts_in
@@ -53,14 +54,19 @@ async def waiting(rows: Sequence[RunRow], journal: Journal, now: float) -> Mappi
     """The open runs among these that a wave or a person holds, each with what it waits for, as a sentence."""
     found: dict[str, str] = {}
     for row in [row for row in rows if row.ended_at is None]:
-        made = await made_in(journal, row.id)
-        if (made is None or len(made.waves) < 2) and not await journal.wishes(row.id):
-            continue  # its events need not be read: nothing but builds can hold it
-        history = await load(journal, row.id)
-        held = None if history.stopped else history.course.waiting(history.waves, now)
-        if held is not None:
-            found[row.id] = history.course.told(held, history.waves)
+        with suppress(UnknownEvents):  # of a newer version, which knows
+            held = await _held(row, journal, now)
+            found |= {} if held is None else {row.id: held}
     return found
+
+
+async def _held(row: RunRow, journal: Journal, now: float) -> str | None:
+    made = await made_in(journal, row.id)
+    if (made is None or len(made.waves) < 2) and not await journal.wishes(row.id):
+        return None  # its events need not be read: nothing but builds can hold it
+    history = await load(journal, row.id)
+    held = None if history.stopped else history.course.waiting(history.waves, now)
+    return None if held is None else history.course.told(held, history.waves)
 
 
 async def old_runs(journal: Journal, which: str, before: float) -> Sequence[RunRow]:

@@ -219,6 +219,10 @@ class JournalError(OrchestratorError):
     """The state cannot be used: exit 7, nothing further was sent."""
 
 
+class UnknownEvents(JournalError):
+    """Events of one run are of a newer version, or damaged: that run is refused, and no other."""
+
+
 class LeaseLost(JournalError):
     """A newer epoch exists for this (run, account): another process drives it."""
 

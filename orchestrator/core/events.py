@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from typing import Any, ClassVar, TypeAlias
 
 from orchestrator.core.causes import Cause
-from orchestrator.core.errors import JournalError
+from orchestrator.core.errors import UnknownEvents
 from orchestrator.core.evidence import Block
 from orchestrator.core.frozen import DAMAGES, Struct, convert, decoder_of, field, to_text
 from orchestrator.core.frozen import from_json as from_json  # for those who read what stands in events
@@ -503,11 +503,11 @@ def decode(kind: str, target: str | None, text: str) -> Event:
     """The event that was written so.
 
     Raises:
-        JournalError: the kind is unknown (a newer version wrote it), or the text is not what this kind has.
+        UnknownEvents: the kind is unknown (a newer version wrote it), or the text is not what this kind has.
     """
     cls = KINDS.get(kind)
     if cls is None:
-        raise JournalError(f"the journal has an event {kind[:40]!r} that this version does not know; upgrade")
+        raise UnknownEvents(f"the journal has an event {kind[:40]!r} that this version does not know; upgrade")
     try:
         if target is not None:
             text = f'{text[:-1]}{"," if len(text) > 2 else ""}"target":{_quoted(target)}}}'
@@ -524,7 +524,9 @@ def _decode_oddity(cls: type[Any], text: str) -> Event:
             raw = {**raw, "options": usable(raw.get("options", {}))}
         return typing.cast(Event, convert(raw, cls))
     except DAMAGES as error:
-        raise JournalError(f"the journal has a damaged event {cls.kind!r}: {error}") from error
+        raise UnknownEvents(
+            f"the journal has a damaged event {cls.kind!r}, or one of a newer version: {error}"
+        ) from error
 
 
 _quoted = json.encoder.encode_basestring

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 
+from orchestrator.core.errors import UnknownEvents
 from orchestrator.core.history import History, accounts_in
 from orchestrator.core.model import Account
-from orchestrator.journal.history import load
+from orchestrator.journal.history import load, made_in
 from orchestrator.journal.port import Journal
 
 
@@ -23,12 +24,21 @@ async def under_way(journal: Journal, run: str, history: History, ids: Collectio
         return found
     for row in await journal.runs(open_only=True):
         if row.id != run:
-            theirs = await load(journal, row.id)
-            found |= dict.fromkeys(_under_way(theirs, accounts, ids), row.id)
+            found |= dict.fromkeys(_under_way(*await _theirs(journal, row.id), accounts, ids), row.id)
     return found
 
 
-def _under_way(theirs: History, accounts: Mapping[str, Account], ids: Collection[str]) -> list[str]:
+async def _theirs(journal: Journal, run: str) -> tuple[History, bool]:
+    """What is known of another run, and whether that is all; of one of a newer version any target may be under way."""
+    try:
+        return await load(journal, run), True
+    except UnknownEvents:
+        history = History(await journal.targets(run))
+        history.made = await made_in(journal, run)
+        return history, False
+
+
+def _under_way(theirs: History, is_whole: bool, accounts: Mapping[str, Account], ids: Collection[str]) -> list[str]:
     names = {
         other.name: [name for name, mine in accounts.items() if is_same(mine, other)]
         for other in accounts_in(theirs.made).values()
@@ -36,7 +46,7 @@ def _under_way(theirs: History, accounts: Mapping[str, Account], ids: Collection
     return [
         own
         for target in theirs.targets
-        if (known := theirs.of(target.id)).may_exist and not known.is_done
+        if ((known := theirs.of(target.id)).may_exist and not known.is_done) or not is_whole
         for name in names.get(target.account, ())
         if (own := name + target.id.removeprefix(target.account)) in ids
     ]

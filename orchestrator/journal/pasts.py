@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import TypeAlias
 
+from orchestrator.core.errors import UnknownEvents
 from orchestrator.core.evidence import Past
 from orchestrator.core.history import accounts_in
 from orchestrator.core.model import Account, Outcome, Target
@@ -88,8 +89,12 @@ def within_bounds(rows: Sequence[RunRow]) -> Iterator[RunRow]:
 
 
 async def _ends(journal: Journal, run: str, services: Collection[str]) -> Sequence[tuple[str, Known]]:
-    """How the targets of a run ended on these services; of a run on others nothing is read."""
-    accounts = accounts_in(await made_in(journal, run)).values()
-    if not any(service_of(account) in services for account in accounts):
+    """How the targets of a run ended on these services; of a run on others, or of a newer version, nothing is read."""
+    try:
+        accounts = accounts_in(await made_in(journal, run)).values()
+        if not any(service_of(account) in services for account in accounts):
+            return ()
+        history = await load(journal, run)
+    except UnknownEvents:
         return ()
-    return [pair for pair in outcomes_of(run, await load(journal, run)) if service_in(pair[0]) in services]
+    return [pair for pair in outcomes_of(run, history) if service_in(pair[0]) in services]
