@@ -239,6 +239,13 @@ def test_a_run_that_goes_on_shows_what_runs_longest_and_how_to_steer_it():
     assert "orchestrator retry" not in page.said
 
 
+@pytest.mark.parametrize("state", STATES)
+def test_commands_can_be_pasted_as_they_stand(state):
+    commands = re.findall(r'<pre class="command"><code>(.*?)</code>', page_of(night(state)).whole)
+    assert bool(commands) == (state not in ("passed", "nothing"))
+    assert all(command.startswith("orchestrator ") for command in commands)
+
+
 def test_a_ban_is_told_once_and_not_in_each_row():
     page = page_of(night("banned"))
     assert page.whole.count("has banned") <= 3

@@ -121,7 +121,7 @@ def _steps(report: Report, *, is_open: bool) -> Iterator[head.Fact]:
             Hint("cancel", run, label="cancel exactly its builds"),
         ]
     for hint in hints:
-        yield head.Fact(_what_for(hint, report), _line(hint, report))
+        yield head.Fact(_what_for(hint, report), hint.typed(report.suffix))
 
 
 def _what_for(hint: Hint, report: Report) -> str:
@@ -129,12 +129,8 @@ def _what_for(hint: Hint, report: Report) -> str:
     doubts, still_open = sum(row.is_in_doubt for row in report.targets), report.totals["open"]
     if hint.verb == "resume" and doubts and not still_open:
         return f"settle the {doubts:,} in doubt: look again"
-    said = {"why": "the whole story of one target", "retry": "build again what did not pass", "resume": "go on"}
-    return said.get(hint.verb, hint.label.strip(" :") if hint.verb != "report" else "all targets, for a spreadsheet")
-
-
-def _line(hint: Hint, report: Report) -> str:
-    return hint.line(report.suffix).removeprefix(hint.label)
+    said = {"why": "the whole story of one target", "report": "all targets, for a spreadsheet"}
+    return said.get(hint.verb, "build again what did not pass" if hint.verb == "retry" else hint.label)
 
 
 def _rates_key(report: Report, chart: charts.Chart) -> Iterator[tuple[str, str]]:
