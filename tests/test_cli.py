@@ -214,7 +214,7 @@ def test_flags_choose_targets(words, chosen, program):
 
 def test_one_is_said_in_the_singular(program):
     program("plan", "--offline", "--only", "acme/api")
-    assert "1 target in 1 repository\nforecast: 1 trigger, no limit makes it wait\n" in program.out
+    assert "1 target in 1 repository: acme 1\n" in program.out
 
 
 def test_parameters_may_come_from_the_environment_and_flags_win(program):

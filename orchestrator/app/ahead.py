@@ -5,7 +5,7 @@ A bounded number of calls, within the limits that all processes of the state sha
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine, Iterable, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from functools import partial
 from math import inf
 from typing import Any
@@ -16,6 +16,7 @@ from orchestrator.app.context import Context, shared
 from orchestrator.app.lookups import LastBuilds, last_builds, remember_last_builds
 from orchestrator.app.plan import foreign_hosts
 from orchestrator.core.errors import AccessRefused, LookFailed, NotTriggered, UsageError
+from orchestrator.core.frozen import Struct
 from orchestrator.core.model import Account, Plan, Scope, Target
 from orchestrator.engine.opening import Caller
 from orchestrator.forecast import Times, with_last_builds
@@ -34,12 +35,27 @@ REMEDY = (
 SEEN, UNSEEN = "branch", "no_branch"
 
 
-async def looked_ahead(plan: Plan, times: Times, context: Context) -> tuple[list[str], Times]:
-    """A sentence about branches that are not there, and what the last builds add to the times of earlier runs.
+class Ahead(Struct, frozen=True):
+    """What providers told before a run starts.
 
-    For `plan`, which asks nobody else. A token goes to no host, and no program is run for one, before `plan` has shown
-    it.
+    Args:
+        warnings: a sentence about branches that are not there.
+        times: those of earlier runs, with what the last builds add.
+        logins: as whom they know us, by account.
     """
+
+    warnings: Sequence[str]
+    times: Times
+    logins: Mapping[str, str]
+
+
+async def looked_ahead(plan: Plan, times: Times, context: Context) -> Ahead:
+    """Who we are, which branches are not there, and how long the last builds took, as far as providers tell.
+
+    For `plan`, and for `run` where a person is asked. A token goes to no host, and no program is run for one, before it
+    was shown.
+    """
+    logins: dict[str, str] = {}
     shown_first = {name for name, _ in foreign_hosts(plan)}
     unseen: list[Target] = []
     lengths: dict[tuple[str, str], tuple[float, ...]] = {}
@@ -52,6 +68,7 @@ async def looked_ahead(plan: Plan, times: Times, context: Context) -> tuple[list
         try:
             with anyio.move_on_after(PATIENCE):
                 async with shared(context) as journal, context.gate(account, journal) as caller:
+                    logins |= {name: caller.gate.sender.login} if caller.gate.sender.login else {}
                     missing, calls = await missing_of(caller, account, named, journal, context, branches_left, SHARE)
                     unseen, branches_left = [*unseen, *missing], branches_left - calls
                     found, calls = await _look_at_builds(caller, account, unknown, journal, context, builds_left)
@@ -59,7 +76,17 @@ async def looked_ahead(plan: Plan, times: Times, context: Context) -> tuple[list
                     builds_left -= calls
         except (UsageError, AccessRefused):
             continue  # `run` and `doctor` tell what is wrong with the account
-    return _told(unseen), with_last_builds(times, lengths)
+    return Ahead(_told(unseen), with_last_builds(times, lengths), logins)
+
+
+async def remembered(plan: Plan, journal: Journal, now: float) -> Sequence[str]:
+    """The same sentence about branches, as far as it is known without a call: from a `plan` within the hour."""
+    unseen: list[Target] = []
+    for name, account in plan.accounts.items():
+        named = with_branches(target for target in plan.targets if target.account == name)
+        frozen = (await journal.memory(_memory(account))).frozen
+        unseen += [target for target in named if frozen.get(_scope(UNSEEN, target), 0.0) > now]
+    return _told(unseen)
 
 
 def _told(unseen: Sequence[Target]) -> list[str]:
@@ -92,7 +119,7 @@ async def missing_of(
     provider, now = caller.provider, context.now()
     if not isinstance(provider, SeesBranches):
         return [], 0
-    name = f"branches of {account.type}:{account.url}:{account.token}"
+    name = _memory(account)
     known = {scope for scope, until in (await journal.memory(name)).frozen.items() if until > now}
     asked = [target for target in targets if not {_scope(SEEN, target), _scope(UNSEEN, target)} & known][:at_most]
     answers: dict[Scope, float] = {}
@@ -117,6 +144,10 @@ async def _look_at(
         async with anyio.create_task_group() as tasks:
             for target in targets:
                 tasks.start_soon(look, target)
+
+
+def _memory(account: Account) -> str:
+    return f"branches of {account.type}:{account.url}:{account.token}"
 
 
 def _scope(kind: str, target: Target) -> Scope:

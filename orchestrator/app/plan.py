@@ -117,6 +117,10 @@ class Planned(Struct, frozen=True):
     drawn: Sequence[str] = ()
     blocks: Mapping[int, Sequence[Block]] = field(default_factory=dict)
 
+    def warned(self, warnings: Sequence[str]) -> Planned:
+        """The same with more that a person should know."""
+        return replace(self, plan=replace(self.plan, warnings=(*self.plan.warnings, *warnings)))
+
     @property
     def needs_confirmation(self) -> str | None:
         """What a person should say yes to before it is started; None where nothing is out of the ordinary."""
@@ -306,12 +310,16 @@ def warnings_of(plan: Plan, foreseen: Sequence[str]) -> list[str]:
 # -- the forecast -----------------------------------------------------------------------------------------------
 
 
-def forecast_of(planned: Planned, times: Times, context: Context) -> Forecast:
-    """The forecast of a run that starts now, with what would help."""
+def forecast_of(planned: Planned, times: Times, context: Context, *, advise: bool = True) -> Forecast:
+    """The forecast of a run that starts now.
+
+    Args:
+        advise: with what would help, which takes as many forecasts more.
+    """
     from orchestrator.forecast import forecast
 
     times = _supposed(times, planned, context)
-    return forecast(*_to_simulate(planned, context), start=context.now(), times=times)
+    return forecast(*_to_simulate(planned, context), start=context.now(), times=times, advise=advise)
 
 
 def forecast_kept(planned: Planned, times: Times, context: Context) -> tuple[Mapping[str, float], Sequence[str]]:

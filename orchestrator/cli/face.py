@@ -154,6 +154,15 @@ class Face:
 
         self.tell(json.dumps(value, default=_plain, indent=1, ensure_ascii=False))
 
+    @property
+    def asks(self) -> bool:
+        """Whether questions are put to somebody."""
+        return not self.flags.yes and self.machine.may_ask
+
+    def ask_below(self, lines: Iterable[str]) -> None:
+        """Prints what a question is about, above it."""
+        self._say("\n".join(lines))
+
     def confirm(self, question: str | None, done: str = "nothing was sent") -> None:
         """Goes on when the answer is yes, when there is no question, or when there is nobody to ask.
 
@@ -163,7 +172,7 @@ class Face:
         Raises:
             NotStarted: the answer is no.
         """
-        if question is None or self.flags.yes or not self.machine.may_ask:
+        if question is None or not self.asks:
             return
         with _interruptible():
             is_yes = click.confirm(question, default=False, err=True)

@@ -12,6 +12,7 @@ from orchestrator.app.plan import Planned, Source, forecast_of, warnings_of
 from orchestrator.app.plan import plan as planned_of
 from orchestrator.app.rehearse import curl_lines
 from orchestrator.app.waves import with_blocks
+from orchestrator.cli.brief import brief, token_of
 from orchestrator.cli.face import Face, verb
 from orchestrator.cli.flags import OUTPUT, PACE, PARAMS, SELECT
 from orchestrator.cli.help import Group, argument, option
@@ -19,13 +20,9 @@ from orchestrator.cli.plan_waves import wave_lines, waves_json
 from orchestrator.core.concurrency import QueueRule, quiet_until
 from orchestrator.core.errors import Exit
 from orchestrator.core.events import to_json
-from orchestrator.core.frozen import replace
 from orchestrator.core.model import ACCOUNT, Account, Target
-from orchestrator.core.secrets import shown
 from orchestrator.core.times import clock, counted, period, rounded
 from orchestrator.forecast import AccountForecast, Advice, Forecast, Use
-from orchestrator.providers import registry
-from orchestrator.providers.port import references_in
 from orchestrator.report.minutes import as_json as as_minutes
 from orchestrator.report.minutes import line as minutes_line
 from orchestrator.report.words import plain
@@ -92,16 +89,17 @@ async def show(face: Face, source: Source, *, offline: bool) -> Exit:
         face.tell("\n".join(await curl_lines(planned.plan)))
         return Exit.OK
     times = await times_of_state(context, planned.plan)
+    logins: Mapping[str, str] = {}
     if not offline:
         await refuse_twins(planned.plan, context, shows_first=True)
-        unseen, times = await looked_ahead(planned.plan, times, context)
-        planned = replace(planned, plan=replace(planned.plan, warnings=(*planned.plan.warnings, *unseen)))
+        ahead = await looked_ahead(planned.plan, times, context)
+        planned, times, logins = planned.warned(ahead.warnings), ahead.times, ahead.logins
     planned = await with_blocks(planned, context)
     cast = forecast_of(planned, times, context)
     if face.flags.stdout == "json":
         face.json(as_json(planned, cast, context.now()))
     else:
-        face.tell_lines(as_text(planned, cast, context.now(), shows_all=bool(face.flags.verbose)))
+        face.tell_lines(as_text(planned, cast, context.now(), logins, shows_all=bool(face.flags.verbose)))
     return Exit.OK
 
 
@@ -112,19 +110,19 @@ SCARCE = 0.5  # a repository of whose limit more than this is left needs no ment
 # -- for people -------------------------------------------------------------------------------------------------
 
 
-def as_text(planned: Planned, cast: Forecast, now: float, *, shows_all: bool) -> Iterator[str]:
+def as_text(
+    planned: Planned, cast: Forecast, now: float, logins: Mapping[str, str], *, shows_all: bool
+) -> Iterator[str]:
     """The plan, a line each.
 
     Args:
         now: wall clock; tells whether it is quiet.
+        logins: as of `brief`.
         shows_all: name every target, not only the first ones.
     """
     plan = planned.plan
-    skipped = sum(target.skip is not None for target in plan.targets)
-    repos = len({(target.account, target.repo.casefold()) for target in plan.targets})
-    where = "1 repository" if repos == 1 else f"{repos:,} repositories"
-    left_out = f", {skipped:,} skipped" if skipped else ""
-    yield f"{plain(plan.name)}: {counted(len(plan.targets), 'target')} in {where}{left_out}"
+    yield from brief(plan, cast, logins, now)
+    yield ""
     yield from _forecast(cast)
     yield from wave_lines(planned, cast)
     yield ""
@@ -135,9 +133,6 @@ def as_text(planned: Planned, cast: Forecast, now: float, *, shows_all: bool) ->
     yield from (_target(target) for target in shown)
     if len(shown) < len(plan.targets):
         yield f"  ... and {len(plan.targets) - len(shown):,} more (-v lists all)"
-    warnings = [f"warning: {plain(warning)}" for warning in warnings_of(plan, cast.warnings)]
-    if warnings:
-        yield from ("", *warnings)
 
 
 def _forecast(cast: Forecast) -> Iterator[str]:
@@ -181,7 +176,7 @@ def _rest(use: Use) -> str:
 
 def _account(name: str, account: Account, one: AccountForecast | None, now: float) -> Iterator[str]:
     limits = ", ".join(str(limit) for limit in account.limits)
-    yield f"account {name}: {account.type} at {account.url}, {_token(account)}"
+    yield f"account {name}: {account.type} at {account.url}, {token_of(account)}"
     yield f"  limits: {limits or 'none'}; {account.connections} connections" + (
         f"; in flight {account.in_flight}" if account.in_flight else ""
     )
@@ -191,13 +186,6 @@ def _account(name: str, account: Account, one: AccountForecast | None, now: floa
         binding = f"; binding: {plain(bound.rule + bound.subject)}" if bound is not None else "; no limit makes it wait"
         calls = f"{counted(one.triggers, 'trigger')}, about {counted(one.looks, 'look')}"
         yield f"  calls: {calls}; last trigger after {rounded(one.last_trigger)}{binding}"
-
-
-def _token(account: Account) -> str:
-    declared = registry.declared(account)
-    if found := references_in(account, declared):
-        return f"secret {', '.join(map(shown, found))}"
-    return f"token {account.token or ('as the provider has it' if declared.needs_token else 'none')}"
 
 
 def concurrency_lines(account: Account, now: float) -> Iterator[str]:

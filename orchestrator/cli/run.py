@@ -7,17 +7,20 @@ from contextlib import AsyncExitStack
 
 import click
 
+from orchestrator.app.ahead import looked_ahead, remembered
 from orchestrator.app.context import writable
 from orchestrator.app.drive import Drive
+from orchestrator.app.lookups import times_in
 from orchestrator.app.onlookers import let_go
 from orchestrator.app.overlap import FORBID, OVERLAPS, REPLACE, holders
-from orchestrator.app.plan import Choices, Planned, Source, foreign_hosts, plan
+from orchestrator.app.plan import Choices, Planned, Source, forecast_of, foreign_hosts, plan
 from orchestrator.app.rehearse import rehearsed
 from orchestrator.app.resume import choose, refuse_another_parent
 from orchestrator.app.resume import resume as resume_run
 from orchestrator.app.resume import retry as retry_run
 from orchestrator.app.start import edits, forget_rehearsal, new_id, ready, start
 from orchestrator.app.which import exact, latest, only_open
+from orchestrator.cli.brief import brief
 from orchestrator.cli.cancel import see_to_it
 from orchestrator.cli.face import Face, verb
 from orchestrator.cli.flags import ENDS, ENV, OUTPUT, PACE, PARAMS, REHEARSE, SELECT
@@ -122,7 +125,7 @@ async def _started(face: Face, wanted: Wanted, journal: Journal, stack: AsyncExi
     )
     ready(planned, context)
     if not context.sandbox:
-        face.confirm(planned.needs_confirmation)
+        planned = await _asked(face, planned, journal)
     for name, host in () if face.flags.sandbox else foreign_hosts(planned.plan):
         face.log.warning("token.sent_elsewhere", account=name, host=host)
     driven = await _replaced(face, planned, journal) if wanted.overlap == REPLACE and not context.sandbox else []
@@ -140,6 +143,20 @@ async def _started(face: Face, wanted: Wanted, journal: Journal, stack: AsyncExi
         face.log.info("run.replaced", run=ended, by=run)
     face.log.info("run.made", run=run, targets=started.targets)
     return started.drive
+
+
+async def _asked(face: Face, planned: Planned, journal: Journal) -> Planned:
+    """The plan with what is known of its branches, once a person has seen it and said yes, where one is asked."""
+    context, question = face.context, planned.needs_confirmation
+    if question is None or not face.asks:
+        return planned.warned(await remembered(planned.plan, journal, context.now()))
+    times = await times_in(journal, planned.plan.name, planned.plan.accounts, context)
+    ahead = await looked_ahead(planned.plan, times, context)
+    planned = planned.warned(ahead.warnings)
+    cast = forecast_of(planned, ahead.times, context, advise=False)
+    face.ask_below(brief(planned.plan, cast, ahead.logins, context.now()))
+    face.confirm(question)
+    return planned
 
 
 async def _replaced(face: Face, planned: Planned, journal: Journal) -> list[RunRow]:

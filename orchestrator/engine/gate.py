@@ -77,6 +77,7 @@ class Sender:
         self.stopped: AccessRefused | None = None
         self.tries_one_more: Callable[[], object] = _nothing  # called when one connection more is tried
         self.is_draining = False
+        self.login = ""  # as whom the provider knows us, once it was asked
         self.is_heard = False
         self.unreadable = 0
         self.calls: Counter[str] = Counter()

@@ -45,6 +45,7 @@ async def open_gate(
     principal, name = await _whoami(sender, notice), alias or sender.anonymous
     if principal is not None:
         name = f"{line.declaration.type}:{line.account.url}:{principal.id}"
+        sender.login = principal.login
         notice("account.known", account=line.account.name, login=principal.login)
         if alias != name:
             await journal.remember(sender.anonymous, alias=name)
