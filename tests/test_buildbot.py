@@ -8,7 +8,7 @@ from buildbot_bench import HERE, bench, in_state, with_requests
 from orchestrator.core.calls import Answer
 from orchestrator.core.errors import AccessRefused, InDoubt, LookFailed, Rejected, Unreachable
 from orchestrator.core.frozen import replace
-from orchestrator.core.model import Account, BuildState, Request, Target
+from orchestrator.core.model import Account, BuildState, Interval, Request, Target
 from orchestrator.lookalike.kit.faults import FaultRule
 from orchestrator.providers.buildbot.declaration import STATES, account_problems, target_problem
 from orchestrator.providers.buildbot.wire import printed_in, session_in
@@ -146,6 +146,28 @@ async def test_requests_of_a_database_that_was_lost_are_not_taken_for_ours():
         seen = await one.poll(followed)
         assert seen.builds == ()
         assert "lost its database" in seen.warning
+
+
+@pytest.mark.parametrize("ahead", [4000.0, -4000.0])
+async def test_a_server_whose_clock_is_off_shows_our_requests_all_the_same(ahead):
+    one = bench(skew=ahead)
+    lost, asked = await one.lose("lost_after")
+    there = Interval(asked.start + ahead, asked.end + ahead)
+    answered, found = await one.follow(), await one.find(lost, there)
+    named = Request(found.id, {})  # by a person, who tells no more
+    for followed in (
+        answered,
+        *(Followed(lost.target, request, lost.marker, None, one.service.now()) for request in (found, named)),
+    ):
+        ended, _ = await one.until(followed, lambda build: build.state.is_final)
+        assert ended.build.state is BuildState.PASSED
+
+
+async def test_where_the_scheduler_takes_no_reason_a_marker_that_is_not_there_proves_nothing():
+    one = bench(reason=False)
+    trigger, asked = await one.lose("lost_after")
+    assert trigger.is_shown  # the account's marker was seen before, with another scheduler
+    assert isinstance(await one.find(trigger, asked), InDoubt)
 
 
 async def test_a_lost_trigger_is_searched_for_by_the_server_in_one_listing():

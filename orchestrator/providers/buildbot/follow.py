@@ -140,12 +140,18 @@ def _parts(followed: Sequence[Followed]) -> Iterable[list[Followed]]:
 
 
 def _is_of(row: Row | None, one: Followed) -> bool:
-    """Whether a row is the one that was asked for: a Buildbot that lost its database counts from 1 again."""
-    if row is None:
+    """Whether a row is the one that was asked for: a Buildbot that lost its database counts from 1 again.
+
+    Its clock may differ from ours by any time; older journals do not tell by when it was there by Buildbot's own. What
+    a person named is believed.
+    """
+    if row is None or number(row.get("buildsetid")) is None:
         return False
-    buildset, made = one.request.handle.get("buildset"), at(row.get("submitted_at"))
-    is_same = buildset is None or buildset == row.get("buildsetid")
-    return is_same and number(row.get("buildsetid")) is not None and (made is None or made <= one.since + CLOCKS)
+    handle, made = one.request.handle, at(row.get("submitted_at"))
+    if "buildset" not in handle:
+        return True
+    by = at(handle.get("by")) or one.since
+    return handle["buildset"] == row["buildsetid"] and (made is None or made <= by + CLOCKS)
 
 
 def _is_news(row: Row, one: Followed) -> bool:

@@ -66,6 +66,7 @@ class Buildbot:
 
         Where no reason is known to show a marker, a request of that time and builder may be ours.
         """
+        trigger = replace(trigger, is_shown=trigger.is_shown and await self._shows_reason(trigger.target))
         search = Search[int](trigger, known, asked.start - WIDER)
         await self._add(search, await self._rows("buildsets", SHOWN, [("reason__contains", trigger.marker)]))
         if not trigger.is_shown and not search.ours:
@@ -74,7 +75,7 @@ class Buildbot:
         if not found:
             return None
         buildset = found[min(found, key=int)]
-        return wire.request_of(buildset, (await self._requests_of([buildset]))[buildset], self._url)
+        return wire.request_of(buildset, (await self._requests_of([buildset]))[buildset], self._url, asked.end)
 
     async def poll(self, followed: Sequence[Followed]) -> Mapping[str, Observation]:
         return await self._poll(followed)
@@ -223,6 +224,18 @@ class Buildbot:
             asked.clear()
         asked.add(target.id)
         return self._schedulers[name]
+
+    async def _shows_reason(self, target: Target) -> bool:
+        """Whether the target's scheduler takes the reason in which the marker travels.
+
+        Raises:
+            NotShown: there is no such scheduler.
+        """
+        known = self._schedulers.get(str(target.request.get("scheduler")))
+        try:
+            return (known or await self._scheduler(target)).shows_reason
+        except Rejected as error:
+            raise NotShown(error.reason) from error
 
     async def _requests_of(self, buildsets: Collection[int]) -> dict[int, list[int]]:
         """The numbers of their buildrequests, by buildset."""

@@ -16,6 +16,7 @@ from urllib.parse import quote
 from orchestrator.core.calls import Answer, Call, Send
 from orchestrator.core.errors import InDoubt, LookFailed, NotShown, NotTriggered, Rejected
 from orchestrator.core.model import Json, Request, Trigger
+from orchestrator.limits.headers import server_time
 from orchestrator.providers.buildbot.declaration import DECLARATION, MARKER_PROPERTY, builders_of, properties_of
 from orchestrator.providers.kit import answers
 from orchestrator.providers.kit.answers import (
@@ -134,13 +135,19 @@ def read_receipt(trigger: Trigger, answer: Answer, url: str) -> Request:
     known = [id_ for id_ in requests if id_ is not None]
     if number(buildset) is None or len(known) != count or len(requests) != count:
         raise other_question(answer, f"it tells of {len(requests)} requests, and {count} were asked for")
-    return request_of(buildset, known, url)
+    return request_of(buildset, known, url, server_time(answer.headers))
 
 
-def request_of(buildset: int, requests: Iterable[int], url: str) -> Request:
-    """A request as the engine keeps it; its id is the lowest buildrequest's."""
+def request_of(buildset: int, requests: Iterable[int], url: str, by: float | None) -> Request:
+    """A request as the engine keeps it; its id is the lowest buildrequest's.
+
+    Args:
+        by: when it was there, by Buildbot's clock; None where that is not known.
+    """
     first, *more = sorted(requests)
-    return Request(str(first), {"v": 1, "buildset": buildset, "requests": [first, *more]}, request_url(url, first))
+    handle: dict[str, Json] = {"v": 1, "buildset": buildset, "requests": [first, *more]}
+    handle.update({} if by is None else {"by": by})
+    return Request(str(first), handle, request_url(url, first))
 
 
 def request_url(url: str, id_: int) -> str:
