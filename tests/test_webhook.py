@@ -140,6 +140,14 @@ async def test_what_is_not_followed_has_passed_and_a_pointer_to_nothing_is_told(
 
 
 @pytest.mark.anyio
+@pytest.mark.parametrize("page", ["<!DOCTYPE html><html>log in to this network</html>", "\n<html>hello</html>"])
+async def test_a_page_of_somebody_else_in_place_of_an_id_is_no_acceptance(page):
+    account = service(status=None, cancel=None, find=None, follow="none")
+    with pytest.raises(InDoubt, match="no id at /run/id"):
+        await webhook(account, Answer(200, page))[0].trigger(TRIGGER)
+
+
+@pytest.mark.anyio
 async def test_a_word_that_no_state_names_is_still_going_and_told():
     account = service(find=None)
     for word, state in (("ok", BuildState.PASSED), ("broken", BuildState.FAILED), ("odd", BuildState.RUNNING)):

@@ -177,10 +177,13 @@ def foreign(body: Json) -> str:
     if body in (None, ""):
         return "it answers with nothing"
     if isinstance(body, str):
-        lead = body.lstrip()[:15].lower()
-        html = lead.startswith(("<!doctype", "<html"))
-        return "it answers with a web page" if html else f"it answers {quoted(body, 60)!r}"
+        return "it answers with a web page" if is_page(body) else f"it answers {quoted(body, 60)!r}"
     return "it answers with JSON of another kind"
+
+
+def is_page(body: Json) -> bool:
+    """Whether a body is a web page, as a proxy or a portal answers in place of the service."""
+    return isinstance(body, str) and body.lstrip()[:15].lower().startswith(("<!doctype", "<html"))
 
 
 def end_of(body: Json, at_most: int) -> str:

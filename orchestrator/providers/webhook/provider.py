@@ -12,7 +12,7 @@ from orchestrator.core.calls import Answer, Call, Send
 from orchestrator.core.errors import InDoubt, LookFailed, NotTriggered, Rejected
 from orchestrator.core.frozen import replace
 from orchestrator.core.model import Account, Build, BuildState, Interval, Json, Request, Target, Trigger
-from orchestrator.providers.kit.answers import message_in, quoted, read, read_failed, refused, rejected, text
+from orchestrator.providers.kit.answers import is_page, message_in, quoted, read, read_failed, refused, rejected, text
 from orchestrator.providers.port import Followed, Observation, Secrets
 from orchestrator.providers.webhook.declaration import ACCEPTED, CALLS, REFUSED, STATES, TRIGGERS, described
 from orchestrator.providers.webhook.description import (
@@ -53,7 +53,7 @@ class Webhook:
         if "id" not in call.said:
             return Request("", {"v": 1})
         id_ = word_at(answer.body, call.said["id"])
-        if id_ is None and "status" in self._calls:
+        if id_ is None and ("status" in self._calls or is_page(answer.body)):
             raise InDoubt(f"HTTP {answer.status}, and no id at {call.said['id']}")
         return Request(id_ or "", {"v": 1})
 
