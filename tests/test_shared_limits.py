@@ -6,11 +6,12 @@ from contextlib import AsyncExitStack
 
 import anyio
 import pytest
-from fake_service import FakeService, Script, make_run, targets
+from fake_service import FAKE, FakeService, Script, make_run, targets
 
 from orchestrator.core.calls import Answer
 from orchestrator.core.errors import Exit
-from orchestrator.core.model import ACCOUNT, Limit, Scope
+from orchestrator.core.events import RunMade, to_json
+from orchestrator.core.model import ACCOUNT, Account, Limit, Scope, Target, Timeouts
 from orchestrator.engine.engine import Engine, Options
 from orchestrator.journal.port import Process, Reserved, SharedLimit, UsageRecord
 from orchestrator.journal.process import as_text
@@ -55,6 +56,23 @@ async def test_two_runs_of_one_account_never_overdraw_its_limit_and_use_nearly_a
     assert len(posts) == 320
     assert worst_window(posts, 30.0) <= 44  # at most once, at the start of the second: as many more as connections
     assert posts[-1] - posts[0] <= 7 * 31.5 + later + 2.0
+
+
+async def test_two_accounts_of_one_user_in_one_run_keep_its_limit_together():
+    service = FakeService(latency=0.2)
+    journal = MemoryJournal(now=service.now)
+    accounts = {name: Account(name, "fake", FAKE.url, "env:FAKE_TOKEN", FAKE.limits) for name in ("one", "two")}
+    wanted = [
+        Target(f"{name}:acme/{name}{n}", name, f"acme/{name}{n}", timeouts=Timeouts())
+        for name in accounts
+        for n in range(60)
+    ]
+    made = RunMade("nightly", None, "", accounts={name: to_json(it) for name, it in accounts.items()})
+    await journal.make_run("r1", made, wanted, service.now())
+    assert await engine(journal, service, "r1", 1).run() == Exit.OK
+    posts = sorted(service.posts)
+    assert len(posts) == 120
+    assert worst_window(posts, 30.0 - 1e-6) <= 40
 
 
 async def test_what_another_process_has_called_counts_also_after_it_is_gone():

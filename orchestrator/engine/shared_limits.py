@@ -1,6 +1,7 @@
 """Rate limits shared by several processes through the journal.
 
-A process that is alone keeps its permits in memory and only leaves usage records behind. As soon as another one writes
+A process that is alone keeps its permits in memory and only leaves usage records behind, unless two of its accounts
+have one user: those count like two processes. As soon as another one writes
 to the same state, both ask the journal for each permit: one transaction counts the records of all and adds one, so
 that no window is ever overdrawn. Another process is noticed by its writes, of which its heartbeat makes one every few
 seconds; a process that starts while another drives a run asks from its first call on. Once the other is gone, or
@@ -14,6 +15,7 @@ answer corrects it. So a process that dies leaves records that count too long ra
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Sequence
 
 from orchestrator.core.model import ACCOUNT, Scope
@@ -30,11 +32,16 @@ TURN = "turn"  # the name under which triggers of a repository are serialised: o
 
 
 class OtherProcesses:
-    """Whether other processes use the state, as far as this one has seen."""
+    """Whether other processes use the state, as far as this one has seen.
+
+    Attributes:
+        users: by principal, how many accounts of this process are its.
+    """
 
     def __init__(self, journal: Journal, clocks: Clocks) -> None:
         self.journal = journal
         self.clocks = clocks
+        self.users: Counter[str] = Counter()
         self._asked_at = self._seen_at = -math.inf
 
     async def look(self, run: str) -> None:
@@ -72,6 +79,7 @@ class SharedLimits:
         self._clocks = others.clocks
         self._is_brief = is_brief
         self._is_known_shared = False
+        others.users[principal] += 1
         self._under_way: dict[Permit, str] = {}  # triggers that left while we were alone, and their repository
         self._has_shared = any(limit.per >= SHARED_FROM for limit in budget.limits.values())
 
@@ -89,7 +97,9 @@ class SharedLimits:
             Zero when all count it, from the next append on at the latest; else the seconds until it makes
             sense to ask again, and the name of the limit that is used up: then the permit is to be settled.
         """
-        limits, since = self._limits(names, repo), 0.0 if self._is_brief else await self._since_others()
+        limits, since = self._limits(names, repo), 0.0
+        if not self._is_brief and self._others.users[self.principal] == 1:
+            since = await self._since_others()
         is_last_word = not (trigger or look)
         together = [limit for limit in limits if is_last_word or since < CALL_TIMEOUT + limit.per]
         alone = [limit for limit in limits if limit not in together] if together else limits
