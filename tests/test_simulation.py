@@ -10,10 +10,13 @@ import pytest
 import trio
 import trio.testing
 from simulation.backend import run
+from simulation.deal import ALL as TYPES
 from simulation.oracle import problems
 from simulation.planted import BUGS
 from simulation.play import play
-from simulation.plots import SHARES, schedule_of
+from simulation.plots import SHARES, TRAVIS, schedule_of
+
+from orchestrator.providers.registry import PROVIDERS
 
 # Each was once a double, a hang, a lost stop or a broken limit; the commits that mended them tell which.
 ONCE_WRONG = (1221, 2128, 2150, 2376, 2474, 2727, 2864, 3232, 4271, 4403, 5593, 5640, 5687, 6056, 6680, 6682, 7573)
@@ -45,13 +48,14 @@ FOUND_WITHIN = {  # a bug: in which world, and within how many seeds
 }
 
 
-# The same of schedules with a plot or weather.
+# Those of Travis alone with a plot or weather, and those of types that were dealt.
 ONCE_WRONG_IN_A_PLOT = (3, 127, 188, 324, 519, 774, 862, 883, 1247, 1420, 1545, 1781)
 ONCE_WRONG_WITH_RERUNS = (75, 640, 2225)
+ONCE_WRONG_WHEN_DEALT = (10, 34, 77, 111, 132, 1150, 1281, 1571, 1768)
 
 
-def wrong(seeds, *, plain=False, shares=SHARES):
-    return {seed: found for seed in seeds if (found := problems(play(schedule_of(seed, plain=plain, shares=shares))))}
+def wrong(seeds, **how):
+    return {seed: found for seed in seeds if (found := problems(play(schedule_of(seed, **how))))}
 
 
 def test_no_schedule_of_failures_breaks_a_promise():
@@ -59,9 +63,10 @@ def test_no_schedule_of_failures_breaks_a_promise():
 
 
 def test_what_the_simulation_once_found_stays_mended():
-    assert wrong(ONCE_WRONG, plain=True) == {}
-    assert wrong(ONCE_WRONG_IN_A_PLOT, shares={}) == {}
-    assert wrong(ONCE_WRONG_WITH_RERUNS, shares={"reruns": 1.0}) == {}
+    assert wrong(ONCE_WRONG, plain=True, types=TRAVIS) == {}
+    assert wrong(ONCE_WRONG_IN_A_PLOT, shares={}, types=TRAVIS) == {}
+    assert wrong(ONCE_WRONG_WITH_RERUNS, shares={"reruns": 1.0}, types=TRAVIS) == {}
+    assert wrong(ONCE_WRONG_WHEN_DEALT) == {}
 
 
 @pytest.mark.parametrize(
@@ -80,9 +85,15 @@ def test_ten_thousand_schedules_break_no_promise():
 @pytest.mark.parametrize("bug", sorted(BUGS))
 def test_a_planted_bug_is_caught_within_few_seeds(bug):
     with BUGS[bug]():
-        world, seeds = FOUND_WITHIN[bug]
+        world, seeds, types = (*FOUND_WITHIN[bug], TRAVIS)[:3]
         shares = {world: 1.0} if world else SHARES
-        assert any(problems(play(schedule_of(seed, shares=shares))) for seed in range(seeds))
+        assert any(problems(play(schedule_of(seed, shares=shares, types=types))) for seed in range(seeds))
+
+
+def test_all_types_are_dealt_and_up_to_three_accounts_of_them():
+    sites = [schedule_of(seed).sites for seed in range(FEW)]
+    assert {site.type for some in sites for site in some} == {*TYPES} == {*PROVIDERS}
+    assert {len(some) for some in sites} == {1, 2, 3}
 
 
 def test_a_seed_plays_the_same_each_time():

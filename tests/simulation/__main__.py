@@ -9,6 +9,7 @@ import time
 from collections import Counter
 from contextlib import nullcontext
 
+from .deal import ALL
 from .oracle import problems
 from .planted import BUGS
 from .play import Play, play
@@ -24,6 +25,7 @@ def main() -> int:
     parser.add_argument("-v", "--verbose", action="store_true", help="tell each schedule as a story")
     parser.add_argument("--plain", action="store_true", help="without plots and weather")
     parser.add_argument("--only", choices=sorted(WORLDS), help="all schedules in this world")
+    parser.add_argument("--types", default=",".join(ALL), help="of the services; `travis`: as drawn for it alone")
     parser.add_argument("--plant", choices=sorted(BUGS), help="put this bug in")
     said = parser.parse_args()
     gc.freeze()  # what was imported is no garbage: a tenth of the time
@@ -35,10 +37,12 @@ def play_all(said: argparse.Namespace) -> int:
     """Plays the seeds that were asked for."""
     first, _, end = said.seeds.partition(":")
     seeds = range(int(first), int(end) if end else int(first) + 1)
+    types = tuple(said.types.split(","))
     figures: Counter[str] = Counter()
     began, failed = time.process_time(), 0
     for seed in seeds:
-        result = play(schedule_of(seed, plain=said.plain, shares={said.only: 1.0} if said.only else SHARES))
+        shares = {said.only: 1.0} if said.only else SHARES
+        result = play(schedule_of(seed, plain=said.plain, shares=shares, types=types))
         count(result, figures)
         wrong = problems(result)
         if said.verbose:
@@ -48,6 +52,7 @@ def play_all(said: argparse.Namespace) -> int:
             say(f"seed {seed}: " + "\n    ".join(wrong))
             plant = (f" --plant {said.plant}" if said.plant else "") + " --plain" * said.plain
             plant += f" --only {said.only}" if said.only else ""
+            plant += "" if types == ALL else f" --types {said.types}"
             say(f"    replay: python -m tests.simulation --seeds {seed} -v{plant}")
             if failed >= said.stop_after:
                 break
@@ -70,8 +75,10 @@ def count(result: Play, figures: Counter[str]) -> None:
     figures["processes"] += len(result.machine.driven)
     figures["killed"] += sum(driving.journal.is_dead for driving in result.machine.driven)
     figures["calls"] += len(result.machine.network.log)
-    figures["requests"] += len(result.world.counters.accepted)
-    figures["faults"] += sum(result.world.counters.faults.values())
+    figures["requests"] += sum(len(world.rows()) for world in result.worlds.values())
+    figures["faults"] += sum(world.counters.faults.total() for world in result.worlds.values())
+    for site in result.schedule.sites:
+        figures[f"on {site.type}"] += 1
     figures["virtual hours"] += round(result.machine.kernel.time / 3600, 3)
     figures["states lost or copied"] += len(result.machine.states) - 1
     figures["words of people"] += len(result.said)

@@ -11,6 +11,7 @@ from typing import Any
 
 import anyio
 
+from orchestrator.core.calls import Send
 from orchestrator.core.errors import Exit
 from orchestrator.core.events import Claimed, Event, to_json
 from orchestrator.core.history import History
@@ -20,18 +21,17 @@ from orchestrator.journal.commits import Batch, Stream
 from orchestrator.journal.port import Entry, Incarnation, Lease
 from orchestrator.journal.port import Process as Holder
 from orchestrator.journal.sql.tables import in_memory
+from orchestrator.providers import registry
 from orchestrator.providers.port import Line
-from orchestrator.providers.travis.declaration import DECLARATION
-from orchestrator.providers.travis.provider import Travis
 from orchestrator.testing import Disk, MemoryJournal
 
 from .kernel import Kernel, Process
+from .kinds import Site, factory_of
 from .network import Network
 from .schedule import Fate, Job, Schedule
 
 EPOCH = 1_767_571_200.0
 BOOT_TAKES = 10.0  # seconds; more than a call is on its way
-URL = "https://api.travis-ci.com"
 
 
 @dataclass(slots=True)
@@ -220,8 +220,13 @@ class Driving:
 
 def line_to(network: Network, process: Process, account: Account) -> Line:
     """The line of a process to an account."""
-    send = network.line(process, account.name)
-    return Line(account, DECLARATION, send, lambda sender: Travis(account, sender, str), account.name)
+    return line_over(network.sites[account.name], account, network.line(process, account.name))
+
+
+def line_over(site: Site, account: Account, send: Send) -> Line:
+    """An account's line over a transport."""
+    factory, said = factory_of(account.type), registry.declared(account)
+    return Line(account, said, send, lambda sender: factory(account, sender, lambda _: site.token), site.token)
 
 
 class Machine:
@@ -312,9 +317,4 @@ class Machine:
 
     def accounts(self) -> dict[str, Any]:
         """The accounts as a run has them."""
-        schedule = self.schedule
-        made = [
-            Account(name, "travis", URL, None, schedule.limits, connections=schedule.connections)
-            for name in schedule.accounts
-        ]
-        return {account.name: to_json(account) for account in made}
+        return {site.name: to_json(site.account) for site in self.schedule.sites}

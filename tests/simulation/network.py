@@ -2,23 +2,27 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from random import Random
+from urllib.parse import unquote_plus, urlsplit
 
 import anyio
 
 from orchestrator.core.calls import Answer, Call, Send
 from orchestrator.core.errors import InDoubt, Unreachable
 from orchestrator.lookalike.kit import answer_of
+from orchestrator.lookalike.kit.counters import marker_in
 from orchestrator.lookalike.kit.http import Effect, Harm, Incoming
 
 from .kernel import Kernel, Process
-from .service import Service
+from .kinds import Site
+from .schedule import PATIENCE
 from .twist import Mixed, Twist
+from .world import World
 
-TOKENS = {"travis": "sandbox-token", "other": "other-token", "stranger": "stranger-token"}
+SAYS = re.compile(r"[\w-]+ says so")  # what a target says wherever it is triggered
 
 
 @dataclass(slots=True)
@@ -26,21 +30,28 @@ class Sent:
     """One call.
 
     Args:
-        tag: the message of the target that it is for, empty where it triggers nothing.
+        world: which service it went to.
+        said: the text of the target that it triggers, empty where it triggers nothing; `marker` as it travelled.
+        purpose, limits, repo: as the call has them.
         order: of all calls and entries of the journal, and the call's own id.
         left: when it left, `arrived` when the service had it (None: it never did), `answered` when its sender knew.
         status: what the service answered, 0 where no answer came.
         refused: whether the service refused the trigger for good.
-        limited: whether the service refused it because of the limit of its repository.
+        limited: whether the service refused it because of a limit.
         fault: what went wrong on purpose.
     """
 
     process: Process
     account: str
+    world: str
     method: str
     path: str
-    tag: str
     left: float
+    said: str = ""
+    marker: str = ""
+    purpose: str = ""
+    limits: tuple[str, ...] = ()
+    repo: str | None = None
     order: int = 0
     arrived: float | None = None
     answered: float | None = None
@@ -51,44 +62,48 @@ class Sent:
     fault: str = ""
 
     @property
+    def is_answered(self) -> bool:
+        """Whether its sender waited for the answer."""
+        return self.status > 0 and self.answered is not None and self.answered - self.left < PATIENCE
+
+    @property
+    def tag(self) -> str:
+        """What it says with its marker."""
+        return f"{self.said} {self.marker}".rstrip()
+
+    @property
     def run(self) -> str:
         """Whose process sent it."""
         return self.process.name.partition("/")[0]
 
-    @property
-    def said(self) -> str:
-        """The message without the marker."""
-        return self.tag.partition(" [")[0]
-
-    @property
-    def is_marked(self) -> bool:
-        """Whether the message has a marker."""
-        return " [" in self.tag
-
 
 class Network:
-    """The way to the service.
+    """The way to the services.
 
     Args:
-        world: the service.
+        sites: the accounts, and `worlds`, the services that they are on, by name.
         twist: tells when the service stalls, and which answers belong to another question.
     """
 
-    def __init__(self, kernel: Kernel, world: Service, random: Random, twist: Twist) -> None:
+    def __init__(
+        self, kernel: Kernel, sites: Mapping[str, Site], worlds: Mapping[str, World], random: Random, twist: Twist
+    ) -> None:
         self.log: list[Sent] = []
+        self.sites = sites
         self._kernel = kernel
-        self._world = world
+        self._worlds = worlds
         self._random = random
         self._stalls = [(began, began + seconds) for began, seconds in twist.stalls]
         self._mixed = twist.mixed
         self._receipts: dict[str, tuple[str, Answer]] = {}  # the last one of each account, and whose it is
 
-    def line(self, process: Process, account: str) -> Send:
-        """The transport of a process for an account."""
+    def line(self, process: Process, account: str, token: str | None = None) -> Send:
+        """The transport of a process for an account; `token` in place of the account's own."""
+        site = self.sites[account]
+        headers = self.headers(site, token or site.token)
 
         async def send(call: Call) -> Answer:
-            body = b"" if call.body is None else json.dumps(call.body).encode()
-            sent = Sent(process, account, call.method, call.path, _tag(call), self._kernel.time, self._kernel.ticket())
+            sent = self.sent(process, account, call)
             self.log.append(sent)
             back, box = anyio.Event(), list[Answer | Exception]()
 
@@ -96,7 +111,7 @@ class Network:
                 sent.answered = self._kernel.time
                 back.set()
 
-            self.travel(sent, call, body, box, deliver)
+            self.travel(sent, call, headers, box, deliver)
             await back.wait()
             if isinstance(box[0], Exception):
                 raise box[0]
@@ -104,12 +119,31 @@ class Network:
 
         return send
 
+    def headers(self, site: Site, token: str) -> dict[str, str]:
+        """What goes with each call to an account's service."""
+        usual = {"accept": "application/json", "user-agent": "simulation", "host": urlsplit(site.url).netloc}
+        return {**self._worlds[site.world].like.headers(token), **usual}
+
+    def sent(self, process: Process, account: str, call: Call) -> Sent:
+        """A call that leaves now."""
+        said, marker = _said(call) if call.purpose == "trigger" else ("", "")
+        return Sent(
+            process, account, self.sites[account].world, call.method, call.path, self._kernel.time, said, marker,
+            call.purpose, call.limits, call.repo, self._kernel.ticket(),
+        )  # fmt: skip
+
     def travel(
-        self, sent: Sent, call: Call, body: bytes, box: list[Answer | Exception], deliver: Callable[[], None]
+        self,
+        sent: Sent,
+        call: Call,
+        headers: Mapping[str, str],
+        box: list[Answer | Exception],
+        deliver: Callable[[], None],
     ) -> None:
         """Lets a call leave; the answer, or what the client sees instead, is in the box when it is delivered."""
-        there = self._random.uniform(*self._world.settings.latency) / 2
-        gives_up = sent.left + self._world.settings.patience
+        settings = self._worlds[sent.world].settings
+        there = self._random.uniform(*settings.latency) / 2
+        gives_up = sent.left + settings.patience
 
         def give_up() -> None:
             box.append(InDoubt("no answer in time"))
@@ -125,7 +159,7 @@ class Network:
                 handle()
 
         def handle() -> None:
-            seen, when = self._at_the_service(sent, call, body)
+            seen, when = self._at_the_service(sent, call, headers)
             when += there
             if when > gives_up:
                 if self._kernel.time > gives_up:
@@ -142,36 +176,30 @@ class Network:
         now = self._kernel.time
         return next((until - now for began, until in self._stalls if began <= now < until), 0.0)
 
-    def _at_the_service(self, sent: Sent, call: Call, body: bytes) -> tuple[Answer | Exception, float]:
-        world, now = self._world, self._kernel.time
+    def _at_the_service(self, sent: Sent, call: Call, headers: Mapping[str, str]) -> tuple[Answer | Exception, float]:
+        world, now = self._worlds[sent.world], self._kernel.time
         faults = dict(world.counters.faults)
-        headers = {
-            "authorization": f"token {TOKENS[sent.account]}",
-            "travis-api-version": "3",
-            "content-type": "application/json",
-            "accept": "application/json",
-            "user-agent": "simulation",
-            "x-request-id": str(sent.order),
-        }
-        reply = world.handle(Incoming(call.method, call.path, call.query, headers, body), world.now())
+        reply = world.handle(incoming(world, call, {**headers, "x-request-id": str(sent.order)}))
         sent.fault = next((name for name, n in world.counters.faults.items() if n != faults.get(name)), "")
         harm = None if reply.effect is None else reply.effect.harm
         if harm is Harm.NEVER_LEFT:
             return Unreachable("connection refused"), now
         sent.arrived, sent.status = now, reply.status
         answer = answer_of(reply)
+        sent.limited = world.kind.is_limit(world.reason)
         sent.is_ban = answer.status == 403 and answer.body == "Forbidden\n" and harm is None
-        sent.refused = 400 <= answer.status < 500 and answer.status not in (408, 429) and harm in (None, Harm.SLOW)
-        sent.limited = answer.status == 429 and isinstance(answer.body, dict)
-        if self._mixed is not None and sent.tag and answer.status == 202 and harm is None:
+        is_refusal = 400 <= answer.status < 500 and answer.status not in (408, 429) and not sent.limited
+        sent.refused = is_refusal and harm in (None, Harm.SLOW)
+        if self._mixed is not None and sent.said and 200 <= answer.status < 300 and harm is None and world.kind.echoes:
             answer = self._mix(sent, answer, self._mixed)
         return _suffered(reply.effect, answer, now, world.settings.patience)
 
     def _mix(self, sent: Sent, own: Answer, mixed: Mixed) -> Answer:
         """The receipt of another question, as long as a marker tells which one: an answer that nobody asked for."""
         tag, other = self._receipts.get(sent.account, (sent.tag, own))
-        self._receipts[sent.account] = sent.tag, own
-        if tag == sent.tag or not sent.is_marked or self._kernel.time > mixed.until:
+        if sent.marker or self._worlds[sent.world].kind.echoes_messages:
+            self._receipts[sent.account] = sent.tag, own
+        if tag == sent.tag or not sent.marker or self._kernel.time > mixed.until:
             return own
         if self._random.random() >= mixed.share:
             return own
@@ -179,11 +207,20 @@ class Network:
         return other
 
 
-def _tag(call: Call) -> str:
-    body = call.body
-    if call.purpose != "trigger" or not isinstance(body, dict):
-        return ""
-    return str(body["request"].get("message", ""))
+def incoming(world: World, call: Call, headers: Mapping[str, str]) -> Incoming:
+    """A call as a service gets it."""
+    kind, body = call.content
+    path = call.path if call.beside else world.settings.prefix + call.path
+    more = {} if call.etag is None else {"if-none-match": call.etag}
+    more |= {"content-type": kind, **{name.lower(): value for name, value in call.headers.items()}}
+    return Incoming(call.method, path, call.query, {**headers, **more}, body)
+
+
+def _said(call: Call) -> tuple[str, str]:
+    """What a trigger says, and its marker."""
+    text = unquote_plus(call.content[1].decode()) if call.form else call.content[1].decode()
+    found = SAYS.search(text)
+    return ("", "") if found is None else (found.group(), marker_in(text) or "")
 
 
 def _suffered(effect: Effect | None, answer: Answer, now: float, patience: float) -> tuple[Answer | Exception, float]:

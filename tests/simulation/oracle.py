@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from itertools import groupby
 
@@ -19,26 +20,31 @@ from orchestrator.core.events import (
     target_of,
 )
 from orchestrator.core.history import History, exit_code
-from orchestrator.core.model import Outcome, Target
+from orchestrator.core.model import BuildState, Outcome, Target
 from orchestrator.core.next_step import DOUBTS_IN_A_ROW
 from orchestrator.core.options import Options
 from orchestrator.core.progress import NEW, Progress, apply
-from orchestrator.lookalike.travis.rows import Request
+from orchestrator.providers import registry
+from orchestrator.providers.port import Declaration
 
-from .evidence import Evidence, states
+from .doubts import doubts_hold, may_stay
+from .evidence import Evidence, last_end, states
 from .machine import Written
 from .play import Play
 from .reruns import reruns_hold
 from .rollouts import Checked
 from .rules import keeps_rules
 from .schedule import PATIENCE, Job
+from .world import Row
 
 STATES = {
-    Outcome.PASSED: "passed",
-    Outcome.FAILED: "failed",
-    Outcome.ERRORED: "errored",
-    Outcome.CANCELED: "canceled",
+    Outcome.PASSED: BuildState.PASSED,
+    Outcome.FAILED: BuildState.FAILED,
+    Outcome.ERRORED: BuildState.ERRORED,
+    Outcome.CANCELED: BuildState.CANCELED,
+    Outcome.SUPERSEDED: BuildState.SUPERSEDED,
 }
+ACCEPTED = "accepted"  # the id of a request of which the service told none
 BACKOFFS, BACKOFF = 6, 8.0  # an outage sees at most so many backoffs, and one more for each so many seconds
 LOOK = 2 * PATIENCE  # seconds before a verdict, from which on its fresh look cannot have missed what had ended
 
@@ -54,7 +60,7 @@ def _all(result: Play) -> Iterator[str]:
         return
     evidence = Evidence(result)
     yield from _failures(result)
-    yield from keeps_rules(result, evidence)
+    yield from keeps_rules(result)
     for job in result.jobs:
         for _, written in states(result, job):
             yield from _stream_order(written)
@@ -63,8 +69,9 @@ def _all(result: Play) -> Iterator[str]:
         yield from _exit_codes(result, job)
         for target in job.targets:
             yield from _target(result, evidence, job, target)
+            yield from doubts_hold(result, evidence, job, target)
     yield from reruns_hold(result, evidence)
-    yield from _outage(result)
+    yield from _outage(result, evidence)
     yield from _replaced(result)
 
 
@@ -87,20 +94,20 @@ def _target(result: Play, evidence: Evidence, job: Job, target: Target) -> Itera
         written = [one for one in everything if target_of(one.entry.event) == target.id]
         yield from _history(target, written, everything)
         if _can_be_told(result, target):
-            yield from _nothing_there(target, written, [(row, evidence.order_of(row)) for row in made])
+            yield from _nothing_there(target, written, [(row, row.order) for row in made])
         yield from _in_time(target, written, evidence)
     if target in result.histories[job.id].targets:
         yield from _outcome(result, evidence, job, target, made)
 
 
-def _once(result: Play, evidence: Evidence, job: Job, target: Target, made: list[Request]) -> Iterator[str]:
+def _once(result: Play, evidence: Evidence, job: Job, target: Target, made: list[Row]) -> Iterator[str]:
     """One request at most; a person who says that there is none allows one more, and answers for it."""
     if not _can_be_told(result, target):
         return
     said = sorted(order for order in _absent_by_word(result, job, target))
-    for _, rows in groupby(made, lambda row: sum(order < evidence.order_of(row) for order in said)):
+    for _, rows in groupby(made, lambda row: sum(order < row.order for order in said)):
         rows = list(rows)
-        ids = [str(row.id) for row in rows]
+        ids = [row.id for row in rows]
         if len(ids) > 1 and not _was_unseen(result, evidence, job, rows):
             yield f"{target.id} of {job.id} has {len(ids)} requests: {', '.join(ids)}"
     old = result.schedule.jobs[0]
@@ -110,19 +117,19 @@ def _once(result: Play, evidence: Evidence, job: Job, target: Target, made: list
         yield from _had_ended(result, evidence, target, evidence.made(old.id, target))
 
 
-def _was_unseen(result: Play, evidence: Evidence, job: Job, rows: Sequence[Request]) -> bool:
+def _was_unseen(result: Play, evidence: Evidence, job: Job, rows: Sequence[Row]) -> bool:
     """Whether each further request was preceded by a look that came too early, though nothing told so.
 
     The journal had lost the first one, no listing showed it yet, and no other lost one had been found: what no client
     can close (docs/safety.md).
     """
-    first, *more = sorted(rows, key=evidence.order_of)
+    first, *more = sorted(rows, key=lambda row: row.order)
     return result.schedule.twist.put_back is not None and all(
-        evidence.looked(one) < evidence.shown(first) and not _knows_of_a_gap(result, evidence, job, one) for one in more
+        evidence.looked(one) < first.shown and not _knows_of_a_gap(result, evidence, job, one) for one in more
     )
 
 
-def _knows_of_a_gap(result: Play, evidence: Evidence, job: Job, row: Request) -> bool:
+def _knows_of_a_gap(result: Play, evidence: Evidence, job: Job, row: Row) -> bool:
     sent = evidence.call_of(row)
     told = [
         one for _, written in states(result, job) for one in written if isinstance(one.entry.event, JournalWentBack)
@@ -131,9 +138,14 @@ def _knows_of_a_gap(result: Play, evidence: Evidence, job: Job, row: Request) ->
 
 
 def _can_be_told(result: Play, target: Target) -> bool:
-    """Whoever goes on with a copy cannot tell what was asked for since it was made, without a marker."""
+    """Whoever goes on with a copy cannot tell what was asked for since it was made, where no marker can be found."""
     twist = result.schedule.twist
-    return target.marked or (twist.disaster is None and twist.put_back is None)
+    is_found = target.marked and _declared(result, target).finds.can_tell
+    return is_found or (twist.disaster is None and twist.put_back is None)
+
+
+def _declared(result: Play, target: Target) -> Declaration:
+    return registry.declared(result.machine.network.sites[target.account].account)
 
 
 def _absent_by_word(result: Play, job: Job, target: Target) -> Iterator[int]:
@@ -148,14 +160,14 @@ def _is_known(result: Play, old: Job, target: Target) -> bool:
     return result.histories[old.id].of(target.id).request is not None
 
 
-def _had_ended(result: Play, evidence: Evidence, target: Target, old: list[Request]) -> Iterator[str]:
+def _had_ended(result: Play, evidence: Evidence, target: Target, old: list[Row]) -> Iterator[str]:
     """What is retried by another request runs no more."""
     made_at = result.made["again"][0]
     for row in old:
-        if not row.builds and row.result != "rejected":
+        if not row.builds and not row.is_rejected:
             yield f"{target.id} is retried while its old request {row.id} is undecided"
         for build in row.builds:
-            if not any(at <= made_at for at in evidence.ended(build)):
+            if not any(at <= made_at for at in build.ended):
                 yield f"{target.id} is retried at {made_at:.1f} while its old build {build.id} runs"
 
 
@@ -172,8 +184,9 @@ def _history(target: Target, written: list[Written], everything: Sequence[Writte
                 yield f"{target.id} is intended at {one.time:.1f} after its verdict {before.verdict.outcome}"
             if event.attempt != before.attempts + 1:
                 yield f"{target.id}: attempt {event.attempt} follows attempt {before.attempts}"
-        if isinstance(event, Requested) and before.request is not None and before.request.id != event.id:
-            yield f"{target.id}: its request changes from {before.request.id} to {event.id}"
+        old = before.request
+        if isinstance(event, Requested) and old is not None and old.id not in (event.id, ACCEPTED):
+            yield f"{target.id}: its request changes from {old.id} to {event.id}"
         if not (isinstance(event, Released) and _needs_have_passed(target, everything, one)):
             yield from _verdict_stays(target, before, progress, one)
 
@@ -198,7 +211,7 @@ def _verdict_stays(target: Target, before: Progress, after: Progress, one: Writt
         yield f"{target.id}: the outcome {old.outcome} becomes {new.outcome} at {one.time:.1f} without evidence"
 
 
-def _nothing_there(target: Target, written: list[Written], made: list[tuple[Request, int]]) -> Iterator[str]:
+def _nothing_there(target: Target, written: list[Written], made: list[tuple[Row, int]]) -> Iterator[str]:
     """Where the journal says that an attempt started nothing, no call made until then has a request, ever."""
     requested = False
     for one in written:
@@ -219,54 +232,53 @@ def _in_time(target: Target, written: list[Written], evidence: Evidence) -> Iter
         event = one.entry.event
         if isinstance(event, Requested):
             request = event.id
-        row = evidence.rows.get(int(request)) if request else None
+        row = evidence.row(target, request)
         if not isinstance(event, Ended) or event.outcome is not Outcome.TIMED_OUT or row is None:
             continue
-        ends = [at for build in row.builds for at in evidence.last_end(build, one.time)]
-        if ends and max(ends) < one.time - LOOK:
-            yield f"{target.id} is timed out at {one.time:.1f} ({event.reason}); its build ended at {max(ends):.1f}"
+        ends = [last_end(build, one.time) for build in row.builds]
+        last = max((at for some in ends for at in some), default=math.inf)
+        if all(ends) and last < one.time - LOOK:
+            yield f"{target.id} is timed out at {one.time:.1f} ({event.reason}); its build ended at {last:.1f}"
 
 
-def _outcome(result: Play, evidence: Evidence, job: Job, target: Target, made: list[Request]) -> Iterator[str]:
+def _outcome(result: Play, evidence: Evidence, job: Job, target: Target, made: list[Row]) -> Iterator[str]:
     progress = result.histories[job.id].of(target.id)
     verdict = progress.verdict
     if verdict is None:
         yield from _open(result, job, target)
     own = [*made, *(evidence.made(result.schedule.jobs[0].id, target) if job.id == "again" else ())]
     request = progress.request
-    is_own = request is None or request.id in {str(row.id) for row in own}
+    is_own = request is None or request.id == ACCEPTED or evidence.row(target, request.id) in own
     if request is not None and not is_own and not evidence.is_named(job, target, request.id):
         yield f"{target.id} holds request {request.id}, which is not its own"
     if verdict is None:
         return
     word = any(True for _ in _absent_by_word(result, job, target))
-    if made and request is None and verdict.outcome is not Outcome.IN_DOUBT and not word:
+    is_kept = _can_be_told(result, target)
+    if made and request is None and verdict.outcome is not Outcome.IN_DOUBT and not word and is_kept:
         yield f"{target.id} is {verdict.outcome}, but it has request {made[0].id}: lost"
-    if verdict.outcome is Outcome.REJECTED and not _is_refused(evidence, job, target, progress):
+    cannot = verdict.code in ("no_restart", "not_restarted") and job.id == "again"
+    if verdict.outcome is Outcome.REJECTED and not cannot and not _is_refused(result, evidence, job, target, progress):
         yield f"{target.id} is rejected, but nobody refused it"
-    if verdict.outcome in STATES and progress.build is not None:
-        state = _state_of(evidence, progress)
+    build = progress.build
+    if verdict.outcome in STATES and build is not None and verdict.code != ACCEPTED:
+        state = "none of the service's" if evidence.build(target, progress) is None else build.state
         if state != STATES[verdict.outcome]:
             yield f"{target.id} of {job.id} is {verdict.outcome}, but its build is {state}"
-    if verdict.outcome is Outcome.SKIPPED and target.skip is None and not target.needs:
+    built_nothing = build is not None and build.state is BuildState.SKIPPED
+    if verdict.outcome is Outcome.SKIPPED and target.skip is None and not target.needs and not built_nothing:
         yield f"{target.id} is skipped for no reason"
     if verdict.outcome is Outcome.TIMED_OUT and not progress.attempts and request is None:
         yield f"{target.id} timed out, and was never asked for"
 
 
-def _is_refused(evidence: Evidence, job: Job, target: Target, progress: Progress) -> bool:
-    """Whether the service refused the trigger, the restart, or the request."""
-    row = evidence.rows.get(int(progress.request.id)) if progress.request else None
-    if row is not None and row.result == "rejected":
+def _is_refused(result: Play, evidence: Evidence, job: Job, target: Target, progress: Progress) -> bool:
+    """Whether the service refused the trigger, the restart, or the request, or can be seen to take none there."""
+    row = evidence.row(target, progress.request.id) if progress.request else None
+    if (row is not None and row.is_rejected) or target.repo in evidence.sites[target.account].odd:
         return True
-    restarts = [s for s in evidence.by_order.values() if s.run == job.id and s.path.endswith("/restart")]
-    return any(sent.refused for sent in (*evidence.asked(job, target), *restarts))
-
-
-def _state_of(evidence: Evidence, progress: Progress) -> str:
-    """How its build ended as it was seen; whether that was so, `reruns_hold` tells."""
-    build = progress.build
-    return build.state.value if build is not None and build.id in evidence.builds else "none of the service's"
+    others = [sent for sent in evidence.by_order.values() if sent.run == job.id and sent.purpose == "trigger"]
+    return any(sent.refused for sent in (*evidence.asked(job, target), *(one for one in others if not one.said)))
 
 
 def _open(result: Play, job: Job, target: Target) -> Iterator[str]:
@@ -276,21 +288,23 @@ def _open(result: Play, job: Job, target: Target) -> Iterator[str]:
         yield f"{target.id} is open, and the exit code is {history.exit_code}"
 
 
-def _outage(result: Play) -> Iterator[str]:
+def _outage(result: Play, evidence: Evidence) -> Iterator[str]:
     """What an outage may spend is bounded, and all is well after it."""
     outage = result.schedule.twist.outage
     if outage is None:
         return
-    spent: dict[str, set[str]] = {}
+    spent: dict[tuple[str, str], set[str]] = {}
     for sent in result.machine.network.log:
-        if sent.tag and outage.at <= sent.left < outage.at + outage.seconds and sent.fault == outage.kind:
-            spent.setdefault(sent.process.name, set()).add(sent.said)
-    most = DOUBTS_IN_A_ROW + result.schedule.connections + BACKOFFS + outage.seconds / BACKOFF
-    for process, targets in spent.items():
-        if len(targets) > most:
+        if sent.said and outage.at <= sent.left < outage.at + outage.seconds and sent.fault == outage.kind:
+            spent.setdefault((sent.process.name, sent.account), set()).add(sent.said)
+    for (process, account), targets in spent.items():
+        connections = result.machine.network.sites[account].connections
+        if len(targets) > DOUBTS_IN_A_ROW + connections + BACKOFFS + outage.seconds / BACKOFF:
             yield f"{process} spends {len(targets)} targets in an outage of {outage.seconds:.0f} s"
     for run, history in result.histories.items():
-        doubtful = [target.id for target in history.targets if _is_in_doubt(history, target)]
+        job = next(job for job in result.jobs if job.id == run)
+        clear = [target for target in history.targets if not may_stay(result, evidence, job, target)]
+        doubtful = [target.id for target in clear if _is_in_doubt(history, target)]
         if doubtful:
             yield f"{len(doubtful)} targets of {run} are in doubt at the end, for an outage: {doubtful[0]}"
 

@@ -23,15 +23,17 @@ from orchestrator.journal.history import load
 from orchestrator.journal.port import Journal
 from orchestrator.journal.port import Process as Holder
 
+from .dice import Dice
 from .kernel import Process
 from .machine import line_to
-from .schedule import Dice, Fate, Job
+from .network import SAYS
+from .schedule import Fate, Job
 from .twist import Again, Overlap, Words
 
 if TYPE_CHECKING:
     from .play import Stage
 
-NOWHERE = 999_999  # the id of a request that there is not
+NOWHERE = "999999"  # the id of a request that there is not
 PATIENCE = 600.0  # seconds for which somebody waits for another run to be canceled
 
 
@@ -95,13 +97,14 @@ class Person:
 
     def _known_of(self, job: Job, target: Target, *, is_right: bool) -> str | None:
         """What the person believes: the id of the target's request, or None for none."""
-        world = self._stage.result.world
-        calls = {str(s.order) for s in self._stage.network.log if s.run == job.id and s.said == said_by(target)}
-        own = [row.id for row in world.counters.accepted if world.callers[row.id] in calls]
+        stage = self._stage
+        rows = stage.result.worlds[stage.network.sites[target.account].world].rows()
+        calls = {sent.order for sent in stage.network.log if sent.run == job.id and sent.said == said_by(target)}
+        own = [row.id for row in rows if row.order in calls]
         if is_right:
-            return str(own[0]) if own else None
-        others = [r.id for r in world.counters.accepted if r.id not in own and r.repo.slug == target.repo]
-        return str(self._dice.choice([*others, NOWHERE])) if not own or self._dice.chance(0.5) else None
+            return own[0] if own else None
+        others = [row.id for row in rows if row.id not in own and row.slug == target.repo]
+        return self._dice.choice([*others, NOWHERE]) if not own or self._dice.chance(0.5) else None
 
     # -- retry --------------------------------------------------------------------------------------------------
 
@@ -184,5 +187,7 @@ class Person:
 
 
 def said_by(target: Target) -> str:
-    """The message of a target."""
-    return str(target.request["message"])
+    """What a target says wherever it is triggered."""
+    found = SAYS.search(str(target.request))
+    assert found is not None
+    return found.group()

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from random import Random
 from typing import Any
@@ -12,24 +12,27 @@ import anyio
 
 from orchestrator.app.overlap import without
 from orchestrator.core.calls import Call
-from orchestrator.core.errors import Exit, LeaseLost
+from orchestrator.core.errors import Exit, LeaseLost, OrchestratorError
 from orchestrator.core.events import CancelAsked, RunMade
 from orchestrator.core.frozen import replace
 from orchestrator.core.history import History
-from orchestrator.core.model import Outcome
+from orchestrator.core.model import Outcome, Target, Trigger
 from orchestrator.core.options import RunOptions
 from orchestrator.journal.history import load, read_on
+from orchestrator.providers.port import Prepares
 from orchestrator.testing import MemoryJournal
 
 from .backend import run
 from .kernel import Kernel, Process, Stuck
-from .machine import EPOCH, URL, Driving, Machine, State, give_back
-from .network import TOKENS, Network, Sent
+from .kinds import STRANGER, Site
+from .machine import EPOCH, Driving, Machine, State, give_back, line_over
+from .network import Network
+from .past import proofs
 from .people import Person, Said
 from .rollouts import Steered, steer
 from .schedule import Fate, Job, Schedule
-from .service import Service
 from .twist import PutBack
+from .world import World
 
 MOST_PROCESSES = 16  # for one run, of which all but the first few live unharmed
 MOST_STOPS = 3  # unharmed processes in a row that left because of an account, before that is the end of it
@@ -43,6 +46,7 @@ class Play:
 
     Args:
         jobs: the runs that were made; `histories` of them at the end.
+        worlds: the services, by name.
         made: when each was made first, and at which order.
         said: what people said of targets in doubt.
         stuck: why it did not come to an end, empty when it did.
@@ -50,7 +54,7 @@ class Play:
 
     schedule: Schedule
     machine: Machine
-    world: Service
+    worlds: dict[str, World]
     jobs: list[Job] = field(default_factory=list)
     histories: dict[str, History] = field(default_factory=dict)
     made: dict[str, tuple[float, int]] = field(default_factory=dict)
@@ -84,13 +88,16 @@ class Stage:
     """Where a schedule is played."""
 
     def __init__(self, kernel: Kernel, schedule: Schedule) -> None:
-        world = Service(schedule.settings, EPOCH, lambda: kernel.time)
-        world.plan_faults(schedule.faults)
+        sites, worlds = {site.name: site for site in schedule.sites}, dict[str, World]()
+        for site in schedule.sites:
+            if site.world not in worlds:
+                worlds[site.world] = World(site, EPOCH, lambda: kernel.time)
+                worlds[site.world].like.plan_faults(schedule.faults)
         self.kernel = kernel
         self.schedule = schedule
-        self.network = Network(kernel, world, Random(f"network {schedule.seed}"), schedule.twist)
+        self.network = Network(kernel, sites, worlds, Random(f"network {schedule.seed}"), schedule.twist)
         self.machine = Machine(kernel, schedule, self.network)
-        self.result = Play(schedule, self.machine, world)
+        self.result = Play(schedule, self.machine, worlds)
         self._person = Person(self)
         self._directors: dict[int, MemoryJournal] = {}
 
@@ -118,20 +125,21 @@ class Stage:
             self.result.histories[run_id] = await _known(MemoryJournal(state.disk), state, run_id)
 
     async def _prove(self) -> None:
-        if self.schedule.proven:
-            for number in range(len(self.schedule.accounts)):
-                await self.journal.remember(f"travis:{URL}:api.travis-ci.com/user/{77 + number}", marker_proven=True)
+        targets = [target for job in self.schedule.jobs for target in job.targets]
+        for site in self.schedule.sites if self.schedule.proven else ():
+            for proof in proofs(site, targets):
+                await self.journal.remember(proof, marker_proven=True)
 
     def _plan_events(self) -> None:
         kernel, schedule, twist = self.kernel, self.schedule, self.schedule.twist
         for when, by in schedule.steps:
             kernel.at(when, lambda by=by: self._step_clock(by))
         for when, by in (*schedule.jumps, *twist.steps):
-            kernel.at(when, lambda by=by: self.result.world.step(by))
+            kernel.at(when, lambda by=by: [world.step(by) for world in self.result.worlds.values()])
         for when, account, seconds in schedule.bans:
             kernel.at(when, lambda account=account, seconds=seconds: self._ban(account, seconds))
-        for when, repo in schedule.strangers:
-            kernel.at(when, lambda repo=repo: self._stranger(repo))
+        for when, account, repo in schedule.strangers:
+            kernel.at(when, lambda account=account, repo=repo: self._stranger(account, repo))
         for when in twist.reboots:
             kernel.at(when, self.machine.reboot)
         if twist.disaster is not None:
@@ -161,14 +169,36 @@ class Stage:
         self.machine.clock_is_off_by += by
 
     def _ban(self, account: str, seconds: float) -> None:
-        world = self.result.world
-        world.bans.ban(TOKENS[account], world.now() + self.schedule.settings.skew + seconds)
+        site = self.network.sites[account]
+        world = self.result.worlds[site.world]
+        world.like.bans.ban(site.token, world.now() + world.settings.skew + seconds)
 
-    def _stranger(self, repo: str) -> None:
-        body = {"request": {"message": "a stranger's", "branch": "main"}}
-        call = Call("POST", f"/repo/{repo.replace('/', '%2F')}/requests", body=body)
-        sent = Sent(Process("stranger"), "stranger", "POST", call.path, "a stranger's", self.kernel.time)
-        self.network.travel(sent, call, json.dumps(body).encode(), [], lambda: None)
+    def _stranger(self, account: str, repo: str) -> None:
+        site, process = self.network.sites[account], Process("stranger")
+        if site.type == "travis":
+            body = {"request": {"message": "a stranger's", "branch": "main"}}
+            call = Call("POST", f"/repo/{repo.replace('/', '%2F')}/requests", body=body)
+            sent, headers = self.network.sent(process, account, call), self.network.headers(site, STRANGER)
+            self.network.travel(sent, call, headers, [], lambda: None)
+        else:
+            self.kernel.start(self._strange(site, repo, process), process)
+
+    async def _strange(self, site: Site, repo: str, process: Process) -> None:
+        """What somebody else asks for, by the same way."""
+        target = self._like_one(site, repo)
+        if target is None:
+            return
+        send = self.network.line(process, site.name, STRANGER)
+        provider = line_over(replace(site, token=STRANGER), site.account, send).provider_over(send)
+        with suppress(OrchestratorError):
+            prepared = await provider.prepare(target) if isinstance(provider, Prepares) else None
+            await provider.trigger(Trigger(target, 1, None, "a stranger's", prepared))
+
+    def _like_one(self, site: Site, repo: str) -> Target | None:
+        """A target of that repository as somebody else would have it."""
+        every = [target for job in self.schedule.jobs for target in job.targets if target.account == site.name]
+        target = next(iter(every), None)
+        return None if target is None else replace(target, id="strange", repo=repo, marked=False)
 
     # -- one run ------------------------------------------------------------------------------------------------
 

@@ -5,7 +5,7 @@ The draws come from a stream of their own, so that what a seed's schedule was be
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 from orchestrator.app.overlap import OVERLAPS
 from orchestrator.core.frozen import replace
@@ -14,11 +14,14 @@ from orchestrator.lookalike.kit.faults import FaultRule
 from orchestrator.lookalike.travis.settings import RepoSpec, Shares
 from orchestrator.providers.travis.declaration import DECLARATION
 
+from .deal import ALL, deal, on_travis
+from .dice import Dice
 from .reruns import with_reruns
 from .rollouts import in_waves
-from .schedule import TIMEOUTS, Dice, Job, Schedule, fate_of, plain_schedule_of
+from .schedule import TIMEOUTS, Job, Schedule, fate_of, plain_schedule_of
 from .twist import Again, Disaster, Mixed, Outage, Overlap, PutBack, Twist, Words
 
+TRAVIS = ("travis",)
 PLOTS = ("none",) * 5 + ("lost", "carried", "retry", "retry", "person", "person", "overlap")
 RETRIED = (
     None,
@@ -35,13 +38,21 @@ LOSES = ("lost_before", "lost_after", "timeout_before", "timeout_after", "error_
 SHARES: Mapping[str, float] = {"outage": 0.02, "put-back": 0.05, "mixed": 0.05, "rollout": 0.05, "reruns": 0.05}
 
 
-def schedule_of(seed: int, *, plain: bool = False, shares: Mapping[str, float] = SHARES) -> Schedule:
+def schedule_of(
+    seed: int, *, plain: bool = False, shares: Mapping[str, float] = SHARES, types: Sequence[str] = ALL
+) -> Schedule:
     """The schedule of a seed.
 
     Args:
         plain: without a plot and weather.
         shares: how many have each of `SHARES`.
+        types: of the services; Travis alone: as it was before there were others.
     """
+    schedule = _drawn(seed, plain, shares)
+    return on_travis(schedule) if types == TRAVIS else deal(schedule, types)
+
+
+def _drawn(seed: int, plain: bool, shares: Mapping[str, float]) -> Schedule:
     schedule = plain_schedule_of(seed)
     if plain:
         return schedule

@@ -9,16 +9,17 @@ from fractions import Fraction
 
 from orchestrator.core.events import Absent, RestartAsked, Restarted, Sighted, Stopped, target_of
 from orchestrator.core.frozen import replace
-from orchestrator.core.model import Outcome, Target
+from orchestrator.core.model import BuildState, Outcome, Target
 from orchestrator.core.progress import NEW, Progress, apply
 from orchestrator.core.reruns import FAILED
 from orchestrator.core.waves import Reruns
 from orchestrator.engine.facts import ADOPTED
 
+from .dice import Dice
 from .evidence import Evidence, states
 from .machine import Written
 from .play import Play
-from .schedule import LATEST, Dice, Job, Schedule
+from .schedule import LATEST, Job, Schedule
 
 DRAWN = (Reruns(1), Reruns(1), Reruns(2), Reruns(2, "1"), Reruns(1, "50%"))
 
@@ -68,14 +69,19 @@ def _clocks_hold(result: Play) -> bool:
 
 def _so_often(result: Play, evidence: Evidence) -> Iterator[str]:
     """No build is started again more often than its runs may; a state that went back has forgotten some of it."""
-    most: Counter[str] = Counter()
+    most: Counter[tuple[str, str]] = Counter()
     for job in result.jobs:
-        for build, target in {*_asked_for(result, job)}:
-            again, rules = result.schedule.twist.again, {one.id: one.reruns for one in job.targets}
-            most[build] += rules[target].times + (job.id == "again" and again is not None and again.same_commit)
-    for id_, build in evidence.builds.items() if _is_told(result) and _clocks_hold(result) else ():
-        if build.restarts > most[id_]:
-            yield f"build {id_} was restarted {build.restarts} times, and may be {most[id_]} times"
+        again, known = result.schedule.twist.again, {one.id: one for one in job.targets}
+        for build, id_ in {*_asked_for(result, job)}:
+            target = known[id_]
+            most[evidence.sites[target.account].world, build] += target.reruns.times
+            most[evidence.sites[target.account].world, build] += (
+                job.id == "again" and again is not None and again.same_commit
+            )
+    for row in evidence.rows if _is_told(result) and _clocks_hold(result) else ():
+        for build in row.builds:
+            if len(build.restarted) > (may := sum(most[row.world, id_] for id_ in (build.id, *build.tries))):
+                yield f"build {build.id} was restarted {len(build.restarted)} times, and may be {may} times"
 
 
 def _asked_for(result: Play, job: Job) -> Iterator[tuple[str, str]]:
@@ -113,11 +119,13 @@ def _one(result: Play, evidence: Evidence, job: Job, target: Target, written: Se
         elif isinstance(event, Restarted):
             restarts += 1
         elif isinstance(event, Absent) and before.restart is not None and _clocks_hold(result):
-            mine = [at for at in evidence.restarted(before.restart.before.id) if at > _began(result, job)]
+            build = evidence.build(target, before)
+            mine = [at for at in (() if build is None else build.restarted) if at > _began(result, job)]
             if mine[restarts:] and mine[restarts] <= one.time:
                 yield f"{target.id}: absent at {one.time:.1f}, but its build began again at {mine[restarts]:.1f}"
         elif isinstance(event, Sighted) and event.build.state.is_final and before.how != ADOPTED:
-            yield from _seen(result, evidence, job, event, one, restarts)  # what a person named may be another's
+            # what a person named may be another's
+            yield from _seen(result, evidence, job, target, before, event, one, restarts)
 
 
 def _asked(target: Target, before: Progress, one: Written) -> Iterator[str]:
@@ -140,12 +148,22 @@ def _began(result: Play, job: Job) -> float:
     return result.made[job.id][0] if job.id == "again" else -math.inf
 
 
-def _seen(result: Play, evidence: Evidence, job: Job, event: Sighted, one: Written, restarts: int) -> Iterator[str]:
+def _seen(
+    result: Play,
+    evidence: Evidence,
+    job: Job,
+    target: Target,
+    before: Progress,
+    event: Sighted,
+    one: Written,
+    restarts: int,
+) -> Iterator[str]:
     """An end that is journaled is that of the attempt which runs: an earlier one's never ends a later one."""
-    build = evidence.builds.get(event.build.id)
-    if build is None or not _clocks_hold(result):
+    row = None if before.request is None else evidence.row(target, before.request.id)
+    build = None if row is None else row.build(event.build.id)
+    if build is None or event.build.state is BuildState.ACCEPTED or not _clocks_hold(result):
         return
-    ends, ways = evidence.ended(build), evidence.ends(build)
+    ends, ways = build.ended, build.ends
     nth = restarts + max(0, sum(at <= _began(result, job) for at in ends) - 1)
     over = [way for at, way in zip(ends, ways, strict=True) if at <= one.time][nth:]
     if not over:

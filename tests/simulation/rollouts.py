@@ -29,7 +29,8 @@ from orchestrator.core.rollout import cut
 from orchestrator.core.waves import CANCEL, FOLLOW, Rollout, StopWhen, Wave, WaveRule
 from orchestrator.lookalike.travis.settings import RepoSpec
 
-from .schedule import TIMEOUTS, Dice, Job, Schedule, fate_of
+from .dice import Dice
+from .schedule import TIMEOUTS, Job, Schedule, fate_of
 
 if TYPE_CHECKING:
     from .machine import Written

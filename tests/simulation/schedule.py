@@ -6,8 +6,6 @@ Everything that a provider may do late (a call that is applied late, a row that 
 
 from __future__ import annotations
 
-from random import Random
-
 from orchestrator.core.frozen import Struct, field, replace
 from orchestrator.core.model import Limit, Target, Timeouts
 from orchestrator.core.waves import Rollout, Wave
@@ -16,6 +14,8 @@ from orchestrator.lookalike.kit.settings import Rule
 from orchestrator.lookalike.travis.settings import RepoSpec, Settings, Shares
 from orchestrator.providers.travis.declaration import DECLARATION
 
+from .dice import Dice
+from .kinds import Site
 from .twist import PLAIN, Twist
 
 SETTLE, PATIENCE = 20.0, 8.0
@@ -104,8 +104,9 @@ class Schedule(Struct, frozen=True):
         steps: pairs of when the machine's wall clock steps and by how much.
         jumps: the same of the service's clock, forwards only; `twist` has both ways.
         bans: pairs of when an account is banned and for how long.
-        strangers: when somebody else triggers which repository.
+        strangers: when somebody else triggers, on the service of which account, which repository.
         twist: what befalls it beyond.
+        sites: the accounts, and the services that they are on (`deal`).
     """
 
     seed: int
@@ -118,22 +119,11 @@ class Schedule(Struct, frozen=True):
     steps: tuple[tuple[float, float], ...] = ()
     jumps: tuple[tuple[float, float], ...] = ()
     bans: tuple[tuple[float, str, float], ...] = ()
-    strangers: tuple[tuple[float, str], ...] = ()
+    strangers: tuple[tuple[float, str, str], ...] = ()
     faults: tuple[FaultRule, ...] = field(default=())
     connections: int = 16
     twist: Twist = PLAIN
-
-
-class Dice(Random):
-    """Draws."""
-
-    def chance(self, share: float) -> bool:
-        """True so often."""
-        return self.random() < share
-
-    def late(self, least: float, most: float) -> float:
-        """An instant, sooner ones more often."""
-        return least + (most - least) * self.random() ** 2
+    sites: tuple[Site, ...] = ()
 
 
 def plain_schedule_of(seed: int) -> Schedule:
@@ -154,7 +144,7 @@ def plain_schedule_of(seed: int) -> Schedule:
         steps=_steps(dice),
         jumps=((dice.late(1.0, 60.0), dice.choice((3.0, 40.0, 600.0))),) if dice.chance(0.05) else (),
         bans=((dice.late(0.5, 30.0), dice.choice(accounts), 90.0),) if dice.chance(0.03) else (),
-        strangers=tuple((dice.late(0.0, 60.0), dice.choice(repos).slug) for _ in range(_few(dice, 0.15))),
+        strangers=tuple((dice.late(0.0, 60.0), "", dice.choice(repos).slug) for _ in range(_few(dice, 0.15))),
         faults=_faults(dice, calm_at),
     )
 

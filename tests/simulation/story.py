@@ -9,6 +9,8 @@ from orchestrator.core.events import encode
 
 from .play import Play
 
+TOLD = ("latency", "lag", "skew", "process", "queue", "build", "hourly", "reorder", "version", "graphql", "collapse")
+
 
 def tell(result: Play) -> str:
     """The whole story."""
@@ -20,12 +22,13 @@ def _drawn(result: Play) -> Iterator[str]:
     schedule = result.schedule
     yield f"seed {schedule.seed}"
     for name in schedule.__struct_fields__:
-        if name not in ("seed", "settings", "jobs"):
+        if name not in ("seed", "settings", "jobs", "sites"):
             yield f"  {name}: {getattr(schedule, name)}"
-    settings = schedule.settings
-    yield f"  repos: {', '.join(str(repo.slug) for repo in settings.repos)}"
-    for name in ("latency", "lag", "skew", "process", "build", "hourly", "reorder"):
-        yield f"  {name}: {getattr(settings, name)}"
+    for site in schedule.sites:
+        yield f"  account {site.name} on {site.world}: {', '.join(map(str, site.limits))} {dict(site.keys)}"
+        told = ", ".join(f"{name} {getattr(site.settings, name)}" for name in TOLD if hasattr(site.settings, name))
+        yield f"    {told}"
+        yield f"    {site.settings.repos}"
     for job in result.jobs:
         yield f"  run {job.id}: starts {job.starts:.1f}, rival {job.rival}, cancel {job.cancel_at}"
         for target in job.targets:
@@ -45,15 +48,16 @@ def _happened(result: Play) -> Iterator[tuple[float, str]]:
     for written in [each for state in result.machine.states for each in state.written.values()]:
         for one in written:
             yield one.time, _line(one.time, one.process, one.entry.account, one.entry.event)
+    rows = [row for world in result.worlds.values() for row in world.rows()]
     for sent in result.machine.network.log:
         reached = "never arrived" if sent.arrived is None else f"arrived {sent.arrived:.2f}, {sent.status}"
-        made = [row for row, caller in result.world.callers.items() if caller == str(sent.order)]
+        made = [row.id for row in rows if row.order == sent.order and sent.order]
         got = f", request {made[0]}" if made else ""
         told = "" if sent.answered is None else f", told {sent.answered:.2f}"
         yield (
             sent.left,
             (
-                f"{sent.left:9.2f}  {sent.process.name}  {sent.method} {sent.path} {sent.tag}: "
+                f"{sent.left:9.2f}  {sent.process.name}  {sent.account} {sent.method} {sent.path} {sent.tag}: "
                 f"{reached}{got}{told} {sent.fault}"
             ),
         )
@@ -67,9 +71,9 @@ def _end(result: Play) -> Iterator[str]:
     for driving in result.machine.driven:
         end = "killed" if driving.journal.is_dead else f"exit {driving.code!r} {driving.error or ''}"
         yield f"{driving.process.name}: {driving.process.steps} steps, {driving.journal.appends} appends, {end}"
-    for row in result.world.counters.accepted:
-        builds = [(build.id, build.state) for build in row.builds]
-        yield f"request {row.id} of {row.repo.slug} {row.marked!r}: {row.state} {row.result} {builds}"
+    for world in result.worlds.values():
+        for row in world.rows():
+            yield f"{row}"
     for history in result.histories.values():
         for target in history.targets:
             yield f"{target.id}: {history.of(target.id).verdict}"
