@@ -1,5 +1,8 @@
 """How the documentation becomes a site: `sphinx-build -W docs out/site` (extra `docs`)."""
 
+from pygments.lexers.special import TextLexer
+from sphinx.highlighting import lexers
+
 from orchestrator import __version__
 
 project = "orchestrator"
@@ -15,3 +18,4 @@ html_title = f"orchestrator {release}"
 html_copy_source = False
 html_show_sphinx = False
 nitpicky = True
+lexers["csv"] = TextLexer()  # Pygments knows no such language

@@ -113,7 +113,7 @@ class Hooks:
             try:
                 spans = await anyio.to_thread.run_sync(self._exported, report, abandon_on_cancel=True)
             except ImportError:
-                self.notice("trace.missing", install="pip install 'batch-trigger-orchestrator[otel]'")
+                self.notice("trace.missing", install="the extra `otel`")
             except Exception as error:  # whatever the library or the collector does: the run has ended as it ended
                 self.notice("trace.failed", error=f"{type(error).__name__}: {error}")
             else:

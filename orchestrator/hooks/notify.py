@@ -183,8 +183,8 @@ def _of_library(url: str, name: str) -> Any:
         import apprise
     except ImportError:
         raise UsageError(
-            f"notify: {name}: only http:// and https:// are built in; for chats and mail install the extra `notify`: "
-            "pip install 'batch-trigger-orchestrator[notify]'"
+            f"notify: {name}: only http:// and https:// are built in; chats and mail need the extra `notify`: "
+            "`pip install '.[notify]'` in a copy of this project"
         ) from None
     silence = logging.NullHandler()  # else it shows URLs that are none on stderr
     logging.getLogger("apprise").addHandler(silence)
