@@ -5,7 +5,7 @@ import time
 import pytest
 
 from orchestrator.core.errors import UsageError
-from orchestrator.core.secrets import AT_MOST, Secret, Secrets, shown
+from orchestrator.core.secrets import AT_MOST, Redactor, Secret, Secrets, shown
 
 TOKEN = "s3cr3t-tok3n"
 
@@ -139,3 +139,32 @@ def test_a_fingerprint_tells_tokens_and_hosts_apart_and_gives_neither_away():
     one, same, other = Secret("a"), Secret("a"), Secret("b")
     assert one.fingerprint("x") == same.fingerprint("x")
     assert len({one.fingerprint("x"), one.fingerprint("y"), other.fingerprint("x")}) == 3
+
+
+KEY = "-----BEGIN RSA PRIVATE KEY-----\nQUJDREVGR0g=\nSUpLTE1OT1A=\n-----END RSA PRIVATE KEY-----\n"
+
+
+def test_a_private_key_has_lines_of_which_each_is_kept_out_of_what_is_shown(tmp_path):
+    (tmp_path / "app.pem").write_text(KEY)
+    redactor = Redactor()
+    resolver = Secrets({}, tmp_path, tmp_path, seen=redactor.add)
+    assert resolver.key("file:app.pem").reveal() == KEY
+    assert redactor.text("line SUpLTE1OT1A= of a PRIVATE KEY") == "line *** of a PRIVATE KEY"
+    with pytest.raises(UsageError, match="no token has"):
+        resolver("file:app.pem")  # it is no token: a header with its lines could forge others
+
+
+@pytest.mark.parametrize("text", [TOKEN, KEY.replace("RSA", "rsa"), KEY + "more", KEY.replace("=", "\0")])
+def test_what_is_no_private_key_is_not_shown(tmp_path, text):
+    (tmp_path / "app.pem").write_text(text)
+    said = problem(secrets(tmp_path).key, "file:app.pem")
+    assert "no private key in PEM" in said
+    assert TOKEN not in said
+
+
+def test_what_has_ended_is_forgotten_once_something_new_is_known():
+    redactor = Redactor()
+    redactor.add("first-token")
+    redactor.forget("first-token")
+    redactor.add("second-token")
+    assert redactor.text("first-token second-token") == "first-token ***"

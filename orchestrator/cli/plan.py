@@ -175,7 +175,7 @@ def _rest(use: Use) -> str:
 
 
 def _account(name: str, account: Account, one: AccountForecast | None, now: float) -> Iterator[str]:
-    limits = ", ".join(str(limit) for limit in account.limits)
+    limits = ", ".join(limit.told for limit in account.limits)
     yield f"account {name}: {account.type} at {account.url}, {token_of(account)}"
     yield f"  limits: {limits or 'none'}; {account.connections} connections" + (
         f"; in flight {account.in_flight}" if account.in_flight else ""

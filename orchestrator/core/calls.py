@@ -10,7 +10,7 @@ from typing import TypeAlias
 from urllib.parse import urlencode, urlsplit
 
 from orchestrator.core.frozen import Struct, field
-from orchestrator.core.model import Json
+from orchestrator.core.model import ACCOUNT, Json, Scope
 
 to_json = json.JSONEncoder(separators=(",", ":")).encode
 
@@ -24,7 +24,8 @@ class Call(Struct, frozen=True):
         body: sent as JSON; None sends no body.
         purpose: what the report counts it as: `trigger`, `find`, `poll` or `other`.
         limits: names of the limits it counts against.
-        repo: `owner/name`, where the call also counts against limits of a repository or an owner.
+        repo: `owner/name`, where the call also counts against limits of a repository or an owner; an owner alone,
+            where it is about no repository.
         secret: whether the body holds a secret (then it is never logged, nor an echo of it).
         at_most: bytes of the answer after which no more of it is read, and its body is text; None: it is read whole.
         beside: whether the path stands below the host, and not below the account's URL.
@@ -81,6 +82,7 @@ class Answer(Struct, frozen=True):
         size: bytes of the body.
         hang_up: closes the connection that it came over, for an answer that belongs to another question.
         is_moved: whether a redirect on the same server was followed to it.
+        scope: what a refusal of the token, or a limit, holds for: the account, or the owner whose token was sent.
     """
 
     status: int
@@ -89,6 +91,7 @@ class Answer(Struct, frozen=True):
     size: int = 0
     hang_up: Callable[[], None] = lambda: None
     is_moved: bool = False
+    scope: Scope = ACCOUNT
 
 
 Send: TypeAlias = Callable[[Call], Awaitable[Answer]]

@@ -152,6 +152,11 @@ class Limit(Struct, frozen=True, omit_defaults=True, gc=False):
         return f"{self.kind} {self.calls}/{period(self.per)}"
 
     @property
+    def told(self) -> str:
+        """In writing, for people: with what it is counted for, where that is each owner."""
+        return f"{self} of each owner" if self.scope == "owner" else str(self)
+
+    @property
     def kind(self) -> str:
         """The key under `limits:`: what a call counts against, whatever the number of its rules."""
         return self.name.partition(".")[0]

@@ -59,6 +59,7 @@ class Secrets(Struct, frozen=True):
         home: what `~` in `file:` means.
         cwd: where relative paths start and commands run.
         seen: is given each secret as it is resolved, to keep it out of what is shown.
+        gone: is given each that need not be kept out any more, since it opens nothing.
     """
 
     environ: Mapping[str, str]
@@ -66,6 +67,7 @@ class Secrets(Struct, frozen=True):
     cwd: Path
     patience: float = PATIENCE
     seen: Callable[[str], None] = lambda _: None
+    gone: Callable[[str], None] = lambda _: None
     _known: dict[str, Secret] = field(default_factory=dict)
 
     def __repr__(self) -> str:
@@ -90,6 +92,23 @@ class Secrets(Struct, frozen=True):
         """A secret that was found without a reference, such as another client's login."""
         self.seen(secret.reveal())
         return secret
+
+    def forget(self, secret: Secret) -> None:
+        """A secret that was kept has ended."""
+        self.gone(secret.reveal())
+
+    def key(self, reference: str) -> Secret:
+        """The private key, as PEM, for which the reference stands: a secret of several lines; errors as when called."""
+        known = self._known.get(f"key {reference}")
+        if known is None:
+            text, name = self._read(reference).strip(), shown(reference)
+            if _PEM.fullmatch(text) is None:
+                raise UsageError(f"{name}: is no private key in PEM, which begins with `-----BEGIN`; name its file")
+            known = self._known[f"key {reference}"] = Secret(f"{text}\n")
+            for line in text.split("\n")[1:-1]:
+                if len(line) >= SHORT and not line.startswith("-"):
+                    self.seen(line.strip())
+        return known
 
     def _read(self, reference: str) -> str:
         scheme, _, rest = reference.partition(":")
@@ -229,6 +248,7 @@ _KEY = re.compile(
 )
 _REFERENCE = re.compile(r"^(?:env|file|command):", re.IGNORECASE)  # says where a secret stands, is none itself
 
+_PEM = re.compile(r"-----BEGIN ([A-Z ]{0,40}PRIVATE KEY)-----\s[A-Za-z0-9+/=\s]+\s-----END \1-----")
 _HEADER = re.compile(
     r"((?:proxy-)?authorization|(?:private|job|access|x-[a-z-]{0,60})-token|set-cookie|cookie)"
     r"([\"']?\s*[:=,]\s*(?:b?\\?[\"'])?)([^\"'\r\n,;)}\]]+)",
@@ -259,6 +279,10 @@ class Redactor:
             self._spellings |= new
             longest_first = sorted(self._spellings, key=len, reverse=True)
             self._known = re.compile("|".join(_pattern(spelling) for spelling in longest_first))
+
+    def forget(self, secret: str) -> None:
+        """It opens nothing any more: what comes and goes would fill the memory."""
+        self._spellings -= set(_spellings(secret))
 
     def text(self, text: str) -> str:
         """The text without secrets."""

@@ -9,7 +9,7 @@ from orchestrator.core.concurrency import part
 from orchestrator.core.errors import NotStarted, UsageError, near
 from orchestrator.core.frozen import Struct, replace
 from orchestrator.core.globs import expression
-from orchestrator.core.model import ACCOUNT, Account, Expect, Limit, Plan, Target
+from orchestrator.core.model import Account, Expect, Limit, Plan, Target
 from orchestrator.core.times import parse_limit
 
 _NAMED = 5  # targets that a warning names
@@ -204,15 +204,15 @@ def raised(account: Account, defaults: Sequence[Limit]) -> list[str]:
 
 
 def _with_rate(account: Account, calls: int, per: float) -> Account:
-    """Replaces the limit `triggers`, or the first that is counted for the account, where there is no such name.
+    """Replaces the limit `triggers`, or the first that is not counted by repository, where there is no such name.
 
     The share of the account's rates that is this machine's holds for the new one too.
     """
-    names = [limit.name for limit in account.limits if limit.scope == ACCOUNT]
-    name = "triggers" if "triggers" in names or not names else names[0]
-    share = next((limit.share for limit in account.limits if limit.name == name), 100)
-    written = Limit(name, part(calls, share), per, ACCOUNT, written=True, share=share)
-    if name not in names:
+    found = {limit.name: limit for limit in account.limits if limit.scope != "repo"}
+    name = "triggers" if "triggers" in found or not found else next(iter(found))
+    old = found.get(name, Limit(name, calls, per))
+    written = replace(old, calls=part(calls, old.share), per=per, written=True)
+    if name not in found:
         return replace(account, limits=(written, *account.limits))
     others = [limit for limit in account.limits if limit.kind != written.kind or limit.name == name]
     return replace(account, limits=tuple(written if limit.name == name else limit for limit in others))

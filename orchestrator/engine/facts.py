@@ -482,6 +482,8 @@ class AccountRun:
         now = self.now()
         until = None if error.retry_after is None else now + error.retry_after
         if error.scope != ACCOUNT:
+            if self.admission.is_owner_closed(error.scope.name):
+                return
             self.admission.close(error.scope.name)
             await self.append(Frozen(error.scope, until or now + OWNER_REFUSED_FOR, f"{error.code}: {error.reason}"))
             self.notice("owner.refused", account=self.name, scope=error.scope, cause=error.reason)
@@ -501,8 +503,8 @@ class AccountRun:
         now, scope = self.now(), error.scope
         if patience is None:
             patience = REPO_PATIENCE if scope.kind == "repo" else ACCOUNT_PATIENCE
-        if scope.kind == "repo":
-            scope = Scope("repo", self.budget.name(scope.name))
+        if scope != ACCOUNT:
+            scope = Scope(scope.kind, self.budget.name(scope.name))
         times, until = self._refused.get(scope, (0, now))
         if now >= until:  # else it left together with the one that was refused before
             times, until = times + 1, now + backoff(times + 1, self.run.random)

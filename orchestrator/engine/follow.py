@@ -8,7 +8,7 @@ from orchestrator.core.concurrency import Entry
 from orchestrator.core.errors import AccessRefused, LookFailed, NotTriggered, RateLimited, Rejected, Unreachable
 from orchestrator.core.events import Canceling, Ended, Refused, Requested, Sighted, TargetEvent
 from orchestrator.core.frozen import replace
-from orchestrator.core.model import Build, BuildState, Request
+from orchestrator.core.model import ACCOUNT, Build, BuildState, Request
 from orchestrator.core.next_step import NARROWEST, Poll, next_poll, timed_out
 from orchestrator.core.progress import Progress, Restart
 from orchestrator.core.restart import READINGS_DIFFER, shows_restart
@@ -31,15 +31,35 @@ class Follow:
         self.account = account
         self.under_way = 0
         self._provider = provider
+        # then a refusal or a limit of one owner must hold up no other's builds
+        self._is_by_owner = any(limit.scope == "owner" for limit in account.budget.limits.values())
 
     def groups(self, rows: Sequence[int]) -> list[list[int]]:
-        """The rows in as many groups as may be polled at once, an owner's rows together."""
+        """The rows in as many groups as may be polled at once, an owner's rows together.
+
+        Where limits are counted by owner, each is polled by itself, those that find no place a moment later.
+        """
         owners: dict[str, list[int]] = {}
         for row in rows:
             owners.setdefault(self.account.target(row).owner, []).append(row)
         groups: list[list[int]] = [[] for _ in range(min(len(owners), GROUPS - self.under_way))]
+        if self._is_by_owner:
+            return self._apart(owners, len(groups))
         for number, owned in enumerate(owners.values()):
             groups[number % len(groups)].extend(owned)
+        return groups
+
+    def _apart(self, owners: Mapping[str, list[int]], places: int) -> list[list[int]]:
+        """The rows of so many owners that are not left alone for now; the others wait."""
+        now, groups = self.account.now(), list[list[int]]()
+        whole, _ = self.account.budget.frozen(None, now)
+        for rows in owners.values():
+            frozen, _ = self.account.budget.frozen(self.account.admission.repo_of(rows[0]), now)
+            if frozen <= whole and len(groups) < places:
+                groups.append(rows)
+                continue
+            for row in rows:
+                self.account.polls.add(row, now + frozen if frozen > whole else now)
         return groups
 
     async def poll(self, rows: Sequence[int]) -> None:
@@ -59,6 +79,10 @@ class Follow:
             return await self._provider.poll(followed)
         except RateLimited as error:
             await self.account.freeze(error, NARROWEST)
+        except AccessRefused as error:
+            if error.scope == ACCOUNT:
+                raise
+            await self.account.refuse(error)
         except (LookFailed, Unreachable) as error:
             self.account.notice("look.failed", cause=str(error), builds=len(followed))
         return {}

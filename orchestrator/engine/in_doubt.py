@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from orchestrator.core.calls import Answer, Call, Send
-from orchestrator.core.errors import InDoubt, LookFailed, NotShown, RateLimited, Unreachable
+from orchestrator.core.errors import AccessRefused, InDoubt, LookFailed, NotShown, RateLimited, Unreachable
 from orchestrator.core.events import Absent, Doubted, Ended, Requested, TargetEvent
-from orchestrator.core.model import Build, Interval, Outcome, Request, Target, Trigger
+from orchestrator.core.model import ACCOUNT, Build, Interval, Outcome, Request, Target, Trigger
 from orchestrator.core.next_step import NARROWEST, Ask, End, Find, Nothing, poll_interval
 from orchestrator.core.progress import Doubt, Progress
 from orchestrator.engine.facts import AccountRun
@@ -70,7 +70,8 @@ class LostCalls:
         began, asked = account.now(), self._asked(doubt)
         try:
             request = await self._provider.find(trigger, asked, account.known(row))
-        except (InDoubt, LookFailed, RateLimited, Unreachable) as error:
+        except (AccessRefused, InDoubt, LookFailed, RateLimited, Unreachable) as error:
+            await self._refused(error)
             if isinstance(error, InDoubt):
                 self._heard_one(row)
             await self._undecided(row, step, doubt, error)
@@ -159,7 +160,8 @@ class LostCalls:
         asked = Interval(since + min(skew, 0), began + skew + SKEW_MARGIN)
         try:
             request = await (provider or self._provider).find(trigger, asked, account.known(row))
-        except (InDoubt, LookFailed, RateLimited, Unreachable) as error:
+        except (AccessRefused, InDoubt, LookFailed, RateLimited, Unreachable) as error:
+            await self._refused(error)
             if isinstance(error, NotShown) and kept is None:  # then its trigger is refused, too
                 account.looked[row] = began
                 return True
@@ -205,6 +207,13 @@ class LostCalls:
         account.notice("request.found", target=target.id, id=request.id)
         await account.prove_marker(row)
         await account.record(row, Requested(target.id, request.id, "found", request.handle, request.url, marker))
+
+    async def _refused(self, error: Exception) -> None:
+        """A look that was refused for a whole owner stops that owner; the account's refusal goes on."""
+        if isinstance(error, AccessRefused):
+            if error.scope == ACCOUNT:
+                raise error
+            await self.account.refuse(error)
 
     async def _undecided(self, row: int, step: Find, doubt: Doubt, why: Exception) -> None:
         account = self.account

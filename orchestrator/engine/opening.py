@@ -95,10 +95,10 @@ async def _whoami(sender: Sender, notice: Callable[..., None]) -> Principal | No
 
 
 def _longest_period(sender: Sender) -> float:
-    """Of the limits of the account that triggers count against, in seconds."""
+    """Of the limits that triggers count against, in seconds; those of single repositories apart."""
     names = sender.line.declaration.trigger_limits
     found = [limit for limit in sender.budget.limits.values() if limit.kind in names]
-    return max((limit.per for limit in found if limit.scope == ACCOUNT), default=0.0)
+    return max((limit.per for limit in found if limit.scope != "repo"), default=0.0)
 
 
 class Caller:

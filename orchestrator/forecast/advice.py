@@ -33,7 +33,7 @@ def alternatives(plan: Plan, one: AccountForecast, declaration: Declaration) -> 
         if limit.scope == ACCOUNT:
             if account.concurrency.queue is None:  # the queue is the owner's, whoever fills it
                 yield "two accounts", _split(plan, account)
-        else:
+        elif limit.scope == "repo":
             yield _fewer(plan, account, limit)
         higher = next((each for each in declaration.limits if each.name == limit.name), limit)
         if part(higher.calls, limit.share) / higher.per > limit.calls / limit.per:
@@ -79,11 +79,11 @@ def _split(plan: Plan, account: Account) -> Plan:
 
 
 def _fewer(plan: Plan, account: Account, limit: Limit) -> tuple[str, Plan]:
-    """As many targets of each place as its limit lets through at once; the rest on another day."""
+    """As many targets of each repository as its limit lets through at once; the rest on another day."""
     counts: Counter[str] = Counter()
     kept: list[Target] = []
     for target in plan.targets:
-        place = (target.owner if limit.scope == "owner" else target.repo).lower()
+        place = target.repo.lower()
         if target.account == account.name and target.skip is None:
             counts[place] += 1
             if counts[place] > limit.calls:
@@ -91,9 +91,8 @@ def _fewer(plan: Plan, account: Account, limit: Limit) -> tuple[str, Plan]:
         kept.append(target)
     ids = {target.id for target in kept}
     met = [replace(target, needs=tuple(need for need in target.needs if need in ids)) for target in kept]
-    word = "owner" if limit.scope == "owner" else "repository"
     left = counted(len(plan.targets) - len(kept), "target")
-    return f"at most {limit.calls} targets of a {word} ({left} left out)", replace(plan, targets=tuple(met))
+    return f"at most {limit.calls} targets of a repository ({left} left out)", replace(plan, targets=tuple(met))
 
 
 def slowest(accounts: Sequence[AccountForecast]) -> AccountForecast | None:
@@ -195,13 +194,11 @@ def _crowding(plan: Plan, run: Simulation, options: Options) -> list[str]:
 
 
 def _crowded_repos(plan: Plan, targets: Sequence[Target], fold: set[str]) -> list[str]:
-    """Repositories and owners with more targets than a limit of theirs lets through at once, the slowest first."""
+    """Repositories with more targets than a limit of theirs lets through at once, the slowest first."""
     found: list[tuple[float, str]] = []
     for account in plan.accounts.values():
-        for limit in (limit for limit in account.limits if limit.scope != "account"):
-            names = (
-                one.owner if limit.scope == "owner" else one.repo for one in targets if one.account == account.name
-            )
+        for limit in (limit for limit in account.limits if limit.scope == "repo"):
+            names = (one.repo for one in targets if one.account == account.name)
             for place, count in Counter(name.lower() if account.name in fold else name for name in names).items():
                 seconds = (count - 1) // limit.calls * limit.per
                 if seconds:

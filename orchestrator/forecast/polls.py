@@ -92,7 +92,7 @@ def _bulk(limits: Sequence[Limit]) -> int:
 
 
 def _names(account: Account, declaration: Declaration) -> tuple[str, ...]:
-    """The limits that polls share with triggers: all of the account's but the one that is for triggers alone.
+    """The limits that polls share with triggers: all that count these but the one that is for them alone.
 
     That is the tightest by the provider's own rules, whatever a person wrote.
     """
@@ -101,5 +101,6 @@ def _names(account: Account, declaration: Declaration) -> tuple[str, ...]:
     ]
     tightest = min(whole, key=lambda limit: limit.calls / limit.per, default=None)
     own = tightest.kind if tightest is not None and len(whole) > 1 else None
-    kinds = [limit.kind for limit in account.limits if limit.scope == ACCOUNT and limit.kind != own]
+    shared = [limit for limit in account.limits if limit.kind in declaration.trigger_limits]
+    kinds = [limit.kind for limit in shared if limit.scope == ACCOUNT and limit.kind != own]
     return tuple(dict.fromkeys(kinds))

@@ -264,6 +264,10 @@ class Admission:
         """No target of the owner is triggered any more."""
         self.closed_owners.add(self.budget.name(owner))
 
+    def is_owner_closed(self, owner: str) -> bool:
+        """Whether no target of the owner is triggered any more."""
+        return self.budget.name(owner) in self.closed_owners
+
     def is_closed(self, row: int) -> bool:
         """Whether the row is not triggered any more, since its owner was refused."""
         return bool(self.closed_owners) and self.owner_of(row) in self.closed_owners

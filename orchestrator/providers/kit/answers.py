@@ -21,7 +21,7 @@ from orchestrator.core.errors import (
     Rejected,
     Unreachable,
 )
-from orchestrator.core.model import ACCOUNT, BuildState, Json, Trigger
+from orchestrator.core.model import BuildState, Json, Trigger
 from orchestrator.limits.headers import retry_after
 from orchestrator.providers.kit.bodies import Doubled
 
@@ -52,11 +52,12 @@ def refused(answer: Answer, title: str) -> NotTriggered | None:
     """
     match answer.status:
         case 401:
-            return AccessRefused("bad_token", f"{title} does not accept the token (HTTP 401); renew it, and resume")
+            told = f"{title} does not accept the token (HTTP 401); renew it, and resume"
+            return AccessRefused("bad_token", told, answer.scope)
         case 429:
-            return RateLimited(ACCOUNT, retry_after(answer.headers), f"{title} throttles this token")
+            return RateLimited(answer.scope, retry_after(answer.headers), f"{title} throttles this token")
         case 403 if (wait := retry_after(answer.headers)) is not None:
-            return RateLimited(ACCOUNT, wait, f"{title} asks for patience")
+            return RateLimited(answer.scope, wait, f"{title} asks for patience")
     return None
 
 
