@@ -535,6 +535,7 @@ def test_the_declaration_keeps_githubs_advice():
         "triggers 500/1h",
         "points 900/1m",
         "calls 5000/1h",
+        "searches 30/1m",
     ]
     assert (DECLARATION.triggers_at_once, DECLARATION.connections, DECLARATION.settle) == (1, 16, 60.0)
     assert registry.declaration("github") is DECLARATION

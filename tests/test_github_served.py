@@ -121,7 +121,12 @@ def test_a_rehearsal_triggers_follows_and_reports(program):
         assert re.fullmatch(r"http://127\.0\.0\.1:\d+/acme/./actions/runs/\d+", target["url"])
         assert target["sha"]
     assert report["targets"][0]["id"] == "github:acme/a"
-    assert {row["limit"] for row in report["limits"]} == {"triggers 1000/1s", "points 9000/1m", "calls 5000/1h"}
+    assert {row["limit"] for row in report["limits"]} == {
+        "triggers 1000/1s",
+        "points 9000/1m",
+        "calls 5000/1h",
+        "searches 30/1m",
+    }
 
 
 @pytest.mark.parametrize(

@@ -121,14 +121,17 @@ class Context:
         self.read_stdin = read_stdin
         self._free_files = free_files
         self._promised = 0  # connections of the accounts to which the way is open
-        self.secrets = Secrets(environ, home, cwd, seen=self.redactor.add)
+        self.secrets = self._secrets()
 
     def with_environ(self, environ: Mapping[str, str]) -> Context:
         """The same with other variables, for a rehearsal with tokens of its own."""
         other = copy(self)
         other.environ = environ
-        other.secrets = Secrets(environ, self.home, self.cwd, seen=self.redactor.add)
+        other.secrets = other._secrets()
         return other
+
+    def _secrets(self) -> Secrets:
+        return Secrets(self.environ, self.home, self.cwd, seen=self.redactor.add, gone=self.redactor.forget)
 
     # -- places -------------------------------------------------------------------------------------------------
 
@@ -169,7 +172,8 @@ class Context:
         account = self._bounded(self._paced(account))
         self._promised += account.connections
         try:
-            async with registry.connect(account, self.secrets, proxies=proxies, ca_file=ca_file) as line:
+            opened = registry.connect(account, self.secrets, proxies=proxies, ca_file=ca_file, now=self.now)
+            async with opened as line:
                 yield replace(line, send=self._traced(line.send, account.name)) if self.traces else line
         finally:
             self._promised -= account.connections
@@ -217,8 +221,8 @@ class Context:
         secret_keys: dict[str, list[str]] = {}
         for account in accounts:
             declared = registry.declared(account)
-            registry.token_of(account, declared, self.secrets)
-            for reference in references_in(account, declared):
+            registry.credentials_of(account, declared, self.secrets)
+            for reference in references_in(account, declared, with_keys=False):
                 self.secrets.resolve(reference)
             secret_keys[account.name] = [name for name, key in declared.keys.items() if key.reference]
         values = (target.request.get(key) for target in targets for key in secret_keys[target.account])

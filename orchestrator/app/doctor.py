@@ -32,7 +32,7 @@ from orchestrator.core.model import Account, Target, Timeouts
 from orchestrator.core.times import counted
 from orchestrator.engine.opening import Caller
 from orchestrator.journal.port import Journal
-from orchestrator.providers.port import Advises, Inspects, Prepares, RepoFacts, SaysWho, repository_in
+from orchestrator.providers.port import Advises, Inspects, Prepares, RepoFacts, SaysWho, ShowsRights, repository_in
 from orchestrator.report.words import plain
 
 SKEWED = 30.0  # seconds that clocks may differ before it is worth a word
@@ -167,6 +167,9 @@ async def _account(
         async with context.gate(account, journal, _reach(targets)) as caller:
             findings = [await _who(account, caller)]
             if findings[0].kind != ACCOUNT:
+                rights, closed = await _rights(account, caller, targets)
+                findings += rights
+                targets = [target for target in targets if target.owner.lower() not in closed]
                 findings += await _repos(caller, account, targets)
                 bad = {finding.about for finding in findings if finding.kind != OK}
                 good = [target for target in with_branches(targets) if target.repo not in bad]
@@ -200,6 +203,27 @@ async def _who(account: Account, caller: Caller) -> Finding:
     return Finding(OK, account.name, f"{account.url}, as {plain(principal.login)} {plain(principal.detail)}".rstrip())
 
 
+async def _rights(account: Account, caller: Caller, targets: Sequence[Target]) -> tuple[list[Finding], set[str]]:
+    """What the account may do for each owner, where the service tells, and the owners for whom it is nothing."""
+    provider, owners, closed = caller.provider, dict[str, list[Target]](), set[str]()
+    if not isinstance(provider, ShowsRights):
+        return [], closed
+    for target in targets:
+        owners.setdefault(target.owner.lower(), []).append(target)
+    found: list[Finding] = []
+    for owner, owned in list(owners.items())[:MOST]:
+        try:
+            rights = await caller.patiently(partial(provider.rights, owned))
+        except (NotTriggered, LookFailed) as error:
+            found.append(Finding(REPO, owned[0].owner, _refusal(error)))
+            closed |= {owner} if isinstance(error, AccessRefused) else set()
+            continue
+        if rights is not None:
+            kind = WARN if rights.remedy else OK
+            found.append(Finding(kind, account.name, plain(rights.text), plain(rights.remedy)))
+    return found, closed
+
+
 async def _advice(caller: Caller, targets: Sequence[Target]) -> list[Finding]:
     """What would make targets safer; those are asked for once that the provider looks up together."""
     provider, place = caller.provider, caller.gate.sender.line.declaration.place
@@ -223,7 +247,7 @@ async def _advice(caller: Caller, targets: Sequence[Target]) -> list[Finding]:
 
 
 def _account_facts(account: Account, skew: int | None) -> Iterator[Finding]:
-    limits = ", ".join(f"{limit}{' (written)' if limit.written else ''}" for limit in account.limits)
+    limits = ", ".join(f"{limit.told}{' (written)' if limit.written else ''}" for limit in account.limits)
     yield Finding(OK, account.name, f"limits: {limits or 'none'}; {account.connections} connections")
     if skew is not None and abs(skew) > SKEWED:
         text = f"our clocks differ by {abs(skew)} s"

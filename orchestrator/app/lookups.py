@@ -6,7 +6,7 @@ For a rehearsal both are made up.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from functools import partial
 from typing import Any, TypeAlias
 
@@ -25,8 +25,8 @@ from orchestrator.forecast import ASSUMED, Times, times_of, with_last_builds
 from orchestrator.journal.history import made_in
 from orchestrator.journal.outcomes import service_of
 from orchestrator.journal.port import Journal, RunRow
-from orchestrator.manifest import Answers, Manifest, Questions
-from orchestrator.providers.port import Discovers, Inspects, ListsBranches, RepoFacts
+from orchestrator.manifest import Answers, Manifest, Narrowed, Questions
+from orchestrator.providers.port import Discovers, Inspects, ListsBranches, Narrows, RepoFacts
 
 ROWS = 200  # runs that are looked at for that
 RUNS = 10  # earlier runs that are read, those of the same name first
@@ -48,6 +48,7 @@ def merged(known: Answers, new: Answers) -> Answers:
         owners={**known.owners, **new.owners},
         branches={**known.branches, **new.branches},
         numbers={**known.numbers, **new.numbers},
+        narrowed={**known.narrowed, **new.narrowed},
     )
 
 
@@ -70,8 +71,8 @@ async def answers(manifest: Manifest, journal: Journal | None, context: Context)
     return known
 
 
-def _kinds(questions: Questions) -> tuple[Sequence[tuple[str, str]], ...]:
-    return questions.owners, questions.branches, questions.numbers
+def _kinds(questions: Questions) -> tuple[Sequence[tuple[str, Any]], ...]:
+    return questions.owners, questions.branches, questions.numbers, questions.narrowed
 
 
 async def _asked_of(account: str, caller: Caller, questions: Questions) -> Answers:
@@ -79,6 +80,16 @@ async def _asked_of(account: str, caller: Caller, questions: Questions) -> Answe
     owners: dict[tuple[str, str], Sequence[RepoFacts]] = {}
     branches: dict[tuple[str, str], Sequence[str]] = {}
     numbers: dict[tuple[str, str], str] = {}
+    some: dict[tuple[str, Narrowed], Sequence[RepoFacts]] = {}
+
+    async def narrowed(wanted: Narrowed) -> None:
+        if not isinstance(provider, Narrows):
+            raise UsageError(f"account {account}: this provider cannot list some of an owner's repositories")
+        try:
+            look = partial(provider.narrowed, wanted.owner, dict(wanted.keys))
+            some[account, wanted] = await caller.patiently(look)
+        except Rejected as error:
+            raise UsageError(f"account {account}: discover {wanted}: {error.reason}") from error
 
     async def owner(name: str) -> None:
         if not isinstance(provider, Discovers):
@@ -102,13 +113,14 @@ async def _asked_of(account: str, caller: Caller, questions: Questions) -> Answe
 
     try:
         async with anyio.create_task_group() as tasks:
-            for ask, pairs in zip((owner, repo, number), _kinds(questions), strict=True):
+            asks: Sequence[Callable[[Any], Coroutine[Any, Any, None]]] = (owner, repo, number, narrowed)
+            for ask, pairs in zip(asks, _kinds(questions), strict=True):
                 for name, text in pairs:
                     if name == account:
                         tasks.start_soon(ask, text)
     except BaseExceptionGroup as group:
         raise next(flat(group)) from None
-    return Answers(owners=owners, branches=branches, numbers=numbers)
+    return Answers(owners=owners, branches=branches, numbers=numbers, narrowed=some)
 
 
 # -- what only a provider knows, made up ------------------------------------------------------------------------
@@ -125,6 +137,7 @@ def invented(manifest: Manifest) -> Answers:
 def _made_up(manifest: Manifest, questions: Questions) -> Answers:
     return Answers(
         owners={(account, owner): _repos_of(manifest, owner) for account, owner in questions.owners},
+        narrowed={(name, some): _repos_of(manifest, some.owner) for name, some in questions.narrowed},
         branches=dict.fromkeys(questions.branches, BRANCHES),
         numbers={(account, number): f"sandbox/repo-{number}" for account, number in questions.numbers},
     )

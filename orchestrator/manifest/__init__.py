@@ -9,13 +9,14 @@ plan = expand(manifest, answers, today=today)
 from orchestrator.core.times import parse_duration, parse_limit
 from orchestrator.manifest.diagnostics import ManifestError, Problem
 from orchestrator.manifest.load import Manifest, expand, from_lines, from_repos, questions, read, starter
-from orchestrator.manifest.lookups import Answers, Questions
+from orchestrator.manifest.lookups import Answers, Narrowed, Questions
 from orchestrator.manifest.validate import json_schema
 
 __all__ = [
     "Answers",
     "Manifest",
     "ManifestError",
+    "Narrowed",
     "Problem",
     "Questions",
     "expand",

@@ -111,7 +111,6 @@ class _Reader(NamedTuple):
             type=self.declaration.type,
             url=self._url(),
             token=reference(self.place("token"), self.diagnostics) if "token" in written else None,
-            limits=self._rates(),
             connections=limits.get("connections", self.declaration.connections),
             in_flight=limits.get("in_flight"),
             triggers_at_once=limits.get("triggers_at_once", self.declaration.triggers_at_once),
@@ -122,12 +121,12 @@ class _Reader(NamedTuple):
         )
         for text, remedy, keys in self.declaration.account_problems(account):
             self.report(text, remedy, *keys)
-        return account
+        return replace(account, limits=self._rates(self.declaration.for_account(self.declaration, account)))
 
     def _settings(self) -> Mapping[str, Value]:
         """What the provider declares; references to files are taken from where they are written."""
         found = {key: value for key, value in self.written.items() if key in self.declaration.settings}
-        for keys in self.declaration.secret_settings:
+        for keys in (*self.declaration.secret_settings, *self.declaration.key_settings):
             if within(found, keys) is not None:
                 found = _with(found, keys, reference(self.place(*keys), self.diagnostics))
         return found
@@ -147,14 +146,14 @@ class _Reader(NamedTuple):
             self.report(*problem, "url")
         return str(self.written["url"]).rstrip("/").removesuffix(self.declaration.url_end)
 
-    def _rates(self) -> tuple[Limit, ...]:
-        known = {limit.kind for limit in self.declaration.limits}
+    def _rates(self, declared: Declaration) -> tuple[Limit, ...]:
+        known = {limit.kind for limit in declared.limits}
         for name in self.limits:
             if name not in known and name not in LIMITS:
                 text = f"unknown limit `{name}` for {self.declaration.type}"
                 self.report(text, near(name, [*known, *LIMITS]), "limits", name)
         rules: list[Limit] = []
-        for limit in self.declaration.limits:
+        for limit in declared.limits:
             if limit.kind not in self.limits:
                 rules.append(limit)
             elif limit.name == limit.kind:  # what is written replaces all of its kind

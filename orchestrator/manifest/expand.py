@@ -19,9 +19,9 @@ from orchestrator.manifest.diagnostics import ManifestError, Place, Value
 from orchestrator.manifest.identity import PLAIN, Parts, parse, resolve
 from orchestrator.manifest.layers import Layer, lacking
 from orchestrator.manifest.lists import Listing
-from orchestrator.manifest.lookups import Answers, Lookups
+from orchestrator.manifest.lookups import Answers, Lookups, Narrowed
 from orchestrator.manifest.rollout import check_labels
-from orchestrator.manifest.schema import KINDS, OF_LISTS
+from orchestrator.manifest.schema import DISCOVER, KINDS, OF_LISTS
 from orchestrator.manifest.targets import Prototypes, Targets, Wanted, names_of
 from orchestrator.providers.port import RepoFacts
 
@@ -279,9 +279,15 @@ class Expander:
             many = self.compiler.many(place.at(key)) if key in place.value else []
             return [self.compiler.text(one, {}, entry) for one in many]
 
+        said = self.manifest.declared[account]
+        for key in (key for key in place.value if key not in {*DISCOVER, *said.narrows}):
+            text = f"unknown key `{key}` of `discover` for an account of type {said.type}"
+            self.diagnostics.report(text, near(key, [*DISCOVER, *said.narrows]), place.at(key))
         (owner,) = texts("owner")
-        found = self.lookups.repos(account, owner)
-        return [] if found is None else self.lookups.chosen(owner, found, texts("match"), texts("exclude"))
+        keys = tuple((key, tuple(texts(key))) for key in said.narrows if key in place.value)
+        wanted = Narrowed(owner, keys) if keys else owner
+        found = self.lookups.repos(account, wanted)
+        return [] if found is None else self.lookups.chosen(wanted, found, texts("match"), texts("exclude"))
 
     def _account(self, name: str | None, entry: Place) -> str | None:
         """The account of an entry; None, and a problem, when there is no such one, or it is not written which."""

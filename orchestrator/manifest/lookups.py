@@ -14,11 +14,23 @@ from orchestrator.providers.port import RepoFacts
 NOTHING: Mapping[Any, Any] = MappingProxyType({})
 
 
+class Narrowed(NamedTuple):
+    """Some of an owner's repositories: those that all of these keys mean, each with one text or several."""
+
+    owner: str
+    keys: tuple[tuple[str, tuple[str, ...]], ...]
+
+    def __str__(self) -> str:
+        said = ", ".join(f"{key}: {' '.join(texts)}" for key, texts in self.keys)
+        return f"{self.owner} ({said})"
+
+
 class Answers(NamedTuple):
     """What the providers answered to the questions of a manifest.
 
     Args:
         owners: by account and owner: their repositories.
+        narrowed: by account, what of an owner is meant: those repositories.
         branches: by account and repository: its branches.
         numbers: by account and number: the name of that repository.
         offline: what is not known is left out, with a warning; else it is a mistake of the caller.
@@ -27,6 +39,7 @@ class Answers(NamedTuple):
     owners: Mapping[tuple[str, str], Sequence[RepoFacts]] = NOTHING
     branches: Mapping[tuple[str, str], Sequence[str]] = NOTHING
     numbers: Mapping[tuple[str, str], str] = NOTHING
+    narrowed: Mapping[tuple[str, Narrowed], Sequence[RepoFacts]] = NOTHING
     offline: bool = True
 
 
@@ -36,9 +49,10 @@ class Questions(NamedTuple):
     owners: tuple[tuple[str, str], ...] = ()
     branches: tuple[tuple[str, str], ...] = ()
     numbers: tuple[tuple[str, str], ...] = ()
+    narrowed: tuple[tuple[str, Narrowed], ...] = ()
 
     def __bool__(self) -> bool:
-        return bool(self.owners or self.branches or self.numbers)
+        return any(self)
 
 
 class Lookups:
@@ -48,17 +62,18 @@ class Lookups:
         self.answers = answers
         self.warnings = warnings
         self.owners: dict[tuple[str, str], None] = {}
+        self.narrowed: dict[tuple[str, Narrowed], None] = {}
         self.branches: dict[tuple[str, str], None] = {}
 
     @property
     def are_complete(self) -> bool:
         """Whether nothing is left out because there is no answer."""
-        return not self.owners and not self.branches
+        return not (self.owners or self.narrowed or self.branches)
 
     def questions(self, targets: Sequence[Target]) -> Questions:
-        """What to ask for these targets; numbers only when all owners are known."""
-        numbers = () if self.owners else self._numbers(targets)
-        return Questions(tuple(self.owners), tuple(self.branches), tuple(numbers))
+        """What to ask for these targets; numbers only when all repositories are known."""
+        numbers = () if self.owners or self.narrowed else self._numbers(targets)
+        return Questions(tuple(self.owners), tuple(self.branches), tuple(numbers), tuple(self.narrowed))
 
     def _numbers(self, targets: Sequence[Target]) -> list[tuple[str, str]]:
         """Repositories given by a number of which the name is not known, on accounts where others are given by name."""
@@ -66,17 +81,19 @@ class Lookups:
         given = ((target.account, target.repo) for target in targets if target.repo.isascii() and target.repo.isdigit())
         return [key for key in dict.fromkeys(given) if key[0] in named and key not in self.answers.numbers]
 
-    def repos(self, account: str, owner: str) -> Sequence[RepoFacts] | None:
-        """The repositories of an owner; None when they are not known."""
-        found = self.answers.owners.get((account, owner))
-        if found is None:
-            self.owners[account, owner] = None
-            if self.answers.offline:
-                self._warn(f"discover {owner}: not looked up; its targets are missing here")
+    def repos(self, account: str, wanted: str | Narrowed) -> Sequence[RepoFacts] | None:
+        """The repositories of an owner, or some of them; None when they are not known."""
+        if isinstance(wanted, Narrowed):
+            if (found := self.answers.narrowed.get((account, wanted))) is None:
+                self.narrowed[account, wanted] = None
+        elif (found := self.answers.owners.get((account, wanted))) is None:
+            self.owners[account, wanted] = None
+        if found is None and self.answers.offline:
+            self._warn(f"discover {wanted}: not looked up; its targets are missing here")
         return found
 
     def chosen(
-        self, owner: str, found: Sequence[RepoFacts], match: Sequence[str], exclude: Sequence[str]
+        self, owner: str | Narrowed, found: Sequence[RepoFacts], match: Sequence[str], exclude: Sequence[str]
     ) -> list[RepoFacts]:
         """The active repositories that match one of the globs, or all, and none of those to exclude."""
         meant = [one for one in found if (not match or _named(one.slug, match)) and not _named(one.slug, exclude)]

@@ -313,6 +313,9 @@ def definitions(declarations: Mapping[str, Declaration]) -> CoreSchema:
         for given in declarations.values()
         for limit in given.limits
     }
+    narrowing: dict[str, tuple[CoreSchema, str]] = {}
+    for given in declarations.values():
+        _add(narrowing, given, given.narrows)
     exactly_one = {"oneOf": [{"required": [key]} for key in KINDS]}
     account = {"account": (NAMED, "the account of targets that name none")}
     found = [
@@ -328,7 +331,7 @@ def definitions(declarations: Mapping[str, Declaration]) -> CoreSchema:
         keys_of("Matrix", "Names and their values.", MATRIX, extra_behavior="allow", extras_schema=MANY),
         keys_of("Shared", "Defaults of an account's targets.", shared),
         keys_of("Defaults", "Defaults of every target.", {**shared, **account}),
-        keys_of("Discover", "Every active repository of an owner.", DISCOVER, ["owner"]),
+        keys_of("Discover", "Every active repository of an owner.", {**DISCOVER, **narrowing}, ["owner"]),
         keys_of("Target", "One build that we want, or several.", {**TARGET, **shared}, about=exactly_one),
         keys_of("Expect", "How many targets there should be; else nothing is started.", EXPECT),
         keys_of("Wave", "A group of targets that may run together.", WAVE),

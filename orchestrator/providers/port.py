@@ -24,9 +24,11 @@ from orchestrator.core.model import (
     Limit,
     Refusal,
     Request,
+    Scope,
     Target,
     Trigger,
 )
+from orchestrator.core.secrets import Secret
 
 LONGEST_REPO = 600  # characters of a repository's name that are believed
 
@@ -226,6 +228,21 @@ class Discovers(Protocol):
 
 
 @runtime_checkable
+class Narrows(Protocol):
+    """Can list those repositories of an owner that its own keys of `discover` mean."""
+
+    async def narrowed(self, owner: str, keys: Mapping[str, Sequence[str]]) -> list[RepoFacts]:
+        """Those that all of the keys mean, over all pages.
+
+        Args:
+            keys: what stands under each of the keys that the declaration names, one text or several.
+
+        Raises:
+            Rejected: there is no such thing, or more than the service shows.
+        """
+
+
+@runtime_checkable
 class ListsBranches(Protocol):
     """Can list the branches of a repository."""
 
@@ -314,6 +331,68 @@ class ShowsQueue(Protocol):
         """
 
 
+class Rights(Struct, frozen=True):
+    """What an account may do for an owner.
+
+    Args:
+        text: that, for a person; `remedy`: what to do about what is missing, empty where nothing is.
+    """
+
+    text: str
+    remedy: str = ""
+
+
+@runtime_checkable
+class ShowsRights(Protocol):
+    """Can tell what the account may do for an owner, without triggering."""
+
+    async def rights(self, targets: Sequence[Target]) -> Rights | None:
+        """What it may do for the owner of these targets, all of one; None where the service does not tell.
+
+        Raises:
+            AccessRefused: it may do nothing for that owner.
+            LookFailed: it cannot be learnt now.
+        """
+
+
+class Grant(Struct, frozen=True):
+    """A token that a service gave.
+
+    Args:
+        lasts: seconds from now until it ends.
+    """
+
+    token: Secret
+    lasts: float
+
+
+class Grants(Protocol):
+    """Gets tokens that end from the service, for an account that has a key in place of a token.
+
+    The kit keeps each, renews it before it ends and once more when it is refused; see `kit.grants`.
+
+    Attributes:
+        mark: stands for the token where accounts are told apart.
+    """
+
+    mark: Secret
+
+    def scope(self, call: Call) -> Scope:
+        """Whose token a call needs: an owner's, or the account's own, which asks for the others."""
+
+    async def grant(self, scope: Scope, now: float, send: Send) -> Grant:
+        """Asks for a new one.
+
+        Args:
+            now: the wall clock; the service's, where it was found to differ.
+            send: sends with the account's own token; the one for the account itself is made without it.
+
+        Raises:
+            AccessRefused: there is none for this scope.
+            RateLimited, LookFailed: not now.
+        """
+
+
 class Key(Struct, frozen=True):
     """A key of a target that only some providers have.
 
@@ -361,6 +440,9 @@ class Declaration(Struct, frozen=True):
         hosts: hosts to which a token goes without a question.
         factory: `module:attribute` of `(account, send, secrets) -> Provider`, imported when needed.
         headers: `module:attribute` of `(account, token) -> headers` for the transport.
+        grants: `module:attribute` of `(account, secrets) -> Grants`, for accounts without a token of which
+            `asks_for_tokens` says so.
+        asks_for_tokens: whether an account gets its tokens from the service.
         lookalike: `module:attribute` of a class, as `orchestrator.lookalike.kit.LookAlike` describes it, to
             rehearse against; None where there is none.
         limits: default limits; their order is the order of reports.
@@ -372,7 +454,8 @@ class Declaration(Struct, frozen=True):
         restarts: whether it can start a build again (`Restarts`); manifests with `reruns` are checked by it.
         keys: keys of a target that this provider has beyond those of every target.
         settings: keys of an account that this provider has beyond those of every account.
-        secret_settings: where in the settings references to secrets stand, as keys that lead there.
+        secret_settings: where in the settings references to secrets stand, as keys that lead there; `key_settings`:
+            those to private keys, which have several lines.
         starters: what `init` writes for the type: by path, the resource (`package:file`).
         needs_token: whether an account must have one; else calls without go out without.
         token_env: environment variable that holds the token when the manifest names none.
@@ -384,6 +467,7 @@ class Declaration(Struct, frozen=True):
         old_names: whether the service answers to the old names of a repository that was renamed or moved.
         any_repo: whether a repository may be any text but `@`, `:` and control characters, not only `owner/name`.
         clones: hosts of the repositories' clone URLs, with the keys of a target that go with each; the first is usual.
+        narrows: keys of `discover` that only it has, and that name some of an owner's repositories.
         lacks: keys that every target has, but not one of this provider.
         place: what beside its repository decides what `prepare` finds for a target and whether its marker shows.
         rival: what two targets of a repository have in common where the service ends the build of the one that was
@@ -408,6 +492,8 @@ class Declaration(Struct, frozen=True):
     limits: tuple[Limit, ...]
     trigger_limits: tuple[str, ...]
     url_end: str = ""
+    grants: str | None = None
+    asks_for_tokens: Callable[[Account], bool] = lambda account: False
     lookalike: str | None = None
     accepted_limits: frozenset[str] = frozenset()
     harmless_refusals: frozenset[str] = frozenset()
@@ -417,8 +503,10 @@ class Declaration(Struct, frozen=True):
     finds: Findability = Findability.BY_MARKER
     restarts: bool = False
     keys: Mapping[str, Key] = field(default_factory=dict)
+    narrows: Mapping[str, Key] = field(default_factory=dict)
     settings: Mapping[str, Key] = field(default_factory=dict)
     secret_settings: tuple[tuple[str, ...], ...] = ()
+    key_settings: tuple[tuple[str, ...], ...] = ()
     starters: Mapping[str, str] = field(default_factory=dict)
     needs_token: bool = True
     token_env: str | None = None
@@ -448,9 +536,10 @@ Secrets: TypeAlias = Callable[[str], str]
 """Resolves a reference (`env:NAME`, `file:PATH`, `command:ARGV`) to the secret; UsageError when it cannot."""
 
 
-def references_in(account: Account, declared: Declaration) -> list[str]:
-    """The references to secrets in an account's settings."""
-    found = [within(account.settings, keys) for keys in declared.secret_settings]
+def references_in(account: Account, declared: Declaration, *, with_keys: bool = True) -> list[str]:
+    """The references to secrets in an account's settings, those to private keys, too."""
+    places = (*declared.secret_settings, *(declared.key_settings if with_keys else ()))
+    found = [within(account.settings, keys) for keys in places]
     return [one for one in found if isinstance(one, str)]
 
 

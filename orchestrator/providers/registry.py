@@ -7,6 +7,7 @@ A declaration is loaded when its type is named. Third parties register theirs wi
 from __future__ import annotations
 
 import importlib
+import time
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
 from contextlib import asynccontextmanager
 from functools import cache
@@ -14,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from orchestrator.core.errors import UsageError
 from orchestrator.core.model import Account
-from orchestrator.providers.port import Declaration, Line, references_in
+from orchestrator.providers.port import Declaration, Grants, Line, references_in
 
 if TYPE_CHECKING:
     from importlib.metadata import EntryPoint
@@ -111,13 +112,19 @@ def lookalike_of(type_: str) -> Any:
 
 @asynccontextmanager
 async def connect(
-    account: Account, secrets: Secrets, *, proxies: Proxies | None = None, ca_file: str | None = None
+    account: Account,
+    secrets: Secrets,
+    *,
+    proxies: Proxies | None = None,
+    ca_file: str | None = None,
+    now: Callable[[], float] = time.time,
 ) -> AsyncIterator[Line]:
     """Opens the way to an account; resolves its token, sends nothing.
 
     Args:
         proxies: which proxy to use; None goes directly.
         ca_file: the authorities to trust instead of the system's (what `SSL_CERT_FILE` names).
+        now: the wall clock, by which tokens end that the service gives.
 
     Raises:
         UsageError: the token cannot be resolved, or the URL must not be used.
@@ -126,15 +133,33 @@ async def connect(
     from orchestrator.providers.kit import transport as http  # imported when needed: `check` and `--help` know no HTTP
 
     said = declared(account)
-    token = token_of(account, said, secrets)
-    headers = load(said.headers)(account, "" if token is None else token.reveal())
-    factory, hide = load(said.factory), [secrets.resolve(one) for one in references_in(account, said)]
+    found = credentials_of(account, said, secrets)
+    token, headers_for = found if isinstance(found, Secret) else None, load(said.headers)
+    headers = headers_for(account, "" if token is None else token.reveal())
+    references = references_in(account, said, with_keys=False)
+    factory, hide = load(said.factory), [secrets.resolve(one) for one in references]
     hide += [] if token is None else [token]
     if sent := headers.get("Authorization", "").rpartition(" ")[2]:  # which need not show the token itself (`Basic`)
         hide.append(Secret(sent))
-    mark = Secret("").fingerprint(account.url) if token is None else token.fingerprint(account.url)
+    mark = token or (Secret("") if found is None or isinstance(found, Secret) else found.mark)
     async with http.transport(account, headers, proxies=proxies, ca_file=ca_file, hide=hide) as send:
-        yield Line(account, said, send, lambda send: factory(account, send, secrets), mark)
+        if found is not None and not isinstance(found, Secret):
+            from orchestrator.providers.kit.grants import Granted
+
+            send = Granted(send, found, lambda token: headers_for(account, token), secrets, hide, now)
+        yield Line(account, said, send, lambda send: factory(account, send, secrets), mark.fingerprint(account.url))
+
+
+def credentials_of(account: Account, declared: Declaration, secrets: Secrets) -> Secret | Grants | None:
+    """The account's token, or what gets it tokens from the service; None where it needs none.
+
+    Raises:
+        UsageError: there is none, or its key cannot be used; says where one may stand.
+    """
+    if account.token is None and declared.grants is not None and declared.asks_for_tokens(account):
+        made: Grants = load(declared.grants)(account, secrets)
+        return made
+    return token_of(account, declared, secrets)
 
 
 def token_of(account: Account, declared: Declaration, secrets: Secrets) -> Secret | None:

@@ -11,13 +11,14 @@ from collections.abc import Iterable, Mapping
 
 from typing_extensions import override
 
-from orchestrator.lookalike.github import routes
+from orchestrator.lookalike.github import apps, routes
+from orchestrator.lookalike.github.apps import Apps, Caller
 from orchestrator.lookalike.github.context import Context, failed
 from orchestrator.lookalike.github.routes import NEWEST
 from orchestrator.lookalike.github.rows import Tables
 from orchestrator.lookalike.github.settings import Settings
 from orchestrator.lookalike.kit.counters import FixedWindows, SlidingWindow
-from orchestrator.lookalike.kit.http import JSON, Incoming, NoRoute, Refused, Reply, Routes
+from orchestrator.lookalike.kit.http import JSON, Incoming, NoRoute, Refused, Reply, Routes, credentials
 from orchestrator.lookalike.kit.service import Service, object_in
 
 VERSIONS = ("2022-11-28", NEWEST)
@@ -30,15 +31,17 @@ class GitHubLookAlike(Service):
 
     settings: Settings
     kind = Settings
-    served = Routes(routes)
+    served = Routes(routes, apps)
 
     def __init__(self, settings: Settings, began: float | None = None) -> None:
         super().__init__(settings, began)
         self._scaled = settings.scaled()
         self.tables = Tables(self._scaled, self.chance, self.events, self.counters)
+        self.tables.apps = Apps(settings)
         self._calls = FixedWindows(self._scaled.hour)
-        self._points = SlidingWindow(self._scaled.minute)
-        self._writes = SlidingWindow(self._scaled.hour)
+        self._points: dict[str, SlidingWindow] = {}  # by whoever calls
+        self._writes: dict[str, SlidingWindow] = {}
+        self._searches = FixedWindows(self._scaled.minute)
         self._left = 0
         self.windows = (60.0, self._scaled.hour, self._scaled.hour)
 
@@ -54,58 +57,76 @@ class GitHubLookAlike(Service):
     def answer(self, call: Incoming, now: float, stuck: bool) -> Reply:
         self._left = self.settings.calls
         try:
-            self._admit(call, now)
-            return self._signed(call, self._served(call, now, stuck), now)
+            caller = self._admit(call, now)
+            return self._signed(call, self._served(call, now, stuck, caller), now)
         except Refused as refused:
             refused.reply = self._signed(call, refused.reply, now)
             raise
 
-    def _served(self, call: Incoming, now: float, stuck: bool) -> Reply:
+    def _served(self, call: Incoming, now: float, stuck: bool, caller: Caller) -> Reply:
         path = self.below(call.path)
         try:
             _, service, names = self.served.find(call.method, path)
             body = object_in(call, lambda problem: failed(400, problem))
         except NoRoute:
             raise failed(404, "Not Found") from None
-        reply: Reply = service(Context(call, now, self.tables, self.base(call), body, names, stuck))
+        reply: Reply = service(Context(call, now, self.tables, self.base(call), body, names, stuck, caller))
         return reply
 
-    def _admit(self, call: Incoming, now: float) -> None:
+    def _caller(self, call: Incoming, now: float) -> Caller:
+        """Who calls, where this page is for them (reference 3.1)."""
+        if (token := self.token_in(call, "bearer", "token")) is not None:
+            found: Caller | None = Caller(token)
+        else:
+            given = credentials(call.headers.get("authorization"))
+            found = None if given is None else self.tables.apps.caller(given.secret, now)
+        if found is None:
+            raise failed(401, "Bad credentials")
+        apps.admit(found, self.below(call.path))
+        return found
+
+    def _admit(self, call: Incoming, now: float) -> Caller:
         """Who may call at all, and how often (reference 2, 3, 8)."""
         if not call.headers.get("user-agent"):
             raise failed(
                 403, "Request forbidden by administrative rules. Please make sure your request has a User-Agent"
             )
-        token = self.token_in(call, "bearer", "token")
-        if token is None:
-            raise failed(401, "Bad credentials")
+        caller = self._caller(call, now)
         version = call.headers.get("x-github-api-version", VERSIONS[0])
         if version not in VERSIONS[: 1 if self.settings.version else 2]:
             raise failed(400, f"The API version {version!r} is not supported")
-        self._left = self.settings.calls - self._calls.count(token, now)
+        self._left = self.settings.calls - self._calls.count(caller.name, now)
         if self._left < 0:
-            raise failed(403, f"API rate limit exceeded for user ID {self.settings.user_id}.")
+            whose = caller.name if caller.installation else f"user ID {self.settings.user_id}"
+            raise failed(403, f"API rate limit exceeded for {whose}.")
+        points = self._points.setdefault(caller.name, SlidingWindow(self._scaled.minute))
+        writes = self._writes.setdefault(caller.name, SlidingWindow(self._scaled.hour))
+        if _resource(call) == "search":
+            self._left = self.settings.searches - self._searches.count(caller.name, now)
+        if self._left < 0:
+            raise failed(403, f"API rate limit exceeded for {caller.name}.")
         is_write = call.method != "GET" and not call.path.endswith("/graphql")
         for _ in range(5 if is_write else 1):
-            self._points.add(now)
+            points.add(now)
         if is_write:
-            self._writes.add(now)
-        if self._points.used(now) > self.settings.points or self._writes.used(now) > self.settings.writes:
+            writes.add(now)
+        if points.used(now) > self.settings.points or writes.used(now) > self.settings.writes:
             refusal = failed(403, SECONDARY, ABOUT_SECONDARY)
             refusal.reply.headers["Retry-After"] = str(max(1, round(self._scaled.minute)))
             raise refusal
+        return caller
 
     def _signed(self, call: Incoming, reply: Reply, now: float) -> Reply:
         """The reply with the headers of every answer; a 304 where the client has it already (reference 9.2)."""
-        hour, headers = self._scaled.hour, reply.headers
-        resource = "graphql" if call.path.endswith("/graphql") else "core"
-        left = max(0, self._left)
+        headers, resource, left = reply.headers, _resource(call), max(0, self._left)
+        hour = self._scaled.minute if resource == "search" else self._scaled.hour
+        most = self.settings.searches if resource == "search" else self.settings.calls
         headers.update(
             {
                 "X-GitHub-Request-Id": f"SAND:{len(self.counters.calls):X}",
-                "X-RateLimit-Limit": str(self.settings.calls),
+                "X-RateLimit-Limit": str(most),
                 "X-RateLimit-Remaining": str(left),
-                "X-RateLimit-Used": str(self.settings.calls - left),
+                "X-RateLimit-Used": str(most - left),
                 "X-RateLimit-Reset": str(int((now // hour + 1) * hour) + 1),
                 "X-RateLimit-Resource": resource,
             }
@@ -116,7 +137,13 @@ class GitHubLookAlike(Service):
             headers["ETag"] = f'W/"{hashlib.sha256(reply.body).hexdigest()}"'
             headers["Cache-Control"] = "private, max-age=60"
             if call.headers.get("if-none-match") == headers["ETag"]:
-                self._calls.spare(call.headers["authorization"].partition(" ")[2], now)
+                self._calls.spare(self._caller(call, now).name, now)
                 headers["X-RateLimit-Remaining"] = str(left + 1)
                 return Reply(304, headers, b"", reply.effect)
         return reply
+
+
+def _resource(call: Incoming) -> str:
+    """What of GitHub's the call is counted for."""
+    named = {"graphql": call.path.endswith("/graphql"), "search": "/search/" in call.path}
+    return next((name for name, is_it in named.items() if is_it), "core")

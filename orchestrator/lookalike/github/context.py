@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
 
 from orchestrator.lookalike.github import shapes
@@ -11,12 +11,17 @@ from orchestrator.lookalike.github.rows import Repo, Run, Tables
 from orchestrator.lookalike.kit import rows as kit
 from orchestrator.lookalike.kit.http import Object, Refused, Reply, json_reply, page_of
 
+if TYPE_CHECKING:
+    from orchestrator.lookalike.github.apps import Caller
+
 DOCS = "https://docs.github.com/rest"
 MOST_PAGE = 100
 
 
 class Context(kit.Context[Tables]):
     """One call, and all that there is."""
+
+    caller: Caller
 
     @property
     def actor(self) -> Object:
@@ -33,7 +38,7 @@ class Context(kit.Context[Tables]):
             reply = json_reply(status, {"message": "Moved Permanently", "url": there, "documentation_url": DOCS})
             reply.headers["Location"] = there
             raise Refused(reply, "moved")
-        if repo is None:
+        if repo is None or not self.caller.sees(repo):
             raise failed(404, "Not Found")
         return repo
 
@@ -52,23 +57,29 @@ class Context(kit.Context[Tables]):
             raise failed(404, "Not Found")
         return found[0]
 
-    def page(self, rows: Sequence[Any], show: Callable[[Any], Object], key: str = "") -> Reply:
-        """A page of rows, with the link to the next one."""
+    def page(self, rows: Sequence[Any], show: Callable[[Any], Object], key: str = "", **more: object) -> Reply:
+        """A page of rows, with the link to the next one, and what else stands beside them."""
         query = self.query
-        shown, more = page_of(rows, query, MOST_PAGE)
+        shown, following = page_of(rows, query, MOST_PAGE)
         entries = [show(row) for row in shown]
-        reply = json_reply(200, {"total_count": len(rows), key: entries} if key else entries)
-        if more:
-            reply.headers["Link"] = f'<{self.base}{self.call.path}?{more}>; rel="next"'
+        reply = json_reply(200, {"total_count": len(rows), **more, key: entries} if key else entries)
+        if following:
+            reply.headers["Link"] = f'<{self.base}{self.call.path}?{following}>; rel="next"'
         return reply
 
-    def may_write(self, repo: Repo) -> Repo:
+    def may_write(self, repo: Repo, permission: str = "actions") -> Repo:
         """The repository, where the token may write to it."""
         if repo.spec.archived:
             raise failed(403, "Repository was archived so is read-only.")
-        if not repo.spec.may_trigger:
-            refusal = failed(403, "Resource not accessible by personal access token")
-            refusal.reply.headers["X-Accepted-GitHub-Permissions"] = "actions=write"
+        return self.may(repo, permission, "write")
+
+    def may(self, repo: Repo, permission: str, level: str) -> Repo:
+        """The repository, where the token has this permission."""
+        is_allowed = self.caller.may(permission, level)
+        if not is_allowed or (level == "write" and not repo.spec.may_trigger):
+            whose = "personal access token" if is_allowed else "integration"
+            refusal = failed(403, f"Resource not accessible by {whose}")
+            refusal.reply.headers["X-Accepted-GitHub-Permissions"] = f"{permission}={level}"
             raise refusal
         return repo
 

@@ -8,11 +8,12 @@ from urllib.parse import unquote
 
 from orchestrator.lookalike.github import shapes
 from orchestrator.lookalike.github.context import MOST_PAGE, Context, failed
-from orchestrator.lookalike.github.rows import FIRST_JOB, FIRST_RUN, Run
+from orchestrator.lookalike.github.rows import FIRST_JOB, FIRST_RUN, Repo, Run
 from orchestrator.lookalike.kit.http import Object, Reply, json_reply, moment, route, text
 
 ALLOWED = {"ref", "inputs", "return_run_details"}
 MOST_INPUTS, MOST_PAYLOAD, LONGEST = 25, 10, 65_535
+MOST_FOUND = 1000
 NEWEST = "2026-03-10"  # the version that always tells the run of a dispatch
 _IDS = re.compile(r"(\w+)\s*:\s*nodes\(\s*ids\s*:\s*\$(\w+)\s*\)")
 WORKFLOW = """\
@@ -61,7 +62,7 @@ def dispatch(context: Context) -> Reply:
 @route("POST /repos/{owner}/{repo}/dispatches")
 def event(context: Context) -> Reply:
     """One run for each workflow that listens; each event that a repository knows starts one, an unknown one none."""
-    repo, body = context.may_write(context.repo()), context.body
+    repo, body = context.may_write(context.repo(), "contents"), context.body
     type_, payload = body.get("event_type"), body.get("client_payload") or {}
     if not isinstance(type_, str) or not 0 < len(type_) <= 100 or len(payload) > MOST_PAYLOAD:
         raise failed(422, "Invalid request.")
@@ -123,6 +124,39 @@ def repos(context: Context) -> Reply:
     return context.page(rows, lambda repo: shapes.whole(repo, context.base))
 
 
+@route("GET /orgs/{owner}/teams/{team}/repos")
+def team(context: Context) -> Reply:
+    name = f"{unquote(context.names['owner'])}/{unquote(context.names['team'])}".lower()
+    slugs = {team.lower(): slugs for team, slugs in context.tables.settings.teams.items()}.get(name)
+    if slugs is None:
+        raise failed(404, "Not Found")
+    rows = [context.tables.repos[slug.lower()] for slug in slugs if slug.lower() in context.tables.repos]
+    return context.page(rows, lambda repo: shapes.whole(repo, context.base))
+
+
+@route("GET /search/repositories")
+def search(context: Context) -> Reply:
+    """By owner, topic, whether it is archived, and words of the name; a thousand at most (reference 6.3, 11)."""
+    words = context.query.get("q", "").lower().split()
+    if not words:
+        raise failed(422, "Validation Failed")
+    found = [repo for repo in context.tables.repos.values() if all(_fits(repo, word) for word in words)]
+    if int(context.query.get("page", 1)) * int(context.query.get("per_page", 30)) > MOST_FOUND:
+        raise failed(422, "Only the first 1000 search results are available")
+    return context.page(found, lambda repo: shapes.found(repo, context.base), "items", incomplete_results=False)
+
+
+def _fits(repo: Repo, word: str) -> bool:
+    kind, colon, value = word.partition(":")
+    if kind in ("user", "org"):
+        return repo.slug.lower().startswith(f"{value}/")
+    if kind == "topic":
+        return value in map(str.lower, repo.spec.topics)
+    if kind == "archived":
+        return value == str(repo.spec.archived).lower()
+    return not colon and word in repo.slug.lower().partition("/")[2]
+
+
 @route("GET /repos/{owner}/{repo}")
 def one_repo(context: Context) -> Reply:
     return json_reply(200, shapes.whole(context.repo(), context.base))
@@ -144,7 +178,7 @@ def branch(context: Context) -> Reply:
 
 @route("GET /repos/{owner}/{repo}/contents/.github/workflows/{workflow}")
 def contents(context: Context) -> Reply:
-    repo = context.repo()
+    repo = context.may(context.repo(), "contents", "read")
     file, marker, ref = context.workflow(repo), repo.spec.marker, context.query.get("ref", "")
     if ref.removeprefix("refs/heads/") not in (*repo.branches, ""):
         raise failed(404, f"No commit found for the ref {ref}")
@@ -174,7 +208,8 @@ def runs(context: Context) -> Reply:
     repo, query = context.repo(), context.query
     rows = [run for run in reversed(repo.runs) if run.visible_at <= context.now]
     if "workflow" in context.names:
-        rows = [run for run in rows if run.workflow == context.workflow(repo)]
+        file = context.workflow(repo)
+        rows = [run for run in rows if run.workflow == file]
     for name in ("event", "branch"):
         rows = [run for run in rows if query.get(name) in (None, getattr(run, name))]
     if wanted := query.get("status"):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from itertools import count
+from typing import TYPE_CHECKING
 
 from orchestrator.core.frozen import Struct, field
 from orchestrator.lookalike.github.settings import RepoSpec, Settings
@@ -12,6 +13,9 @@ from orchestrator.lookalike.kit.faults import Chance
 from orchestrator.lookalike.kit.http import Object
 from orchestrator.lookalike.kit.life import Stage, Words
 from orchestrator.lookalike.kit.rows import Row, Rows
+
+if TYPE_CHECKING:
+    from orchestrator.lookalike.github.apps import Apps
 
 FIRST_RUN, FIRST_JOB, FIRST_REPO, FIRST_WORKFLOW = 30_792_680_906, 58_000_000_001, 4711, 7001
 UNRUN = ("startup_failure", "skipped")
@@ -58,6 +62,7 @@ class Run(Row, eq=False, kw_only=True):
 class Tables(Rows[Settings]):
     """Repositories by name, runs by id."""
 
+    apps: Apps
     words = Words("success", "failure", "cancelled", UNRUN)
     outcomes = OUTCOMES
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 from secrets import token_hex
 from typing import Self
 
 from typing_extensions import override
 
-from orchestrator.core.frozen import Struct, replace
+from orchestrator.core.frozen import Struct, field, replace
 from orchestrator.core.model import Account, Target
 from orchestrator.lookalike.kit.service import ServiceSettings
 from orchestrator.lookalike.kit.settings import Count, Duration, Share, Slug, joined, keys_of, most
@@ -34,6 +34,26 @@ class RepoSpec(Struct, frozen=True):
     topics: tuple[str, ...] = ()
 
 
+class Installation(Struct, frozen=True):
+    """Where an App is installed: `permissions` by GitHub's names, `selected` repositories or all."""
+
+    owner: str
+    id: Count = 0
+    permissions: Mapping[str, str] = field(default_factory=lambda: {"actions": "write", "contents": "write"})
+    selected: tuple[Slug, ...] = ()
+    suspended: bool = False
+
+
+class AppSpec(Struct, frozen=True):
+    """A GitHub App: `key` is the public half of its key, `lasts` how long its tokens live."""
+
+    key: str = ""
+    id: Count = 12345
+    slug: str = "batch-builds"
+    installations: tuple[Installation, ...] = ()
+    lasts: Duration = 3600.0
+
+
 class Shares(Struct, frozen=True):
     """How often runs end otherwise than with success, 0 to 1."""
 
@@ -56,10 +76,13 @@ class Settings(ServiceSettings, frozen=True, kw_only=True):
     calls: Count = 5000
     points: Count = 900
     writes: Count = 500
+    searches: Count = 30
+    teams: Mapping[str, tuple[Slug, ...]] = field(default_factory=dict)
     hour: Duration = 3600.0
     minute: Duration = 60.0
     version: str | None = None
     graphql: bool = True
+    app: AppSpec | None = None
 
     @classmethod
     @override

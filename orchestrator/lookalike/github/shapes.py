@@ -62,6 +62,11 @@ def whole(repo: Repo, base: str) -> Object:
     }
 
 
+def found(repo: Repo, base: str) -> Object:
+    """A repository that a search finds."""
+    return {**whole(repo, base), "score": 1.0}
+
+
 def workflow(repo: Repo, file: str, base: str) -> Object:
     """A workflow."""
     id_, name = repo.workflows[file], file.rpartition(".")[0] or file

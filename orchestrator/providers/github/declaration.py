@@ -1,22 +1,24 @@
 """What GitHub Actions says about itself: limits, keys, states, warnings. Importing this imports no HTTP.
 
 The facts are GitHub's own advice and limits: writes one at a time and a second apart, 500 an hour that create
-something; 900 points a minute, of which a read is 1 and a write 5; 5,000 calls an hour of a user; 100 at once.
+something; 900 points a minute, of which a read is 1 and a write 5; 5,000 calls an hour of a user; 30 searches a minute;
+100 at once.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Iterator, Mapping
+from typing import Any, TypedDict
 
-from orchestrator.core.model import BuildState, Json, Limit, Target
+from orchestrator.core.frozen import replace
+from orchestrator.core.model import Account, BuildState, Json, Limit, Target
 from orchestrator.limits.headers import HeaderFamily, learn_from
-from orchestrator.providers.port import Declaration, Key, Polling
+from orchestrator.providers.port import AccountProblem, Declaration, Key, Polling
 
 API = "https://api.github.com"
 
-TRIGGERS, CALLS, POINTS = "triggers", "calls", "points"
+TRIGGERS, CALLS, POINTS, SEARCHES = "triggers", "calls", "points", "searches"
 READS = (CALLS, POINTS)
 WRITES = (TRIGGERS, CALLS, *(POINTS,) * 5)
 
@@ -59,6 +61,28 @@ KEYS: Mapping[str, Key] = {
     "marker_input": Key(
         str, "the input, or key of the payload, that carries the marker; `none`, or `auto` (default): as the file says"
     ),
+}
+
+
+class _Needed(TypedDict):
+    id: int | str
+    key: str | dict[str, str]
+
+
+class AppKeys(_Needed, total=False):
+    """A GitHub App in place of a token; the key is a reference to its private key."""
+
+    installation: int | str
+
+
+SETTINGS: Mapping[str, Key] = {
+    "app": Key(AppKeys, "`{id, key: file:PATH, installation: auto}`: tokens of an App, instead of `token`"),
+}
+
+NARROWS: Mapping[str, Key] = {
+    "team": Key(str, "the repositories of this team of the organization, by the last part of its page's address"),
+    "topic": Key(str | list[str], "those with this topic, or with all of several"),
+    "search": Key(str, "those that GitHub's search finds, as `language:go pushed:>2026-01-01`; a thousand at most"),
 }
 
 UNDECLARED = (
@@ -106,6 +130,33 @@ def _sent_problem(target: Target, key: str, most: int) -> tuple[str, str] | None
     return None
 
 
+def account_problems(account: Account) -> Iterator[AccountProblem]:
+    """What is wrong with `app`."""
+    if not isinstance(said := account.settings.get("app"), Mapping):
+        return
+    if account.token is not None:
+        yield "`app` and `token` stand side by side", "keep one of them", ("token",)
+    if not re.fullmatch(r"[1-9][0-9]{0,17}|Iv[0-9A-Za-z.]{4,60}", str(said.get("id"))):
+        yield "that is no App's id", "write the App ID, or the Client ID, of the App's page", ("app", "id")
+    wished = said.get("installation", AUTO)
+    if wished != AUTO and (not isinstance(wished, int) or wished <= 0):
+        remedy = "leave it out: it is found for each owner"
+        yield "`installation` is a number, or `auto`", remedy, ("app", "installation")
+
+
+def is_app(account: Account) -> bool:
+    """Whether the account's tokens are those of an App's installations."""
+    return "app" in account.settings
+
+
+def of_app(declared: Declaration, account: Account) -> Declaration:
+    """An App has an installation for each owner, which GitHub counts by itself."""
+    if not is_app(account):
+        return declared
+    limits = tuple(replace(limit, scope="owner") for limit in declared.limits)
+    return replace(declared, limits=limits, learn=learn_from(*(replace(one, scope="owner") for one in TOLD)))
+
+
 def place(target: Target) -> str:
     """The workflow, its ref and the wished input: what the workflow's file is read for."""
     said = target.request
@@ -123,6 +174,11 @@ def warn(target: Target) -> list[str]:
     return warnings
 
 
+TOLD = (
+    HeaderFamily(CALLS, "x-ratelimit", per=3600.0, only=("x-ratelimit-resource", "core")),
+    HeaderFamily(SEARCHES, "x-ratelimit", per=60.0, only=("x-ratelimit-resource", "search")),
+)
+
 DECLARATION = Declaration(
     type="github",
     title="GitHub Actions",
@@ -130,6 +186,8 @@ DECLARATION = Declaration(
     hosts=frozenset({"api.github.com"}),
     factory="orchestrator.providers.github.provider:GitHub",
     headers="orchestrator.providers.github.wire:headers",
+    grants="orchestrator.providers.github.app:App",
+    asks_for_tokens=is_app,
     lookalike="orchestrator.lookalike.github:GitHubLookAlike",
     states=STATES,
     limits=(
@@ -137,11 +195,15 @@ DECLARATION = Declaration(
         Limit(f"{TRIGGERS}.2", 500, 3600.0),
         Limit(POINTS, 900, 60.0),
         Limit(CALLS, 5000, 3600.0),
+        Limit(SEARCHES, 30, 60.0),
     ),
     trigger_limits=WRITES,
     triggers_at_once=1,
     restarts=True,
     keys=KEYS,
+    narrows=NARROWS,
+    settings=SETTINGS,
+    key_settings=(("app", "key"),),
     lacks=frozenset({"message"}),
     starters={
         "orchestrator.yaml": "orchestrator.providers.github:starter.yaml",
@@ -153,9 +215,11 @@ DECLARATION = Declaration(
     clones={"github.com": {}},
     repo_problem=repo_problem,
     target_problem=target_problem,
+    account_problems=account_problems,
+    for_account=of_app,
     place=place,
     warn=warn,
-    learn=learn_from(HeaderFamily(CALLS, "x-ratelimit", per=3600.0, only=("x-ratelimit-resource", "core"))),
+    learn=learn_from(*TOLD),
     # One GraphQL call shows five hundred runs; each is read by itself when it appears and when it ends.
     polling=Polling(per_build=0.002, far=0, at_end=2.0),
 )

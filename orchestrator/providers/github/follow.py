@@ -29,17 +29,24 @@ from orchestrator.providers.kit.rounds import Seen, polled
 from orchestrator.providers.port import Followed, Observation
 
 NODES, FIELDS = 100, 5  # ids in one field, and fields in one call
+MOST = NODES * FIELDS
 MOST_PAGES = 10  # of runs of one repository since a trigger
 CLOCKS = 2.0  # seconds by which the server's own clocks may differ
 _SHOWN = "id ... on WorkflowRun { updatedAt checkSuite { status conclusion } }"
 
 
 class Poll:
-    """The polls of one account; `graphql` is its path. It remembers only what saves calls: no verdict rests on it."""
+    """The polls of one account. It remembers only what saves calls: no verdict rests on it.
 
-    def __init__(self, send: Send, graphql: tuple[str, bool]) -> None:
+    Args:
+        graphql: its path, and whether that stands beside the account's URL.
+        by_owner: whether each owner's runs are seen with a token of their own.
+    """
+
+    def __init__(self, send: Send, graphql: tuple[str, bool], *, by_owner: bool = False) -> None:
         self._send = send
-        self._graphql = graphql  # and whether it stands beside the account's URL
+        self._by_owner = by_owner
+        self._graphql = graphql
         self._has_graphql = True
         self._nodes: dict[int, str] = {}
         self._known = Known(send)
@@ -89,10 +96,12 @@ class Poll:
         nodes = {one.target.id: self._nodes_of(one) for one in followed if is_settled(one) and not one.fresh}
         together = [one for one in followed if one.build is not None and nodes.get(one.target.id)]
         left = [one for one in followed if one.build is None or not nodes.get(one.target.id)]
-        for start in range(0, len(together), NODES * FIELDS):
-            some = together[start : start + NODES * FIELDS]
+        whose = dict.fromkeys(one.target.owner for one in together) if self._by_owner else (None,)
+        lots = [[one for one in together if owner in (None, one.target.owner)] for owner in whose]
+        for some in (lot[start : start + MOST] for lot in lots for start in range(0, len(lot), MOST)):
+            owner = some[0].target.owner if self._by_owner else None
             try:
-                states = await self._states([node for one in some for node in nodes[one.target.id]])
+                states = await self._states([node for one in some for node in nodes[one.target.id]], owner)
             except LookFailed as error:
                 failures.append(error.cause)
                 continue
@@ -103,7 +112,7 @@ class Poll:
                     left.append(one)
         return left
 
-    async def _states(self, nodes: Sequence[str]) -> Mapping[str, Mapping[str, Any]]:
+    async def _states(self, nodes: Sequence[str], owner: str | None) -> Mapping[str, Mapping[str, Any]]:
         """What GraphQL shows of nodes, by their ids; nothing where there is no GraphQL.
 
         Raises:
@@ -116,7 +125,7 @@ class Poll:
         fields = " ".join(f"{name}: nodes(ids: ${name}) {{ {_SHOWN} }}" for name in chunks)
         body: dict[str, Json] = {"query": f"query({head}) {{ {fields} }}", "variables": chunks}
         path, beside = self._graphql
-        call = Call("POST", path, (), body, "poll", READS, beside=beside, is_look=True)
+        call = Call("POST", path, (), body, "poll", READS, owner, beside=beside, is_look=True)
         answer = await read(self._send, call)
         data = mapping(mapping(answer.body).get("data"))
         if answer.status == 200 and data:

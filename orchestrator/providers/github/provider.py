@@ -12,19 +12,21 @@ from orchestrator.core.calls import Answer, Call, Send
 from orchestrator.core.errors import InDoubt, LookFailed, NotShown, NotTriggered, Rejected, UsageError
 from orchestrator.core.frozen import replace
 from orchestrator.core.model import (
+    ACCOUNT,
     Account,
     Build,
     BuildState,
     Interval,
     Json,
     Request,
+    Scope,
     Target,
     Trigger,
 )
 from orchestrator.core.secrets import Secret, checked
 from orchestrator.core.secrets import Secrets as Stored
-from orchestrator.providers.github import wire
-from orchestrator.providers.github.declaration import AUTO
+from orchestrator.providers.github import app, wire
+from orchestrator.providers.github.declaration import AUTO, is_app
 from orchestrator.providers.github.follow import Poll
 from orchestrator.providers.github.observe import build_of, may_be
 from orchestrator.providers.kit.answers import (
@@ -35,12 +37,13 @@ from orchestrator.providers.kit.answers import (
     number,
     quoted,
     read,
+    rows,
     text,
 )
 from orchestrator.providers.kit.forge import Forge, renamed, repo_path, run_path
 from orchestrator.providers.kit.listings import Listing, Query, Search, entries_of, walk
 from orchestrator.providers.kit.workflow import LINES, Workflow, read_workflow
-from orchestrator.providers.port import Followed, JobLog, Observation, Principal, Secrets
+from orchestrator.providers.port import Followed, JobLog, Observation, Principal, RepoFacts, Rights, Secrets
 
 BLAMED = ("failure", "timed_out", "startup_failure")  # conclusions of jobs for which a run failed
 MOST_PAGES, MOST_RUN_PAGES = 2000, 50  # of 100 repositories or branches; of jobs, or runs in the time of a doubt
@@ -58,7 +61,9 @@ class GitHub(Forge):
         super().__init__(send)
         lead, is_enterprise = urlsplit(self._url).path.removesuffix(ENTERPRISE), self._url.endswith(ENTERPRISE)
         self._is_old: bool | None = None if is_enterprise else False
-        self._poll = Poll(send, (f"{lead}/api/graphql", True) if is_enterprise else ("/graphql", False))
+        self._app = mapping(account.settings.get("app")) if account.token is None else {}
+        graphql = (f"{lead}/api/graphql", True) if is_enterprise else ("/graphql", False)
+        self._poll = Poll(send, graphql, by_owner=is_app(account))
         self._canceled: set[str] = set()
         self._moved: set[str] = set()  # repositories of which a redirect showed that they are called otherwise now
 
@@ -76,7 +81,7 @@ class GitHub(Forge):
             workflow = await self._workflow(target, target.branch or found.get("ref"))
             found["marker"] = None if workflow is None else workflow.carrier()
             is_read = workflow is not None and target.repo.lower() not in self._moved
-        if not is_event and await self._tells_no_ids():
+        if not is_event and await self._tells_no_ids(target.repo):
             found["old"] = True
         if facts is None and not is_read:
             facts = await self.ready(target.repo)
@@ -144,20 +149,77 @@ class GitHub(Forge):
         raise wire.refusal(answer) if is_refusal(answer) else InDoubt(f"HTTP {answer.status}")
 
     async def whoami(self) -> Principal | None:
-        """Whose token it is; None for a token of an app or a job, which has no user."""
-        answer = await read(self._send, wire.get("/user"))
+        """Whose token it is; None for a token of a job, or of an App that somebody else asked for: it has no user."""
+        page = "/app" if self._app else "/user"
+        answer = await read(self._send, wire.get(page))
         body, host = mapping(answer.body), urlsplit(self._url).netloc
+        if self._app and answer.status == 200 and number(body.get("id")) is not None and text(body.get("slug")):
+            whose = quoted(mapping(body.get("owner")).get("login"), 100)
+            return Principal(f"{host}/app/{body['id']}", f"App {quoted(body['slug'], 100)}", whose and f"of {whose}")
+        if self._app and answer.status == 401:
+            raise app.refused(answer, page, ACCOUNT)
         if answer.status == 200 and number(body.get("id")) is not None and text(body.get("login")):
             return Principal(f"{host}/user/{body['id']}", quoted(body["login"], 100), quoted(body.get("name"), 100))
         if answer.status == 403 and "not accessible by" in wire.message(answer).lower():
             return None
         refusal = wire.limited(answer) or not_welcome(answer, self._url, "GitHub")
-        raise refusal or wire.read_failed(answer, "/user")
+        raise refusal or wire.read_failed(answer, page)
+
+    async def rights(self, targets: Sequence[Target]) -> Rights | None:
+        """What the App's installation for the owner may do; of a token GitHub does not tell that."""
+        if not self._app:
+            return None
+        wanted = {"actions": "write"} if any("event" not in one.request for one in targets) else {}
+        wanted.update({"contents": "write"} if any("event" in one.request for one in targets) else {"contents": "read"})
+        found = await app.installation(self._send, Scope("owner", targets[0].owner.lower()), self._app)
+        return app.rights_of(found, wanted)
+
+    async def discover(self, owner: str) -> list[RepoFacts]:
+        if not self._app:
+            return await super().discover(owner)
+        reached = wire.listing(wire.get("/installation/repositories", owner), "repositories", MOST_PAGES)
+        return await self._owned(owner, reached)
+
+    async def narrowed(self, owner: str, keys: Mapping[str, Sequence[str]]) -> list[RepoFacts]:
+        """Topics are looked at here: GitHub's search for them goes by an index that lags, and shows no more."""
+        lots: list[list[RepoFacts]] = []
+        if "team" in keys:
+            path = f"/orgs/{quote(owner, safe='')}/teams/{quote(keys['team'][0], safe='')}/repos"
+            lots.append(await self._owned(owner, self._all_of(wire.get(path, owner))))
+        if "search" in keys:
+            lots.append(await self._owned(owner, wire.search(owner, keys["search"][0])))
+        first, *more = lots or [await self.discover(owner)]
+        topics = {topic.lower() for topic in keys.get("topic", ())}
+        return [
+            facts
+            for facts in first
+            if topics <= {label.lower() for label in facts.labels}
+            and all(facts.id in {one.id for one in lot} for lot in more)
+        ]
 
     def requests_page(self, target: Target) -> str:
         parts = urlsplit(self._url)
         web = f"{parts.scheme}://{parts.netloc.removeprefix('api.')}{parts.path.removesuffix(ENTERPRISE)}"
         return f"{web}/{quote(target.repo, safe='/')}/actions"
+
+    async def durations(self, target: Target, at_most: int) -> list[float]:
+        """From making to end, of the last runs of the workflow, on the target's branch where it has one."""
+        said, lead = target.request, f"{repo_path(target.repo)}/actions"
+        query: Query = (("status", "completed"), ("per_page", str(min(at_most, 100))))
+        if "event" in said:
+            path, query = f"{lead}/runs", (*query, ("event", "repository_dispatch"))
+        else:
+            path = f"{lead}/workflows/{quote(str(said.get('workflow')), safe='')}/runs"
+        if target.branch is not None:
+            query = (*query, ("branch", target.branch.removeprefix("refs/heads/")))
+        answer = await read(self._send, wire.get(path, target.repo, query))
+        found = mapping(answer.body).get("workflow_runs")
+        if answer.status != 200 or not isinstance(found, list):
+            error = wire.read_failed(answer, path)
+            raise Rejected("not_found", error.cause) if isinstance(error, NotShown) else error
+        runs = [row for row in rows(found)[:at_most] if row.get("conclusion") in ("success", "failure")]
+        spans = [(instant(row.get("run_started_at")), instant(row.get("updated_at"))) for row in runs]
+        return [end - began for began, end in spans if began is not None and end is not None and end > began]
 
     async def logs(self, target: Target, build: Build, at_most: int) -> JobLog | None:
         """The log of the first job that failed; it is served by another host, which gets no token."""
@@ -209,10 +271,10 @@ class GitHub(Forge):
             raise error
         return mapping(answer.body) if answer.status == 200 else {}
 
-    async def _tells_no_ids(self) -> bool:
+    async def _tells_no_ids(self, repo: str) -> bool:
         """Whether it is an Enterprise Server that does not know how to tell the id of a run; asked once."""
         if self._is_old is None:
-            answer = await read(self._send, wire.get("/meta"))
+            answer = await read(self._send, wire.get("/meta", repo))
             version = text(mapping(answer.body).get("installed_version"), 40)
             if answer.status != 200 or not mapping(answer.body):
                 raise wire.read_failed(answer, "/meta")

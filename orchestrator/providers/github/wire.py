@@ -14,10 +14,19 @@ from urllib.parse import quote
 from orchestrator.core.calls import Answer, Call
 from orchestrator.core.errors import LookFailed, NotShown, NotTriggered, RateLimited, Rejected
 from orchestrator.core.frozen import replace
-from orchestrator.core.model import ACCOUNT, Json, Request, Target, Trigger
+from orchestrator.core.model import Json, Request, Target, Trigger
 from orchestrator.limits.headers import number as in_header
 from orchestrator.limits.headers import reset_after, retry_after, server_time
-from orchestrator.providers.github.declaration import AUTO, DECLARATION, MOST_INPUTS, MOST_PAYLOAD, NONE, READS, WRITES
+from orchestrator.providers.github.declaration import (
+    AUTO,
+    DECLARATION,
+    MOST_INPUTS,
+    MOST_PAYLOAD,
+    NONE,
+    READS,
+    SEARCHES,
+    WRITES,
+)
 from orchestrator.providers.kit.answers import (
     check_receipt,
     is_refusal,
@@ -30,10 +39,11 @@ from orchestrator.providers.kit.answers import (
     text,
 )
 from orchestrator.providers.kit.forge import repo_path
-from orchestrator.providers.kit.listings import Listing, Query, linked
+from orchestrator.providers.kit.listings import Listing, Page, Query, linked
 from orchestrator.providers.kit.workflow import MARKER_INPUTS
 
 TITLE = DECLARATION.title
+MOST_FOUND = 1000  # repositories that a search shows
 PATIENCE = 60.0  # seconds after a secondary limit of which GitHub does not say how long it lasts
 MEDIA = "application/vnd.github+json"
 _RUN_OF = re.compile(r"/repos/([^/]+/[^/]+)/actions/runs/\d+$")
@@ -164,9 +174,9 @@ def limited(answer: Answer) -> RateLimited | None:
     is_empty = in_header(answer.headers.get("x-ratelimit-remaining", "")) == 0
     if any(words in plain for words in _SECONDARY) or about.endswith("secondary-rate-limits"):
         wait = wait if wait is not None else reset if is_empty else None
-        return RateLimited(ACCOUNT, wait, "GitHub's secondary limit", patience=PATIENCE)
+        return RateLimited(answer.scope, wait, "GitHub's secondary limit", patience=PATIENCE)
     if is_empty or plain.startswith("api rate limit exceeded"):
-        return RateLimited(ACCOUNT, wait if wait is not None else reset, "GitHub's hourly limit of calls")
+        return RateLimited(answer.scope, wait if wait is not None else reset, "GitHub's hourly limit of calls")
     return None
 
 
@@ -181,7 +191,27 @@ def read_failed(answer: Answer, path: str) -> NotTriggered | LookFailed:
 
 def listing(call: Call, key: str | None, at_most: int) -> Listing[Query]:
     """A listing in pages of a hundred; see `linked`."""
-    return linked(replace(call, query=(("per_page", "100"),)), key, at_most, read_failed)
+    return linked(replace(call, query=(*call.query, ("per_page", "100"))), key, at_most, read_failed)
+
+
+def search(owner: str, words: str) -> Listing[Query]:
+    """The repositories of an owner that a search finds; Rejected where it finds more than GitHub shows of any."""
+    query = (("q", f"user:{owner} {words}"),)
+    call = replace(get("/search/repositories", owner, query), limits=(*READS, SEARCHES))
+    plain = listing(call, "items", MOST_FOUND // 100)
+
+    def page_of(place: Query, answer: Answer) -> Page[Query]:
+        body = mapping(answer.body)
+        if answer.status == 422:
+            raise rejected("bad_search", "GitHub does not take this search", message(answer))
+        if answer.status == 200 and (count := number(body.get("total_count")) or 0) > MOST_FOUND:
+            told = f"GitHub finds {count:,} repositories, and shows only {MOST_FOUND:,} of a search; narrow it"
+            raise Rejected("too_many", told)
+        if answer.status == 200 and body.get("incomplete_results") is not False:
+            raise LookFailed(f"{call.path}: GitHub did not search to the end")
+        return plain.page_of(place, answer)
+
+    return plain._replace(page_of=page_of)
 
 
 def runs(target: Target, purpose: str, at_most: int) -> Listing[Query]:

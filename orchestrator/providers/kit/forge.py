@@ -116,6 +116,14 @@ class Forge(ABC):
 
     async def discover(self, owner: str) -> list[RepoFacts]:
         """The repositories of an organization, else of a user; their topics are labels."""
+        first, second = (self._get(path.format(quote(owner, safe=""))) for path in self.owners)
+        try:
+            return await self._owned(owner, self._all_of(first))
+        except Rejected:
+            return await self._owned(owner, self._all_of(second))
+
+    async def _owned(self, owner: str, listing: Listing[Any]) -> list[RepoFacts]:
+        """What a listing of an owner's repositories holds."""
 
         def pick(row: Mapping[str, Any]) -> RepoFacts | None:
             facts = self._facts(row)
@@ -123,17 +131,13 @@ class Forge(ABC):
                 raise LookFailed(f"the listing holds {quoted(facts.slug, 60)!r}, which is not of {owner}")
             return facts
 
-        first, second = (self._get(path.format(quote(owner, safe=""))) for path in self.owners)
-        try:
-            found: list[RepoFacts] = await self._picked(first, pick)
-        except Rejected:
-            found = await self._picked(second, pick)
+        found: list[RepoFacts] = await self._picked(listing, pick)
         return list({facts.id: facts for facts in found}.values())
 
     async def branches(self, repo: str) -> list[str]:
         """The names of all branches."""
         call = self._get(f"{self._path(repo)}/{self.heads}", repo)
-        found = await self._picked(call, lambda row: text(row.get("name")))
+        found = await self._picked(self._all_of(call), lambda row: text(row.get("name")))
         return [name for name in dict.fromkeys(found) if name.isprintable()]
 
     async def sees_branch(self, target: Target) -> bool:
@@ -156,9 +160,9 @@ class Forge(ABC):
         name = quoted(job.get("name"), 100) or f"job {job.get('id')}"
         return JobLog(name, end_of(answer.body, at_most), text(job.get(page)))
 
-    async def _picked(self, call: Call, pick: Callable[[Mapping[str, Any]], Any]) -> list[Any]:
+    async def _picked(self, listing: Listing[Any], pick: Callable[[Mapping[str, Any]], Any]) -> list[Any]:
         """What is picked of all entries of a listing; Rejected where there is no such thing."""
         try:
-            return await entries_of(self._send, self._all_of(call), pick)
+            return await entries_of(self._send, listing, pick)
         except NotShown as error:
             raise Rejected("not_found", error.cause) from error

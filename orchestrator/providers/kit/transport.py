@@ -135,7 +135,7 @@ async def transport(
     Args:
         headers: sent with every call, the credentials among them.
         ca_file: authorities to trust instead of the system's.
-        hide: what is blotted out of answers.
+        hide: what is blotted out of answers, as it stands when one comes.
 
     Raises:
         UsageError: the URL is none, or the token would travel in the clear, or `ca_file` cannot be read.
@@ -159,8 +159,7 @@ async def transport(
     timeout = aiohttp.ClientTimeout(total=total, connect=connect)
     async with _session(connector, headers, timeout) as session, _session(connector, {}, timeout, owns=False) as bare:
         stranger = _stranger(bare, proxies or Proxies(), is_local=is_loopback(url.hostname or ""))
-        secrets = [s.reveal().encode() for s in hide]
-        yield _sender(session, account.url.rstrip("/"), url.hostname or "", via, secrets, stranger)
+        yield _sender(session, account.url.rstrip("/"), url.hostname or "", via, hide, stranger)
 
 
 def _session(
@@ -208,7 +207,7 @@ def _stranger(session: aiohttp.ClientSession, proxies: Proxies, *, is_local: boo
 
 
 def _sender(
-    session: aiohttp.ClientSession, base: str, host: str, via: URL | None, hidden: list[bytes], stranger: Fetch
+    session: aiohttp.ClientSession, base: str, host: str, via: URL | None, hide: Sequence[Secret], stranger: Fetch
 ) -> Send:
     origin = str(URL(base).origin())
     where = host if via is None else f"{host} (through the proxy {via.host}:{via.port})"
@@ -242,7 +241,7 @@ def _sender(
                 elsewhere = _left_to(response, url, call)
                 if elsewhere is not None:
                     status, raw = await stranger(elsewhere, call.at_most or LARGEST)
-                    return Answer(status, without(raw, hidden).decode("utf-8", "replace"), size=len(raw))
+                    return Answer(status, without(raw, _bytes(hide)).decode("utf-8", "replace"), size=len(raw))
                 if there is None and 300 <= response.status < 400 and not _is_answer(response, call):
                     _refuse_redirect(response, host, call)
                 raw = await _read(response, call.at_most)
@@ -255,13 +254,17 @@ def _sender(
             if there is not None:
                 return await once(call, there, is_moved=True)
             hang_up = cast(Response, response).hang_up
-            shown = without(body, hidden)
+            shown = without(body, _bytes(hide))
             found = value(shown) if call.at_most is None else shown.decode("utf-8", "replace")
             return Answer(response.status, found, response.headers, len(body), hang_up, is_moved)
         # Outside the handler: aiohttp's errors hold the headers that were sent, so they must not hang on to ours.
         raise failure
 
     return send
+
+
+def _bytes(secrets: Sequence[Secret]) -> list[bytes]:
+    return [secret.reveal().encode() for secret in secrets]
 
 
 def _trust(ca_file: str | None) -> ssl.SSLContext:
