@@ -28,13 +28,20 @@ def served(type_, *words):
             process.terminate()
 
 
-def reported(folder, manifest, token):
-    """What our report says of the manifest's targets; the token is in the variable `TOKEN`."""
+def asked(folder, manifest, token, verb, *words):
+    """What our report says of the manifest's targets after a verb; the token is in the variable `TOKEN`."""
     (folder / "m.yaml").write_text(manifest)
-    command = [*OURS, "run", folder / "m.yaml", "--state", folder / "state", "-q", "-o", "json"]
+    given = [folder / "m.yaml", *words] if verb == "run" else words
+    command = [*OURS, verb, *given, "--state", folder / "state", "-q", "-o", "json"]
     environ = {**os.environ, "TOKEN": token, "HOME": str(folder)}
     done = subprocess.run(command, env=environ, capture_output=True, text=True, check=False, timeout=120)
-    targets = json.loads(done.stdout)["targets"]
+    assert done.stdout, done.stderr
+    return json.loads(done.stdout)["targets"]
+
+
+def reported(folder, manifest, token):
+    """What our report says once all builds have ended, which they do in several ways."""
+    targets = asked(folder, manifest, token, "run")
     assert len({target["outcome"] for target in targets}) > 1, "all ends alike judge nothing"
     return targets
 

@@ -229,6 +229,34 @@ def test_an_input_carries_the_marker_where_it_is_declared_and_shown(text, carrie
     assert read_workflow(a_file(text)).carrier() == carrier
 
 
+CHOOSING = """\
+on:
+  workflow_dispatch:
+    inputs:
+      level: {type: choice, options: [1, "2"], required: true, default: 1}
+      image: {type: string, required: true}
+"""
+
+
+@pytest.mark.parametrize(
+    ("text", "sent", "words"),
+    [
+        (CHOOSING, {"image": "x"}, None),
+        (CHOOSING, {"image": "x", "level": 1}, None),
+        (CHOOSING, {"image": "x", "level": "2"}, None),
+        (CHOOSING, {"image": "x", "level": 3}, "does not take '3' for the input level"),
+        (CHOOSING, {}, "wants the input image"),
+        (CHOOSING, {"image": "x", "b": 1, "a": 2}, "does not declare a, b"),
+        ("on: push\n", {}, "has no `on: workflow_dispatch`"),
+        ("on: [push, workflow_dispatch]\n", {}, None),
+        ("on: workflow_dispatch\n", {"a": 1}, "does not declare a"),
+    ],
+)
+def test_inputs_that_github_would_refuse_are_told_by_the_workflows_file(text, sent, words):
+    found = read_workflow(a_file(text)).problem(sent)
+    assert (found is None) if words is None else (words in found[0] and found[1])
+
+
 @pytest.mark.parametrize("body", [{}, {"encoding": "base64", "content": "%"}, a_file("{"), a_file("- " * 9000)])
 def test_a_file_that_cannot_be_read_is_none(body):
     assert read_workflow(body) is None
@@ -282,6 +310,16 @@ async def test_doctor_is_told_the_lines_to_add():
     assert "ci.yml" in text
     assert "run-name" in remedy
     assert "marker: {type: string" in remedy
+
+
+async def test_doctor_is_told_of_a_marker_that_is_named_and_not_declared_and_wants_none_that_is_sent():
+    there = bench({"workflow": "ci.yml", "marker_input": "batch"})
+    text, _ = await there.provider.advise(there.service.target())
+    assert text == "workflow ci.yml does not declare batch: GitHub will refuse the dispatch"
+    there = bench()
+    required = SHOWING.replace("{type: string}", "{type: string, required: true}")
+    there.rewrite = lambda body: {**body, **a_file(required)} if "content" in body else body
+    assert await there.provider.advise(there.service.target()) is None
 
 
 # -- states ---------------------------------------------------------------------------------------------------------
@@ -390,6 +428,23 @@ async def test_the_run_of_a_server_that_tells_no_id_is_found_in_the_listing(mark
     one, builds = await there.until(await there.follow(), lambda build: build.state.is_final)
     assert one.request.id == builds[-1].id
     assert {"/meta"} <= {call.path for call in there.calls}
+
+
+async def test_a_server_that_no_longer_takes_the_older_version_is_asked_in_the_newer_one():
+    there = bench(versions=("2026-03-10",))
+    one, builds = await there.until(await there.follow(), lambda build: build.state.is_final)
+    assert one.request.id == builds[-1].id
+    assert [answer for answer in there.service.look_alike.counters.statuses if answer == "422"] == []
+    refused = there.service.look_alike.counters.statuses["400"]
+    assert refused == 1  # it is remembered
+
+
+async def test_a_trigger_that_meets_the_end_of_a_version_started_nothing_and_is_asked_again():
+    there = bench(versions=("2026-03-10",))
+    trigger = replace(a_trigger(), target=there.service.target())  # nothing was read before
+    with pytest.raises(NotTriggered, match="2022-11-28"):
+        await there.provider.trigger(trigger)
+    assert (await there.provider.trigger(trigger)).id == str(RUN)
 
 
 async def test_two_runs_without_a_marker_are_not_told_apart():

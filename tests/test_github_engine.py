@@ -15,7 +15,7 @@ from orchestrator.core.calls import Answer
 from orchestrator.core.errors import Exit
 from orchestrator.core.events import MarkerProven, Prepared, Sighted
 from orchestrator.core.frozen import replace
-from orchestrator.core.model import Build, BuildState, Causes, Outcome
+from orchestrator.core.model import Build, BuildState, Causes, Outcome, Scope
 from orchestrator.core.next_step import NARROWEST
 from orchestrator.core.progress import NEW, apply
 from orchestrator.engine.engine import Engine, Options
@@ -26,7 +26,7 @@ from orchestrator.lookalike.github.settings import RepoSpec, Settings, Shares
 from orchestrator.lookalike.kit.faults import FaultRule
 from orchestrator.providers.github.provider import GitHub
 from orchestrator.providers.port import Line
-from orchestrator.providers.registry import known
+from orchestrator.providers.registry import declared, known
 from orchestrator.testing import MemoryJournal
 
 pytestmark = pytest.mark.anyio
@@ -37,9 +37,13 @@ def now():
     return EPOCH + anyio.current_time()
 
 
-async def played(targets, *specs, over=lambda send: send, options=None, **settings):
-    """The run's history, journal and look-alike, once it has ended; `over` stands between it and the engine."""
-    text = f"version: 1\nname: weekly\nproviders: {{github: {{}}}}\ntargets: {targets}\n"
+async def played(targets, *specs, over=lambda send: send, options=None, keys="", **settings):
+    """The run's history, journal and look-alike, once it has ended; `over` stands between it and the engine.
+
+    Args:
+        keys: of the account.
+    """
+    text = f"version: 1\nname: weekly\nproviders: {{github: {{{keys}}}}}\ntargets: {targets}\n"
     read = manifests.read("m.yaml", text.encode(), declarations=known(), load=lambda name: b"")
     plan = manifests.expand(read, today=date(2026, 1, 5))
     world = GitHubLookAlike(Settings(repos=specs, **{"build": (20.0, 30.0), **settings}))
@@ -47,7 +51,9 @@ async def played(targets, *specs, over=lambda send: send, options=None, **settin
 
     @asynccontextmanager
     async def connect(account):
-        yield Line(account, known()["github"], send, lambda send: GitHub(account, send, str), "hash")
+        yield Line(
+            account, declared(account), send, lambda send: GitHub(replace(account, token="env:T"), send, str), "hash"
+        )
 
     journal = MemoryJournal(now=now)
     await journal.make_run("r1", made_of(plan, {}), plan.targets, now())
@@ -55,6 +61,50 @@ async def played(targets, *specs, over=lambda send: send, options=None, **settin
     engine = Engine("r1", journal, connect, options or Options(), now=now, process=process, random=random.Random(1))
     code = await engine.run()
     return await load(journal, "r1"), journal, world, code
+
+
+APP = "app: {id: 1, key: file:app.pem}"
+
+
+async def test_each_installation_of_an_app_has_its_own_rates():
+    """A second between the triggers of an owner, whatever others do, and no call beyond what its points allow."""
+    slugs = [f"{owner}/r{n}" for owner in ("acme", "beta", "gamma") for n in range(20)]
+    wanted = "[" + ", ".join(f"{{repo: {slug}, branch: main, workflow: ci.yml}}" for slug in slugs) + "]"
+    specs = [RepoSpec(slug) for slug in slugs]
+    _, _, world, code = await played(wanted, *specs, keys=APP, points=10**6, latency=(0.05, 0.1))
+    assert code == 0
+    times = {owner: [] for owner in ("acme", "beta", "gamma")}
+    for run in world.counters.accepted:
+        times[run.slug.partition("/")[0]].append(run.created_at)
+    for made in times.values():
+        assert len(made) == 20
+        assert all(later - earlier >= 0.95 for earlier, later in pairwise(made))  # as they arrive
+    whole = [at for made in times.values() for at in made]
+    assert max(whole) - min(whole) < 30.0  # one after the other they would take a minute
+
+
+async def test_what_one_owner_is_refused_for_holds_up_no_look_at_the_builds_of_others():
+    slugs = [f"{owner}/r{n}" for owner in ("acme", "beta", "gamma", "delta", "eps", "zeta") for n in range(2)]
+    wanted = "[" + ", ".join(f"{{repo: {slug}, branch: main, workflow: ci.yml}}" for slug in slugs) + "]"
+    closed = {"beta", "gamma", "delta", "eps"}  # as many as there are polls at once
+
+    def over(send):
+        async def sent(call):
+            owner = (call.repo or "").partition("/")[0]
+            if owner in closed and "dispatches" not in call.path and call.purpose == "poll":
+                await anyio.sleep(0.1)
+                scope = Scope("owner", owner)
+                message = {"message": "API rate limit exceeded for installation ID 7."}
+                headers = {"x-ratelimit-remaining": "0", "retry-after": "1800"}
+                return Answer(403, message, headers, scope=scope) if now() < EPOCH + 3000.0 else await send(call)
+            return await send(call)
+
+        return sent
+
+    history, *_ = await played(wanted, *[RepoSpec(slug) for slug in slugs], over=over, keys=APP, points=10**6)
+    ends = {target.repo: history.progress[target.id].verdict.at - EPOCH for target in history.targets}
+    assert all(at < 120.0 for slug, at in ends.items() if slug.partition("/")[0] not in closed)
+    assert all(at > 1800.0 for slug, at in ends.items() if slug.partition("/")[0] in closed)
 
 
 async def test_triggers_are_a_second_apart_and_never_refused():

@@ -11,7 +11,7 @@ import warnings
 from pathlib import Path
 
 import pytest
-from judged import reported, served, until
+from judged import asked, reported, served, until
 
 pytestmark = pytest.mark.slow
 SETTINGS = ("--repos", "150", "build=[1s, 2s]", "shares={failed: 30%, startup_failure: 20%, skipped: 10%}", "seed=5")
@@ -23,7 +23,13 @@ providers: {{github: {{url: "{url}", token: env:TOKEN, limits: {{triggers: 100/1
 defaults: {{workflow: ci.yml, branches: [main]}}
 targets: [acme/svc-001, acme/svc-002, acme/svc-003, acme/svc-004, acme/svc-005, acme/svc-006]
 """
-MEANS = {"success": "passed", "failure": "failed", "startup_failure": "errored", "skipped": "skipped"}
+MEANS = {
+    "success": "passed",
+    "failure": "failed",
+    "startup_failure": "errored",
+    "skipped": "skipped",
+    "cancelled": "canceled",
+}
 
 
 def failed_of(targets):
@@ -82,6 +88,26 @@ def test_gh_watches_reruns_and_cancels_what_our_run_started(tmp_path, gh):
         typed("run", "cancel", build, *repo)
         typed("run", "watch", build, *repo, "--interval", "1")
         assert shown() == {"attempt": 2, "conclusion": "cancelled", "status": "completed"}
+
+
+def test_gh_watches_and_cancels_what_our_run_goes_on_to_follow_and_both_tell_the_same_ends(tmp_path, gh):
+    settings = (*SETTINGS[:2], "build=[5s, 6s]", *SETTINGS[3:])
+    with served("github", *settings) as (url, token):
+        manifest, typed = MANIFEST.format(url=url), gh(url, token)
+        started = {target["repo"]: target for target in asked(tmp_path, manifest, token, "run", "--detach")}
+        assert {target["outcome"] for target in started.values()} == {None}
+        going = json.loads(typed("run", "list", "-R", "acme/svc-001", "--json", "databaseId,status"))
+        assert [str(row["databaseId"]) for row in going] == [started["acme/svc-001"]["request_id"]]
+        assert going[0]["status"] in ("queued", "in_progress")
+        typed("run", "cancel", started["acme/svc-001"]["request_id"], "-R", "acme/svc-001")
+
+        ended = {target["repo"]: target for target in asked(tmp_path, manifest, token, "resume")}
+        assert ended["acme/svc-001"]["outcome"] == "canceled"
+        for repo, target in ended.items():
+            words = "run", "watch", target["build_id"], "-R", repo, "--exit-status"
+            typed(*words, code=0 if target["outcome"] in ("passed", "skipped") else 1)
+            shown = json.loads(typed("run", "view", target["build_id"], "-R", repo, "--json", "conclusion"))
+            assert MEANS[shown["conclusion"]] == target["outcome"]
 
 
 def test_gh_starts_a_run_as_we_do_and_is_told_its_id(tmp_path, gh):

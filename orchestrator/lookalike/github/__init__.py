@@ -93,7 +93,7 @@ class GitHubLookAlike(Service):
             )
         caller = self._caller(call, now)
         version = call.headers.get("x-github-api-version", VERSIONS[0])
-        if version not in VERSIONS[: 1 if self.settings.version else 2]:
+        if version not in self.settings.versions[: 1 if self.settings.version else None]:
             raise failed(400, f"The API version {version!r} is not supported")
         self._left = self.settings.calls - self._calls.count(caller.name, now)
         if self._left < 0:

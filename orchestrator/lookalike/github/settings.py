@@ -81,6 +81,7 @@ class Settings(ServiceSettings, frozen=True, kw_only=True):
     hour: Duration = 3600.0
     minute: Duration = 60.0
     version: str | None = None
+    versions: tuple[str, ...] = ("2022-11-28", "2026-03-10")
     graphql: bool = True
     app: AppSpec | None = None
 

@@ -26,9 +26,11 @@ from orchestrator.core.model import (
 from orchestrator.core.secrets import Secret, checked
 from orchestrator.core.secrets import Secrets as Stored
 from orchestrator.providers.github import app, wire
-from orchestrator.providers.github.declaration import AUTO, is_app
+from orchestrator.providers.github.declaration import AUTO, NONE, is_app
+from orchestrator.providers.github.discovery import MOST_PAGES, listings, meant, reached
 from orchestrator.providers.github.follow import Poll
 from orchestrator.providers.github.observe import build_of, may_be
+from orchestrator.providers.github.version import spoken
 from orchestrator.providers.kit.answers import (
     instant,
     is_refusal,
@@ -46,7 +48,7 @@ from orchestrator.providers.kit.workflow import LINES, Workflow, read_workflow
 from orchestrator.providers.port import Followed, JobLog, Observation, Principal, RepoFacts, Rights, Secrets
 
 BLAMED = ("failure", "timed_out", "startup_failure")  # conclusions of jobs for which a run failed
-MOST_PAGES, MOST_RUN_PAGES = 2000, 50  # of 100 repositories or branches; of jobs, or runs in the time of a doubt
+MOST_RUN_PAGES = 50  # of jobs, or runs in the time of a doubt
 WIDER = 120.0  # seconds before a lost call from which rows are read: clocks differ, and rows show whole seconds
 IN_DOUBT = "a lost answer will stay in doubt"
 ENTERPRISE = "/api/v3"  # with which the URL of an Enterprise Server ends
@@ -58,6 +60,7 @@ class GitHub(Forge):
 
     def __init__(self, account: Account, send: Send, secrets: Secrets) -> None:
         self._url = account.url.rstrip("/")
+        send = spoken(send)
         super().__init__(send)
         lead, is_enterprise = urlsplit(self._url).path.removesuffix(ENTERPRISE), self._url.endswith(ENTERPRISE)
         self._is_old: bool | None = None if is_enterprise else False
@@ -177,25 +180,11 @@ class GitHub(Forge):
     async def discover(self, owner: str) -> list[RepoFacts]:
         if not self._app:
             return await super().discover(owner)
-        reached = wire.listing(wire.get("/installation/repositories", owner), "repositories", MOST_PAGES)
-        return await self._owned(owner, reached)
+        return await self._owned(owner, reached(owner))
 
     async def narrowed(self, owner: str, keys: Mapping[str, Sequence[str]]) -> list[RepoFacts]:
-        """Topics are looked at here: GitHub's search for them goes by an index that lags, and shows no more."""
-        lots: list[list[RepoFacts]] = []
-        if "team" in keys:
-            path = f"/orgs/{quote(owner, safe='')}/teams/{quote(keys['team'][0], safe='')}/repos"
-            lots.append(await self._owned(owner, self._all_of(wire.get(path, owner))))
-        if "search" in keys:
-            lots.append(await self._owned(owner, wire.search(owner, keys["search"][0])))
-        first, *more = lots or [await self.discover(owner)]
-        topics = {topic.lower() for topic in keys.get("topic", ())}
-        return [
-            facts
-            for facts in first
-            if topics <= {label.lower() for label in facts.labels}
-            and all(facts.id in {one.id for one in lot} for lot in more)
-        ]
+        lots = [await self._owned(owner, one) for one in listings(owner, keys)]
+        return meant(lots or [await self.discover(owner)], keys)
 
     def requests_page(self, target: Target) -> str:
         parts = urlsplit(self._url)
@@ -233,7 +222,8 @@ class GitHub(Forge):
 
     async def advise(self, target: Target) -> tuple[str, str] | None:
         """What the target's workflow lacks: an input that is sent, or one that its runs show as their marker."""
-        is_open = target.marked and target.request.get("marker_input", AUTO) == AUTO
+        wished = target.request.get("marker_input", AUTO) if target.marked else NONE
+        is_open = wished == AUTO
         if "event" in target.request:
             return None
         ref = target.branch or (await self.ready(target.repo)).default_branch
@@ -243,10 +233,11 @@ class GitHub(Forge):
             remedy = "give the token Contents: read"
             return (f"the file of workflow {name} cannot be read: {IN_DOUBT}", remedy) if is_open else None
         said = {**mapping(target.request.get("inputs")), **mapping(target.request.get("env"))}
-        if unknown := sorted(name for name in said if name not in workflow.inputs):
-            text = f"workflow {name} does not declare {', '.join(unknown)[:200]}: GitHub will refuse the dispatch"
-            return text, "declare them below `on: workflow_dispatch: inputs:`, or leave them out"
-        if workflow.carrier() is not None or not is_open:
+        carrier = workflow.carrier() if is_open else wished
+        said |= {} if carrier in (None, NONE) else {str(carrier): ""}
+        if (problem := workflow.problem(said)) is not None:
+            return f"workflow {name} {problem[0]}: GitHub will refuse the dispatch", problem[1]
+        if carrier is not None:
             return None
         return f"workflow {name} shows no marker: {IN_DOUBT}", f"add these lines to it:\n{LINES}"
 

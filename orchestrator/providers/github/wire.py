@@ -24,7 +24,6 @@ from orchestrator.providers.github.declaration import (
     MOST_PAYLOAD,
     NONE,
     READS,
-    SEARCHES,
     WRITES,
 )
 from orchestrator.providers.kit.answers import (
@@ -39,12 +38,12 @@ from orchestrator.providers.kit.answers import (
     text,
 )
 from orchestrator.providers.kit.forge import repo_path
-from orchestrator.providers.kit.listings import Listing, Page, Query, linked
+from orchestrator.providers.kit.listings import Listing, Query, linked
 from orchestrator.providers.kit.workflow import MARKER_INPUTS
 
 TITLE = DECLARATION.title
-MOST_FOUND = 1000  # repositories that a search shows
 PATIENCE = 60.0  # seconds after a secondary limit of which GitHub does not say how long it lasts
+VERSION, ASKS = "2022-11-28", "return_run_details"
 MEDIA = "application/vnd.github+json"
 _RUN_OF = re.compile(r"/repos/([^/]+/[^/]+)/actions/runs/\d+$")
 _SECONDARY = ("secondary rate limit", "abuse detection mechanism")
@@ -73,7 +72,7 @@ _MISSING = (
 
 def headers(account: object, token: str) -> Mapping[str, str]:
     """What every call carries."""
-    return {"Authorization": f"Bearer {token}", "Accept": MEDIA, "X-GitHub-Api-Version": "2022-11-28"}
+    return {"Authorization": f"Bearer {token}", "Accept": MEDIA, "X-GitHub-Api-Version": VERSION}
 
 
 def get(path: str, repo: str | None = None, query: Query = (), purpose: str = "other") -> Call:
@@ -115,7 +114,7 @@ def trigger_call(trigger: Trigger) -> Call:
     texts = {name: str(value).lower() if isinstance(value, bool) else str(value) for name, value in sent.items()}
     body.update({"inputs": texts} if sent else {})  # text is taken for every kind of input
     if prepared.get("old") is not True:
-        body["return_run_details"] = True
+        body[ASKS] = True
     workflow = quote(str(said.get("workflow")), safe="")
     return write(f"{lead}/actions/workflows/{workflow}/dispatches", target.repo, body, "trigger")
 
@@ -192,26 +191,6 @@ def read_failed(answer: Answer, path: str) -> NotTriggered | LookFailed:
 def listing(call: Call, key: str | None, at_most: int) -> Listing[Query]:
     """A listing in pages of a hundred; see `linked`."""
     return linked(replace(call, query=(*call.query, ("per_page", "100"))), key, at_most, read_failed)
-
-
-def search(owner: str, words: str) -> Listing[Query]:
-    """The repositories of an owner that a search finds; Rejected where it finds more than GitHub shows of any."""
-    query = (("q", f"user:{owner} {words}"),)
-    call = replace(get("/search/repositories", owner, query), limits=(*READS, SEARCHES))
-    plain = listing(call, "items", MOST_FOUND // 100)
-
-    def page_of(place: Query, answer: Answer) -> Page[Query]:
-        body = mapping(answer.body)
-        if answer.status == 422:
-            raise rejected("bad_search", "GitHub does not take this search", message(answer))
-        if answer.status == 200 and (count := number(body.get("total_count")) or 0) > MOST_FOUND:
-            told = f"GitHub finds {count:,} repositories, and shows only {MOST_FOUND:,} of a search; narrow it"
-            raise Rejected("too_many", told)
-        if answer.status == 200 and body.get("incomplete_results") is not False:
-            raise LookFailed(f"{call.path}: GitHub did not search to the end")
-        return plain.page_of(place, answer)
-
-    return plain._replace(page_of=page_of)
 
 
 def runs(target: Target, purpose: str, at_most: int) -> Listing[Query]:
