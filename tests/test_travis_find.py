@@ -6,6 +6,7 @@ from orchestrator.core.calls import Answer
 from orchestrator.core.errors import AccessRefused, InDoubt, LookFailed, RateLimited, Unreachable
 from orchestrator.core.model import Account, Interval, Target, Trigger
 from orchestrator.providers.kit.answers import timestamp as stamp
+from orchestrator.providers.travis.observe import may_be_of
 from orchestrator.providers.travis.provider import MOST_REQUEST_PAGES, Travis
 
 MARKER = "[01JX8.abcdefgh]"
@@ -306,3 +307,18 @@ async def test_the_listing_of_another_question_proves_nothing(href):
 async def test_a_listing_may_show_the_repository_by_any_of_its_names(lead):
     answer = Answer(200, {**listing([]), "@href": f"{lead}/requests?limit=100"})
     assert await Server(answers={1: answer}).find() is None
+
+
+@pytest.mark.parametrize(
+    ("shown", "id_", "page"),
+    [
+        ({"id": 7, "state": "pending"}, "request-7", "requests?requestId=7"),
+        ({"id": 7, "state": "finished", "builds": [{"id": 9, "state": "started"}]}, "9", "builds/9"),
+        ({"id": 7, "state": "finished", "result": "rejected"}, None, None),
+        ({"state": "pending"}, None, None),
+    ],
+)
+def test_what_may_be_ours_is_shown_as_its_build_or_as_the_request_while_it_has_none(shown, id_, page):
+    build = may_be_of(shown, Target("travis:acme/a", "travis", "acme/a"), "https://api.travis-ci.com")
+    assert (build and build.id) == id_
+    assert (build and build.url) == (page and f"https://app.travis-ci.com/github/acme/a/{page}")

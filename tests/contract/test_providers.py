@@ -9,7 +9,7 @@ from jenkins_bench import JenkinsService
 from preparing import NumberedService, PreparingProvider
 
 from orchestrator.core.calls import Answer
-from orchestrator.core.errors import AccessRefused, RateLimited, Rejected
+from orchestrator.core.errors import AccessRefused, InDoubt, RateLimited, Rejected
 from orchestrator.core.frozen import replace
 from orchestrator.core.model import Account, Learnt, Target
 from orchestrator.core.rehearsal import Rehearsal
@@ -31,7 +31,7 @@ from orchestrator.providers.github.declaration import DECLARATION as GITHUB
 from orchestrator.providers.gitlab.declaration import DECLARATION as GITLAB
 from orchestrator.providers.travis.declaration import DECLARATION as TRAVIS
 from orchestrator.providers.webhook.declaration import DECLARATION as WEBHOOK
-from orchestrator.testing.bench import SECRET
+from orchestrator.testing.bench import SECRET, Bench, reworded
 from orchestrator.testing.contract import LookAlikeService, ProviderContract, Service
 
 MANY = tuple(RepoSpec(f"many/svc-{n:03}") for n in range(250))
@@ -257,6 +257,20 @@ SERVICES = {
     "fake": OverFake,
     "fake that prepares": OverPreparing,
 }
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("type_", [type_ for type_ in registry.PROVIDERS if type_ != "webhook"])
+async def test_a_doubt_shows_the_build_that_may_be_it(type_):
+    bench = Bench(SERVICES[type_]())
+    trigger, asked = await bench.lose("lost_after")
+    bench.rewrite = lambda body: reworded(body, lambda word: str(trigger.marker) in word, None)
+    doubt = await bench.find(trigger, asked)
+    assert isinstance(doubt, InDoubt)
+    [build] = doubt.builds
+    assert build.url.startswith("http")
+    assert build.state is not None
+    assert f"; the newest: {build.url}" in doubt.cause
 
 
 def test_every_provider_of_the_package_stands_here():

@@ -13,7 +13,7 @@ from orchestrator.core.model import LONGEST_LOG, Account, Build, Interval, Json,
 from orchestrator.providers.buildbot import wire
 from orchestrator.providers.buildbot.declaration import builders_of
 from orchestrator.providers.buildbot.follow import Poll
-from orchestrator.providers.buildbot.observe import QUEUED, at
+from orchestrator.providers.buildbot.observe import QUEUED, REQUEST_FIELDS, Seen, at
 from orchestrator.providers.buildbot.scheduler import Scheduler, scheduler_in
 from orchestrator.providers.kit.answers import end_of, mapping, not_welcome, number, quoted, read, text
 from orchestrator.providers.kit.listings import Search, markers_in
@@ -67,15 +67,18 @@ class Buildbot:
         Where no reason is known to show a marker, a request of that time and builder may be ours.
         """
         trigger = replace(trigger, is_shown=trigger.is_shown and await self._shows_reason(trigger.target))
-        search = Search[int](trigger, known, asked.start - WIDER)
+        search = Search[Mapping[str, Any]](
+            trigger, known, asked.start - WIDER, show=lambda row: Seen(row, (), self._url).shown()[0][0]
+        )
         await self._add(search, await self._rows("buildsets", SHOWN, [("reason__contains", trigger.marker)]))
         if not trigger.is_shown and not search.ours:
             await self._add(search, await self._of_the_time(trigger, asked))
         found = search.found()
         if not found:
             return None
-        buildset = found[min(found, key=int)]
-        return wire.request_of(buildset, (await self._requests_of([buildset]))[buildset], self._url, asked.end)
+        buildset = number(found[min(found, key=int)].get("buildsetid")) or 0
+        requests = (await self._requests_of([buildset]))[buildset]
+        return wire.request_of(buildset, [row["buildrequestid"] for row in requests], self._url, asked.end)
 
     async def poll(self, followed: Sequence[Followed]) -> Mapping[str, Observation]:
         return await self._poll(followed)
@@ -237,27 +240,25 @@ class Buildbot:
         except Rejected as error:
             raise NotShown(error.reason) from error
 
-    async def _requests_of(self, buildsets: Collection[int]) -> dict[int, list[int]]:
-        """The numbers of their buildrequests, by buildset."""
-        found: dict[int, list[int]] = {}
+    async def _requests_of(self, buildsets: Collection[int]) -> dict[int, list[Mapping[str, Any]]]:
+        """Their buildrequests, by buildset."""
+        found: dict[int, list[Mapping[str, Any]]] = {}
         wanted = sorted(buildsets)
         for start in range(0, len(wanted), wire.TOGETHER):
             pairs = wire.any_of("buildsetid", wanted[start : start + wire.TOGETHER])
-            for row in await self._rows("buildrequests", ("buildrequestid", "buildsetid"), pairs):
-                found.setdefault(number(row.get("buildsetid")) or 0, []).append(row["buildrequestid"])
+            for row in await self._rows("buildrequests", REQUEST_FIELDS, pairs):
+                found.setdefault(number(row.get("buildsetid")) or 0, []).append(row)
         return found
 
-    async def _add(self, search: Search[int], sets: Sequence[Mapping[str, Any]]) -> None:
+    async def _add(self, search: Search[Mapping[str, Any]], sets: Sequence[Mapping[str, Any]]) -> None:
         """Hands buildsets to the search under the numbers of their first requests."""
         requests = await self._requests_of([row["bsid"] for row in sets])
         for row in sets:
-            first = min(requests.get(row["bsid"], ()), default=None)
+            first = min(requests.get(row["bsid"], ()), key=lambda one: one["buildrequestid"], default=None)
             if first is None:
                 raise InDoubt(f"buildset {row['bsid']} may be ours, and shows no request yet")
-            reason = row.get("reason")
-            search.add(
-                str(first), reason if isinstance(reason, str) else None, at(row.get("submitted_at")), row["bsid"]
-            )
+            reason, id_ = row.get("reason"), str(first["buildrequestid"])
+            search.add(id_, reason if isinstance(reason, str) else None, at(row.get("submitted_at")), first)
 
     async def _of_the_time(self, trigger: Trigger, asked: Interval) -> list[Mapping[str, Any]]:
         """The buildsets of that time that may be ours: they show nobody's marker, and are no other try of a build."""

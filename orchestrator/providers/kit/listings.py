@@ -160,7 +160,7 @@ class Search(Generic[Row]):
         known: ids of requests of the same repo that are known to belong to other triggers.
         since: rows that were made before cannot be ours.
         unmarked: for the message: what a row lacks that may be ours.
-        show: a row as a build, for people to look at while it may be ours.
+        show: a row as a build, for people to look at while it may be ours; None where it has none, and gets none.
 
     Attributes:
         ours: rows that show the marker, by id.
@@ -176,7 +176,7 @@ class Search(Generic[Row]):
         known: Collection[str],
         since: float,
         unmarked: str = "that show no marker yet",
-        show: Callable[[Row], Build] | None = None,
+        show: Callable[[Row], Build | None] | None = None,
     ) -> None:
         if trigger.marker is None:
             raise InDoubt("the trigger carried no marker by which its request could be recognised")
@@ -221,7 +221,8 @@ class Search(Generic[Row]):
         if self.candidates and not self.ours:
             ids = sorted(self.candidates, key=lambda id_: (len(id_), id_))
             named, newest = ", ".join(ids[:NAMED]), [self.candidates[id_] for id_ in ids[: -MOST_SHOWN - 1 : -1]]
-            builds = () if self._show is None else tuple(map(self._show, newest))
+            shown = () if self._show is None else map(self._show, newest)
+            builds = tuple(build for build in shown if build is not None)
             page = f"; the newest: {builds[0].url}" if builds and builds[0].url else ""
             told = f"{len(ids)} request(s) of {self._repo} {self._unmarked}, which may be this one: {named}{page}"
             raise InDoubt(told, builds)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from orchestrator.core.model import Build, BuildState, Json, Refusal, Request, Scope
+from orchestrator.core.model import Build, BuildState, Json, Refusal, Request, Scope, Target
 from orchestrator.providers.kit.answers import instant, mapping, number, quoted, rows, text
 from orchestrator.providers.kit.listings import markers_in
 from orchestrator.providers.port import Followed, Observation
@@ -79,6 +79,29 @@ def of_builds(followed: Followed, found: Sequence[Mapping[str, Any]], url: str) 
         return NOTHING
     builds, warning = _builds(followed, [(build, build) for build in found], url)
     return Observation(builds, marked=_marked_by(followed, [message_of(build) for build in found]), warning=warning)
+
+
+def may_be_of(row: Mapping[str, Any], target: Target, url: str) -> Build | None:
+    """The build of a row that may be a target's; while there is none, the request in its place. None: it gets none.
+
+    Args:
+        row: a request, as listings of requests show it.
+        url: the account's.
+    """
+    id_, slug = number(row.get("id")), text(mapping(row.get("repository")).get("slug"), 300) or target.repo
+    followed = Followed(target, Request(str(id_), {"slug": slug}), None, None, 0.0)
+    builds, _ = _builds(followed, [(build, row) for build in rows(row.get("builds"))], url)
+    if builds:
+        return builds[0]
+    if row.get("result") == "rejected" or id_ is None:
+        return None
+    return Build(
+        f"request-{id_}",
+        BuildState.QUEUED,
+        quoted(row.get("state"), 40),
+        url=f"{page(url, slug, target)}/requests?requestId={id_}",
+        created_at=instant(row.get("created_at")),
+    )
 
 
 def message_of(row: Mapping[str, Any]) -> str | None:

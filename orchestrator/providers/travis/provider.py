@@ -33,7 +33,7 @@ from orchestrator.providers.port import Followed, JobLog, Observation, Principal
 from orchestrator.providers.travis import wire
 from orchestrator.providers.travis.declaration import CALLS, TRIGGERS
 from orchestrator.providers.travis.follow import Poll
-from orchestrator.providers.travis.observe import message_of
+from orchestrator.providers.travis.observe import may_be_of, message_of
 
 MOST_PAGES = 2000  # of 100 repositories or branches
 MOST_REQUEST_PAGES = 20  # of 100; more requests of one repository within the time of a doubt are beyond telling
@@ -70,7 +70,9 @@ class Travis:
         "Certainly not there" needs every page since the call, in the server's time.
         """
         target, since = trigger.target, asked.start - WIDER
-        search = Search[Mapping[str, Any]](trigger, known, since, "without a commit")
+        search = Search[Mapping[str, Any]](
+            trigger, known, since, "without a commit", lambda row: may_be_of(row, target, self._url)
+        )
         call = Call(
             "GET",
             f"{wire.repo_path(target.repo, target.request.get('vcs'))}/requests",
