@@ -117,6 +117,14 @@ async def test_an_older_gitea_is_followed_though_it_tells_no_ids():
     assert (code, len(world.counters.accepted)) == (Exit.OK, 2)
 
 
+@both
+@pytest.mark.anyio
+async def test_no_report_shows_a_marker_since_none_is_sent(type_):
+    history, *_ = await played(type_, "[{repo: acme/a, branch: main}]", RepoSpec("acme/a"))
+    [row] = view("r1", history, 0.0).targets
+    assert (row.outcome, row.marker) == ("passed", None)
+
+
 @pytest.mark.anyio
 async def test_a_dispatch_cancels_what_an_earlier_one_started():
     entries = "[{repo: acme/a, branch: main}, {repo: acme/a, branch: main, name: two}]"

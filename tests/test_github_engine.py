@@ -13,7 +13,7 @@ from orchestrator import manifest as manifests
 from orchestrator.app.start import made_of
 from orchestrator.core.calls import Answer
 from orchestrator.core.errors import Exit
-from orchestrator.core.events import MarkerProven, Prepared, Sighted
+from orchestrator.core.events import Intended, MarkerProven, Prepared, Sighted
 from orchestrator.core.frozen import replace
 from orchestrator.core.model import Build, BuildState, Causes, Outcome, Scope
 from orchestrator.core.next_step import NARROWEST
@@ -27,6 +27,8 @@ from orchestrator.lookalike.kit.faults import FaultRule
 from orchestrator.providers.github.provider import GitHub
 from orchestrator.providers.port import Line
 from orchestrator.providers.registry import declared, known
+from orchestrator.report.story import sentence_of
+from orchestrator.report.view import view
 from orchestrator.testing import MemoryJournal
 
 pytestmark = pytest.mark.anyio
@@ -179,6 +181,18 @@ async def test_a_lost_answer_without_a_marker_stays_in_doubt_where_a_run_could_b
     assert code is Exit.IN_DOUBT
     assert len(world.counters.accepted) == 1
     assert "may be this one" in history.of("github:acme/a").verdict.reason
+
+
+@pytest.mark.parametrize("marker", [True, False])
+async def test_reports_and_why_show_a_marker_only_where_it_was_sent(marker):
+    history, journal, world, code = await played(
+        "[{repo: acme/a, workflow: ci.yml}]", RepoSpec("acme/a", marker=marker)
+    )
+    assert code is Exit.OK
+    [row] = view("r1", history, now()).targets
+    [intended] = [one.event for one in journal.disk.entries("r1") if isinstance(one.event, Intended)]
+    assert (row.marker is not None) is ("marked" in sentence_of(intended)) is intended.carried is marker
+    assert dict(world.counters.by_marker()) == ({row.marker: 1} if marker else {})
 
 
 async def test_a_lost_trigger_without_a_marker_is_sent_again_where_no_run_could_be_it():

@@ -3,7 +3,7 @@
 import random
 import time
 from collections import Counter
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager, suppress
 from datetime import date
 from types import MappingProxyType
 
@@ -147,6 +147,22 @@ async def test_killed_at_any_record_one_build_is_asked_for(names, wanted, record
     await place.drive(after)
     found = await verdicts(after, wanted)
     assert sorted(verdict.outcome for verdict in found.values()) == [Outcome.PASSED, Outcome.REJECTED]
+    assert place.accepted() == {NEW: 1}
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("record", range(4, 10))
+async def test_a_process_that_follows_knows_which_of_two_old_names_was_asked_for(record):
+    place, wanted = Place(old="new", older="new"), targets("acme/old", "acme/older")
+    journal = MemoryJournal(now=place.service.now, dies_at=record)
+    await make_run(journal, [wanted[0], replace(wanted[1], needs=(wanted[0].id,))])
+    with suppress(Crash):
+        await place.drive(journal)
+    assert journal.is_dead
+    after = MemoryJournal(journal.disk, now=place.service.now)
+    assert await place.drive(after) is Exit.FAILED
+    found = await verdicts(after, wanted)
+    assert (found[OLD].outcome, found["acme/older"].code) == (Outcome.PASSED, "same_repository")
     assert place.accepted() == {NEW: 1}
 
 

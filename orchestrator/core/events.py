@@ -252,6 +252,7 @@ class Intended(Struct, frozen=True, omit_defaults=True, gc=False):
 
     Args:
         skew: seconds by which the provider's clock was ahead of ours; None: not known yet.
+        carried: whether the marker travels with the call; else a look is only for what shows no marker.
     """
 
     kind: ClassVar[str] = "intended"
@@ -259,6 +260,7 @@ class Intended(Struct, frozen=True, omit_defaults=True, gc=False):
     attempt: int
     marker: str | None
     skew: int | None = 0
+    carried: bool = True
 
 
 class Withdrawn(Struct, frozen=True, omit_defaults=True, gc=False):

@@ -79,7 +79,7 @@ class Progress(Struct, frozen=True, gc=False):
     Args:
         attempts: trigger calls intended so far, and calls that were to start its build again.
         unsent: those of them that certainly never left.
-        marker: the one that travels with them.
+        marker: the one that travels with them, where it is `carried`; else it only stands for the target in looks.
         asked_at: when the open attempt was intended; None when none is open.
         asked_skew: seconds by which the provider's clock was ahead then; None: not known.
         first_asked_at: when the first attempt that may have left was intended; `accept` counts from here.
@@ -117,6 +117,7 @@ class Progress(Struct, frozen=True, gc=False):
     restart: Restart | None = None
     reruns: int = 0
     cause: Cause | None = None
+    carried: bool = True
 
     @property
     def is_done(self) -> bool:
@@ -194,12 +195,13 @@ def apply(progress: Progress, event: TargetEvent, at: float) -> Progress:
                 appeared_at=at if first_seen is None else first_seen,
                 verdict=_unless_provisional(progress.verdict),
             )
-        case Intended(attempt=attempt, marker=marker, skew=skew):
+        case Intended(attempt=attempt, marker=marker, skew=skew, carried=carried):
             first = progress.first_asked_at
             return replace(
                 progress,
                 attempts=attempt,
                 marker=marker,
+                carried=carried,
                 asked_at=at,
                 asked_skew=skew,
                 first_asked_at=at if first is None else first,

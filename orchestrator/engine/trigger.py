@@ -38,7 +38,7 @@ from orchestrator.engine.twins import Twins
 from orchestrator.limits.admission import Candidate, Wait
 from orchestrator.limits.budget import Permit
 from orchestrator.limits.rules import NOTHING
-from orchestrator.providers.port import Prepares, Provider, Restarts
+from orchestrator.providers.port import Prepares, Provider, Restarts, carries_marker
 
 STRANGERS = 5  # repositories in a row refused in words not the provider's own, at which the account is meant
 PAUSED = Wait(math.inf, "a person to unpause the run", is_limit=False)
@@ -128,7 +128,9 @@ class Triggers:
         target, attempt = account.target(row), account.progress(row).attempts + 1
         old, is_rerun = account.old(row), account.progress(row).request is not None
         marker = None if old is not None else account.marker(target)
-        asked: TargetEvent = Intended(target.id, attempt, marker, self._sender.skew)
+        trigger = Trigger(target, attempt, marker, self._run.name, account.prepared.get(place))
+        carried = marker is None or carries_marker(worker.provider, trigger)
+        asked: TargetEvent = Intended(target.id, attempt, marker, self._sender.skew, carried)
         if old is not None:
             asked = RestartAsked(target.id, old.build, attempt)
         try:
@@ -140,9 +142,7 @@ class Triggers:
             gate.settle(permit, error)
             raise
         left, skew = account.now(), self._sender.skew
-        prepared = account.prepared.get(place)
         try:
-            trigger = Trigger(target, attempt, marker, self._run.name, prepared)
             request = await self._ask(trigger, old, worker.provider)
         except BaseException as error:
             # where the answer is lost, the provider may handle it, and count it, as late as the settle time tells

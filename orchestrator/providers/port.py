@@ -157,6 +157,12 @@ def repository_in(prepared: Json) -> str | None:
     return name if isinstance(name, str) and 0 < len(name) <= LONGEST_REPO and name.isprintable() else None
 
 
+def carries_marker(provider: Provider, trigger: Trigger) -> bool:
+    """Whether the trigger's marker travels with it; where the provider has no method `carries` to say so, each does."""
+    carries: Callable[[Trigger], bool] | None = getattr(provider, "carries", None)
+    return trigger.marker is not None and (carries is None or carries(trigger))
+
+
 @runtime_checkable
 class Cancels(Protocol):
     """Can end a build."""

@@ -99,7 +99,7 @@ def _made(event: events.RunMade) -> str:
 
 
 def _intended(event: events.Intended) -> str:
-    marked = f", marked {event.marker}" if event.marker else ""
+    marked = f", marked {event.marker}" if event.marker and event.carried else ""
     return f"attempt {event.attempt}: the trigger call is about to leave{marked}"
 
 

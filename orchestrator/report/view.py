@@ -332,7 +332,7 @@ def _row(history: History, target: Target, provider: str, as_of: float, rules: R
         outcome=verdict.outcome.value if verdict else None,
         code=code or None,
         reason=reason or None,
-        marker=progress.marker,
+        marker=progress.marker if progress.carried else None,
         attempts=progress.attempts,
         request_id=(progress.request.id or None) if progress.request else None,
         build_id=(build.id or None) if build else None,

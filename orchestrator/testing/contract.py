@@ -112,8 +112,9 @@ class ProviderContract:
         [call] = bench.calls[sent:]
         assert (call.method != "GET", call.purpose, call.repo) == (True, "trigger", trigger.target.repo)
         assert set(call.limits) == set(bench.declaration.trigger_limits)
-        if bench.declaration.finds.can_tell:
-            assert str(trigger.marker) in json.dumps([call.query, call.body], ensure_ascii=False)
+        carried = str(trigger.marker) in json.dumps([call.query, call.body, dict(call.headers)], ensure_ascii=False)
+        assert carried is port.carries_marker(bench.provider, trigger)
+        assert carried or not bench.declaration.finds.can_tell
         assert bench.service.accepted(trigger.target) == 1
         assert request.id
         assert json.loads(json.dumps(dict(request.handle))) == request.handle

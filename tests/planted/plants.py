@@ -12,6 +12,24 @@ WENT_BACK = ("test_went_back.py",)
 
 PLANTS: tuple[Plant, ...] = (
     Plant(
+        "two names of one repository are both triggered",
+        (Edit("orchestrator/engine/trigger.py", "self._twins.of(row, place)) is not None", "None) is not None"),),
+        ("test_names.py",),
+        "whichever_comes_first",
+    ),
+    Plant(
+        "a resumed run forgets which of two old names it has triggered",
+        (
+            Edit(
+                "orchestrator/engine/twins.py",
+                "if progress.attempts or progress.request is not None:",
+                "if progress.attempts < 0:",
+            ),
+        ),
+        ("test_names.py",),
+        "a_process_that_follows",
+    ),
+    Plant(
         "a lost restart is asked again before it can have settled",
         (Edit("orchestrator/core/restart.py", "UNCHANGED if began >= settled else Became.UNSETTLED", "UNCHANGED"),),
         ("test_engine_restarts.py",),

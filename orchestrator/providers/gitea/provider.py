@@ -61,6 +61,9 @@ class Forgejo(Forge):
         answer = await self._send(wire.trigger_call(trigger))
         return wire.read_receipt(trigger, answer, self.declared)
 
+    def carries(self, trigger: Trigger) -> bool:
+        return False  # neither of them shows anything of a dispatch that could
+
     async def find(self, trigger: Trigger, asked: Interval, known: Collection[str]) -> Request | None:
         """Nothing where no run of that time could be the trigger's; never a run, as none shows whose it is."""
         target, since, until = trigger.target, asked.start - WIDER, asked.end + trigger.target.timeouts.settle

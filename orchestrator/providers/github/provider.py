@@ -94,6 +94,9 @@ class GitHub(Forge):
         answer = await self._send(wire.trigger_call(trigger))
         return wire.read_receipt(trigger, answer)
 
+    def carries(self, trigger: Trigger) -> bool:
+        return wire.marker_input(trigger) is not None
+
     async def find(self, trigger: Trigger, asked: Interval, known: Collection[str]) -> Request | None:
         """Finds the run of a lost answer again, by the marker in its title.
 

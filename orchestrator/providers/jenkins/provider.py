@@ -53,6 +53,9 @@ class Jenkins:
         call = wire.trigger_call(trigger, self._session or {})
         return wire.read_receipt(trigger, await self._sent(call), call.path.rpartition("/")[0])
 
+    def carries(self, trigger: Trigger) -> bool:
+        return MARKER in wire.parameters(trigger)
+
     async def find(self, trigger: Trigger, asked: Interval, known: Collection[str]) -> Request | None:
         """Finds the item or build of a lost answer again, by the marker among its parameters.
 

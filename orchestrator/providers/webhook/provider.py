@@ -57,6 +57,9 @@ class Webhook:
             raise InDoubt(f"HTTP {answer.status}, and no id at {call.said['id']}")
         return Request(id_ or "", {"v": 1})
 
+    def carries(self, trigger: Trigger) -> bool:
+        return MARKER in self._calls["trigger"].names()
+
     async def find(self, trigger: Trigger, asked: Interval, known: Collection[str]) -> Request | None:
         """Looks for the marker; that nothing is there counts once `find` has shown a request that is known."""
         if "find" not in self._calls or trigger.marker is None:
