@@ -111,7 +111,7 @@ def test_text_names_at_most_fifty_and_says_how_many_more():
 def test_text_does_not_name_what_passed():
     assert rendered("passed", "text", width=20) == (
         "[==================]\n\u2713 2 passed\n\u2713 passed \u00b7 exit 0\n  All 2 passed.\n"
-        "  nightly passed-1,\n  2 targets, 6 min\n  40 s\n"
+        "  nightly passed-1,\n  2 targets, 6 min\n  40 s, 10 build\n  minutes\n"
     )
 
 

@@ -36,25 +36,26 @@ def _money(one: Minutes) -> Json:
     return None if one.cost is None else {"amount": one.cost.amount, "currency": one.cost.currency}
 
 
-def line(found: Sequence[Minutes], about: str = "") -> Iterator[str]:
+def line(found: Sequence[Minutes], about: str = "", *, owners: bool = True) -> Iterator[str]:
     """The same in a sentence; nothing where nothing is known.
 
     Args:
         about: stands before the numbers where they are only expected.
+        owners: name them, too, where there are several.
     """
     if not found:
         return
-    owners: defaultdict[str, float] = defaultdict(float)
+    by_owner: defaultdict[str, float] = defaultdict(float)
     costs: defaultdict[str, float] = defaultdict(float)
     for one in found:
-        owners[one.owner] += one.minutes
+        by_owner[one.owner] += one.minutes
         if one.cost is not None:
             costs[one.cost.currency] += one.cost.amount
-    named = [f"{plain(owner)} {_number(minutes)}" for owner, minutes in list(owners.items())[:NAMED]]
-    more = [f"{len(owners) - NAMED:,} more"] if len(owners) > NAMED else []
-    whose = f" ({', '.join([*named, *more])})" if len(owners) > 1 else ""
+    named = [f"{plain(owner)} {_number(minutes)}" for owner, minutes in list(by_owner.items())[:NAMED]]
+    more = [f"{len(by_owner) - NAMED:,} more"] if len(by_owner) > NAMED else []
+    whose = f" ({', '.join([*named, *more])})" if owners and len(by_owner) > 1 else ""
     money = "".join(f", {about}{amount:,.2f} {currency}" for currency, amount in costs.items())
-    yield f"{about}{_number(sum(owners.values()))} build minutes{whose}{money}"
+    yield f"{about}{_number(sum(by_owner.values()))} build minutes{whose}{money}"
 
 
 def _number(minutes: float) -> str:

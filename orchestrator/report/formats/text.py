@@ -15,6 +15,8 @@ from orchestrator.report.bar import bar
 from orchestrator.report.groups import OPEN, Group, flake_line, groups, read_line, shares, short_id, tally
 from orchestrator.report.hints import is_stopped, next_steps, stopped_by_rule
 from orchestrator.report.marks import Meaning
+from orchestrator.report.minutes import line as minutes_line
+from orchestrator.report.minutes import used
 from orchestrator.report.states import State, Verdict
 from orchestrator.report.verdict import verdict
 from orchestrator.report.view import ForecastView, LimitView, Report, Row, WaveView
@@ -245,6 +247,7 @@ def _numbers(report: Report, look: Look) -> Iterator[Line | tuple[Line, int]]:
     lasted = seconds_between(run.started_at, run.finished_at)
     facts = [f"{named(run.name) or 'run'} {run.id}", counted(report.totals["targets"], "target")]
     facts += [duration(lasted)] if lasted is not None else []
+    facts += minutes_line(used(report), owners=False)
     retries = f"; retried as {', '.join(run.merged[1:])}" if run.merged else ""
     yield [soft(f"  {', '.join(facts)}{retries}")], 2
 
