@@ -492,6 +492,45 @@ def test_a_retry_is_compared_with_what_it_left_alone(program):
     assert {kind: n for kind, n in program.json["totals"].items() if n} == {"fixed": 1, "still_failing": 1}
 
 
+def test_a_report_says_what_changed_since_another_run(program):
+    tell(program, "monday", P, P, F)
+    tell(program, "tuesday", P, F, P)
+    for against in ("monday", "previous"):
+        assert program("report", "tuesday", "--against", against, "--state", "s", "-o", "json") == 0
+        since = program.json["since"]
+        assert since["run"] == "monday"
+        assert (since["newly_failing"], since["fixed"]) == (["travis:acme/b@main"], ["travis:acme/c@main"])
+    assert program("report", "tuesday", "--against", "monday", "--state", "s") == 0
+    assert "since monday: 1 newly failing, 1 fixed\n" in program.out
+    assert "1 is new since monday." in program.out
+    assert program("report", "tuesday", "--against", "monday", "--state", "s", "-o", "markdown") == 0
+    assert "Since monday: 1 newly failing, 1 fixed\n" in program.out
+    assert program("report", "monday", "--against", "previous", "--state", "s") == Exit.USAGE
+    assert "no earlier run called 'nightly' has ended" in program.err
+
+
+def test_a_report_of_a_retry_is_compared_with_what_it_retried_and_nothing_is_gone(program):
+    tell(program, "night", P, F, F)
+    tell(program, "again", P, F, parent="night", targets=TARGETS[1:])
+    assert program("report", "again", "--against", "previous", "--state", "s", "-o", "json") == 0
+    since = program.json["since"]
+    assert since["run"] == "night"
+    assert {kind: n for kind, n in since["totals"].items() if n} == {"fixed": 1, "still_failing": 1}
+
+
+def test_the_job_summary_is_never_filled_beyond_what_the_server_keeps(program):
+    tell(program, "one", P, F, P)
+    program.environ["GITHUB_STEP_SUMMARY"] = str(program.folder / "summary.md")
+    program.write("summary.md", "x" * 997_000)
+    assert program("report", "--state", "s") == 0
+    text = (program.folder / "summary.md").read_text()
+    assert 997_500 < len(text.encode()) < 1_000_000
+    program.write("summary.md", "x" * 999_000)
+    assert program("report", "--state", "s") == 0
+    assert len((program.folder / "summary.md").read_text()) == 999_000
+    assert "is full; the report was not added" in program.err
+
+
 def test_detaching_succeeds_when_a_target_was_refused_and_the_one_who_watches_judges(program):
     settings = {"repos": 1, "process": ["1ms", "2ms"], "build": ["300ms", "400ms"], "shares": {}}
     world = TravisLookAlike.from_settings(settings)

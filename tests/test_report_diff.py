@@ -59,8 +59,21 @@ def test_new_and_gone_are_told_by_the_id():
 def test_text_counts_first_and_shows_the_way_from_outcome_to_outcome():
     text = as_text(compare(report(a=P, b=F), report(a=F, b=F)))
     assert text.startswith("r1 -> r1: 1 newly failing, 1 still failing\n")
-    assert "  travis:acme/a@main  passed -> failed\n" in text
-    assert "  travis:acme/b@main  failed\n" in text
+    assert "\nNEWLY FAILING (1)\n\u00d7   1  failed\n       travis:acme/a@main  passed -> failed\n" in text
+    assert "       travis:acme/b@main  failed\n" in text
+
+
+def test_text_groups_each_kind_by_cause_and_aligns_its_targets():
+    after = report(a=F, longer=F, c=Outcome.REJECTED)
+    text = as_text(compare(report(a=P, longer=P, c=P), after))
+    assert text.splitlines()[2:] == [
+        "NEWLY FAILING (3)",
+        "\u00d7   2  failed",
+        "       travis:acme/a@main       passed -> failed",
+        "       travis:acme/longer@main  passed -> failed",
+        "\u2298   1  rejected",
+        "       travis:acme/c@main       passed -> rejected",
+    ]
 
 
 def test_text_says_so_when_nothing_changed():
@@ -71,7 +84,7 @@ def test_text_names_at_most_fifty_of_a_kind():
     before, after = ({f"r{n}": outcome for n in range(80)} for outcome in (P, F))
     text = as_text(compare(report(**before), report(**after)))
     assert text.count("travis:") == 50
-    assert "... and 30 more" in text
+    assert "\u2026 30 more" in text
 
 
 def test_json_has_every_change_with_both_sides():

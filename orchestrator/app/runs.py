@@ -19,10 +19,12 @@ from orchestrator.forecast import Expected, expected
 from orchestrator.journal.history import facts_of, load, made_in, read_wishes
 from orchestrator.journal.port import Entry, Journal, RunRow
 from orchestrator.providers import registry
+from orchestrator.report.diff import Diff, compare
 from orchestrator.report.merged import merged as merge
 from orchestrator.report.view import Report, view
 
 NAMED = 20
+PREVIOUS = "previous"
 END_OF_STREAM = 2**31  # no stream has so many entries
 
 
@@ -95,17 +97,49 @@ async def report(
     selection: Selection = EVERYTHING,
     *,
     merged: bool = False,
+    against: str | None = None,
 ) -> tuple[RunRow, Report]:
-    """The report of a run, by default the latest, about what is selected; `merged`: it and all its retries as one.
+    """The report of a run, by default the latest, about what is selected.
+
+    Args:
+        merged: it and all its retries as one.
+        against: the run that it is compared with; `previous`: the one that it retries, else the last one of its name
+            before it that has ended.
 
     Raises:
-        UsageError: there is no run.
+        UsageError: there is no run, or none to compare with.
         NotStarted: no target is meant, and that may not be.
     """
     async with readable(context, run) as journal:
         row = await latest(journal, run)
         rows = _family(row, await journal.runs()) if merged else [row]
-        return row, await _merged(rows, journal, context, selection)
+        found = await _merged(rows, journal, context, selection)
+        if against is None:
+            return row, found
+        before = await (_previous(row, journal) if against == PREVIOUS else named(journal, against))
+        return row, replace(found, since=await _since(before, row, journal, context, selection))
+
+
+async def _previous(row: RunRow, journal: Journal) -> RunRow:
+    """The run that this one retries, else the last of its name before it that has ended."""
+    rows = await journal.runs()
+    if parent := next((one for one in rows if one.id == row.parent), None):
+        return parent
+    at = next(number for number, one in enumerate(rows) if one.id == row.id)  # the newest come first
+    found = next((one for one in rows[at + 1 :] if one.name == row.name and one.ended_at is not None), None)
+    if found is None:
+        raise UsageError(f"--against {PREVIOUS}: no earlier run called {row.name!r} has ended in this state")
+    return found
+
+
+async def _since(before: RunRow, after: RunRow, journal: Journal, context: Context, selection: Selection) -> Diff:
+    """What changed from one run to another, each together with what it retried."""
+    rows = await journal.runs()
+    sides = []
+    for row in (before, after):
+        side = await _merged(_ancestors(row, rows), journal, context, selection, may_be_empty=True)
+        sides.append(replace(side, run=replace(side.run, id=row.id)))
+    return compare(*sides)
 
 
 async def settled(

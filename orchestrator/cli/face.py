@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from orchestrator.cli.live import Screen
     from orchestrator.cli.log import Log
     from orchestrator.report.view import Report
+    from orchestrator.report.wrap import Look
 
 T = TypeVar("T")
 
@@ -244,6 +245,15 @@ class Face:
             page=page and self._near(page),
         ).rstrip("\n")
 
+    def look(self, stream: TextIO) -> Look:
+        """What the stream's terminal takes; where there is none, lines stay whole."""
+        from orchestrator.report.wrap import Look
+
+        machine, no_color = self.machine, self.flags.no_color
+        return Look(
+            machine.columns(stream) or 10_000, machine.colours(stream, no_color), machine.links(stream, no_color)
+        )
+
     def _near(self, path: str) -> str:
         """The path as a person would type it here."""
         place = Path(path)
@@ -273,9 +283,15 @@ class Face:
         summary = self.machine.environ.get(SUMMARY)  # the job's summary page, where the CI server has one
         if not is_whole or not summary:
             return is_whole
+        from orchestrator.report.formats.markdown import AT_MOST, LEAST
+
         try:
             with Path(summary).open("a", encoding="utf-8") as file:
-                file.write(render(report, "markdown") + "\n")
+                room = AT_MOST - file.tell()  # what other steps have written counts, too
+                if room < LEAST:
+                    self.note(f"orchestrator: {SUMMARY}: {summary} is full; the report was not added")
+                    return True
+                file.write(render(report, "markdown", at_most=room) + "\n")
         except OSError as error:
             self.note(f"orchestrator: {SUMMARY}: {summary} could not be written: {error.strerror or error}")
             return False

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import nullcontext
@@ -261,6 +262,12 @@ def foreseen_lines(found: Expected, now: float, *, has_needs: bool) -> Iterator[
         is_flag=True,
         help="RUN and all its retries as one: each target as the last run left it.",
     ),
+    option(
+        "--against",
+        group=Group.OUTPUT,
+        metavar="RUN|previous",
+        help="Tell, too, what changed since another run; previous: what RUN retries, else the last of its name.",
+    ),
     EXIT_STATUS,
     flags=(*SELECT, *OUTPUT),
     examples=(
@@ -270,12 +277,12 @@ def foreseen_lines(found: Expected, now: float, *, has_needs: bool) -> Iterator[
     ),
     terms=[("Formats", [(name, one.help) for name, one in FORMATS.items()])],
 )
-async def report(face: Face, run: str | None, merged: bool, exit_status: bool) -> int:
+async def report(face: Face, run: str | None, merged: bool, against: str | None, exit_status: bool) -> int:
     """Render the report of RUN (by default the latest) in any format: -o FORMAT[=FILE]."""
-    _, found = await app.report(face.context, run, face.choices.meant, merged=merged)
+    _, found = await app.report(face.context, run, face.choices.meant, merged=merged, against=against)
     is_whole = face.write(found, face.flags.files(face.machine.cwd))
     if not face.flags.output or face.flags.stdout is not None:
-        face.show(found)
+        face.show(found, files=face.flags.files(face.machine.cwd) if is_whole else {})
     return ((found.run.exit_code or 0) if exit_status else Exit.OK) if is_whole else Exit.FAILED
 
 
@@ -299,5 +306,5 @@ async def diff(face: Face, before: str, after: str, exit_status: bool) -> int:
     if face.flags.stdout == "json":
         face.tell(as_json(changes).rstrip("\n"))
     else:
-        face.tell_lines(as_text(changes).rstrip("\n").split("\n"))
+        face.tell(as_text(changes, look=face.look(sys.stdout)).rstrip("\n"))
     return (second.run.exit_code or 0) if exit_status else Exit.OK

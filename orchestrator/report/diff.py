@@ -8,9 +8,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from orchestrator.core.frozen import Struct
 from orchestrator.core.model import DEFAULT_FAIL_ON, Outcome
 from orchestrator.report.formats.json import plain_run
-from orchestrator.report.groups import word_of
+from orchestrator.report.groups import grouped, shares, word_of
+from orchestrator.report.marks import mark
 from orchestrator.report.view import Report, Row, RunView
-from orchestrator.report.words import plain, sound
+from orchestrator.report.words import plain, short, sound
+from orchestrator.report.wrap import Look, Piece, cells, drawn, isolated, named, padded, soft, written
 
 SCHEMA = "orchestrator.diff/1"
 AT_MOST = 50  # targets named for each kind of change in text
@@ -82,29 +84,53 @@ def _fails(row: Row) -> bool:
     return row.outcome in DEFAULT_FAIL_ON
 
 
-def as_text(diff: Diff, *, at_most: int = AT_MOST) -> str:
-    """The changes for people."""
-    return sound("".join(f"{line}\n" for line in _lines(diff, at_most)))
+def as_text(diff: Diff, *, at_most: int = AT_MOST, look: Look = Look()) -> str:  # noqa: B008  # a frozen value
+    """The changes for people: each kind by cause, with as many targets as `at_most`."""
+    return sound("".join(f"{line}\n" for line in _lines(diff, at_most, look)))
 
 
-def _lines(diff: Diff, at_most: int) -> Iterator[str]:
-    numbers = ", ".join(
-        f"{len(changes):,} {kind.replace('_', ' ')}" for kind, changes in diff.changes.items() if changes
-    )
-    yield f"{diff.before.id} -> {diff.after.id}: {numbers or 'no change'}"
+def _lines(diff: Diff, at_most: int, look: Look) -> Iterator[str]:
+    yield from written([[Piece(f"{diff.before.id} -> {diff.after.id}: {in_numbers(diff) or 'no change'}")]], look, 2)
     for kind, changes in diff.changes.items():
         if changes:
-            yield from ("", f"{kind.replace('_', ' ').upper()} ({len(changes):,})")
-        yield from (_line(change) for change in changes[:at_most])
-        if len(changes) > at_most:
-            yield f"  ... and {len(changes) - at_most:,} more"
+            yield from ("", drawn([Piece(f"{kind.replace('_', ' ').upper()} ({len(changes):,})", bold=True)], look))
+            yield from _kinds(changes, at_most, look)
 
 
-def _line(change: Change) -> str:
+def in_numbers(diff: Diff) -> str:
+    """How many there are of each kind of change; empty where nothing changed."""
+    return ", ".join(f"{len(changes):,} {kind.replace('_', ' ')}" for kind, changes in diff.changes.items() if changes)
+
+
+def _kinds(changes: Sequence[Change], at_most: int, look: Look) -> Iterator[str]:
+    """The changes of one kind, by the cause for which a target fails now, or failed before."""
+    telling = {_telling(change).id: change for change in changes}
+    found = grouped(map(_telling, changes))
+    passed = [change for change in changes if _telling(change).outcome == Outcome.PASSED]
+    parts = [(group.mark, short(group.reason), [telling[row.id] for row in group.rows]) for group in found]
+    parts += [(mark(Outcome.PASSED), "passed", passed)] if passed else []
+    width = min(look.width // 2, max(cells(named(change.id)) for change in changes))
+    for (of, reason, rows), share in zip(parts, shares([len(rows) for *_, rows in parts], at_most), strict=True):
+        head = Piece(f"{of.symbol}{len(rows):>4,}  ", of.meaning, bold=True)
+        yield from written([[head, Piece(isolated(reason))]], look, 7)
+        for change in rows[:share]:
+            yield from written([_line(change, width)], look, 9)
+        if share < len(rows):
+            yield f"       \u2026 {len(rows) - share:,} more"
+
+
+def _telling(change: Change) -> Row:
+    """The side whose cause is told: the one that does not pass, the later where both do not."""
+    both = [row for row in (change.after, change.before) if row is not None]
+    return next((row for row in both if row.outcome != Outcome.PASSED), both[0])
+
+
+def _line(change: Change, width: int) -> list[Piece]:
     words = [word_of(row) for row in (change.before, change.after) if row is not None]
-    url = change.after.url if change.after is not None else None
     shown = words[0] if len(set(words)) == 1 else " -> ".join(words)
-    return f"  {plain(change.id)}  {shown}{f'  {plain(url)}' if url else ''}"
+    url = change.after.url if change.after is not None else None
+    link = [Piece("  "), Piece(plain(url), whole=True)] if url else []
+    return [Piece("       "), Piece(padded(named(change.id), width), whole=True), soft(f"  {shown}"), *link]
 
 
 def as_json(diff: Diff) -> str:

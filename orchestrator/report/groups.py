@@ -143,8 +143,13 @@ def groups(report: Report) -> list[Group]:
     Targets share a group when their outcome and its code are the same, and what their logs say or the target that they
     needed. Their reasons may differ in detail.
     """
+    return grouped(report.targets)
+
+
+def grouped(rows: Iterable[Row]) -> list[Group]:
+    """As `groups`, of any rows."""
     found: dict[tuple[str, str, str], list[Row]] = {}
-    for row in report.targets:
+    for row in rows:
         if row.outcome != Outcome.PASSED:
             found.setdefault(_key(row), []).append(row)
     made = [_group(word, code, rows) for (word, code, _), rows in found.items()]

@@ -183,8 +183,10 @@ class _Telling:
         bad = f"; {found.bad:,} did not, for {counted(found.causes, 'cause')}" if found.bad else ""
         opened = f"; {were(found.unsent)} not sent" if found.unsent else ""
         sentence = f"{how_many_passed(found)}{bad}{self._left_out()}{opened}."
+        since = self._report.since
+        new = f"{be(len(since.newly_failing))} new since {since.before.id}." if since and since.newly_failing else ""
         again = self._with("Build again", Hint("retry", self._newest))
-        return self._made(State.FAILED, "did not pass", sentence, then=again)
+        return self._made(State.FAILED, "did not pass", sentence, new, then=again)
 
     def _in_doubt(self) -> Verdict:
         then = self._with("First", going_on(self._report, self._newest, ""))

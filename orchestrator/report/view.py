@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from operator import attrgetter
+from typing import TYPE_CHECKING
 
 from orchestrator.core.causes import Cause
 from orchestrator.core.course import SOAK, Waiting
@@ -24,6 +25,9 @@ from orchestrator.providers import registry
 from orchestrator.report.bounds import Bounds, bounds
 from orchestrator.report.halts import StoppedAccount, accounts_stopped, bound, stopped_by, waits_until
 from orchestrator.report.reasons import Rules, waits_for
+
+if TYPE_CHECKING:
+    from orchestrator.report.diff import Diff  # which is made of reports
 
 SCHEMA = "orchestrator.report/1"
 OUTCOMES = tuple(outcome.value for outcome in Outcome)
@@ -201,6 +205,7 @@ class Report(Struct, frozen=True):
         is_rehearsal: whether its builds were the built-in sandbox's, which ended with the process.
         fail_on: the outcomes that make its exit code 1.
         facts: what the journal holds, each with its run; only where a format wants it, else empty.
+        since: what changed since another run, where a person asked for that.
         suffix: what is appended to the command lines that it advises, such as ` --state DIR`.
         bounds: what it could have done at most.
         to_come: of a run that goes on, what is expected of each open target: when it is triggered, when its build
@@ -221,6 +226,7 @@ class Report(Struct, frozen=True):
     bounds: Bounds = Bounds()
     to_come: Sequence[tuple[float, float, float]] = ()
     facts: Sequence[tuple[str, Entry]] = ()
+    since: Diff | None = None
 
 
 def view(run_id: str, history: History, now: float) -> Report:

@@ -77,6 +77,11 @@ def named(text: str) -> str:
     return f"{ISOLATE}{clean}{END_OF_ISOLATE}"
 
 
+def isolated(text: str) -> str:
+    """A sentence of which each word may be such a name."""
+    return " ".join(map(named, plain(text).split(" ")))
+
+
 def soft(text: str, *, whole: bool = False) -> Piece:
     """What is said beside the point: grey."""
     return Piece(text, Meaning.IDLE, whole=whole)

@@ -12,7 +12,7 @@ import uuid
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from itertools import chain
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from orchestrator import __version__
 from orchestrator.core.frozen import asdict
@@ -24,6 +24,9 @@ from orchestrator.report.groups import SharedCause, causes, reason_of, to_rerun,
 from orchestrator.report.minutes import as_json, used
 from orchestrator.report.view import SCHEMA, BuildView, ForecastView, Report, Row, RunView
 from orchestrator.report.words import epoch, plain
+
+if TYPE_CHECKING:
+    from orchestrator.report.diff import Diff
 
 _dump = json.JSONEncoder(ensure_ascii=False).encode
 _ROW = tuple(name for name in Row.__struct_fields__ if name not in ("target", "run", "root"))
@@ -43,8 +46,19 @@ def render(report: Report) -> Iterator[str]:
     yield '],\n "limits": ['
     for number, limit in enumerate(report.limits):
         yield f"{',' if number else ''}\n  {_dump(asdict(limit))}"
-    yield f'],\n "calls": {_dump(dict(report.calls))},\n "minutes": {_dump(as_json(used(report)))},\n'
+    if report.since is not None:
+        yield f'],\n "since": {_dump(_since(report.since))},\n "calls": '
+    else:
+        yield '],\n "calls": '
+    yield f'{_dump(dict(report.calls))},\n "minutes": {_dump(as_json(used(report)))},\n'
     yield f' "forecast": {_dump(_forecast(report.forecast))}}}\n'
+
+
+def _since(since: Diff) -> dict[str, Any]:
+    """What changed since another run: by kind how many, and which targets."""
+    totals = {kind: len(changes) for kind, changes in since.changes.items()}
+    ids = {kind: [change.id for change in changes] for kind, changes in since.changes.items()}
+    return {"run": since.before.id, "totals": totals, **ids}
 
 
 def plain_row(row: Row) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Markdown for a job summary or a pull request: the numbers, then what did not pass.
+"""Markdown for a job summary or a pull request: the verdict, the causes, then what did not pass.
 
 Text from outside is shown, never rendered: every character that means something is written as an entity.
 """
@@ -9,12 +9,16 @@ import re
 from collections.abc import Iterator
 
 from orchestrator.core.times import counted, duration
-from orchestrator.report.formats.text import forecast_lines, headline, wave_lines
-from orchestrator.report.groups import causes, counts, flake_line, groups
+from orchestrator.report.formats.text import OWNERS, forecast_lines, since_line, wave_lines
+from orchestrator.report.groups import counts, flake_line, groups, read_line, reason_of, tally
+from orchestrator.report.hints import next_steps
+from orchestrator.report.verdict import verdict
 from orchestrator.report.view import Report, Row
-from orchestrator.report.words import link, plain, short
+from orchestrator.report.words import link, plain, seconds_between, short
+from orchestrator.report.wrap import named
 
 AT_MOST = 1_000_000  # bytes; GitHub drops a job summary of more than 1 MiB as a whole
+LEAST = 2_000  # bytes that are worth a report
 
 _MEANING = re.compile(r"[^\w\s.,:;/?%'\"=+^$\u00a1-\uffff-]|(?<!\w)_|_(?!\w)|://|www\.|^[+=-]")
 
@@ -39,33 +43,54 @@ def render(report: Report, *, at_most: int = AT_MOST) -> str:
 
 def _lines(report: Report) -> Iterator[tuple[str, int]]:
     """The lines, each with the number of targets that it names."""
-    run = report.run
-    yield f"## {_shown(run.name or 'run')}: {_numbers(report)}", 0
-    yield "", 0
-    yield f"Run `{run.id}`: {_shown(headline(report))}", 0
-    if waves := [f"- {_shown(line.strip())}" for line in wave_lines(report)]:
-        yield from ((line, 0) for line in ("", *waves))
+    yield from ((line, 0) for line in _head(report))
+    found = groups(report)
+    if found:
+        yield from (("", 0), ("| | Cause | Targets | Owners |", 0), ("|---|---|---:|---|", 0))
+    for group in found:
+        owners = ", ".join(f"{named(owner)} {number:,}" for owner, number in group.owners[:OWNERS])
+        more = f", +{len(group.owners) - OWNERS:,}" if len(group.owners) > OWNERS else ""
+        symbol = _shown(group.mark.symbol)
+        yield f"| {symbol} | {_shown(short(group.reason))} | {len(group.rows):,} | {_shown(owners)}{more} |", 0
+    for line in filter(None, (read_line(report), flake_line(report), since_line(report))):
+        yield from (("", 0), (_shown(_sentence(line)), 0))
+    yield from ((line, 0) for line in _limits(report))
+    steps = list(next_steps(report))
+    if steps:
+        yield "", 0
+    for hint in steps:
+        yield f"- {_shown(hint.label)}: {_code(hint.typed(report.suffix))}", 0
+    if found:
+        yield from (("", 0), ("| Outcome | Target | Reason | Build | Took |", 0), ("|---|---|---|---|---:|", 0))
+    for group in found:
+        for row in group.rows:
+            yield _table_row(group.word, row), 1
+
+
+def _head(report: Report) -> Iterator[str]:
+    """The verdict, the numbers, what it is about; then waves, and the forecast beside what happened."""
+    told, run = verdict(report), report.run
+    yield f"## {told.symbol} {_shown(named(run.name) or 'run')}: {_shown(told.pill)}"
+    yield from ("", _shown(told.sentence))
+    numbers = ", ".join(f"{mark.symbol.strip()} {number:,} {mark.word}".strip() for mark, number in tally(report))
+    lasted = seconds_between(run.started_at, run.finished_at)
+    took = f", {duration(lasted)}" if lasted is not None else ""
+    retries = f"; retried as {', '.join(run.merged[1:])}" if run.merged else ""
+    yield from ("", f"{_shown(numbers or 'no targets')}. Run `{run.id}`{took}{_shown(retries)}.")
+    if waves := [f"- {_shown(line)}" for line in wave_lines(report)]:
+        yield from ("", *waves)
     if report.forecast is not None:
         for line in forecast_lines(report.forecast):
-            yield from (("", 0), (_shown(line.capitalize()), 0))
-    yield from ((line, 0) for line in _limits(report))
-    found = causes(report)
-    if found:
-        yield from (("", 0), ("| Cause | Targets |", 0), ("|---|---:|", 0))
-    for one in found:
-        yield f"| {_shown(short(one.text))} | {len(one.rows):,} |", 0
-    if line := flake_line(report):
-        yield from (("", 0), (_shown(line), 0))
-    all_groups = groups(report)
-    if all_groups:
-        yield from (("", 0), ("| Outcome | Target | Reason | Build | Took |", 0), ("|---|---|---|---|---:|", 0))
-    for group in all_groups:
-        for row in group.rows:
-            yield _table_row(group.word, group.reason, row), 1
+            yield from ("", _shown(_sentence(line)))
 
 
-def _numbers(report: Report) -> str:
-    return ", ".join(f"{number:,} {word}" for number, word in counts(report)) or "no targets"
+def _sentence(line: str) -> str:
+    return line[:1].upper() + line[1:]
+
+
+def _code(text: str) -> str:
+    """As code that a person copies; where it holds what would end that, as plain text."""
+    return _shown(text) if "`" in text or "|" in text else f"`{plain(text)}`"
 
 
 def _limits(report: Report) -> Iterator[str]:
@@ -77,16 +102,17 @@ def _limits(report: Report) -> Iterator[str]:
         yield f"| {_shown(limit.account)} | {_shown(limit.limit)} | {limit.used:,} | {waited} |"
 
 
-def _table_row(word: str, reason: str, row: Row) -> str:
+def _table_row(word: str, row: Row) -> str:
     url = link(row.url)
     name = _shown(f"#{row.build_number}" if row.build_number else "open")
     build = f"[{name}]({_in_link(url)})" if url else ""
     took = duration(row.run_seconds) if row.run_seconds is not None else ""
-    return f"| {word} | {_shown(row.id)} | {_shown(short(reason))} | {build} | {took} |"
+    return f"| {word} | {_shown(named(row.id))} | {_shown(short(reason_of(row)))} | {build} | {took} |"
 
 
 def _shown(text: str) -> str:
-    return _MEANING.sub(_entities, plain(text))
+    """Text as it is; isolates around a name that is read from right to left stay."""
+    return _MEANING.sub(_entities, " ".join(named(word) for word in plain(text).split(" ")))
 
 
 def _entities(found: re.Match[str]) -> str:

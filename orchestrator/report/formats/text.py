@@ -12,6 +12,7 @@ from orchestrator.core.course import DENIED
 from orchestrator.core.events import CANCELED
 from orchestrator.core.times import counted, duration
 from orchestrator.report.bar import bar
+from orchestrator.report.diff import in_numbers
 from orchestrator.report.groups import OPEN, Group, flake_line, groups, read_line, shares, short_id, tally
 from orchestrator.report.hints import is_stopped, next_steps, stopped_by_rule
 from orchestrator.report.marks import Meaning
@@ -21,7 +22,7 @@ from orchestrator.report.states import State, Verdict
 from orchestrator.report.verdict import verdict
 from orchestrator.report.view import ForecastView, LimitView, Report, Row, WaveView
 from orchestrator.report.words import link, plain, seconds_between, short
-from orchestrator.report.wrap import Line, Look, Piece, cells, named, padded, soft, written
+from orchestrator.report.wrap import Line, Look, Piece, cells, isolated, named, padded, soft, written
 
 AT_MOST = 50  # targets that are named; the rest is a number
 FEW = 5
@@ -96,15 +97,11 @@ def _title(group: Group, look: Look, column: int) -> Iterator[tuple[Line, int]]:
     mark, number = group.mark, f"{len(group.rows):,}"
     head = f"{mark.symbol}{number:>{column - 3}}  "
     what, semicolon, remedy = short(group.reason).partition("; ")
-    line = [Piece(head, mark.meaning, bold=True), Piece(_isolated(what), bold=True)]
-    line += [Piece(semicolon + _isolated(remedy))] if remedy else []
+    line = [Piece(head, mark.meaning, bold=True), Piece(isolated(what), bold=True)]
+    line += [Piece(semicolon + isolated(remedy))] if remedy else []
     room = look.width - sum(cells(piece.text) for piece in line) % look.width - 2
     owners = _owners(group, room)
     yield ([*line, soft(f"  {owners}")] if owners else line), column
-
-
-def _isolated(text: str) -> str:
-    return " ".join(map(named, text.split(" ")))
 
 
 def _owners(group: Group, room: int) -> str:
@@ -143,7 +140,7 @@ def _about(group: Group, row: Row, look: Look) -> Iterator[Piece]:
     elif row.url:
         yield Piece(plain(row.url), Meaning.BUSY if url else None, whole=True)
     if differs := short(group.differs(row)):
-        yield soft(_isolated(differs))
+        yield soft(isolated(differs))
 
 
 # -- what else is worth a line --------------------------------------------------------------------------------------
@@ -154,11 +151,19 @@ def _beside(report: Report) -> Iterator[Line]:
     yield from ([Piece(line)] for line in wave_lines(report))
     if line := flake_line(report):
         yield [Piece(line)]
+    if line := since_line(report):
+        yield [Piece(line)]
     waited = [limit for limit in report.limits if limit.waited_seconds >= 1]
     for limit in sorted(waited, key=_longest)[:3]:
         yield [soft(f"waited: {duration(limit.waited_seconds)} for {limit.limit} of {plain(limit.account)}")]
     if report.forecast is not None:
         yield from ([soft(line)] for line in forecast_lines(report.forecast))
+
+
+def since_line(report: Report) -> str:
+    """What changed since the run that it is compared with; empty where it is compared with none."""
+    since = report.since
+    return "" if since is None else f"since {since.before.id}: {in_numbers(since) or 'no change'}"
 
 
 def wave_lines(report: Report) -> Iterator[str]:
@@ -240,7 +245,7 @@ def _numbers(report: Report, look: Look) -> Iterator[Line | tuple[Line, int]]:
             totals.append(Piece(f"{legend}{number:,} {mark.word}", mark.meaning, bold=True, whole=True))
         yield totals
     told, run = verdict(report), report.run
-    yield [Piece(f"{told.symbol} {told.pill}", told.meaning, bold=True), Piece(f"  {_isolated(told.sentence)}")], 2
+    yield [Piece(f"{told.symbol} {told.pill}", told.meaning, bold=True), Piece(f"  {isolated(told.sentence)}")], 2
     if _then(told):
         before, _, after = told.then.partition(told.command) if told.command else (told.then, "", "")
         yield [Piece(f"  {before}"), Piece(told.command, whole=True), Piece(after)], 2
