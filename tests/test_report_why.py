@@ -103,7 +103,7 @@ def test_what_a_canceled_run_never_sent_is_told_with_the_way_to_send_it():
     story = told([target(A)], stop, (3, RunEnded(1, ())))
     told_last = explain(target(A), story.entries, story.history, story.now, "r1").for_people()[-2:]
     assert told_last == [
-        "  the run has ended; it was never sent: not triggered, canceled by a person: asked by me",
+        "  the run has ended; it was never sent: not triggered: canceled by a person: asked by me",
         "  a new run triggers it: orchestrator retry r1",
     ]
 

@@ -15,6 +15,7 @@ from orchestrator.journal.history import load
 from orchestrator.report import render
 from orchestrator.report.hints import next_steps
 from orchestrator.report.reasons import waits_for
+from orchestrator.report.why import explain
 
 pytestmark = pytest.mark.anyio
 
@@ -160,6 +161,20 @@ async def test_an_approval_that_nobody_heeds_yet_is_told_with_what_opens_the_wav
         assert told.replace("(", "&#40;").replace(")", "&#41;") in render(report, form) or told in render(report, form)
     assert "approved by jo at 1970-01-01T00:00:05Z, not opened" in render(report, "text")
     assert report.run.waves[1].approved_at == "1970-01-01T00:00:05Z"
+
+
+async def test_the_story_of_a_target_names_the_wave_to_open_and_what_takes_on_a_run_that_nobody_drives():
+    run = await Rolling.of(6, rollout(*WAVES, approve=True))
+    assert await run.drive(timeout=3600.0) == Exit.TIMEOUT
+    history = await load(run.journal, "r1")
+    last = history.targets[5]
+    lines = explain(last, (), history, run.service.now(), "r1").for_people()
+    assert any(line.endswith("orchestrator approve r1 --wave early") and "open wave 2 (early)" in line for line in lines)
+    history.left_at = None  # as of a process that was killed
+    told = explain(last, (), history, run.service.now(), "r1", is_driven=False).for_people()
+    assert "nobody drives the run now" in told[-1]
+    assert told[-1].endswith("orchestrator resume r1")
+    assert "resume" not in explain(last, (), history, run.service.now(), "r1").for_people()[-1]
 
 
 async def test_the_page_has_each_wave_with_its_times():

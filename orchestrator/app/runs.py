@@ -213,6 +213,7 @@ class Story(Struct, frozen=True):
         entries: the whole run's, as the journal has them.
         expected: when it is to be triggered and what it waits for; None unless it may still come.
         exit_code: the run's, as far as it has one.
+        is_driven: whether a process is at work on the run.
     """
 
     run: str
@@ -222,6 +223,7 @@ class Story(Struct, frozen=True):
     at: float
     expected: Expected | None
     exit_code: int | None
+    is_driven: bool = True
 
 
 async def why(context: Context, name: str, run: str | None = None) -> Story:
@@ -241,8 +243,9 @@ async def why(context: Context, name: str, run: str | None = None) -> Story:
         wishes = await read_wishes(journal, row.id, history)
         entries += [Entry(COORDINATOR, 0, wish.at, wish) for wish in wishes]
         target, now = the_one(history.targets, name, row.id), context.now()
-        foreseen = await _expected(journal, context, history, target, now) if _may_come(history, target) else None
-    return Story(row.id, target, history, entries, now, foreseen, history.exit_code)
+        may_come = row.driven and _may_come(history, target)
+        foreseen = await _expected(journal, context, history, target, now) if may_come else None
+    return Story(row.id, target, history, entries, now, foreseen, history.exit_code, row.driven)
 
 
 def _may_come(history: History, target: Target) -> bool:

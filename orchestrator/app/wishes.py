@@ -143,7 +143,7 @@ def _refuse_stopped(run: str, history: History) -> None:
     if stopped is None:
         return
     ways = "" if stopped.by_person else _all_the_same(run, history, "goes on")
-    raise NotStarted(f"run {run} was stopped: {plain(stop_told(stopped))}{ways}")
+    raise NotStarted(f"run {run} triggers no more: {plain(stop_told(stopped))}{ways}")
 
 
 def _all_the_same(run: str, history: History, what: str) -> str:

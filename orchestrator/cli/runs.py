@@ -231,7 +231,9 @@ async def why(face: Face, words: tuple[str, ...], exit_status: bool) -> int:
     story = await app.why(face.context, words[-1], words[0] if len(words) == 2 else None)
     has_needs = any(unmet_needs(story.history, story.target))
     foreseen = list(foreseen_lines(story.expected, story.at, has_needs=has_needs)) if story.expected else []
-    found = explain(story.target, story.entries, story.history, story.at, story.run, foreseen)
+    found = explain(
+        story.target, story.entries, story.history, story.at, story.run, foreseen, is_driven=story.is_driven
+    )
     if face.flags.stdout == "json":
         face.json(found.for_programs(face.flags.suffix))
     else:

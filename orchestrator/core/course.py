@@ -75,8 +75,10 @@ def called(waves: Sequence[Wave], number: int) -> str:
 
 
 def stop_told(stopped: Stopped) -> str:
-    """What stopped a run: the rule with its numbers; a denial says by itself who denied what."""
-    return stopped.arithmetic if stopped.rule == DENIED else f"{stopped.rule}: {stopped.arithmetic}"
+    """What stopped a run: the rule with its numbers; what a person did says by itself who did what."""
+    if stopped.rule == DENIED:
+        return stopped.arithmetic
+    return f"{'' if stopped.by_person else 'stopped by '}{stopped.rule}: {stopped.arithmetic}"
 
 
 class Course:
@@ -237,7 +239,7 @@ class Course:
         wave = self.following(waves) or 1
         by, before = self._approved(wave), self.waves.get(wave - 1)
         said = by or ("" if before is None else f"with the verdict {before.verdict} on {called(waves, wave - 1)}")
-        return f"{called(waves, wave)}, {said}, opens {'when the run is resumed' if is_left else 'now'}"
+        return f"{called(waves, wave)}, {said}, opens {'when the run is resumed' if is_left else 'as soon as a process drives the run'}"
 
     def soaks_until(self, waves: Sequence[Wave], now: float) -> float | None:
         """When the soak before the next wave is over, whatever else it waits for; None where none is left."""

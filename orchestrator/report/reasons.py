@@ -122,7 +122,7 @@ def _before(history: History, target: Target, now: float) -> tuple[str, str] | N
         else:
             is_open = target.wave == 1 or target.wave in history.course.waves
             word = "run_stopped" if is_open else "wave_not_opened"
-        return word, f"not triggered{': ' if stopped.rule == DENIED else ', '}{stop_told(stopped)}"
+        return word, f"not triggered: {stop_told(stopped)}"
     if target.wave not in history.course.waves and (held := _wave(history, target, now)) is not None:
         return held
     waiting = list(unmet_needs(history, target))

@@ -169,7 +169,7 @@ _OVERRIDDEN = Line(
 )
 _STOPPED = Line(
     "run.stopped",
-    lambda e: f"the run stopped triggering: {stop_told(e)}",
+    lambda e: f"the run triggers no more: {stop_told(e)}",
     _of("rule", why="arithmetic"),
     ERROR,
 )

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 from itertools import islice
 from typing import Any
 
-from orchestrator.core.course import APPROVAL, PAUSE
+from orchestrator.core.course import APPROVAL, PAUSE, called
 from orchestrator.core.events import (
     AccountStopped,
     Approved,
@@ -93,6 +93,8 @@ def explain(
     now: float,
     run_id: str = "RUN",
     foreseen: Iterable[str] = (),
+    *,
+    is_driven: bool = True,
 ) -> Explained:
     """The chain of events of one target, and what it waits for.
 
@@ -102,6 +104,7 @@ def explain(
         now: the present (wall clock).
         run_id: for the command lines that help.
         foreseen: when it is expected to be triggered, and what it waits for until then, a line each.
+        is_driven: whether a process is at work on the run, as far as that can be seen.
     """
     progress = history.of(target.id)
     verdict, chain = progress.verdict, _chain(target, entries)
@@ -113,7 +116,7 @@ def explain(
         verdict.outcome.value if verdict is not None else None,
         (verdict.code or None) if verdict is not None else waits_for(history, target, now)[0],
         tuple(Told(clock(one.at), one.event.kind, sentence_of(one.event, history.waves)) for one in chain),
-        tuple(_now(target, history, now, run_id, foreseen)),
+        tuple(_now(target, history, now, run_id, foreseen, is_driven=is_driven)),
     )
 
 
@@ -160,7 +163,9 @@ def _standing(progress: Progress) -> str:
     return f"{spoken(progress.verdict.outcome)}{f' ({reason})' if reason else ''}"
 
 
-def _now(target: Target, history: History, now: float, run_id: str, foreseen: Iterable[str]) -> Iterator[str | Hint]:
+def _now(
+    target: Target, history: History, now: float, run_id: str, foreseen: Iterable[str], *, is_driven: bool
+) -> Iterator[str | Hint]:
     progress = history.of(target.id)
     verdict = progress.verdict
     if verdict is not None:
@@ -181,7 +186,7 @@ def _now(target: Target, history: History, now: float, run_id: str, foreseen: It
     yield from foreseen
     if progress.doubt is not None:
         yield from (_restart if progress.is_restarting else _doubt)(target, progress.doubt, now)
-    if history.left_at is not None:
+    if history.left_at is not None or not is_driven:
         is_stopped = history.stopped is not None and not history.stopped.by_person
         words = ("--override-stop",) if is_stopped and not progress.may_exist else ()
         yield onwards(run_id, history, words, "nobody drives the run now") or "its sandbox ended with its process"
@@ -196,7 +201,7 @@ def _for_a_person(history: History, target: Target, now: float, run_id: str) -> 
         yield Hint("unpause", run_id, (), "let it go on")
     elif waiting.kind == APPROVAL and target.wave >= waiting.wave:
         name = shell(history.waves[waiting.wave - 1].name)
-        yield Hint("approve", run_id, ("--wave", name), "open the wave")
+        yield Hint("approve", run_id, ("--wave", name), f"open {called(history.waves, waiting.wave)}")
 
 
 def _left_open(progress: Progress) -> str:
