@@ -169,7 +169,8 @@ async def test_the_story_of_a_target_names_the_wave_to_open_and_what_takes_on_a_
     history = await load(run.journal, "r1")
     last = history.targets[5]
     lines = explain(last, (), history, run.service.now(), "r1").for_people()
-    assert any(line.endswith("orchestrator approve r1 --wave early") and "open wave 2 (early)" in line for line in lines)
+    (line,) = [line for line in lines if line.endswith("orchestrator approve r1 --wave early")]
+    assert "open wave 2 (early)" in line
     history.left_at = None  # as of a process that was killed
     told = explain(last, (), history, run.service.now(), "r1", is_driven=False).for_people()
     assert "nobody drives the run now" in told[-1]

@@ -239,7 +239,8 @@ class Course:
         wave = self.following(waves) or 1
         by, before = self._approved(wave), self.waves.get(wave - 1)
         said = by or ("" if before is None else f"with the verdict {before.verdict} on {called(waves, wave - 1)}")
-        return f"{called(waves, wave)}, {said}, opens {'when the run is resumed' if is_left else 'as soon as a process drives the run'}"
+        when = "when the run is resumed" if is_left else "as soon as a process drives the run"
+        return f"{called(waves, wave)}, {said}, opens {when}"
 
     def soaks_until(self, waves: Sequence[Wave], now: float) -> float | None:
         """When the soak before the next wave is over, whatever else it waits for; None where none is left."""
