@@ -148,6 +148,13 @@ def test_an_address_leads_to_what_it_names(browser, file_of):
         assert "is no target here" in page.locator("#one").inner_text()
 
 
+def test_labels_stand_beside_a_target_and_are_found(browser, file_of):
+    with opened(browser, file_of(), "#q=core") as page:
+        labels = page.locator("#list tbody td.id .label").all_inner_texts()
+        assert labels == ["core"] * len(ids(page))
+        assert len(labels) == 13
+
+
 def test_an_owner_leads_to_its_targets(browser, file_of):
     with opened(browser, file_of()) as page:
         page.get_by_role("link", name="hooli", exact=True).click()

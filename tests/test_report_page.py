@@ -241,7 +241,8 @@ def test_a_run_that_goes_on_shows_what_runs_longest_and_how_to_steer_it():
 
 @pytest.mark.parametrize("state", STATES)
 def test_commands_can_be_pasted_as_they_stand(state):
-    commands = re.findall(r'<pre class="command"><code>(.*?)</code>', page_of(night(state)).whole)
+    drawn = re.findall(r'<pre class="command"><code>(.*?)</code>', page_of(night(state)).whole)
+    commands = [re.sub("</?span>", "", one) for one in drawn]
     assert bool(commands) == (state not in ("passed", "nothing"))
     assert all(command.startswith("orchestrator ") for command in commands)
 
@@ -273,6 +274,17 @@ def test_waves_stand_in_a_table_where_there_are_several():
     assert "Waves" not in page_of(night("passed")).said
 
 
+def test_what_was_allowed_is_written_as_a_number():
+    for allowed, text in (
+        (1_200.0, "allowed, 1,200"),
+        (10.0, "allowed, 10"),
+        (8.34, "allowed, 8.3"),
+        (2.0, "allowed, 2"),
+    ):
+        report = replace(seen(built((10, 100))), bounds=Bounds(allowed))
+        assert f"{text} " in Page(render(report, "html")).said.replace(", far above", "")
+
+
 def test_owners_are_shown_where_there_are_several():
     found = sections.owners(seen(night()), is_open=False)
     assert found.rows[0].name == "umbrella"
@@ -282,7 +294,7 @@ def test_owners_are_shown_where_there_are_several():
 
 def test_fine_print_sets_the_forecast_beside_what_happened():
     said = page_of(night()).said
-    assert "last trigger after 53 min, 56 min were forecast" in said
+    assert "last trigger after 53 min 12 s, 56 min were forecast" in said
     assert "triggers 30/3m: 362 used" in said
 
 
@@ -343,9 +355,12 @@ def test_durations_have_their_half_and_what_nineteen_of_twenty_keep():
 
 
 def test_what_is_foretold_is_drawn_pale_behind_now():
-    report = replace(seen(night("running")), to_come=[(START + 3_100, START + 3_200, START + 4_000)])
+    report = replace(seen(night("running")), to_come=[(START + 3_100, START + 4_000)])
     rates, at_once = charts.over_time(report)
     assert 0 < at_once.now < 100
-    assert {"foretold", "foretold more"} <= set(at_once.paths)
-    assert "now; to the right as forecast" in Page(render(report, "html")).said
+    assert "foretold" in rates.paths
+    assert "foretold" in at_once.paths
+    said = Page(render(report, "html")).said
+    assert "now; to the right as forecast" in said
+    assert "everything is sent in about 1 min 40 s, all is over at about 02:06 UTC." in said
     assert rates.end == at_once.end == "02:06"

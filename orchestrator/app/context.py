@@ -80,6 +80,7 @@ class Context:
         rates: limits on triggers in place of those of the accounts, by account (None: of all).
         traces: whether the observer gets a notice of every call.
         wants_facts: whether reports hold the facts of their run.
+        wants_foretold: whether reports of a run that goes on hold what is expected of it.
         read_stdin: reads at most so many bytes from where `-` stands for; None where there is no such thing.
         free_files: how many more files this process may open.
     """
@@ -101,6 +102,7 @@ class Context:
         observer: Observer | None = None,
         traces: bool = False,
         wants_facts: bool = False,
+        wants_foretold: bool = False,
         read_stdin: Callable[[int], bytes] | None = None,
         free_files: Callable[[], float] = lambda: inf,
     ) -> None:
@@ -118,6 +120,7 @@ class Context:
         self.observer = observer or Silent()
         self.traces = traces
         self.wants_facts = wants_facts
+        self.wants_foretold = wants_foretold
         self.read_stdin = read_stdin
         self._free_files = free_files
         self._promised = 0  # connections of the accounts to which the way is open

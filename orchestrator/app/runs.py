@@ -15,11 +15,12 @@ from orchestrator.core.frozen import Struct, replace
 from orchestrator.core.history import History, accounts_in
 from orchestrator.core.model import COORDINATOR, Phase, Target
 from orchestrator.core.selection import EVERYTHING, Selection, chosen, some
-from orchestrator.forecast import Expected, expected
+from orchestrator.forecast import Expected, Times, expected, foretold
 from orchestrator.journal.history import facts_of, load, made_in, read_wishes
 from orchestrator.journal.port import Entry, Journal, RunRow
 from orchestrator.providers import registry
 from orchestrator.report.diff import Diff, compare
+from orchestrator.providers.port import Declaration
 from orchestrator.report.merged import merged as merge
 from orchestrator.report.view import Report, view
 
@@ -171,7 +172,10 @@ async def _merged(
         if ids is not None:
             history.targets = [target for target in history.targets if target.id in ids]
         facts = await facts_of(journal, row.id) if context.wants_facts else ()
-        views.append(replace(view(row.id, history, context.now()), facts=facts))
+        now = context.now()
+        is_foretold = context.wants_foretold and ids is None and row.driven
+        to_come = await _foretold(journal, context, history, now) if is_foretold else ()
+        views.append(replace(view(row.id, history, now), facts=facts, to_come=to_come))
     return merge([one for one in views if one.targets] or views[:1])
 
 
@@ -256,11 +260,22 @@ def _may_come(history: History, target: Target) -> bool:
 
 
 async def _expected(journal: Journal, context: Context, history: History, target: Target, now: float) -> Expected:
+    declarations, times = await _known(journal, context, history)
+    return expected(history, target, declarations, now, times)
+
+
+async def _foretold(journal: Journal, context: Context, history: History, now: float) -> Sequence[tuple[float, float]]:
+    declarations, times = await _known(journal, context, history)
+    return foretold(history, declarations, now, times)
+
+
+async def _known(journal: Journal, context: Context, history: History) -> tuple[Mapping[str, Declaration], Times]:
+    """What a forecast of a run supposes: what its providers say of themselves, and how long builds took."""
     made = history.made
     assert made is not None  # noqa: S101  # a run that exists has been made
     accounts = accounts_in(made)
     declarations = {account.type: registry.declaration(account.type) for account in accounts.values()}
-    return expected(history, target, declarations, now, await times_in(journal, made.name, accounts, context))
+    return declarations, await times_in(journal, made.name, accounts, context)
 
 
 def the_one(targets: Sequence[Target], name: str, run: str = "") -> Target:

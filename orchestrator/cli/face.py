@@ -55,7 +55,7 @@ class Face:
     def context(self) -> Context:
         """What the use cases may see."""
         from orchestrator.app.context import Context
-        from orchestrator.report import EVENTS
+        from orchestrator.report import EVENTS, FORMATS
 
         machine, flags = self.machine, self.flags
         return Context(
@@ -70,6 +70,7 @@ class Face:
             observer=self._observer() if self._observes else None,
             traces=flags.verbose > 1,
             wants_facts=any(output.format == EVENTS for output in flags.output),
+            wants_foretold=any(FORMATS[output.format].foretells for output in flags.output),
             read_stdin=_stdin,
             free_files=machine.free_files,
         )

@@ -12,6 +12,7 @@ from orchestrator.core.model import Plan, Target
 from orchestrator.core.options import Options
 from orchestrator.forecast.advice import alternatives, sentence, slowest, supposed, warnings
 from orchestrator.forecast.durations import ASSUMED, Times, times_of, with_last_builds
+from orchestrator.forecast.foretold import foretold
 from orchestrator.forecast.remaining import Expected, Waits, expected
 from orchestrator.forecast.result import AccountForecast, Advice, Forecast, Span, Use, uses
 from orchestrator.forecast.simulate import Simulation
@@ -29,6 +30,7 @@ __all__ = [
     "Waits",
     "expected",
     "forecast",
+    "foretold",
     "times_of",
     "with_last_builds",
 ]

@@ -27,11 +27,13 @@ class Format(Struct, frozen=True):
         function: `module:name` in `formats`, imported when it is used; its text at once, or in pieces.
         extension: of a file that holds it.
         help: one line.
+        foretells: whether it shows what is expected of a run that goes on.
     """
 
     function: str
     extension: str
     help: str
+    foretells: bool = False
 
 
 EVENTS = "events"  # the format that wants the facts of the journal
@@ -42,7 +44,7 @@ FORMATS: Mapping[str, Format] = {
     "events": Format("events:render", "jsonl", "the facts of the run, a JSON object a line"),
     "junit": Format("junit:render", "xml", "JUnit XML for CI servers: a suite a wave, a case a target"),
     "markdown": Format("markdown:render", "md", "tables for a pull request or a job summary"),
-    "html": Format("html:render", "html", "one self-contained page with a chart and a filter"),
+    "html": Format("html:render", "html", "one self-contained page: causes, charts, all targets", True),
     "csv": Format("json:csv_rows", "csv", "a row a target for spreadsheets"),
     "ctrf": Format("json:ctrf", "json", "Common Test Report Format"),
     "list": Format("json:short_forms", "txt", "repo@branch lines of what did not pass"),

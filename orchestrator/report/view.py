@@ -208,8 +208,8 @@ class Report(Struct, frozen=True):
         since: what changed since another run, where a person asked for that.
         suffix: what is appended to the command lines that it advises, such as ` --state DIR`.
         bounds: what it could have done at most.
-        to_come: of a run that goes on, what is expected of each open target: when it is triggered, when its build
-            starts and ends (wall clock); only where a format wants it, else empty.
+        to_come: of a run that goes on, of each open target when it is expected to be triggered, and when its build ends
+            (wall clock); only where a format wants it, else empty.
     """
 
     run: RunView
@@ -224,7 +224,7 @@ class Report(Struct, frozen=True):
     fail_on: frozenset[Outcome] = DEFAULT_FAIL_ON
     suffix: str = ""
     bounds: Bounds = Bounds()
-    to_come: Sequence[tuple[float, float, float]] = ()
+    to_come: Sequence[tuple[float, float]] = ()
     facts: Sequence[tuple[str, Entry]] = ()
     since: Diff | None = None
 

@@ -46,7 +46,7 @@
     sign.setAttribute("aria-hidden", "true");
     return [sign, make("span", "word", ` ${word}`)];
   };
-  const buildOf = (row) => (at("build", row) ? `#${at("build", row)}` : "open");
+  const buildOf = (row) => (at("build", row) ? `#${at("build", row)}` : "page");
 
   const line = (row, number) => {
     const made = make("tr");
@@ -56,7 +56,7 @@
     const name = make("bdi"), to = make("a", "quiet", data.id[row]);
     to.href = `#t=${encodeURIComponent(data.prefix + data.id[row])}`;
     name.append(to);
-    const labels = data.labels[at("labels", row)];
+    const labels = data.labels[at("label", row)];
     cell("id", name, ...(labels ? [make("span", "label", labels)] : []));
     cell("text", make("bdi", "", data.texts[at("text", row)]));
     if (heads.length > 6) cell("wave number", at("wave", row));
@@ -91,7 +91,7 @@
     return keys[column];
   };
   const haystack = (row) =>
-    [data.id[row], data.texts[at("text", row)], mark(row)[1], data.labels[at("labels", row)], `#${at("build", row)}`].join(" ").toLowerCase();
+    [data.id[row], data.texts[at("text", row)], mark(row)[1], data.labels[at("label", row)], `#${at("build", row)}`].join(" ").toLowerCase();
 
   const filtered = () => {
     const words = (asked.q || "").toLowerCase().split(/\s+/).filter(Boolean);

@@ -23,7 +23,7 @@ from orchestrator.report.groups import flake_line, groups
 from orchestrator.report.hints import Hint, for_a_person, next_steps
 from orchestrator.report.marks import COLOURS, Meaning
 from orchestrator.report.states import State, Verdict
-from orchestrator.report.verdict import verdict
+from orchestrator.report.verdict import Ahead, verdict
 from orchestrator.report.view import Report, WaveView
 from orchestrator.report.words import epoch, plain
 
@@ -42,7 +42,7 @@ def render(report: Report, *, at_most: int = AT_MOST, against: Diff | None = Non
         loader=jinja2.FunctionLoader(_file), autoescape=True, trim_blocks=True, lstrip_blocks=True
     )
     script, style = _file("page.js"), colours() + _file("page.css")
-    found, said, drawn = groups(report), verdict(report), charts.over_time(report)
+    found, said, drawn = groups(report), verdict(report, ahead=_ahead(report)), charts.over_time(report)
     is_open = said.state in GOING_ON
     return environment.get_template("page.html").render(
         report=report,
@@ -104,6 +104,14 @@ def strong(sentence: str) -> Iterator[tuple[str, bool]]:
             yield part, "in doubt" in part
 
 
+def _ahead(report: Report) -> Ahead:
+    """What is still expected of the run, as its sentence has it."""
+    unsent = [at for at, _ in report.to_come if at > report.as_of]
+    last_trigger = max(unsent) - report.as_of if unsent else None
+    last_build = max(end for _, end in report.to_come) - report.as_of if report.to_come else None
+    return Ahead(last_trigger, last_build)
+
+
 def _then(said: Verdict) -> tuple[str, str, str]:
     """What to do then: the words before the command, the command, the words after it."""
     before, _, after = said.then.partition(said.command) if said.command else (said.then, "", "")
@@ -143,7 +151,7 @@ def _rates_key(report: Report, chart: charts.Chart) -> Iterator[tuple[str, str]]
     yield "busy", f"sent, {len(sent):,}{so_far}{part}"
     if bound is not None:
         far = ", far above" if bound.at is None else ""
-        yield "bound", f"allowed, {bound.value:,.3g}{far}"
+        yield "bound", f"allowed, {bound.value:,.{0 if bound.value >= 10 else 1}f}{far}".replace(".0", "")
 
 
 def _at_once_key(chart: charts.Chart) -> Iterator[tuple[str, str]]:

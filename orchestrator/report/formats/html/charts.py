@@ -111,21 +111,25 @@ def _span(row: Row, as_of: float) -> Span | None:
 def over_time(report: Report) -> tuple[Chart, Chart] | None:
     """Triggers a minute, and builds at once, on one axis; None when nothing was triggered, or all in one instant."""
     found = spans(report.targets, report.as_of)
-    ahead = [span for span in report.to_come if span[0] < span[2]]
-    if not found and not ahead:
+    if not found and not report.to_come:
         return None
-    start = min(epoch(report.run.started_at) or math.inf, *(span[0] for span in [*found, *ahead]))
-    end = max(span[2] for span in [*found, *ahead])
+    starts, ends = [span[0] for span in found], [span[2] for span in found] + [end for _, end in report.to_come]
+    start = min(starts, default=report.as_of)
+    start, end = min(start, epoch(report.run.started_at) or start), max(ends)
     if end - start < 1:
         return None
-    return rates(report, found, start, end), at_once(report, found, start, end)
+    return rates(report, starts, start, end), at_once(report, found, start, end)
 
 
-def rates(report: Report, found: Sequence[Span], start: float, end: float) -> Chart:
-    """Triggers a minute."""
+def rates(report: Report, asked: Sequence[float], start: float, end: float) -> Chart:
+    """Triggers a minute.
+
+    Args:
+        asked: when triggers left.
+    """
     width = next((size for size in SPANS if (end - start) / size <= BARS), (end - start) / BARS)
-    sent = _binned([asked for asked, _, _ in found], start, end, width)
-    to_come = _binned([asked for asked, _, _ in report.to_come if asked > report.as_of], start, end, width)
+    sent = _binned(asked, start, end, width)
+    to_come = _binned([at for at, _ in report.to_come if at > report.as_of], start, end, width)
     both = [one + other for one, other in zip(sent, to_come, strict=True)]
     bound = report.bounds.triggers_per_minute
     top = _top(max(both), bound)
@@ -137,28 +141,25 @@ def rates(report: Report, found: Sequence[Span], start: float, end: float) -> Ch
 
 
 def at_once(report: Report, found: Sequence[Span], start: float, end: float) -> Chart:
-    """Builds that were queued and that ran."""
-    step, now = (end - start) / STEPS, report.as_of
-    every = [*found, *report.to_come]
-    running = _counted([(begun, ended) for _, begun, ended in every], start, step)
-    queued = _counted([(asked, begun) for asked, begun, _ in every], start, step)
-    if report.run.finished_at is None and not report.to_come:  # what is open at its end does not end there
-        running[-1], queued[-1] = running[-2], queued[-2]
+    """Builds that were queued and that ran; behind now, where they are foretold, all that are open."""
+    step = (end - start) / STEPS
+    running = _counted([(begun, ended) for _, begun, ended in found], start, step)
+    queued = _counted([(asked, begun) for asked, begun, _ in found], start, step)
+    ahead = _counted(report.to_come, start, step)
+    known = STEPS if not report.to_come else max(1, min(STEPS, int((report.as_of - start) / step)))
+    if report.run.finished_at is None:  # what is open at its end does not end there
+        running[known], queued[known] = running[known - 1], queued[known - 1]
     both = [one + other for one, other in zip(running, queued, strict=True)]
     bound = report.bounds.in_flight
-    top, zero = _top(max(both), bound), [0] * len(both)
-    known = STEPS + 1 if not report.to_come else max(0, min(STEPS, int((now - start) / step))) + 1
+    top, zero = _top(max(*both[: known + 1], *ahead), bound), [0] * len(both)
     shown = {
-        "waiting": _outline(both, running, top, 0, known),
-        "busy": _outline(running, zero, top, 0, known),
+        "waiting": _outline(both, running, top, 0, known + 1),
+        "busy": _outline(running, zero, top, 0, known + 1),
     }
-    if known <= STEPS:
-        ahead = (known - 1, STEPS + 1)
-        shown |= {
-            "foretold more": _outline(both, running, top, *ahead),
-            "foretold": _outline(running, zero, top, *ahead),
-        }
-    most: dict[str, float] = {"busy": max(running[:known]), "waiting": max(queued[:known])}
+    if known < STEPS:
+        ahead[known] = both[known]
+        shown["foretold"] = _outline(ahead, zero, top, known, STEPS + 1)
+    most: dict[str, float] = {"busy": max(running[: known + 1]), "waiting": max(queued[: known + 1])}
     return _chart(report, shown, most, bound, top, start, end)
 
 

@@ -12,6 +12,7 @@ from orchestrator.core.model import Outcome, Phase
 from orchestrator.core.times import counted, rounded
 from orchestrator.report.formats.html.charts import Bar
 from orchestrator.report.formats.html.head import Fact, bar, prefix_of
+from orchestrator.report.formats.text import forecast_lines
 from orchestrator.report.groups import Group, shares
 from orchestrator.report.marks import Mark
 from orchestrator.report.remedies import remedy
@@ -189,13 +190,8 @@ def _runs(row: Row) -> bool:
 
 def fine_print(report: Report) -> Iterator[Fact]:
     """Forecast against fact, limits, calls, and what made the page."""
-    if report.forecast is not None:
-        one = report.forecast
-        parts = (
-            ("last trigger after", one.actual_last_trigger_seconds, one.last_trigger_seconds),
-            ("last build after", one.actual_last_build_seconds, one.last_build_seconds),
-        )
-        yield Fact("Forecast", "; ".join(_beside(*part) for part in parts))
+    for line in () if report.forecast is None else forecast_lines(report.forecast):
+        yield Fact("Forecast", line.partition(": ")[2])
     limits = [_limit(report, one.account, one.limit, one.used, one.waited_seconds) for one in report.limits]
     if limits:
         yield Fact("Limits", " \u00b7 ".join(limits))
@@ -209,13 +205,6 @@ def fine_print(report: Report) -> Iterator[Fact]:
         yield Fact("Ends seen", text)
     as_of = datetime.fromtimestamp(report.as_of, UTC)
     yield Fact("Made by", f"orchestrator {__version__} from the journal, as of {as_of.day} {as_of:%b %Y, %H:%M} UTC")
-
-
-def _beside(what: str, actual: float | None, foreseen: float) -> str:
-    """What happened beside what was forecast."""
-    if actual is None:
-        return f"{what} {rounded(foreseen)} were forecast"
-    return f"{what} {rounded(actual)}, {rounded(foreseen)} were forecast"
 
 
 def _limit(report: Report, account: str, limit: str, used: int, waited: float) -> str:

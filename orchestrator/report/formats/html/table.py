@@ -53,7 +53,7 @@ def table(report: Report, groups: Sequence[Group], at_most: int) -> str:
         "build": [short(row.build_number or "", 40) for row in rows],
         "url": [urls.number(_pattern(row, shown)) for row, shown in zip(rows, ids, strict=True)],
         "key": [plain(row.build_id or "") for row in rows],
-        "labels": [labels.number(short(" ".join(row.labels), 200)) for row in rows],
+        "label": [labels.number(short(" ".join(row.labels), 200)) for row in rows],
         "wave": [row.wave for row in rows],
     }
     return script_json(
