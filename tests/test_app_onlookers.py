@@ -1,10 +1,13 @@
 """Who only looks on never stands in the way of who wants to drive a run, and says what nobody does."""
 
+from contextlib import asynccontextmanager
+
 import anyio
 import pytest
 from fake_service import Script, targets
 from web import Page, Server
 
+from orchestrator.app import runs
 from orchestrator.app.cancel import cancel, canceled
 from orchestrator.app.drive import Drive
 from orchestrator.app.onlookers import let_go
@@ -75,6 +78,28 @@ async def test_an_onlooker_of_a_run_that_nobody_triggers_takes_nothing_and_says_
     assert found[0].code is Exit.OK
     assert {target.outcome for target in found[0].report.targets} == {"passed"}
     assert page.snapshots[-1].is_driven
+
+
+@pytest.mark.parametrize("wanted", [True, False])
+async def test_a_report_of_a_driven_run_foretells_what_is_open_where_a_format_wants_it(server, monkeypatch, wanted):
+    @asynccontextmanager
+    async def readable(*_):
+        yield server.journal()
+
+    monkeypatch.setattr(runs, "readable", readable)
+    started = await server.started("one", Page(), "slow", "quick")
+    context = server.context(Page())
+    context.wants_foretold = wanted
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(started.drive.run)
+        await anyio.sleep(120.0)
+        _, found = await runs.report(context, "one")
+        open_ = found.totals["open"]
+        assert 0 < open_ < len(found.targets)
+        assert len(found.to_come) == (open_ if wanted else 0)
+        assert all(found.as_of <= asked < ended for asked, ended in found.to_come)
+    _, found = await runs.report(context, "one")
+    assert found.to_come == ()
 
 
 async def test_an_onlooker_that_is_interrupted_leaves(server):

@@ -296,6 +296,7 @@ def test_fine_print_sets_the_forecast_beside_what_happened():
     said = page_of(night()).said
     assert "last trigger after 53 min 12 s, 56 min were forecast" in said
     assert "triggers 30/3m: 362 used" in said
+    assert re.search(r"Used [\d,]+ build minutes \(hooli ", said)
 
 
 def test_the_style_has_each_colour_of_the_one_table():

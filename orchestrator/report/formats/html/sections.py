@@ -10,6 +10,7 @@ from orchestrator import __version__
 from orchestrator.core.frozen import Struct
 from orchestrator.core.model import Outcome, Phase
 from orchestrator.core.times import counted, rounded
+from orchestrator.report import minutes
 from orchestrator.report.formats.html.charts import Bar
 from orchestrator.report.formats.html.head import Fact, bar, prefix_of
 from orchestrator.report.formats.text import forecast_lines
@@ -199,6 +200,8 @@ def fine_print(report: Report) -> Iterator[Fact]:
     calls = [_calls(number, words.get(purpose, purpose)) for purpose, number in report.calls.items() if number]
     if calls:
         yield Fact("Calls", ", ".join(calls))
+    for text in minutes.line(minutes.used(report)):
+        yield Fact("Used", text)
     seen = report.run.detection_seconds
     if seen is not None:
         text = f"in the median after {rounded(seen.median)}, nine of ten within {rounded(seen.p90)}"
