@@ -256,7 +256,7 @@ def test_a_ban_is_told_once_and_not_in_each_row():
 def test_the_run_before_is_compared_where_it_is_given():
     before, after = seen(night("failed", seed=6)), seen(night())
     diff = compare(before, after)
-    said = Page(render(after, "html", against=diff)).said
+    said = Page(render(replace(after, since=diff), "html")).said
     for word, number in (("newly failing", len(diff.newly_failing)), ("fixed", len(diff.fixed))):
         assert number > 0
         assert f"{word} {number}" in said

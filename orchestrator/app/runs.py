@@ -19,8 +19,8 @@ from orchestrator.forecast import Expected, Times, expected, foretold
 from orchestrator.journal.history import facts_of, load, made_in, read_wishes
 from orchestrator.journal.port import Entry, Journal, RunRow
 from orchestrator.providers import registry
-from orchestrator.report.diff import Diff, compare
 from orchestrator.providers.port import Declaration
+from orchestrator.report.diff import Diff, compare
 from orchestrator.report.merged import merged as merge
 from orchestrator.report.view import Report, view
 

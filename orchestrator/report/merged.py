@@ -54,6 +54,7 @@ def merged(reports: Sequence[Report]) -> Report:
         as_of=max(report.as_of for report in reports),
         facts=[fact for report in reports for fact in report.facts],
         forecast=None,
+        to_come=[one for report in reports for one in report.to_come],
     )
 
 

@@ -31,12 +31,11 @@ AT_MOST = 100_000  # rows; a browser that gets more is slow
 GOING_ON = (State.RUNNING, State.WAITING, State.DETACHED)
 
 
-def render(report: Report, *, at_most: int = AT_MOST, against: Diff | None = None) -> str:
+def render(report: Report, *, at_most: int = AT_MOST) -> str:
     """The page.
 
     Args:
         at_most: rows in the table; what did not pass comes first.
-        against: what changed since an earlier run.
     """
     environment = jinja2.Environment(
         loader=jinja2.FunctionLoader(_file), autoescape=True, trim_blocks=True, lstrip_blocks=True
@@ -61,7 +60,7 @@ def render(report: Report, *, at_most: int = AT_MOST, against: Diff | None = Non
         flaky=flake_line(report).capitalize() if report.targets else "",
         running=sections.longest(report, running=True) if is_open else [],
         steps=list(_steps(report, is_open=is_open)),
-        since=None if against is None else _since(against),
+        since=None if report.since is None else _since(report.since),
         owners=sections.owners(report, is_open=is_open),
         waves=[_wave(one, report.as_of) for one in report.run.waves] if len(report.run.waves) > 1 else [],
         has_waves=len(report.run.waves) > 1,
