@@ -257,6 +257,9 @@ def test_what_is_not_asked_before_is_refused_when_it_is_prepared(program, type_,
         assert "acme/old is acme/new, which also stands at orchestrator.yaml:" in rows[OLD]["reason"]
         assert rows[NEW]["outcome"] == rows["acme/other"]["outcome"] == "passed"
         assert dict(world.counters.by_repo()) == {NEW: 1, "acme/other": 1}
+        assert program("retry", "--yes", "-q") == Exit.NOT_STARTED
+        assert "under another name of the repository: ci:acme/old@main" in program.err
+        assert len(world.counters.accepted) == 2
 
 
 @every

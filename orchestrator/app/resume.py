@@ -17,6 +17,7 @@ from orchestrator.core.errors import JournalError, NotStarted, UsageError
 from orchestrator.core.frozen import Struct, replace
 from orchestrator.core.history import History
 from orchestrator.core.model import Json, Notify, Outcome, Plan, Target
+from orchestrator.core.names import SAME_REPOSITORY
 from orchestrator.core.options import OldBuild
 from orchestrator.core.progress import Progress
 from orchestrator.core.selection import EVERYTHING, Selection, some
@@ -217,13 +218,15 @@ async def chosen(
     still_open = [] if history.has_ended else [t.id for t in found if not _is_settled(history.of(t.id))]
     found = [target for target in found if target.id not in set(still_open)]
     unmarked = [t.id for t in found if history.of(t.id).doubt is not None and history.of(t.id).marker is None]
-    without_build = [t.id for t in found if same_commit and history.of(t.id).build is None]
-    found = [target for target in found if target.id not in {*unmarked, *without_build}]
+    twins = [t.id for t in found if (verdict := history.of(t.id).verdict) and verdict.code == SAME_REPOSITORY]
+    without_build = [t.id for t in found if same_commit and history.of(t.id).build is None and t.id not in twins]
+    found = [target for target in found if target.id not in {*twins, *unmarked, *without_build}]
     running = await _still_running(history, found, journal, context)
     found = [target for target in found if target.id not in running][: selection.first]
     found, unmet = _with_needs(history, found)
     left_out = {
         "they are open in that run, which goes on with them": still_open,
+        "they are other targets of the run, under another name of the repository": twins,
         "they are in doubt and carried no marker that could be looked for": unmarked,
         "they have no build that could be started again": without_build,
         "what they need did not pass and is not retried": unmet,
