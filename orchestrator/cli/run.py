@@ -11,6 +11,7 @@ from orchestrator.app.ahead import looked_ahead, remembered
 from orchestrator.app.context import writable
 from orchestrator.app.drive import Drive
 from orchestrator.app.lookups import times_in
+from orchestrator.app.names import refuse_twins
 from orchestrator.app.onlookers import let_go
 from orchestrator.app.overlap import FORBID, OVERLAPS, REPLACE, holders
 from orchestrator.app.plan import Choices, Planned, Source, forecast_of, foreign_hosts, plan
@@ -161,6 +162,7 @@ async def _asked(face: Face, planned: Planned, journal: Journal) -> Planned:
 
 async def _replaced(face: Face, planned: Planned, journal: Journal) -> list[RunRow]:
     """Cancels the runs that hold targets and that processes drive; those that nobody drives are only ended."""
+    await refuse_twins(planned.plan, face.context, journal)  # as `start` does: nothing is canceled for what is refused
     held = [one.row for one in await holders(planned.plan.accounts, planned.plan.targets, journal) if one.names]
     for row in held:
         await let_go(row.id, journal, face.context)
