@@ -73,7 +73,7 @@ def test_a_run_is_found_by_a_prefix_that_is_unique(program):
     tell(program, "2026-one", P, F, P)
     tell(program, "2026-two", P, P, P)
     assert program("status", "2026-o", "--state", "s") == 0
-    assert "nightly 2026-one: ended, exit 1" in program.out
+    assert "did not pass \u00b7 exit 1  nightly 2026-one\n" in program.out
     assert program("status", "2026", "--state", "s") == Exit.USAGE
     assert "2026-one" in program.err
     assert "2026-two" in program.err
@@ -108,7 +108,7 @@ def test_a_whole_id_wins_over_longer_ones(program):
     tell(program, "a", P, F, P)
     tell(program, "ab", P, P, P)
     assert program("status", "a", "--state", "s") == 0
-    assert "nightly a:" in program.out
+    assert "nightly a\n" in program.out
 
 
 def test_shown_is_exit_0_and_with_exit_status_the_runs_own(program):

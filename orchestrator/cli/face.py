@@ -30,13 +30,14 @@ if TYPE_CHECKING:
     from orchestrator.cli.live import Screen
     from orchestrator.cli.log import Log
     from orchestrator.report.view import Report
-    from orchestrator.report.wrap import Look
+    from orchestrator.report.wrap import Line, Look
 
 T = TypeVar("T")
 
 SUMMARY = "GITHUB_STEP_SUMMARY"
 TEXT_WIDTH = 100  # columns of a report that no terminal shows
 NOTHING: Mapping[str, str] = {}
+ENDLESS = 100_000  # columns of what is no terminal: a line stays one
 TEXT = ("text", "json")
 DRIVES = ("run", "watch", "resume", "retry", "cancel")  # the run's own exit code stands, shown or not
 
@@ -125,6 +126,22 @@ class Face:
     def tell_lines(self, lines: Iterable[str]) -> None:
         """Prints lines for people on stdout; on a terminal each is wrapped to its width."""
         self.tell(self._fitted("\n".join(lines), sys.stdout))
+
+    @property
+    def columns(self) -> int | None:
+        """How wide stdout is; None where it is no terminal."""
+        return self.machine.columns(sys.stdout)
+
+    def draw(self, lines: Iterable[Line], hang: int = 0) -> None:
+        """Prints lines for people on stdout, in colour and with links where the terminal has them.
+
+        Args:
+            hang: columns before what does not fit on a line and goes on below.
+        """
+        from orchestrator.report.wrap import written
+
+        look = replace(self.look(sys.stdout), width=self.columns or ENDLESS)
+        self.tell("\n".join(written(lines, look, hang)))
 
     def _fitted(self, text: str, stream: TextIO) -> str:
         width = self.machine.columns(stream)

@@ -48,7 +48,7 @@ VERBS: Mapping[str, tuple[str, str]] = {  # in the order in which a person needs
     "plan": ("plan", "Show what a run would send, how long it takes and why."),
     "run": ("run", "Plan, trigger, follow, report."),
     "watch": ("run", "Follow a run that goes on elsewhere or was detached."),
-    "status": ("runs", "Show where a run stands."),
+    "status": ("status", "Show where a run stands, or how a target fared of late."),
     "runs": ("runs", "List the runs in the state; prune or export them."),
     "resume": ("run", "Go on with an open run; nothing is triggered twice."),
     "retry": ("run", "Start a new run of what did not pass."),

@@ -1,36 +1,33 @@
-"""The verbs that read the state: `runs` (which forgets old ones, too), `status`, `why`, `report` and `diff`."""
+"""The verbs that read the state: `runs` (which forgets old ones, too), `why`, `report` and `diff`."""
 
 from __future__ import annotations
 
 import sys
-from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
+
+import click
 
 from orchestrator.app import runs as app
 from orchestrator.app.context import readable, writable
+from orchestrator.app.glance import glances
 from orchestrator.cli.face import TEXT, Face, verb
 from orchestrator.cli.flags import OUTPUT, SELECT
 from orchestrator.cli.help import Group, argument, option
+from orchestrator.cli.listing import for_programs, lines_of
 from orchestrator.cli.values import duration as seconds_of
 from orchestrator.core.errors import Exit, UsageError
-from orchestrator.core.events import CANCELED
-from orchestrator.core.frozen import replace
-from orchestrator.core.model import Phase
 from orchestrator.core.times import clock, counted, duration
 from orchestrator.forecast import Expected
 from orchestrator.journal.port import RunRow
 from orchestrator.report import FORMATS
 from orchestrator.report.diff import as_json, as_text, compare
-from orchestrator.report.formats.text import headline, wave_lines
-from orchestrator.report.groups import counts
-from orchestrator.report.hints import Hint, for_a_person, going_on
-from orchestrator.report.reasons import TURN, held_by, unmet_needs
-from orchestrator.report.view import Report
+from orchestrator.report.reasons import unmet_needs
 from orchestrator.report.why import explain
-from orchestrator.report.words import plain, seconds_between, shell, short
+from orchestrator.report.words import shell
 
 REASONS = 8
+LISTED = 20  # runs that a person sees at once
 MOVED = (
     "is open, and moves with the file: resume it there and no more here (each looks up what the other one triggered)"
 )
@@ -41,6 +38,13 @@ EXIT_STATUS = option("--exit-status", group=Group.OUTPUT, is_flag=True, help="Ex
 @verb(
     argument("run", "runs", required=False),
     option("--open", "only_open", is_flag=True, help="Only those that have not ended."),
+    option(
+        "--last",
+        metavar="N",
+        type=click.IntRange(min=1),
+        unset="20, with -o json all",
+        help="Only the last N that were made.",
+    ),
     option("--prune", metavar="30d", help="Forget runs that ended longer ago than that."),
     option(
         "--export",
@@ -52,15 +56,19 @@ EXIT_STATUS = option("--exit-status", group=Group.OUTPUT, is_flag=True, help="Ex
     formats=TEXT,
     examples=(
         ("what there is", "orchestrator runs"),
-        ("those of one name", "orchestrator runs @nightly"),
+        ("those of one name, more of them", "orchestrator runs @nightly --last 100"),
         ("forget what ended a month ago", "orchestrator runs --prune 30d"),
         ("take one to another machine", "orchestrator runs latest --export run.db"),
     ),
 )
-async def runs(face: Face, run: str | None, only_open: bool, prune: str | None, export: str | None) -> None:
+async def runs(
+    face: Face, run: str | None, only_open: bool, last: int | None, prune: str | None, export: str | None
+) -> None:
     """List the runs in the state, newest first; RUN narrows them down, for --prune too: a part of an id, or @NAME."""
-    given = [flag for flag, it in (("--open", only_open), ("--prune", prune), ("--export", export)) if it]
-    if len(given) > 1:
+    given = [
+        flag for flag, it in (("--open", only_open), ("--last", last), ("--prune", prune), ("--export", export)) if it
+    ]
+    if len(given) > 1 and given != ["--open", "--last"]:
         raise UsageError(f"runs: {' and '.join(given)} do not go together")
     if prune is not None:
         await _prune(face, run or "", seconds_of(prune, "--prune"))
@@ -72,7 +80,8 @@ async def runs(face: Face, run: str | None, only_open: bool, prune: str | None, 
         for row in [row for row in rows if row.ended_at is None][:REASONS]:
             face.note(f"{row.id} {MOVED}{DRIVEN if row.driven else ''}")
     else:
-        await _list(face, await app.runs(face.context, run or "", open_only=only_open))
+        at_most = last if last is not None else LISTED if face.flags.stdout != "json" else None
+        await _list(face, await app.runs(face.context, run or "", open_only=only_open), at_most)
 
 
 async def _prune(face: Face, prefix: str, age: float) -> None:
@@ -86,129 +95,24 @@ async def _prune(face: Face, prefix: str, age: float) -> None:
         face.note(f"{await journal.drop_runs([row.id for row in rows]):,} runs forgotten")
 
 
-async def _list(face: Face, rows: Sequence[RunRow]) -> None:
+async def _list(face: Face, rows: Sequence[RunRow], at_most: int | None = None) -> None:
+    """Lists runs.
+
+    Args:
+        at_most: of the newest; None: all.
+    """
+    shown = rows[:at_most]
     async with readable(face.context, rows[0].id) if rows else nullcontext() as journal:
-        cancelers = {} if journal is None else await app.canceled_by(rows, journal)
-        waiting = {} if journal is None else await app.waiting(rows, journal, face.machine.now())
+        found = [] if journal is None else await glances(shown, journal, face.machine.now())
+        every = [] if journal is None else await journal.runs()
     if face.flags.stdout == "json":
-        face.json([_row(row, cancelers.get(row.id), waiting.get(row.id)) for row in rows])
+        face.json([for_programs(one) for one in found])
+    elif not found:
+        face.tell("no runs")
     else:
-        face.tell("\n".join(_table(rows, cancelers, waiting)))
-
-
-def _row(row: RunRow, canceled_by: str | None, waits: str | None) -> dict[str, object]:
-    return {
-        "id": row.id,
-        "name": row.name,
-        "status": _status(row),
-        "made_at": clock(row.made_at),
-        "ended_at": clock(row.ended_at) or None,
-        "targets": row.targets,
-        "exit_code": row.exit_code,
-        "parent": row.parent,
-        "canceled_by": canceled_by,
-        "waits": waits,
-    }
-
-
-def _status(row: RunRow) -> str:
-    if row.ended_at is not None:
-        return "ended"
-    return "driven" if row.driven else "open"
-
-
-def _table(rows: Sequence[RunRow], cancelers: Mapping[str, str], waiting: Mapping[str, str]) -> Iterator[str]:
-    if not rows:
-        yield "no runs"
-        return
-    width = max(len(row.id) for row in rows)
-    for row in rows:
-        end = f"exit {row.exit_code}" if row.ended_at is not None else ""
-        parent = f"  retry of {row.parent}" if row.parent else ""
-        by = f"  canceled by {plain(cancelers[row.id])}" if row.id in cancelers else ""
-        waits = f"  {plain(waiting[row.id])}" if row.id in waiting else ""
-        name = f"{plain(row.name)}{parent}{by}{waits}"
-        yield f"{row.id:<{width}}  {_status(row):<6}  {end:<8}  {row.targets:>7,} targets  {name}"
-
-
-@verb(
-    argument("run", "runs_or_targets", required=False),
-    EXIT_STATUS,
-    flags=(*SELECT, *OUTPUT),
-    formats=TEXT,
-    examples=(
-        ("the latest run", "orchestrator status"),
-        ("the latest of a name, for a script", "orchestrator status @nightly -o json"),
-        ("how a target fared of late", "orchestrator status acme/api@main"),
-    ),
-)
-async def status(face: Face, run: str | None, exit_status: bool) -> int:
-    """Show where RUN (by default the latest) stands: how many are done, how far the others are, what they wait for."""
-    row, report = await app.report(face.context, run, face.choices.meant)
-    if face.flags.stdout == "json":
-        face.show(report)
-    else:
-        hints = [hint.line(face.flags.suffix) for hint in _next(row, report)]
-        waits = await _next_triggers(face, row, report) if row.driven else []
-        face.tell_lines([*_lines(row, report), *waits, *hints])
-    return (report.run.exit_code or 0) if exit_status else Exit.OK
-
-
-async def _next_triggers(face: Face, row: RunRow, report: Report) -> Sequence[str]:
-    """For each account the target that is triggered next, with what it waits for, as `why` tells it."""
-    turns = {one.account: one for one in reversed(report.targets) if one.outcome is None and one.code == TURN}
-    lines: list[str] = []
-    for account, target in turns.items():
-        story = await app.why(face.context, target.id, row.id)
-        expected = story.expected or Expected(None, ())
-        held = held_by(story.history, story.target, story.at)
-        waits = [*held, *foreseen_lines(expected, story.at, has_needs=False)]
-        lines += [f"next of {account}: {plain(target.id)}", *(f"  {line}" for line in waits)] if waits else []
-    return lines
-
-
-def _lines(row: RunRow, report: Report) -> Iterator[str]:
-    run = report.run
-    yield f"{plain(run.name) or 'run'} {run.id}: {_standing(row, report)}"
-    lasted = seconds_between(run.started_at, run.finished_at)
-    yield f"started {run.started_at}" + (f", left after {duration(lasted)}" if lasted is not None else "")
-    done = [target for target in report.targets if target.outcome is not None]
-    numbers = ", ".join(f"{number:,} {word}" for number, word in counts(replace(report, targets=done)))
-    yield f"{len(done):,} of {report.totals['targets']:,} done: " + (numbers or "nothing yet")
-    phases = Counter(target.phase for target in report.targets)
-    open_phases = [f"{phases[phase]:,} {phase.value}" for phase in Phase if phase is not Phase.DONE and phases[phase]]
-    in_doubt = sum(target.is_in_doubt and target.outcome is None for target in report.targets)
-    yield from wave_lines(report)
-    if open_phases:
-        yield f"open: {', '.join(open_phases)}" + (f" ({in_doubt:,} in doubt)" if in_doubt else "")
-    reasons = Counter(target.reason for target in report.targets if target.outcome is None and target.reason)
-    yield from (f"  {number:>6,}  {short(reason or '')}" for reason, number in reasons.most_common(REASONS))
-    if len(reasons) > REASONS:
-        yield f"          ... and {len(reasons) - REASONS:,} other reasons"
-
-
-def _standing(row: RunRow, report: Report) -> str:
-    status, is_canceled = report.run.status, report.run.stopped_by == CANCELED
-    canceled = f"{CANCELED} ({plain(report.run.stopped_why or '')})"
-    if row.ended_at is not None:
-        return f"{canceled if is_canceled else 'ended'}, exit {row.exit_code}"
-    driver = "a process is at work on it"
-    if status == "waiting":
-        return f"{headline(report)}; {driver if row.driven else 'nobody drives it'}"
-    if row.driven:
-        return f"being {canceled}; {driver}" if is_canceled else driver
-    return {"running": "nobody is at work on it: its process died", "detached": "detached"}.get(status, status)
-
-
-def _next(row: RunRow, report: Report) -> Iterator[Hint]:
-    if row.ended_at is None:
-        yield from for_a_person(report)
-    if row.ended_at is None and row.driven:
-        yield Hint("watch", row.id, (), "follow it")
-    elif row.ended_at is None and not report.is_rehearsal:
-        yield going_on(report, row.id, "go on")
-    elif report.totals["targets"] > report.totals["passed"]:
-        yield Hint("report", row.id, (), "report")
+        face.draw(lines_of(found, every, face.machine.now(), face.columns), hang=4)
+    if len(rows) > len(shown):
+        face.note(f"{len(shown):,} of {len(rows):,} runs, the newest; --last N lists more")
 
 
 @verb(

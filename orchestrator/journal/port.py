@@ -239,6 +239,12 @@ class Journal(Protocol):
     async def targets(self, run: str) -> Sequence[Target]:
         """The run's targets in plan order."""
 
+    async def having(self, name: str) -> Sequence[tuple[str, str]]:
+        """Ids and names of the runs with a target in whose id or repository this text stands, newest first."""
+
+    async def read_target(self, run: str, target: str) -> Sequence[Entry]:
+        """All entries of a run that are about one of its targets, ordered within each stream."""
+
     async def runs(self, prefix: str = "", open_only: bool = False) -> Sequence[RunRow]:
         """Runs whose id starts with `prefix`, newest first."""
 

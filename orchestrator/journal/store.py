@@ -254,6 +254,21 @@ class SqlJournal(Journal):
                 )
 
     @override
+    async def having(self, name: str) -> Sequence[tuple[str, str]]:
+        return await self.dialect.having(name)
+
+    @override
+    async def read_target(self, run: str, target: str) -> Sequence[Entry]:
+        plan = await self._plan(run)
+        streams = await self.dialect.events_of(plan.num, plan.places[target])
+        with self._trusting_nothing(f"the events of run {run}"):
+            return [
+                Entry(account, seq, at + 0.0, decode(kind, target, body))
+                for account, rows in streams
+                for seq, at, kind, _, body in rows
+            ]
+
+    @override
     async def read(self, run: str, after: Cursor, at_most: int = 10_000) -> Sequence[Entry]:
         plan = await self._plan(run)
         streams = await self.dialect.events(plan.num, after, at_most)

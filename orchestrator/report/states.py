@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from enum import StrEnum
 
+from orchestrator.core.errors import Exit
 from orchestrator.core.frozen import Struct
 from orchestrator.report.marks import Meaning
 
@@ -42,6 +43,21 @@ _SHOWN: Mapping[State, tuple[Meaning, str]] = {
     State.INTERRUPTED: (Meaning.IDLE, "\u2013"),
     State.EMPTY: (Meaning.IDLE, "\u00b7"),
 }
+
+
+BY_EXIT: Mapping[int, State] = {  # how a run stands of which no more is known than how its process ended
+    Exit.OK: State.PASSED,
+    Exit.FAILED: State.FAILED,
+    Exit.IN_DOUBT: State.IN_DOUBT,
+    Exit.ACCOUNT: State.ACCOUNT,
+    Exit.STOPPED: State.STOPPED,
+    Exit.TIMEOUT: State.TIMEOUT,
+}
+
+
+def shown(state: State) -> tuple[Meaning, str]:
+    """What its colour says, and its symbol of one cell."""
+    return _SHOWN[state]
 
 
 class Verdict(Struct, frozen=True):

@@ -151,6 +151,9 @@ class Dialect(Protocol):
     async def targets(self, run: int) -> tuple[Sequence[Sequence[Any]], Mapping[int, str]]:
         """The rows and parts that `make_run` took."""
 
+    async def having(self, name: str) -> Sequence[tuple[str, str]]:
+        """As `Journal.having`; letters of ASCII in either case."""
+
     async def target_ids(self, run: int) -> Sequence[str]:
         """The ids of a run's targets in plan order."""
 
@@ -177,6 +180,9 @@ class Dialect(Protocol):
 
     async def events(self, run: int, after: Cursor, at_most: int) -> Sequence[tuple[str, Sequence[tuple[Any, ...]]]]:
         """For each stream of the run its rows behind the cursor, each with its number before it; so many in all."""
+
+    async def events_of(self, run: int, place: int) -> Sequence[tuple[str, Sequence[tuple[Any, ...]]]]:
+        """As `events`, of all of the run those of the target at that place of the plan."""
 
     async def wish(self, run: int, kind: str, body: str) -> None:
         """Adds a wish behind the run's others."""

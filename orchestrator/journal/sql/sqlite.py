@@ -208,6 +208,16 @@ class Sqlite(Dialect):
 
     @override
     @_reads
+    def having(self, db: sqlite3.Connection, name: str) -> Sequence[tuple[str, str]]:
+        rows = db.execute(
+            "SELECT id, name FROM run WHERE num IN (SELECT DISTINCT key / ? FROM target"
+            " WHERE instr(lower(id), lower(?)) OR instr(lower(repo), lower(?))) ORDER BY made_at DESC, num DESC",
+            (JOIN, name, name),
+        )
+        return [(str(id_), str(title)) for id_, title in rows]
+
+    @override
+    @_reads
     def target_ids(self, db: sqlite3.Connection, run: int) -> Sequence[str]:
         rows = db.execute("SELECT id FROM target WHERE key BETWEEN ? AND ? ORDER BY key", tables.within(run))
         return [str(id_) for (id_,) in rows]
@@ -287,6 +297,22 @@ class Sqlite(Dialect):
                 named = [(seq, at, kinds.get(kind, str(kind)), place, body) for seq, at, kind, place, body in rows]
                 found.append((account, named))
                 at_most -= len(rows)
+        return found
+
+    @override
+    @_reads
+    def events_of(
+        self, db: sqlite3.Connection, run: int, place: int
+    ) -> Sequence[tuple[str, Sequence[tuple[Any, ...]]]]:
+        found = []
+        streams = db.execute("SELECT num, account FROM stream WHERE run = ? ORDER BY num", (run,)).fetchall()
+        columns = "key - ?, at, kind, target, body"
+        query = f"SELECT {columns} FROM event WHERE key BETWEEN ? AND ? AND target = ? ORDER BY key"  # noqa: S608
+        for stream, account in streams:
+            own = tables.within(stream)
+            rows = db.execute(query, (own[0], *own, place)).fetchall()
+            kinds = self._known(db, {row[2] for row in rows})
+            found.append((account, [(seq, at, kinds.get(kind, str(kind)), *rest) for seq, at, kind, *rest in rows]))
         return found
 
     @override
