@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from orchestrator.app.context import Context, readable
 from orchestrator.app.runs import canceled_by, the_one, waiting
-from orchestrator.core.errors import UsageError
+from orchestrator.core.errors import JournalError, UsageError
 from orchestrator.core.evidence import KNOWN
 from orchestrator.core.frozen import Struct
 from orchestrator.core.history import History, accounts_in
@@ -55,7 +55,10 @@ async def glances(rows: Sequence[RunRow], journal: Journal, now: float) -> list[
 
 
 async def _read(glance: Glance, journal: Journal, now: float) -> Glance:
-    report = view(glance.row.id, await load(journal, glance.row.id), now)
+    try:
+        report = view(glance.row.id, await load(journal, glance.row.id), now)
+    except JournalError:  # a newer version wrote it, or it is damaged; its report says which, and others are listed
+        return glance
     told = verdict(report, is_driven=glance.row.driven)
     return Glance(glance.row, report.run.finished_at, report.totals, told, glance.canceled_by, glance.waits)
 
