@@ -28,6 +28,7 @@ ROWS = (
     "page",
     "simulation",
     "forecast",
+    "live",
 )
 
 

@@ -8,10 +8,10 @@ from fake_service import FAKE, FakeService, make_run, targets
 
 from orchestrator.core.concurrency import Cap, Concurrency, parse_quiet
 from orchestrator.core.errors import Exit
-from orchestrator.core.events import RunMade, to_json
-from orchestrator.core.model import Account, Limit
+from orchestrator.core.model import Limit
 from orchestrator.engine.engine import Engine, Options
 from orchestrator.forecast import Times, forecast
+from orchestrator.forecast.outlook import Outlook
 from orchestrator.journal.history import load
 from orchestrator.journal.port import Process
 from orchestrator.testing import MemoryJournal
@@ -81,16 +81,19 @@ async def test_the_engine_takes_as_long_as_forecast_under(case):
     assert cast.last_build == pytest.approx(max(one.verdict.at for one in told) - began, rel=0.05, abs=5.0)
 
 
-@pytest.mark.parametrize(("cast", "left"), [({"last_trigger_seconds": 7200.0}, 7190.0), ({}, 0.0)])
-async def test_the_live_view_tells_what_is_left_of_the_time_that_was_forecast(cast, left):
+async def test_the_live_view_tells_how_long_it_still_takes_to_the_last_trigger_and_to_the_last_build():
     service = FakeService()
     journal = MemoryJournal(now=service.now)
-    one = Account("fake", "fake", FAKE.url, limits=(Limit("triggers_per_repo", 10, 3600.0, "repo"),))
-    made = RunMade("n", None, "", accounts={"fake": to_json(one)}, forecast=cast)
-    await journal.make_run("r1", made, repos(1, 25), service.now())
+    await make_run(journal, repos(1, 25), "r1", service.now(), limits=(Limit("triggers_per_repo", 10, 3600.0, "repo"),))
     engine = engine_of(journal, service)
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(engine.run)
         await anyio.sleep(10.0)
-        assert engine.snapshot().seconds_left == pytest.approx(left, abs=1.0)
+        assert engine.snapshot().trigger_left is None  # nobody has looked ahead
+        outlook = Outlook(engine.history, {"fake": FAKE}, TIMES)
+        await outlook.look(service.now())
+        seen = engine.snapshot(outlook)
+        assert seen.trigger_left.seconds == pytest.approx(7190.0, abs=5.0)
+        assert seen.build_left.seconds == pytest.approx(7190.0 + 17.0 + 45.0, abs=10.0)
+        assert not outlook.is_due(service.now())
         tasks.cancel_scope.cancel()

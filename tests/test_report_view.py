@@ -2,11 +2,11 @@ import json
 from importlib.resources import files
 from pathlib import Path
 
+import anyio
 import jsonschema
 import pytest
 from golden.story import CASES, HERE, START, read, target, told
 
-from orchestrator.app.drive import snapshot_of
 from orchestrator.cli.live import summary
 from orchestrator.core.errors import Exit, JournalError, UsageError, severest
 from orchestrator.core.events import (
@@ -34,6 +34,10 @@ from orchestrator.core.frozen import asdict, replace
 from orchestrator.core.history import LEFT_BY, exit_code
 from orchestrator.core.model import ACCOUNT, DEFAULT_FAIL_ON, Account, Build, BuildState, Limit, Outcome, Scope
 from orchestrator.core.times import clock, duration
+from orchestrator.engine.counts import Counts
+from orchestrator.engine.snapshot import taken
+from orchestrator.forecast.outlook import Outlook
+from orchestrator.providers.travis.declaration import DECLARATION
 from orchestrator.report import EVENTS, render
 from orchestrator.report import FORMATS as ALL
 from orchestrator.report.diff import KINDS
@@ -327,7 +331,9 @@ def test_a_target_that_waits_for_its_turn_names_the_rule_that_holds_it_longest(m
     told_ = told([target(A), again], *facts, made=made, now=5)
     row = seen(told_).targets[1]
     assert (row.code, row.reason) == ("turn", reason)
-    live = summary(snapshot_of(told_.history, told_.now))
+    outlook = Outlook(told_.history, {"travis": DECLARATION})
+    anyio.run(outlook.look, told_.now)
+    live = summary(taken("r1", told_.history, Counts(told_.history), told_.now, outlook))
     assert (reason.removeprefix("waits for ") in live) is (row.reason != "waits for its turn")
 
 

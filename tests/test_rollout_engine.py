@@ -24,6 +24,7 @@ from orchestrator.core.history import accounts_in
 from orchestrator.core.model import BuildState, Outcome, Timeouts
 from orchestrator.core.waves import CANCEL, StopWhen
 from orchestrator.forecast.durations import ASSUMED
+from orchestrator.forecast.outlook import Outlook
 from orchestrator.forecast.remaining import expected
 from orchestrator.journal.history import load
 from orchestrator.testing import MemoryJournal
@@ -158,9 +159,13 @@ async def test_while_a_person_is_waited_for_nothing_is_foretold(wish):
             await run.wish(wish)
         await anyio.sleep(10.0)
         shown, history = run.engine.snapshot(), await load(run.journal, "r1")
-        assert (shown.triggered_per_minute, shown.seconds_left) == (None, None)
+        assert shown.trigger_left is None
         assert "2 waiting; " in summary(shown)
-        assert summary(shown).endswith(shown.held_by)
+        assert summary(shown).endswith(f"waiting: {shown.held_by}")
+        outlook = Outlook(history, {"fake": FAKE})
+        await outlook.look(run.service.now())
+        left = run.engine.snapshot(outlook).trigger_left
+        assert left.why == ("it is paused" if wish is PauseAsked else "a person has to approve a wave")
         found = expected(history, history.targets[3], {"fake": FAKE}, run.service.now(), ASSUMED)
         assert found.at is None
         tasks.cancel_scope.cancel()

@@ -10,7 +10,6 @@ from orchestrator.core.errors import Exit
 from orchestrator.core.events import (
     CANCELED,
     AccountStopped,
-    Doubted,
     Ended,
     Intended,
     Interrupted,
@@ -27,10 +26,11 @@ from orchestrator.core.events import (
     to_json,
 )
 from orchestrator.core.frozen import replace
-from orchestrator.core.model import Account, Build, BuildState, Outcome, Phase
+from orchestrator.core.model import Account, Build, BuildState, Outcome
 from orchestrator.core.options import RunOptions
 from orchestrator.core.waves import Rollout, StopWhen, Wave
-from orchestrator.engine.engine import Snapshot
+from orchestrator.engine.counts import Counts
+from orchestrator.engine.snapshot import taken
 from orchestrator.report.marks import Meaning
 from orchestrator.report.verdict import Ahead, State, nothing_selected, verdict, verdict_now
 from orchestrator.report.view import view
@@ -277,18 +277,10 @@ def test_a_rehearsal_names_no_resume():
 
 
 def test_a_snapshot_gives_the_sentence_of_the_report():
-    report = seen(*asked(*NAMES[:4]), *passed(*NAMES[:2]), *failed(NAMES[2]), (6, Doubted(NAMES[5], 1, "reset", 1, 2)))
-    snapshot = Snapshot(
-        10,
-        {Phase.DONE: 3, Phase.REQUESTED: 1, Phase.WAITING: 6},
-        {Outcome.PASSED: 2, Outcome.FAILED: 1},
-        None,
-        None,
-        None,
-        {},
-        doubts=0,
-    )
-    assert verdict_now(snapshot, report.as_of).sentence == "3 of 10 done. 1 did not pass."
+    facts = [*asked(*NAMES[:4]), *passed(*NAMES[:2]), *failed(NAMES[2])]
+    story = told([target(name) for name in NAMES], *facts, now=100.0)
+    snapshot = taken("r1", story.history, Counts(story.history), story.now)
+    assert verdict_now(snapshot, story.now).sentence == "3 of 10 done. 1 did not pass."
 
 
 @pytest.mark.parametrize("case", CASES)

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Collection, Mapping
 from pathlib import Path
 
 import anyio
 
-from orchestrator.app.context import Context, Observer
+from orchestrator.app.context import Context, Observer, Silent
 from orchestrator.app.hooks import Hooks
+from orchestrator.app.lookout import Lookout
 from orchestrator.app.onlookers import LOOK_EVERY, LOOKS_PER_WISH, WISHES, let_go
 from orchestrator.app.plan import Choices
 from orchestrator.app.which import exact
@@ -18,13 +18,15 @@ from orchestrator.core.frozen import Struct, collect_now, replace
 from orchestrator.core.history import History, accounts_in, exit_code
 from orchestrator.core.model import Account, Phase
 from orchestrator.core.options import Options
-from orchestrator.engine.engine import Engine, Snapshot
+from orchestrator.engine.counts import Counts
+from orchestrator.engine.engine import Engine
+from orchestrator.engine.snapshot import taken
+from orchestrator.forecast.durations import Times
 from orchestrator.journal.history import facts_of, load, made_in, read_on
 from orchestrator.journal.port import Journal
 from orchestrator.journal.process import this_process, up
 from orchestrator.report import EVENTS
 from orchestrator.report.hints import onwards
-from orchestrator.report.reasons import next_wait
 from orchestrator.report.view import Report, view
 
 PROGRESS_EVERY = 0.25  # seconds between two snapshots of the engine for the observer
@@ -57,6 +59,7 @@ class Drive:
             that is left to do without triggering.
         history: the run's, where it was loaded already.
         is_new: whether this process made the run.
+        times: how long builds took before it, where that was read already.
 
     Attributes:
         left: how the run was left where its state could not be used any more, so that its reports can be written.
@@ -73,7 +76,9 @@ class Drive:
         looks_on: bool = False,
         history: History | None = None,
         is_new: bool = False,
+        times: Times | None = None,
     ) -> None:
+        self._times = times
         self._is_new = is_new
         self.run_id = run
         self._journal = journal
@@ -206,11 +211,21 @@ class Drive:
             return Ended(Exit.STATE, view(self.run_id, history, self._context.now()), files)
 
     async def _show_progress(self, engine: Engine, observer: Observer) -> None:
-        while True:
-            snapshot = engine.snapshot()
+        now = self._context.now
+        eyes: Lookout | None = None
+        while not isinstance(observer, Silent):
+            if eyes is None and engine.history is not None:
+                eyes = await self._lookout(engine.history)
+            if eyes is not None:
+                await eyes.look(now())
+            snapshot = engine.snapshot(None if eyes is None else eyes.outlook)
             if snapshot is not None:
                 observer.progress(snapshot)
             await anyio.sleep(PROGRESS_EVERY)
+
+    async def _lookout(self, history: History) -> Lookout:
+        """Who looks ahead in the run, with what is known of earlier ones."""
+        return await Lookout.on(self.run_id, history, self._journal, self._context, self._times)
 
     # -- following ----------------------------------------------------------------------------------------------
 
@@ -220,6 +235,7 @@ class Drive:
         An onlooker waits for one that drives the run as long as it needs that.
         """
         history, unattended = await load(self._journal, self.run_id), 0
+        counts, eyes, now = Counts(history), await self._lookout(history), self._context.now
         with anyio.CancelScope() as self._reading:
             if self._signal:
                 return history
@@ -231,7 +247,9 @@ class Drive:
                 if unattended == UNATTENDED:
                     self._tell_unattended(history)
                 is_driven = unattended < UNATTENDED
-                self._context.observer.progress(snapshot_of(history, self._context.now(), is_driven=is_driven))
+                await eyes.look(now())
+                found = taken(self.run_id, history, counts, now(), eyes.outlook, is_driven=is_driven)
+                self._context.observer.progress(found)
                 if self._has_settled(history):
                     break
                 await anyio.sleep(READ_EVERY)
@@ -329,28 +347,3 @@ def refuse_rehearsal(history: History) -> None:
             "this was a rehearsal with --sandbox, and its sandbox ended with its process, so nothing of it can go on: "
             f"{way}. One that outlives a run is served as docs/sandbox.md tells under 'Serve it'"
         )
-
-
-def snapshot_of(history: History, now: float, *, is_driven: bool = True) -> Snapshot:
-    """Where a run stands, from the journal alone; `now` by the wall clock."""
-    known = [history.of(target.id) for target in history.targets]
-    phases = Counter(one.phase for one in known)
-    outcomes = Counter(one.verdict.outcome for one in known if one.verdict is not None)
-    doubts = sum(one.doubt is not None and one.verdict is None for one in known)
-    stopped = {account: event.cause for account, event in history.accounts_stopped.items()}
-    waiting = None if history.stopped is not None else history.course.waiting(history.waves, now)
-    held = None if waiting is None else history.course.told(waiting, history.waves)
-    stop = history.stopped
-    return Snapshot(
-        targets=len(history.targets),
-        phases=phases,
-        outcomes=outcomes,
-        triggered_per_minute=None,
-        waiting_for=str(next_wait(history, now)) or None,
-        seconds_left=None,
-        accounts_stopped=stopped,
-        doubts=doubts,
-        held_by=held,
-        is_driven=is_driven,
-        is_canceling=stop is not None and stop.by_person and not stop.keeps_builds,
-    )

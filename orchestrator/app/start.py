@@ -86,10 +86,11 @@ async def start(
     ready(planned, context)
     plan = planned.plan
     await refuse_twins(plan, context, journal)
-    cast, foreseen = forecast_kept(planned, await lookups.times_in(journal, plan.name, plan.accounts, context), context)
+    times = await lookups.times_in(journal, plan.name, plan.accounts, context)
+    cast, foreseen = forecast_kept(planned, times, context)
     made = made_of(plan, _kept(planned, context), forecast=cast)
     targets, ended = await make_instead(run, made, plan.targets, journal, context, overlap, replaces)
-    drive = Drive(run, journal, planned.choices, context, is_new=True)
+    drive = Drive(run, journal, planned.choices, context, is_new=True, times=times)
     return Started(run, len(targets), len(plan.targets) - len(targets), drive, ended, warnings_of(plan, foreseen))
 
 

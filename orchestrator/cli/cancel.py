@@ -63,7 +63,7 @@ async def see_to_it(
     drive = await cancel_run(row, journal, person(), face.choices, face.context, keep_builds=keep_builds, only=only)
     if row.driven:
         face.note(f"another process is at work on {row.id}; it was asked to cancel")
-    ended = await face.attend(drive, f"cancel {row.id}")
+    ended = await face.attend(drive)
     if quietly:
         return ended.code
     found = await canceled(ended, journal, only)

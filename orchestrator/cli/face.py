@@ -86,14 +86,20 @@ class Face:
         """What the use cases take of the flags."""
         return self.flags.choices(self.machine.cwd)
 
+    @property
+    def draws(self) -> bool:
+        """Whether a run is shown as a picture that is redrawn in place, and not as lines."""
+        return self.machine.may_redraw and not self.flags.quiet and self.flags.log_format == "console"
+
     @cached_property
     def screen(self) -> Screen:
         """Where lines and the state of a run are shown."""
         from orchestrator.cli.live import Plain, Redrawn
 
         flags, machine = self.flags, self.machine
-        if machine.may_redraw and not flags.quiet and flags.log_format == "console":
-            return Redrawn(sys.stderr, machine.now(), colour=machine.colours(sys.stderr, flags.no_color))
+        if self.draws:
+            colour = machine.colours(sys.stderr, flags.no_color)
+            return Redrawn(sys.stderr, colour=colour, logs=flags.verbose > 0, suffix=flags.suffix)
         return Plain(_to_stderr, lambda text: self.log.info("run.progress", now=text))
 
     @cached_property
@@ -109,6 +115,7 @@ class Face:
             format=flags.log_format,
             now=machine.now,
             colour=machine.colours(sys.stderr, flags.no_color),
+            terse=self.draws,
         )
 
     # -- words --------------------------------------------------------------------------------------------------
@@ -317,16 +324,12 @@ class Face:
 
     # -- a run --------------------------------------------------------------------------------------------------
 
-    async def attend(self, what: Drive | Ended, title: str) -> Ended:
-        """Shows a run while it is driven, and writes its reports; its exit code is not 0 when one cannot be written.
-
-        Args:
-            title: above the numbers of the live view.
-        """
+    async def attend(self, what: Drive | Ended) -> Ended:
+        """Shows a run while it is driven, and writes its reports; its exit code is not 0 when one cannot be written."""
         from orchestrator.app.drive import Drive
 
         try:
-            ended = await self._driven(what, title) if isinstance(what, Drive) else what
+            ended = await self._driven(what) if isinstance(what, Drive) else what
         except (JournalError, BaseExceptionGroup):
             if isinstance(what, Drive) and what.left is not None:
                 self.write(what.left.report, what.left.files)
@@ -336,12 +339,12 @@ class Face:
         is_whole = self.write(ended.report, ended.files)
         return ended if is_whole or ended.code is not Exit.OK else replace(ended, code=Exit.FAILED)
 
-    async def _driven(self, drive: Drive, title: str) -> Ended:
+    async def _driven(self, drive: Drive) -> Ended:
         import anyio
 
         from orchestrator.app.drive import sole
 
-        self.screen.title = title
+        self.screen.open()
         try:
             async with anyio.create_task_group() as tasks:
                 tasks.start_soon(self._heed_signals, drive)
@@ -361,6 +364,7 @@ class Face:
                 presses += 1
                 name = number.name
                 if presses > 2:
+                    self.screen.close()
                     os._exit(Exit.SIGINT if name == "SIGINT" else Exit.SIGTERM)
                 drive.interrupt(name)
                 if presses == 1:

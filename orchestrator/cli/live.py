@@ -1,33 +1,32 @@
-"""What is seen on stderr while a run goes on: a few redrawn lines on a terminal, plain lines elsewhere."""
+"""What is seen on stderr while a run goes on: a picture redrawn in place on a terminal, plain lines elsewhere."""
 
 from __future__ import annotations
 
+import math
+import os
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from typing import TYPE_CHECKING, TextIO, TypeAlias
 
 from orchestrator.core.model import Outcome, Phase
-from orchestrator.core.times import counted, duration
-from orchestrator.report.story import account_stopped
-from orchestrator.report.words import plain, short
+from orchestrator.core.times import duration
+from orchestrator.report.words import plain
 
 if TYPE_CHECKING:
-    from rich.console import RenderableType
-    from rich.live import Live
-
-    from orchestrator.engine.engine import Snapshot
+    from orchestrator.engine.snapshot import Snapshot
 
 EVERY = 60.0  # seconds between two summary lines where nothing may be redrawn
+COLUMNS, ROWS = 80, 24  # of a terminal that does not say
 
-_STYLES = {Outcome.PASSED: "green", Outcome.SKIPPED: "dim", Outcome.IN_DOUBT: "magenta bold"}
 _OPEN = (Phase.RUNNING, Phase.QUEUED, Phase.REQUESTED, Phase.WAITING)
+_SIGNS = "\u2501\u254c\u2500\u00d7\u25d4\u2298\u2026"
 
 
 class Plain:
     """Lines only; where a run stands is told about once a minute through `tell`.
 
-    Each screen has a `title` above its numbers, and can `say` a line of the log, `show` where the run stands (called
-    often, shown as often as it suits the screen) and `close`.
+    Each screen can `say` a line of the log; from `open` on it can `show` where a run stands (called often, shown as
+    often as it suits the screen), until it is told to `close`.
 
     Args:
         write: takes a line without its end.
@@ -35,13 +34,15 @@ class Plain:
     """
 
     def __init__(self, write: Callable[[str], object], tell: Callable[[str], object]) -> None:
-        self.title = ""
         self._write = write
         self._tell = tell
         self._next: float | None = None
 
     def say(self, line: str) -> None:
         self._write(line)
+
+    def open(self) -> None:
+        pass  # lines need nothing
 
     def show(self, snapshot: Snapshot, now: float) -> None:
         if self._next is None:
@@ -55,79 +56,125 @@ class Plain:
 
 
 class Redrawn:
-    """A few lines at the bottom of a terminal, with the log scrolling above them."""
+    """A picture at the bottom of a terminal, never higher than its screen.
 
-    def __init__(self, stream: TextIO, began: float, *, colour: bool) -> None:
-        self.title = ""
+    Args:
+        logs: whether lines of the log scroll above the picture while a run is shown; else they are left out.
+        size: columns and rows of the terminal.
+        suffix: is appended to the commands that it shows.
+    """
+
+    def __init__(
+        self,
+        stream: TextIO,
+        *,
+        colour: bool,
+        logs: bool = False,
+        size: Callable[[], tuple[int, int]] | None = None,
+        suffix: str = "",
+    ) -> None:
+        self._suffix = suffix
         self._stream = stream
-        self._began = began
         self._colour = colour
-        self._live: Live | None = None
+        self._logs = logs
+        self._size = size or (lambda: _size_of(stream))
+        self._signs = _can_show(_SIGNS, getattr(stream, "encoding", None))
+        self._is_open = False
+        self._shown: list[tuple[str, int]] = []
+        self._at = (0, 0)
+        self._last: Snapshot | None = None
 
     def say(self, line: str) -> None:
         with suppress(OSError):  # the terminal was closed; the run matters more than its picture
-            if self._live is None:
-                self._stream.write(f"{line}\n")
-                self._stream.flush()
-                return
-            from rich.text import Text
+            if self._logs or not self._is_open:
+                self._write(f"{self._erased()}{line}\n")
+                if self._last is not None:
+                    self._draw(self._last)
 
-            self._live.console.print(Text.from_ansi(line), soft_wrap=True)
+    def open(self) -> None:
+        self._is_open = True
 
     def show(self, snapshot: Snapshot, now: float) -> None:
         with suppress(OSError):  # as above
-            if self._live is None:
-                self._live = self._opened()
-                self._live.start()
-            self._live.update(self._drawn(snapshot, now - self._began), refresh=True)
-
-    def _opened(self) -> Live:
-        from rich.console import Console
-        from rich.live import Live
-
-        console = Console(file=self._stream, no_color=not self._colour, highlight=False, soft_wrap=False)
-        return Live(console=console, auto_refresh=False, transient=True)
+            self._draw(snapshot)
 
     def close(self) -> None:
-        if self._live is not None:
-            with suppress(OSError):  # as above
-                self._live.stop()
-            self._live = None
+        with suppress(OSError):  # as above
+            if self._shown:
+                self._write(self._erased())
+        self._is_open, self._last = False, None
 
-    def _drawn(self, snapshot: Snapshot, seconds: float) -> RenderableType:
-        from rich.console import Group
-        from rich.progress_bar import ProgressBar
-        from rich.text import Text
+    def _draw(self, snapshot: Snapshot) -> None:
+        from orchestrator.cli.picture import Style, picture
 
-        done = snapshot.phases.get(Phase.DONE, 0)
-        width = max(10, min(60, (self._live.console.width if self._live is not None else 80) - 24))
-        head = Text(f"{plain(self.title)}  {duration(seconds)}", style="bold", no_wrap=True, overflow="ellipsis")
-        counts = Text("  ", overflow="fold")
-        for outcome, number in _outcomes(snapshot):
-            counts.append(f"{number:,} {outcome.replace('_', ' ')}  ", style=_STYLES.get(outcome, "red"))
-        for phase, number in _phases(snapshot):
-            counts.append(f"{number:,} {phase}  ")
-        tail = Text(f"  {'; '.join(_pace(snapshot))}", style="dim", no_wrap=True, overflow="ellipsis")
-        bar = ProgressBar(total=max(1, snapshot.targets), completed=done, width=width)
-        numbers = Text(f"  {done:,} of {snapshot.targets:,} done", no_wrap=True)
-        return Group(head, bar, numbers, counts, tail, *self._stops(snapshot))
+        columns, rows = self._size()
+        style = Style(self._colour, self._signs, self._suffix)
+        more = "\u2026" if self._signs else "..."
+        drawn = [
+            line.drawn(columns, colour=self._colour, more=more) for line in picture(snapshot, columns, rows, style)
+        ]
+        is_new = not self._shown or self._at != (columns, rows)
+        parts = [self._erased(columns, rows) if is_new else self._home(columns, rows)]
+        for number, line in enumerate(drawn):
+            is_same = not is_new and number < len(self._shown) and self._shown[number] == line
+            # the last one is always written: what is typed shows there
+            parts.append("" if is_same and number < len(drawn) - 1 else f"\r\x1b[2K{line[0]}")
+            parts.append("\n" if number < len(drawn) - 1 else "")
+        if len(drawn) < len(self._shown):
+            parts.append(f"\n\x1b[J\x1b[A{_column(drawn[-1][1])}")
+        self._write("".join(parts))
+        self._shown, self._at, self._last = drawn, (columns, rows), snapshot
 
-    def _stops(self, snapshot: Snapshot) -> Iterator[RenderableType]:
-        from rich.text import Text
+    def _erased(self, columns: int = 0, rows: int = 0) -> str:
+        """What takes the picture away, and leaves the cursor where it began."""
+        if not self._shown:
+            return ""
+        if not columns:
+            columns, rows = self._size()
+        text = f"{self._home(columns, rows)}\x1b[J"
+        self._shown = []
+        return text
 
-        for account, cause in snapshot.accounts_stopped.items():
-            yield Text(f"  {account_stopped(account, short(cause))}", style="red", overflow="fold")
+    def _home(self, columns: int, rows: int) -> str:
+        """To the first cell of the picture; a terminal that became narrower has folded its lines."""
+        lines = sum(max(1, math.ceil(cells / columns)) for _, cells in self._shown)
+        up = min(lines - 1, rows - 1)
+        return f"\r\x1b[{up}A" if up else "\r"
+
+    def _write(self, text: str) -> None:
+        self._stream.write(text)
+        self._stream.flush()
 
 
 Screen: TypeAlias = Plain | Redrawn
 
 
+def _column(cells: int) -> str:
+    return f"\r\x1b[{cells}C" if cells else "\r"
+
+
+def _size_of(stream: TextIO) -> tuple[int, int]:
+    try:
+        columns, rows = os.get_terminal_size(stream.fileno())
+    except (OSError, ValueError):
+        return COLUMNS, ROWS
+    return columns or COLUMNS, rows or ROWS
+
+
+def _can_show(text: str, encoding: str | None) -> bool:
+    try:
+        text.encode(encoding or "utf-8")
+    except (UnicodeEncodeError, LookupError):
+        return False
+    return True
+
+
 def summary(snapshot: Snapshot) -> str:
     """Where a run stands, in one line."""
-    done = snapshot.phases.get(Phase.DONE, 0)
     outcomes = [f"{number:,} {outcome.replace('_', ' ')}" for outcome, number in _outcomes(snapshot)]
     phases = [f"{number:,} {phase}" for phase, number in _phases(snapshot)]
-    parts = [f"{done:,} of {snapshot.targets:,} done", ", ".join(outcomes), ", ".join(phases), *_pace(snapshot)]
+    done = f"{snapshot.done:,} of {snapshot.targets:,} done"
+    parts = [done, ", ".join(outcomes), ", ".join(phases), *_pace(snapshot)]
     return "; ".join(part for part in parts if part)
 
 
@@ -146,34 +193,35 @@ def _phases(snapshot: Snapshot) -> Iterator[tuple[str, int]]:
 
 
 def _pace(snapshot: Snapshot) -> Iterator[str]:
-    """The rate, what it waits for and how long it still takes, while there is anything to trigger."""
-    if not snapshot.is_driven:
+    """What it is at, the rate, what it waits for and how long it still takes."""
+    from orchestrator.engine.snapshot import Stage
+
+    stage = snapshot.state.stage
+    if stage is Stage.ENDED:
+        return
+    if stage is Stage.UNATTENDED:
         yield "nobody drives the run: nothing is triggered"
         return
-    if snapshot.is_canceling:
-        yield from _canceling(snapshot)
+    if stage in (Stage.CANCELING, Stage.STOPPING, Stage.STOPPED, Stage.ACCOUNT_STOPPED, Stage.WAITING):
+        yield f"{stage}: {told}" if (told := plain(_told(snapshot))) else stage.value
+    elif not snapshot.phases.get(Phase.WAITING):
+        yield "everything is triggered; builds are being followed"
+    if stage in (Stage.CANCELING, Stage.STOPPING):
         return
-    if not snapshot.phases.get(Phase.WAITING):
-        if snapshot.phases.get(Phase.DONE, 0) < snapshot.targets:
-            yield "everything is triggered; builds are being followed"
-        return
-    if snapshot.held_by:
-        yield plain(snapshot.held_by)
-    if snapshot.triggered_per_minute is not None:
-        yield f"{snapshot.triggered_per_minute:,.0f} triggers a minute"
-    if snapshot.waiting_for:
+    if snapshot.rate is not None and stage is Stage.TRIGGERING:
+        yield f"{snapshot.rate * 60.0:,.0f} triggers a minute"
+    if snapshot.waiting_for and stage is not Stage.WAITING:
         yield f"waits for {plain(snapshot.waiting_for)}"
-    if snapshot.seconds_left:
-        yield f"last trigger in about {duration(snapshot.seconds_left)}"
+    yield from _left(snapshot)
 
 
-def _canceling(snapshot: Snapshot) -> Iterator[str]:
-    """What a canceled run waits for, and for how long."""
-    builds = snapshot.phases.get(Phase.QUEUED, 0) + snapshot.phases.get(Phase.RUNNING, 0)
-    requests = snapshot.phases.get(Phase.REQUESTED, 0)
-    waits = [f"{counted(builds, 'build')} to stop"] if builds else []
-    waits += [f"{counted(requests, 'request')} to show a build, or none"] if requests else []
-    if waits:
-        yield f"canceling: waits for {' and '.join(waits)}"
-    if waits and snapshot.gives_up_in is not None:
-        yield f"gives up in {duration(max(0.0, snapshot.gives_up_in))} unless one more stops"
+def _told(snapshot: Snapshot) -> str:
+    from orchestrator.cli.picture import state_told
+
+    return state_told(snapshot)
+
+
+def _left(snapshot: Snapshot) -> Iterator[str]:
+    for head, left in (("last trigger", snapshot.trigger_left), ("last build", snapshot.build_left)):
+        if left is not None:
+            yield f"{head}: unknown, {left.why}" if left.why else f"{head} in about {duration(max(1.0, left.seconds))}"

@@ -75,6 +75,7 @@ class Log:
         write: takes a whole line without its end.
         verbosity: -1 errors only, 0 what a person should see, 1 and above everything.
         format: `console` or `json`.
+        terse: of what a person should see only what is wrong: how it goes on a picture shows.
     """
 
     def __init__(
@@ -86,9 +87,11 @@ class Log:
         format: str = "console",  # noqa: A002  # the word of the command line
         now: Callable[[], float],
         colour: bool = False,
+        terse: bool = False,
     ) -> None:
         self._write = write
         self._redactor = redactor
+        self._terse = terse
         self._verbosity = max(-1, min(1, verbosity))
         self._is_json = format == "json"
         self._now = now
@@ -97,7 +100,7 @@ class Log:
 
     def shows(self, level: str) -> bool:
         """Whether lines of this level are written."""
-        return self._verbosity >= LEVELS[level]
+        return self._verbosity >= LEVELS[level] + (self._terse and level == "info")
 
     def debug(self, event: str, **fields: Any) -> None:
         """Every change, `-v`; every call, `-vv`."""

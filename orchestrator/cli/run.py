@@ -31,7 +31,7 @@ from orchestrator.cli.values import outcomes, run_id
 from orchestrator.core.errors import Exit, JournalError, UsageError
 from orchestrator.core.frozen import Struct, replace
 from orchestrator.core.model import Outcome
-from orchestrator.core.times import clock
+from orchestrator.core.times import clock, counted
 from orchestrator.journal.port import Journal, RunRow
 from orchestrator.report.hints import Hint
 from orchestrator.report.words import shell
@@ -115,7 +115,7 @@ async def run(
         what = row or await _started(face, wanted, journal, stack)
         if isinstance(what, RunRow):
             return await _again(face, what, wanted, journal)
-        return face.conclude(await face.attend(what, f"{source.title} {what.run_id}"), detach=detach)
+        return face.conclude(await face.attend(what), detach=detach)
 
 
 async def _started(face: Face, wanted: Wanted, journal: Journal, stack: AsyncExitStack) -> Drive | RunRow:
@@ -186,7 +186,11 @@ def _warn(face: Face, warnings: Sequence[str], source: Source) -> None:
     """Of the warnings only the number, `plan` is there to read them."""
     for warning in warnings:
         face.log.debug("plan.warning", text=warning)
-    if warnings and not face.flags.verbose:
+    if not warnings or face.flags.verbose:
+        return
+    if face.draws:  # which leaves no room for a log
+        face.note(f"{counted(len(warnings), 'warning')}, shown by: {_plan_line(face, source)}")
+    else:
         face.log.info("plan.warnings", number=len(warnings), shown_by=_plan_line(face, source))
 
 
@@ -197,7 +201,7 @@ async def _again(face: Face, row: RunRow, wanted: Wanted, journal: Journal) -> E
     for sentence in differences:
         face.note(f"  {sentence}")
     drive = await resume_run(row, journal, wanted.choices, face.context)
-    return face.conclude(await face.attend(drive, f"{row.name} {row.id}"), detach=wanted.choices.detach)
+    return face.conclude(await face.attend(drive), detach=wanted.choices.detach)
 
 
 def _tell_of(face: Face, row: RunRow) -> None:
@@ -219,7 +223,7 @@ async def watch(face: Face, run: str | None) -> Exit:
     async with writable(face.context) as journal:
         row = await latest(journal, run)
         drive = Drive(row.id, journal, face.choices, face.context, looks_on=True)
-        return face.conclude(await face.attend(drive, f"{row.name} {row.id}"))
+        return face.conclude(await face.attend(drive))
 
 
 @verb(
@@ -274,7 +278,7 @@ async def resume(
             look_again=True,
             selection=face.choices.meant,
         )
-        return face.conclude(await face.attend(drive, f"{row.name} {row.id}"), detach=detach)
+        return face.conclude(await face.attend(drive), detach=detach)
 
 
 @verb(
@@ -323,7 +327,7 @@ async def retry(
             await refuse_another_parent(made, run, journal)
             _tell_of(face, made)
             going_on = await resume_run(made, journal, replace(face.choices, detach=detach), face.context)
-            return face.conclude(await face.attend(going_on, f"{made.name} {given}"), detach=detach)
+            return face.conclude(await face.attend(going_on), detach=detach)
         row = await latest(journal, run)
         selection = face.choices.meant
         chosen = await choose(row, wanted, journal, face.context, same_commit=same_commit, selection=selection)
@@ -336,4 +340,4 @@ async def retry(
         if chosen.history.options.reports:
             merged = Hint("report", new, ("--merged", "-o", "FORMAT=FILE")).line(face.flags.suffix)
             face.note(f"the report files of {row.id} are left as they are; both runs as one: {merged}")
-        return face.conclude(await face.attend(drive, f"{row.name} {new}"), detach=detach)
+        return face.conclude(await face.attend(drive), detach=detach)

@@ -6,7 +6,8 @@ The engine goes on from it and reports are views of it; both see the same thing,
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
+from typing import TypeAlias
 
 from orchestrator.core.course import Course
 from orchestrator.core.errors import Exit, severest
@@ -37,6 +38,8 @@ from orchestrator.core.options import Pace, RunOptions
 from orchestrator.core.progress import NEW, Progress, apply
 from orchestrator.core.waves import Rollout, Wave
 
+Moved: TypeAlias = Callable[[str, Progress, Progress, float], None]
+
 
 class History:
     """The fold of a run's entries, built with `add`.
@@ -58,6 +61,7 @@ class History:
         proven: by account, the places in which `find` can be trusted (empty: everywhere).
         prepared: by account and repository, what the provider looked up for its triggers.
         tallies: what each process that left in order did, by account.
+        moved: is told of each target that an event moves: its id, its progress before and after, and when.
     """
 
     def __init__(self, targets: Sequence[Target]) -> None:
@@ -83,6 +87,7 @@ class History:
         self.proven: dict[str, set[str]] = {}
         self.prepared: dict[tuple[str, str], Json] = {}
         self.tallies: list[Tally] = []
+        self.moved: Moved | None = None
 
     @property
     def options(self) -> RunOptions:
@@ -120,6 +125,8 @@ class History:
         after = self.progress[event.target] = apply(before, event, at)
         if self.course.held and isinstance(event, Released):
             self.course.held.pop(event.target, None)
+        if self.moved is not None:
+            self.moved(event.target, before, after, at)
         return before, after
 
     def add(self, account: str, seq: int, at: float, event: Event) -> None:
@@ -127,8 +134,11 @@ class History:
         self.cursor[account] = seq
         target = target_of(event)
         if target is not None:
+            before = self.progress.get(target, NEW)
             # exactly the events with a target are TargetEvent
-            self.progress[target] = apply(self.progress.get(target, NEW), event, at)  # type: ignore[arg-type]
+            after = self.progress[target] = apply(before, event, at)  # type: ignore[arg-type]
+            if self.moved is not None:
+                self.moved(target, before, after, at)
             if isinstance(event, Released):
                 self.course.held.pop(target, None)
             return

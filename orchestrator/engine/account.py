@@ -219,13 +219,6 @@ class AccountDriver:
         self.sender.drain()
         self.wake.set()
 
-    @property
-    def seconds_left(self) -> float:
-        """To the last trigger, at least, by the limits of the whole account."""
-        waiting = self.admission.waiting + sum(map(len, self.account.unseen.values()))
-        whole = self._whole_limits() if waiting else ()
-        return max(((math.ceil(waiting / limit.calls) - 1) * limit.per for limit in whole), default=0.0)
-
     def _whole_limits(self) -> Sequence[Limit]:
         """The limits of the whole account that count triggers."""
         limits = (self.account.budget.limits.get(name) for name in self.admission.costs)

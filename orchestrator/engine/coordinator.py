@@ -207,7 +207,7 @@ class Coordinator:
 
     @property
     def _failures(self) -> int:
-        return sum(self._run.outcomes[outcome] for outcome in self._run.options.failures)
+        return sum(self._run.counts.outcomes[outcome] for outcome in self._run.options.failures)
 
     async def decide(self) -> Decided:
         """Reads what people wish, and journals what was decided; a skipped target may decide about others."""

@@ -43,7 +43,7 @@ When no driver has anything left to do, and nothing is left to decide, the run i
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from random import Random
 from typing import Any
@@ -53,52 +53,25 @@ import anyio
 from orchestrator.core.detection import detection_of
 from orchestrator.core.errors import Exit, JournalError, LeaseLost, OrchestratorError, flat
 from orchestrator.core.events import Event, Interrupted, RunEnded, from_json
-from orchestrator.core.frozen import Struct, asdict, replace
+from orchestrator.core.frozen import asdict, replace
 from orchestrator.core.history import History, exit_code
-from orchestrator.core.model import COORDINATOR, Account, Outcome, Phase
+from orchestrator.core.model import COORDINATOR, Account
 from orchestrator.core.options import Options as Options
 from orchestrator.engine.account import AccountDriver
 from orchestrator.engine.coordinator import Coordinator
 from orchestrator.engine.run import BEAT, LEASE, Clocks, Heartbeat, Observer, Run, Unobserved
 from orchestrator.engine.shared_limits import OtherProcesses
+from orchestrator.engine.snapshot import Snapshot, Work, taken
+from orchestrator.forecast.outlook import Outlook
 from orchestrator.journal.history import load, read_on
 from orchestrator.journal.port import Journal, Process
+from orchestrator.limits.rules import NOTHING
 from orchestrator.providers.port import Line
 
 __all__ = ["Engine", "Observer", "Options", "Snapshot"]
 
 CANCEL_FOR = 120.0  # seconds in which a canceled run's builds are to stop, from the last one that was asked, or did
 GRACE = 45.0  # seconds for calls under way after the first interrupt; each is bounded by its own time-out before
-
-
-class Snapshot(Struct, frozen=True, omit_defaults=True):
-    """Where a run stands now, for people.
-
-    Args:
-        triggered_per_minute: since this process began; None where another one triggers, or nothing may be triggered.
-        waiting_for: the one limit or rule that the next trigger waits for.
-        seconds_left: to the last trigger, as far as the run's forecast and the account's limits tell; None where that
-            is up to a person.
-        accounts_stopped: account to cause.
-        held_by: who or what keeps the next wave from being opened, or triggers from leaving, as a sentence.
-        doubts: of those in phase `requested`, those in doubt: the answer was lost, and the request is looked up.
-        is_driven: whether any process is at work on it.
-        is_canceling: whether a person wants its builds to stop.
-        gives_up_in: seconds after which the builds that go on are left, unless one more stops.
-    """
-
-    targets: int
-    phases: Mapping[Phase, int]
-    outcomes: Mapping[Outcome, int]
-    triggered_per_minute: float | None
-    waiting_for: str | None
-    seconds_left: float | None
-    accounts_stopped: Mapping[str, str]
-    doubts: int = 0
-    held_by: str | None = None
-    is_driven: bool = True
-    is_canceling: bool = False
-    gives_up_in: float | None = None
 
 
 class Engine:
@@ -152,6 +125,7 @@ class Engine:
         self._signal = ""
         self._interrupted: anyio.Event | None = None
         self._scope: anyio.CancelScope | None = None
+        self._leaves_at = math.inf  # when an interrupted engine leaves, whatever is under way (wall clock)
         self.code: Exit | None = None  # with which `run` ended
         self.is_handed_over = False  # whether it left the run to a process that wants to drive it
 
@@ -208,29 +182,26 @@ class Engine:
         """What the journal tells of the run, as far as this process knows; None before it is loaded."""
         return None if self._run is None else self._run.history
 
-    def snapshot(self) -> Snapshot | None:
-        """Where the run stands, None before it is loaded."""
+    def snapshot(self, outlook: Outlook | None = None) -> Snapshot | None:
+        """Where the run stands, None before it is loaded.
+
+        Args:
+            outlook: what was seen of its future.
+        """
         run, drivers = self._run, self._drivers.values()
         if run is None:
             return None
-        minutes = max(run.now() - run.since, 1.0) / 60.0
-        course, waves = run.history.course, run.history.waves
-        is_unknown = run.is_closed or course.is_up_to_a_person(waves, len(waves))
-        left = None if is_unknown else max(_forecast_left(run), *(one.seconds_left for one in drivers), 0.0)
-        waits = None if self._coordinator is None else self._coordinator.waits_for
-        return Snapshot(
-            targets=len(run.history.targets),
-            phases={phase: n for phase, n in run.phases.items() if n},
-            outcomes={outcome: n for outcome, n in run.outcomes.items() if n},
-            triggered_per_minute=run.triggered / minutes if waits is None else None,
-            waiting_for=next((str(driver.wait) for driver in drivers if driver.wait.rule), None),
-            held_by=waits,
-            seconds_left=left,
-            accounts_stopped={driver.account.name: str(s) for driver in drivers if (s := driver.sender.stopped)},
-            doubts=run.doubts,
+        work = Work(
+            calls=sum(driver.under_way for driver in drivers),
+            is_halted=run.is_halted,
+            leaves_in=max(0.0, self._leaves_at - run.now()) if self._leaves_at < math.inf else None,
+            is_ready=bool(drivers) and all(driver.is_ready for driver in drivers),
+            wait=next((driver.wait for driver in drivers if driver.wait.rule), NOTHING),
+            triggers=run.options.trigger,
             is_canceling=run.is_canceling,
             gives_up_in=self._gives_up_in(run) if run.is_canceling else None,
         )
+        return taken(self._id, run.history, run.counts, run.now(), outlook, work=work)
 
     # -- driving ------------------------------------------------------------------------------------------------
 
@@ -320,6 +291,7 @@ class Engine:
         """After an interrupt the calls under way have a bounded time."""
         if self._interrupted is not None and self._scope is not None:
             await self._interrupted.wait()
+            self._leaves_at = math.inf if self._run is None else self._run.now() + GRACE
             await anyio.sleep(GRACE)
             self._scope.cancel()
 
@@ -359,15 +331,6 @@ async def _keep_alive(heartbeat: Heartbeat) -> None:
     while True:
         await anyio.sleep(BEAT)
         await heartbeat.beat()
-
-
-def _forecast_left(run: Run) -> float:
-    """What is left of the time to the last trigger that was forecast when the run was made."""
-    made = run.history.made
-    seconds = None if made is None or not run.phases[Phase.WAITING] else made.forecast.get("last_trigger_seconds")
-    if not isinstance(seconds, int | float) or not math.isfinite(seconds):
-        return 0.0
-    return max(0.0, run.history.made_at + seconds - run.now())
 
 
 def _cannot_cancel(run: Run) -> bool:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from random import Random
 from typing import Any, Protocol
@@ -13,11 +12,12 @@ import anyio
 from orchestrator.core.errors import TooLate
 from orchestrator.core.events import Event, target_of
 from orchestrator.core.history import History
-from orchestrator.core.model import Outcome, Phase, Target, marker_of
+from orchestrator.core.model import Target, marker_of
 from orchestrator.core.options import Options
 from orchestrator.core.progress import Progress
 from orchestrator.core.reruns import Places
 from orchestrator.core.secrets import Redactor
+from orchestrator.engine.counts import Counts
 from orchestrator.journal.port import Entry, Incarnation, Journal, Lease, Process
 from orchestrator.journal.process import boot_clock
 
@@ -166,6 +166,7 @@ class Run:
 
     Attributes:
         since: when this process began to drive (wall clock).
+        counts: how many targets stand where.
         settled: an account has nothing left to do by itself.
         is_halted: interrupted: nothing more starts, calls under way finish.
         is_closed: a rule or a person stopped it: no more triggers; builds are followed to their end.
@@ -175,7 +176,6 @@ class Run:
         unwanted: ids of targets that are to be canceled while the run goes on, each with who asked for it.
         look_for: target id to the marker that an earlier run, or this one before its state was lost, may have sent:
             it is looked for before the target is triggered first.
-        doubts: targets without a verdict of which the answer is lost.
         look_since: from when on it may have been sent (wall clock).
         attempts_before: target id to the attempts that earlier processes made.
         is_carried: the state was carried here from another machine, and does not know what was done there since.
@@ -222,12 +222,7 @@ class Run:
         self.stopping_since = math.inf  # when a build was last asked to stop for the first time, or did stop
         self.leaves_builds = False
         self.unwanted: dict[str, str] = {}
-        known = history.progress.values()
-        self.phases: Counter[Phase] = Counter(progress.phase for progress in known)
-        self.phases[Phase.WAITING] += len(history.targets) - len(known)
-        self.outcomes: Counter[Outcome] = Counter(one.verdict.outcome for one in known if one.verdict is not None)
-        self.triggered = 0
-        self.doubts = sum(map(_is_open_doubt, known))
+        self.counts = Counts(history)
         self.is_carried = len(history.hosts) > 1
         self.look_for = _markers_to_look_for(id, history)
         self.look_since = look_since(history) - DAY if history.made is not None else 0.0
@@ -236,7 +231,7 @@ class Run:
         self.attempts_before = {id_: one.attempts for id_, one in history.progress.items() if one.attempts}
         self.restarts = history.options.restart
         self.places = Places(history.targets, history.waves, history.progress, self._no_flakes)
-        explained = sum(progress.cause is not None for progress in known)
+        explained = sum(progress.cause is not None for progress in history.progress.values())
         self.logs_left = 0 if options.causes is None else options.causes.logs - explained
 
     def _no_flakes(self, wave: str, targets: int) -> None:
@@ -264,24 +259,10 @@ class Run:
             self.observer.fact(entry)
             return None
         before, after = self.history.advance(entry.account, entry.at, event)  # type: ignore[arg-type]  # has a target
-        if (was := before.phase) is not (now := after.phase):
-            self.phases[was] -= 1
-            self.phases[now] += 1
-        if before.doubt is not after.doubt or before.verdict is not after.verdict:
-            self.doubts += _is_open_doubt(after) - _is_open_doubt(before)
-        if before.request is None and after.request is not None:
-            self.triggered += 1
         if self.sent is not None and before.asked_at != after.asked_at and after.request is None:
             self.sent(event.target, after.asked_at)  # type: ignore[union-attr]  # it has one
         self.observer.fact(entry)
-        if before.verdict is after.verdict:
-            return None
-        if before.verdict is not None:
-            self.outcomes[before.verdict.outcome] -= 1
-        if after.verdict is None:
-            return None
-        self.outcomes[after.verdict.outcome] += 1
-        return after
+        return None if before.verdict is after.verdict or after.verdict is None else after
 
     @property
     def looks_first(self) -> bool:
@@ -298,10 +279,6 @@ class Run:
         course = self.history.course
         is_open = target.wave in course.waves and target.id not in course.held
         return is_open and (not target.needs or self.history.of(target.id).released)
-
-
-def _is_open_doubt(progress: Progress) -> bool:
-    return progress.doubt is not None and progress.verdict is None
 
 
 def look_since(history: History) -> float:

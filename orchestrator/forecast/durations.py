@@ -39,6 +39,7 @@ class Times(Struct, frozen=True):
         pasts: by account and repository, how many of those builds failed.
         at_once: how many builds the service runs at once, where earlier runs showed that.
         rehearsed: the places in `at_once` of which no run showed it, but a look-alike does so.
+        is_sure: whether `runs` is more than an assumption.
         looked_up: places in `repos` of which only the provider's last builds tell.
     """
 
@@ -53,6 +54,7 @@ class Times(Struct, frozen=True):
     pasts: Mapping[Place, Past] = field(default_factory=dict)
     at_once: Mapping[Place, int] = field(default_factory=dict)
     rehearsed: frozenset[Place] = frozenset()
+    is_sure: bool = False
     looked_up: frozenset[tuple[str, str]] = frozenset()
     beside: tuple[str, ...] = ()
 
@@ -175,12 +177,15 @@ class DealtDurations:
     With one length for every build nothing ever ends late: no build keeps its place longer than the others, and the
     last one to start would be the last to end. So each build gets a length of its own, each as often as the others,
     shuffled; always in the same order, so that the same plan gets the same forecast.
+
+    Args:
+        deal: which order it is.
     """
 
-    def __init__(self, times: Times) -> None:
+    def __init__(self, times: Times, deal: int = 0) -> None:
         self._times = times
         self._decks: dict[Sequence[float], list[float]] = {}  # by its lengths: who has the same may share one
-        self._random = Random(0)  # noqa: S311 - an order that is always the same, no secret
+        self._random = Random(deal)  # noqa: S311 - an order that is always the same, no secret
 
     def build(self, account: str, repo: str, past: float = 0.0) -> tuple[float, float]:
         """Seconds from a request to the start of its build, and from there to its end.

@@ -19,6 +19,7 @@ class AccountQueue:
     Attributes:
         wake_at: when the next row can be triggered by time alone; infinity where only an event can change anything.
         triggered: how many triggers left; `again`: rows whose builds wait to be started again.
+        in_flight: how many of its builds may be queued or running, and whether the run says so, not the account.
         binding: which rule made the next trigger wait, and when.
         is_polling: whether a round of polls is to come.
     """
@@ -29,6 +30,7 @@ class AccountQueue:
         self.number = number
         self.restarts = declaration.restarts
         self.budget = Budget(account.limits, declaration.accepted_limits, folds=declaration.fold_case)
+        self.in_flight = _in_flight(account, options)
         terms = Terms(account, self.budget, declaration.trigger_limits, lambda now: start + now, options)
         self.admission = Admission(plan.targets, terms, self._held)
         self.polls = Polls(account, declaration, self.budget)
@@ -98,3 +100,8 @@ class AccountQueue:
         self.ended(row, now)
         self.again.add(row)
         self.admission.enqueue(row)
+
+
+def _in_flight(account: Account, options: Options) -> tuple[int | None, bool]:
+    most = min((n for n in (account.in_flight, options.in_flight) if n is not None), default=None)
+    return most, most is not None and most == options.in_flight

@@ -85,7 +85,9 @@ def reasons(
     return lambda target: run.queues[target.account].admission.reasons(rows[target.id], 0.0)
 
 
-def standing(history: History, declarations: Mapping[str, Declaration], now: float, times: Times) -> Simulation:
+def standing(
+    history: History, declarations: Mapping[str, Declaration], now: float, times: Times, deal: int = 0
+) -> Simulation:
     """The simulated run, at the instant to which the journal has come; its clock begins now."""
     made = history.made
     assert made is not None  # noqa: S101  # the callers look
@@ -96,7 +98,7 @@ def standing(history: History, declarations: Mapping[str, Declaration], now: flo
     options = Options.over(made.options, in_flight=in_flight, ignore_quiet_hours=pace.ignore_quiet_hours)
     past = {row: one for row, each in enumerate(plan.targets) if (one := _past(history.of(each.id), now)) is not None}
     standing = Standing(history.progress, history.course, history.stopped is not None)
-    run = Simulation(plan, declarations, options, now, times, past, standing)
+    run = Simulation(plan, declarations, options, now, times, past, standing, deal)
     for (account, *_), known in history.learnt.items():
         if account in run.queues and (learnt := read_rule(known.scope, known.rule)) is not None:
             run.queues[account].budget.learn(learnt, 0.0)

@@ -25,6 +25,7 @@ from orchestrator.providers.port import Declaration
 
 ANSWERED, POLL, ENDED, OPENED, WAKE = range(5)  # in this order where they fall together
 NEVER = -1.0
+SLICE = 1_000_000  # steps in one go
 PHASES = 10  # parts of the shortest interval between polls; requests of the same part are seen to end alike
 NOT_BEGUN = Standing()
 
@@ -52,6 +53,7 @@ class Simulation:
         start: the wall clock at the run's start; quiet hours go by it.
         past: by row, what has happened before; a row that is not there waits.
         standing: the same, as waves, needs and rules see it.
+        deal: in which order lengths are dealt to builds; another one is another such run.
 
     Attributes:
         asked: by row, when its trigger leaves; negative where it never does.
@@ -59,6 +61,7 @@ class Simulation:
         decisions: what follows from outcomes.
         reruns: by row, how often its build is started again.
         steps: how many events there were.
+        released: rows that may be triggered from the beginning.
     """
 
     def __init__(
@@ -70,13 +73,14 @@ class Simulation:
         times: Times,
         past: Mapping[int, Past] | None = None,
         standing: Standing = NOT_BEGUN,
+        deal: int = 0,
     ) -> None:
         self._targets = plan.targets
         self._begins = start
         self._latency = times.latency
         self.decisions = Decisions(plan, options, standing)
         self._fates = Fates(times, self.decisions.needed)
-        self._durations = DealtDurations(times)
+        self._durations = DealtDurations(times, deal)
         self._slots = Slots(times.at_once)
         self.queues = {
             name: AccountQueue(number, plan, account, declarations[account.type], start, options)
@@ -92,7 +96,8 @@ class Simulation:
         self._opens_at = NEVER  # when the next wave is opened by time alone (wall clock)
         self._past = past or {}
         self._take_up()
-        self._release(self.decisions.begin(start), 0.0)
+        self.released = self.decisions.begin(start)
+        self._release(self.released, 0.0)
 
     def _take_up(self) -> None:
         """What has happened before: calls count under their limits, builds go on."""
@@ -106,7 +111,8 @@ class Simulation:
                 queued, runs = self._durations.build(self._targets[row].account, queue.admission.repo_of(row), ran)
                 ready = max(0.0, at + queued) if one.started is None else one.started
                 start = self._slots.start(self._targets[row].account, queue.admission.owner_of(row), ready, runs)
-                heappush(self._events, (max(NARROWEST, start + runs), ENDED, queue.number, row))
+                seen = self._seen_at(at + self._latency, start - at - self._latency, runs)
+                heappush(self._events, (max(self._latency, seen), ENDED, queue.number, row))
 
     def is_waiting(self, row: int) -> bool:
         """Whether the row was to be triggered when the simulation began."""
@@ -114,9 +120,20 @@ class Simulation:
 
     def run(self, until: int | None = None) -> None:
         """To the end, or until the trigger of a row has left."""
-        for queue in self._queues:
-            self._start(queue, 0.0)
+        self.begin()
+        while self.advance(SLICE, until):
+            pass
+
+    def begin(self) -> None:
+        """What leaves at once; `advance` does the rest."""
+        self._start_all(0.0)
+
+    def advance(self, steps: int, until: int | None = None) -> bool:
+        """So many steps more; whether there are others, before the trigger of a row has left."""
+        end = self.steps + steps
         while self._events and (until is None or self.asked[until] < 0.0):
+            if self.steps >= end:
+                return True
             now, what, number, row = heappop(self._events)
             queue = self._queues[number]
             self.steps += 1
@@ -139,6 +156,7 @@ class Simulation:
             elif now < queue.wake_at:
                 continue
             self._start(queue, now)
+        return False
 
     @property
     def last_trigger(self) -> float:

@@ -175,14 +175,6 @@ def _turn(history: History, target: Target, rules: Rules) -> tuple[str, str]:
     return TURN, f"waits for {rules.first(target).rule or 'its turn'}"
 
 
-def next_wait(history: History, now: float) -> Wait:
-    """What the next trigger of a run waits for that goes on: the rule that holds the first target back."""
-    rules = Rules(history, now)
-    open_ = (one for one in history.targets if history.of(one.id).phase is Phase.WAITING)
-    turns = (one for one in open_ if waits_for(history, one, now, rules)[0] == TURN)
-    return rules.first(first) if (first := next(turns, None)) is not None else NOTHING
-
-
 def held_by(history: History, target: Target, now: float) -> Iterator[str]:
     """The rules that hold the trigger of a waiting target back until something ends, or may do so, a line each.
 
