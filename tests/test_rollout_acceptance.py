@@ -10,6 +10,7 @@ from orchestrator.core.events import Stopped, WaveJudged
 from orchestrator.core.frozen import replace
 from orchestrator.core.waves import Reruns, StopWhen, WaveRule
 from orchestrator.report import render
+from orchestrator.report.verdict import verdict
 from orchestrator.testing import MemoryJournal
 
 pytestmark = pytest.mark.anyio
@@ -43,9 +44,11 @@ async def test_a_bad_library_stops_in_the_canary_wave_with_one_page_that_says_wh
     report = replace(await run.report(), suffix=" --state here")
     report = replace(report, run=replace(report.run, manifest="bump.yaml", params={"version": "2.0"}))
     page = render(report, "text")
-    assert page.startswith("nightly bump: stopped by failed (wave 1 (canary): 10 bad of 10 sent (100.0 %), 20% stop")
+    why = "⊘ stopped by failed 20% · exit 5  Wave 1 (canary): 10 bad of 10 sent (100.0 %), 20% stop the run.\n"
+    assert why in page
+    assert verdict(report).sentence.startswith("Wave 1 (canary): 10 bad of 10 sent (100.0 %), 20% stop the run. 390 were not")
     assert "orchestrator resume bump --override-stop" in page
-    assert "back:   orchestrator run bump.yaml -p version=OLD --only fake:acme/r0 --only fake:acme/r1" in page
+    assert "orchestrator run bump.yaml -p version=OLD --only fake:acme/r0 --only fake:acme/r1" in page
     assert len(page.splitlines()) < 60
 
 
