@@ -62,6 +62,21 @@ async def test_only_the_last_twenty_outcomes_count():
     assert (await known(journal))["fake:acme/a"] == Past(0, 20)
 
 
+async def test_runs_that_can_add_nothing_any_more_are_not_read(monkeypatch):
+    journal = await nights(*[{"acme/a": BAD}] * 4, *[{}] * 20)
+    whole = await known(journal, run="n23")
+    asked, read = [], journal.read
+
+    async def counting(run, *words):
+        asked.append(run)
+        return await read(run, *words)
+
+    monkeypatch.setattr(journal, "read", counting)
+    assert await known(journal, run="n23") == whole
+    assert whole["fake:acme/a"] == Past(0, 20)
+    assert {run for run in asked if asked.count(run) > 1} == {f"n{number}" for number in range(4, 24)}
+
+
 async def test_forgotten_runs_are_still_known():
     journal = await nights({"acme/a": BAD}, {}, {"acme/a": BAD})
     assert await journal.drop_runs(["n0", "n1"]) == 2

@@ -46,7 +46,9 @@ async def test_a_bad_library_stops_in_the_canary_wave_with_one_page_that_says_wh
     page = render(report, "text")
     why = "⊘ stopped by failed 20% · exit 5  Wave 1 (canary): 10 bad of 10 sent (100.0 %), 20% stop the run.\n"
     assert why in page
-    assert verdict(report).sentence.startswith("Wave 1 (canary): 10 bad of 10 sent (100.0 %), 20% stop the run. 390 were not")
+    assert verdict(report).sentence.startswith(
+        "Wave 1 (canary): 10 bad of 10 sent (100.0 %), 20% stop the run. 390 were not"
+    )
     assert "orchestrator resume bump --override-stop" in page
     assert "orchestrator run bump.yaml -p version=OLD --only fake:acme/r0 --only fake:acme/r1" in page
     assert len(page.splitlines()) < 60

@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import TypeAlias
 
 from orchestrator.core.errors import UnknownEvents
-from orchestrator.core.evidence import Past
+from orchestrator.core.evidence import KNOWN, Past
 from orchestrator.core.history import accounts_in
 from orchestrator.core.model import Account, Outcome, Target
 from orchestrator.core.promotion import Usually
@@ -15,7 +15,7 @@ from orchestrator.journal.outcomes import Known, identity, newest, outcomes_of, 
 from orchestrator.journal.port import Journal, RunRow
 
 RUNS = 2_000  # earlier runs that are read, the newest: a second
-TARGETS = 300_000  # of them, in all: some eight seconds
+TARGETS = 300_000  # of them, in all: some eight seconds where no two runs have a target in common
 
 Read: TypeAlias = dict[tuple[str, float], Sequence[tuple[str, Known]]]
 """By run and the time of its end, how its targets ended: what was read once need not be read again."""
@@ -70,12 +70,36 @@ async def outcomes(
     for row in within_bounds([row for row in await journal.runs() if row.id != but]):
         key = row.id, row.ended_at or 0.0
         if (ends := read.get(key)) is None:
-            ends = await _ends(journal, row.id, services)
+            ends = () if await _adds_nothing(journal, row, services, found) else await _ends(journal, row.id, services)
         if row.ended_at is not None:
             read[key] = ends
         for one, known in ends:
             found.setdefault(one, []).append(known)
     return {one: newest(known) for one, known in found.items() if known}
+
+
+async def _adds_nothing(
+    journal: Journal, row: RunRow, services: Collection[str], found: Mapping[str, Sequence[Known]]
+) -> bool:
+    """Whether of each target of a run on these services as many outcomes are known as count, all since it ended.
+
+    A run's targets are read in a tenth of the time that its events take.
+    """
+    if row.ended_at is None or not found:
+        return False
+    try:
+        accounts = accounts_in(await made_in(journal, row.id))
+    except UnknownEvents:
+        return True
+    ours = {name: account for name, account in accounts.items() if service_of(account) in services}
+    if not ours:
+        return True
+    for target in await journal.targets(row.id):
+        if target.skip is None and target.account in ours:
+            known = found.get(identity(target, ours[target.account]), ())
+            if len(known) < KNOWN or sum(one.at > row.ended_at for one in known) < KNOWN:
+                return False
+    return True
 
 
 def within_bounds(rows: Sequence[RunRow]) -> Iterator[RunRow]:
