@@ -273,6 +273,17 @@ async def test_a_doubt_shows_the_build_that_may_be_it(type_):
     assert f"; the newest: {build.url}" in doubt.cause
 
 
+@pytest.mark.anyio
+@pytest.mark.parametrize("type_", ["github", "gitlab", "gitea", "forgejo"])
+async def test_a_repository_that_leads_elsewhere_is_refused_alone(type_):
+    bench = Bench(SERVICES[type_]())
+    target = replace(bench.service.target(), branch=None)
+    elsewhere = AccessRefused("redirected", "to another host")
+    found = await bench.outcome(elsewhere, lambda: bench.provider.prepare(target))
+    assert isinstance(found, Rejected)
+    assert (found.code, found.reason) == ("redirected", "to another host")
+
+
 def test_every_provider_of_the_package_stands_here():
     assert registry.PROVIDERS.keys() <= SERVICES.keys()
 

@@ -8,7 +8,7 @@ from typing import Any
 from urllib.parse import quote
 
 from orchestrator.core.calls import Answer, Call, Send
-from orchestrator.core.errors import LookFailed, NotShown, NotTriggered, Rejected
+from orchestrator.core.errors import AccessRefused, LookFailed, NotShown, NotTriggered, Rejected
 from orchestrator.core.frozen import replace
 from orchestrator.core.model import LONGEST_LOG, Json, Target
 from orchestrator.providers.kit.answers import end_of, mapping, number, other_question, quoted, read, text
@@ -105,9 +105,15 @@ class Forge(ABC):
         """The facts of a repository that can be triggered.
 
         Raises:
-            Rejected: there is none.
+            Rejected: there is none, or the server leads elsewhere for it alone; where it does so for the account as
+                a whole, `whoami` tells.
         """
-        facts = await self.inspect(repo)
+        try:
+            facts = await self.inspect(repo)
+        except AccessRefused as error:
+            if error.code != "redirected":
+                raise
+            raise Rejected(error.code, error.reason, is_foreign=True) from None
         if facts is None:
             raise Rejected("not_found", "there is no such repository, or this token may not see it")
         if not facts.active:
