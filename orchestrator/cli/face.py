@@ -71,7 +71,7 @@ class Face:
             observer=self._observer() if self._observes else None,
             traces=flags.verbose > 1,
             wants_facts=any(output.format == EVENTS for output in flags.output),
-            wants_foretold=any(FORMATS[output.format].foretells for output in flags.output),
+            wants_foretold=any(FORMATS[one.format].foretells for one in flags.output if one.format in FORMATS),
             read_stdin=_stdin,
             free_files=machine.free_files,
         )
