@@ -88,7 +88,7 @@ def test_status_begins_with_the_verdict_and_ends_with_what_to_do(program):
     assert lines(program) == [
         "\u00d7 did not pass \u00b7 exit 1  nightly one",
         "2 of 3 passed; 1 did not, for 1 cause.",
-        "started 2026-01-05T00:00:00Z, left after 1 min",
+        "started 2026-01-05T00:00:00Z, took 1 min",
         "3 of 3 done: 1 failed, 2 passed",
         "Build again: orchestrator retry one --state " + str(program.folder / "s"),
         "Look closer: orchestrator report one --state " + str(program.folder / "s"),

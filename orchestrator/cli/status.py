@@ -60,7 +60,8 @@ async def status(face: Face, run: str | None, exit_status: bool) -> int:
         report = replace(report, suffix=face.flags.suffix)
         told = verdict(report, is_driven=row.driven)
         waits = await _next_triggers(face, row, report) if row.driven else []
-        face.draw([*_head(report, told), *_lines(report), *map(_plain, waits), *_then(face, row, report, told)], hang=2)
+        lines = [*_head(report, told, is_over=row.ended_at is not None), *_lines(report), *map(_plain, waits)]
+        face.draw([*lines, *_then(face, row, report, told)], hang=2)
     return (report.run.exit_code or 0) if exit_status else Exit.OK
 
 
@@ -77,20 +78,22 @@ async def _next_triggers(face: Face, row: RunRow, report: Report) -> Sequence[st
     return lines
 
 
-def _head(report: Report, told: Verdict) -> Iterator[Line]:
+def _head(report: Report, told: Verdict, *, is_over: bool) -> Iterator[Line]:
     """Which run, and the verdict on it."""
     run = report.run
     name = f"{named(run.name) or 'run'} {run.id}"
     yield [Piece(f"{told.symbol} {told.pill}", told.meaning, bold=True), Piece("  "), Piece(name, bold=True)]
     yield [Piece(told.sentence)]
     lasted = seconds_between(run.started_at, run.finished_at)
-    yield [soft(f"started {run.started_at}" + (f", left after {duration(lasted)}" if lasted is not None else ""))]
+    took = "" if lasted is None else f", took {duration(lasted)}" if is_over else f", left after {duration(lasted)}"
+    yield [soft(f"started {run.started_at}{took}")]
 
 
 def _lines(report: Report) -> Iterator[Line]:
     done = [target for target in report.targets if target.outcome is not None]
     numbers = ", ".join(f"{number:,} {word}" for number, word in counts(replace(report, targets=done)))
-    yield _plain(f"{len(done):,} of {report.totals['targets']:,} done: " + (numbers or "nothing yet"))
+    if done:
+        yield _plain(f"{len(done):,} of {report.totals['targets']:,} done: {numbers}")
     phases = Counter(target.phase for target in report.targets)
     open_phases = [f"{phases[phase]:,} {phase.value}" for phase in Phase if phase is not Phase.DONE and phases[phase]]
     in_doubt = sum(target.is_in_doubt and target.outcome is None for target in report.targets)
@@ -109,6 +112,8 @@ def _plain(text: str) -> Line:
 
 def _then(face: Face, row: RunRow, report: Report, told: Verdict) -> Iterator[Line]:
     """What to do then."""
+    if told.then and not told.command:
+        yield [Piece(told.then)]
     if told.command:
         before, _, after = told.then.partition(told.command)
         yield [Piece(before), Piece(told.command, bold=True, whole=True), Piece(after)]
@@ -163,7 +168,8 @@ def _course(face: Face, found: Course) -> Iterator[Line]:
             Piece(f"{when:<17}  "),
             Piece(f"{mark.symbol} {mark.word:<9}", mark.meaning),
             Piece(f"  {took:>7}  "),
-            Piece(f"{one.run:<{run_width}}  ", whole=True),
+            Piece(f"{one.run:<{run_width}}", whole=True),
+            Piece("  "),
             *_where(one),
         ]
     newest = found.fared[0]
