@@ -370,6 +370,14 @@ def test_a_key_that_is_none_is_told_before_anything_is_sent(program, text, words
     assert "file:" in program.err
 
 
+def test_no_program_is_run_for_a_key_before_plan_has_shown_it(program):
+    app = json.dumps({**SAID, "key": "command:touch ran"})
+    program.write("orchestrator.yaml", MANIFEST.format(url="http://127.0.0.1:9", app=app))
+    assert program("plan") == 0
+    assert "secret command:touch ..." in program.out
+    assert not (program.folder / "ran").exists()
+
+
 def test_without_the_package_that_signs_the_way_to_it_is_told(program, monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "jwt", None)
     program.write("orchestrator.yaml", MANIFEST.format(url="http://127.0.0.1:9", app=json.dumps(SAID)))

@@ -73,7 +73,20 @@ async def test_each_installation_of_an_app_has_its_own_rates():
     slugs = [f"{owner}/r{n}" for owner in ("acme", "beta", "gamma") for n in range(20)]
     wanted = "[" + ", ".join(f"{{repo: {slug}, branch: main, workflow: ci.yml}}" for slug in slugs) + "]"
     specs = [RepoSpec(slug) for slug in slugs]
-    _, _, world, code = await played(wanted, *specs, keys=APP, points=10**6, latency=(0.05, 0.1))
+    under_way, most_at_once = Counter(), Counter()
+
+    def over(send):
+        async def sent(call):
+            owner = call.repo.partition("/")[0] if call.purpose == "trigger" else ""
+            under_way[owner] += 1
+            most_at_once.update({owner: max(0, under_way[owner] - most_at_once[owner])} if owner else {})
+            answer = await send(call)
+            under_way[owner] -= 1
+            return answer
+
+        return sent
+
+    _, _, world, code = await played(wanted, *specs, over=over, keys=APP, points=10**6, latency=(0.05, 0.3))
     assert code == 0
     times = {owner: [] for owner in ("acme", "beta", "gamma")}
     for run in world.counters.accepted:
@@ -83,6 +96,7 @@ async def test_each_installation_of_an_app_has_its_own_rates():
         assert all(later - earlier >= 0.95 for earlier, later in pairwise(made))  # as they arrive
     whole = [at for made in times.values() for at in made]
     assert max(whole) - min(whole) < 30.0  # one after the other they would take a minute
+    assert most_at_once == {"acme": 1, "beta": 1, "gamma": 1}
 
 
 async def test_what_one_owner_is_refused_for_holds_up_no_look_at_the_builds_of_others():

@@ -14,7 +14,7 @@ import anyio
 
 from orchestrator.app.context import Context, shared
 from orchestrator.app.lookups import LastBuilds, last_builds, remember_last_builds
-from orchestrator.app.plan import foreign_hosts
+from orchestrator.app.plan import commands_of, foreign_hosts
 from orchestrator.core.errors import AccessRefused, LookFailed, NotTriggered, UsageError
 from orchestrator.core.frozen import Struct
 from orchestrator.core.model import Account, Plan, Scope, Target
@@ -62,7 +62,7 @@ async def looked_ahead(plan: Plan, times: Times, context: Context) -> Ahead:
     branches_left = builds_left = MOST
     for name, account in plan.accounts.items():
         targets = [target for target in plan.targets if target.account == name and target.skip is None]
-        if context.sandbox or name in shown_first or (account.token or "").startswith("command:") or not targets:
+        if context.sandbox or name in shown_first or commands_of(account) or not targets:
             continue
         named, unknown = with_branches(targets), _without_times(targets, times)
         try:

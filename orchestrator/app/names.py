@@ -15,7 +15,7 @@ import anyio
 import msgspec
 
 from orchestrator.app.context import Context, shared
-from orchestrator.app.plan import foreign_hosts
+from orchestrator.app.plan import commands_of, foreign_hosts
 from orchestrator.core.errors import AccessRefused, LookFailed, NotTriggered, UsageError, flat
 from orchestrator.core.model import Account, Plan, Target
 from orchestrator.core.names import Twin, told, twins
@@ -53,7 +53,7 @@ async def refuse_twins(
     left, problems = MOST, list[Problem]()
     for name, account in plan.accounts.items():
         targets = [target for target in plan.targets if target.account == name and target.skip is None]
-        is_command = shows_first and (account.token or "").startswith("command:")
+        is_command = shows_first and bool(commands_of(account))
         numbers, names = _to_ask(account, targets)
         if name in hidden or is_command or not numbers | names.keys():
             continue

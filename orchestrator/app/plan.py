@@ -13,7 +13,7 @@ from orchestrator.core.calls import is_loopback
 from orchestrator.core.errors import UsageError
 from orchestrator.core.evidence import Block
 from orchestrator.core.frozen import Struct, field, gc_paused, replace
-from orchestrator.core.model import Plan
+from orchestrator.core.model import Account, Plan
 from orchestrator.core.options import Options
 from orchestrator.core.rehearsal import NOTHING_SAID, Rehearsal
 from orchestrator.core.secrets import shown
@@ -279,9 +279,13 @@ def _load(context: Context, path: str) -> bytes:
 
 def token_commands(plan: Plan) -> list[str]:
     """The programs that the manifest runs to get tokens; of each only its name, as its words may hold secrets."""
-    accounts = plan.accounts.values()
-    tokens = [one for it in accounts for one in (it.token, *references_in(it, registry.declared(it)))]
-    return sorted({shown(token) for token in tokens if token is not None and token.startswith("command:")})
+    return sorted({shown(one) for account in plan.accounts.values() for one in commands_of(account)})
+
+
+def commands_of(account: Account) -> list[str]:
+    """The references of an account for which a program is run."""
+    references = (account.token or "", *references_in(account, registry.declared(account)))
+    return [one for one in references if one.startswith("command:")]
 
 
 def foreign_hosts(plan: Plan) -> list[tuple[str, str]]:

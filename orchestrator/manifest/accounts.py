@@ -113,7 +113,6 @@ class _Reader(NamedTuple):
             token=reference(self.place("token"), self.diagnostics) if "token" in written else None,
             connections=limits.get("connections", self.declaration.connections),
             in_flight=limits.get("in_flight"),
-            triggers_at_once=limits.get("triggers_at_once", self.declaration.triggers_at_once),
             insecure=written.get("insecure", False),
             settings=self._settings(),
             concurrency=Concurrency(tuple(self._caps()), self._queue(), self._quiet_hours()),
@@ -121,7 +120,9 @@ class _Reader(NamedTuple):
         )
         for text, remedy, keys in self.declaration.account_problems(account):
             self.report(text, remedy, *keys)
-        return replace(account, limits=self._rates(self.declaration.for_account(self.declaration, account)))
+        said = self.declaration.for_account(self.declaration, account)
+        at_once = limits.get("triggers_at_once", said.triggers_at_once)
+        return replace(account, limits=self._rates(said), triggers_at_once=at_once)
 
     def _settings(self) -> Mapping[str, Value]:
         """What the provider declares; references to files are taken from where they are written."""

@@ -150,11 +150,15 @@ def is_app(account: Account) -> bool:
 
 
 def of_app(declared: Declaration, account: Account) -> Declaration:
-    """An App has an installation for each owner, which GitHub counts by itself."""
+    """An App has an installation for each owner, which GitHub counts by itself.
+
+    A rule of one trigger a second leaves no two of an owner without an answer, as each counts until that has come.
+    """
     if not is_app(account):
         return declared
     limits = tuple(replace(limit, scope="owner") for limit in declared.limits)
-    return replace(declared, limits=limits, learn=learn_from(*(replace(one, scope="owner") for one in TOLD)))
+    learn = learn_from(*(replace(one, scope="owner") for one in TOLD))
+    return replace(declared, limits=limits, learn=learn, triggers_at_once=None)
 
 
 def place(target: Target) -> str:

@@ -34,6 +34,7 @@ from orchestrator.providers.github.version import spoken
 from orchestrator.providers.kit.answers import (
     instant,
     is_refusal,
+    lengths,
     mapping,
     not_welcome,
     number,
@@ -210,8 +211,7 @@ class GitHub(Forge):
             error = wire.read_failed(answer, path)
             raise Rejected("not_found", error.cause) if isinstance(error, NotShown) else error
         runs = [row for row in rows(found)[:at_most] if row.get("conclusion") in ("success", "failure")]
-        spans = [(instant(row.get("run_started_at")), instant(row.get("updated_at"))) for row in runs]
-        return [end - began for began, end in spans if began is not None and end is not None and end > began]
+        return lengths(runs, "run_started_at", "updated_at")
 
     async def logs(self, target: Target, build: Build, at_most: int) -> JobLog | None:
         """The log of the first job that failed; it is served by another host, which gets no token."""

@@ -15,7 +15,17 @@ from orchestrator.providers.gitlab import wire
 from orchestrator.providers.gitlab.declaration import API, CALLS, PROJECTS, READS, is_blind
 from orchestrator.providers.gitlab.find import Find
 from orchestrator.providers.gitlab.follow import Poll
-from orchestrator.providers.kit.answers import instant, is_refusal, mapping, not_welcome, number, quoted, read, text
+from orchestrator.providers.kit.answers import (
+    instant,
+    is_refusal,
+    lengths,
+    mapping,
+    not_welcome,
+    number,
+    quoted,
+    read,
+    text,
+)
 from orchestrator.providers.kit.forge import Forge, renamed, shaped
 from orchestrator.providers.kit.listings import Listing, Query, entries_of
 from orchestrator.providers.port import Followed, JobLog, Observation, Principal, Provider, RepoFacts, Secrets
@@ -163,8 +173,7 @@ class GitLab(Triggers, Forge):
             error = wire.read_failed(answer, call.path)
             raise Rejected("not_found", error.cause) if isinstance(error, NotShown) else error
         rows = [row for row in map(mapping, answer.body[:at_most]) if row.get("status") in ("success", "failed")]
-        spans = [(instant(row.get("created_at")), instant(row.get("updated_at"))) for row in rows]
-        return [end - began for began, end in spans if began is not None and end is not None and end > began]
+        return lengths(rows, "created_at", "updated_at")
 
     async def logs(self, target: Target, build: Build, at_most: int) -> JobLog | None:
         """The log of the first job that failed and may not fail."""

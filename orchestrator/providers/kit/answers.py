@@ -7,7 +7,7 @@ Whatever is quoted from a server is cut and cleaned before a person sees it.
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
@@ -254,6 +254,12 @@ def instant(value: object) -> float | None:
         return None
     seconds = moment.timestamp() if moment.tzinfo is not None else -1.0
     return seconds if 0.0 <= seconds < LATEST else None
+
+
+def lengths(rows: Iterable[Mapping[str, Any]], began: str, ended: str) -> list[float]:
+    """Seconds between two instants of each row, where it shows both in their order."""
+    spans = [(instant(row.get(began)), instant(row.get(ended))) for row in rows]
+    return [end - start for start, end in spans if start is not None and end is not None and end > start]
 
 
 def timestamp(seconds: float) -> str:
