@@ -168,3 +168,55 @@ def test_no_row_of_a_closed_owner_goes_whatever_its_case():
 def test_a_plan_without_rules_waits_for_nothing():
     plan = Plan("p", targets("acme/a"), {"fake": Account("fake", "fake", FAKE.url)})
     assert forecast(plan, {"fake": FAKE}).text == "1 trigger, no limit makes it wait"
+
+
+def owners_played(slugs, withdrawn=(), most=10**6):
+    """When each row was triggered that is not withdrawn half a minute later, and how often a row was asked about."""
+    account = Account("fake", "fake", "https://x", limits=(Limit("triggers", 1, 1.0, "owner"),))
+    wanted, asked, times, now = targets(*slugs), 0, {}, 0.0
+    waiting = Admission(wanted, Terms(account, Budget(account.limits), ("triggers",), lambda now: now))
+    target = waiting.rules[-1].target
+
+    def counted(row, at):
+        nonlocal asked
+        asked += 1
+        return target(row, at)
+
+    waiting._target_rules = (*waiting._target_rules[:-1], counted)
+    for row in range(len(wanted)):
+        waiting.enqueue(row)
+    while waiting.has_any and asked < most:
+        found = waiting.take(now)
+        if isinstance(found, Candidate):
+            waiting.budget.take(found.costs, found.repo).answered(now)
+            times[found.row] = now
+            waiting.traffic.under_way -= 1
+            waiting.accepted(found.row)
+        else:
+            now = found.until
+            if withdrawn and now >= 30.0:
+                waiting.withdraw(withdrawn)
+                withdrawn = ()
+    return times, asked
+
+
+def test_the_rows_of_an_owner_wait_in_one_line_of_which_one_at_a_time_is_asked_about():
+    slugs = [f"{owner}/r{number}" for number in range(100) for owner in ("acme", "beta", "gamma")]
+    times, asked = owners_played(slugs)
+    for owner in ("acme", "beta", "gamma"):
+        made = [times[row] for row, slug in enumerate(slugs) if slug.startswith(owner)]
+        assert made == pytest.approx([float(second) for second in range(100)])  # in the order of the plan
+    assert asked < 4 * len(slugs)
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_no_row_of_an_owner_is_lost_when_others_of_it_are_withdrawn(seed):
+    chance = random.Random(seed)
+    slugs = [f"{chance.choice(('acme', 'beta'))}/r{number}" for number in range(120)]
+    gone = {row for row in range(120) if chance.random() < 0.3}
+    times, _ = owners_played(slugs, gone)
+    kept = [row for row in range(120) if row not in gone]
+    assert set(kept) <= times.keys()
+    assert [times[row] for row in kept if slugs[row].startswith("acme")] == sorted(
+        times[row] for row in kept if slugs[row].startswith("acme")
+    )

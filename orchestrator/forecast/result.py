@@ -43,7 +43,8 @@ class Span(Struct, frozen=True):
         """Whom it binds, for people; empty for the whole account."""
         if self.where is None:
             return ""
-        return f" of {self.where}" if self.places == 1 else f" of {self.places:,} repositories"
+        what = "repositories" if "/" in self.where else "owners"
+        return f" of {self.where}" if self.places == 1 else f" of {self.places:,} {what}"
 
 
 class Use(Struct, frozen=True):

@@ -46,7 +46,7 @@ RULES: Sequence[Callable[[Terms, Admission], Rule | None]] = [
     QuietHours.of,
     InFlight.of,
     BuildRoom.of,
-    RateLimits,
+    RateLimits.of,
 ]
 """All rules, in the order in which they are asked; one that is not in force for an account is None."""
 
@@ -87,6 +87,7 @@ class Admission:
         self._causes: dict[str, Wait] = {}
         self._busy: dict[str, int] = {}
         self._wakes: list[tuple[float, str]] = []
+        self._due: dict[str, float] = {}  # by owner whose rows wait in one line: when the next has its turn
         self._repos: list[str | None] = [None] * len(targets)
         self.rules = rules_of(RULES, terms, self)
         self._account_rules = self._hooks("account")
@@ -122,7 +123,7 @@ class Admission:
     def take(self, now: float) -> Candidate | Wait:
         """The next row that may be triggered now, which is busy from now on; else what the next one waits for."""
         while self._wakes and self._wakes[0][0] <= now:
-            self.give_turn(heappop(self._wakes)[1])
+            self.give_turn(self._woken())
         ready = self._ready
         if not ready:
             return self._next()
@@ -163,15 +164,17 @@ class Admission:
         self._causes[key] = wait
         if not wait.place:
             self.give_turn(self.repo_of(row))  # the next one of its repository may fall under other rules
-        elif wait.until < math.inf:
+        elif wait.until < self._due.get(key, math.inf):
             heappush(self._wakes, (wait.until, key))
+            if wait.place != self.repo_of(row):
+                self._due[key] = wait.until
         if self._held is not None:
             self._held(wait)
 
     def _next(self) -> Wait:
         """What those that wait for something wait for, as no row is ready."""
         while self._wakes and self._wakes[0][1] not in self._blocked:
-            heappop(self._wakes)
+            self._woken()
         if self._wakes:
             until, key = self._wakes[0]
         elif self._blocked:
@@ -180,6 +183,12 @@ class Admission:
             return NOTHING
         cause = self._causes[key]
         return cause if cause.until == until else Wait(until, cause.rule, cause.place, cause.detail)
+
+    def _woken(self) -> str:
+        """The repository, owner or rule whose turn is next by time."""
+        key = heappop(self._wakes)[1]
+        self._due.pop(key, None)
+        return key
 
     def quiet(self, now: float) -> Wait | None:
         """The quiet hours in which we are; to be asked again where much time went by since `take`."""
@@ -211,6 +220,8 @@ class Admission:
             self._blocked[rule] = sorted(turn for turn in waiting if turn not in gone)
             if not self._blocked[rule]:
                 del self._blocked[rule], self._causes[rule]
+        for row in rows if self._due else ():  # one of them may have had its owner's turn
+            self.give_turn(self.owner_of(row))
 
     def put_back(self, row: int) -> None:
         """The row's trigger did not leave after all: it waits for its turn again."""

@@ -12,7 +12,7 @@ from random import Random
 from typing import TYPE_CHECKING
 
 from orchestrator.core.concurrency import quiet_until
-from orchestrator.core.frozen import Struct
+from orchestrator.core.frozen import Struct, replace
 from orchestrator.core.model import ACCOUNT, Account
 from orchestrator.core.next_step import DOUBTS_IN_A_ROW, backoff
 from orchestrator.core.options import Options
@@ -32,7 +32,7 @@ class Wait(Struct, frozen=True):
         until: when it makes sense to ask again (the admission's clock); infinity: once a call is answered or a build
             ends.
         rule: its short name, the same for all that it binds: `triggers 40/30s`, `in_flight 20`; empty: none binds.
-        place: the repository that it holds back; empty where it holds the whole account, or its name says what.
+        place: the repository or owner that it holds back; empty: the whole account, or what its name says.
         detail: more for a person.
         ends: the wall clock at which the rule itself lets go, where it goes by that.
         is_certain: False where only the process at work can tell whether it holds.
@@ -242,6 +242,12 @@ class RateLimits(Rule):
         self._costs = terms.costs
         self._admission = admission
 
+    @classmethod
+    def of(cls, terms: Terms, admission: Admission) -> RateLimits:
+        """The rule; where limits are counted by owner, with a line for each."""
+        by_owner = any(limit.scope == "owner" for limit in terms.budget.limits.values())
+        return RatesOfOwners(terms, admission) if by_owner else cls(terms, admission)
+
     def account(self, now: float) -> Wait | None:
         delay, rule = self._budget.wait_account(self._costs, now)
         return Wait(now + delay, rule, is_limit=self._budget.is_limit(rule)) if delay > 0.0 else None
@@ -263,6 +269,27 @@ class RateLimits(Rule):
         for limit, wait in self._budget.waits(self._costs, repo, now):
             place = "" if limit.scope == ACCOUNT else owner if limit.scope == "owner" else repo
             yield Wait(now + wait, str(limit), place)
+
+
+class RatesOfOwners(RateLimits):
+    """The same where each owner has limits of its own: its rows wait in one line, of which one at a time is asked."""
+
+    def __init__(self, terms: Terms, admission: Admission) -> None:
+        super().__init__(terms, admission)
+        self._rules = {str(limit) for limit in terms.budget.limits.values() if limit.scope == "owner"}
+        self._held = -1  # the row that was just put into its owner's line
+
+    def target(self, row: int, now: float) -> Wait | None:
+        wait = super().target(row, now)
+        if wait is None or wait.rule not in self._rules:
+            return wait
+        self._held = row
+        return replace(wait, place=self._admission.owner_of(row))
+
+    def moved(self, row: int, now: float) -> None:
+        if row != self._held:
+            self._admission.give_turn(self._admission.owner_of(row))
+        self._held = -1
 
 
 def ours(count: int) -> str:
