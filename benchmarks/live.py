@@ -50,7 +50,8 @@ async def _ours(count: int) -> dict[str, Any]:
     from orchestrator.core.history import History
     from orchestrator.core.model import Account, Build, BuildState, Limit, Outcome, Target
     from orchestrator.engine.counts import Counts
-    from orchestrator.engine.snapshot import Work, taken
+    from orchestrator.engine.snapshot import taken
+    from orchestrator.engine.stage import Work
     from orchestrator.forecast import Times
     from orchestrator.forecast.outlook import Outlook
     from orchestrator.providers.travis.declaration import DECLARATION

@@ -32,7 +32,8 @@ from orchestrator.core.model import Build, BuildState, Outcome, Target
 from orchestrator.core.options import RunOptions
 from orchestrator.core.waves import Wave
 from orchestrator.engine.counts import Counts
-from orchestrator.engine.snapshot import Snapshot, Work, taken
+from orchestrator.engine.snapshot import Snapshot, taken
+from orchestrator.engine.stage import Work
 from orchestrator.forecast import Times
 from orchestrator.forecast.outlook import Outlook
 from orchestrator.providers.travis.declaration import DECLARATION

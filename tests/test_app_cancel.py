@@ -14,7 +14,7 @@ from orchestrator.core.calls import Answer
 from orchestrator.core.errors import Exit
 from orchestrator.core.events import CANCELED, CancelAsked, Canceling, Stopped
 from orchestrator.core.selection import Selection
-from orchestrator.engine.snapshot import Stage
+from orchestrator.engine.stage import Stage
 from orchestrator.journal.history import load
 
 pytestmark = pytest.mark.anyio

@@ -7,12 +7,13 @@ from live_states import STATES, snapshot, story
 from test_live_pictures import Stream
 
 from orchestrator.cli.bar import ORDER, shares
-from orchestrator.cli.cells import Line, cut, name, width_of
+from orchestrator.cli.cells import Line, Style, cut, name, width_of
 from orchestrator.cli.live import Redrawn, summary
-from orchestrator.cli.picture import Style, picture
+from orchestrator.cli.picture import picture
 from orchestrator.core.frozen import replace
 from orchestrator.core.model import Outcome, Phase
-from orchestrator.engine.snapshot import Left, NotPassed, Stage, State, Work
+from orchestrator.engine.snapshot import Left, NotPassed
+from orchestrator.engine.stage import Stage, State, Work
 
 GOING = STATES["going"]()
 FOLLOWING = STATES["failed"]()

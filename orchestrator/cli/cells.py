@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from functools import lru_cache
 
+from orchestrator.core.frozen import Struct
 from orchestrator.report import wrap
 from orchestrator.report.marks import COLOURS, Meaning
 from orchestrator.report.words import sound
@@ -13,6 +14,19 @@ BOLD = "1"
 DIM = COLOURS[Meaning.IDLE].sgr
 RESET = "\x1b[0m"
 MORE = "\u2026"
+
+
+class Style(Struct, frozen=True):
+    """What the terminal can show: colours, and signs beyond ASCII; and what is appended to commands."""
+
+    colour: bool = True
+    signs: bool = True
+    suffix: str = ""
+
+
+def sgr(meaning: Meaning) -> str:
+    """The colour of a meaning."""
+    return COLOURS[meaning].sgr
 
 
 @lru_cache(maxsize=4096)  # four pictures a second have most of their texts in common

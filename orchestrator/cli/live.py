@@ -105,7 +105,8 @@ class Redrawn:
         self._is_open, self._last = False, None
 
     def _draw(self, snapshot: Snapshot) -> None:
-        from orchestrator.cli.picture import Style, picture
+        from orchestrator.cli.cells import Style
+        from orchestrator.cli.picture import picture
 
         columns, rows = self._size()
         style = Style(self._colour, self._signs, self._suffix)
@@ -194,7 +195,7 @@ def _phases(snapshot: Snapshot) -> Iterator[tuple[str, int]]:
 
 def _pace(snapshot: Snapshot) -> Iterator[str]:
     """What it is at, the rate, what it waits for and how long it still takes."""
-    from orchestrator.engine.snapshot import Stage
+    from orchestrator.engine.stage import Stage
 
     stage = snapshot.state.stage
     if stage is Stage.ENDED:

@@ -61,7 +61,8 @@ from orchestrator.engine.account import AccountDriver
 from orchestrator.engine.coordinator import Coordinator
 from orchestrator.engine.run import BEAT, LEASE, Clocks, Heartbeat, Observer, Run, Unobserved
 from orchestrator.engine.shared_limits import OtherProcesses
-from orchestrator.engine.snapshot import Snapshot, Work, taken
+from orchestrator.engine.snapshot import Snapshot, taken
+from orchestrator.engine.stage import Work
 from orchestrator.forecast.outlook import Outlook
 from orchestrator.journal.history import load, read_on
 from orchestrator.journal.port import Journal, Process

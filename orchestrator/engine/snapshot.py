@@ -6,58 +6,23 @@ knows. What is not known is None.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
-from enum import StrEnum
 
 from orchestrator.core.course import APPROVAL, PAUSE
-from orchestrator.core.events import AccountStopped
 from orchestrator.core.frozen import Struct, field
 from orchestrator.core.history import History
-from orchestrator.core.model import ACCOUNT, Outcome, Phase
+from orchestrator.core.model import Outcome, Phase
 from orchestrator.core.progress import Progress
 from orchestrator.engine.counts import Counts, Key, rate
+from orchestrator.engine.stage import NOBODY, Stage, State, Work, state_of
 from orchestrator.forecast.outlook import UNSEEN, Outlook
-from orchestrator.limits.rules import NOTHING, Wait
+from orchestrator.limits.rules import NOTHING
 
 __all__ = ["Left", "NotPassed", "OwnerCounts", "RunningLong", "Snapshot", "Stage", "State", "WaveAt", "Work", "taken"]
 
 LONGEST = 12  # builds that run, by name
-NOBODY = "no process is at work on it"
 NEWEST = 40  # targets that did not pass, by name
 VERBS = {APPROVAL: "approve", PAUSE: "unpause"}  # what a person answers to what a run waits for
-
-
-class Stage(StrEnum):
-    """What the run is at."""
-
-    STARTING = "starting"
-    TRIGGERING = "triggering"
-    FOLLOWING = "following"
-    WAITING = "waiting"
-    STOPPING = "stopping"
-    CANCELING = "canceling"
-    STOPPED = "stopped"
-    ACCOUNT_STOPPED = "account stopped"
-    UNATTENDED = "unattended"
-    ENDED = "ended"
-
-
-class State(Struct, frozen=True, omit_defaults=True):
-    """What the run is at, and why.
-
-    Args:
-        why: what it waits for, or what stopped it, as a clause for people.
-        until: when that is over by itself (wall clock).
-        at_most: seconds after which it is given up.
-        verb: the command with which a person lets it go on; empty where none does.
-    """
-
-    stage: Stage
-    why: str = ""
-    until: float | None = None
-    at_most: float | None = None
-    verb: str = ""
 
 
 class Left(Struct, frozen=True, omit_defaults=True):
@@ -114,28 +79,6 @@ class NotPassed(Struct, frozen=True, omit_defaults=True):
     outcome: Outcome
     note: str
     url: str | None = None
-
-
-class Work(Struct, frozen=True):
-    """What only the process at work knows.
-
-    Args:
-        calls: calls that are under way.
-        is_halted: whether it was asked to leave; `leaves_in`, seconds after which it does at the latest.
-        is_ready: whether its accounts have answered.
-        wait: what the next trigger waits for.
-        triggers: whether it triggers at all.
-        is_canceling: whether builds are to stop; `gives_up_in`, seconds after which those that go on are left.
-    """
-
-    calls: int = 0
-    is_halted: bool = False
-    leaves_in: float | None = None
-    is_ready: bool = True
-    wait: Wait = NOTHING
-    triggers: bool = True
-    is_canceling: bool = False
-    gives_up_in: float | None = None
 
 
 class Snapshot(Struct, frozen=True, omit_defaults=True):
@@ -229,7 +172,7 @@ def taken(
     stopped = {account: event.cause for account, event in history.accounts_stopped.items()}
     verb = "" if held is None else VERBS.get(held.kind, "")
     nobody = "" if is_driven else NOBODY
-    state = _state(history, counts, now, wait, State(Stage.WAITING, told or "", verb=verb), work, is_driven=is_driven)
+    state = state_of(history, counts, now, wait, State(Stage.WAITING, told or "", verb=verb), work, is_driven=is_driven)
     return Snapshot(
         run=run,
         name="" if made is None else made.name,
@@ -289,72 +232,3 @@ def _not_passed(target: str, progress: Progress) -> NotPassed:
     else:
         note = number or verdict.reason
     return NotPassed(verdict.at, target, verdict.outcome, note, None if build is None else build.url)
-
-
-# -- what it is at ------------------------------------------------------------------------------------------------
-
-
-def _state(
-    history: History, counts: Counts, now: float, wait: Wait, held: State, work: Work | None, *, is_driven: bool
-) -> State:
-    phases = counts.phases
-    stop, stopped = history.stopped, history.accounts_stopped
-    if phases[Phase.DONE] == len(history.targets):
-        return State(Stage.ENDED)
-    if not is_driven:
-        return State(Stage.UNATTENDED, NOBODY, verb="resume")
-    if work is not None and work.is_halted:
-        calls = f"{work.calls:,} {'call' if work.calls == 1 else 'calls'} under way" if work.calls else ""
-        return State(Stage.STOPPING, calls, at_most=work.leaves_in)
-    if work.is_canceling if work is not None else stop is not None and stop.by_person and not stop.keeps_builds:
-        return State(Stage.CANCELING, _to_stop(phases), at_most=None if work is None else work.gives_up_in)
-    if stop is not None:
-        return State(Stage.STOPPED, f"{stop.rule}: {stop.arithmetic}")
-    if stopped and counts.accounts <= stopped.keys():
-        return _account_stopped(stopped)
-    if held.why:
-        return held
-    if not phases[Phase.WAITING]:
-        return State(Stage.FOLLOWING)
-    if work is not None and not work.is_ready:
-        return State(Stage.STARTING, f"waits for {wait}" if wait.rule else "")
-    if (freeze := _frozen(history, counts, now)) is not None:
-        return freeze
-    if wait.ends is not None:
-        return State(Stage.WAITING, wait.rule, until=wait.ends)
-    return State(Stage.TRIGGERING, _narrow(wait))
-
-
-def _to_stop(phases: Mapping[Phase, int]) -> str:
-    """What a canceled run waits for."""
-    builds = phases[Phase.QUEUED] + phases[Phase.RUNNING]
-    waits = [f"{builds:,} {'build' if builds == 1 else 'builds'} to stop"] if builds else []
-    if requests := phases[Phase.REQUESTED]:
-        waits.append(f"{requests:,} {'request' if requests == 1 else 'requests'} to show a build, or none")
-    return f"waits for {' and '.join(waits)}" if waits else ""
-
-
-def _account_stopped(stopped: Mapping[str, AccountStopped]) -> State:
-    account, event = next(iter(stopped.items()))
-    return State(Stage.ACCOUNT_STOPPED, f"{account}: {event.cause}", until=event.until)
-
-
-def _frozen(history: History, counts: Counts, now: float) -> State | None:
-    """Where each account that has targets is left alone for a while, as its service asks."""
-    until, why = math.inf, ""
-    for account in counts.accounts:
-        freeze = history.frozen.get((account, ACCOUNT))
-        if freeze is None or freeze.until <= now:
-            return None
-        if freeze.until < until:
-            until, why = freeze.until, f"{account}: {freeze.cause.replace('_', ' ')}"
-    return State(Stage.WAITING, why, until=until) if until < math.inf else None
-
-
-def _narrow(wait: Wait) -> str:
-    """What holds the next trigger back beside what is told elsewhere: the pace of all, builds in flight, answers."""
-    is_room = wait.until == math.inf and wait.detail and not wait.rule.startswith("in_flight ")
-    is_place = wait.until < math.inf and (wait.place or not wait.is_limit)
-    if not (is_room or is_place):
-        return ""
-    return f"waits for {wait.place}: {wait.rule}" if wait.place else f"waits for {wait.rule}"
