@@ -4,13 +4,16 @@ import json
 import re
 import time
 import uuid
+from collections import Counter
 from datetime import date
 from xml.etree import ElementTree
 
+import jsonschema
 import junitparser
 import pytest
 import yaml
-from golden.story import CASES, START, read, target, told
+from golden.story import CASES, HERE, START, read, target, told
+from junit2htmlreport import parser
 
 from orchestrator.core.events import (
     CauseFound,
@@ -29,6 +32,7 @@ from orchestrator.manifest import Answers, expand
 from orchestrator.manifest import read as read_manifest
 from orchestrator.providers.registry import known
 from orchestrator.report import render
+from orchestrator.report.formats.junit import element_of
 from orchestrator.report.formats.manifest import written
 from orchestrator.report.groups import to_rerun
 from orchestrator.report.view import view
@@ -185,6 +189,16 @@ def test_a_junit_reader_accepts_the_file_and_counts_the_same(case):
         )
 
 
+@pytest.mark.parametrize("case", CASES)
+def test_a_second_junit_reader_sees_the_same_cases_with_the_same_ends(case):
+    """junit2html, which CI jobs make pages with."""
+    report = seen(read(case))
+    found = parser.Junit(xmlstring=render(report, "junit"))
+    cases = [one for suite in found.suites for klass in suite.classes.values() for one in klass.cases]
+    ends = {"": "passed", "error": "failed", "failure": "failed", "skipped": "skipped"}
+    assert Counter(one.outcome().value for one in cases) == Counter(ends[element_of(row)] for row in report.targets)
+
+
 @pytest.mark.parametrize(
     ("outcome", "kind"),
     [
@@ -295,6 +309,13 @@ def test_markdown_fits_github_however_many_targets():
 
 
 # -- ctrf ------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_ctrf_is_what_its_own_schema_says(case):
+    """`ctrf-schema.json` is that of the package ctrf 0.3.0 (MIT), as it was published."""
+    schema = json.loads((HERE.parent / "data" / "ctrf-schema.json").read_text(encoding="utf-8"))
+    jsonschema.validate(json.loads(rendered(case, "ctrf")), schema, format_checker=jsonschema.FormatChecker())
 
 
 @pytest.mark.parametrize("case", CASES)

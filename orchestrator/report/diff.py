@@ -11,7 +11,7 @@ from orchestrator.report.formats.json import plain_run
 from orchestrator.report.groups import grouped, shares, word_of
 from orchestrator.report.marks import mark
 from orchestrator.report.view import Report, Row, RunView
-from orchestrator.report.words import plain, short, sound
+from orchestrator.report.words import link, plain, short, sound
 from orchestrator.report.wrap import Look, Piece, cells, drawn, isolated, named, padded, soft, written
 
 SCHEMA = "orchestrator.diff/1"
@@ -129,8 +129,8 @@ def _line(change: Change, width: int) -> list[Piece]:
     words = [word_of(row) for row in (change.before, change.after) if row is not None]
     shown = words[0] if len(set(words)) == 1 else " -> ".join(words)
     url = change.after.url if change.after is not None else None
-    link = [Piece("  "), Piece(plain(url), whole=True)] if url else []
-    return [Piece("       "), Piece(padded(named(change.id), width), whole=True), soft(f"  {shown}"), *link]
+    shown_url = [Piece("  "), Piece(plain(link(url) or url), whole=link(url) is not None)] if url else []
+    return [Piece("       "), Piece(padded(named(change.id), width), whole=True), soft(f"  {shown}"), *shown_url]
 
 
 def as_json(diff: Diff) -> str:

@@ -100,11 +100,20 @@ def padded(text: str, width: int) -> str:
 
 
 def wrapped(line: Line, width: int, hang: int = 0) -> Iterator[list[Piece]]:
-    """The line as lines that keep the width, broken at spaces.
+    """The line as lines that keep the width, broken at spaces; a name that is broken is isolated in each of them.
 
     Args:
         hang: columns before every line but the first.
     """
+    is_open = False
+    for made in _wrapped(line, width, hang):
+        found = [Piece(ISOLATE), *made] if is_open else made
+        text = "".join(piece.text for piece in found)
+        is_open = text.count(ISOLATE) > text.count(END_OF_ISOLATE)
+        yield [*found, Piece(END_OF_ISOLATE)] if is_open else found
+
+
+def _wrapped(line: Line, width: int, hang: int) -> Iterator[list[Piece]]:
     width = max(width, hang + NARROWEST)
     made: list[Piece] = []
     here = 0
@@ -116,7 +125,7 @@ def wrapped(line: Line, width: int, hang: int = 0) -> Iterator[list[Piece]]:
         if gap:
             made.append(Piece(" " * gap))
             here += gap
-        if here + size <= width or any(piece.whole or _COPIED.search(piece.text) for piece in word):
+        if here + size <= width or _is_copied(word):
             made, here = [*made, *word], here + size
             continue
         parts = (replace(piece, text=part) for piece in word for part in _broken(piece.text, width - hang))
@@ -128,6 +137,10 @@ def wrapped(line: Line, width: int, hang: int = 0) -> Iterator[list[Piece]]:
             here += cells(part.text)
     if made:
         yield made
+
+
+def _is_copied(word: Line) -> bool:
+    return any(piece.whole for piece in word) or bool(_COPIED.search("".join(piece.text for piece in word)))
 
 
 def _words(line: Line) -> Iterator[tuple[int, list[Piece]]]:
@@ -147,7 +160,10 @@ def _words(line: Line) -> Iterator[tuple[int, list[Piece]]]:
 
 
 def _broken(text: str, width: int) -> Iterator[str]:
-    """The text in parts that are no wider; what a terminal draws as one sign stays together."""
+    """The text in parts that are no wider; what a terminal draws as one sign stays together, isolated in each part."""
+    if text.startswith(ISOLATE) and text.endswith(END_OF_ISOLATE):
+        yield from (f"{ISOLATE}{part}{END_OF_ISOLATE}" for part in _broken(text[1:-1], width))
+        return
     if _NARROW.fullmatch(text):
         yield from (text[at : at + width] for at in range(0, len(text), width))
         return

@@ -176,6 +176,7 @@ def ctrf(report: Report) -> str:
         "reportFormat": "CTRF",
         "specVersion": SPEC,
         "reportId": _uuid(f"run:{report.run.id}"),
+        "runId": report.run.id,
         "timestamp": clock(report.as_of) or "1970-01-01T00:00:00Z",
         "generatedBy": f"orchestrator {__version__}",
         "results": {

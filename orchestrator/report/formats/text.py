@@ -136,9 +136,10 @@ def _about(group: Group, row: Row, look: Look) -> Iterator[Piece]:
     url = link(row.url)
     if url is not None and look.links:
         word = f"build #{row.build_number}" if row.build_number else "build" if row.build_id else "requests"
-        yield Piece(named(word), Meaning.BUSY, url=url)
+        yield Piece(isolated(word), Meaning.BUSY, url=url)
     elif row.url:
-        yield Piece(plain(row.url), Meaning.BUSY if url else None, whole=True)
+        text = url or isolated(row.url)  # what no click may open is text as any other
+        yield Piece(plain(text), Meaning.BUSY if url else None, whole=url is not None)
     if differs := short(group.differs(row)):
         yield soft(isolated(differs))
 
