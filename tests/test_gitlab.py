@@ -267,7 +267,8 @@ def test_a_trigger_token_needs_a_token_or_no_following():
 
 
 def test_variables_are_warned_of_where_any_is_sent():
-    assert warn(a_target()) == warn(a_target(env={"A": "1"}, marker_input="m"))
+    [of_the_marker], [of_env] = warn(a_target()), warn(a_target(env={"A": "1"}, marker_input="m"))
+    assert of_env == f"`env` becomes variables; {of_the_marker}"
     assert warn(a_target(marker_input="m", inputs={"a": 1})) == []
     assert warn(replace(a_target(), marked=False)) == []
 
