@@ -196,6 +196,9 @@ def test_an_event_has_no_branch():
 
 def test_what_is_looked_up_belongs_to_workflow_ref_and_input():
     assert place(a_target()) != place(a_target("dev"))
+    assert place(a_target()) != place(
+        replace(a_target(), marked=False)
+    )  # which looks for no input that could carry one
     assert place(a_target()) != place(a_target(workflow="b.yml"))
     assert place(a_target()) != place(a_target(marker_input="m"))
 

@@ -166,7 +166,8 @@ def place(target: Target) -> str:
     said = target.request
     if "event" in said:
         return f"event {said['event']}"
-    return f"{said.get('workflow')} {said.get('marker_input', AUTO)} {target.branch or ''}".rstrip()
+    carrier = said.get("marker_input", AUTO) if target.marked else NONE
+    return f"{said.get('workflow')} {carrier} {target.branch or ''}".rstrip()
 
 
 def warn(target: Target) -> list[str]:
