@@ -40,6 +40,13 @@ def rows(asked: Asked) -> Iterator[Row]:
     yield Row(what, graphql / found["followed"], "", "0.05 a run and interval", ("at most", 0.05), aside, found)
     what = f"reads of a GitHub run and its logs, {count:,} runs, 5 % fail"
     yield Row(what, reads / count, "", "2.2 a run", ("at most", 2.2), f"{reads:,} reads, all ended: {found['ended']:,}")
+    for title, measured in (("Buildkite", "following:listed"), ("Buildbot", "following:requests")):
+        found = measure(measured, count=count)
+        kinds = ", ".join(f"{path} {number}" for path, number in found["kinds"].items())
+        aside = f"{kinds}; {found['followed']:,.0f} intervals of {NARROWEST:g} s, summed over the builds"
+        what = f"calls for 100 {title} builds and interval, {count:,} builds"
+        pages = 100 * found["polls"] / found["followed"]
+        yield Row(what, pages, "", "a page for 100 builds", ("at most", 1.0), aside, found)
 
 
 def ours(count: int, concurrency: int) -> dict[str, Any]:
@@ -50,6 +57,16 @@ def ours(count: int, concurrency: int) -> dict[str, Any]:
 def runs(count: int) -> dict[str, Any]:
     """The same with runs on GitHub, within its own limits."""
     return _virtual(_runs, count)
+
+
+def listed(count: int) -> dict[str, Any]:
+    """The same with builds on Buildkite, of which it limits the calls of a user far below what is measured here."""
+    return _virtual(_listed, count)
+
+
+def requests(count: int) -> dict[str, Any]:
+    """The same with requests on Buildbot."""
+    return _virtual(_requests, count)
 
 
 def _virtual(what: Callable[..., Awaitable[dict[str, Any]]], *args: int) -> dict[str, Any]:
@@ -87,6 +104,41 @@ async def _runs(count: int) -> dict[str, Any]:
     account = Account("github", "github", DECLARATION.url, limits=DECLARATION.limits, triggers_at_once=1)
     return await _followed(GitHubLookAlike(settings), account, wanted, lambda to, send: Line(
         to, DECLARATION, send, lambda send: GitHub(to, send, lambda reference: ""), "hash"
+    ), failing=True)  # fmt: skip
+
+
+async def _listed(count: int) -> dict[str, Any]:
+    from orchestrator.lookalike.buildkite import BuildkiteLookAlike
+    from orchestrator.lookalike.buildkite.settings import RepoSpec, Settings, Shares
+    from orchestrator.providers.buildkite.declaration import DECLARATION
+    from orchestrator.providers.buildkite.provider import Buildkite
+
+    slugs = [f"acme/svc-{n:04}" for n in range(count)]
+    often = {"user_calls": 100_000, "calls": 100_000, "build": (600.0, 1800.0), "concurrency": count}
+    world = BuildkiteLookAlike(Settings(repos=tuple(map(RepoSpec, slugs)), shares=Shares(failed=0.05), **often))
+    wanted = [Target(f"buildkite:{slug}@main", "buildkite", slug, "main") for slug in slugs]
+    limits = tuple(Limit(limit.name, 100_000, limit.per, limit.scope) for limit in DECLARATION.limits)
+    account = Account("buildkite", "buildkite", DECLARATION.url, limits=limits)
+    return await _followed(world, account, wanted, lambda to, send: Line(
+        to, DECLARATION, send, lambda send: Buildkite(to, send, lambda reference: ""), "hash"
+    ), failing=True)  # fmt: skip
+
+
+async def _requests(count: int) -> dict[str, Any]:
+    from orchestrator.lookalike.buildbot import BuildbotLookAlike
+    from orchestrator.lookalike.buildbot.settings import RepoSpec, Settings, Shares
+    from orchestrator.providers.buildbot.declaration import DECLARATION
+    from orchestrator.providers.buildbot.provider import Buildbot
+
+    slugs = [f"acme/svc-{n:04}" for n in range(count)]
+    settings = Settings(
+        repos=tuple(map(RepoSpec, slugs)), shares=Shares(failed=0.05), build=(600.0, 1800.0), concurrency=count
+    )
+    said = {"scheduler": "force"}
+    wanted = [Target(f"buildbot:{slug}@main", "buildbot", slug, "main", request=said) for slug in slugs]
+    account = Account("buildbot", "buildbot", "http://127.0.0.1:8010", connections=DECLARATION.connections)
+    return await _followed(BuildbotLookAlike(settings), account, wanted, lambda to, send: Line(
+        to, DECLARATION, send, lambda send: Buildbot(to, send, lambda reference: ""), "hash"
     ), failing=True)  # fmt: skip
 
 
@@ -139,5 +191,8 @@ def _kind(call: Call) -> str | None:
     """What a call reads that follows a build; None of any other."""
     if call.purpose != "poll":
         return "log" if "/jobs" in call.path else None
+    if "/pipelines/" in call.path:
+        return "one build"
     kinds = {"active": "active", "graphql": "graphql", "request": "request", "actions/runs": "run"}
+    kinds |= {"buildsets": "buildsets", "buildrequests": "buildrequests"}
     return next((kind for part, kind in kinds.items() if f"/{part}" in call.path), "builds")
