@@ -23,7 +23,7 @@ ONCE_WRONG = (1221, 2128, 2150, 2376, 2474, 2727, 2864, 3232, 4271, 4403, 5593, 
 ONCE_WRONG += (34188, 72577, 475, 1811, 6814, 8098, 8681, 12892, 17571, 20886, 21145, 24275, 25190, 25646, 26697, 27880)
 FEW, MANY = 100, 10_000
 ALL = ""  # the worlds, mixed as they come
-FOUND_WITHIN = {  # a bug: in which world, and within how many seeds
+FOUND_WITHIN = {  # a bug: in which world, within how many seeds, and of which types, where they are not Travis alone
     "intent-after-the-call": (ALL, 200),
     "find-before-the-settle-time": (ALL, 800),
     "epoch-not-checked": (ALL, 400),
@@ -45,6 +45,13 @@ FOUND_WITHIN = {  # a bug: in which world, and within how many seeds
     "reruns-without-an-end": ("reruns", 10),
     "reruns-of-a-whole-wave": ("rollout", 40),
     "a-lost-restart-is-asked-again-at-once": ("reruns", 400),
+    "a-github-marker-is-not-looked-for": (ALL, 10, ("github",)),
+    "a-limit-of-gitlab-is-a-rejection": (ALL, 150, ("gitlab",)),
+    "what-left-the-queue-of-jenkins-is-not-looked-for": (ALL, 10, ("jenkins",)),
+    "a-run-of-gitea-that-may-be-ours-is-not-heeded": (ALL, 10, ("gitea", "forgejo")),
+    "a-find-is-believed-without-proof": (ALL, 400, ("webhook",)),
+    "calls-of-buildkite-are-not-counted": (ALL, 300, ("buildkite",)),
+    "accounts-of-one-user-count-apart": (ALL, 400, ("github", "gitlab")),
 }
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from math import inf
 
 from orchestrator.core.events import AccountStopped, Ended, MarkerProven
 from orchestrator.core.model import Findability, Outcome, Target
@@ -24,20 +25,22 @@ def doubts_hold(result: Play, evidence: Evidence, job: Job, target: Target) -> I
         yield f"{target.id} of {job.id} is in doubt, and no answer was lost"
     for _, written in states(result, job):
         ends = [one for one in written if isinstance(one.entry.event, Ended) and one.entry.event.target == target.id]
-        if ends and _is_calm(result, ends[-1], written) and not may_stay(result, evidence, job, target):
+        is_due = ends and _is_calm(result, ends[-1], written)
+        if is_due and not may_stay(result, evidence, job, target, ends[-1].order):
             where = f"{target.id} of {job.id} is in doubt at {ends[-1].time:.1f}"
             yield f"{where}, and the service could tell: {verdict.reason}"
 
 
-def may_stay(result: Play, evidence: Evidence, job: Job, target: Target) -> bool:
-    """Whether what the service shows leaves it open what became of a lost call."""
+def may_stay(result: Play, evidence: Evidence, job: Job, target: Target, until: float = inf) -> bool:
+    """Whether what the service shows leaves it open what became of a lost call; `until` is an order."""
     site = evidence.sites[target.account]
     finds = registry.declared(site.account).finds
     if finds is Findability.NEVER or not target.marked or target.repo in site.odd:  # which perhaps shows nothing
         return True
-    is_proven = finds is not Findability.HEURISTIC and _is_proven(result, job, target)
-    rows = [row for row in evidence.rows if row.world == site.world and row.slug == target.repo]
-    if is_proven:
+    is_proven = finds is not Findability.HEURISTIC and _is_proven(result, job, target, until)
+    is_any = site.type == "buildbot"  # which does not tell builders apart
+    rows = [row for row in evidence.rows if row.world == site.world and (is_any or row.slug == target.repo)]
+    if is_proven and not KINDS[site.type].hides(site, target):
         return any(not row.builds for row in rows)  # Travis shows no message of what it has not processed
     return bool(rows) or site.type == "webhook"  # which shows nothing but what carries the marker
 
@@ -51,8 +54,8 @@ def _is_any_lost(result: Play, evidence: Evidence, job: Job, target: Target) -> 
     return not calls or any(sent.fault or not sent.is_answered or sent.process.name not in left for sent in calls)
 
 
-def _is_proven(result: Play, job: Job, target: Target) -> bool:
-    """Whether the marker of the target's requests was seen where it is to be found."""
+def _is_proven(result: Play, job: Job, target: Target, until: float) -> bool:
+    """Whether the marker of the target's requests was seen until then where it is to be found."""
     site = result.machine.network.sites[target.account]
     kind = KINDS[site.type]
     if result.schedule.proven and kind.shows(site, target):
@@ -63,7 +66,7 @@ def _is_proven(result: Play, job: Job, target: Target) -> bool:
         one.entry.event.place
         for _, written in states(result, job)
         for one in written
-        if one.entry.account == site.name and isinstance(one.entry.event, MarkerProven)
+        if one.order < until and one.entry.account == site.name and isinstance(one.entry.event, MarkerProven)
     ]
     return proof in proven
 

@@ -156,6 +156,10 @@ class Kind:
         """Whether requests such as the target's show their marker there."""
         return True
 
+    def hides(self, site: Site, target: Target) -> bool:
+        """Whether requests without a marker may be the target's all the same, since it would not be shown."""
+        return False
+
     # -- what it has counted ------------------------------------------------------------------------------------
 
     def watch(self, like: Any, end: End, again: Again) -> None:
@@ -357,6 +361,10 @@ class GitLabKind(Kind):
     def more(self, site: Site, dice: Dice) -> dict[str, Json]:
         return {"marker_input": "mark"} if dice.chance(0.1) else {}
 
+    def hides(self, site: Site, target: Target) -> bool:
+        spec = _spec(site, target)
+        return spec is not None and bool(spec.hidden)
+
     def shows(self, site: Site, target: Target) -> bool:
         spec = _spec(site, target)
         return spec is not None and (spec.names or not (spec.hidden or "marker_input" in target.request))
@@ -535,7 +543,11 @@ class WebhookKind(Kind):
         said: dict[str, Any] = {name: it for name, it in USUAL.items() if name not in left_out}
         if dice.chance(0.1):
             said = {name: it for name, it in said.items() if name not in ("status", "cancel")} | {"follow": "none"}
-        return Webhook(repos=tuple(slug for slug in repos if slug not in odd), service=said), said
+        service = said
+        if dice.chance(0.15):  # it keeps no marker, so that its `find` shows nothing
+            body = {name: it for name, it in said["trigger"]["body"].items() if name != "marker"}
+            service = {**said, "trigger": {**said["trigger"], "body": body}}
+        return Webhook(repos=tuple(slug for slug in repos if slug not in odd), service=service), said
 
     def with_shares(self, settings: Any, travis: Travis) -> Any:
         return replace(settings, failed=travis.shares.failed)
@@ -555,7 +567,7 @@ class WebhookKind(Kind):
         return {"env": {"SAID": said}}
 
     def shows(self, site: Site, target: Target) -> bool:
-        return "find" in site.keys
+        return "find" in site.keys and "marker" in site.settings.service["trigger"]["body"]
 
     def life(self, like: Any) -> Any:
         return like.life

@@ -29,6 +29,7 @@ from orchestrator.providers.port import Declaration
 
 from .doubts import doubts_hold, may_stay
 from .evidence import Evidence, last_end, states
+from .kinds import KINDS
 from .machine import Written
 from .play import Play
 from .reruns import reruns_hold
@@ -44,7 +45,8 @@ STATES = {
     Outcome.CANCELED: BuildState.CANCELED,
     Outcome.SUPERSEDED: BuildState.SUPERSEDED,
 }
-ACCEPTED = "accepted"  # the id of a request of which the service told none
+UNNAMED = ("accepted", "")  # ids of requests of which the service told none
+NOT_LOOKED_UP = "what its trigger needs could not be looked up"
 BACKOFFS, BACKOFF = 6, 8.0  # an outage sees at most so many backoffs, and one more for each so many seconds
 LOOK = 2 * PATIENCE  # seconds before a verdict, from which on its fresh look cannot have missed what had ended
 
@@ -111,7 +113,9 @@ def _once(result: Play, evidence: Evidence, job: Job, target: Target, made: list
         if len(ids) > 1 and not _was_unseen(result, evidence, job, rows):
             yield f"{target.id} of {job.id} has {len(ids)} requests: {', '.join(ids)}"
     old = result.schedule.jobs[0]
-    if job.id == "again" and made and evidence.made(old.id, target) and not _is_known(result, old, target):
+    site = evidence.sites[target.account]
+    is_shown = KINDS[site.type].shows(site, target)  # else one target goes ahead to prove it
+    if job.id == "again" and made and evidence.made(old.id, target) and not _is_known(result, old, target) and is_shown:
         yield f"{target.id} has a request of {old.id} that was not known, and {job.id} made another"
     if job.id == "again" and made:
         yield from _had_ended(result, evidence, target, evidence.made(old.id, target))
@@ -140,7 +144,8 @@ def _knows_of_a_gap(result: Play, evidence: Evidence, job: Job, row: Row) -> boo
 def _can_be_told(result: Play, target: Target) -> bool:
     """Whoever goes on with a copy cannot tell what was asked for since it was made, where no marker can be found."""
     twist = result.schedule.twist
-    is_found = target.marked and _declared(result, target).finds.can_tell
+    site = result.machine.network.sites[target.account]
+    is_found = target.marked and _declared(result, target).finds.can_tell and KINDS[site.type].shows(site, target)
     return is_found or (twist.disaster is None and twist.put_back is None)
 
 
@@ -185,7 +190,7 @@ def _history(target: Target, written: list[Written], everything: Sequence[Writte
             if event.attempt != before.attempts + 1:
                 yield f"{target.id}: attempt {event.attempt} follows attempt {before.attempts}"
         old = before.request
-        if isinstance(event, Requested) and old is not None and old.id not in (event.id, ACCEPTED):
+        if isinstance(event, Requested) and old is not None and old.id not in (event.id, *UNNAMED):
             yield f"{target.id}: its request changes from {old.id} to {event.id}"
         if not (isinstance(event, Released) and _needs_have_passed(target, everything, one)):
             yield from _verdict_stays(target, before, progress, one)
@@ -204,6 +209,9 @@ def _needs_have_passed(target: Target, everything: Sequence[Written], until: Wri
 def _verdict_stays(target: Target, before: Progress, after: Progress, one: Written) -> Iterator[str]:
     old, new = before.verdict, after.verdict
     if old is None or old == new:
+        return
+    is_sought = new is not None and {old.outcome, new.outcome} == {Outcome.IN_DOUBT, Outcome.SKIPPED} and target.needs
+    if is_sought:  # it was looked for while its need ended in doubt
         return
     if not old.outcome.is_provisional:
         yield f"{target.id}: the final outcome {old.outcome} changes at {one.time:.1f} by {one.entry.event}"
@@ -248,28 +256,42 @@ def _outcome(result: Play, evidence: Evidence, job: Job, target: Target, made: l
         yield from _open(result, job, target)
     own = [*made, *(evidence.made(result.schedule.jobs[0].id, target) if job.id == "again" else ())]
     request = progress.request
-    is_own = request is None or request.id == ACCEPTED or evidence.row(target, request.id) in own
+    is_own = request is None or request.id in UNNAMED or evidence.row(target, request.id) in own
+    is_own = is_own or _is_guessed(result, job, target)
     if request is not None and not is_own and not evidence.is_named(job, target, request.id):
         yield f"{target.id} holds request {request.id}, which is not its own"
     if verdict is None:
         return
     word = any(True for _ in _absent_by_word(result, job, target))
-    is_kept = _can_be_told(result, target)
+    is_unsought = verdict.outcome is Outcome.SKIPPED and target.needs and len(result.machine.states) > 1
+    is_kept = _can_be_told(result, target) and not is_unsought
     if made and request is None and verdict.outcome is not Outcome.IN_DOUBT and not word and is_kept:
         yield f"{target.id} is {verdict.outcome}, but it has request {made[0].id}: lost"
     cannot = verdict.code in ("no_restart", "not_restarted") and job.id == "again"
     if verdict.outcome is Outcome.REJECTED and not cannot and not _is_refused(result, evidence, job, target, progress):
         yield f"{target.id} is rejected, but nobody refused it"
     build = progress.build
-    if verdict.outcome in STATES and build is not None and verdict.code != ACCEPTED:
+    if verdict.outcome in STATES and build is not None and verdict.code != "accepted":
         state = "none of the service's" if evidence.build(target, progress) is None else build.state
         if state != STATES[verdict.outcome]:
             yield f"{target.id} of {job.id} is {verdict.outcome}, but its build is {state}"
     built_nothing = build is not None and build.state is BuildState.SKIPPED
     if verdict.outcome is Outcome.SKIPPED and target.skip is None and not target.needs and not built_nothing:
         yield f"{target.id} is skipped for no reason"
-    if verdict.outcome is Outcome.TIMED_OUT and not progress.attempts and request is None:
+    is_told = verdict.reason.startswith(NOT_LOOKED_UP)
+    if verdict.outcome is Outcome.TIMED_OUT and not progress.attempts and request is None and not is_told:
         yield f"{target.id} timed out, and was never asked for"
+
+
+def _is_guessed(result: Play, job: Job, target: Target) -> bool:
+    """Whether the service told no id and shows no marker, so that the run of that time was taken for the target's."""
+    ids = [
+        one.entry.event.id
+        for _, written in states(result, job)
+        for one in written
+        if isinstance(one.entry.event, Requested) and one.entry.event.target == target.id
+    ]
+    return "accepted" in ids and not _declared(result, target).finds.can_tell
 
 
 def _is_refused(result: Play, evidence: Evidence, job: Job, target: Target, progress: Progress) -> bool:

@@ -16,7 +16,7 @@ from .network import incoming
 from .world import World
 
 T = TypeVar("T")
-_PRINCIPALS: dict[tuple[str, str, str], str] = {}
+_PRINCIPALS: dict[tuple[str, str, str, bool], str] = {}
 
 
 def proofs(site: Site, targets: Sequence[Target]) -> Iterator[str]:
@@ -29,7 +29,7 @@ def proofs(site: Site, targets: Sequence[Target]) -> Iterator[str]:
 
 def principal_of(site: Site) -> str:
     """The account as the state knows it: whoever is asked by a service that is just like its own."""
-    key = site.type, site.url, site.token
+    key = site.type, site.url, site.token, "login" in site.keys
     if key not in _PRINCIPALS:
         _PRINCIPALS[key] = f"{site.type}:{site.url}:{_user(site)}"
     return _PRINCIPALS[key]

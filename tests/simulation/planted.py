@@ -32,6 +32,9 @@ from orchestrator.limits.budget import Permit
 from orchestrator.limits.rules import Traffic
 from orchestrator.providers.travis import wire
 
+from .patch import patched
+from .planted_types import BUGS_OF_TYPES
+
 
 @contextmanager
 def intent_after_the_call() -> Iterator[None]:
@@ -48,7 +51,7 @@ def intent_after_the_call() -> Iterator[None]:
         self._deferred[:0] = [(rows[event.target], event) for event in intents]
         await append(self, *rest, at=at)
 
-    with _patched(AccountRun, append=append_late):
+    with patched(AccountRun, append=append_late):
         yield
 
 
@@ -80,7 +83,7 @@ def find_before_the_settle_time() -> Iterator[None]:
         else:
             await account.record(row, Absent(account.target(row).id, progress.attempts, "hasty"))
 
-    with _patched(LostCalls, find=hasty):
+    with patched(LostCalls, find=hasty):
         yield
 
 
@@ -97,7 +100,7 @@ def epoch_not_checked() -> Iterator[None]:
             pieces.append(piece._replace(epoch=epoch, first=last + 1))
         append(self, db, document._replace(pieces=pieces))
 
-    with _patched(sqlite.Sqlite, _append=blind):
+    with patched(sqlite.Sqlite, _append=blind):
         yield
 
 
@@ -118,28 +121,28 @@ def clock_without_a_look() -> Iterator[None]:
                 left.append(row)
         await poll(self, left)
 
-    with _patched(Follow, poll=decide):
+    with patched(Follow, poll=decide):
         yield
 
 
 @contextmanager
 def adopt_without_a_look() -> Iterator[None]:
     """What was asked for before a state was lost or copied is not looked for."""
-    with _patched(AccountRun, must_look=lambda self, row: False):
+    with patched(AccountRun, must_look=lambda self, row: False):
         yield
 
 
 @contextmanager
 def take_over_without_a_look() -> Iterator[None]:
     """What an earlier process may have asked for without the journal telling of it is not looked for."""
-    with _patched(AccountRun, _is_taken_over=lambda self, target: False):
+    with patched(AccountRun, _is_taken_over=lambda self, target: False):
         yield
 
 
 @contextmanager
 def retry_without_markers() -> Iterator[None]:
     """A retried run is not told what the old one may have asked for."""
-    with _patched(resume, old_marker=lambda history, old, target: None):
+    with patched(resume, old_marker=lambda history, old, target: None):
         yield
 
 
@@ -150,21 +153,21 @@ def limits_not_shared() -> Iterator[None]:
     async def take(self: SharedLimits, *args: Any, **more: Any) -> tuple[float, str]:
         return 0.0, ""
 
-    with _patched(SharedLimits, take=take):
+    with patched(SharedLimits, take=take):
         yield
 
 
 @contextmanager
 def any_receipt_is_ours() -> Iterator[None]:
     """A receipt is believed whatever it echoes."""
-    with _patched(wire, check_receipt=lambda trigger, answer, **shown: None):
+    with patched(wire, check_receipt=lambda trigger, answer, **shown: None):
         yield
 
 
 @contextmanager
 def an_outage_without_a_brake() -> Iterator[None]:
     """However many triggers are not answered, the next ones go out as before."""
-    with _patched(Traffic, unanswered=lambda self, now, random: None):
+    with patched(Traffic, unanswered=lambda self, now, random: None):
         yield
 
 
@@ -176,7 +179,7 @@ def a_wave_before_its_verdict() -> Iterator[None]:
         last = max(self.waves, default=0)
         return last + 1 if last < len(waves) else None
 
-    with _patched(Course, following=following):
+    with patched(Course, following=following):
         yield
 
 
@@ -189,7 +192,7 @@ def triggers_while_paused() -> Iterator[None]:
         await read_wishes(self)
         self._run.is_paused = False
 
-    with _patched(Coordinator, _read_wishes=read):
+    with patched(Coordinator, _read_wishes=read):
         yield
 
 
@@ -202,28 +205,28 @@ def triggers_after_a_stop() -> Iterator[None]:
         decide(self, facts)
         self._run.is_closed = False
 
-    with _patched(Coordinator, _decide=go_on):
+    with patched(Coordinator, _decide=go_on):
         yield
 
 
 @contextmanager
 def approved_by_nobody() -> Iterator[None]:
     """A wave does not wait for the person who is to approve it."""
-    with _patched(Course, approval=lambda self, wave: Approved("nobody", 0.0, wave)):
+    with patched(Course, approval=lambda self, wave: Approved("nobody", 0.0, wave)):
         yield
 
 
 @contextmanager
 def a_wave_of_nothing_passed() -> Iterator[None]:
     """The next wave opens although nothing of the one before has passed."""
-    with _patched(promotion, nothing_passed=lambda *counted: Look("nothing_passed", False, True, "")):
+    with patched(promotion, nothing_passed=lambda *counted: Look("nothing_passed", False, True, "")):
         yield
 
 
 @contextmanager
 def a_rerun_by_a_new_request() -> Iterator[None]:
     """A build that failed is not started again: another one is asked for."""
-    with _patched(AccountRun, old=lambda self, row: self.run.restarts.get(self.target(row).id)):
+    with patched(AccountRun, old=lambda self, row: self.run.restarts.get(self.target(row).id)):
         yield
 
 
@@ -248,8 +251,8 @@ def reruns_after_a_stop() -> Iterator[None]:
         return not await self._gate.reserve(permit, candidate.costs, candidate.repo, trigger=True)
 
     with (
-        _patched(AccountRun, _is_rerun_due=is_due, has_idle_reruns=False),
-        _patched(Triggers, take=take_reruns, _may_leave=let_leave),
+        patched(AccountRun, _is_rerun_due=is_due, has_idle_reruns=False),
+        patched(Triggers, take=take_reruns, _may_leave=let_leave),
     ):
         yield
 
@@ -257,7 +260,7 @@ def reruns_after_a_stop() -> Iterator[None]:
 @contextmanager
 def an_old_end_ends_the_new_start() -> Iterator[None]:
     """A build that was started again is believed to have ended as long as it still shows how it had."""
-    with _patched(follow, _is_since=lambda restart, build: True):
+    with patched(follow, _is_since=lambda restart, build: True):
         yield
 
 
@@ -271,14 +274,14 @@ def reruns_without_an_end() -> Iterator[None]:
         most = target.reruns.times
         return as_written(replace(target, reruns=Reruns(most + 1)) if most else target, progress)
 
-    with _patched(reruns, is_wanted=is_wanted):
+    with patched(reruns, is_wanted=is_wanted):
         yield
 
 
 @contextmanager
 def reruns_of_a_whole_wave() -> Iterator[None]:
     """However many of a wave failed, all are started again."""
-    with _patched(reruns.Places, _most=lambda self, target: math.inf):
+    with patched(reruns.Places, _most=lambda self, target: math.inf):
         yield
 
 
@@ -289,7 +292,7 @@ def a_lost_restart_is_asked_again_at_once() -> Iterator[None]:
     def hasty(before: Build, seen: Sequence[Build], asked_at: float, **times: float) -> Became:
         return restart.became(before, seen, asked_at, **{**times, "settled": -math.inf})
 
-    with _patched(restarts, became=hasty):
+    with patched(restarts, became=hasty):
         yield
 
 
@@ -315,16 +318,5 @@ BUGS: Mapping[str, Callable[[], Any]] = {
     "reruns-without-an-end": reruns_without_an_end,
     "reruns-of-a-whole-wave": reruns_of_a_whole_wave,
     "a-lost-restart-is-asked-again-at-once": a_lost_restart_is_asked_again_at_once,
+    **BUGS_OF_TYPES,
 }
-
-
-@contextmanager
-def _patched(cls: Any, **methods: Any) -> Iterator[None]:
-    before = {name: getattr(cls, name) for name in methods}
-    for name, method in methods.items():
-        setattr(cls, name, method)
-    try:
-        yield
-    finally:
-        for name, method in before.items():
-            setattr(cls, name, method)

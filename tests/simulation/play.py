@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -28,7 +29,7 @@ from .kinds import STRANGER, Site
 from .machine import EPOCH, Driving, Machine, State, give_back, line_over
 from .network import Network
 from .past import proofs
-from .people import Person, Said
+from .people import Person, Said, said_by
 from .rollouts import Steered, steer
 from .schedule import Fate, Job, Schedule
 from .twist import PutBack
@@ -198,7 +199,10 @@ class Stage:
         """A target of that repository as somebody else would have it."""
         every = [target for job in self.schedule.jobs for target in job.targets if target.account == site.name]
         target = next(iter(every), None)
-        return None if target is None else replace(target, id="strange", repo=repo, marked=False)
+        if target is None:
+            return None
+        request = json.loads(json.dumps(dict(target.request)).replace(said_by(target), "a stranger's"))
+        return replace(target, id="strange", repo=repo, marked=False, request=request)
 
     # -- one run ------------------------------------------------------------------------------------------------
 

@@ -128,6 +128,7 @@ class Checked:
         self._when = StopWhen() if job.rollout is None else job.rollout.stop_when
         self._steered = [said for said in result.steered if said.run == job.id]
         self._is_steady = not (result.schedule.steps or result.schedule.twist.disaster or result.schedule.twist.reboots)
+        self._is_kept = len(result.machine.states) == 1
         self._wave_of = {target.id: target.wave for target in job.targets}
         self._progress: dict[str, Progress] = {}
         self._opened: dict[int, Written] = {}
@@ -189,8 +190,8 @@ class Checked:
 
     @property
     def _is_whole(self) -> bool:
-        """Whether the run was not made anew without some of its targets."""
-        return all(target.marked for target in self._job.targets)
+        """Whether the run was not made anew without some of its targets, and its journal has lost nothing."""
+        return self._is_kept and all(target.marked for target in self._job.targets)
 
     def _open(self, one: Written, event: WaveOpened) -> Iterator[str]:
         wave, where = event.wave, f"wave {event.wave} is opened at {one.time:.1f}"

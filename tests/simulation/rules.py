@@ -18,6 +18,7 @@ from .play import Play
 from .schedule import PATIENCE
 
 SLACK = 1e-6
+STRANGER = "stranger"  # the process of somebody else
 CLOCKS = 1.0  # seconds by which the clocks of two machines may differ before a window is misjudged
 
 
@@ -54,7 +55,9 @@ def _one_limit(site: Site, limit: Limit, calls: Sequence[Sent]) -> Iterator[str]
         if sent.path.startswith("/crumbIssuer"):
             continue  # within a trigger it goes out on that one's permit
         whose = () if is_shared else (sent.process.name, sent.account)
-        times[(_scope(limit, sent), *whose)] += [sent.arrived or 0.0] * sent.limits.count(limit.kind)
+        counts_all = limit.kind == "calls" and KINDS[site.type].counts_reads  # whatever the call says of itself
+        cost = 1 if counts_all else sent.limits.count(limit.kind)
+        times[(_scope(limit, sent), *whose)] += [sent.arrived or 0.0] * cost
     for where, some in times.items():
         if (worst := worst_window(sorted(some), limit.per - SLACK)) > limit.calls:
             yield f"{site.name}: {worst} of {limit} {' '.join(where)}".rstrip()
@@ -72,7 +75,8 @@ def _at_once(result: Play) -> Iterator[str]:
         most = KINDS[site.type].declared.triggers_at_once or site.connections
         by_process: defaultdict[str, list[tuple[float, int]]] = defaultdict(list)
         for sent in result.machine.network.log:
-            if sent.account == site.name and sent.said and sent.answered is not None:
+            is_ours = sent.account == site.name and sent.process.name != STRANGER
+            if is_ours and sent.said and sent.answered is not None:
                 by_process[sent.process.name] += [(sent.left, 1), (sent.answered, -1)]
         for process, changes in by_process.items():
             if max(accumulate(change for _, change in sorted(changes))) > most:
