@@ -31,6 +31,7 @@ LOOK_ALIKE = ("app/rehearse.py", "cli/sandbox.py", "providers/registry.py", "tes
 ROOMS = {  # yaml: what people write for us, with positions; what services and their clients write
     "aiohttp": ("providers/kit/*", "lookalike/kit/*"),
     "yaml": ("manifest/*", "providers/kit/plain_yaml.py"),
+    "psycopg": ("journal/*",),
     "sqlite3": ("journal/*", "testing/__init__.py"),
     "asyncio": ("providers/kit/*", "lookalike/kit/*", "journal/*"),
     "click": ("cli/*",),

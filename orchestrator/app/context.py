@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
 REACH = 10.0  # seconds for which an account may be out of reach while no run drives it
 REHEARSED = "http://127.0.0.1"  # a look-alike, whatever its port
+PASSWORD = "ORCHESTRATOR_STATE_PASSWORD"  # noqa: S105  # a variable's name
 SANDBOX = "sandbox"  # the folder below the state that keeps rehearsals apart from what is real
 
 
@@ -153,6 +154,18 @@ class Context:
         elif "://" not in where:
             where = str(self.path(where))
         return rehearsals_of(where) if self.sandbox else where
+
+    def state_at(self, where: str, *, read_only: bool = False) -> AbstractAsyncContextManager[SqlJournal]:
+        """The journal at a place; `ORCHESTRATOR_STATE_PASSWORD` is a reference to the password of a server's.
+
+        Raises:
+            JournalError, UsageError: it cannot be used.
+        """
+        from orchestrator.journal.store import open_journal
+
+        reference = self.environ.get(PASSWORD)
+        password = None if reference is None or not _is_server(where) else self.secrets.resolve(reference).reveal()
+        return open_journal(where, now=self.now, read_only=read_only, password=password)
 
     def as_run(self, accounts: Mapping[str, Account]) -> Mapping[str, Account]:
         """The accounts as a run has them: in a rehearsal their services are on this machine."""
@@ -284,9 +297,7 @@ def writable(context: Context) -> AbstractAsyncContextManager[SqlJournal]:
     Raises:
         JournalError: the state cannot be used.
     """
-    from orchestrator.journal.store import open_journal
-
-    return open_journal(context.state_path, now=context.now)
+    return context.state_at(context.state_path)
 
 
 @asynccontextmanager
@@ -320,21 +331,34 @@ async def readable(context: Context, run: str | None = None) -> AsyncIterator[Sq
         UsageError: there is no state yet.
         JournalError: it cannot be used.
     """
-    from orchestrator.journal.store import open_journal
-
     where = context.state_path
     is_there = has_state(where)
-    may_fall_back = not context.sandbox and (not is_there or run is not None) and has_state(rehearsals_of(where))
+    may_fall_back = (
+        not context.sandbox
+        and not _is_server(where)
+        and (not is_there or run is not None)
+        and has_state(rehearsals_of(where))
+    )
     if may_fall_back and (not is_there or (run is not None and not await _knows(where, run, context))):
         where, is_there = rehearsals_of(where), True
     if not is_there:
         raise UsageError(f"there are no runs yet in {where}; `orchestrator run` makes one, --state names another place")
-    async with open_journal(where, now=context.now, read_only=True) as journal:
+    from orchestrator.journal.sql import NoState
+
+    async with AsyncExitStack() as stack:
+        try:
+            journal = await stack.enter_async_context(context.state_at(where, read_only=True))
+        except NoState as error:
+            raise UsageError(str(error)) from None
         yield journal
 
 
 def rehearsals_of(where: str) -> str:
     """The place of the rehearsals beside this state: a folder in its folder."""
+    if _is_server(where):
+        from orchestrator.journal.files import REHEARSALS
+
+        return f"{where}{REHEARSALS}"
     if "://" not in where:
         return str(Path(where) / SANDBOX)
     folder, _, file = where.rpartition("/")
@@ -349,19 +373,26 @@ def has_state(where: str) -> bool:
     """
     from orchestrator.journal.files import is_there, locate
 
-    return is_there(locate(where))
+    return _is_server(where) or is_there(locate(where))  # of a server it is known once it is opened
+
+
+def _is_server(where: str) -> bool:
+    from orchestrator.journal.files import is_server
+
+    return is_server(where)
 
 
 def may_write(where: str) -> bool:
     """Whether this user may write the state that is there."""
     from orchestrator.journal.files import locate
 
+    if _is_server(where):
+        return True  # what its role may not do, it is told when it tries
     path = locate(where)
     return all(os.access(one, os.W_OK) for one in (path, path.parent))
 
 
 async def _knows(where: str, run: str, context: Context) -> bool:
-    from orchestrator.journal.store import open_journal
 
-    async with open_journal(where, now=context.now, read_only=True) as journal:
+    async with context.state_at(where, read_only=True) as journal:
         return bool(await some_of(journal, run))

@@ -170,13 +170,12 @@ def _patterns(manifest: Manifest, owner: str) -> list[Any]:
 
 async def times_of_state(context: Context, plan: Plan) -> Times:
     """How long builds took in the state; assumptions where there is none, or none that can be read."""
-    from orchestrator.journal.store import open_journal
 
     where = context.state_path
     try:
         if not has_state(where):
             return _assumed(context)
-        async with open_journal(where, now=context.now, read_only=True) as journal:
+        async with context.state_at(where, read_only=True) as journal:
             return await times_in(journal, plan.name, plan.accounts, context)
     except JournalError:  # `plan` needs no state: the verbs that need it tell what is wrong with it
         return _assumed(context)

@@ -77,14 +77,13 @@ async def with_blocks(planned: Planned, context: Context) -> Planned:
 async def _usually(plan: Plan, failures: Collection[Outcome], context: Context) -> Usually:
     from orchestrator.journal.outcomes import service_of
     from orchestrator.journal.pasts import usually
-    from orchestrator.journal.store import open_journal
 
     accounts = context.as_run(plan.accounts)
     nothing = Usually(plan.targets, {}, {name: service_of(account) for name, account in accounts.items()})
     if not has_state(context.state_path):
         return nothing
     try:
-        async with open_journal(context.state_path, now=context.now, read_only=True) as journal:
+        async with context.state_at(context.state_path, read_only=True) as journal:
             return await usually(journal, plan.targets, accounts, failures)
     except JournalError:  # `plan` needs no state: the verbs that need it tell what is wrong with it
         return nothing

@@ -12,6 +12,8 @@ from orchestrator.core.errors import JournalError
 
 NAME = "state.db"
 SCHEME = "sqlite:///"
+SERVER = ("postgresql://", "postgres://")
+REHEARSALS = "#rehearsals"  # behind the URL of a server's state: that of rehearsals, beside it
 MOUNTS = Path("/proc/self/mountinfo")
 NETWORK = frozenset(
     {
@@ -21,6 +23,11 @@ NETWORK = frozenset(
         "fuse.mfs", "fuse.rclone", "fuse.s3fs", "fuse.sshfs",
     }
 )  # fmt: skip  # one a line would be a page
+
+
+def is_server(where: str) -> bool:
+    """Whether the state is kept by a database server."""
+    return where.startswith(SERVER)
 
 
 def locate(where: str) -> Path:
@@ -36,8 +43,8 @@ def locate(where: str) -> Path:
     elif "://" not in where and where:
         return Path(where) / NAME
     raise JournalError(
-        f"--state {where}: expected a folder, sqlite:///RELATIVE/FILE.db (three slashes) or "
-        "sqlite:////ABSOLUTE/FILE.db (four)"
+        f"--state {where}: expected a folder, sqlite:///RELATIVE/FILE.db (three slashes), "
+        "sqlite:////ABSOLUTE/FILE.db (four) or postgresql://HOST/DB"
     )
 
 

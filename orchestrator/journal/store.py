@@ -21,7 +21,7 @@ from orchestrator.core.events import Claimed, Event, RunEnded, RunMade, Wish, de
 from orchestrator.core.frozen import replace
 from orchestrator.core.model import COORDINATOR, Scope, Target
 from orchestrator.journal.commits import Batch, Committer, Stream, Usage
-from orchestrator.journal.files import locate
+from orchestrator.journal.files import is_server, locate
 from orchestrator.journal.lease import expired, held_by_another, taken_over
 from orchestrator.journal.outcomes import Known
 from orchestrator.journal.port import (
@@ -48,23 +48,34 @@ NO_EPOCH = -1  # stands for the epoch that only the database knows when a claim 
 
 
 @asynccontextmanager
-async def open_journal(where: str, *, now: Callable[[], float], read_only: bool = False) -> AsyncIterator[SqlJournal]:
+async def open_journal(
+    where: str, *, now: Callable[[], float], read_only: bool = False, password: str | None = None
+) -> AsyncIterator[SqlJournal]:
     """The journal at a place, closed at the end.
 
     Args:
-        where: a folder, `sqlite:///relative.db` or `sqlite:////absolute.db`; made on first use.
+        where: a folder, `sqlite:///relative.db`, `sqlite:////absolute.db` or `postgresql://HOST/DB`; made on first use.
         now: the wall clock; only `runs` asks it, and only where no run was driven since the machine's boot.
         read_only: never writes; works while another process does.
+        password: of a server's state.
 
     Raises:
         JournalError: it cannot be used.
     """
-    journal = SqlJournal(Sqlite(File(locate(where), read_only=read_only)), now)
+    journal = SqlJournal(_dialect(where, read_only, password), now)
     try:
         await journal.prepare()
         yield journal
     finally:
         await journal.aclose()
+
+
+def _dialect(where: str, read_only: bool, password: str | None) -> Dialect:
+    if not is_server(where):
+        return Sqlite(File(locate(where), read_only=read_only))
+    from orchestrator.journal.sql.postgres import Postgres  # needs the extra `postgres`
+
+    return Postgres.at(where, password, read_only=read_only)
 
 
 @asynccontextmanager

@@ -86,6 +86,10 @@ class Refused(JournalError):
         self.found = found
 
 
+class NoState(JournalError):
+    """A server that is only to be read holds no state yet."""
+
+
 class Granted(NamedTuple):
     """A claim that was granted: the stream's number and epoch, its last row's number, and the lease before."""
 

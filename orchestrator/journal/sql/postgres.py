@@ -9,19 +9,24 @@ so no process holds a lock while it stands still. Times are of the state's clock
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
+import re
+from collections.abc import AsyncIterator, Callable, Collection, Coroutine, Mapping, Sequence
 from contextlib import asynccontextmanager
+from functools import wraps
+from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from random import Random
+from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar
 
 import anyio
 from typing_extensions import override
 
-from orchestrator.core.errors import JournalError
+from orchestrator.core.errors import JournalError, UsageError
 from orchestrator.core.events import Claimed, decode
 from orchestrator.core.frozen import DAMAGES, from_json, to_json
 from orchestrator.core.history import History
 from orchestrator.core.model import COORDINATOR, Scope
+from orchestrator.journal.files import REHEARSALS
 from orchestrator.journal.lease import SENDS_FOR, Hold
 from orchestrator.journal.outcomes import Known, newest, outcomes_of
 from orchestrator.journal.port import (
@@ -41,6 +46,7 @@ from orchestrator.journal.sql import (
     Document,
     Granted,
     InTheWay,
+    NoState,
     Refused,
     Row,
     UsageNews,
@@ -51,10 +57,15 @@ from orchestrator.journal.sql.tables import ASK_AGAIN
 if TYPE_CHECKING:
     from psycopg import AsyncConnection
 
+P = ParamSpec("P")
+T = TypeVar("T")
 PATIENCE = 20.0  # seconds for which a connection that is gone is made anew, before the state is given up
 BETWEEN = 0.25  # seconds between two tries
 KEPT_FOR = 7200.0  # seconds; no limit looks back further
 PRUNE_EVERY = 60.0
+# SQLSTATE of what is worth another try: serialisation, deadlock, lock time-out, shutdown, too many connections
+GIVES_WAY = frozenset({"40001", "40P01", "55P03", "57P01", "57P02", "57P03", "53300", "25P03", "08006", "08003"})
+TIMEOUTS = "-c statement_timeout=30s -c lock_timeout=5s -c idle_in_transaction_session_timeout=10s"
 SETTINGS: Mapping[str, Any] = {
     "connect_timeout": 5,
     "keepalives_idle": 5,
@@ -63,7 +74,31 @@ SETTINGS: Mapping[str, Any] = {
     "tcp_user_timeout": 5000,
     "application_name": "orchestrator",
     "target_session_attrs": "read-write",
+    "options": TIMEOUTS,
 }
+
+
+class _Lost(JournalError):
+    """The connection was lost, or the database gave way to somebody; it is not known whether the work was done."""
+
+
+def _again(
+    work: Callable[Concatenate[Postgres, P], Coroutine[Any, Any, T]],
+) -> Callable[Concatenate[Postgres, P], Coroutine[Any, Any, T]]:
+    """Makes an operation of one that may be done twice: it is, when the connection was lost while it was done."""
+
+    @wraps(work)
+    async def operation(self: Postgres, /, *args: P.args, **named: P.kwargs) -> T:
+        began = anyio.current_time()
+        while True:
+            try:
+                return await work(self, *args, **named)
+            except _Lost:
+                if anyio.current_time() - began > PATIENCE:
+                    raise
+            await anyio.sleep(self._random.uniform(0.0, 2 * BETWEEN))
+
+    return operation
 
 
 class Postgres(Dialect):
@@ -85,8 +120,31 @@ class Postgres(Dialect):
         self._read_only = read_only
         self._connection: AsyncConnection[Any] | None = None
         self._turn = anyio.Lock()
+        self._random = Random()  # noqa: S311  # jitter, no secret
         self._pruned_at = 0.0
         self._written = 0
+        self._making: set[str] = set()  # runs of which it is not known yet whether they were made
+
+    @classmethod
+    def at(cls, where: str, password: str | None, *, read_only: bool) -> Postgres:
+        """The way to a state by its URL, with `#rehearsals` to that of rehearsals.
+
+        Raises:
+            UsageError: the URL holds a password, or the extra is not installed.
+        """
+        url, mark, _ = where.partition(REHEARSALS)
+        if re.search(r"//[^/@]*:[^/@]*@|[?&]password=", url):
+            raise UsageError(
+                "--state: every user of the machine sees a URL on a command line, so it holds no password: use "
+                "PGPASSFILE, `service=`, or ORCHESTRATOR_STATE_PASSWORD=env:NAME; change the password that stood here"
+            )
+        if find_spec("psycopg") is None:
+            raise UsageError(
+                "--state postgresql://...: this needs the extra `postgres`: `pip install '.[postgres]'` in a copy of "
+                "this project"
+            )
+        schema = "orchestrator_rehearsals" if mark else "orchestrator"
+        return cls(url, password, schema=schema, read_only=read_only)
 
     @property
     @override
@@ -96,13 +154,14 @@ class Postgres(Dialect):
     # -- the connection -----------------------------------------------------------------------------------------
 
     @override
+    @_again
     async def prepare(self) -> None:
         async with self._cursor() as db:
             await db.execute("SELECT to_regclass(%s)", (f"{self._schema}.meta",))
             row = await db.fetchone()
             if row is None or row[0] is None:
                 if self._read_only:
-                    raise JournalError(f"{self.place}: there is no state yet; `orchestrator run` makes one")
+                    raise NoState(f"there are no runs yet in {self.place}; `orchestrator run` makes one")
                 await make(db, self._schema)
             await db.execute("SELECT value FROM meta WHERE key = 'schema'")
             found = await db.fetchone()
@@ -144,19 +203,21 @@ class Postgres(Dialect):
                     break
                 except psycopg.OperationalError as error:
                     if anyio.current_time() - began > PATIENCE or _is_for_good(error):
-                        raise self._unusable(error) from error
+                        raise JournalError(self._said(error)) from error
                     await anyio.sleep(BETWEEN)
             try:
                 async with self._connection.transaction(), self._connection.cursor() as cursor:
                     yield cursor
             except psycopg.Error as error:
-                raise self._unusable(error) from error
+                is_lost = self._connection.broken or self._connection.closed or error.sqlstate in GIVES_WAY
+                raise (_Lost if is_lost else JournalError)(self._said(error)) from error
 
-    def _unusable(self, error: Exception) -> JournalError:
+    def _said(self, error: Exception) -> str:
         said = str(error).strip().splitlines()
-        return JournalError(f"{self.place}: {said[0] if said else type(error).__name__}")
+        return f"{self.place}: {said[0] if said else type(error).__name__}"
 
     @override
+    @_again
     async def changed_by_others(self) -> bool:
         async with self._cursor() as db:
             await db.execute("SELECT last_value FROM written")
@@ -169,6 +230,7 @@ class Postgres(Dialect):
         return None  # measured by each process for itself, in `set_clock`
 
     @override
+    @_again
     async def set_clock(self, boot: str, up: float, wall: float) -> float:
         began = anyio.current_time()
         async with self._cursor() as db:
@@ -179,6 +241,7 @@ class Postgres(Dialect):
     # -- runs ---------------------------------------------------------------------------------------------------
 
     @override
+    @_again
     async def make_run(
         self,
         run: RunRow,
@@ -190,12 +253,16 @@ class Postgres(Dialect):
     ) -> tuple[int, Sequence[Overlap]]:
         async with self._cursor() as db:
             await db.execute("SELECT pg_advisory_xact_lock(hashtext(%s))", (f"{self._schema}.run",))
-            await db.execute("SELECT 1 FROM run WHERE id = %s", (run.id,))
-            if await db.fetchone():
+            await db.execute("SELECT num FROM run WHERE id = %s", (run.id,))
+            if (there := await db.fetchone()) is not None:
+                if run.id in self._making:  # by us, a moment ago, and the answer was lost
+                    self._making.discard(run.id)
+                    return int(there[0]), ()
                 raise JournalError(f"run {run.id} exists already; `orchestrator resume {run.id}`, or take another id")
             overlaps = await self._overlaps(db, {target[0]: target[0] for target in targets}, names)
             if overlaps and forbid_overlap:
                 return 0, overlaps
+            self._making.add(run.id)
             await db.execute(
                 "INSERT INTO run (id, name, made_at, targets, parent) VALUES (%s, %s, %s, %s, %s) RETURNING num",
                 (run.id, run.name, run.made_at, run.targets, run.parent),
@@ -211,7 +278,8 @@ class Postgres(Dialect):
             )
             stream = await self._add_stream(db, num, COORDINATOR)
             await self._write_rows(db, stream, 1, [made])
-            return int(num), overlaps
+        self._making.discard(run.id)
+        return int(num), overlaps
 
     async def _overlaps(
         self, db: Any, wanted: Mapping[str, str], names: Mapping[str, Mapping[str, str]]
@@ -225,6 +293,7 @@ class Postgres(Dialect):
         return found
 
     @override
+    @_again
     async def run_number(self, run: str) -> int | None:
         async with self._cursor() as db:
             await db.execute("SELECT num FROM run WHERE id = %s", (run,))
@@ -232,6 +301,7 @@ class Postgres(Dialect):
         return None if row is None else int(row[0])
 
     @override
+    @_again
     async def runs(self, prefix: str, open_only: bool) -> Sequence[tuple[RunRow, Sequence[Hold]]]:
         async with self._cursor() as db:
             await db.execute(f"SELECT run, {HOLD} FROM stream JOIN incarnation i ON i.id = holder")  # noqa: S608  # a constant
@@ -250,6 +320,7 @@ class Postgres(Dialect):
         ]
 
     @override
+    @_again
     async def targets(self, run: int) -> tuple[Sequence[Sequence[Any]], Mapping[int, str]]:
         async with self._cursor() as db:
             return await self._targets(db, run)
@@ -262,12 +333,14 @@ class Postgres(Dialect):
         return rows, dict(await db.fetchall())
 
     @override
+    @_again
     async def target_ids(self, run: int) -> Sequence[str]:
         async with self._cursor() as db:
             await db.execute("SELECT id FROM target WHERE run = %s ORDER BY place", (run,))
             return [id_ for (id_,) in await db.fetchall()]
 
     @override
+    @_again
     async def outcomes(self, wanted: Collection[str] | None) -> Mapping[str, Sequence[Known]]:
         async with self._cursor() as db:
             return await self._outcomes(db, wanted)
@@ -279,6 +352,7 @@ class Postgres(Dialect):
         return {one: [from_json(Known, it) for it in json.loads(text)] for one, text in await db.fetchall()}
 
     @override
+    @_again
     async def drop_runs(self, runs: Collection[str]) -> Sequence[str]:
         gone = []
         for run in runs:  # a transaction each: such a run may have many events
@@ -340,6 +414,7 @@ class Postgres(Dialect):
         await db.execute("UPDATE stream SET last_seq = %s WHERE num = %s", (first + len(rows) - 1, stream))
 
     @override
+    @_again
     async def append(self, take: Callable[[], Document]) -> None:
         with anyio.CancelScope(shield=True):
             async with self._cursor() as db:
@@ -368,6 +443,7 @@ class Postgres(Dialect):
                 await self._write_usage(db, document.usage)
 
     @override
+    @_again
     async def events(self, run: int, after: Cursor, at_most: int) -> Sequence[tuple[str, Sequence[tuple[Any, ...]]]]:
         async with self._cursor() as db:
             await db.execute(
@@ -383,6 +459,7 @@ class Postgres(Dialect):
         return list(found.items())
 
     @override
+    @_again
     async def wish(self, run: int, kind: str, body: str) -> None:
         async with self._cursor() as db:
             await db.execute("SELECT 1 FROM run WHERE num = %s FOR UPDATE", (run,))  # numbers without a gap, in order
@@ -394,6 +471,7 @@ class Postgres(Dialect):
             await db.execute("SELECT nextval('written')")
 
     @override
+    @_again
     async def wishes(self, run: int, after: int) -> Sequence[tuple[int, str, str]]:
         async with self._cursor() as db:
             query = "SELECT number, kind, body FROM wish WHERE run = %s AND number > %s ORDER BY number"
@@ -403,6 +481,7 @@ class Postgres(Dialect):
     # -- leases -------------------------------------------------------------------------------------------------
 
     @override
+    @_again
     async def claim(
         self,
         run: int,
@@ -429,8 +508,9 @@ class Postgres(Dialect):
                 last, *hold = await db.fetchone()
                 found[account] = (num, int(last), _hold(hold))
             for account in accounts:
-                if not found[account][2].is_over(now):
-                    return InTheWay(account, found[account][2])
+                hold = found[account][2]
+                if not hold.is_over(now) and hold.incarnation != by.id:  # ours: the answer to a claim was lost
+                    return InTheWay(account, hold)
             return [await self._grant(db, run, account, *found[account], by, now, fact) for account in accounts]
 
     async def _grant(
@@ -445,7 +525,7 @@ class Postgres(Dialect):
         now: float,
         fact: tuple[str, str],
     ) -> Granted:
-        if before.incarnation:
+        if before.incarnation not in ("", by.id):
             await self._end(db, before.incarnation)
         epoch, seq = before.epoch + 1, last + 1
         await db.execute("UPDATE stream SET epoch = %s, holder = %s WHERE num = %s", (epoch, by.id, stream))
@@ -463,7 +543,7 @@ class Postgres(Dialect):
         process = by.process
         await db.execute(
             "INSERT INTO incarnation (id, host, boot, pid, started, heartbeat, lease_for)"
-            " VALUES (%s, %s, %s, %s, %s, %s, %s)",
+            " VALUES (%s, %s, %s, %s, %s, %s, %s) ON CONFLICT (id) DO NOTHING",
             (by.id, process.host, process.boot, process.pid, process.started, now, by.lease_for),
         )
 
@@ -479,11 +559,13 @@ class Postgres(Dialect):
         await db.execute("UPDATE incarnation SET ended = true WHERE id = %s", (incarnation,))
 
     @override
+    @_again
     async def end(self, incarnation: str) -> None:
         async with self._cursor() as db:
             await self._end(db, incarnation)
 
     @override
+    @_again
     async def renew(
         self, by: str, heir: Incarnation, now: float, usage: Callable[[], UsageNews]
     ) -> tuple[str, Collection[int]]:
@@ -499,6 +581,7 @@ class Postgres(Dialect):
             return lives, {int(num) for (num,) in await db.fetchall()}
 
     @override
+    @_again
     async def release(self, streams: Sequence[tuple[int, int]]) -> None:
         async with self._cursor() as db:
             for stream, epoch in sorted(streams):
@@ -521,6 +604,7 @@ class Postgres(Dialect):
         return int(num)
 
     @override
+    @_again
     async def reserve(
         self,
         principal: str,
@@ -562,6 +646,7 @@ class Postgres(Dialect):
         return min(ASK_AGAIN, delay) if row[0] > at else delay  # in the future: that call has no answer yet
 
     @override
+    @_again
     async def settle(self, usage: UsageNews) -> None:
         async with self._cursor() as db:
             await self._write_usage(db, usage)
@@ -587,6 +672,7 @@ class Postgres(Dialect):
             )
 
     @override
+    @_again
     async def remember(self, principal: str, marker_proven: bool, frozen: Mapping[Scope, float], alias: str) -> None:
         async with self._cursor() as db:
             number = await self._principal(db, principal)
@@ -603,6 +689,7 @@ class Postgres(Dialect):
             await db.execute("SELECT nextval('written')")
 
     @override
+    @_again
     async def memory(self, principal: str, since: float) -> AccountMemory:
         query = "SELECT num, name, marker_proven, alias FROM principal WHERE name = %s"
         async with self._cursor() as db:
