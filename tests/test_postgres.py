@@ -6,7 +6,7 @@ import pytest
 import test_journal
 from postgres_cluster import UNSYNCED, running
 from test_journal import *  # noqa: F403  # every test of the journal, with another state behind `opened`
-from test_journal import clock as clock  # noqa: PLC0414
+from test_journal import clock as clock
 
 from orchestrator.journal.sql.postgres import Postgres
 from orchestrator.journal.store import SqlJournal
