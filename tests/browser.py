@@ -25,14 +25,16 @@ def chromium() -> Iterator[Any]:
 
 
 @contextmanager
-def opened(browser: Any, file: Path, at: str = "", *, width: int = 1280, **options: Any) -> Iterator[Any]:
+def opened(
+    browser: Any, file: Path, at: str = "", *, width: int = 1280, height: int = 900, **options: Any
+) -> Iterator[Any]:
     """A page in a context of its own; it may say no error, and load nothing else.
 
     Args:
         at: what stands behind the file's name in the address.
         options: of the context: `color_scheme`, `java_script_enabled`, ...
     """
-    context = browser.new_context(viewport={"width": width, "height": 900}, **options)
+    context = browser.new_context(viewport={"width": width, "height": height}, **options)
     context.set_default_timeout(10_000)
     page, odd = context.new_page(), []
     page.on("console", lambda message: odd.append(message.text))
