@@ -36,7 +36,7 @@ async def said(run):
 async def test_an_approval_names_the_wave_that_it_opens_and_who_gives_it():
     run = await waiting()
     told = await approve(run.journal, "r1", "jo", 5.0)
-    assert told.sentence == "wave 2 (early), 1 target, is approved by jo: it opens at once"
+    assert told.sentence == "wave 2 (early), 1 target, is approved by jo: it opens when the run is resumed"
     assert told.hint.line() == "nobody drives the run now: orchestrator resume r1"
     assert await said(run) == [Approved("jo", 5.0, 2)]
     assert await run.drive(detach=True) == Exit.OK

@@ -76,7 +76,7 @@ async def approve(
         sentence = f"{called(history.waves, number)} is denied by {plain(by)}: the run stops, and nothing more is sent"
         return Said(sentence, onwards(row.id, history, OVERRIDE_STOP, "to open it all the same"))
     wave = f"{called(history.waves, number)}, {counted(history.waves[number - 1].targets, 'target')}"
-    return Said(f"{wave}, is approved by {plain(by)}: it opens {_when(history, now)}", _onwards(row, history))
+    return Said(f"{wave}, is approved by {plain(by)}: it opens {_when(row, history, now)}", _onwards(row, history))
 
 
 async def pause(journal: Journal, run: str, by: str, now: float) -> Said:
@@ -172,12 +172,14 @@ def _not_yet(history: History, number: int | None) -> str:
     return f"{who} for an approval: {before}"
 
 
-def _when(history: History, now: float) -> str:
+def _when(row: RunRow, history: History, now: float) -> str:
     course = history.course
     if course.pause is not None:
         return "once the run is unpaused"
     until = course.soaks_until(history.waves, now)
-    return "at once" if until is None else f"when its soak is over, at {clock(until)}"
+    if until is not None:
+        return f"when its soak is over, at {clock(until)}"
+    return "at once" if row.driven else "when the run is resumed"
 
 
 def _onwards(row: RunRow, history: History) -> Hint | None:
