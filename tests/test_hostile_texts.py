@@ -158,6 +158,21 @@ def test_wrapping_loses_nothing_but_spaces_and_keeps_the_width(words, width, han
         assert cells(shown) <= max(width, hang + 10) or any(map(is_copied, shown.split(" ")))
 
 
+def test_of_a_plain_line_commands_stay_whole_and_the_words_around_them_are_wrapped():
+    line = "finish it (orchestrator resume r1 --state /s) or end it (orchestrator cancel r1 --state /s); or start anew"
+    assert fit(line, 40).split("\n") == [
+        "finish it",
+        "  (orchestrator resume r1 --state /s) or",
+        "  end it",
+        "  (orchestrator cancel r1 --state /s);",
+        "  or start anew",
+    ]
+    assert fit("go on with: orchestrator resume r1 --state /s", 30).split("\n") == [
+        "go on with:",
+        "  orchestrator resume r1 --state /s",
+    ]
+
+
 @hostile
 @given(texts, st.sampled_from([20, 80]))
 def test_plain_lines_are_wrapped_without_a_loss(text, width):

@@ -22,7 +22,7 @@ _NARROW = re.compile(
 )
 _TO_LEFT = ("R", "AL", "AN")
 _COPIED = re.compile(r"[/@:]|\.\w+$|^-")  # an id, a URL, a path, an option
-_COMMAND = re.compile(r"`[^`]+`|orchestrator [a-z]+ .+")
+_COMMAND = re.compile(r"`[^`]+`|\(orchestrator [^()]+\)|(?:^|(?<=: )|(?<=  ))orchestrator [a-z]+ .+$")
 _SPACES = re.compile("( +)")
 _RESET = "\x1b[0m"
 NARROWEST = 10  # columns that a line has, whatever the terminal says
