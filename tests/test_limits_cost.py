@@ -3,6 +3,7 @@
 import math
 import random
 import tracemalloc
+from collections import Counter
 
 import anyio
 import anyio.lowlevel
@@ -78,6 +79,7 @@ class Present:
 
     def __init__(self, journal):
         self.journal, self.clocks = journal, Clocks(lambda: 1000.0, lambda: 1000.0, lambda: 1000.0, 0.0)
+        self.users = Counter()
 
     async def since(self):
         return 0.0
