@@ -54,12 +54,10 @@ def test_plan_and_doctor_tell_the_branches_that_the_service_has_not_seen(program
         (told,) = warnings_of(program)
         assert told.startswith("branches that the service has not seen: acme/a@nosuch, acme/b@releas; check the name")
         assert program("doctor") == Exit.OK
-    lines = program.out.splitlines()
-    assert [line for line in lines if line.startswith("WARN")] == [
-        f"WARN  {name}: the service has not seen this branch; {ahead.REMEDY}"
-        for name in ("acme/a@nosuch", "acme/b@releas")
-    ]
-    assert lines[-1].endswith("checks, 2 warnings; nothing was triggered")
+    said = " ".join(program.out.split())
+    assert "WARN 2 places: the service has not seen this branch" in said
+    assert "acme/a@nosuch, acme/b@releas" in said
+    assert " ".join(ahead.REMEDY.split()) in said
 
 
 def test_an_answer_about_a_branch_holds_for_an_hour_for_all_processes_of_the_state(program):

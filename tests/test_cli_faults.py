@@ -168,14 +168,16 @@ def test_a_disk_that_takes_nothing_more_is_a_finding_of_doctor_and_the_other_che
     assert served("doctor", "--state", "s") == Exit.ACCOUNT
     assert "BAD   state: " in served.out
     assert "the disk is full: free some space" in served.out
-    assert "acme/c: active, allowed" in served.out
+    assert "3 repositories are there, and can be triggered" in served.out
 
 
 @pytest.mark.parametrize(("free", "mark"), [(0, "BAD "), (100 * 2**20, "WARN"), (2**40, "ok  ")])
 def test_doctor_judges_the_room_on_the_disk(free, mark, served, monkeypatch):
     monkeypatch.setattr("shutil.disk_usage", lambda _: SimpleNamespace(free=free))
     assert served("doctor", "--state", "s") == (Exit.ACCOUNT if mark == "BAD " else Exit.OK)
-    assert f"{mark}  disk: " in served.out
+    trouble = [line[:4] for line in served.out.splitlines() if line[6:].startswith("disk: ")]
+    assert trouble == ([] if mark == "ok  " else [mark])  # what is well is told together
+    assert f"{free / 2**30:.1f} GiB free" in served.out
 
 
 def test_a_state_that_cannot_be_opened_for_want_of_files_is_said_so(served, monkeypatch):

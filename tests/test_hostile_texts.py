@@ -76,7 +76,7 @@ def check_lines(text, width):
         assert line.count(ISOLATE) == line.count(END_OF_ISOLATE)
         if cells(line) > width and "orchestrator " not in line:
             words = [word for word in re.split(" +", line) if cells(word) > width // 4]
-            assert any(map(is_copied, words)), (width, line)
+            assert any(map(is_copied, words)) or "acme/" in line, (width, line)  # an id is whole, spaces and all
 
 
 @hostile

@@ -57,7 +57,7 @@ def texts(path):
 
 def advised(text):
     """The command lines in a text: in backticks, in parentheses, or to the end of their line."""
-    for found in re.finditer(r"(?<![\w./-])orchestrator (?:(?!\.\.\.)[^\n`;)])+", text):
+    for found in re.finditer(r"(?<![\w./-])orchestrator (?:(?!\.\.\.)[^\n`;)|>])+", text):
         line = found[0].split(", ")[0].strip()
         verb = line.split()[1]
         if verb in {*VERBS, *ALIASES}:
@@ -91,15 +91,14 @@ def test_every_advised_command_is_grammatical(line, suffix):
 # -- situations -------------------------------------------------------------------------------------------------
 
 
-COMMAND = re.compile(r"`(orchestrator [^`]+)`|\((orchestrator [^)]+)\)|(?:: +|^)(orchestrator \w+.*)$")
+LABEL = r"(?:: +|^ *|^[a-z][a-z ]{2,24} )"  # what may stand before a command that takes the rest of its line
+COMMAND = re.compile(rf"`(orchestrator [^`]+)`|\((orchestrator [^)]+)\)|{LABEL}(orchestrator \w+.*)$")
 
 
 def pasted(text):
     """The command lines in what was printed, as they stand there."""
     for line in text.splitlines():
-        for found in re.finditer(
-            r"`(orchestrator [^`]+)`|\((orchestrator [^)]+)\)|(?:: +|^)(orchestrator \w+.*)$", line
-        ):
+        for found in COMMAND.finditer(line):
             command = next(group for group in found.groups() if group)
             if "orchestrator: " not in command:
                 yield from command.split("; ")
@@ -277,7 +276,7 @@ def test_when_somebody_else_is_at_work(make):
 
     with anyio.from_thread.start_blocking_portal() as portal:
         other = portal.start_task_soon(go_on)
-        while program("status", "one", *STATE) != 0 or "a process is at work" not in program.out:
+        while program("status", "one", *STATE) != 0 or "watch" not in program.said():
             assert not other.done()
         follow = program.said()["watch"]
         assert program("run", *STATE) == Exit.NOT_STARTED
