@@ -1,14 +1,19 @@
-"""Pictures of the HTML report, for the documentation: `python -m tests.pictures [FOLDER]` (docs/pictures by default).
+"""Pictures for the documentation: `python -m tests.pictures [FOLDER]` (docs/pictures by default).
 
-They are of the runs of `nights.py`, in Debian's Chromium. The pictures that are kept were made where the package
+`run.svg` is the terminal while the demo of the README really runs, in tmux. The others are the HTML report of the
+runs of `nights.py`, in Debian's Chromium. The pictures that are kept were made where the package
 fonts-noto-core is installed; with other fonts the page looks a little different, as on people's machines.
 """
 
 from __future__ import annotations
 
 import base64
+import os
+import re
+import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -79,6 +84,35 @@ def _head(browser: Any, file: Path) -> bytes:
         return page.screenshot(clip={"x": 0, "y": 0, "width": HEAD, "height": box["y"] + 16})
 
 
+def terminal(folder: Path, seconds: float = 12.0) -> bytes:
+    """What a terminal shows of the demo after some seconds, as SVG; nothing in it is remote.
+
+    Args:
+        folder: for the state and for tmux.
+    """
+    from rich.console import Console
+    from rich.text import Text
+
+    columns, rows = 110, 30
+    here, tmux = DOCS.parent.parent, ["tmux", "-S", str(folder / "tmux")]
+    program = f"{sys.executable} -m orchestrator run manifests/demo.yaml --sandbox --run-id demo"
+    environ = {**os.environ, "PYTHONPATH": str(here), "TERM": "xterm-256color", "HOME": str(folder)}
+    for name in ("NO_COLOR", "XDG_STATE_HOME"):
+        environ.pop(name, None)
+    size = ["-x", str(columns), "-y", str(rows)]
+    subprocess.run([*tmux, "new-session", "-d", *size, program], check=True, cwd=here, env=environ)
+    time.sleep(seconds)  # how far the run is to have come
+    try:
+        shown = subprocess.run([*tmux, "capture-pane", "-e", "-p"], check=True, capture_output=True, text=True).stdout
+    finally:
+        subprocess.run([*tmux, "kill-server"], check=False)
+    console = Console(record=True, width=columns, file=open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115
+    with console.file:
+        console.print(Text.from_ansi(shown.rstrip()))
+    drawn = console.export_svg(title="orchestrator run manifests/demo.yaml --sandbox", unique_id="run")
+    return re.sub(r"@font-face \{.*?\}\s*", "", drawn, flags=re.DOTALL).encode()
+
+
 def main() -> None:
     place = Path(sys.argv[1]) if len(sys.argv) > 1 else DOCS
     place.mkdir(parents=True, exist_ok=True)
@@ -86,6 +120,7 @@ def main() -> None:
         for name, picture in pictures(Path(folder)):
             (place / name).write_bytes(picture)
             sys.stdout.write(f"{place / name}: {len(picture) / 1000:,.0f} kB\n")
+        (place / "run.svg").write_bytes(terminal(Path(folder)))
 
 
 if __name__ == "__main__":
