@@ -84,7 +84,7 @@ def test_a_rehearsal_is_forecast_with_as_many_builds_at_once_as_its_look_alike_r
     program.write("few.yaml", "version: 1\nrollout: {stop_when: {worse_than_usual: true}}\ntargets: [acme/r1@main]\n")
     assert program("plan", "few.yaml", "--sandbox") == 0
     assert "assumes: builds fail as usual, so that worse_than_usual stops nothing" in program.out
-    assert "at once" not in program.out.partition("waves:")[0]
+    assert "builds of acme at once" not in program.out.partition("waves:")[0]
 
 
 def test_a_rehearsal_keeps_what_was_forecast_and_the_next_plan_knows_its_builds(program):
