@@ -87,6 +87,7 @@ def test_a_rehearsal_is_forecast_with_as_many_builds_at_once_as_its_look_alike_r
     assert "builds of acme at once" not in program.out.partition("waves:")[0]
 
 
+@pytest.mark.slow  # builds of some seconds, in real time
 def test_a_rehearsal_keeps_what_was_forecast_and_the_next_plan_knows_its_builds(program):
     program.write("one.yaml", "version: 1\ntargets: [acme/a]\n")
     program("run", "one.yaml", "--sandbox", "-o", "json")

@@ -193,8 +193,7 @@ def test_nothing_of_the_libraries_is_imported_where_nothing_is_to_be_traced():
     assert not re.search(r"^(import|from) opentelemetry", source, re.MULTILINE)
 
 
-@pytest.mark.parametrize("anyio_backend", ["asyncio"])
-async def test_the_trace_arrives_at_a_collector_that_speaks_otlp(anyio_backend, server):
+async def test_the_trace_arrives_at_a_collector_that_speaks_otlp(server):
     found, got = await a_report(server, "a", "bad"), []
 
     class Collector(BaseHTTPRequestHandler):
