@@ -560,6 +560,29 @@ async def test_adopting_on_an_unproven_account_lets_one_target_prove_the_marker_
     assert len(service.requests) == 5
 
 
+class Silent(FakeService):
+    """Shows what it started under messages of its own."""
+
+    def _row(self, one):
+        return {**super()._row(one), "message": "rewritten"}
+
+
+async def test_where_no_marker_is_ever_shown_one_target_goes_ahead_and_the_others_end_in_doubt():
+    """Each that went ahead would be a build that may be there already."""
+    service = Silent()
+    wanted = targets(*(f"acme/r{n}" for n in range(5)))
+    lost = MemoryJournal(now=service.now)
+    await make_run(lost, wanted)
+    await engine(lost, service, detach=True).run()
+    assert len(service.requests) == 5
+
+    code, history = await remade(MemoryJournal(now=service.now), service, wanted, {"adopt": True}, "r1")
+    assert code == Exit.IN_DOUBT
+    assert len(service.requests) <= 6
+    outcomes = [history.of(target.id).verdict.outcome for target in wanted]
+    assert outcomes.count(Outcome.IN_DOUBT) >= 4
+
+
 async def test_a_retry_of_what_is_in_doubt_takes_the_old_request_where_it_is_found():
     service = FakeService({"acme/a": Script(triggers=("lost_after",)), "acme/b": Script(triggers=("lost_before",))})
     journal = MemoryJournal(now=service.now)

@@ -117,19 +117,31 @@ class LostCalls:
             account.admission.enqueue(row)
             return
         is_kept = account.target(row).id in account.run.look_for
-        if is_kept and not await account.shows_marker(row) and not self._proves(row):
+        if is_kept and not await account.shows_marker(row) and not self._proves(row) and not self._is_disproved(row):
             self.account.find_at(row, now + NARROWEST)
             return
         if await self.may_be_triggered(row):
             account.admission.enqueue(row)
 
     def _proves(self, row: int) -> bool:
-        """Until a marker was seen, one row goes ahead: what the others do not find proves nothing before."""
+        """Until a marker was seen, one row goes ahead: what the others do not find proves nothing before.
+
+        If nothing came of it, another one goes. If its request is there and shows no marker, none does: each would be a
+        build that may be there already.
+        """
         account, proof = self.account, self.account.proof(row)
         prover = account.provers.get(proof)
-        if prover is None or account.progress(prover).is_done or account.admission.is_closed(prover):
+        if prover is None or (self._is_over(prover) and not account.progress(prover).may_exist):
             account.provers[proof] = row
         return account.provers[proof] == row
+
+    def _is_disproved(self, row: int) -> bool:
+        """Whether the row that went ahead is over, and its request never showed the marker."""
+        prover = self.account.provers.get(self.account.proof(row))
+        return prover is not None and prover != row and self._is_over(prover)
+
+    def _is_over(self, row: int) -> bool:
+        return self.account.progress(row).is_done or self.account.admission.is_closed(row)
 
     async def look_at_all(self, rows: Sequence[int]) -> None:
         """Looks for rows of one repository that were taken over from the journal: one listing serves them all."""
@@ -152,7 +164,7 @@ class LostCalls:
         account, target, run = self.account, self.account.target(row), self.account.run
         kept = run.look_for.get(target.id)
         marker = account.marker(target) if kept is None else kept
-        shows = kept is not None or await account.shows_marker(row) or self._proves(row)
+        shows = await account.shows_marker(row) or self._proves(row)
         prepared = account.prepared.get(account.prepared_key(row))
         trigger = Trigger(target, 1, marker, run.name, prepared, shows)
         began, skew = account.now(), account.sender.skew or 0

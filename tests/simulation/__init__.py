@@ -35,7 +35,7 @@ mixed     triggers are answered with the receipt of another one; nothing takes w
 What is not judged, since no client can keep it, or ours does not yet: limits that count reads, over several processes
 (one that is alone leaves no record of its looks); the crumb that Jenkins is asked for within a trigger; a target that
 is looked for while its need ends in doubt, and is then both, or is skipped for it without a look; and, where a state
-was lost or put back, services that never show a marker, since each target in turn goes ahead to prove it.
+was lost or put back, services that never show a marker, since one target of each process goes ahead to prove it.
 
 As long as a guard is missing, `plots.SHARES` has 0 for its world, and the test that plays it is expected to fail. With
 the guard: set the share (0.05; 0.02 for the outage, whose runs are long), take the mark off the test, and write a bug
