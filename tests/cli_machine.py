@@ -12,6 +12,7 @@ from orchestrator.core.secrets import Redactor
 
 # Other processes find the package that is tested, installed or not, in whatever folder they start.
 ENVIRON = {**os.environ, "PYTHONPATH": str(Path(orchestrator.__file__).parents[1])}
+ENVIRON.pop("COLUMNS", None)  # else lines are as wide as some terminal that started the tests
 
 
 def context_of(**more):

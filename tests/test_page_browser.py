@@ -80,7 +80,7 @@ def test_hostile_texts_are_shown_and_do_nothing(browser, file_of):
                 assert page.evaluate("document.documentElement.scrollWidth") <= width
                 assert len(ids(page)) == len(read(case).history.targets)
                 page.locator("#list tbody a.quiet").nth(1).click()
-                assert page.locator("#one").is_visible()
+                page.locator("#one").wait_for(state="visible", timeout=5000)
 
 
 def test_without_script_causes_and_names_are_there(browser, file_of):

@@ -57,6 +57,7 @@ class Stranger:
 
     def run(self, *words, code=0):
         environ = {**os.environ, "XDG_STATE_HOME": str(self.folder / "state"), "HOME": str(self.folder)}
+        environ.pop("COLUMNS", None)
         done = subprocess.run(
             [self.python, *words], cwd=self.folder, env=environ, capture_output=True, text=True, timeout=240
         )
