@@ -405,6 +405,7 @@ def served(build=(2.5, 2.6), **app):
         yield there.url, look_alike
 
 
+@pytest.mark.slow  # over sockets, in real time
 def test_a_run_outlives_its_tokens_and_shows_none_of_its_secrets(program):
     with served(lasts=31.0) as (url, look_alike):
         program.write("orchestrator.yaml", MANIFEST.format(url=url, app=json.dumps(SAID)))
@@ -446,6 +447,7 @@ def test_an_owner_that_is_refused_while_its_builds_go_on_holds_up_no_other(progr
     assert program.err.count("is suspended") == 1  # it is told once, not with each look
 
 
+@pytest.mark.slow  # over sockets, in real time
 def test_an_owner_that_is_refused_does_not_stop_the_others(program):
     with served((0.5, 0.6), installations=(Installation("acme"),)) as (url, _):
         program.write("orchestrator.yaml", MANIFEST.format(url=url, app=json.dumps(SAID)))

@@ -52,6 +52,7 @@ def canceled(worlds):
     return {type_: sum("cancel" in word or word == "ABORTED" for word in words) for type_, words in ended.items()}
 
 
+@pytest.mark.slow  # over sockets, in real time
 @pytest.mark.usefixtures("quick_polls")
 def test_cancel_goes_on_with_the_other_accounts_where_one_is_refused(program):
     with served(program, *TYPES) as worlds:
