@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from importlib.util import find_spec
 from itertools import count
 from pathlib import Path
-from shutil import rmtree
+from shutil import copytree, rmtree
 
 NOBODY = 65534  # PostgreSQL refuses to run as root
 NUMBERS = count(1)
@@ -39,6 +39,12 @@ class Cluster:
         self._as = {"user": NOBODY, "group": NOBODY, "extra_groups": []} if os.geteuid() == 0 else {}
         if self._as:
             os.chown(self.folder, NOBODY, NOBODY)
+            if not all(path.stat().st_mode & 0o001 for path in self.bin.parents):  # an environment of root's own
+                package, place = self.bin.parents[1], self.folder / "installed"
+                for each in package.parent.glob(f"{package.name}*"):  # its libraries lie beside it
+                    if each.is_dir():
+                        copytree(each, place / each.name, symlinks=True)
+                self.bin = place / self.bin.relative_to(package.parent)
         words = ["-D", self.data, "-U", "postgres", "-A", "trust", "--no-sync", "-E", "UTF8", "--locale=C"]
         subprocess.run([self.bin / "initdb", *words], check=True, cwd="/", stdout=subprocess.DEVNULL, **self._as)
         self.server = None
