@@ -186,6 +186,17 @@ async def test_a_chat_is_reached_through_the_library(monkeypatch):
     assert said == [("nightly one: exit 0", "nightly one: exit 0\nall well")]
 
 
+async def test_a_library_that_breaks_ends_no_run_and_its_words_are_not_repeated(monkeypatch):
+    async def async_notify(self, **_):
+        raise ValueError("json://s3cret@localhost")
+
+    monkeypatch.setattr(type(apprise.Apprise.instantiate("json://localhost/x")), "async_notify", async_notify)
+    message = notifying.Message(END, "one", "nightly", "nightly one: exit 0", "all well")
+    with pytest.raises(OrchestratorError, match="failed with ValueError") as caught:
+        await notifying._through_library("json://localhost/x", "env:HOOK", message)
+    assert "s3cret" not in str(caught.value)
+
+
 @contextmanager
 def hook(status=200, location=None):
     got = []

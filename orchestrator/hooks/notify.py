@@ -197,5 +197,9 @@ def _of_library(url: str, name: str) -> Any:
 
 async def _through_library(url: str, name: str, message: Message) -> None:
     target = _of_library(url, name)
-    if not await target.async_notify(body=message.text, title=message.title):
+    try:
+        is_taken = await target.async_notify(body=message.text, title=message.title)
+    except Exception as error:  # of whatever service: no message may end a run; its text may hold the URL
+        raise _Refused(f"the library failed with {type(error).__name__}") from None
+    if not is_taken:
         raise _Refused(f"{target.service_name or 'the service'} did not take it")
